@@ -1,0 +1,99 @@
+import { invariant } from "@shardserve/core";
+
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+
+/**
+ * A column of binary strings: one byte buffer and `length + 1` offsets, so that a batch of strings is two allocations.
+ * Element i is `bytes[offsets[i] .. offsets[i + 1])`. Immutable once built.
+ */
+export class StringColumn {
+  readonly bytes: Uint8Array;
+  readonly offsets: Uint32Array;
+
+  constructor(bytes: Uint8Array, offsets: Uint32Array) {
+    invariant(offsets.length > 0 && offsets[offsets.length - 1]! <= bytes.length, "string offsets exceed their bytes");
+    this.bytes = bytes;
+    this.offsets = offsets;
+  }
+
+  static from(values: readonly (string | Uint8Array)[]): StringColumn {
+    const builder = new StringColumnBuilder(values.length);
+    for (const value of values) builder.push(typeof value === "string" ? encoder.encode(value) : value);
+    return builder.build();
+  }
+
+  /** `count` copies of one value. */
+  static filled(count: number, value: Uint8Array): StringColumn {
+    const builder = new StringColumnBuilder(count);
+    for (let i = 0; i < count; i++) builder.push(value);
+    return builder.build();
+  }
+
+  get length(): number {
+    return this.offsets.length - 1;
+  }
+
+  /** A view of element i, not a copy. */
+  at(i: number): Uint8Array {
+    return this.bytes.subarray(this.offsets[i]!, this.offsets[i + 1]!);
+  }
+
+  /** Element i decoded as UTF-8; invalid bytes become U+FFFD. */
+  textAt(i: number): string {
+    return decoder.decode(this.at(i));
+  }
+
+  toTexts(): string[] {
+    return Array.from({ length: this.length }, (_, i) => this.textAt(i));
+  }
+}
+
+/** Appends strings and packs them once. */
+export class StringColumnBuilder {
+  #bytes = new Uint8Array(256);
+  #byteLength = 0;
+  #offsets: Uint32Array;
+  #count = 0;
+
+  constructor(expectedCount = 16) {
+    this.#offsets = new Uint32Array(expectedCount + 1);
+  }
+
+  get length(): number {
+    return this.#count;
+  }
+
+  push(value: Uint8Array): void {
+    this.pushRange(value, 0, value.length);
+  }
+
+  pushText(value: string): void {
+    this.push(encoder.encode(value));
+  }
+
+  /** Appends `source[start .. end)`. */
+  pushRange(source: Uint8Array, start: number, end: number): void {
+    const needed = this.#byteLength + end - start;
+    if (needed > this.#bytes.length) this.#grow(needed);
+    this.#bytes.set(start === 0 && end === source.length ? source : source.subarray(start, end), this.#byteLength);
+    this.#byteLength = needed;
+    if (++this.#count >= this.#offsets.length) {
+      const offsets = new Uint32Array(this.#offsets.length * 2 + 1);
+      offsets.set(this.#offsets);
+      this.#offsets = offsets;
+    }
+    this.#offsets[this.#count] = needed;
+  }
+
+  build(): StringColumn {
+    return new StringColumn(this.#bytes.subarray(0, this.#byteLength), this.#offsets.subarray(0, this.#count + 1));
+  }
+
+  #grow(needed: number): void {
+    invariant(needed < 2 ** 32, "a string tensor holds at most 4 GiB");
+    const bytes = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
+    bytes.set(this.#bytes.subarray(0, this.#byteLength));
+    this.#bytes = bytes;
+  }
+}
