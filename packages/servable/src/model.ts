@@ -1,0 +1,75 @@
+import type { DType, Tensor } from "@shardserve/tensor";
+
+/** One input or output of a signature, as tensorflow.TensorInfo describes it. */
+export interface TensorSpec {
+  /** Alias in the signature: the name that a request uses. */
+  readonly name: string;
+  readonly dtype: DType;
+  /** Elements per dimension, -1 = any; undefined = unknown rank. */
+  readonly shape: readonly number[] | undefined;
+  /** Name inside the graph, such as "x:0"; error texts of TensorFlow Serving show it. */
+  readonly tensorName: string;
+}
+
+/** One callable of a model: tensorflow.SignatureDef without what only a loader needs. */
+export interface SignatureInfo {
+  readonly name: string;
+  /** method_name, such as "tensorflow/serving/predict"; may be empty. */
+  readonly method: string;
+  readonly inputs: ReadonlyMap<string, TensorSpec>;
+  readonly outputs: ReadonlyMap<string, TensorSpec>;
+  /** Values of inputs that a gRPC request may leave out. */
+  readonly defaults: ReadonlyMap<string, Tensor>;
+}
+
+/** Where the embedding rows of one run came from: totals over all tables. */
+export interface RowsReport {
+  readonly cacheRows: number;
+  readonly shardRows: number;
+  readonly redisRows: number;
+  /** Rows of an older epoch than the version's, answered because the operator allows it. */
+  readonly staleRows: number;
+  /** Rows that could not be had and were answered as defaults, because the operator allows it. */
+  readonly defaultRows: number;
+  /** Committed delta that the rows belong to; 0 = as exported. */
+  readonly epoch: number;
+}
+
+/** Milliseconds spent in each stage of one run. */
+export interface RunTimings {
+  readonly hostMs: number;
+  readonly lookupMs: number;
+  readonly deviceMs: number;
+}
+
+export interface RunResult {
+  /** Exactly the outputs that were asked for. */
+  readonly outputs: ReadonlyMap<string, Tensor>;
+  /** Absent where the model looks up no rows. */
+  readonly report?: RowsReport;
+  readonly timings: RunTimings;
+}
+
+export interface RunOptions {
+  /** Output aliases to compute; absent = all of the signature. */
+  readonly outputs?: readonly string[];
+  readonly signal?: AbortSignal;
+  /** Moment of the clock (`clock.nowMs()`) after which the answer is worthless. */
+  readonly deadlineMs?: number;
+}
+
+/** A loaded version. It knows nothing of names, versions, wires or batching. */
+export interface Model {
+  readonly signatures: ReadonlyMap<string, SignatureInfo>;
+  /** Serialised tensorflow.serving.SignatureDefMap: the answer to GetModelMetadata. */
+  readonly metadata: Uint8Array;
+  /**
+   * Runs one signature. The caller passes every input of the signature (defaults filled in) with the signature's dtype;
+   * shapes are the model's to check. May be called many times at once; input tensors are not retained after it settles.
+   *
+   * @throws ServingError; the signal's reason when it aborts
+   */
+  run(signature: string, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult>;
+  /** Releases everything. Called once, after the last run settled. */
+  close(): Promise<void>;
+}
