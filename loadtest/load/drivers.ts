@@ -1,0 +1,73 @@
+import type { Random } from "@shardserve/core";
+import { Latencies } from "./histogram.js";
+
+export interface LoadReport {
+  readonly requestsPerS: number;
+  readonly ok: number;
+  /** Requests that failed, by message; a load test with failures is reported as such, never averaged away. */
+  readonly failures: ReadonlyMap<string, number>;
+  readonly latencies: Latencies;
+}
+
+/** Sends request `i`; rejects when it failed. */
+export type Send = (i: number) => Promise<unknown>;
+
+/** Keeps `concurrency` requests in flight for `durationMs`: finds the throughput, says nothing about latency at a load. */
+export async function closedLoop(options: { concurrency: number; durationMs: number; send: Send }): Promise<LoadReport> {
+  const run = new Recorder();
+  const endMs = performance.now() + options.durationMs;
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: options.concurrency }, async () => {
+      while (performance.now() < endMs) await run.record(performance.now(), options.send(next++));
+    }),
+  );
+  return run.report();
+}
+
+/**
+ * Sends at a fixed mean rate with exponential gaps, whether or not answers came, and counts latency from the moment when
+ * a request was due. A slow server therefore shows as latency, not as fewer requests (no coordinated omission).
+ */
+export async function openLoop(options: {
+  ratePerS: number;
+  durationMs: number;
+  random: Random;
+  send: Send;
+}): Promise<LoadReport> {
+  const run = new Recorder();
+  const pending: Promise<void>[] = [];
+  const startMs = performance.now();
+  let dueMs = startMs;
+  for (let i = 0; dueMs < startMs + options.durationMs; i++) {
+    dueMs += (-Math.log(1 - options.random.next()) * 1000) / options.ratePerS;
+    const waitMs = dueMs - performance.now();
+    if (waitMs > 1) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    else if (i % 16 === 0) await new Promise((resolve) => setImmediate(resolve));
+    pending.push(run.record(dueMs, options.send(i)));
+  }
+  await Promise.all(pending);
+  return run.report();
+}
+
+class Recorder {
+  readonly #startMs = performance.now();
+  readonly #latencies = new Latencies();
+  readonly #failures = new Map<string, number>();
+
+  async record(fromMs: number, answer: Promise<unknown>): Promise<void> {
+    try {
+      await answer;
+      this.#latencies.add(performance.now() - fromMs);
+    } catch (error) {
+      const text = (error as Error).message;
+      this.#failures.set(text, (this.#failures.get(text) ?? 0) + 1);
+    }
+  }
+
+  report(): LoadReport {
+    const seconds = (performance.now() - this.#startMs) / 1000;
+    const ok = this.#latencies.count;
+    return { requestsPerS: ok / seconds, ok, failures: this.#failures, latencies: this.#latencies };
+  }
+}

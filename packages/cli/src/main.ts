@@ -1,0 +1,69 @@
+import { isServingError, ServingError, systemClock } from "@shardserve/core";
+import { destination, pino } from "pino";
+import type { Command, Terminal } from "./command.js";
+import { helpText } from "./command.js";
+import { parseArguments } from "./flags.js";
+import { progressOn } from "./terminal.js";
+
+/** 0 done, 1 failed, 2 wrong usage. */
+export type ExitCode = 0 | 1 | 2;
+
+/**
+ * Runs one command line.
+ *
+ * @param args  arguments after the program's name
+ * @returns the process's exit code; errors are printed to standard error, with a stack trace only under `--verbose`
+ */
+export async function main(commands: readonly Command[], args: readonly string[]): Promise<ExitCode> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === "--help" || name === "help") {
+    console.log(overview(commands));
+    return name === undefined ? 2 : 0;
+  }
+  const command = commands.find((candidate) => candidate.name === name);
+  if (!command) {
+    console.error(`shardserve: there is no command "${name}"; commands are ${commands.map((known) => known.name).join(", ")}`);
+    return 2;
+  }
+  if (rest.includes("--help") || rest.includes("-h")) {
+    console.log(helpText(command));
+    return 0;
+  }
+  const verbose = rest.includes("--verbose");
+  try {
+    const { positionals, flags } = parseArguments(command.name, command.flags, rest.filter((argument) => argument !== "--verbose"));
+    await command.run(positionals, flags, terminal(verbose));
+    return 0;
+  } catch (error) {
+    const failure = ServingError.from(error);
+    console.error(verbose ? failure : `shardserve ${command.name}: ${failure.code}: ${failure.message}`);
+    return isServingError(failure, "CONFIG_INVALID") ? 2 : 1;
+  }
+}
+
+function overview(commands: readonly Command[]): string {
+  const width = Math.max(...commands.map((command) => command.name.length)) + 2;
+  return [
+    "shardserve serves TensorFlow SavedModels of any size.",
+    "",
+    "Usage: shardserve COMMAND [FLAGS]    shardserve COMMAND --help",
+    "",
+    ...commands.map((command) => `  ${command.name.padEnd(width)}${command.summary}`),
+  ].join("\n");
+}
+
+function terminal(verbose: boolean): Terminal {
+  const environment = process.env;
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => stop.abort(new ServingError("CANCELLED", `stopped by ${signal}`)));
+  }
+  const level = verbose ? "debug" : (environment["SHARDSERVE_LOG_LEVEL"] ?? "info");
+  return {
+    print: (line) => console.log(line),
+    progress: progressOn(process.stderr, () => systemClock.nowMs()),
+    logger: pino({ level, base: { pid: process.pid } }, destination({ dest: 2, sync: true })),
+    environment,
+    signal: stop.signal,
+  };
+}
