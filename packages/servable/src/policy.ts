@@ -45,7 +45,5 @@ export const resourcePreserving: AspiredVersionPolicy = (versions) => {
 
 function loadHighest(versions: readonly VersionSnapshot[]): PolicyAction | undefined {
   const fresh = versions.filter((entry) => entry.isAspired && entry.state === "new");
-  return fresh.length === 0
-    ? undefined
-    : { action: "load", version: Math.max(...fresh.map((entry) => entry.version)) };
+  return fresh.length === 0 ? undefined : { action: "load", version: Math.max(...fresh.map((entry) => entry.version)) };
 }

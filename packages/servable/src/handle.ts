@@ -1,0 +1,60 @@
+import { invariant } from "@shardserve/core";
+import type { Model } from "./model.js";
+import type { ServableId } from "./servable-id.js";
+
+/** A loaded model and the number of handles on it. Owned by the manager; requests see only handles. */
+export class LoadedVersion {
+  readonly id: ServableId;
+  readonly model: Model;
+  #pins = 0;
+  #onIdle: (() => void) | null = null;
+
+  constructor(id: ServableId, model: Model) {
+    this.id = id;
+    this.model = model;
+  }
+
+  get pins(): number {
+    return this.#pins;
+  }
+
+  pin(): ServableHandle {
+    this.#pins++;
+    return new ServableHandle(this);
+  }
+
+  unpin(): void {
+    this.#pins--;
+    invariant(this.#pins >= 0, "a handle was released twice");
+    if (this.#pins === 0) this.#onIdle?.();
+  }
+
+  /** Calls back once nobody holds a handle; at once when that is so already. For a version that left the serving map. */
+  whenIdle(callback: () => void): void {
+    if (this.#pins === 0) callback();
+    else this.#onIdle = callback;
+  }
+}
+
+/** Pins one version for the life of a request: the version is unloaded only after its last handle was released. */
+export class ServableHandle implements Disposable {
+  #version: LoadedVersion | null;
+  readonly id: ServableId;
+  readonly model: Model;
+
+  constructor(version: LoadedVersion) {
+    this.#version = version;
+    this.id = version.id;
+    this.model = version.model;
+  }
+
+  /** Idempotent. The model must not be used afterwards. */
+  release(): void {
+    this.#version?.unpin();
+    this.#version = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}

@@ -1,0 +1,163 @@
+import { type Clock, type Logger, ServingError, isServingError, sleep } from "@shardserve/core";
+import { LoadedVersion } from "./handle.js";
+import type { Loader } from "./loader.js";
+import type { HarnessState } from "./policy.js";
+import { type ServableId, servableIdText } from "./servable-id.js";
+import type { VersionState, VersionStatus } from "./status.js";
+import { NO_ERROR } from "./status.js";
+
+const FIRST_RETRY_MS = 1000;
+
+/** Failures that a second try cannot cure; a half-copied directory can look like any other one. */
+const HOPELESS = [
+  "OP_UNSUPPORTED",
+  "UNIMPLEMENTED",
+  "MODEL_TOO_LARGE",
+  "CONFIG_INVALID",
+  "DEPENDENCY_MISSING",
+] as const;
+
+export interface HarnessOptions {
+  readonly loader: Loader;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Tries after the first. */
+  readonly loadRetriesMax: number;
+  /** Ceiling of the pause between tries; the pause starts at one second and doubles. */
+  readonly loadRetryIntervalMs: number;
+  /** Something changed: the manager should look again. */
+  readonly onChange: (harness: Harness) => void;
+}
+
+/**
+ * One version inside the manager:
+ *
+ *     new -> loading -> ready -> quiescing -> unloading -> disabled
+ *               |                                 |
+ *               +------------> error <------------+
+ *
+ * Quiescing begins once the version has left the serving map and lasts until its last handle is released.
+ */
+export class Harness {
+  readonly id: ServableId;
+  readonly path: string;
+  isAspired = true;
+  readonly #options: HarnessOptions;
+  readonly #abort = new AbortController();
+  #state: HarnessState = "new";
+  #publicState: VersionState = "START";
+  #error: VersionStatus["error"] = NO_ERROR;
+  #loaded: LoadedVersion | null = null;
+
+  constructor(id: ServableId, path: string, options: HarnessOptions) {
+    this.id = id;
+    this.path = path;
+    this.#options = options;
+  }
+
+  get state(): HarnessState {
+    return this.#state;
+  }
+
+  /** The model while the version may be in the serving map, else null. */
+  get ready(): LoadedVersion | null {
+    return this.#state === "ready" ? this.#loaded : null;
+  }
+
+  /** On its way out: aspired again, it has to be gone first. */
+  get isLeaving(): boolean {
+    return this.#state === "quiescing" || this.#state === "unloading" || this.#abort.signal.aborted;
+  }
+
+  get status(): VersionStatus {
+    return { version: this.id.version, state: this.#publicState, error: this.#error };
+  }
+
+  /** AVAILABLE is published only after the version is in the serving map. */
+  publishAvailable(): void {
+    this.#publicState = "AVAILABLE";
+  }
+
+  /** UNLOADING is published before the version leaves the serving map. */
+  publishUnloading(): void {
+    this.#publicState = "UNLOADING";
+  }
+
+  /** Loads with retries; never throws, ends in `ready` or `error`. */
+  async load(): Promise<void> {
+    this.#state = "loading";
+    this.#publicState = "LOADING";
+    try {
+      this.#loaded = new LoadedVersion(this.id, await this.#loadWithRetries());
+      this.#state = "ready";
+    } catch (error) {
+      this.#fail(
+        this.#abort.signal.aborted
+          ? new ServingError("CANCELLED", "Loading of servable cancelled")
+          : ServingError.from(error),
+      );
+    }
+    this.#options.onChange(this);
+  }
+
+  /** A load that nobody wants any more stops at its next await. */
+  cancelLoad(): void {
+    this.#abort.abort(new ServingError("CANCELLED", "Loading of servable cancelled"));
+  }
+
+  /** Call after the version left the serving map: waits for its handles, then releases the model. */
+  unload(): void {
+    const loaded = this.#loaded!;
+    this.#state = "quiescing";
+    loaded.whenIdle(() => void this.#release(loaded));
+  }
+
+  /** A version that was never loaded and is not wanted any more. */
+  discard(): void {
+    this.#state = "disabled";
+    this.#publicState = "END";
+  }
+
+  async #release(loaded: LoadedVersion): Promise<void> {
+    this.#state = "unloading";
+    try {
+      await loaded.model.close();
+      this.#state = "disabled";
+      this.#publicState = "END";
+    } catch (error) {
+      this.#fail(ServingError.from(error));
+    }
+    this.#loaded = null;
+    this.#options.onChange(this);
+  }
+
+  async #loadWithRetries() {
+    const { loader, clock, logger, loadRetriesMax, loadRetryIntervalMs } = this.#options;
+    const { signal } = this.#abort;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const model = await loader.load(this.id, this.path, { signal });
+        if (!signal.aborted) return model;
+        await model.close();
+        throw signal.reason as Error;
+      } catch (error) {
+        if (signal.aborted || attempt >= loadRetriesMax || isServingError(error, ...HOPELESS)) throw error;
+        const pauseMs = Math.min(loadRetryIntervalMs, FIRST_RETRY_MS * 2 ** attempt);
+        logger.warn(
+          { err: error, model: this.id.name, version: this.id.version, attempt: attempt + 1, pauseMs },
+          `loading ${servableIdText(this.id)} failed; it is tried again`,
+        );
+        await sleep(clock, pauseMs, signal);
+      }
+    }
+  }
+
+  #fail(error: ServingError): void {
+    this.#state = "error";
+    this.#publicState = "END";
+    this.#error = { code: error.status, message: error.message };
+    const fields = { err: error, model: this.id.name, version: this.id.version };
+    if (error.code === "CANCELLED") this.#options.logger.info(fields, `${servableIdText(this.id)}: ${error.message}`);
+    else this.#options.logger.error(fields, `${servableIdText(this.id)} failed: ${error.message}`);
+  }
+}

@@ -1,0 +1,302 @@
+import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import type { ServableHandle } from "./handle.js";
+import { Harness } from "./harness.js";
+import type { Loader } from "./loader.js";
+import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
+import type { AspiredSet } from "./servable-id.js";
+import { type ServableRequest, ServingMap } from "./serving-map.js";
+import type { VersionStatus } from "./status.js";
+
+/** Ended versions remembered per model; TensorFlow Serving forgets none, and its list grows with every rollout. */
+const ENDED_VERSIONS_MAX = 64;
+/** How long close waits for handles whose requests were already aborted. */
+const CLOSE_GRACE_MS = 5000;
+
+export interface ManagerOptions {
+  readonly loader: Loader;
+  /** Default {@link availabilityPreserving}. */
+  readonly policy?: AspiredVersionPolicy;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+  /** Tries after the first one; default 5 (--max_num_load_retries). */
+  readonly loadRetriesMax?: number;
+  /** Longest pause between tries, default 60 000; pauses start at one second and double. */
+  readonly loadRetryIntervalMs?: number;
+  /** Loads under way at once, default 2: a load competes with traffic for disk and cores. */
+  readonly loadsMax?: number;
+  /** True in tests: nothing happens until `step` is called. Default false: every change steps by itself. */
+  readonly stepByHand?: boolean;
+}
+
+/**
+ * Keeps the loaded versions equal to the aspired ones, and hands out handles on them.
+ *
+ * `setAspired` states the full set wanted for a name; the policy then picks one transition at a time. Loading happens
+ * off the request path: requests read an immutable {@link ServingMap} that is swapped in whole.
+ */
+export class Manager extends Service {
+  readonly #loader: Loader;
+  readonly #policy: AspiredVersionPolicy;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #options: Required<
+    Pick<ManagerOptions, "loadRetriesMax" | "loadRetryIntervalMs" | "loadsMax" | "stepByHand">
+  >;
+  readonly #aspired = new Map<string, AspiredSet>();
+  readonly #harnesses = new Map<string, Map<number, Harness>>();
+  readonly #ended = new Map<string, Map<number, VersionStatus>>();
+  readonly #listeners = new Set<() => void>();
+  #labels: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map();
+  #map = new ServingMap([], new Map());
+  #isStepQueued = false;
+
+  constructor(options: ManagerOptions) {
+    super();
+    this.#loader = options.loader;
+    this.#policy = options.policy ?? availabilityPreserving;
+    this.#clock = options.clock ?? systemClock;
+    this.#logger = options.logger ?? silentLogger;
+    this.#options = {
+      loadRetriesMax: options.loadRetriesMax ?? 5,
+      loadRetryIntervalMs: options.loadRetryIntervalMs ?? 60_000,
+      loadsMax: options.loadsMax ?? 2,
+      stepByHand: options.stepByHand ?? false,
+    };
+  }
+
+  /** The full set of versions wanted for `name` from now on; a version left out is unloaded, an empty set unloads all. */
+  setAspired(name: string, versions: AspiredSet): void {
+    if (this.state === "draining" || this.state === "closed") return;
+    this.#aspired.set(name, versions);
+    this.#changed();
+  }
+
+  /**
+   * Pins the version that a request asks for. The caller releases the handle on every path.
+   *
+   * @throws ServingError NOT_FOUND, INVALID_ARGUMENT (unknown label), DRAINING
+   */
+  handle(request: ServableRequest): ServableHandle {
+    this.assertReady();
+    return this.#map.find(request).pin();
+  }
+
+  /**
+   * Replaces the labels of one model.
+   *
+   * @param isUnavailableAllowed  lets a label that is new, or stays on its version, name a version that is not ready
+   * @throws ServingError FAILED_PRECONDITION when a version is not available; nothing is changed then
+   */
+  setLabels(name: string, labels: ReadonlyMap<string, number>, isUnavailableAllowed = false): void {
+    const current = this.#labels.get(name);
+    for (const [label, version] of labels) {
+      if (this.#map.has(name, version)) continue;
+      const known = current?.get(label);
+      if (isUnavailableAllowed && (known === undefined || known === version)) continue;
+      throw new ServingError(
+        "FAILED_PRECONDITION",
+        `Request to assign label to version ${version} of model ${name}, which is not currently available for inference`,
+      );
+    }
+    this.#labels = new Map(this.#labels).set(name, new Map(labels));
+    this.#swapMap();
+  }
+
+  /** Versions of a model with what became of them, highest first; undefined for a name never heard of. */
+  statuses(name: string): readonly VersionStatus[] | undefined {
+    const live = this.#harnesses.get(name);
+    const ended = this.#ended.get(name);
+    if (!live && !ended) return undefined;
+    const statuses = new Map(ended);
+    for (const [version, harness] of live ?? []) statuses.set(version, harness.status);
+    return [...statuses.values()].sort((a, b) => b.version - a.version);
+  }
+
+  /** Names of all models that were ever aspired. */
+  names(): readonly string[] {
+    return [...new Set([...this.#aspired.keys(), ...this.#harnesses.keys(), ...this.#ended.keys()])];
+  }
+
+  /** Calls back after every change of any version's state; returns the unsubscriber. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Resolves once every name has an available version.
+   *
+   * @throws ServingError VERSION_NOT_READY when a name's versions all ended without one; the signal's reason
+   */
+  async whenAvailable(names: readonly string[], options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    const { signal } = options;
+    for (;;) {
+      signal?.throwIfAborted();
+      const states = names.map((name) => ({ name, statuses: this.statuses(name) ?? [] }));
+      const failed = states.filter(
+        ({ statuses }) => statuses.length > 0 && statuses.every((status) => status.state === "END"),
+      );
+      const isSettled = states.every(
+        ({ statuses }) =>
+          statuses.some((status) => status.state === "AVAILABLE") ||
+          (statuses.length > 0 && statuses.every((status) => status.state === "END")),
+      );
+      if (isSettled && failed.length === 0) return;
+      if (isSettled) throw new ServingError("VERSION_NOT_READY", notAvailableText(failed));
+      await this.#nextChange(signal);
+    }
+  }
+
+  /** Takes what can be done now: at most one transition per model. Called by itself unless `stepByHand`. */
+  step(): void {
+    for (const [name, versions] of this.#aspired) this.#reconcile(name, versions);
+    for (const [name, harnesses] of this.#harnesses) this.#stepModel(name, harnesses);
+  }
+
+  protected override async onStart(): Promise<void> {
+    this.#changed();
+  }
+
+  /** Leaves the serving map at once; versions are released as their last handles are. */
+  protected override async onDrain(drainMs: number): Promise<void> {
+    this.#aspired.clear();
+    for (const harness of this.#all()) {
+      harness.isAspired = false;
+      if (harness.state === "loading") harness.cancelLoad();
+      if (harness.state === "ready") this.#unload(harness);
+    }
+    await this.#untilIdle(drainMs);
+  }
+
+  protected override async onClose(): Promise<void> {
+    await this.#untilIdle(CLOSE_GRACE_MS);
+    const held = this.#all().filter(isBusy);
+    // A run may still read the memory: leaving it to the process's end is safe, freeing it is not.
+    if (held.length > 0) this.#logger.error({ versions: held.map((harness) => harness.id) }, "handles outlive close");
+  }
+
+  async #untilIdle(limitMs: number): Promise<void> {
+    const limit = new AbortController();
+    const cancel = this.#clock.after(limitMs, () => limit.abort(new Error("limit")));
+    while (!limit.signal.aborted && this.#all().some(isBusy)) {
+      await this.#nextChange(limit.signal).catch(() => undefined); // the limit ends the wait, nothing else
+    }
+    cancel();
+  }
+
+  #all(): Harness[] {
+    return [...this.#harnesses.values()].flatMap((harnesses) => [...harnesses.values()]);
+  }
+
+  #reconcile(name: string, aspired: AspiredSet): void {
+    const harnesses = this.#harnesses.get(name) ?? new Map<number, Harness>();
+    this.#harnesses.set(name, harnesses);
+    const wanted = new Map(aspired.map((entry) => [entry.version, entry.path]));
+    for (const harness of harnesses.values()) {
+      harness.isAspired = wanted.has(harness.id.version) && !harness.isLeaving;
+      if (!harness.isAspired && harness.state === "loading") harness.cancelLoad();
+      if (!harness.isAspired && harness.state === "new") harness.discard();
+      if (!harness.isAspired && (harness.state === "disabled" || harness.state === "error")) this.#forget(harness);
+    }
+    for (const [version, path] of wanted) {
+      // A version that is aspired again while it leaves waits until it has left.
+      if (!harnesses.has(version)) harnesses.set(version, this.#newHarness(name, version, path));
+    }
+  }
+
+  #newHarness(name: string, version: number, path: string): Harness {
+    return new Harness({ name, version }, path, {
+      ...this.#options,
+      loader: this.#loader,
+      clock: this.#clock,
+      logger: this.#logger,
+      onChange: (harness) => this.#onHarness(harness),
+    });
+  }
+
+  #onHarness(harness: Harness): void {
+    if (harness.state === "ready") {
+      if (this.state !== "ready") return this.#unload(harness);
+      this.#swapMap();
+      harness.publishAvailable();
+      this.#logger.info({ model: harness.id.name, version: harness.id.version }, "version is available");
+    }
+    if (harness.state === "disabled") this.#forget(harness);
+    this.#changed();
+  }
+
+  #stepModel(name: string, harnesses: Map<number, Harness>): void {
+    const action = this.#policy(
+      [...harnesses.values()].map(({ id, state, isAspired }) => ({ version: id.version, state, isAspired })),
+    );
+    if (!action) return;
+    const harness = harnesses.get(action.version)!;
+    if (action.action === "unload") return this.#unload(harness);
+    if (this.#all().filter((candidate) => candidate.state === "loading").length >= this.#options.loadsMax) return;
+    this.#ended.get(name)?.delete(action.version);
+    void harness.load(); // never rejects; its end comes back through #onHarness
+    this.#changed();
+  }
+
+  #unload(harness: Harness): void {
+    harness.publishUnloading();
+    const leaving = harness.ready;
+    this.#swapMap(leaving);
+    harness.unload();
+    this.#changed();
+  }
+
+  #swapMap(leaving: unknown = null): void {
+    const ready = this.#all()
+      .map((harness) => harness.ready)
+      .filter((loaded) => loaded !== null && loaded !== leaving);
+    this.#map = new ServingMap(ready as NonNullable<(typeof ready)[number]>[], this.#labels);
+  }
+
+  /** Drops an ended version from the live ones and keeps what became of it, up to a bound. */
+  #forget(harness: Harness): void {
+    const { name, version } = harness.id;
+    this.#harnesses.get(name)?.delete(version);
+    const ended = this.#ended.get(name) ?? new Map<number, VersionStatus>();
+    ended.delete(version);
+    ended.set(version, harness.status);
+    if (ended.size > ENDED_VERSIONS_MAX) ended.delete(ended.keys().next().value!);
+    this.#ended.set(name, ended);
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+    if (this.#options.stepByHand || this.#isStepQueued) return;
+    if (this.state !== "ready" && this.state !== "starting") return;
+    this.#isStepQueued = true;
+    setImmediate(() => {
+      this.#isStepQueued = false;
+      if (this.state === "ready") this.step();
+    });
+  }
+
+  #nextChange(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settle = () => {
+        off();
+        signal?.removeEventListener("abort", settle);
+        if (signal?.aborted) reject(signal.reason as Error);
+        else resolve();
+      };
+      const off = this.onChange(settle);
+      signal?.addEventListener("abort", settle, { once: true });
+    });
+  }
+}
+
+function isBusy(harness: Harness): boolean {
+  return harness.state === "quiescing" || harness.state === "unloading" || harness.state === "loading";
+}
+
+function notAvailableText(failed: readonly { name: string; statuses: readonly VersionStatus[] }[]): string {
+  const reasons = failed.map(
+    ({ name, statuses: [status] }) =>
+      `{name: ${name} version: ${status!.version}} due to error: ${status!.error.code}: ${status!.error.message}`,
+  );
+  return `${failed.length} servable(s) did not become available: {${reasons.join("}, {")}}`;
+}

@@ -1,0 +1,170 @@
+import type { Dirent } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { type Clock, type Logger, Service, silentLogger, sleep, systemClock } from "@shardserve/core";
+import type { AspiredSet, AspiredVersion } from "./servable-id.js";
+
+/** Which of the versions found are wanted (FileSystemStoragePathSourceConfig.ServableVersionPolicy). */
+export type VersionPolicy =
+  | { readonly kind: "latest" /** at least 1; 0 counts as 1 */; readonly count: number }
+  | { readonly kind: "all" }
+  | { readonly kind: "specific"; readonly versions: readonly number[] };
+
+export interface ServableToMonitor {
+  readonly name: string;
+  /** Directory whose numeric children are versions. */
+  readonly basePath: string;
+  /** Default: the one latest version. */
+  readonly versionPolicy?: VersionPolicy;
+}
+
+export interface FileSystemSourceOptions {
+  readonly servables: readonly ServableToMonitor[];
+  /** Receives the full set wanted for a name, every time it is looked up. */
+  readonly onAspired: (name: string, versions: AspiredSet) => void;
+  /** Pause between polls, default 1000 (--file_system_poll_wait_seconds); 0 = look once. */
+  readonly pollIntervalMs?: number;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+}
+
+/**
+ * Watches base paths and says which versions are wanted. Stateless but for what it already warned of.
+ *
+ * Differs from TensorFlow Serving in one point: a base path that is missing leaves only its own model as it is, not all
+ * of them (their issues 2189, 1693).
+ */
+export class FileSystemSource extends Service {
+  readonly #onAspired: FileSystemSourceOptions["onAspired"];
+  readonly #pollIntervalMs: number;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #warned = new Map<string, string>();
+  readonly #stop = new AbortController();
+  #servables: readonly ServableToMonitor[];
+  #polling: Promise<void> = Promise.resolve();
+
+  constructor(options: FileSystemSourceOptions) {
+    super();
+    this.#servables = options.servables;
+    this.#onAspired = options.onAspired;
+    this.#pollIntervalMs = options.pollIntervalMs ?? 1000;
+    this.#clock = options.clock ?? systemClock;
+    this.#logger = options.logger ?? silentLogger;
+  }
+
+  /** Replaces what is watched, and looks at once. A name left out gets an empty set: all its versions are unloaded. */
+  async setServables(servables: readonly ServableToMonitor[]): Promise<void> {
+    const names = new Set(servables.map((servable) => servable.name));
+    const dropped = this.#servables.filter((servable) => !names.has(servable.name));
+    this.#servables = servables;
+    for (const servable of dropped) this.#onAspired(servable.name, []);
+    await this.poll();
+  }
+
+  /** Looks at every base path once. Never throws: what is wrong with one path is logged, once. */
+  async poll(): Promise<void> {
+    for (const servable of this.#servables) {
+      try {
+        const found = await listVersions(servable.basePath);
+        this.#onAspired(servable.name, this.#select(servable, found));
+      } catch (error) {
+        this.#warnOnce(
+          servable.name,
+          `Could not find base path ${servable.basePath} for servable ${servable.name} with error ${(error as Error).message}`,
+        );
+      }
+    }
+  }
+
+  protected override async onStart(): Promise<void> {
+    await this.poll();
+    if (this.#pollIntervalMs > 0) this.#polling = this.#loop();
+  }
+
+  protected override async onDrain(): Promise<void> {}
+
+  protected override async onClose(): Promise<void> {
+    this.#stop.abort(new Error("the source is closed"));
+    await this.#polling;
+  }
+
+  async #loop(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      await sleep(this.#clock, this.#pollIntervalMs, signal).catch(() => undefined); // only an abort ends a sleep early
+      if (!signal.aborted) await this.poll();
+    }
+  }
+
+  #select(servable: ServableToMonitor, found: Found): AspiredSet {
+    const { name, basePath } = servable;
+    if (found.skipped.length > 0) {
+      this.#warnOnce(`${name} skipped`, `servable ${name}: skipped in ${basePath}: ${found.skipped.join("; ")}`);
+    }
+    if (found.versions.length === 0) {
+      this.#warnOnce(
+        name,
+        `No versions of servable ${name} found under base path ${basePath}. ` +
+          "Did you forget to name your leaf directory as a number (eg. '/1/')?",
+      );
+      return [];
+    }
+    const selected = selectVersions(found.versions, servable.versionPolicy ?? { kind: "latest", count: 1 });
+    if (selected.length > 0) this.#warned.delete(name);
+    else this.#warnOnce(name, `No versions of servable ${name} under base path ${basePath} match its version policy`);
+    return selected;
+  }
+
+  #warnOnce(key: string, message: string): void {
+    if (this.#warned.get(key) === message) return;
+    this.#warned.set(key, message);
+    this.#logger.warn({}, message);
+  }
+}
+
+/** The versions that a policy wants, out of those found; highest first. */
+export function selectVersions(found: readonly AspiredVersion[], policy: VersionPolicy): AspiredSet {
+  const sorted = [...found].sort((a, b) => b.version - a.version);
+  switch (policy.kind) {
+    case "latest":
+      return sorted.slice(0, Math.max(policy.count, 1));
+    case "all":
+      return sorted;
+    case "specific":
+      return sorted.filter((entry) => policy.versions.includes(entry.version));
+  }
+}
+
+interface Found {
+  readonly versions: readonly AspiredVersion[];
+  readonly skipped: readonly string[];
+}
+
+/** Numeric directories under `basePath`; "00000123" is version 123. */
+async function listVersions(basePath: string): Promise<Found> {
+  const entries = await readdir(basePath, { withFileTypes: true });
+  const byVersion = new Map<number, string>();
+  const skipped: string[] = [];
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (!/^\d+$/.test(entry.name)) continue;
+    const version = Number(entry.name);
+    if (!Number.isSafeInteger(version)) {
+      skipped.push(`${entry.name} exceeds the largest version, ${Number.MAX_SAFE_INTEGER}`);
+      continue;
+    }
+    if (!(await isDirectory(basePath, entry))) continue;
+    const twin = byVersion.get(version);
+    if (twin !== undefined) skipped.push(`${twin} is the same version as ${entry.name}`);
+    byVersion.set(version, entry.name);
+  }
+  return { versions: [...byVersion].map(([version, child]) => ({ version, path: join(basePath, child) })), skipped };
+}
+
+async function isDirectory(basePath: string, entry: Dirent): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory();
+  return stat(join(basePath, entry.name)).then(
+    (target) => target.isDirectory(),
+    () => false, // a dangling link is no version
+  );
+}

@@ -1,0 +1,246 @@
+import assert from "node:assert/strict";
+import { ManualClock, ServingError } from "@shardserve/core";
+import { Manager, type ManagerOptions, resourcePreserving } from "@shardserve/servable";
+import { FakeLoader, settle } from "./fakes.js";
+
+async function startManager(options: Partial<ManagerOptions> = {}) {
+  const loader = new FakeLoader();
+  const clock = new ManualClock();
+  const manager = new Manager({ loader, clock, stepByHand: true, ...options });
+  await manager.start();
+  const states = (name = "m") => manager.statuses(name)?.map((entry) => `${entry.version} ${entry.state}`);
+  const aspire = (...versions: number[]) =>
+    manager.setAspired(
+      "m",
+      versions.map((version) => ({ version, path: `/models/m/${version}` })),
+    );
+  return { loader, clock, manager, states, aspire };
+}
+
+const errorOf = (call: () => unknown) => {
+  try {
+    call();
+  } catch (error) {
+    return `${(error as ServingError).status}: ${(error as Error).message}`;
+  }
+  return undefined;
+};
+
+describe("manager", () => {
+  it("loads an aspired version and serves it as latest", async () => {
+    const { loader, manager, states, aspire } = await startManager();
+    assert.equal(manager.statuses("m"), undefined);
+    aspire(7);
+    assert.equal(
+      errorOf(() => manager.handle({ name: "m" })),
+      "NOT_FOUND: Servable not found for request: Latest(m)",
+    );
+    manager.step();
+    assert.deepEqual(states(), ["7 LOADING"]);
+    assert.equal(loader.pending[0]!.path, "/models/m/7");
+    const model = await loader.succeed();
+    assert.deepEqual(states(), ["7 AVAILABLE"]);
+    using handle = manager.handle({ name: "m" });
+    assert.equal(handle.model, model);
+    assert.equal(handle.id.version, 7);
+    assert.equal(
+      errorOf(() => manager.handle({ name: "m", version: 99n })),
+      "NOT_FOUND: Servable not found for request: Specific(m, 99)",
+    );
+  });
+
+  it("keeps the old version until the new one is ready, and unloads it only after its last handle", async () => {
+    const { loader, manager, states, aspire } = await startManager();
+    aspire(1);
+    manager.step();
+    const first = await loader.succeed();
+    const handle = manager.handle({ name: "m" });
+    const second = manager.handle({ name: "m" });
+
+    aspire(2);
+    manager.step();
+    assert.deepEqual(states(), ["2 LOADING", "1 AVAILABLE"]);
+    await loader.succeed();
+    assert.equal(manager.handle({ name: "m" }).id.version, 2);
+    manager.step();
+    assert.deepEqual(states(), ["2 AVAILABLE", "1 UNLOADING"]);
+    assert.match(errorOf(() => manager.handle({ name: "m", version: 1 }))!, /Specific\(m, 1\)/);
+
+    handle.release();
+    handle.release(); // a second release changes nothing
+    await settle();
+    assert.equal(first.closes, 0);
+    second.release();
+    await settle();
+    assert.equal(first.closes, 1);
+    assert.deepEqual(states(), ["2 AVAILABLE", "1 END"]);
+  });
+
+  it("resource-preserving unloads first", async () => {
+    const { loader, manager, states, aspire } = await startManager({ policy: resourcePreserving });
+    aspire(1);
+    manager.step();
+    await loader.succeed();
+    aspire(2);
+    manager.step();
+    await settle();
+    assert.deepEqual(states(), ["2 START", "1 END"]);
+    manager.step();
+    assert.deepEqual(states(), ["2 LOADING", "1 END"]);
+  });
+
+  it("retries a failed load with growing pauses, then ends in error and keeps the old version", async () => {
+    const { loader, manager, clock, states, aspire } = await startManager({ loadRetriesMax: 2 });
+    aspire(1);
+    manager.step();
+    await loader.succeed();
+    aspire(2);
+    manager.step();
+    await loader.fail(new Error("disk went away"));
+    assert.equal(loader.pending.length, 0);
+    clock.advance(999);
+    await settle();
+    assert.equal(loader.pending.length, 0);
+    clock.advance(1);
+    await settle();
+    await loader.fail(new Error("disk went away"));
+    clock.advance(2000);
+    await settle();
+    await loader.fail(new ServingError("CHECKPOINT_INVALID", "bad magic"));
+    assert.deepEqual(states(), ["2 END", "1 AVAILABLE"]);
+    assert.deepEqual(manager.statuses("m")![0]!.error, { code: "FAILED_PRECONDITION", message: "bad magic" });
+    manager.step();
+    assert.equal(loader.pending.length, 0, "an aspired version in error is not loaded again");
+    aspire(1);
+    manager.step();
+    aspire(1, 2);
+    manager.step();
+    assert.deepEqual(states(), ["2 LOADING", "1 AVAILABLE"]);
+  });
+
+  it("does not retry what cannot get better", async () => {
+    const { loader, manager, states, aspire } = await startManager();
+    aspire(1);
+    manager.step();
+    await loader.fail(new ServingError("OP_UNSUPPORTED", "op Foo"));
+    assert.deepEqual(states(), ["1 END"]);
+  });
+
+  it("cancels a load that is no longer wanted, and loads it afresh when it is wanted again at once", async () => {
+    const { loader, manager, states, aspire } = await startManager();
+    aspire(1);
+    manager.step();
+    const { signal } = loader.pending.shift()!;
+    aspire();
+    manager.step();
+    assert.ok(signal.aborted);
+    aspire(1);
+    manager.step();
+    await settle();
+    assert.deepEqual(states(), ["1 END"]);
+    assert.deepEqual(manager.statuses("m")![0]!.error, { code: "CANCELLED", message: "Loading of servable cancelled" });
+    manager.step();
+    assert.deepEqual(states(), ["1 LOADING"]);
+  });
+
+  it("a version aspired again while it leaves comes back after it has left", async () => {
+    const { loader, manager, states, aspire } = await startManager();
+    aspire(1);
+    manager.step();
+    await loader.succeed();
+    const handle = manager.handle({ name: "m" });
+    aspire();
+    manager.step();
+    aspire(1);
+    manager.step();
+    assert.deepEqual(states(), ["1 UNLOADING"]);
+    handle.release();
+    await settle();
+    manager.step();
+    assert.deepEqual(states(), ["1 LOADING"]);
+  });
+
+  it("loads at most loadsMax versions at once", async () => {
+    const { loader, manager } = await startManager({ loadsMax: 1 });
+    manager.setAspired("a", [{ version: 1, path: "a" }]);
+    manager.setAspired("b", [{ version: 1, path: "b" }]);
+    manager.step();
+    assert.equal(loader.pending.length, 1);
+    await loader.succeed();
+    manager.step();
+    assert.equal(loader.pending.length, 1);
+    assert.equal(loader.pending[0]!.id.name, "b");
+  });
+
+  it("routes labels and refuses labels on versions that are not available", async () => {
+    const { loader, manager, aspire } = await startManager();
+    aspire(3);
+    manager.step();
+    await loader.succeed();
+    assert.equal(
+      errorOf(() => manager.setLabels("m", new Map([["canary", 4]]))),
+      "FAILED_PRECONDITION: Request to assign label to version 4 of model m, which is not currently available for inference",
+    );
+    manager.setLabels("m", new Map([["stable", 3]]));
+    assert.equal(manager.handle({ name: "m", label: "stable" }).id.version, 3);
+    assert.equal(
+      errorOf(() => manager.handle({ name: "m", label: "nope" })),
+      "INVALID_ARGUMENT: Unrecognized servable version label: nope",
+    );
+    manager.setLabels(
+      "m",
+      new Map([
+        ["stable", 3],
+        ["next", 9],
+      ]),
+      true,
+    );
+    assert.match(errorOf(() => manager.handle({ name: "m", label: "next" }))!, /Specific\(m, 9\)/);
+    assert.match(errorOf(() => manager.setLabels("m", new Map([["stable", 8]]), true))!, /not currently available/);
+  });
+
+  it("whenAvailable tells what failed", async () => {
+    const { loader, manager, aspire } = await startManager();
+    aspire(1);
+    const waiting = manager.whenAvailable(["m"]);
+    manager.step();
+    await loader.fail(new ServingError("OP_UNSUPPORTED", "op Foo"));
+    manager.step();
+    await assert.rejects(
+      waiting,
+      /1 servable\(s\) did not become available: \{\{name: m version: 1\} due to error: UNIMPLEMENTED: op Foo\}/,
+    );
+  });
+
+  it("steps by itself, and close waits for handles, then releases every model", async () => {
+    const loader = new FakeLoader();
+    const manager = new Manager({ loader });
+    manager.setAspired("m", [{ version: 1, path: "p" }]);
+    await manager.start();
+    const ready = manager.whenAvailable(["m"]);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const model = await loader.succeed();
+    await ready;
+    const handle = manager.handle({ name: "m" });
+    const closing = manager.close({ drainMs: 1000 });
+    assert.throws(() => manager.handle({ name: "m" }), /draining/);
+    await settle();
+    assert.equal(model.closes, 0);
+    handle.release();
+    await closing;
+    assert.equal(model.closes, 1);
+  });
+
+  it("remembers a bounded number of ended versions", async () => {
+    const { loader, manager, aspire } = await startManager();
+    for (let version = 1; version <= 70; version++) {
+      aspire(version);
+      manager.step();
+      await loader.succeed();
+      manager.step();
+      await settle();
+    }
+    assert.equal(manager.statuses("m")!.length, 65);
+    assert.equal(manager.statuses("m")![0]!.version, 70);
+  });
+});
