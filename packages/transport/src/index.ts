@@ -1,1 +1,15 @@
-export {};
+export * from "./address.js";
+export * from "./backoff.js";
+export * from "./buffer-pool.js";
+export { ClientSession, type ReplyPayload, type RequestOptions } from "./client-session.js";
+export { Exchange } from "./exchange.js";
+export { checkHeader, FRAME, type FrameRole, HEADER_BYTES, writeHeader } from "./frame.js";
+export * from "./frame-decoder.js";
+export * from "./framed-client.js";
+export * from "./framed-server.js";
+export * from "./handshake.js";
+export * from "./limits.js";
+export * from "./lookup-frames.js";
+export { asRecord, decodeMessage, encodeMessage } from "./message.js";
+export type { CallContext, CallHandler, LookupHandler, StreamContext, StreamHandler } from "./server-connection.js";
+export { decodeError, encodeError } from "./wire-error.js";

@@ -1,0 +1,272 @@
+import {
+  type Clock,
+  type Logger,
+  type Random,
+  Service,
+  ServingError,
+  silentLogger,
+  systemClock,
+  systemRandom,
+} from "@shardserve/core";
+import { type Address, formatAddress } from "./address.js";
+import { Backoff, type BackoffOptions, DEFAULT_BACKOFF } from "./backoff.js";
+import { BufferPool } from "./buffer-pool.js";
+import { ClientSession, type ReplyPayload, type RequestOptions } from "./client-session.js";
+import { FRAME } from "./frame.js";
+import { DEFAULT_LIMITS, type TransportLimits } from "./limits.js";
+
+export interface FramedClientOptions {
+  readonly address: Address;
+  /** Who calls, for the server's log: "executor executor-1". */
+  readonly peer: string;
+  readonly limits?: Partial<TransportLimits>;
+  readonly backoff?: BackoffOptions;
+  /**
+   * Runs on each new connection before it is used: open channels, compare proofs. A throw closes the connection; it is
+   * tried again after a backoff.
+   */
+  readonly handshake?: (session: ClientSession, options: { readonly signal: AbortSignal }) => Promise<void>;
+  /** Called when the connection becomes usable (true) or stops to be (false). */
+  readonly onStateChange?: (isReady: boolean) => void;
+  readonly pool?: BufferPool;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly logger?: Logger;
+}
+
+/**
+ * A connection that is kept: `start` begins to connect and returns at once, a lost connection is made again after an
+ * exponential backoff with jitter. Requests on a lost connection fail with UNAVAILABLE; they are never sent twice.
+ */
+export class FramedClient extends Service {
+  readonly address: Address;
+  readonly #options: FramedClientOptions;
+  readonly #limits: TransportLimits;
+  readonly #pool: BufferPool;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #backoff: Backoff;
+  readonly #waiters = new Set<() => void>();
+  #session: ClientSession | undefined;
+  #isReady = false;
+  #lastError: ServingError | undefined;
+  #cancelReconnect: () => void = () => undefined;
+  #handshakeAbort: AbortController | undefined;
+
+  constructor(options: FramedClientOptions) {
+    super();
+    this.address = options.address;
+    this.#options = options;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#pool = options.pool ?? new BufferPool();
+    this.#clock = options.clock ?? systemClock;
+    this.#logger = options.logger ?? silentLogger;
+    this.#backoff = new Backoff(options.backoff ?? DEFAULT_BACKOFF, options.random ?? systemRandom());
+  }
+
+  /** True while requests can be sent. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Requests without an answer yet. */
+  get inFlight(): number {
+    return this.#session?.inFlight ?? 0;
+  }
+
+  /** Why the last connection ended or could not be made. */
+  get lastError(): ServingError | undefined {
+    return this.#lastError;
+  }
+
+  /** The largest reply that both ends allow, in bytes. */
+  get replyBytesMax(): number {
+    return Math.min(this.#limits.replyBytesMax, this.#session?.welcome?.replyBytesMax ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** The largest LOOKUP request that both ends allow, in bytes. */
+  get requestBytesMax(): number {
+    return Math.min(this.#limits.requestBytesMax, this.#session?.welcome?.requestBytesMax ?? Number.POSITIVE_INFINITY);
+  }
+
+  /**
+   * Waits until the connection is usable.
+   *
+   * @throws ServingError UNAVAILABLE with the last failure when the deadline passes first or the client closes; the signal's reason
+   */
+  async whenReady(options: RequestOptions = {}): Promise<void> {
+    const { signal, deadlineMs } = options;
+    while (!this.#isReady) {
+      if (signal?.aborted) throw signal.reason;
+      const remainingMs = deadlineMs === undefined ? undefined : deadlineMs - this.#clock.nowMs();
+      if ((remainingMs !== undefined && remainingMs <= 0) || !this.#isAlive) throw this.#unavailable();
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          cancelTimer?.();
+          signal?.removeEventListener("abort", wake);
+          this.#waiters.delete(wake);
+          resolve();
+        };
+        const cancelTimer = remainingMs === undefined ? undefined : this.#clock.after(remainingMs, wake);
+        signal?.addEventListener("abort", wake, { once: true });
+        this.#waiters.add(wake);
+      });
+    }
+  }
+
+  /** Calls a method once the connection is usable; result and errors as {@link ClientSession.call}. */
+  async call(method: string, params: unknown, options: RequestOptions = {}): Promise<unknown> {
+    await this.whenReady(options);
+    return (this.#session as ClientSession).call(method, params, options);
+  }
+
+  /**
+   * Reads a stream of pushes; the loop ends when the server ends it and throws when the connection is lost.
+   *
+   * @throws ServingError RESOURCE_EXHAUSTED when the reader falls `streamItemsMax` items behind; UNAVAILABLE
+   */
+  async *stream(method: string, params: unknown, options: RequestOptions = {}): AsyncGenerator<unknown, void, void> {
+    await this.whenReady(options);
+    const queue: unknown[] = [];
+    let ended: { error: unknown } | undefined;
+    let wake = () => {};
+    const stop = (this.#session as ClientSession).stream(
+      method,
+      params,
+      (item) => {
+        if (queue.length >= this.#limits.streamItemsMax) {
+          const text = `${queue.length} items of ${method} wait for their reader; the stream is ended`;
+          ended ??= { error: new ServingError("RESOURCE_EXHAUSTED", text) };
+          stop();
+        } else queue.push(item);
+        wake();
+      },
+      (error) => {
+        ended ??= { error };
+        wake();
+      },
+      options,
+    );
+    try {
+      for (;;) {
+        const batch = queue.splice(0);
+        yield* batch;
+        if (queue.length > 0) continue;
+        if (ended) {
+          if (ended.error !== undefined) throw ended.error;
+          return;
+        }
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    } finally {
+      stop();
+    }
+  }
+
+  /**
+   * Sends a LOOKUP now; rows, never a wait for a connection.
+   *
+   * @throws ServingError as {@link ClientSession.request}; UNAVAILABLE while not connected
+   */
+  lookup(parts: readonly Uint8Array[], options: RequestOptions): Promise<ReplyPayload> {
+    if (!this.#isReady) return Promise.reject(this.#unavailable());
+    return (this.#session as ClientSession).request(FRAME.LOOKUP, parts, FRAME.ROWS, options);
+  }
+
+  protected onStart(): Promise<void> {
+    this.#connect();
+    return Promise.resolve();
+  }
+
+  /** Waits for what is in flight, at most `drainMs`. */
+  protected async onDrain(drainMs: number): Promise<void> {
+    this.#setReady(false);
+    this.#cancelReconnect();
+    const untilMs = this.#clock.nowMs() + drainMs;
+    while (this.inFlight > 0 && this.#clock.nowMs() < untilMs) {
+      await new Promise<void>((resolve) => this.#clock.after(5, resolve));
+    }
+  }
+
+  protected onClose(): Promise<void> {
+    this.#handshakeAbort?.abort(new ServingError("UNAVAILABLE", "the client is closed"));
+    this.#session?.close(
+      new ServingError("UNAVAILABLE", `the connection to ${formatAddress(this.address)} was closed here`),
+    );
+    for (const wake of [...this.#waiters]) wake();
+    return Promise.resolve();
+  }
+
+  get #isAlive(): boolean {
+    return this.state === "ready" || this.state === "starting";
+  }
+
+  #connect(): void {
+    const session = new ClientSession({
+      address: this.address,
+      peer: this.#options.peer,
+      limits: this.#limits,
+      pool: this.#pool,
+      clock: this.#clock,
+      logger: this.#logger,
+      onClose: (reason) => {
+        if (this.#session === session) this.#onLost(reason);
+      },
+      onGoAway: () => {
+        if (this.#session === session) this.#setReady(false);
+      },
+    });
+    this.#session = session;
+    this.#greet(session).catch((error: unknown) => session.close(ServingError.from(error)));
+  }
+
+  async #greet(session: ClientSession): Promise<void> {
+    await session.open();
+    const { handshake } = this.#options;
+    if (handshake) {
+      const abort = new AbortController();
+      this.#handshakeAbort = abort;
+      const timeoutMs = this.#limits.handshakeTimeoutMs;
+      const cancelTimer = this.#clock.after(timeoutMs, () => {
+        abort.abort(new ServingError("UNAVAILABLE", `no handshake within ${timeoutMs} ms`));
+      });
+      try {
+        await handshake(session, { signal: abort.signal });
+      } finally {
+        cancelTimer();
+      }
+    }
+    if (this.#session !== session || !this.#isAlive) return;
+    this.#backoff.reset();
+    this.#lastError = undefined;
+    this.#setReady(true);
+  }
+
+  #onLost(reason: ServingError): void {
+    this.#session = undefined;
+    this.#lastError = reason;
+    this.#setReady(false);
+    if (!this.#isAlive) return;
+    const waitMs = this.#backoff.nextMs();
+    this.#logger.info({ address: formatAddress(this.address), waitMs, reason: reason.message }, "reconnecting later");
+    this.#cancelReconnect = this.#clock.after(waitMs, () => {
+      if (this.#isAlive) this.#connect();
+    });
+  }
+
+  #setReady(isReady: boolean): void {
+    if (this.#isReady === isReady) return;
+    this.#isReady = isReady;
+    if (isReady) for (const wake of [...this.#waiters]) wake();
+    this.#options.onStateChange?.(isReady);
+  }
+
+  #unavailable(): ServingError {
+    const where = formatAddress(this.address);
+    const cause = this.#lastError;
+    const text = `${where} is not connected${cause ? `: ${cause.message}` : ""}`;
+    return new ServingError(cause?.code === "DIGEST_MISMATCH" ? "DIGEST_MISMATCH" : "UNAVAILABLE", text, { cause });
+  }
+}

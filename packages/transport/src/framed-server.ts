@@ -1,0 +1,127 @@
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { rm } from "node:fs/promises";
+import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { type Address, formatAddress } from "./address.js";
+import { BufferPool } from "./buffer-pool.js";
+import { DEFAULT_LIMITS, type TransportLimits } from "./limits.js";
+import { type CallHandler, type LookupHandler, ServerConnection, type StreamHandler } from "./server-connection.js";
+
+export interface FramedServerOptions {
+  /** Who answers, told to clients in WELCOME: "shard shard-0". */
+  readonly peer: string;
+  readonly listen: readonly Address[];
+  readonly limits?: Partial<TransportLimits>;
+  /** Methods by name; a result must be encodable as msgpack, a throw becomes the caller's error. */
+  readonly calls?: Readonly<Record<string, CallHandler>>;
+  readonly streams?: Readonly<Record<string, StreamHandler>>;
+  readonly lookup?: LookupHandler;
+  readonly pool?: BufferPool;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+}
+
+/** Serves frames on TCP and Unix sockets. Draining sends GOAWAY and finishes what is in flight. */
+export class FramedServer extends Service {
+  readonly #options: FramedServerOptions;
+  readonly #limits: TransportLimits;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #pool: BufferPool;
+  readonly #servers: Server[] = [];
+  readonly #connections = new Set<ServerConnection>();
+  readonly #addresses: Address[] = [];
+
+  constructor(options: FramedServerOptions) {
+    super();
+    this.#options = options;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#clock = options.clock ?? systemClock;
+    this.#logger = options.logger ?? silentLogger;
+    this.#pool = options.pool ?? new BufferPool();
+  }
+
+  /** Where it listens, with the ports that were really bound. */
+  get addresses(): readonly Address[] {
+    return this.#addresses;
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Requests without an answer yet, over all connections. */
+  get inFlight(): number {
+    let count = 0;
+    for (const connection of this.#connections) count += connection.inFlight;
+    return count;
+  }
+
+  /** Buffers of this server: replies taken from it are recycled. */
+  get pool(): BufferPool {
+    return this.#pool;
+  }
+
+  protected async onStart(): Promise<void> {
+    for (const address of this.#options.listen) await this.#listen(address);
+  }
+
+  protected async onDrain(drainMs: number): Promise<void> {
+    for (const server of this.#servers) server.close();
+    for (const connection of this.#connections) connection.drain();
+    const untilMs = this.#clock.nowMs() + drainMs;
+    while (this.#hasWork() && this.#clock.nowMs() < untilMs) {
+      await new Promise<void>((resolve) => this.#clock.after(5, resolve));
+    }
+  }
+
+  protected async onClose(): Promise<void> {
+    for (const connection of [...this.#connections]) connection.destroy();
+    await Promise.all(
+      this.#servers.map((server) => new Promise<void>((resolve) => void server.close(() => resolve()))),
+    );
+    for (const address of this.#addresses) if ("path" in address) await rm(address.path, { force: true });
+  }
+
+  #hasWork(): boolean {
+    for (const connection of this.#connections) if (connection.inFlight > 0 || connection.pendingBytes > 0) return true;
+    return false;
+  }
+
+  async #listen(address: Address): Promise<void> {
+    const server = createServer({ noDelay: true, keepAlive: true }, (socket) => this.#accept(socket));
+    this.#servers.push(server);
+    if ("path" in address) await rm(address.path, { force: true }); // left by a process that was killed
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (error) => {
+        reject(new ServingError("UNAVAILABLE", `cannot listen on ${formatAddress(address)}: ${error.message}`));
+      });
+      server.listen(address, () => resolve());
+    });
+    server.on("error", (error) => this.#logger.error({ error: error.message }, "listening socket failed"));
+    const bound = server.address();
+    this.#addresses.push("path" in address ? address : { host: address.host, port: (bound as AddressInfo).port });
+  }
+
+  #accept(socket: Socket): void {
+    if (
+      this.#connections.size >= this.#limits.connectionsMax ||
+      (this.state !== "ready" && this.state !== "starting")
+    ) {
+      socket.destroy();
+      return;
+    }
+    this.#connections.add(
+      new ServerConnection(socket, {
+        peer: this.#options.peer,
+        limits: this.#limits,
+        pool: this.#pool,
+        clock: this.#clock,
+        logger: this.#logger,
+        calls: this.#options.calls ?? {},
+        streams: this.#options.streams ?? {},
+        lookup: this.#options.lookup,
+        onClose: (connection) => this.#connections.delete(connection),
+      }),
+    );
+  }
+}
