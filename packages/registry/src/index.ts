@@ -1,1 +1,3 @@
-export {};
+export * from "./cluster-keys.js";
+export * from "./cluster-records.js";
+export * from "./registry.js";

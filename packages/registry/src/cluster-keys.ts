@@ -1,0 +1,106 @@
+/**
+ * Where what stands in the registry (design: architecture.md, "Cluster"). Keys are relative to `/shardserve/CLUSTER/`;
+ * names and ids are percent-encoded, so that a slash in a name makes no level. Values: cluster-records.ts.
+ *
+ * | key | written by | lives | value |
+ * |---|---|---|---|
+ * | `shards/ID` | the shard | its lease | ShardRecord |
+ * | `holdings/ID/NAME/V` | the shard | its lease | HoldingRecord |
+ * | `executors/ID` | the executor | its lease | ExecutorRecord |
+ * | `models/NAME/aspired` | operator, or nobody | until deleted | AspiredRecord |
+ * | `models/NAME/versions/V` | leader | until removed | VersionRecord |
+ * | `maps/NAME/V` | leader | with the version | MapRecord |
+ * | `leader` | the elected shard | its lease | LeaderRecord |
+ */
+import { ServingError } from "@shardserve/core";
+
+export const SHARDS_PREFIX = "shards/";
+export const HOLDINGS_PREFIX = "holdings/";
+export const EXECUTORS_PREFIX = "executors/";
+export const MODELS_PREFIX = "models/";
+export const MAPS_PREFIX = "maps/";
+export const LEADER_KEY = "leader";
+
+/** What a key names; undefined from {@link parseKey} when it is none of ours (a newer program's, say). */
+export type ParsedKey =
+  | { readonly kind: "shard"; readonly id: string }
+  | { readonly kind: "holding"; readonly shard: string; readonly model: string; readonly version: number }
+  | { readonly kind: "executor"; readonly id: string }
+  | { readonly kind: "aspired"; readonly model: string }
+  | { readonly kind: "version"; readonly model: string; readonly version: number }
+  | { readonly kind: "map"; readonly model: string; readonly version: number }
+  | { readonly kind: "leader" };
+
+export function shardKey(id: string): string {
+  return SHARDS_PREFIX + segment(id);
+}
+
+/** Under the same lease as {@link shardKey}; one key a version, so that proving one version rewrites nothing else. */
+export function holdingKey(shard: string, model: string, version: number): string {
+  return `${HOLDINGS_PREFIX}${segment(shard)}/${segment(model)}/${versionText(version)}`;
+}
+
+export function executorKey(id: string): string {
+  return EXECUTORS_PREFIX + segment(id);
+}
+
+export function aspiredKey(model: string): string {
+  return `${MODELS_PREFIX}${segment(model)}/aspired`;
+}
+
+export function versionKey(model: string, version: number): string {
+  return `${MODELS_PREFIX}${segment(model)}/versions/${versionText(version)}`;
+}
+
+export function mapKey(model: string, version: number): string {
+  return `${MAPS_PREFIX}${segment(model)}/${versionText(version)}`;
+}
+
+export function parseKey(key: string): ParsedKey | undefined {
+  if (key === LEADER_KEY) return { kind: "leader" };
+  const parts = key.split("/").map(decodeSegment);
+  const [root, a, b, c] = parts;
+  if (a === undefined || a === "" || parts.includes(undefined)) return undefined;
+  if (root === "shards" && parts.length === 2) return { kind: "shard", id: a };
+  if (root === "executors" && parts.length === 2) return { kind: "executor", id: a };
+  if (root === "models" && parts.length === 3 && b === "aspired") return { kind: "aspired", model: a };
+  if (root === "models" && parts.length === 4 && b === "versions") {
+    const version = parseVersion(c);
+    return version === undefined ? undefined : { kind: "version", model: a, version };
+  }
+  if (root === "maps" && parts.length === 3) {
+    const version = parseVersion(b);
+    return version === undefined ? undefined : { kind: "map", model: a, version };
+  }
+  if (root === "holdings" && parts.length === 4 && b) {
+    const version = parseVersion(c);
+    return version === undefined ? undefined : { kind: "holding", shard: a, model: b, version };
+  }
+  return undefined;
+}
+
+function segment(name: string): string {
+  if (name === "") throw new ServingError("INVALID_ARGUMENT", "a name in a registry key is empty; give it a name");
+  return encodeURIComponent(name);
+}
+
+function decodeSegment(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined; // not percent-encoded by us
+  }
+}
+
+function versionText(version: number): string {
+  if (!Number.isSafeInteger(version) || version < 0) {
+    throw new ServingError("INVALID_ARGUMENT", `version ${version} is not an integer in [0, 2^53)`);
+  }
+  return String(version);
+}
+
+function parseVersion(text: string | undefined): number | undefined {
+  if (text === undefined || !/^(0|[1-9]\d{0,15})$/.test(text)) return undefined;
+  const version = Number(text);
+  return Number.isSafeInteger(version) ? version : undefined;
+}

@@ -1,0 +1,232 @@
+/**
+ * Values of the registry's keys (cluster-keys.ts): plain data, checked field by field when read. Unknown fields are
+ * ignored, so that an older program reads what a newer one wrote; a missing or ill-typed field is refused.
+ */
+import { ServingError } from "@shardserve/core";
+import { fromPlainMap, type PartitionMap, toPlainMap } from "@shardserve/placement";
+import { decodeMessage, encodeMessage } from "@shardserve/transport";
+import { RecordReader } from "./record-reader.js";
+
+/** Where a process can be reached; absent = not offered. */
+export interface Addresses {
+  /** `host:port` of the framed protocol. */
+  readonly tcp?: string;
+  /** Path of a Unix socket of the framed protocol; of use only where `machine` is the reader's own. */
+  readonly unix?: string;
+  /** `host:port` of gRPC. */
+  readonly grpc?: string;
+  /** `host:port` of REST and metrics. */
+  readonly rest?: string;
+}
+
+/** `shards/ID` */
+export interface ShardRecord {
+  readonly id: string;
+  /** Random per process start: tells a restarted shard from its predecessor. */
+  readonly instance: string;
+  /** Identity of the machine (boot id, say); equal = Unix sockets work. */
+  readonly machine: string;
+  readonly addresses: Addresses;
+  readonly zone: string;
+  /** Share of the load relative to other shards; 1 unless the operator says otherwise. > 0. */
+  readonly weight: number;
+  /** Bytes of partitions that the shard may hold over all versions; absent = not limited. */
+  readonly capacityBytes?: number;
+  /** Asked to leave: keeps serving, gets nothing new, its partitions move away. */
+  readonly isDraining: boolean;
+}
+
+/** `holdings/ID/NAME/V`: what a shard mapped, verified and now serves of one version. */
+export interface HoldingRecord {
+  readonly instance: string;
+  /** Digest of the manifest that the shard read, hex. */
+  readonly manifestDigest: string;
+  readonly epoch: number;
+  /** Ascending. */
+  readonly partitions: readonly number[];
+  /** Digest of each partition's file as the shard computed it, hex, in the order of `partitions`. */
+  readonly digests: readonly string[];
+  /** Why partitions of the version are missing here; absent = nothing went wrong. */
+  readonly error?: RecordedError;
+}
+
+export interface RecordedError {
+  /** A code of the error table. */
+  readonly code: string;
+  readonly message: string;
+}
+
+/** `executors/ID` */
+export interface ExecutorRecord {
+  readonly id: string;
+  readonly instance: string;
+  readonly addresses: Addresses;
+  readonly zone: string;
+  readonly serving: readonly ServedVersion[];
+}
+
+export interface ServedVersion {
+  readonly model: string;
+  readonly version: number;
+  /** `available` = answers requests; `unloading` = no longer does. */
+  readonly state: "loading" | "available" | "unloading" | "failed";
+  readonly error?: RecordedError;
+}
+
+/** Which versions of those found in the repository are wanted (TensorFlow Serving's ServableVersionPolicy). */
+export type VersionPolicy =
+  | { readonly kind: "latest"; readonly count: number }
+  | { readonly kind: "all" }
+  | { readonly kind: "specific"; readonly versions: readonly number[] };
+
+/** `models/NAME/aspired`: an operator's wish; without it the controller's defaults apply. */
+export interface AspiredRecord {
+  readonly policy: VersionPolicy;
+  /** Replicas per partition; absent = the controller's default. */
+  readonly replication?: number;
+}
+
+/**
+ * `models/NAME/versions/V`. `staged`: shards are told to load. `loaded`: every replica of every partition is proved.
+ * `enabled`: executors may use it. `retiring`: replaced; goes at `retireAtMs`. `failed`: a shard refused it; it goes on
+ * by itself when the missing replicas are proved after all.
+ */
+export interface VersionRecord {
+  readonly state: "staged" | "loaded" | "enabled" | "retiring" | "failed";
+  readonly manifestDigest: string;
+  readonly partitionCount: number;
+  /** Bytes of all partitions, one replica. */
+  readonly bytes: number;
+  /** Wall clock of the leader that wrote the state, ms since the epoch. */
+  readonly changedAtMs: number;
+  /** Only in state `retiring`, same clock. */
+  readonly retireAtMs?: number;
+  /** Why it failed. */
+  readonly error?: RecordedError & { readonly shard: string };
+}
+
+/**
+ * `maps/NAME/V`: shards hold the union of both maps; executors use `enabled` only. A flip moves `staged` to `enabled`
+ * in one write; shards drop what is in neither after their grace.
+ */
+export interface MapRecord {
+  readonly enabled?: PartitionMap;
+  readonly staged?: PartitionMap;
+}
+
+/** `leader` */
+export interface LeaderRecord {
+  readonly id: string;
+  readonly instance: string;
+}
+
+/** One kind of value: to bytes and back. */
+export interface RecordCodec<T> {
+  encode(record: T): Uint8Array;
+  /** @throws ServingError INVALID_ARGUMENT naming `where`, the field and its rule */
+  decode(bytes: Uint8Array, where: string): T;
+}
+
+function codec<T>(read: (reader: RecordReader) => T, write: (record: T) => unknown = (record) => record): RecordCodec<T> {
+  return {
+    encode: (record) => encodeMessage(write(record)),
+    decode: (bytes, where) => read(new RecordReader(decodeMessage(bytes, where), where)),
+  };
+}
+
+export const shardRecord: RecordCodec<ShardRecord> = codec((reader) => ({
+  id: reader.text("id"),
+  instance: reader.text("instance"),
+  machine: reader.text("machine"),
+  addresses: readAddresses(reader.object("addresses")),
+  zone: reader.text("zone"),
+  weight: reader.number("weight", Number.MIN_VALUE, 1e6),
+  ...reader.optional("capacityBytes", () => reader.integer("capacityBytes")),
+  isDraining: reader.boolean("isDraining"),
+}));
+
+export const holdingRecord: RecordCodec<HoldingRecord> = codec((reader) => {
+  const partitions = reader.integers("partitions");
+  const digests = reader.texts("digests");
+  if (digests.length !== partitions.length) reader.refuse("digests", `has ${digests.length} of ${partitions.length}`);
+  return {
+    instance: reader.text("instance"),
+    manifestDigest: reader.text("manifestDigest"),
+    epoch: reader.integer("epoch"),
+    partitions,
+    digests,
+    ...reader.optional("error", () => readError(reader.object("error"))),
+  };
+});
+
+export const executorRecord: RecordCodec<ExecutorRecord> = codec((reader) => ({
+  id: reader.text("id"),
+  instance: reader.text("instance"),
+  addresses: readAddresses(reader.object("addresses")),
+  zone: reader.text("zone"),
+  serving: reader.objects("serving").map((item) => ({
+    model: item.text("model"),
+    version: item.integer("version"),
+    state: item.oneOf("state", ["loading", "available", "unloading", "failed"]),
+    ...item.optional("error", () => readError(item.object("error"))),
+  })),
+}));
+
+export const aspiredRecord: RecordCodec<AspiredRecord> = codec((reader) => ({
+  policy: readPolicy(reader.object("policy")),
+  ...reader.optional("replication", () => reader.integer("replication", 1)),
+}));
+
+export const versionRecord: RecordCodec<VersionRecord> = codec((reader) => ({
+  state: reader.oneOf("state", ["staged", "loaded", "enabled", "retiring", "failed"]),
+  manifestDigest: reader.text("manifestDigest"),
+  partitionCount: reader.integer("partitionCount", 1),
+  bytes: reader.integer("bytes"),
+  changedAtMs: reader.number("changedAtMs", 0, Number.MAX_SAFE_INTEGER),
+  ...reader.optional("retireAtMs", () => reader.number("retireAtMs", 0, Number.MAX_SAFE_INTEGER)),
+  ...reader.optional("error", () => {
+    const error = reader.object("error");
+    return { ...readError(error), shard: error.text("shard") };
+  }),
+}));
+
+export const mapRecord: RecordCodec<MapRecord> = codec(
+  (reader) => ({
+    ...reader.optional("enabled", () => fromPlainMap(reader.raw("enabled"), `${reader.where}: enabled`)),
+    ...reader.optional("staged", () => fromPlainMap(reader.raw("staged"), `${reader.where}: staged`)),
+  }),
+  ({ enabled, staged }) => ({
+    ...(enabled && { enabled: toPlainMap(enabled) }),
+    ...(staged && { staged: toPlainMap(staged) }),
+  }),
+);
+
+export const leaderRecord: RecordCodec<LeaderRecord> = codec((reader) => ({
+  id: reader.text("id"),
+  instance: reader.text("instance"),
+}));
+
+/** The recorded form of a failure. */
+export function recordError(reason: unknown): RecordedError {
+  const { code, message } = ServingError.from(reason);
+  return { code, message };
+}
+
+function readAddresses(reader: RecordReader): Addresses {
+  return {
+    ...reader.optional("tcp", () => reader.text("tcp")),
+    ...reader.optional("unix", () => reader.text("unix")),
+    ...reader.optional("grpc", () => reader.text("grpc")),
+    ...reader.optional("rest", () => reader.text("rest")),
+  };
+}
+
+function readError(reader: RecordReader): RecordedError {
+  return { code: reader.text("code"), message: reader.text("message") };
+}
+
+function readPolicy(reader: RecordReader): VersionPolicy {
+  const kind = reader.oneOf("kind", ["latest", "all", "specific"]);
+  if (kind === "latest") return { kind, count: reader.integer("count", 1) };
+  return kind === "all" ? { kind } : { kind, versions: reader.integers("versions") };
+}
