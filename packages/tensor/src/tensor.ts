@@ -108,7 +108,7 @@ export function dataFromBytes<D extends NumericDType>(dtype: D, bytes: Uint8Arra
   if (bytes.byteLength % DTYPES[dtype].bytes !== 0) {
     throw new ServingError("INVALID_ARGUMENT", `${bytes.byteLength} bytes are no whole number of ${dtype} elements`);
   }
-  const aligned = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % width === 0 ? bytes : new Uint8Array(bytes); // Buffer.slice would not copy
   return new ArrayType(
     aligned.buffer as ArrayBuffer,
     aligned.byteOffset,
