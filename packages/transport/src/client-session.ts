@@ -319,7 +319,7 @@ export class ClientSession {
     this.#cancelPing();
     this.#socket.destroy();
     this.#onWelcome?.(reason);
-    for (const pending of [...this.#pending.values()]) {
+    for (const pending of this.#pending.values()) {
       if (this.#finish(pending)) pending.onFail(reason);
     }
     this.#options.logger.debug({ address: this.#name, reason: reason.message }, "connection closed");

@@ -195,7 +195,7 @@ export class FramedClient extends Service {
     this.#session?.close(
       new ServingError("UNAVAILABLE", `the connection to ${formatAddress(this.address)} was closed here`),
     );
-    for (const wake of [...this.#waiters]) wake();
+    for (const wake of this.#waiters) wake();
     return Promise.resolve();
   }
 
@@ -259,7 +259,7 @@ export class FramedClient extends Service {
   #setReady(isReady: boolean): void {
     if (this.#isReady === isReady) return;
     this.#isReady = isReady;
-    if (isReady) for (const wake of [...this.#waiters]) wake();
+    if (isReady) for (const wake of this.#waiters) wake();
     this.#options.onStateChange?.(isReady);
   }
 

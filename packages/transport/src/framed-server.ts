@@ -75,7 +75,7 @@ export class FramedServer extends Service {
   }
 
   protected async onClose(): Promise<void> {
-    for (const connection of [...this.#connections]) connection.destroy();
+    for (const connection of this.#connections) connection.destroy();
     await Promise.all(
       this.#servers.map((server) => new Promise<void>((resolve) => void server.close(() => resolve()))),
     );

@@ -162,7 +162,7 @@ export function planRows(tables: readonly TableReply[]): RowsLayout {
   let at = REPLY_HEAD_BYTES + tables.length * REPLY_TABLE_BYTES;
   for (const { defaults } of tables) at += defaults.length * 4;
   const gaps: number[] = [];
-  const rowOffsets = new Array<number>(tables.length).fill(0);
+  const rowOffsets = tables.map(() => 0);
   const widths = new Set<number>();
   for (const { rowBytes, rowCount } of tables) if (rowCount > 0) widths.add(rowBytes);
   for (const width of widths) {

@@ -31,7 +31,7 @@ export interface StreamContext extends CallContext {
    *
    * @throws ServingError RESOURCE_EXHAUSTED when the peer reads too slowly; the signal's reason when nobody listens
    */
-  push(item: unknown): void;
+  push(this: void, item: unknown): void;
 }
 
 export type CallHandler = (params: unknown, context: CallContext) => unknown;
