@@ -1,0 +1,45 @@
+import type { DType, Tensor } from "@shardserve/tensor";
+import type { Attrs, Shape } from "./attrs.js";
+
+/** One value of the graph: output `index` (flat, over all output arguments) of a node. */
+export interface TensorRef {
+  readonly node: string;
+  readonly index: number;
+}
+
+/** "node:index", the key of a value in maps. */
+export function refKey(ref: TensorRef): string {
+  return `${ref.node}:${ref.index}`;
+}
+
+/**
+ * One node. Besides TensorFlow's ops the compiler makes pseudo-ops (names that TensorFlow does not have):
+ * - `Variable`: a read of a frozen variable. Attributes: checkpointKey (string), dtype, shape, and, for one part of a partitioned
+ *   variable, sliceStart and sliceLength (list(int)). No inputs.
+ * - `GatherRows`: the device end of a cut lookup. Inputs rows [capacity, ...row shape], slots int32 (shape of the ids).
+ */
+export interface GraphNode {
+  readonly name: string;
+  readonly op: string;
+  readonly inputs: readonly TensorRef[];
+  /** Names of nodes that must run before this one. */
+  readonly controls: readonly string[];
+  readonly attrs: Attrs;
+}
+
+/** Nodes by name, in no particular order. Passes never change one; they make a new one. */
+export type Graph = ReadonlyMap<string, GraphNode>;
+
+/** What is known of a value before any request: its dtype and as much of its shape as can be trusted. */
+export interface ValueInfo {
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+/** What is known around one node: what kernels and lowerings look at to say whether they can take it. */
+export interface NodeContext {
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  /** The value of input `index` when it is known before any request. */
+  constant(index: number): Tensor | undefined;
+}
