@@ -1,1 +1,2 @@
-export {};
+export { hostKernels } from "./kernel-table.js";
+export { OUTPUT_BYTES_MAX } from "./limits.js";

@@ -1,0 +1,352 @@
+/** Ops that copy a strided view of one tensor: slices, transposes, repeats. */
+import { elementCount, type Tensor } from "@shardserve/tensor";
+import { broadcastTo } from "./broadcast.js";
+import { appender, build, copyStrided, forEachOffset, reshaped, stridesOf } from "./elements.js";
+import { check, invalid, printShape } from "./errors.js";
+import { type Kernel, type OpCall, zeroTensor } from "./op-call.js";
+import { checkedCount } from "./limits.js";
+import { countOf, integerOf, integersOf, normalAxis, printElement, sameShape, shapeOf } from "./shapes.js";
+import { resolveStridedSlice } from "./strided-slice.js";
+
+function slice(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const begin = shapeOf(op.tensor(1), "begin");
+  const size = shapeOf(op.tensor(2), "size");
+  const rank = value.shape.length;
+  check(
+    begin.length === rank && size.length === rank,
+    () => `Expected begin and size arguments to be 1-D tensors of size ${rank}, but got shapes ${printShape(op.tensor(1).shape)} and ${printShape(op.tensor(2).shape)} instead.`,
+  );
+  const shape = value.shape.map((dim, i) => {
+    const from = begin[i]!;
+    const count = size[i] === -1 ? dim - from : size[i]!;
+    check(from >= 0 && from <= dim, () => `Expected begin[${i}] in [0, ${dim}], but got ${from}`);
+    check(count >= 0 && from + count <= dim, () => `Expected size[${i}] in [0, ${dim - from}], but got ${count}`);
+    return count;
+  });
+  const strides = stridesOf(value.shape);
+  if (sameShape(shape, value.shape)) return [value];
+  return [copyStrided(value, begin.reduce((sum, from, i) => sum + from * strides[i]!, 0), shape, strides)];
+}
+
+function stridedSlice(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const [begin, end, steps] = [op.tensor(1), op.tensor(2), op.tensor(3)].map((bound) => {
+    check(bound.shape.length === 1, () => "Expected begin, end, and strides to be 1D equal size tensors, but got shapes " + `${printShape(op.tensor(1).shape)}, ${printShape(op.tensor(2).shape)}, and ${printShape(op.tensor(3).shape)} instead.`);
+    return integersOf(bound);
+  });
+  const view = resolveStridedSlice(value.shape, begin!, end!, steps!, {
+    begin: op.int("begin_mask"),
+    end: op.int("end_mask"),
+    ellipsis: op.int("ellipsis_mask"),
+    newAxis: op.int("new_axis_mask"),
+    shrinkAxis: op.int("shrink_axis_mask"),
+  });
+  const strides = stridesOf(value.shape);
+  const offset = view.begin.reduce((sum, from, i) => sum + from * strides[i]!, 0);
+  return [
+    copyStrided(
+      value,
+      offset,
+      view.size,
+      strides.map((stride, i) => stride * view.step[i]!),
+      view.resultShape,
+    ),
+  ];
+}
+
+function transpose(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const rank = value.shape.length;
+  check(op.tensor(1).shape.length === 1, () => `perm must be rank 1, got shape ${printShape(op.tensor(1).shape)}`);
+  const perm = shapeOf(op.tensor(1), "perm");
+  check(perm.length === rank, () => `transpose expects a vector of size ${rank}. But input(1) is a vector of size ${perm.length}`);
+  const seen = new Set<number>();
+  const order = perm.map((given) => {
+    const axis = given < 0 ? given + rank : given;
+    check(axis >= 0 && axis < rank, () => `${given} is out of range [0 .. ${rank})`);
+    check(!seen.has(axis), () => `${seen.size} is missing from {${perm.join(",")}}.`);
+    seen.add(axis);
+    return axis;
+  });
+  if (order.every((axis, i) => axis === i)) return [value];
+  const strides = stridesOf(value.shape);
+  return [
+    copyStrided(
+      value,
+      0,
+      order.map((axis) => value.shape[axis]!),
+      order.map((axis) => strides[axis]!),
+    ),
+  ];
+}
+
+function tile(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const repeats = shapeOf(op.tensor(1), "multiples");
+  check(
+    repeats.length === value.shape.length,
+    () => `Expected multiples argument to be a vector of length ${value.shape.length} but got length ${repeats.length}`,
+  );
+  repeats.forEach((count, i) => check(count >= 0, () => `Expected multiples[${i}] >= 0, but got ${count}`));
+  const result = value.shape.map((dim, i) => dim * repeats[i]!);
+  checkedCount(value.dtype, result);
+  const strides = stridesOf(value.shape);
+  return [
+    copyStrided(
+      value,
+      0,
+      value.shape.flatMap((dim, i) => [repeats[i]!, dim]),
+      strides.flatMap((stride) => [0, stride]),
+      result,
+    ),
+  ];
+}
+
+function reverse(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const rank = value.shape.length;
+  const flip = new Array<boolean>(rank).fill(false);
+  for (const given of shapeOf(op.tensor(1), "axis")) {
+    const axis = normalAxis(given, rank, () => `'axis'[0] = ${given} is out of valid range [0, ${rank - 1}`);
+    check(!flip[axis], () => `axis ${axis} specified more than once.`);
+    flip[axis] = true;
+  }
+  return [flipped(value, flip)];
+}
+
+function reverseByMask(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const mask = Array.from(op.tensor(1).data as Uint8Array, (bit) => bit !== 0);
+  check(mask.length === value.shape.length, () => `'dims' must have length ${value.shape.length}, got ${mask.length}`);
+  return [flipped(value, mask)];
+}
+
+function flipped(value: Tensor, flip: readonly boolean[]): Tensor {
+  const strides = stridesOf(value.shape);
+  let offset = 0;
+  flip.forEach((isFlipped, d) => {
+    if (isFlipped) offset += strides[d]! * Math.max(0, value.shape[d]! - 1);
+  });
+  return copyStrided(
+    value,
+    offset,
+    value.shape,
+    strides.map((stride, d) => (flip[d] ? -stride : stride)),
+  );
+}
+
+function reverseSequence(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const rank = value.shape.length;
+  const lengths = integersOf(op.tensor(1));
+  const sequence = op.int("seq_dim");
+  const batch = op.int("batch_dim");
+  check(batch !== sequence, () => `batch_dim == seq_dim == ${sequence}`);
+  check(sequence >= 0 && sequence < rank, () => `seq_dim must be < input rank ( ${sequence} vs. ${rank})`);
+  check(batch >= 0 && batch < rank, () => `batch_dim must be < input rank ( ${batch} vs. ${rank})`);
+  check(lengths.length === value.shape[batch], () => `Length of seq_lengths != input.dims(${batch}), (${lengths.length} vs. ${value.shape[batch]})`);
+  for (const length of lengths) {
+    check(length >= 0, () => `seq_lens(0) < 0`);
+    check(length <= value.shape[sequence]!, () => `seq_lens(0) > input.dims(${sequence})`);
+  }
+  // Only whole runs behind the later of the two dims move together.
+  const last = Math.max(batch, sequence);
+  const run = countOf(value.shape, last + 1);
+  const dims = value.shape.slice(0, last + 1);
+  const strides = stridesOf(value.shape);
+  const starts = new Float64Array(elementCount(dims));
+  let i = 0;
+  forEachOffset(dims, strides, 0, (at) => {
+    const row = Math.floor(at / strides[batch]!) % value.shape[batch]!;
+    const step = Math.floor(at / strides[sequence]!) % value.shape[sequence]!;
+    const length = lengths[row]!;
+    starts[i++] = step < length ? at + (length - 1 - 2 * step) * strides[sequence]! : at;
+  });
+  const out = appender(value.dtype, elementCount(value.shape));
+  out.appendRuns(value.data, starts, run);
+  return [build(value.dtype, value.shape, out)];
+}
+
+function fill(op: OpCall): Tensor[] {
+  const dims = op.tensor(0);
+  const value = op.tensor(1);
+  check(dims.shape.length <= 1, () => `dims must be a vector, got shape ${printShape(dims.shape)}`);
+  check(elementCount(value.shape) === 1 && value.shape.length <= 1, () => `value must be a scalar, got shape ${printShape(value.shape)}`);
+  return [broadcastTo(reshaped(value, []), shapeOf(dims, "dims"))];
+}
+
+function broadcastToKernel(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const shape = shapeOf(op.tensor(1));
+  const lead = shape.length - value.shape.length;
+  check(lead >= 0, () => `Rank of input (${value.shape.length}) must be no greater than rank of output shape (${shape.length}).`);
+  check(
+    value.shape.every((dim, i) => dim === 1 || dim === shape[lead + i]),
+    () => `Incompatible shapes: ${printShape(value.shape)} vs. ${printShape(shape)}`,
+  );
+  return [broadcastTo(value, shape)];
+}
+
+/** Cuts `value` along `axis` into parts of the given sizes. */
+function cut(value: Tensor, axis: number, sizes: readonly number[]): Tensor[] {
+  const strides = stridesOf(value.shape);
+  let offset = 0;
+  return sizes.map((size) => {
+    const part = copyStrided(value, offset, value.shape.with(axis, size), strides);
+    offset += size * strides[axis]!;
+    return part;
+  });
+}
+
+function split(op: OpCall): Tensor[] {
+  const value = op.tensor(1);
+  const rank = value.shape.length;
+  const count = op.int("num_split");
+  const axis = normalAxis(integerOf(op.tensor(0)), rank, (given) => `-input rank(-${rank}) <= split_dim < input rank (${rank}), but got ${given}`);
+  const dim = value.shape[axis]!;
+  check(
+    dim % count === 0,
+    () => `Number of ways to split should evenly divide the split dimension, but got split_dim ${axis} (size = ${dim}) and num_split ${count}`,
+  );
+  return cut(value, axis, new Array<number>(count).fill(dim / count));
+}
+
+function splitV(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const rank = value.shape.length;
+  const sizes = shapeOf(op.tensor(1), "size_splits");
+  const axis = normalAxis(integerOf(op.tensor(2)), rank, (given) => `-input rank(-${rank}) <= split_dim < input rank (${rank}), but got ${given}`);
+  const dim = value.shape[axis]!;
+  const unknown = sizes.indexOf(-1);
+  check(unknown < 0 || !sizes.includes(-1, unknown + 1), () => "There can only be one -1 in the input.");
+  const known = sizes.reduce((sum, size) => sum + Math.max(size, 0), 0);
+  check(sizes.every((size) => size >= -1), () => `Split size at index ${sizes.findIndex((size) => size < -1)} must be >= 0. Got: ${Math.min(...sizes)}`);
+  check(
+    unknown >= 0 ? known <= dim : known === dim,
+    () => `Determined shape must either match input shape along split_dim exactly if fully specified, or be less than the size of the input along split_dim if not fully specified.  Got: ${known}`,
+  );
+  if (unknown >= 0) sizes[unknown] = dim - known;
+  return cut(value, axis, sizes);
+}
+
+function unpack(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const rank = value.shape.length;
+  const axis = normalAxis(op.int("axis"), rank, (given) => `axis = ${given} not in [${-rank}, ${rank})`);
+  const count = op.int("num");
+  check(value.shape[axis] === count, () => `Input shape axis ${axis} must equal ${count}, got shape ${printShape(value.shape)}`);
+  const shape = value.shape.toSpliced(axis, 1);
+  return cut(value, axis, new Array<number>(count).fill(1)).map((part) => reshaped(part, shape));
+}
+
+function pad(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const rank = value.shape.length;
+  const given = op.tensor(1);
+  check(
+    given.shape.length === 2 && given.shape[1] === 2,
+    () => `paddings must be a matrix with 2 columns: ${printShape(given.shape)}`,
+  );
+  check(given.shape[0] === rank, () => `The first dimension of paddings must be the rank of inputs${printShape(given.shape)} ${printShape(value.shape)}`);
+  const amounts = integersOf(given);
+  const filler = op.inputCount > 2 ? op.tensor(2) : zeroTensor(value.dtype, []);
+  check(filler.shape.length === 0, () => `constant_values must be a scalar. Found: ${printShape(filler.shape)}`);
+  const shape = value.shape.map((dim, d) => {
+    const before = amounts[2 * d]!;
+    const after = amounts[2 * d + 1]!;
+    check(before >= 0 && after >= 0, () => `Paddings must be non-negative: ${printElement(given, 2 * d)} ${printElement(given, 2 * d + 1)}`);
+    return before + dim + after;
+  });
+  const out = appender(value.dtype, checkedCount(value.dtype, shape));
+  const padding = broadcastTo(filler, [elementCount(shape) - elementCount(value.shape)]);
+  const strides = stridesOf(value.shape);
+  const addPadding = (count: number) => out.append(padding.data, 0, count);
+  const addDim = (d: number, start: number): void => {
+    if (d === rank) return out.append(value.data, start, 1);
+    const slab = countOf(shape, d + 1);
+    addPadding(amounts[2 * d]! * slab);
+    if (d === rank - 1) out.append(value.data, start, value.shape[d]!);
+    else for (let i = 0; i < value.shape[d]!; i++) addDim(d + 1, start + i * strides[d]!);
+    addPadding(amounts[2 * d + 1]! * slab);
+  };
+  addDim(0, 0);
+  return [build(value.dtype, shape, out)];
+}
+
+function mirrorPad(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  const amounts = integersOf(op.tensor(1));
+  // REFLECT leaves the border element out, SYMMETRIC repeats it.
+  const skip = op.text("mode") === "REFLECT" ? 1 : 0;
+  let result = value;
+  for (let d = 0; d < value.shape.length; d++) {
+    const dim = value.shape[d]!;
+    const before = amounts[2 * d]!;
+    const after = amounts[2 * d + 1]!;
+    check(before >= 0 && after >= 0, () => `paddings must be non-negative: ${before} ${after}`);
+    check(before <= dim - skip && after <= dim - skip, () => `paddings must be no greater than the dimension size${skip ? " minus 1" : ""}: ${before}, ${after} greater than ${dim}`);
+    const outer = countOf(result.shape, 0, d);
+    const inner = countOf(result.shape, d + 1);
+    const shape = result.shape.with(d, before + dim + after);
+    const out = appender(value.dtype, checkedCount(value.dtype, shape));
+    const starts = new Float64Array(before + dim + after);
+    for (let o = 0; o < outer; o++) {
+      for (let i = 0; i < starts.length; i++) {
+        let from = i - before;
+        if (from < 0) from = skip - from - 1;
+        else if (from >= dim) from = 2 * dim - 1 - from - skip;
+        starts[i] = (o * dim + from) * inner;
+      }
+      out.appendRuns(result.data, starts, inner);
+    }
+    result = build(value.dtype, shape, out);
+  }
+  return [result];
+}
+
+function roll(op: OpCall): Tensor[] {
+  let value = op.tensor(0);
+  const shifts = integersOf(op.tensor(1));
+  const axes = integersOf(op.tensor(2));
+  check(shifts.length === axes.length, () => "shift and axis must have the same size");
+  check(value.shape.length > 0, () => "input must be 1-D or higher");
+  for (let i = 0; i < axes.length; i++) {
+    const axis = normalAxis(axes[i]!, value.shape.length, () => `axis ${axes[i]} is out of range`);
+    const dim = value.shape[axis]!;
+    if (dim === 0) continue;
+    const shift = ((shifts[i]! % dim) + dim) % dim;
+    const outer = countOf(value.shape, 0, axis);
+    const inner = countOf(value.shape, axis + 1);
+    const out = appender(value.dtype, elementCount(value.shape));
+    for (let o = 0; o < outer; o++) {
+      out.append(value.data, (o * dim + dim - shift) * inner, shift * inner);
+      out.append(value.data, o * dim * inner, (dim - shift) * inner);
+    }
+    value = build(value.dtype, value.shape, out);
+  }
+  return [value];
+}
+
+export const SLICE_KERNELS: Readonly<Record<string, Kernel>> = {
+  Slice: slice,
+  StridedSlice: stridedSlice,
+  Transpose: transpose,
+  ConjugateTranspose: (op) => {
+    if (op.tensor(0).dtype.startsWith("complex")) throw invalid("ConjugateTranspose of complex tensors is not supported");
+    return transpose(op);
+  },
+  Tile: tile,
+  ReverseV2: reverse,
+  Reverse: reverseByMask,
+  ReverseSequence: reverseSequence,
+  Fill: fill,
+  BroadcastTo: broadcastToKernel,
+  Split: split,
+  SplitV: splitV,
+  Unpack: unpack,
+  Pad: pad,
+  PadV2: pad,
+  MirrorPad: mirrorPad,
+  Roll: roll,
+};

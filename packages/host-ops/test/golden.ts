@@ -1,0 +1,114 @@
+import { readFileSync } from "node:fs";
+import assert from "node:assert/strict";
+import { ServingError } from "@shardserve/core";
+import { type DType, isNumeric, lanesPerElement, newData, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+
+/** A tensor in a golden file: strings as latin-1 texts of their bytes, 16-bit floats as patterns, odd numbers as texts. */
+export interface GoldenTensor {
+  readonly d: DType;
+  readonly s: readonly number[];
+  readonly v: readonly (number | string)[];
+}
+
+export type GoldenAttr = Readonly<Record<string, unknown>>;
+
+/** One recorded run of one op; see scripts/make_op_goldens.py. */
+export interface GoldenCase {
+  readonly op: string;
+  readonly attrs: Readonly<Record<string, GoldenAttr>>;
+  readonly inputs: readonly GoldenTensor[];
+  readonly outputs?: readonly GoldenTensor[];
+  readonly error?: string;
+  readonly message?: string;
+  readonly tolerance?: number;
+}
+
+export function readGoldens(family: string): GoldenCase[] {
+  return JSON.parse(
+    readFileSync(new URL(`../../test/goldens/golden-${family}.json`, import.meta.url), "utf8"),
+  ) as GoldenCase[];
+}
+
+export function fromGolden({ d, s, v }: GoldenTensor): Tensor {
+  if (d === "string") return tensor("string", s, StringColumn.from(v.map((text) => Buffer.from(String(text), "latin1"))));
+  assert(isNumeric(d), d);
+  const data = newData(d, v.length);
+  const isWide = d === "int64" || d === "uint64";
+  v.forEach((value, i) => {
+    (data as unknown as (number | bigint)[])[i] = isWide ? BigInt(value) : Number(value);
+  });
+  assert.equal(v.length, s.reduce((count, dim) => count * dim, 1) * lanesPerElement(d));
+  return tensor(d, s, data as never);
+}
+
+/** Fails unless `actual` has the golden's dtype, shape and values (floats within `tolerance`, relative, or the same NaN). */
+export function assertTensor(actual: Tensor, golden: GoldenTensor, tolerance: number, where: string): void {
+  assert.equal(actual.dtype, golden.d, `${where}: dtype`);
+  assert.deepEqual(actual.shape, golden.s, `${where}: shape`);
+  const expected = fromGolden(golden);
+  if (expected.data instanceof StringColumn) {
+    const column = actual.data as StringColumn;
+    const texts = Array.from({ length: column.length }, (_, i) => Buffer.from(column.at(i)).toString("latin1"));
+    assert.deepEqual(texts, golden.v, where);
+    return;
+  }
+  const want = expected.data as unknown as ArrayLike<number | bigint>;
+  const got = actual.data as unknown as ArrayLike<number | bigint>;
+  assert.equal(got.length, want.length, where);
+  for (let i = 0; i < want.length; i++) {
+    const a = got[i]!;
+    const b = want[i]!;
+    const isClose =
+      typeof a === "number" && typeof b === "number" && isFloat(golden.d)
+        ? Math.abs(a - b) <= tolerance * Math.max(Math.abs(b), 1e-30)
+        : false;
+    assert(Object.is(a, b) || isClose, `${where}: element ${i} is ${a}, TensorFlow has ${b}`);
+  }
+}
+
+function isFloat(dtype: DType): boolean {
+  return dtype === "float32" || dtype === "float64" || dtype.startsWith("complex");
+}
+
+/** Fails unless `error` is a ServingError of the golden's class and, where recorded, text. */
+export function assertError(error: unknown, golden: GoldenCase, where: string): void {
+  if (!(error instanceof ServingError)) throw new Error(`${where}: ${(error as Error)?.stack}`, { cause: error });
+  assert.equal(error.code, golden.error, `${where}: ${error.message}`);
+  if (golden.message !== undefined) assert.equal(error.message, golden.message, where);
+}
+
+/** The attributes of a golden in the form of AttrValue messages. */
+export function attrOf(json: GoldenAttr): unknown {
+  const [kind, value] = Object.entries(json)[0]!;
+  switch (kind) {
+    case "s":
+      return { case: kind, value: Buffer.from(value as string, "latin1") };
+    case "i":
+      return { case: kind, value: BigInt(value as string) };
+    case "f":
+      return { case: kind, value: Number(value) };
+    case "shape":
+      return { case: kind, value: shapeOf(value as number[] | null) };
+    case "list": {
+      const list = value as Record<string, unknown[]>;
+      return {
+        case: kind,
+        value: {
+          s: (list["s"] ?? []).map((text) => Buffer.from(text as string, "latin1")),
+          i: (list["i"] ?? []).map((text) => BigInt(text as string)),
+          f: (list["f"] ?? []).map(Number),
+          b: list["b"] ?? [],
+          type: list["type"] ?? [],
+          shape: (list["shape"] ?? []).map((dims) => shapeOf(dims as number[] | null)),
+        },
+      };
+    }
+    default:
+      return { case: kind, value };
+  }
+}
+
+function shapeOf(dims: number[] | null) {
+  return { unknownRank: dims === null, dim: (dims ?? []).map((size) => ({ size: BigInt(size), name: "" })) };
+}
+

@@ -1,0 +1,70 @@
+import { readdirSync } from "node:fs";
+import assert from "node:assert/strict";
+import type { Tensor } from "@shardserve/tensor";
+import type { HostValue, KernelCall } from "../src/contract.js";
+import { hostKernels } from "../src/index.js";
+import { assertError, assertTensor, attrOf, fromGolden, type GoldenCase, readGoldens } from "./golden.js";
+
+/** Float results within a few units in the last place: TensorFlow's vector code orders sums and rounds exp otherwise. */
+const TOLERANCE = 2e-6;
+
+const families = readdirSync(new URL("../../test/goldens/", import.meta.url))
+  .filter((name) => name.startsWith("golden-") && name.endsWith(".json"))
+  .map((name) => name.slice("golden-".length, -".json".length));
+
+describe("kernels give TensorFlow's answers", () => {
+  for (const family of families) {
+    const byOp = new Map<string, GoldenCase[]>();
+    for (const golden of readGoldens(family)) {
+      const cases = byOp.get(golden.op) ?? [];
+      byOp.set(golden.op, cases);
+      cases.push(golden);
+    }
+    describe(family, () => {
+      for (const [op, cases] of byOp) {
+        it(`${op} (${cases.length} cases)`, async () => {
+          const failures: string[] = [];
+          for (const [i, golden] of cases.entries()) {
+            try {
+              await replay(golden, `${op} case ${i}`);
+            } catch (error) {
+              failures.push(`${(error as Error).message}\n      ${JSON.stringify(golden).slice(0, 900)}`);
+            }
+          }
+          assert(failures.length === 0, `${failures.length} of ${cases.length} cases differ:\n    ${failures.join("\n    ")}`);
+        });
+      }
+    });
+  }
+});
+
+async function replay(golden: GoldenCase, where: string): Promise<void> {
+  const kernel = hostKernels.get(golden.op);
+  assert(kernel, `${golden.op} has no kernel`);
+  let outputs: readonly HostValue[];
+  try {
+    outputs = await kernel(callOf(golden));
+  } catch (error) {
+    if (golden.error === undefined) throw error;
+    return assertError(error, golden, where);
+  }
+  assert(golden.outputs, `${where}: TensorFlow refuses this with ${golden.error}`);
+  assert.equal(outputs.length, golden.outputs.length, `${where}: number of outputs`);
+  golden.outputs.forEach((expected, k) => {
+    assertTensor(outputs[k] as Tensor, expected, golden.tolerance ?? TOLERANCE, `${where}, output ${k}`);
+  });
+}
+
+function callOf(golden: GoldenCase): KernelCall {
+  const attrs = new Map(Object.entries(golden.attrs).map(([name, json]) => [name, { value: attrOf(json) }]));
+  return {
+    node: {
+      name: "node",
+      op: golden.op,
+      inputs: golden.inputs.map((_, index) => ({ node: "input", index })),
+      attr: (name: string) => attrs.get(name),
+    },
+    inputs: golden.inputs.map(fromGolden),
+    state: { resources: new Map() },
+  } as unknown as KernelCall;
+}

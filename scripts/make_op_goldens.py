@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Writes packages/host-ops/test/goldens/*.json: single ops run by real TensorFlow (2.21) on small inputs.
+
+Each case builds one node of tf.raw_ops over placeholders of unknown shape (so that kernels, not shape inference, judge
+the input), runs it, and records the NodeDef's attributes, the inputs, and the outputs or the class of the error.
+
+    python scripts/make_op_goldens.py [family ...]
+"""
+
+import json
+import os
+import sys
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "packages", "host-ops", "test", "goldens")
+
+
+def dtype_name(dtype):
+    return tf.as_dtype(dtype).base_dtype.name
+
+
+def is_text(array):
+    return array.dtype == object or array.dtype.kind in "SU"
+
+
+def value_json(array, name=None):
+    """A tensor as JSON: d(type), s(hape), v(alues). Strings are latin-1 texts of their bytes; odd numbers are texts."""
+    array = np.asarray(array)
+    if is_text(array):
+        flat = [v if isinstance(v, bytes) else v.encode() for v in array.reshape(-1).tolist()]
+        return {"d": "string", "s": list(array.shape), "v": [v.decode("latin-1") for v in flat]}
+    name = name or dtype_name(array.dtype)
+    if name in ("bfloat16", "float16"):
+        values = array.reshape(-1).view(np.uint16).tolist()
+    elif name == "bool":
+        values = [int(v) for v in array.reshape(-1).tolist()]
+    elif name.startswith("complex"):
+        half = np.float32 if name == "complex64" else np.float64
+        values = [number(v) for v in array.reshape(-1).view(half).tolist()]
+    elif name == "float32":
+        values = [number(float(np.format_float_positional(v, unique=True)) if np.isfinite(v) else float(v)) for v in array.reshape(-1)]
+    else:
+        values = [number(v) for v in array.reshape(-1).tolist()]
+    return {"d": name, "s": list(array.shape), "v": values}
+
+
+def number(v):
+    if isinstance(v, float):
+        if np.isnan(v):
+            return "NaN"
+        if np.isinf(v):
+            return "Infinity" if v > 0 else "-Infinity"
+        if v == 0 and np.signbit(v):
+            return "-0"
+        return int(v) if v == int(v) and abs(v) < 2**53 else v
+    return str(v) if abs(v) > 2**53 else v
+
+
+def shape_json(shape):
+    return None if shape.unknown_rank else [d.size for d in shape.dim]
+
+
+def attr_json(attr):
+    kind = attr.WhichOneof("value")
+    if kind == "s":
+        return {"s": attr.s.decode("latin-1")}
+    if kind == "shape":
+        return {"shape": shape_json(attr.shape)}
+    if kind == "i":
+        return {"i": str(attr.i)}
+    if kind == "f":
+        return {"f": number(attr.f)}
+    if kind == "list":
+        out = {}
+        for field, value in attr.list.ListFields():
+            if field.name == "s":
+                out["s"] = [v.decode("latin-1") for v in value]
+            elif field.name == "shape":
+                out["shape"] = [shape_json(v) for v in value]
+            elif field.name == "i":
+                out["i"] = [str(v) for v in value]
+            else:
+                out[field.name] = list(value)
+        return {"list": out}
+    return {kind: getattr(attr, kind)}
+
+
+ERROR_CODES = {
+    3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 6: "ALREADY_EXISTS", 8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION",
+    11: "OUT_OF_RANGE", 12: "UNIMPLEMENTED", 13: "INTERNAL",
+}
+
+
+def original_message(error):
+    """The kernel's own text: the session wraps it in a stack trace and adds the node."""
+    inner = error.__context__ if isinstance(error.__context__, tf.errors.OpError) else error
+    return inner.message.split("\n\t [[")[0]
+
+
+class Raw:
+    """An input with a dtype that numpy cannot say."""
+
+    def __init__(self, array, dtype):
+        self.array, self.dtype = np.asarray(array), dtype
+
+
+INPUT_TYPES = (np.ndarray, np.generic, Raw)
+
+
+def to_array(value):
+    array = np.asarray(value)
+    return array.astype(object) if array.dtype.kind in "SU" else array
+
+
+class Goldens:
+    def __init__(self, family):
+        self.family = family
+        self.cases = []
+
+    def case(self, op, tolerance=None, text=None, **kwargs):
+        """Runs one op. `tolerance`: relative, for floats that may differ. `text`: clients see the error's text, so record
+        it (True, or a part that it must hold)."""
+        graph = tf.Graph()
+        feeds = {}
+        with graph.as_default():
+            args = {}
+
+            def placeholder(value):
+                dtype = None
+                if isinstance(value, Raw):
+                    value, dtype = value.array, value.dtype
+                array = to_array(value)
+                node = tf.compat.v1.placeholder(dtype or tf.as_dtype(array.dtype if not is_text(array) else tf.string))
+                feeds[node] = array
+                return node
+
+            for key, value in kwargs.items():
+                # Inputs are given as NumPy values, attributes as plain ones.
+                if isinstance(value, INPUT_TYPES):
+                    args[key] = placeholder(value)
+                elif isinstance(value, list) and value and all(isinstance(v, INPUT_TYPES) for v in value):
+                    args[key] = [placeholder(v) for v in value]
+                else:
+                    args[key] = value
+            entry = {"op": op}
+            try:
+                result = getattr(tf.raw_ops, op)(**args)
+                first = result
+                while not isinstance(first, (tf.Tensor, tf.Operation)):
+                    first = first[0]
+                node = first if isinstance(first, tf.Operation) else first.op
+                entry["attrs"] = {k: attr_json(v) for k, v in sorted(node.node_def.attr.items()) if not k.startswith("_")}
+                entry["inputs"] = [value_json(feeds[t], dtype_name(t.dtype)) for t in node.inputs]
+                config = tf.compat.v1.ConfigProto(graph_options=tf.compat.v1.GraphOptions(optimizer_options=tf.compat.v1.OptimizerOptions(opt_level=-1)))
+                with tf.compat.v1.Session(graph=graph, config=config) as session:
+                    outputs = session.run(list(node.outputs), feeds)
+                entry["outputs"] = [value_json(v, dtype_name(t.dtype)) for v, t in zip(outputs, node.outputs)]
+                if tolerance:
+                    entry["tolerance"] = tolerance
+            except tf.errors.OpError as error:
+                entry["error"] = ERROR_CODES[error.error_code]
+                if text:
+                    message = original_message(error)
+                    assert text is True or text in message, f"{op}: {text!r} not in {message!r}"
+                    entry["message"] = message
+            except (ValueError, TypeError) as error:
+                print(f"{self.family}: {op} was not built: {str(error)[:160]}", file=sys.stderr)
+                return
+        self.cases.append(entry)
+
+    def write(self):
+        os.makedirs(OUT, exist_ok=True)
+        path = os.path.join(OUT, f"golden-{self.family}.json")
+        with open(path, "w") as file:
+            file.write("[\n" + ",\n".join(json.dumps(case, separators=(",", ":")) for case in self.cases) + "\n]\n")
+        print(f"{self.family}: {len(self.cases)} cases, {os.path.getsize(path)} bytes")
+
+
+def main():
+    import op_golden_cases
+
+    families = op_golden_cases.FAMILIES
+    for name in sys.argv[1:] or families:
+        goldens = Goldens(name)
+        families[name](goldens)
+        goldens.write()
+
+
+if __name__ == "__main__":
+    main()
