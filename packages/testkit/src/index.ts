@@ -1,1 +1,9 @@
-export {};
+export * from "./child-process.js";
+export * from "./etcd-server.js";
+export * from "./eventually.js";
+export * from "./ports.js";
+export * from "./programs.js";
+export * from "./redis-server.js";
+export * from "./repository.js";
+export * from "./tcp-proxy.js";
+export * from "./temp-dir.js";

@@ -1,0 +1,91 @@
+import { join } from "node:path";
+import { launch, type LaunchedProcess } from "./child-process.js";
+import { freePort } from "./ports.js";
+import { findProgram } from "./programs.js";
+import { tempDir, type TempDir } from "./temp-dir.js";
+
+export interface EtcdOptions {
+  /** Further command-line arguments. */
+  readonly args?: readonly string[];
+}
+
+/** A real single-member etcd on free ports; its data lives in a temporary folder until `stop`. */
+export class EtcdServer implements AsyncDisposable {
+  readonly port: number;
+  readonly #peerPort: number;
+  readonly #dir: TempDir;
+  readonly #args: readonly string[];
+  #process: LaunchedProcess | undefined;
+
+  static async start(options: EtcdOptions = {}): Promise<EtcdServer> {
+    const server = new EtcdServer(
+      await freePort(),
+      await freePort(),
+      await tempDir("shardserve-etcd-"),
+      options.args ?? [],
+    );
+    try {
+      await server.resume();
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
+    return server;
+  }
+
+  private constructor(port: number, peerPort: number, dir: TempDir, args: readonly string[]) {
+    this.port = port;
+    this.#peerPort = peerPort;
+    this.#dir = dir;
+    this.#args = args;
+  }
+
+  /** `127.0.0.1:PORT` */
+  get host(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  get output(): string {
+    return this.#process?.output ?? "";
+  }
+
+  /** Ends the process and keeps the data; SIGKILL is a crash. */
+  async pause(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    await this.#process?.stop(signal);
+    this.#process = undefined;
+  }
+
+  /** Starts the process again on the same ports and data, and waits until it answers. */
+  async resume(): Promise<void> {
+    const { path, env } = findProgram("etcd");
+    const client = `http://127.0.0.1:${this.port}`;
+    const peer = `http://127.0.0.1:${this.#peerPort}`;
+    const child = launch(path, {
+      args: [
+        ...["--name", "test", "--data-dir", join(this.#dir.path, "data"), "--logger", "zap", "--log-level", "warn"],
+        ...["--listen-client-urls", client, "--advertise-client-urls", client],
+        ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", `test=${peer}`],
+        ...["--heartbeat-interval", "50", "--election-timeout", "500"], // one member elects itself soon
+        ...this.#args,
+      ],
+      env,
+    });
+    this.#process = child;
+    await child.waitUntil(() => isHealthy(this.port));
+  }
+
+  async stop(): Promise<void> {
+    await this.pause();
+    await this.#dir.remove();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+}
+
+/** etcd's own health endpoint: true only with a leader. */
+async function isHealthy(port: number): Promise<boolean> {
+  const response = await fetch(`http://127.0.0.1:${port}/health`).catch(() => undefined); // not listening yet
+  return response?.ok === true && ((await response.json()) as { health?: string }).health === "true";
+}
