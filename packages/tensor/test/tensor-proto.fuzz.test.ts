@@ -26,7 +26,7 @@ describe("decodeTensorProto under fuzz", () => {
       encodeTensorProto(tensor("complex64", [1], Float32Array.of(1, 2))),
     ];
     for (const endMs = performance.now() + budgetMs; performance.now() < endMs; ) {
-      const bytes = mutate(seeds[random.uint32() % seeds.length]!, random.uint32);
+      const bytes = mutate(seeds[random.uint32() % seeds.length]!, () => random.uint32());
       try {
         const { data } = decodeTensorProto(bytes, { splatBytesMax: SPLAT_BYTES_MAX });
         const byteLength =
