@@ -130,3 +130,8 @@ export class LaunchedProcess implements AsyncDisposable {
 export function launch(command: string, options: LaunchOptions = {}): LaunchedProcess {
   return new LaunchedProcess(command, options);
 }
+
+/** `{ port: "1" }` as `["--port", "1"]`. */
+export function flags(values: Readonly<Record<string, string>>): string[] {
+  return Object.entries(values).flatMap(([name, value]) => [`--${name}`, value]);
+}

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { launch, type LaunchedProcess } from "./child-process.js";
+import { flags, launch, type LaunchedProcess } from "./child-process.js";
 import { freePort } from "./ports.js";
 import { findProgram } from "./programs.js";
 import { tempDir, type TempDir } from "./temp-dir.js";
@@ -62,10 +62,19 @@ export class EtcdServer implements AsyncDisposable {
     const peer = `http://127.0.0.1:${this.#peerPort}`;
     const child = launch(path, {
       args: [
-        ...["--name", "test", "--data-dir", join(this.#dir.path, "data"), "--logger", "zap", "--log-level", "warn"],
-        ...["--listen-client-urls", client, "--advertise-client-urls", client],
-        ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", `test=${peer}`],
-        ...["--heartbeat-interval", "50", "--election-timeout", "500"], // one member elects itself soon
+        ...flags({
+          name: "test",
+          "data-dir": join(this.#dir.path, "data"),
+          logger: "zap",
+          "log-level": "warn",
+          "listen-client-urls": client,
+          "advertise-client-urls": client,
+          "listen-peer-urls": peer,
+          "initial-advertise-peer-urls": peer,
+          "initial-cluster": `test=${peer}`,
+          "heartbeat-interval": "50",
+          "election-timeout": "500", // one member elects itself soon
+        }),
         ...this.#args,
       ],
       env,

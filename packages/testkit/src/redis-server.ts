@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { launch, type LaunchedProcess } from "./child-process.js";
+import { flags, launch, type LaunchedProcess } from "./child-process.js";
 import { freePort } from "./ports.js";
 import { findProgram } from "./programs.js";
 import { tempDir, type TempDir } from "./temp-dir.js";
@@ -49,8 +49,7 @@ export class RedisServer implements AsyncDisposable {
     const { path, env } = findProgram("redis-server");
     const child = launch(path, {
       args: [
-        ...["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.#dir.path],
-        ...["--save", "", "--appendonly", "no"],
+        ...flags({ port: String(this.port), bind: "127.0.0.1", dir: this.#dir.path, save: "", appendonly: "no" }),
         ...this.#args,
       ],
       env,
