@@ -1,0 +1,49 @@
+import koffi from "koffi";
+
+/**
+ * The few libc calls that Node lacks. Kept in one module-level constant: the collector unloads a library whose koffi
+ * handle becomes unreachable, under whoever still calls it.
+ */
+const libc = koffi.load(process.platform === "darwin" ? "libSystem.B.dylib" : "libc.so.6");
+
+/** mmap(2): address as a bigint; -1 as an unsigned 64-bit number on failure, then see {@link lastErrno}. */
+export const mmap = libc.func("mmap", "void *", ["void *", "size_t", "int", "int", "int", "int64_t"]) as (
+  address: bigint | null,
+  length: number,
+  protection: number,
+  flags: number,
+  fd: number,
+  offset: number,
+) => bigint;
+export const munmap = libc.func("munmap", "int", ["void *", "size_t"]) as (address: bigint, length: number) => number;
+export const madvise = libc.func("madvise", "int", ["void *", "size_t", "int"]) as (
+  address: bigint,
+  length: number,
+  advice: number,
+) => number;
+export const memcpy = libc.func("memcpy", "void *", ["void *", "void *", "size_t"]) as (
+  to: bigint,
+  from: bigint,
+  length: number,
+) => bigint;
+
+export const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+export const PROT = { none: 0, read: 1, write: 2 } as const;
+const isDarwin = process.platform === "darwin";
+export const MAP = {
+  shared: 0x01,
+  private: 0x02,
+  fixed: 0x10,
+  anonymous: isDarwin ? 0x1000 : 0x20,
+  noReserve: isDarwin ? 0x40 : 0x4000,
+} as const;
+/** Values shared by Linux and macOS. */
+export const MADV = { normal: 0, random: 1, sequential: 2, willNeed: 3, dontNeed: 4 } as const;
+export type Advice = keyof typeof MADV;
+
+/** "ENOMEM (12)" of the last failed libc call on this thread. */
+export function lastErrno(): string {
+  const number = koffi.errno();
+  const name = Object.entries(koffi.os.errno).find(([, value]) => value === number)?.[0];
+  return name === undefined ? String(number) : `${name} (${number})`;
+}

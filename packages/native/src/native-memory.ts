@@ -1,0 +1,99 @@
+import { invariant, ServingError } from "@shardserve/core";
+import koffi from "koffi";
+import { type Advice, lastErrno, MADV, MAP, MAP_FAILED, madvise, mmap, munmap, PROT } from "./libc.js";
+
+/** Largest view given out; V8 refuses larger ArrayBuffers on some versions and koffi aborts on them. */
+export const VIEW_BYTES_MAX = 2 ** 31;
+
+/**
+ * A range of memory outside the JavaScript heap: an anonymous allocation, a mapped file, or a part of either.
+ *
+ * Whoever made it frees it; a view used after that crashes the process, so owners free only when nothing can look.
+ * Views are cheap but not free: V8 counts their length as memory that it keeps, so take small ones of big mappings.
+ */
+export class NativeMemory {
+  /** Address of the first byte. */
+  readonly address: bigint;
+  readonly byteLength: number;
+  /** What must stay reachable while this range is in use. */
+  readonly owner: object | undefined;
+
+  constructor(address: bigint, byteLength: number, owner?: object) {
+    this.address = address;
+    this.byteLength = byteLength;
+    this.owner = owner;
+  }
+
+  /** The whole range as a view. @throws InvariantError above {@link VIEW_BYTES_MAX} bytes; use {@link slice} */
+  get bytes(): Uint8Array {
+    return this.slice(0, this.byteLength);
+  }
+
+  /** A view of `[offset, offset + length)`, at most {@link VIEW_BYTES_MAX} bytes. */
+  slice(offset: number, length: number): Uint8Array {
+    this.#check(offset, length);
+    invariant(length <= VIEW_BYTES_MAX, `a view of ${length} bytes is larger than ${VIEW_BYTES_MAX}`);
+    if (length === 0) return new Uint8Array(0);
+    return new Uint8Array(koffi.view(this.address + BigInt(offset), length));
+  }
+
+  /** The same memory from `offset`, `length` bytes long; keeps the owner reachable. */
+  part(offset: number, length: number): NativeMemory {
+    this.#check(offset, length);
+    return new NativeMemory(this.address + BigInt(offset), length, this.owner ?? this);
+  }
+
+  /**
+   * Tells the kernel how `[offset, offset + length)` will be used (madvise). `dontNeed` drops clean file pages and
+   * zeroes anonymous ones. Widened to whole pages; a refusal is ignored, advice is only that.
+   */
+  advise(advice: Advice, offset = 0, length = this.byteLength - offset): void {
+    this.#check(offset, length);
+    const start = this.address + BigInt(offset);
+    const pageStart = start - (start % PAGE);
+    madvise(pageStart, Number(start - pageStart) + length, MADV[advice]);
+  }
+
+  #check(offset: number, length: number): void {
+    invariant(
+      offset >= 0 && length >= 0 && offset + length <= this.byteLength,
+      `range [${offset}, ${offset + length}) of ${this.byteLength} bytes`,
+    );
+  }
+}
+
+const PAGE = 4096n;
+
+/** Anonymous memory with an end to its life. */
+export class Allocation extends NativeMemory implements Disposable {
+  #isFreed = false;
+
+  /** Gives the memory back; a second call does nothing. */
+  free(): void {
+    if (this.#isFreed) return;
+    this.#isFreed = true;
+    munmap(this.address, Math.max(this.byteLength, 1));
+  }
+
+  [Symbol.dispose](): void {
+    this.free();
+  }
+}
+
+/**
+ * Zeroed, page-aligned memory outside the JavaScript heap; pages cost memory only once touched.
+ *
+ * @throws ServingError RESOURCE_EXHAUSTED when the system refuses
+ */
+export function allocate(bytes: number): Allocation {
+  const address = mmap(null, Math.max(bytes, 1), PROT.read | PROT.write, MAP.private | MAP.anonymous, -1, 0);
+  if (address === MAP_FAILED) {
+    throw new ServingError("RESOURCE_EXHAUSTED", `cannot allocate ${bytes} bytes: ${lastErrno()}`);
+  }
+  return new Allocation(address, bytes);
+}
+
+/** Address of the first byte under a view; valid only while the view's buffer is reachable. */
+export function addressOf(view: ArrayBufferView): bigint {
+  return koffi.address(view);
+}

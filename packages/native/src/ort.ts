@@ -1,0 +1,200 @@
+import { availableParallelism } from "node:os";
+import { Semaphore, ServingError } from "@shardserve/core";
+import koffi from "koffi";
+import { bundledLibraryPath, type OrtLibrary, openOrtLibrary } from "./ort-library.js";
+import { checkStatus, type OrtRuntime, outPointer, setOrtRuntime } from "./ort-runtime.js";
+import { OrtSession } from "./ort-session.js";
+import type { OrtValue } from "./ort-value.js";
+
+export interface OrtOptions {
+  /** A libonnxruntime 1.17 or newer; default the one inside the onnxruntime-node package. The CLI reads SHARDSERVE_ORT. */
+  readonly libraryPath?: string;
+  /** Threads of the one pool that all sessions share, the calling thread included; default all cores. */
+  readonly intraOpThreads?: number;
+  /** Least severe message that ORT prints on stderr; default "error". */
+  readonly logLevel?: (typeof LOG_LEVELS)[number];
+}
+
+const LOG_LEVELS = ["verbose", "info", "warning", "error", "fatal"] as const;
+const OPTIMIZATION = { disabled: 0, basic: 1, extended: 2, all: 99 } as const;
+
+export interface SessionOptions {
+  /**
+   * Values for initializers of the model by name, aliased, not copied: many sessions may share one mapping. The model
+   * holds just their type and shape. They must not change while the session lives.
+   */
+  readonly initializers?: ReadonlyMap<string, OrtValue>;
+  /** How far ORT rewrites the graph; default "all". */
+  readonly optimization?: keyof typeof OPTIMIZATION;
+  /**
+   * Whether ORT may keep its own copy of weights in the layout that its kernels like best; default true. Off, shared
+   * weights stay shared and the first run starts sooner, but large matrix products are slower.
+   */
+  readonly prepacking?: boolean;
+  /** Whether freed output memory is kept for the next run; default true. */
+  readonly arena?: boolean;
+  /** Further ORT session settings ("session.xyz" -> "1"). */
+  readonly config?: Readonly<Record<string, string>>;
+}
+
+/**
+ * koffi refuses calls beyond its own limit with an error; ours comes first and queues. Runs wait in line up to
+ * {@link ASYNC_WAITERS_MAX}, which is far beyond what admission lets through.
+ */
+const ASYNC_RUNS_MAX = 64;
+const ASYNC_WAITERS_MAX = 4096;
+/** ORT's kernels and its graph passes recurse; koffi's default of 128 KiB is too tight for them. */
+const ASYNC_STACK_BYTES = 2 * 2 ** 20;
+
+/** ONNX Runtime, loaded once per process. */
+export class Ort {
+  readonly #runtime: OrtRuntime;
+  /** Keeps the environment, and with it the global thread pool, for the life of the process. */
+  readonly #environment: bigint;
+  readonly #asyncRuns = new Semaphore(ASYNC_RUNS_MAX, ASYNC_WAITERS_MAX);
+
+  /** @internal */
+  constructor(runtime: OrtRuntime, environment: bigint) {
+    this.#runtime = runtime;
+    this.#environment = environment;
+  }
+
+  /** "1.30.0" */
+  get version(): string {
+    return this.#runtime.library.version;
+  }
+
+  get libraryPath(): string {
+    return this.#runtime.library.path;
+  }
+
+  /** ORT objects made and not yet released. */
+  get live(): { readonly values: number; readonly sessions: number } {
+    return { ...this.#runtime.live };
+  }
+
+  /**
+   * Loads a model on another thread.
+   *
+   * @param model  bytes of an ONNX ModelProto (opset <= 26, IR <= 13 with ORT 1.30); not needed afterwards
+   * @throws ServingError ENGINE_FAILED with ORT's text
+   */
+  async createSession(model: Uint8Array, options: SessionOptions = {}): Promise<OrtSession> {
+    const { library } = this.#runtime;
+    const out = new BigUint64Array(1);
+    const settings = this.#settings(options);
+    try {
+      await this.#asyncRuns.acquire();
+      try {
+        const status = await new Promise((resolve, reject) => {
+          library.functions.CreateSessionFromArray.async(
+            this.#environment,
+            model,
+            model.byteLength,
+            settings,
+            out,
+            (error, result) => (error ? reject(error) : resolve(result)),
+          );
+        });
+        checkStatus(library, status, "load the model");
+      } finally {
+        this.#asyncRuns.release();
+      }
+    } finally {
+      library.functions.ReleaseSessionOptions(settings);
+    }
+    return this.#session(out[0]!, options);
+  }
+
+  /** As {@link createSession}, on this thread: for models of a few nodes. */
+  createSessionSync(model: Uint8Array, options: SessionOptions = {}): OrtSession {
+    const { library } = this.#runtime;
+    const settings = this.#settings(options);
+    try {
+      const handle = outPointer(library, "load the model", (out) =>
+        library.functions.CreateSessionFromArray(this.#environment, model, model.byteLength, settings, out),
+      );
+      return this.#session(handle, options);
+    } finally {
+      library.functions.ReleaseSessionOptions(settings);
+    }
+  }
+
+  #session(handle: bigint, options: SessionOptions): OrtSession {
+    return new OrtSession(this.#runtime, handle, this.#asyncRuns, [...(options.initializers?.values() ?? [])]);
+  }
+
+  /** An OrtSessionOptions that the caller releases. */
+  #settings(options: SessionOptions): bigint {
+    const { library } = this.#runtime;
+    const calls = library.functions;
+    const settings = outPointer(library, "make session options", (out) => calls.CreateSessionOptions(out));
+    try {
+      const check = (status: unknown) => checkStatus(library, status, "set a session option");
+      check(calls.DisablePerSessionThreads(settings));
+      check(calls.SetSessionGraphOptimizationLevel(settings, OPTIMIZATION[options.optimization ?? "all"]));
+      if (options.arena === false) check(calls.DisableCpuMemArena(settings));
+      const config = { ...(options.prepacking === false && { "session.disable_prepacking": "1" }), ...options.config };
+      for (const [key, value] of Object.entries(config)) check(calls.AddSessionConfigEntry(settings, key, value));
+      for (const [name, value] of options.initializers ?? []) {
+        check(calls.AddInitializer(settings, name, value.handle));
+      }
+      return settings;
+    } catch (error) {
+      calls.ReleaseSessionOptions(settings);
+      throw error;
+    }
+  }
+}
+
+let loaded: { readonly ort: Ort; readonly options: string } | undefined;
+
+/**
+ * Loads ONNX Runtime, the first time; later calls return the same. From the main thread only: koffi crashes at exit
+ * when used in worker_threads.
+ *
+ * @throws ServingError DEPENDENCY_MISSING when there is no usable library; CONFIG_INVALID when a later call asks for
+ *   other options than the first
+ */
+export function loadOrt(options: OrtOptions = {}): Ort {
+  if (loaded) {
+    if (Object.keys(options).length > 0 && JSON.stringify(options) !== loaded.options) {
+      throw new ServingError(
+        "CONFIG_INVALID",
+        `ONNX Runtime is loaded already with ${loaded.options}; it cannot be loaded again with ${JSON.stringify(options)}`,
+      );
+    }
+    return loaded.ort;
+  }
+  koffi.config({ ...koffi.config(), async_stack_size: ASYNC_STACK_BYTES });
+  const library = openOrtLibrary(options.libraryPath ?? bundledLibraryPath());
+  const environment = createEnvironment(library, options);
+  const runtime: OrtRuntime = {
+    library,
+    allocator: outPointer(library, "find the allocator", (out) =>
+      library.functions.GetAllocatorWithDefaultOptions(out),
+    ),
+    cpuMemory: outPointer(library, "describe memory", (out) => library.functions.CreateCpuMemoryInfo(1, 0, out)),
+    live: { values: 0, sessions: 0 },
+  };
+  setOrtRuntime(runtime);
+  loaded = { ort: new Ort(runtime, environment), options: JSON.stringify(options) };
+  return loaded.ort;
+}
+
+/** An environment with one thread pool for all sessions, whose idle threads sleep instead of spinning. */
+function createEnvironment(library: OrtLibrary, options: OrtOptions): bigint {
+  const calls = library.functions;
+  const threading = outPointer(library, "make threading options", (out) => calls.CreateThreadingOptions(out));
+  try {
+    const check = (status: unknown) => checkStatus(library, status, "set a threading option");
+    check(calls.SetGlobalIntraOpNumThreads(threading, options.intraOpThreads ?? availableParallelism()));
+    check(calls.SetGlobalInterOpNumThreads(threading, 1));
+    check(calls.SetGlobalSpinControl(threading, 0));
+    return outPointer(library, "start", (out) =>
+      calls.CreateEnvWithGlobalThreadPools(LOG_LEVELS.indexOf(options.logLevel ?? "error"), "shardserve", threading, out),
+    );
+  } finally {
+    calls.ReleaseThreadingOptions(threading);
+  }
+}
