@@ -1,6 +1,13 @@
 import koffi from "koffi";
 
 /**
+ * Stack of calls on other threads: ONNX Runtime's kernels and graph passes recurse, koffi's default of 128 KiB is too
+ * tight for them. Settable only before the first library is loaded, which is the one below.
+ */
+const ASYNC_STACK_BYTES = 2 * 2 ** 20;
+koffi.config({ ...koffi.config(), async_stack_size: ASYNC_STACK_BYTES });
+
+/**
  * The few libc calls that Node lacks. Kept in one module-level constant: the collector unloads a library whose koffi
  * handle becomes unreachable, under whoever still calls it.
  */

@@ -22,7 +22,10 @@ export interface MappedFile extends Disposable {
  * @throws ServingError NOT_FOUND when the file cannot be opened, INVALID_ARGUMENT when the range exceeds it,
  *   RESOURCE_EXHAUSTED when the system refuses the mapping
  */
-export function mapFile(path: string, options: { readonly offset?: number; readonly length?: number } = {}): MappedFile {
+export function mapFile(
+  path: string,
+  options: { readonly offset?: number; readonly length?: number } = {},
+): MappedFile {
   const fd = openForMapping(path);
   try {
     const size = fstatSync(fd).size;

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { ServingError } from "@shardserve/core";
 import koffi, { type LibraryHandle } from "koffi";
+import "./libc.js"; // sets koffi's stack size, before any library is loaded
 
 /** What koffi takes for a pointer: an address, null, or memory whose address it passes. */
 export type Pointer = bigint | null | ArrayBufferView;
@@ -23,11 +24,7 @@ const FUNCTIONS = {
   GetErrorCode: [1, "int", ["void *"]],
   GetErrorMessage: [2, "const char *", ["void *"]],
   CreateSessionFromArray: [8, "void *", ["void *", "void *", "size_t", "void *", "void *"]],
-  Run: [
-    9,
-    "void *",
-    ["void *", "void *", "void *", "void *", "size_t", "void *", "size_t", "void *"],
-  ],
+  Run: [9, "void *", ["void *", "void *", "void *", "void *", "size_t", "void *", "size_t", "void *"]],
   CreateSessionOptions: [10, "void *", ["void *"]],
   DisableCpuMemArena: [19, "void *", ["void *"]],
   SetSessionGraphOptimizationLevel: [23, "void *", ["void *", "int"]],
@@ -40,11 +37,7 @@ const FUNCTIONS = {
   CreateRunOptions: [39, "void *", ["void *"]],
   RunOptionsSetTerminate: [46, "void *", ["void *"]],
   CreateTensorAsOrtValue: [48, "void *", ["void *", "void *", "size_t", "int", "void *"]],
-  CreateTensorWithDataAsOrtValue: [
-    49,
-    "void *",
-    ["void *", "void *", "size_t", "void *", "size_t", "int", "void *"],
-  ],
+  CreateTensorWithDataAsOrtValue: [49, "void *", ["void *", "void *", "size_t", "void *", "size_t", "int", "void *"]],
   GetTensorMutableData: [51, "void *", ["void *", "void *"]],
   FillStringTensor: [52, "void *", ["void *", "void *", "size_t"]],
   GetStringTensorDataLength: [53, "void *", ["void *", "void *"]],
@@ -127,10 +120,9 @@ export function openOrtLibrary(path: string): OrtLibrary {
     });
   }
   const base = handle.func("OrtGetApiBase", "void *", [])() as bigint;
-  const getApi = koffi.decode(
-    koffi.decode(base, 0, "void *"),
-    koffi.proto("void *", ["uint32_t"]),
-  ) as unknown as (version: number) => bigint | null;
+  const getApi = koffi.decode(koffi.decode(base, 0, "void *"), koffi.proto("void *", ["uint32_t"])) as unknown as (
+    version: number,
+  ) => bigint | null;
   const version = (koffi.decode(koffi.decode(base, 8, "void *"), koffi.proto("const char *", [])) as () => string)();
   const api = getApi(API_VERSION);
   if (api === null) {

@@ -15,10 +15,10 @@ import { memcpy } from "./libc.js";
 import { addressOf, NativeMemory } from "./native-memory.js";
 import { checkStatus, type OrtRuntime, ortRuntime, outInt, outPointer } from "./ort-runtime.js";
 
-/** dtype of an ONNX element type; ONNX has no quantised types, so plain integers win. */
+/** dtype of an ONNX element type; ONNX has no quantised types, so plain integers stand for them. */
 const BY_ONNX = new Map<number, DType>();
 for (const info of Object.values(DTYPES)) {
-  if (info.onnx !== 0 && !BY_ONNX.has(info.onnx)) BY_ONNX.set(info.onnx, info.name);
+  if (info.onnx !== 0 && !/^qu?int/.test(info.name)) BY_ONNX.set(info.onnx, info.name);
 }
 
 /** @throws ServingError UNIMPLEMENTED for an ONNX element type that tensors do not have (float8, int4) */
@@ -147,6 +147,7 @@ export class OrtValue implements Disposable {
   memory(): NativeMemory {
     invariant(!this.#isDisposed, "the OrtValue is disposed");
     invariant(isNumeric(this.dtype), "strings have no plain memory");
+    if (this.#memory instanceof NativeMemory) return this.#memory.part(0, this.byteLength);
     const { GetTensorMutableData } = this.#runtime.library.functions;
     const address = outPointer(this.#runtime.library, "find a tensor's memory", (out) =>
       GetTensorMutableData(this.handle, out),

@@ -1,6 +1,5 @@
 import { availableParallelism } from "node:os";
 import { Semaphore, ServingError } from "@shardserve/core";
-import koffi from "koffi";
 import { bundledLibraryPath, type OrtLibrary, openOrtLibrary } from "./ort-library.js";
 import { checkStatus, type OrtRuntime, outPointer, setOrtRuntime } from "./ort-runtime.js";
 import { OrtSession } from "./ort-session.js";
@@ -11,7 +10,7 @@ export interface OrtOptions {
   readonly libraryPath?: string;
   /** Threads of the one pool that all sessions share, the calling thread included; default all cores. */
   readonly intraOpThreads?: number;
-  /** Least severe message that ORT prints on stderr; default "error". */
+  /** Least severe message that ORT prints on stderr; default "fatal": failures come back as errors anyway. */
   readonly logLevel?: (typeof LOG_LEVELS)[number];
 }
 
@@ -43,8 +42,6 @@ export interface SessionOptions {
  */
 const ASYNC_RUNS_MAX = 64;
 const ASYNC_WAITERS_MAX = 4096;
-/** ORT's kernels and its graph passes recurse; koffi's default of 128 KiB is too tight for them. */
-const ASYNC_STACK_BYTES = 2 * 2 ** 20;
 
 /** ONNX Runtime, loaded once per process. */
 export class Ort {
@@ -166,7 +163,6 @@ export function loadOrt(options: OrtOptions = {}): Ort {
     }
     return loaded.ort;
   }
-  koffi.config({ ...koffi.config(), async_stack_size: ASYNC_STACK_BYTES });
   const library = openOrtLibrary(options.libraryPath ?? bundledLibraryPath());
   const environment = createEnvironment(library, options);
   const runtime: OrtRuntime = {
@@ -192,7 +188,12 @@ function createEnvironment(library: OrtLibrary, options: OrtOptions): bigint {
     check(calls.SetGlobalInterOpNumThreads(threading, 1));
     check(calls.SetGlobalSpinControl(threading, 0));
     return outPointer(library, "start", (out) =>
-      calls.CreateEnvWithGlobalThreadPools(LOG_LEVELS.indexOf(options.logLevel ?? "error"), "shardserve", threading, out),
+      calls.CreateEnvWithGlobalThreadPools(
+        LOG_LEVELS.indexOf(options.logLevel ?? "fatal"),
+        "shardserve",
+        threading,
+        out,
+      ),
     );
   } finally {
     calls.ReleaseThreadingOptions(threading);
