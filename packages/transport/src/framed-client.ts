@@ -16,7 +16,8 @@ import { FRAME } from "./frame.js";
 import { DEFAULT_LIMITS, type TransportLimits } from "./limits.js";
 
 export interface FramedClientOptions {
-  readonly address: Address;
+  /** Where to connect; a function is asked before every attempt, undefined = not known now, try later. */
+  readonly address: Address | (() => Address | undefined);
   /** Who calls, for the server's log: "executor executor-1". */
   readonly peer: string;
   readonly limits?: Partial<TransportLimits>;
@@ -39,7 +40,6 @@ export interface FramedClientOptions {
  * exponential backoff with jitter. Requests on a lost connection fail with UNAVAILABLE; they are never sent twice.
  */
 export class FramedClient extends Service {
-  readonly address: Address;
   readonly #options: FramedClientOptions;
   readonly #limits: TransportLimits;
   readonly #pool: BufferPool;
@@ -51,17 +51,22 @@ export class FramedClient extends Service {
   #isReady = false;
   #lastError: ServingError | undefined;
   #cancelReconnect: () => void = () => undefined;
+  #address: Address | undefined;
   #handshakeAbort: AbortController | undefined;
 
   constructor(options: FramedClientOptions) {
     super();
-    this.address = options.address;
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#pool = options.pool ?? new BufferPool();
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silentLogger;
     this.#backoff = new Backoff(options.backoff ?? DEFAULT_BACKOFF, options.random ?? systemRandom());
+  }
+
+  /** Where the current or last connection goes to, for messages. */
+  get where(): string {
+    return this.#address ? formatAddress(this.#address) : "a peer without an address";
   }
 
   /** True while requests can be sent. */
@@ -193,7 +198,7 @@ export class FramedClient extends Service {
   protected onClose(): Promise<void> {
     this.#handshakeAbort?.abort(new ServingError("UNAVAILABLE", "the client is closed"));
     this.#session?.close(
-      new ServingError("UNAVAILABLE", `the connection to ${formatAddress(this.address)} was closed here`),
+      new ServingError("UNAVAILABLE", `the connection to ${this.where} was closed here`),
     );
     for (const wake of this.#waiters) wake();
     return Promise.resolve();
@@ -204,8 +209,13 @@ export class FramedClient extends Service {
   }
 
   #connect(): void {
+    const { address } = this.#options;
+    this.#address = typeof address === "function" ? address() : address;
+    if (this.#address === undefined) {
+      return this.#onLost(new ServingError("UNAVAILABLE", "the peer's address is not known yet"));
+    }
     const session = new ClientSession({
-      address: this.address,
+      address: this.#address,
       peer: this.#options.peer,
       limits: this.#limits,
       pool: this.#pool,
@@ -250,7 +260,7 @@ export class FramedClient extends Service {
     this.#setReady(false);
     if (!this.#isAlive) return;
     const waitMs = this.#backoff.nextMs();
-    this.#logger.info({ address: formatAddress(this.address), waitMs, reason: reason.message }, "reconnecting later");
+    this.#logger.info({ address: this.where, waitMs, reason: reason.message }, "reconnecting later");
     this.#cancelReconnect = this.#clock.after(waitMs, () => {
       if (this.#isAlive) this.#connect();
     });
@@ -264,7 +274,7 @@ export class FramedClient extends Service {
   }
 
   #unavailable(): ServingError {
-    const where = formatAddress(this.address);
+    const where = this.where;
     const cause = this.#lastError;
     const text = `${where} is not connected${cause ? `: ${cause.message}` : ""}`;
     return new ServingError(cause?.code === "DIGEST_MISMATCH" ? "DIGEST_MISMATCH" : "UNAVAILABLE", text, { cause });

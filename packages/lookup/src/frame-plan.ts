@@ -1,0 +1,236 @@
+import type { Random } from "@shardserve/core";
+import type { PartitionMap } from "@shardserve/placement";
+import { createLookupRequest, type LookupHeader, lookupRequestBytes } from "@shardserve/transport";
+import type { ShardLink } from "./shard-link.js";
+
+/** A partition map and the links to its shards, by the map's index. Immutable: swapped as a whole. */
+export interface Routes {
+  readonly map: PartitionMap;
+  readonly links: readonly ShardLink[];
+}
+
+/** Rows to fetch: one table after the other, each a range of the id columns. */
+export interface Misses {
+  readonly lo: Int32Array;
+  readonly hi: Int32Array;
+  /** Where each row goes, a slot of its table's target. */
+  readonly slots: Int32Array;
+  readonly sections: readonly MissSection[];
+}
+
+export interface MissSection {
+  /** Table index of the version. */
+  readonly table: number;
+  /** Bytes of one row on the wire. */
+  readonly rowBytes: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What one LOOKUP frame asks of one shard. Columns are the sections that have rows in it, in order. */
+export interface FramePlan {
+  readonly link: ShardLink;
+  readonly payload: Uint8Array;
+  readonly rowCount: number;
+  /** Index into `Misses.sections` per column. */
+  readonly sections: readonly number[];
+  readonly counts: readonly number[];
+  /** Position in the miss columns of each row, columns behind one another; ascending. */
+  readonly rows: Int32Array;
+  /** `Misses.slots` of each of those rows. */
+  readonly slots: Int32Array;
+}
+
+export interface Plan {
+  readonly frames: readonly FramePlan[];
+  /** Positions in the miss columns of rows that no usable replica holds. */
+  readonly unroutable: readonly number[];
+}
+
+/** Partition of an id: id mod P, as the exporter placed it. */
+export function partitionOfLanes(lo: number, hi: number, partitionCount: number): number {
+  return hi === 0 ? (lo >>> 0) % partitionCount : (hi * 2 ** 32 + (lo >>> 0)) % partitionCount;
+}
+
+/**
+ * Distributes rows over frames: a partition's rows go to one of its usable replicas, the one with fewer rows in flight of
+ * two picked at random; all rows for a shard go in one frame, for all tables, unless that exceeds its limits.
+ *
+ * @param pending  positions in the miss columns, ascending
+ * @param avoid    links that failed this batch already
+ * @param header   what every frame says; the channel is the link's own
+ */
+export function planFrames(
+  routes: Routes,
+  misses: Misses,
+  pending: Int32Array,
+  avoid: ReadonlySet<ShardLink>,
+  header: Omit<LookupHeader, "channel">,
+  random: Random,
+): Plan {
+  const { map, links } = routes;
+  const { partitionCount } = map;
+  const sectionCount = misses.sections.length;
+  const choice = new Int32Array(partitionCount).fill(UNDECIDED);
+  const assigned = new Int32Array(links.length);
+  const open: (Draft | undefined)[] = links.map(() => undefined);
+  const drafts: Draft[] = [];
+  const draftOf = new Int32Array(pending.length);
+  const unroutable: number[] = [];
+
+  let section = 0;
+  for (let i = 0; i < pending.length; i++) {
+    const row = pending[i] as number;
+    while (row >= (misses.sections[section] as MissSection).end) section++;
+    const partition = partitionOfLanes(misses.lo[row] as number, misses.hi[row] as number, partitionCount);
+    let link = choice[partition] as number;
+    if (link === UNDECIDED) {
+      link = chooseReplica(routes, partition, avoid, assigned, random);
+      choice[partition] = link;
+    }
+    if (link < 0) {
+      unroutable.push(row);
+      draftOf[i] = -1;
+      continue;
+    }
+    assigned[link] = (assigned[link] as number) + 1;
+    const { rowBytes } = misses.sections[section] as MissSection;
+    let draft = open[link];
+    if (draft === undefined || !hasRoom(draft, rowBytes, sectionCount)) {
+      draft = new Draft(drafts.length, links[link] as ShardLink, sectionCount);
+      open[link] = draft;
+      drafts.push(draft);
+    }
+    draft.add(section, rowBytes);
+    draftOf[i] = draft.ordinal;
+  }
+  return { frames: fillFrames(drafts, draftOf, misses, pending, header), unroutable };
+}
+
+const UNDECIDED = -2;
+const NO_REPLICA = -1;
+/** Head, table entries and padding of a ROWS payload stay below this for any lookup that its request limit admits. */
+const REPLY_HEAD_BYTES_MAX = 256 * 1024;
+
+/** A frame while rows are counted into it. */
+class Draft {
+  readonly ordinal: number;
+  readonly link: ShardLink;
+  readonly counts: Int32Array;
+  readonly replyBytesMax: number;
+  readonly requestBytesMax: number;
+  rowCount = 0;
+  rowBytes = 0;
+
+  constructor(ordinal: number, link: ShardLink, sectionCount: number) {
+    this.ordinal = ordinal;
+    this.link = link;
+    this.counts = new Int32Array(sectionCount);
+    this.replyBytesMax = link.replyBytesMax - REPLY_HEAD_BYTES_MAX;
+    this.requestBytesMax = link.requestBytesMax;
+  }
+
+  add(section: number, rowBytes: number): void {
+    this.counts[section] = (this.counts[section] as number) + 1;
+    this.rowCount++;
+    this.rowBytes += rowBytes;
+  }
+}
+
+/** An empty frame always has room: a row over the limit is the shard's to refuse. */
+function hasRoom(draft: Draft, rowBytes: number, sectionCount: number): boolean {
+  return (
+    draft.rowBytes + rowBytes <= draft.replyBytesMax &&
+    lookupRequestBytes(sectionCount, draft.rowCount + 1) <= draft.requestBytesMax
+  );
+}
+
+function chooseReplica(
+  { map, links }: Routes,
+  partition: number,
+  avoid: ReadonlySet<ShardLink>,
+  assigned: Int32Array,
+  random: Random,
+): number {
+  const { replication, replicas } = map;
+  const start = partition * replication;
+  let usableCount = 0;
+  for (let i = 0; i < replication; i++)
+    if (isUsable(links[replicas[start + i] as number], partition, avoid)) usableCount++;
+  if (usableCount === 0) return NO_REPLICA;
+  const first = usableAt(Math.floor(random.next() * usableCount));
+  if (usableCount === 1) return first;
+  const second = usableAt((rank(first) + 1 + Math.floor(random.next() * (usableCount - 1))) % usableCount);
+  return load(second) < load(first) ? second : first;
+
+  function usableAt(wanted: number): number {
+    for (let i = 0, seen = 0; i < replication; i++) {
+      const link = replicas[start + i] as number;
+      if (isUsable(links[link], partition, avoid) && seen++ === wanted) return link;
+    }
+    return NO_REPLICA;
+  }
+  function rank(of: number): number {
+    for (let i = 0, seen = 0; i < replication; i++) {
+      const link = replicas[start + i] as number;
+      if (link === of) return seen;
+      if (isUsable(links[link], partition, avoid)) seen++;
+    }
+    return 0;
+  }
+  function load(link: number): number {
+    return (links[link] as ShardLink).rowsInFlight + (assigned[link] as number);
+  }
+}
+
+function isUsable(link: ShardLink | undefined, partition: number, avoid: ReadonlySet<ShardLink>): boolean {
+  return link !== undefined && link.holds(partition) && !avoid.has(link);
+}
+
+function fillFrames(
+  drafts: readonly Draft[],
+  draftOf: Int32Array,
+  misses: Misses,
+  pending: Int32Array,
+  header: Omit<LookupHeader, "channel">,
+): FramePlan[] {
+  const cursors = new Int32Array(drafts.length);
+  const idsOf: Int32Array[] = [];
+  const frames = drafts.map((draft): FramePlan => {
+    const sections: number[] = [];
+    const counts: number[] = [];
+    for (let s = 0; s < draft.counts.length; s++) {
+      if (draft.counts[s] === 0) continue;
+      sections.push(s);
+      counts.push(draft.counts[s] as number);
+    }
+    const tables = sections.map((s) => (misses.sections[s] as MissSection).table);
+    const { payload, ids } = createLookupRequest({ ...header, channel: draft.link.channel }, tables, counts);
+    idsOf.push(ids);
+    const { link, rowCount } = draft;
+    return {
+      link,
+      payload,
+      rowCount,
+      sections,
+      counts,
+      rows: new Int32Array(rowCount),
+      slots: new Int32Array(rowCount),
+    };
+  });
+  // pending is in table order, so the rows of each frame come out column by column
+  for (let i = 0; i < pending.length; i++) {
+    const ordinal = draftOf[i] as number;
+    if (ordinal < 0) continue;
+    const row = pending[i] as number;
+    const at = cursors[ordinal] as number;
+    const ids = idsOf[ordinal] as Int32Array;
+    cursors[ordinal] = at + 1;
+    ids[at * 2] = misses.lo[row] as number;
+    ids[at * 2 + 1] = misses.hi[row] as number;
+    const frame = frames[ordinal] as FramePlan;
+    frame.rows[at] = row;
+    frame.slots[at] = misses.slots[row] as number;
+  }
+  return frames;
+}

@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { isServingError } from "@shardserve/core";
+import fc from "fast-check";
+import { dedupIds } from "../src/batch-dedup.js";
+import { checkRange, findOutOfRange, idLanes } from "../src/id-lanes.js";
+
+describe("dedup and scatter", () => {
+  it("equals a Map: distinct ids in order of first appearance, and where each id's row is", () => {
+    const id = fc.oneof(fc.bigInt({ min: 0n, max: 40n }), fc.bigInt({ min: 0n, max: 2n ** 62n }));
+    fc.assert(
+      fc.property(fc.array(id, { maxLength: 200 }), (ids) => {
+        const { lanes, stride, count } = idLanes(BigInt64Array.from(ids));
+        const positions = new Int32Array(count);
+        const distinct = dedupIds(lanes, stride, count, positions);
+        const twin = new Map<bigint, number>();
+        for (const each of ids) if (!twin.has(each)) twin.set(each, twin.size);
+        assert.deepEqual(
+          [...positions],
+          ids.map((each) => twin.get(each)),
+        );
+        const got = Array.from(
+          { length: distinct.count },
+          (_, i) => (BigInt(distinct.hi[i] as number) << 32n) | BigInt((distinct.lo[i] as number) >>> 0),
+        );
+        assert.deepEqual(got, [...twin.keys()]);
+      }),
+    );
+  });
+
+  it("takes int32 ids as they are", () => {
+    const { lanes, stride, count } = idLanes(Int32Array.of(5, 7, 5));
+    const positions = new Int32Array(3);
+    assert.equal(dedupIds(lanes, stride, count, positions).count, 2);
+    assert.deepEqual([...positions], [0, 1, 0]);
+  });
+});
+
+describe("range check", () => {
+  it("finds the first id outside the table, as a comparison of bigints does", () => {
+    const id = fc.oneof(fc.bigInt({ min: -2n, max: 12n }), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }));
+    const rows = fc.oneof(fc.nat(12), fc.constant(2 ** 32), fc.constant(2 ** 40));
+    fc.assert(
+      fc.property(fc.array(id, { maxLength: 20 }), rows, (ids, rowCount) => {
+        const expected = ids.findIndex((each) => each < 0n || each >= BigInt(rowCount));
+        assert.equal(findOutOfRange(idLanes(BigInt64Array.from(ids)), rowCount), expected);
+      }),
+    );
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: -3, max: 12 }), { maxLength: 20 }), (ids) => {
+        assert.equal(
+          findOutOfRange(idLanes(Int32Array.from(ids)), 9),
+          ids.findIndex((each) => each < 0 || each >= 9),
+        );
+      }),
+    );
+  });
+
+  it("speaks TensorFlow's words", () => {
+    assert.throws(
+      () => checkRange(idLanes(BigInt64Array.of(1n, -5n)), 100, 3),
+      (error) =>
+        isServingError(error, "ROW_OUT_OF_RANGE") &&
+        error.message === "indices[1] = -5 is not in [0, 100)" &&
+        error.details["position"] === 1 &&
+        error.details["table"] === 3,
+    );
+  });
+});
