@@ -1,0 +1,177 @@
+/**
+ * Reads a SavedModel directory: the message, its meta graphs and what serving needs to find in them. Layout:
+ * tensorflow/cc/saved_model/README.md; which ops restore and initialise: tensorflow/cc/saved_model/loader_util.cc.
+ */
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  type AssetFileDef,
+  AssetFileDefSchema,
+  fromBinary,
+  type MetaGraphDef,
+  type SavedModel as SavedModelMessage,
+  type SignatureDef,
+} from "@shardserve/api";
+import { ServingError } from "@shardserve/core";
+import { parseSavedModel } from "./parse-saved-model.js";
+
+export interface SavedModel {
+  readonly dir: string;
+  /** As read, unknown fields included; it may be changed and written again. */
+  readonly message: SavedModelMessage;
+  /** Prefix of the checkpoint (`DIR/variables/variables`); undefined when the model has no variables. */
+  readonly variablesPrefix: string | undefined;
+}
+
+/** protobuf's own limit; beyond it TensorFlow writes saved_model.cpb, which is not read here. */
+const MESSAGE_BYTES_MAX = 2 ** 31 - 1;
+
+/**
+ * Reads `DIR/saved_model.pb`. Parses in slices of a few milliseconds, so that a server can load beside its traffic.
+ * Memory: the file plus about 30 times as much while nodes become objects; constants stay views of the file's bytes.
+ *
+ * @throws ServingError SAVED_MODEL_INVALID naming the file, and the byte where the encoding breaks
+ */
+export async function readSavedModel(dir: string, options: { signal?: AbortSignal } = {}): Promise<SavedModel> {
+  const path = join(dir, "saved_model.pb");
+  const bytes = await readWhole(path, dir, options.signal);
+  const message = await parseSavedModel(path, bytes, options.signal);
+  if (message.metaGraphs.length === 0) {
+    throw new ServingError("SAVED_MODEL_INVALID", `${path} holds no meta graph; export the model again`);
+  }
+  const prefix = join(dir, "variables", "variables");
+  return { dir, message, variablesPrefix: (await exists(`${prefix}.index`)) ? prefix : undefined };
+}
+
+async function readWhole(path: string, dir: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  let file: FileHandle;
+  try {
+    file = await open(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== "ENOENT") {
+      throw new ServingError("SAVED_MODEL_INVALID", `${path} cannot be opened: ${(cause as Error).message}`, { cause });
+    }
+    throw await missing(dir);
+  }
+  try {
+    const { size } = await file.stat();
+    if (size > MESSAGE_BYTES_MAX) {
+      throw new ServingError("SAVED_MODEL_INVALID", `${path} has ${size} bytes, protobuf allows ${MESSAGE_BYTES_MAX}`);
+    }
+    signal?.throwIfAborted();
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Says what lies where saved_model.pb should be. */
+async function missing(dir: string): Promise<ServingError> {
+  if (await exists(join(dir, "saved_model.pbtxt"))) {
+    return new ServingError(
+      "SAVED_MODEL_INVALID",
+      `${dir} holds saved_model.pbtxt, the text form, which is not read; convert it with tf.saved_model.load and tf.saved_model.save`,
+    );
+  }
+  if (await exists(join(dir, "saved_model.cpb"))) {
+    return new ServingError("SAVED_MODEL_INVALID", `${dir} holds saved_model.cpb, the chunked form of graphs above 2 GB, which is not read`);
+  }
+  return new ServingError("SAVED_MODEL_INVALID", `no saved_model.pb in ${dir}; name a SavedModel directory, one version of it`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false, // absent, or as good as absent: the read that follows says why
+  );
+}
+
+/** The tag sets of all meta graphs, each sorted. */
+export function tagSets(savedModel: SavedModel): string[][] {
+  return savedModel.message.metaGraphs.map((metaGraph) => [...(metaGraph.metaInfoDef?.tags ?? [])].sort());
+}
+
+/**
+ * The meta graph whose tags are exactly `tags`, whatever their order.
+ *
+ * @throws ServingError SAVED_MODEL_INVALID listing the tag sets that there are
+ */
+export function selectMetaGraph(savedModel: SavedModel, tags: readonly string[] = ["serve"]): MetaGraphDef {
+  const wanted = [...new Set(tags)].sort().join(",");
+  const available = tagSets(savedModel).map((set) => [...new Set(set)].join(","));
+  const found = savedModel.message.metaGraphs[available.indexOf(wanted)];
+  if (found) return found;
+  throw new ServingError(
+    "SAVED_MODEL_INVALID",
+    `${savedModel.dir} has no meta graph with tags {${wanted}}; it has ${available.map((set) => `{${set}}`).join(", ")}`,
+  );
+}
+
+const INIT_OP_KEY = "__saved_model_init_op";
+const TRAIN_OP_KEY = "__saved_model_train_op";
+
+/** Signatures by name, without the two entries that TensorFlow keeps for itself. */
+export function servingSignatures(metaGraph: MetaGraphDef): ReadonlyMap<string, SignatureDef> {
+  return new Map(
+    Object.entries(metaGraph.signatureDef).filter(([name]) => name !== INIT_OP_KEY && name !== TRAIN_OP_KEY),
+  );
+}
+
+/** A file of `assets/` and the tensor that takes its path. */
+export interface Asset {
+  /** `node:0` of a string placeholder or constant. */
+  readonly tensorName: string;
+  readonly filename: string;
+  readonly path: string;
+}
+
+/**
+ * Assets of a meta graph: `asset_file_def`, or what TensorFlow 1 put into the collection `saved_model_assets`.
+ *
+ * @throws ServingError SAVED_MODEL_INVALID when a filename leads out of `assets/`
+ */
+export function assets(savedModel: SavedModel, metaGraph: MetaGraphDef): Asset[] {
+  const definitions = metaGraph.assetFileDef.length > 0 ? metaGraph.assetFileDef : collectedAssets(savedModel, metaGraph);
+  return definitions.map((asset) => {
+    if (asset.filename.split(/[\\/]/).includes("..") || asset.filename.startsWith("/")) {
+      throw new ServingError("SAVED_MODEL_INVALID", `${savedModel.dir}: asset "${asset.filename}" lies outside of assets/`);
+    }
+    const tensorName = asset.tensorInfo?.encoding.case === "name" ? asset.tensorInfo.encoding.value : "";
+    return { tensorName, filename: asset.filename, path: join(savedModel.dir, "assets", asset.filename) };
+  });
+}
+
+function collectedAssets(savedModel: SavedModel, metaGraph: MetaGraphDef): AssetFileDef[] {
+  const kind = metaGraph.collectionDef["saved_model_assets"]?.kind;
+  if (kind?.case !== "anyList") return [];
+  return kind.value.value.map((any) => {
+    try {
+      return fromBinary(AssetFileDefSchema, any.value);
+    } catch (cause) {
+      throw new ServingError("SAVED_MODEL_INVALID", `${savedModel.dir}: collection saved_model_assets cannot be read`, { cause });
+    }
+  });
+}
+
+/** Node that a session runs after restoring (fills lookup tables), or undefined. */
+export function initOp(metaGraph: MetaGraphDef): string | undefined {
+  const output = metaGraph.signatureDef[INIT_OP_KEY]?.outputs[INIT_OP_KEY];
+  if (output?.encoding.case === "name") return nodeOf(output.encoding.value);
+  for (const key of ["saved_model_main_op", "legacy_init_op"]) {
+    const kind = metaGraph.collectionDef[key]?.kind;
+    if (kind?.case === "nodeList" && kind.value.value[0] !== undefined) return nodeOf(kind.value.value[0]);
+  }
+  return undefined;
+}
+
+/** Node that restores the variables, and the tensor that takes the checkpoint's prefix. */
+export function restoreOp(metaGraph: MetaGraphDef): { readonly node: string; readonly filenameTensor: string } | undefined {
+  const saver = metaGraph.saverDef;
+  if (!saver?.restoreOpName) return undefined;
+  return { node: nodeOf(saver.restoreOpName), filenameTensor: saver.filenameTensorName };
+}
+
+/** "scope/node:1" and "^scope/node" -> "scope/node". */
+function nodeOf(reference: string): string {
+  return reference.replace(/^\^/, "").replace(/:\d+$/, "");
+}
