@@ -6,12 +6,12 @@ import { type Kernel, type OpCall, zeroTensor } from "./op-call.js";
 import { broadcastShape, indexData, integerOf, integersOf, normalAxis, shapeOf } from "./shapes.js";
 
 function shapeTensor(op: OpCall, shape: readonly number[]): Tensor {
-  const dtype = op.type("out_type");
+  const dtype = op.attrs.dtype("out_type");
   return tensor(dtype, [shape.length], indexData(dtype, shape) as never);
 }
 
 function countTensor(op: OpCall, count: number): Tensor {
-  const dtype = op.type("out_type");
+  const dtype = op.attrs.dtype("out_type");
   return tensor(dtype, [], indexData(dtype, [count]) as never);
 }
 
@@ -69,7 +69,7 @@ function expandDims(op: OpCall): Tensor[] {
 
 function squeeze(op: OpCall): Tensor[] {
   const value = op.tensor(0);
-  const given = op.ints("squeeze_dims");
+  const given = op.attrs.ints("squeeze_dims");
   const rank = value.shape.length;
   const axes = new Set(
     given.map((axis) => normalAxis(axis, rank, () => `Tried to squeeze dim index ${axis} for tensor with ${rank} dimensions.`)),
@@ -92,7 +92,7 @@ export function admits(pattern: readonly number[] | undefined, shape: readonly n
 
 function ensureShape(op: OpCall): Tensor[] {
   const value = op.tensor(0);
-  const pattern = op.shape("shape");
+  const pattern = op.attrs.shape("shape");
   check(admits(pattern, value.shape), () => {
     const printed = pattern?.map((dim) => (dim === -1 ? "?" : dim)) ?? [];
     return `Shape of tensor ${op.inputName(0)} ${printShape(value.shape)} is not compatible with expected shape [${printed.join(",")}].`;
@@ -159,5 +159,5 @@ export const SHAPE_KERNELS: Readonly<Record<string, Kernel>> = {
   PlaceholderWithDefault: identity,
   DeepCopy: identity,
   IdentityN: (op) => op.tensors(),
-  Empty: (op) => [zeroTensor(op.type("dtype"), shapeOf(op.tensor(0)))],
+  Empty: (op) => [zeroTensor(op.attrs.dtype("dtype"), shapeOf(op.tensor(0)))],
 };

@@ -36,11 +36,11 @@ function stridedSlice(op: OpCall): Tensor[] {
     return integersOf(bound);
   });
   const view = resolveStridedSlice(value.shape, begin!, end!, steps!, {
-    begin: op.int("begin_mask"),
-    end: op.int("end_mask"),
-    ellipsis: op.int("ellipsis_mask"),
-    newAxis: op.int("new_axis_mask"),
-    shrinkAxis: op.int("shrink_axis_mask"),
+    begin: op.attrs.int("begin_mask"),
+    end: op.attrs.int("end_mask"),
+    ellipsis: op.attrs.int("ellipsis_mask"),
+    newAxis: op.attrs.int("new_axis_mask"),
+    shrinkAxis: op.attrs.int("shrink_axis_mask"),
   });
   const strides = stridesOf(value.shape);
   const offset = view.begin.reduce((sum, from, i) => sum + from * strides[i]!, 0);
@@ -140,8 +140,8 @@ function reverseSequence(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const rank = value.shape.length;
   const lengths = integersOf(op.tensor(1));
-  const sequence = op.int("seq_dim");
-  const batch = op.int("batch_dim");
+  const sequence = op.attrs.int("seq_dim");
+  const batch = op.attrs.int("batch_dim");
   check(batch !== sequence, () => `batch_dim == seq_dim == ${sequence}`);
   check(sequence >= 0 && sequence < rank, () => `seq_dim must be < input rank ( ${sequence} vs. ${rank})`);
   check(batch >= 0 && batch < rank, () => `batch_dim must be < input rank ( ${batch} vs. ${rank})`);
@@ -202,7 +202,7 @@ function cut(value: Tensor, axis: number, sizes: readonly number[]): Tensor[] {
 function split(op: OpCall): Tensor[] {
   const value = op.tensor(1);
   const rank = value.shape.length;
-  const count = op.int("num_split");
+  const count = op.attrs.int("num_split");
   const axis = normalAxis(integerOf(op.tensor(0)), rank, (given) => `-input rank(-${rank}) <= split_dim < input rank (${rank}), but got ${given}`);
   const dim = value.shape[axis]!;
   check(
@@ -233,8 +233,8 @@ function splitV(op: OpCall): Tensor[] {
 function unpack(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const rank = value.shape.length;
-  const axis = normalAxis(op.int("axis"), rank, (given) => `axis = ${given} not in [${-rank}, ${rank})`);
-  const count = op.int("num");
+  const axis = normalAxis(op.attrs.int("axis"), rank, (given) => `axis = ${given} not in [${-rank}, ${rank})`);
+  const count = op.attrs.int("num");
   check(value.shape[axis] === count, () => `Input shape axis ${axis} must equal ${count}, got shape ${printShape(value.shape)}`);
   const shape = value.shape.toSpliced(axis, 1);
   return cut(value, axis, new Array<number>(count).fill(1)).map((part) => reshaped(part, shape));
@@ -278,7 +278,7 @@ function mirrorPad(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const amounts = integersOf(op.tensor(1));
   // REFLECT leaves the border element out, SYMMETRIC repeats it.
-  const skip = op.text("mode") === "REFLECT" ? 1 : 0;
+  const skip = op.attrs.text("mode") === "REFLECT" ? 1 : 0;
   let result = value;
   for (let d = 0; d < value.shape.length; d++) {
     const dim = value.shape[d]!;

@@ -1,15 +1,41 @@
-import type { HostValue, KernelCall } from "./contract.js";
+import type { HostKernel, KernelTable } from "@shardserve/graph";
+import { ARITHMETIC_KERNELS } from "./arithmetic.js";
+import { GATHER_KERNELS } from "./array-gather.js";
+import { JOIN_KERNELS } from "./array-join.js";
 import { SHAPE_KERNELS } from "./array-shape.js";
 import { SLICE_KERNELS } from "./array-slice.js";
+import { CAST_KERNELS } from "./cast.js";
+import { COMPARE_KERNELS } from "./compare.js";
+import { GENERATE_KERNELS } from "./generate.js";
 import { type Kernel, OpCall } from "./op-call.js";
+import { REDUCE_KERNELS } from "./reduce.js";
+import { SEARCH_KERNELS } from "./search.js";
+import { UNARY_KERNELS } from "./unary.js";
+import { UNIQUE_KERNELS } from "./unique.js";
 
-const FAMILIES: readonly Readonly<Record<string, Kernel>>[] = [SHAPE_KERNELS, SLICE_KERNELS];
+const FAMILIES: readonly Readonly<Record<string, Kernel>>[] = [
+  SHAPE_KERNELS,
+  SLICE_KERNELS,
+  GATHER_KERNELS,
+  JOIN_KERNELS,
+  GENERATE_KERNELS,
+  ARITHMETIC_KERNELS,
+  UNARY_KERNELS,
+  COMPARE_KERNELS,
+  CAST_KERNELS,
+  REDUCE_KERNELS,
+  SEARCH_KERNELS,
+  UNIQUE_KERNELS,
+];
 
-type HostKernel = (call: KernelCall) => readonly HostValue[] | Promise<readonly HostValue[]>;
-
-/** All kernels of this package by op name. */
-export const hostKernels: ReadonlyMap<string, HostKernel> = new Map(
+const KERNELS: ReadonlyMap<string, HostKernel> = new Map(
   FAMILIES.flatMap((family) =>
-    Object.entries(family).map(([op, kernel]) => [op, (call: KernelCall) => kernel(new OpCall(call))] as const),
+    Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, (call) => kernel(new OpCall(call))]),
   ),
 );
+
+/** The kernels of this package, with TensorFlow's semantics and error texts. */
+export const hostKernels: KernelTable = {
+  get: (op) => KERNELS.get(op),
+  supports: () => true,
+};

@@ -1,11 +1,8 @@
 import { invariant } from "@shardserve/core";
 import { type DType, dtypeFromTf, elementCount, isNumeric, type NumericDType, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
-import type { AttrValue } from "./contract.js";
 import { check, invalid } from "./errors.js";
 import { allocate, checkOutput } from "./limits.js";
-import type { HostState, HostValue, KernelCall, ResourceHandle } from "./contract.js";
-
-const decoder = new TextDecoder();
+import type { Attrs, GraphNode, HostState, HostValue, KernelCall, ResourceHandle } from "@shardserve/graph";
 
 /** What a kernel returns: all outputs of its node in flat order. */
 export type Kernel = (op: OpCall) => readonly HostValue[] | Promise<readonly HostValue[]>;
@@ -18,8 +15,12 @@ export class OpCall {
     this.#call = call;
   }
 
-  get nodeName(): string {
-    return this.#call.node.name;
+  get node(): GraphNode {
+    return this.#call.node;
+  }
+
+  get attrs(): Attrs {
+    return this.#call.node.attrs;
   }
 
   get state(): HostState {
@@ -42,14 +43,14 @@ export class OpCall {
 
   value(i: number): HostValue {
     const value = this.#call.inputs[i];
-    invariant(value, `${this.#call.node.op} ${this.nodeName} has no input ${i}`);
+    invariant(value, `${this.node.op} ${this.node.name} has no input ${i}`);
     return value;
   }
 
   /** Input i as a tensor. */
   tensor(i: number): Tensor {
     const value = this.value(i);
-    invariant("dtype" in value, `input ${i} of ${this.#call.node.op} ${this.nodeName} is no tensor`);
+    invariant("dtype" in value, `input ${i} of ${this.node.op} ${this.node.name} is no tensor`);
     return value;
   }
 
@@ -63,97 +64,16 @@ export class OpCall {
   /** Input i as a handle of a table or a variable. */
   handle(i: number): ResourceHandle {
     const value = this.value(i);
-    invariant("key" in value, `input ${i} of ${this.#call.node.op} ${this.nodeName} is no resource`);
+    invariant("key" in value, `input ${i} of ${this.node.op} ${this.node.name} is no resource`);
     return value;
   }
 
   /** Input i, which must be a string tensor. */
   strings(i: number): StringColumn {
     const { data } = this.tensor(i);
-    if (!(data instanceof StringColumn)) throw invalid(`input ${i} of ${this.#call.node.op} must be a string tensor`);
+    if (!(data instanceof StringColumn)) throw invalid(`input ${i} of ${this.node.op} must be a string tensor`);
     return data;
   }
-
-  #attr<C extends Exclude<AttrValue["value"]["case"], undefined>>(name: string, kind: C) {
-    const value = this.#call.node.attr(name)?.value;
-    invariant(value?.case === kind, `${this.#call.node.op} ${this.nodeName}: attribute ${name} is no ${kind}`);
-    return value.value as Extract<AttrValue["value"], { case: C }>["value"];
-  }
-
-  hasAttr(name: string): boolean {
-    return this.#call.node.attr(name)?.value.case !== undefined;
-  }
-
-  /** An int attribute; those beyond 2^53 read as the nearest number, see {@link bigint}. */
-  int(name: string): number {
-    return Number(this.#attr(name, "i"));
-  }
-
-  bigint(name: string): bigint {
-    return this.#attr(name, "i");
-  }
-
-  float(name: string): number {
-    return this.#attr(name, "f");
-  }
-
-  bool(name: string): boolean {
-    return this.#attr(name, "b");
-  }
-
-  bytes(name: string): Uint8Array {
-    return this.#attr(name, "s");
-  }
-
-  text(name: string): string {
-    return decoder.decode(this.#attr(name, "s"));
-  }
-
-  type(name: string): DType {
-    return dtypeFromTf(this.#attr(name, "type"));
-  }
-
-  /** A shape attribute: -1 for an unknown dim, undefined for an unknown rank. */
-  shape(name: string): number[] | undefined {
-    return dimsOf(this.#attr(name, "shape"));
-  }
-
-  ints(name: string): number[] {
-    return this.#list(name)?.i.map(Number) ?? [];
-  }
-
-  bigints(name: string): readonly bigint[] {
-    return this.#list(name)?.i ?? [];
-  }
-
-  floats(name: string): readonly number[] {
-    return this.#list(name)?.f ?? [];
-  }
-
-  texts(name: string): string[] {
-    return this.#list(name)?.s.map((value) => decoder.decode(value)) ?? [];
-  }
-
-  bytesList(name: string): readonly Uint8Array[] {
-    return this.#list(name)?.s ?? [];
-  }
-
-  types(name: string): DType[] {
-    return this.#list(name)?.type.map(dtypeFromTf) ?? [];
-  }
-
-  shapes(name: string): (number[] | undefined)[] {
-    return this.#list(name)?.shape.map(dimsOf) ?? [];
-  }
-
-  #list(name: string) {
-    const value = this.#call.node.attr(name)?.value;
-    return value?.case === "list" ? value.value : undefined;
-  }
-}
-
-function dimsOf(shape: { unknownRank: boolean; dim: readonly { size: bigint }[] }): number[] | undefined {
-  return shape.unknownRank ? undefined : shape.dim.map((dim) => Number(dim.size));
 }
 
 /**

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import { ServingError } from "@shardserve/core";
+import type { AttrValue } from "@shardserve/graph";
 import { type DType, isNumeric, lanesPerElement, newData, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 
 /** A tensor in a golden file: strings as latin-1 texts of their bytes, 16-bit floats as patterns, odd numbers as texts. */
@@ -77,38 +78,21 @@ export function assertError(error: unknown, golden: GoldenCase, where: string): 
   if (golden.message !== undefined) assert.equal(error.message, golden.message, where);
 }
 
-/** The attributes of a golden in the form of AttrValue messages. */
-export function attrOf(json: GoldenAttr): unknown {
+/** The attributes of a golden as the graph package holds them. */
+export function attrOf(json: GoldenAttr): AttrValue {
   const [kind, value] = Object.entries(json)[0]!;
   switch (kind) {
     case "s":
-      return { case: kind, value: Buffer.from(value as string, "latin1") };
+      return Buffer.from(value as string, "latin1");
     case "i":
-      return { case: kind, value: BigInt(value as string) };
+      return BigInt(value as string);
     case "f":
-      return { case: kind, value: Number(value) };
-    case "shape":
-      return { case: kind, value: shapeOf(value as number[] | null) };
+      return Number(value);
     case "list": {
-      const list = value as Record<string, unknown[]>;
-      return {
-        case: kind,
-        value: {
-          s: (list["s"] ?? []).map((text) => Buffer.from(text as string, "latin1")),
-          i: (list["i"] ?? []).map((text) => BigInt(text as string)),
-          f: (list["f"] ?? []).map(Number),
-          b: list["b"] ?? [],
-          type: list["type"] ?? [],
-          shape: (list["shape"] ?? []).map((dims) => shapeOf(dims as number[] | null)),
-        },
-      };
+      const [of, values] = Object.entries(value as Record<string, unknown[]>)[0] ?? ["i", []];
+      return values.map((entry) => attrOf({ [of]: entry }));
     }
     default:
-      return { case: kind, value };
+      return value as AttrValue;
   }
 }
-
-function shapeOf(dims: number[] | null) {
-  return { unknownRank: dims === null, dim: (dims ?? []).map((size) => ({ size: BigInt(size), name: "" })) };
-}
-

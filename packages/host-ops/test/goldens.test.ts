@@ -1,9 +1,10 @@
 import { readdirSync } from "node:fs";
 import assert from "node:assert/strict";
 import type { Tensor } from "@shardserve/tensor";
-import type { HostValue, KernelCall } from "../src/contract.js";
+import { Attrs, type HostValue, type KernelCall } from "@shardserve/graph";
 import { hostKernels } from "../src/index.js";
 import { assertError, assertTensor, attrOf, fromGolden, type GoldenCase, readGoldens } from "./golden.js";
+import { newState } from "./host-state.js";
 
 /** Float results within a few units in the last place: TensorFlow's vector code orders sums and rounds exp otherwise. */
 const TOLERANCE = 2e-6;
@@ -56,15 +57,16 @@ async function replay(golden: GoldenCase, where: string): Promise<void> {
 }
 
 function callOf(golden: GoldenCase): KernelCall {
-  const attrs = new Map(Object.entries(golden.attrs).map(([name, json]) => [name, { value: attrOf(json) }]));
+  const attrs = Object.fromEntries(Object.entries(golden.attrs).map(([name, json]) => [name, attrOf(json)]));
   return {
     node: {
       name: "node",
       op: golden.op,
       inputs: golden.inputs.map((_, index) => ({ node: "input", index })),
-      attr: (name: string) => attrs.get(name),
+      controls: [],
+      attrs: new Attrs(golden.op, attrs),
     },
     inputs: golden.inputs.map(fromGolden),
-    state: { resources: new Map() },
-  } as unknown as KernelCall;
+    state: newState(),
+  };
 }
