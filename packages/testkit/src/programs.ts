@@ -118,7 +118,7 @@ function unpack(packages: readonly string[]): void {
     for (const [, dependency] of listing.matchAll(/^([a-z0-9][a-z0-9.+-]*)$/gm)) {
       // Part of the same program always (redis-server's binary is in redis-tools), libraries where the system has none.
       const isNeeded =
-        dependency && (/^(redis|etcd)-/.test(dependency) || (/^lib/.test(dependency) && !isInstalled(dependency)));
+        dependency && (/^(redis|etcd)-/.test(dependency) || (dependency.startsWith("lib") && !isInstalled(dependency)));
       if (isNeeded) wanted.add(dependency);
     }
   }
