@@ -48,6 +48,12 @@ export class ServableHandle implements Disposable {
     this.model = version.model;
   }
 
+  /** A second handle on the same version, released on its own; for work that outlives the request that began it. */
+  clone(): ServableHandle {
+    invariant(this.#version, "a released handle cannot be cloned");
+    return this.#version.pin();
+  }
+
   /** Idempotent. The model must not be used afterwards. */
   release(): void {
     this.#version?.unpin();

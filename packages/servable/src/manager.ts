@@ -112,6 +112,11 @@ export class Manager extends Service {
     return [...statuses.values()].sort((a, b) => b.version - a.version);
   }
 
+  /** Whether `name` was ever aspired. */
+  isKnown(name: string): boolean {
+    return this.#aspired.has(name) || this.#harnesses.has(name) || this.#ended.has(name);
+  }
+
   /** Names of all models that were ever aspired. */
   names(): readonly string[] {
     return [...new Set([...this.#aspired.keys(), ...this.#harnesses.keys(), ...this.#ended.keys()])];

@@ -1,0 +1,384 @@
+import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import type { Model, RunResult, RunTimings, RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
+import type { Tensor } from "@shardserve/tensor";
+import { canJoin, isSameTensor, joinKey, joinRows, rowsOf, sliceRows } from "./batch-plan.js";
+import { JoinProofs } from "./join-proofs.js";
+import type { BatchingOptions } from "./options.js";
+
+/** Requests joined while a signature is still unproven. */
+const UNPROVEN_MEMBERS_MAX = 4;
+/** Two runs of the same row may differ by this part of the tensor's largest magnitude. */
+const TOLERANCE = 1e-4;
+/** Failures of the surroundings: every member would meet them again, so nothing is gained by running members alone. */
+const SHARED_FAILURES = ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED"];
+
+export interface BatchRequest {
+  /** Pins the version; stays the caller's to release. */
+  readonly handle: ServableHandle;
+  readonly signature: SignatureInfo;
+  readonly inputs: ReadonlyMap<string, Tensor>;
+  readonly outputs: readonly string[] | undefined;
+  readonly signal: AbortSignal;
+  readonly deadlineMs: number | undefined;
+}
+
+/** One run of a model, for metrics. */
+export interface RunRecord {
+  readonly id: ServableId;
+  readonly signature: string;
+  /** Rows and requests that the run answered; 0 rows where the signature has no batch dimension. */
+  readonly rows: number;
+  readonly requests: number;
+  readonly timings: RunTimings;
+  readonly report: RowsReport | undefined;
+}
+
+export interface BatchResult extends RunResult {
+  /** Time between arrival and the start of the run. */
+  readonly queueMs: number;
+}
+
+export interface BatcherOptions {
+  readonly batching: BatchingOptions;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onRun: (record: RunRecord) => void;
+}
+
+/** A request in the queue or in a joined run. */
+class Member {
+  readonly request: BatchRequest;
+  readonly rows: number;
+  readonly queuedAtMs: number;
+  readonly result: Promise<BatchResult>;
+  readonly #abort = () => this.fail(this.request.signal.reason as Error);
+  #resolve!: (result: BatchResult) => void;
+  #reject!: (error: Error) => void;
+  #onSettled: (() => void) | null = null;
+  isSettled = false;
+
+  constructor(request: BatchRequest, rows: number, queuedAtMs: number) {
+    this.request = request;
+    this.rows = rows;
+    this.queuedAtMs = queuedAtMs;
+    this.result = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    request.signal.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  /** Replaces what is called when the member is settled, also when it aborts. */
+  onSettled(callback: () => void): void {
+    this.#onSettled = callback;
+  }
+
+  succeed(result: BatchResult): void {
+    if (this.#settle()) this.#resolve(result);
+  }
+
+  fail(error: Error): void {
+    if (this.#settle()) this.#reject(error);
+  }
+
+  #settle(): boolean {
+    if (this.isSettled) return false;
+    this.isSettled = true;
+    this.request.signal.removeEventListener("abort", this.#abort);
+    this.#onSettled?.();
+    return true;
+  }
+}
+
+/** What waits for one version, and how many of its runs are under way. */
+class VersionQueue {
+  readonly groups = new Map<string, Member[]>();
+  runs = 0;
+  rows = 0;
+  wakeUp: (() => void) | null = null;
+}
+
+/**
+ * Runs requests, several in one run where that cannot be told from running them alone.
+ *
+ * A version with a free run starts a request at once. While all its runs are busy, requests queue, and what has queued
+ * under one key (signature, outputs, inner shapes) becomes the next run: batches grow with the load and cost an idle
+ * server nothing. A run that fails is repeated in halves, so that one bad request fails alone.
+ */
+export class Batcher {
+  readonly #options: BatchingOptions;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #onRun: (record: RunRecord) => void;
+  readonly #queues = new WeakMap<Model, VersionQueue>();
+  readonly #proofs = new JoinProofs();
+  #sequence = 0;
+
+  constructor(options: BatcherOptions) {
+    this.#options = options.batching;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+    this.#onRun = options.onRun;
+  }
+
+  /**
+   * @throws ServingError UNAVAILABLE when the queue is full, whatever the model throws; the signal's reason
+   */
+  async run(request: BatchRequest): Promise<BatchResult> {
+    request.signal.throwIfAborted();
+    const { model } = request.handle;
+    const queue = this.#queues.get(model) ?? new VersionQueue();
+    this.#queues.set(model, queue);
+
+    const rows = rowsOf(request.inputs);
+    const isJoinable = this.#options.isEnabled && rows > 0 && canJoin(request.signature, request.outputs);
+    const mayWait = isJoinable && this.#options.timeoutMs > 0;
+    if (queue.runs < this.#options.runsMax && queue.groups.size === 0 && !mayWait) {
+      return this.#runNow(queue, request, isJoinable ? rows : 0);
+    }
+    const cost = Math.max(rows, 1);
+    this.#admit(queue, cost);
+    const member = new Member(request, rows, this.#clock.nowMs());
+    const key = isJoinable ? joinKey(request.signature.name, request.outputs, request.inputs) : `#${this.#sequence++}`;
+    const group = queue.groups.get(key);
+    if (group) group.push(member);
+    else queue.groups.set(key, [member]);
+    queue.rows += cost;
+    member.onSettled(() => this.#leave(queue, key, member));
+    if (mayWait) this.#start(queue);
+    return member.result;
+  }
+
+  /** The way of a request on an idle server: no queue, no joining. */
+  async #runNow(queue: VersionQueue, request: BatchRequest, rows: number): Promise<BatchResult> {
+    queue.runs++;
+    try {
+      return { ...(await this.#runAlone(request, rows)), queueMs: 0 };
+    } finally {
+      queue.runs--;
+      this.#start(queue);
+    }
+  }
+
+  #admit(queue: VersionQueue, cost: number): void {
+    const { queueRowsMax, maxBatchRows } = this.#options;
+    if (queue.rows === 0 || queue.rows + cost <= queueRowsMax) return;
+    throw new ServingError(
+      "UNAVAILABLE",
+      "The batch scheduling queue to which this task was submitted is full; currently " +
+        `${Math.ceil(queue.rows / maxBatchRows)} batches enqueued and max_enqueued_batches is ` +
+        `${Math.ceil(queueRowsMax / maxBatchRows)}`,
+    );
+  }
+
+  /** A member that settled while it waited: cancelled or past its deadline. */
+  #leave(queue: VersionQueue, key: string, member: Member): void {
+    const group = queue.groups.get(key);
+    const at = group?.indexOf(member) ?? -1;
+    if (at < 0) return;
+    group!.splice(at, 1);
+    if (group!.length === 0) queue.groups.delete(key);
+    queue.rows -= Math.max(member.rows, 1);
+  }
+
+  /** Starts as many runs as are free, the longest waiting group first. */
+  #start(queue: VersionQueue): void {
+    while (queue.runs < this.#options.runsMax) {
+      const members = this.#take(queue);
+      if (!members) return;
+      queue.runs++;
+      // The run outlives a caller that gives up, so it pins the version by itself.
+      const pin = members[0]!.request.handle.clone();
+      void this.#runMembers(members).finally(() => {
+        pin.release();
+        queue.runs--;
+        this.#start(queue);
+      });
+    }
+  }
+
+  /** Takes the members of the next run out of the queue; undefined when none is due. */
+  #take(queue: VersionQueue): Member[] | undefined {
+    queue.wakeUp?.();
+    queue.wakeUp = null;
+    const nowMs = this.#clock.nowMs();
+    let dueInMs = Number.POSITIVE_INFINITY;
+    for (const [key, group] of queue.groups) {
+      const waitMs = this.#options.timeoutMs - (nowMs - group[0]!.queuedAtMs);
+      if (waitMs > 0 && rowsTotal(group) < this.#options.maxBatchRows && !key.startsWith("#")) {
+        dueInMs = Math.min(dueInMs, waitMs);
+        continue;
+      }
+      const members = group.splice(0, this.#membersOfRun(group));
+      // A group that keeps members goes to the end of the line: keys take turns.
+      queue.groups.delete(key);
+      if (group.length > 0) queue.groups.set(key, group);
+      for (const member of members) queue.rows -= Math.max(member.rows, 1);
+      return members;
+    }
+    if (dueInMs < Number.POSITIVE_INFINITY) {
+      queue.wakeUp = this.#clock.after(dueInMs, () => {
+        queue.wakeUp = null;
+        this.#start(queue);
+      });
+    }
+    return undefined;
+  }
+
+  #membersOfRun(group: readonly Member[]): number {
+    const { request } = group[0]!;
+    const state = this.#proofs.state(request.handle.model, planOf(request));
+    if (state === "alone") return 1;
+    const membersMax = state === "unproven" ? UNPROVEN_MEMBERS_MAX : group.length;
+    let rows = group[0]!.rows;
+    let count = 1;
+    while (count < Math.min(group.length, membersMax)) {
+      rows += group[count]!.rows;
+      if (rows > this.#options.maxBatchRows) break;
+      count++;
+    }
+    return count;
+  }
+
+  /** Settles every member; never rejects. */
+  async #runMembers(all: readonly Member[]): Promise<void> {
+    const members = all.filter((member) => !this.#dropExpired(member));
+    if (members.length === 0) return;
+    const startMs = this.#clock.nowMs();
+    if (members.length === 1) return this.#runMember(members[0]!, startMs);
+    try {
+      await this.#runJoined(members, startMs);
+    } catch (reason) {
+      const error = ServingError.from(reason);
+      if (SHARED_FAILURES.includes(error.status)) {
+        for (const member of members) member.fail(error);
+        return;
+      }
+      const half = members.length >> 1;
+      await this.#runMembers(members.slice(0, half));
+      await this.#runMembers(members.slice(half));
+    }
+  }
+
+  #dropExpired(member: Member): boolean {
+    const { deadlineMs } = member.request;
+    if (deadlineMs !== undefined && deadlineMs <= this.#clock.nowMs()) {
+      member.fail(new ServingError("DEADLINE_EXCEEDED", "Run() timeout exceeded while waiting in batching queue"));
+    }
+    return member.isSettled;
+  }
+
+  async #runMember(member: Member, startMs: number): Promise<void> {
+    try {
+      const result = await this.#runAlone(member.request, member.rows);
+      member.succeed({ ...result, queueMs: startMs - member.queuedAtMs });
+    } catch (error) {
+      member.fail(error as Error);
+    }
+  }
+
+  async #runAlone(request: BatchRequest, rows: number): Promise<RunResult> {
+    const { handle, signature, inputs, outputs, signal, deadlineMs } = request;
+    const result = await handle.model.run(signature.name, inputs, {
+      signal,
+      ...(outputs === undefined ? {} : { outputs }),
+      ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    });
+    this.#record(handle.id, signature.name, rows, 1, result);
+    return result;
+  }
+
+  async #runJoined(members: readonly Member[], startMs: number): Promise<void> {
+    const { request } = members[0]!;
+    const { model, id } = request.handle;
+    const plan = planOf(request);
+    const joined = await this.#runJoint(members);
+    const rows = rowsTotal(members);
+    this.#record(id, request.signature.name, rows, members.length, joined);
+    for (const [alias, { shape }] of joined.outputs) {
+      if (shape[0] === rows) continue;
+      this.#stopJoining(model, id, plan, `output ${alias} of ${rows} joined rows has the shape [${shape.join(",")}]`);
+      for (const member of members) await this.#runMember(member, startMs);
+      return;
+    }
+    const parts = split(joined, members);
+    if (this.#proofs.state(model, plan) === "unproven") return this.#prove(members, parts, plan, startMs);
+    members.forEach((member, i) => member.succeed({ ...joined, outputs: parts[i]!, queueMs: startMs - member.queuedAtMs }));
+  }
+
+  /** One run over the rows of all members; stops when the last member gave up. */
+  async #runJoint(members: readonly Member[]): Promise<RunResult> {
+    const { handle, signature, inputs, outputs } = members[0]!.request;
+    const rowsOfAll = new Map<string, Tensor>();
+    for (const alias of inputs.keys()) {
+      rowsOfAll.set(alias, joinRows(members.map((member) => member.request.inputs.get(alias)!)));
+    }
+    const abort = new AbortController();
+    for (const member of members) {
+      member.onSettled(() => {
+        if (members.every((other) => other.isSettled)) abort.abort(new ServingError("CANCELLED", "nobody waits"));
+      });
+    }
+    const deadlineMs = Math.max(...members.map((member) => member.request.deadlineMs ?? Number.POSITIVE_INFINITY));
+    return handle.model.run(signature.name, rowsOfAll, {
+      signal: abort.signal,
+      ...(outputs === undefined ? {} : { outputs }),
+      ...(Number.isFinite(deadlineMs) ? { deadlineMs } : {}),
+    });
+  }
+
+  /** Answers each member with its own run, and notes whether the joined run had said the same. */
+  async #prove(
+    members: readonly Member[],
+    parts: readonly ReadonlyMap<string, Tensor>[],
+    plan: string,
+    startMs: number,
+  ): Promise<void> {
+    const { model, id } = members[0]!.request.handle;
+    let compared = 0;
+    let different: string | undefined;
+    for (const [i, member] of members.entries()) {
+      await this.#runMember(member, startMs);
+      const alone = await member.result.catch(() => undefined);
+      if (!alone) continue;
+      compared++;
+      for (const [alias, value] of alone.outputs) {
+        if (!isSameTensor(value, parts[i]!.get(alias)!, TOLERANCE)) different = alias;
+      }
+    }
+    if (different !== undefined) {
+      this.#stopJoining(model, id, plan, `output ${different} of joined rows differs from that of single requests`);
+    } else if (compared > 1) this.#proofs.agreed(model, plan);
+  }
+
+  #stopJoining(model: Model, id: ServableId, plan: string, reason: string): void {
+    this.#proofs.disagreed(model, plan);
+    this.#logger.warn({ model: id.name, version: id.version, plan }, `requests are not joined any more: ${reason}`);
+  }
+
+  #record(id: ServableId, signature: string, rows: number, requests: number, result: RunResult): void {
+    this.#onRun({ id, signature, rows, requests, timings: result.timings, report: result.report });
+  }
+}
+
+function planOf({ signature, outputs }: BatchRequest): string {
+  return JSON.stringify([signature.name, outputs ?? null]);
+}
+
+function rowsTotal(members: readonly Member[]): number {
+  let rows = 0;
+  for (const member of members) rows += member.rows;
+  return rows;
+}
+
+/** The outputs of a joined run, cut to each member's rows. */
+function split(joined: RunResult, members: readonly Member[]): ReadonlyMap<string, Tensor>[] {
+  let start = 0;
+  return members.map((member) => {
+    const end = start + member.rows;
+    const outputs = new Map<string, Tensor>();
+    for (const [alias, value] of joined.outputs) outputs.set(alias, sliceRows(value, start, end));
+    start = end;
+    return outputs;
+  });
+}

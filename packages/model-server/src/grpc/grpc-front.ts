@@ -1,0 +1,179 @@
+import {
+  type handleUnaryCall,
+  type sendUnaryData,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+} from "@grpc/grpc-js";
+import {
+  ClassificationRequestSchema,
+  type DescMessage,
+  fromBinary,
+  GetModelMetadataRequestSchema,
+  GetModelStatusRequestSchema,
+  type MessageShape,
+  RegressionRequestSchema,
+} from "@shardserve/api";
+import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import type { Manager } from "@shardserve/servable";
+import type { ServerLimits } from "../limits.js";
+import type { ServerMetrics } from "../metrics.js";
+import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
+import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/examples.js";
+import type { Answer, Predictor } from "../predict/predictor.js";
+import type { RequestScope, RequestScopes } from "../scope.js";
+import { HealthService } from "./health.js";
+import { HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE } from "./services.js";
+import { grpcError, reportTrailer } from "./status.js";
+
+export interface GrpcFrontOptions {
+  readonly manager: Manager;
+  readonly predictor: Predictor;
+  readonly metrics: ServerMetrics;
+  readonly scopes: RequestScopes;
+  readonly limits: ServerLimits;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** False while the server refuses new requests. */
+  readonly isOpen: () => boolean;
+  /** "HOST:PORT", or "unix:PATH". */
+  readonly address: string;
+}
+
+type Call = ServerUnaryCall<Buffer, Buffer>;
+/** `onModel` tells whose request it is as soon as that is known. */
+type Handler = (bytes: Buffer, scope: RequestScope, onModel: (name: string) => void) => Promise<Answer> | Answer;
+
+/** The gRPC side: TensorFlow Serving's two services and grpc.health.v1. */
+export class GrpcFront {
+  readonly health = new HealthService();
+  readonly #options: GrpcFrontOptions;
+  readonly #server: Server;
+
+  constructor(options: GrpcFrontOptions) {
+    this.#options = options;
+    this.#server = new Server({
+      "grpc.max_receive_message_length": -1,
+      "grpc.max_send_message_length": -1,
+      "grpc.enable_channelz": 0,
+    });
+    const { manager, predictor } = options;
+    this.#server.addService(PREDICTION_SERVICE, {
+      Predict: this.#unary("Predict", (bytes, scope, onModel) => predictor.predict(bytes, scope, onModel)),
+      Classify: this.#unary("Classify", (bytes, scope, onModel) => {
+        const request = decode(ClassificationRequestSchema, bytes);
+        onModel(request.modelSpec?.name ?? "");
+        return classifyAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
+      }),
+      Regress: this.#unary("Regress", (bytes, scope, onModel) => {
+        const request = decode(RegressionRequestSchema, bytes);
+        onModel(request.modelSpec?.name ?? "");
+        return regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
+      }),
+      MultiInference: this.#unary("", () => {
+        throw new ServingError(
+          "UNIMPLEMENTED",
+          "MultiInference is not supported; call Classify or Regress once per signature",
+        );
+      }),
+      GetModelMetadata: this.#unary("", (bytes) => ({
+        body: Buffer.from(getModelMetadata(manager, decode(GetModelMetadataRequestSchema, bytes))),
+        report: undefined,
+      })),
+    });
+    this.#server.addService(MODEL_SERVICE, {
+      GetModelStatus: this.#unary("", (bytes) => ({
+        body: Buffer.from(getModelStatus(manager, decode(GetModelStatusRequestSchema, bytes))),
+        report: undefined,
+      })),
+      HandleReloadConfigRequest: this.#unary("", () => {
+        throw new ServingError(
+          "UNIMPLEMENTED",
+          "HandleReloadConfigRequest is not supported; add a version directory, or restart with another configuration",
+        );
+      }),
+    });
+    this.#server.addService(HEALTH_SERVICE, {
+      Check: this.health.check.bind(this.health),
+      Watch: this.health.watch.bind(this.health),
+    });
+  }
+
+  /** @returns the bound port; 0 for a Unix socket */
+  async listen(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(this.#options.address, ServerCredentials.createInsecure(), (error, port) => {
+        if (error) reject(new ServingError("UNAVAILABLE", `cannot listen on ${this.#options.address}: ${error.message}`));
+        else resolve(port);
+      });
+    });
+  }
+
+  /** Takes no new connections and ends each open one after its last call, at the latest after `graceMs`. */
+  async close(graceMs: number): Promise<void> {
+    this.health.close();
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.clock.after(graceMs, () => this.#server.forceShutdown());
+      this.#server.tryShutdown(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
+  /** @param api  label of the metrics; "" = not counted, as in TensorFlow Serving */
+  #unary(api: string, handler: Handler): handleUnaryCall<Buffer, Buffer> {
+    return (call, callback) => void this.#answer(api, handler, call, callback);
+  }
+
+  /** Never rejects: every failure becomes a status. */
+  async #answer(api: string, handler: Handler, call: Call, callback: sendUnaryData<Buffer>): Promise<void> {
+    const { clock, scopes, limits, isOpen } = this.#options;
+    const startMs = clock.nowMs();
+    const scope = scopes.begin(timeoutOf(call, clock));
+    call.on("cancelled", () => scope.abort(new ServingError("CANCELLED", "the client cancelled the call")));
+    let model = "";
+    try {
+      if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");
+      if (scopes.count > limits.requestsInFlightMax) {
+        throw new ServingError("RESOURCE_EXHAUSTED", `${limits.requestsInFlightMax} requests are under way already`);
+      }
+      const { body, report } = await handler(call.request, scope, (name) => (model = name));
+      callback(null, body, reportTrailer(report));
+      this.#count(api, model, "OK", startMs);
+    } catch (reason) {
+      const error = ServingError.from(reason);
+      if (error.status === "INTERNAL") this.#options.logger.error({ err: error, api, model }, "a call failed");
+      callback(grpcError(error));
+      this.#count(api, model, error.status, startMs);
+    } finally {
+      scope.end();
+    }
+  }
+
+  #count(api: string, model: string, status: ServingError["status"], startMs: number): void {
+    if (api === "") return;
+    const { manager, metrics, clock } = this.#options;
+    const known = manager.isKnown(model) ? model : "";
+    metrics.requestDone(known, api, "GRPC", status, clock.nowMs() - startMs);
+  }
+}
+
+/** Time left to the deadline that the client set; undefined when it set none. */
+function timeoutOf(call: Call, clock: Clock): number | undefined {
+  const deadline = call.getDeadline();
+  const atMs = deadline instanceof Date ? deadline.getTime() : deadline;
+  return Number.isFinite(atMs) ? atMs - clock.wallMs() : undefined;
+}
+
+function decode<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageShape<D> {
+  try {
+    return fromBinary(schema, bytes);
+  } catch (error) {
+    throw new ServingError(
+      "INVALID_ARGUMENT",
+      `the request is no valid ${schema.name}: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,39 @@
+import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
+
+const identity = (bytes: Buffer) => bytes;
+
+/**
+ * Bytes in, bytes out: requests are decoded by the handlers, where a bad one gets the right status and its cost is seen,
+ * and answers are encoded there once, into one buffer.
+ */
+function method(service: string, name: string, responseStream = false): MethodDefinition<Buffer, Buffer> {
+  return {
+    path: `/${service}/${name}`,
+    requestStream: false,
+    responseStream,
+    requestSerialize: identity,
+    requestDeserialize: identity,
+    responseSerialize: identity,
+    responseDeserialize: identity,
+    originalName: name,
+  };
+}
+
+function service(name: string, methods: readonly string[], streams: readonly string[] = []): ServiceDefinition {
+  const definition: Record<string, MethodDefinition<Buffer, Buffer>> = {};
+  for (const each of methods) definition[each] = method(name, each);
+  for (const each of streams) definition[each] = method(name, each, true);
+  return definition;
+}
+
+export const PREDICTION_SERVICE = service("tensorflow.serving.PredictionService", [
+  "Predict",
+  "Classify",
+  "Regress",
+  "MultiInference",
+  "GetModelMetadata",
+]);
+
+export const MODEL_SERVICE = service("tensorflow.serving.ModelService", ["GetModelStatus", "HandleReloadConfigRequest"]);
+
+export const HEALTH_SERVICE = service("grpc.health.v1.Health", ["Check"], ["Watch"]);

@@ -1,0 +1,46 @@
+import { Metadata, type ServerErrorResponse, type ServiceError } from "@grpc/grpc-js";
+import { GRPC_STATUS, type ServingError } from "@shardserve/core";
+import type { RowsReport } from "@shardserve/servable";
+
+/** TensorFlow Serving cuts the text of a status at this many bytes: headers have limits. */
+const MESSAGE_BYTES_MAX = 1024;
+
+/** A failure as gRPC sends it; our stable error code travels in the trailer x-shardserve-error. */
+export function grpcError(error: ServingError): Partial<ServiceError> & ServerErrorResponse {
+  const metadata = new Metadata();
+  metadata.set("x-shardserve-error", error.code);
+  return {
+    name: "Error",
+    message: error.message,
+    code: GRPC_STATUS[error.status],
+    details: truncated(error.message),
+    metadata,
+  };
+}
+
+function truncated(message: string): string {
+  const bytes = Buffer.from(message);
+  if (bytes.length <= MESSAGE_BYTES_MAX) return message;
+  // A character that the cut splits is dropped.
+  const kept = bytes.subarray(0, MESSAGE_BYTES_MAX).toString().replace(/\ufffd$/, "");
+  return `${kept}...TRUNCATED`;
+}
+
+/** Where the rows of an answer came from, by trailer or header name; a joined run's rows count for all its requests. */
+export function reportEntries(report: RowsReport): [name: string, value: string][] {
+  return [
+    ["x-shardserve-rows-cache", String(report.cacheRows)],
+    ["x-shardserve-rows-shard", String(report.shardRows)],
+    ["x-shardserve-rows-redis", String(report.redisRows)],
+    ["x-shardserve-rows-stale", String(report.staleRows)],
+    ["x-shardserve-rows-default", String(report.defaultRows)],
+    ["x-shardserve-epoch", String(report.epoch)],
+  ];
+}
+
+export function reportTrailer(report: RowsReport | undefined): Metadata | undefined {
+  if (!report) return undefined;
+  const metadata = new Metadata();
+  for (const [name, value] of reportEntries(report)) metadata.set(name, value);
+  return metadata;
+}

@@ -1,0 +1,55 @@
+import { hexDigit, skipString } from "./document.js";
+
+const BACKSLASH = 0x5c;
+const ESCAPED: Readonly<Record<number, number>> = { 0x62: 8, 0x66: 12, 0x6e: 10, 0x72: 13, 0x74: 9 };
+
+/**
+ * The bytes of the string that starts at `offset`, escapes resolved: a view of the text where it has none. Bytes that
+ * are no UTF-8 pass through, as TensorFlow Serving lets them. For checked text.
+ */
+export function stringBytes(bytes: Buffer, offset: number): Buffer {
+  const raw = bytes.subarray(offset + 1, skipString(bytes, offset) - 1);
+  return raw.includes(BACKSLASH) ? unescape(raw) : raw;
+}
+
+function unescape(raw: Buffer): Buffer {
+  const out = Buffer.allocUnsafe(raw.length); // an escape never gets longer
+  let length = 0;
+  for (let i = 0; i < raw.length; i++) {
+    if (raw[i] !== BACKSLASH) {
+      out[length++] = raw[i]!;
+      continue;
+    }
+    const kind = raw[++i]!;
+    if (kind !== 0x75) {
+      out[length++] = ESCAPED[kind] ?? kind;
+      continue;
+    }
+    let point = codeUnit(raw, i + 1);
+    i += 4;
+    if (point >= 0xd800 && point <= 0xdbff) {
+      point = 0x10000 + ((point - 0xd800) << 10) + (codeUnit(raw, i + 3) - 0xdc00);
+      i += 6;
+    }
+    length += out.write(String.fromCodePoint(point), length);
+  }
+  return out.subarray(0, length);
+}
+
+function codeUnit(raw: Buffer, offset: number): number {
+  let unit = 0;
+  for (let i = offset; i < offset + 4; i++) unit = unit * 16 + hexDigit(raw[i]!);
+  return unit;
+}
+
+/** Standard base64; padding may be left out, white space is skipped. Undefined for anything else. */
+export function decodeBase64(text: Buffer): Buffer | undefined {
+  let latin1 = text.toString("latin1");
+  if (/\s/.test(latin1)) latin1 = latin1.replaceAll(/\s/g, "");
+  const match = /^([A-Za-z0-9+/]*)(={0,2})$/.exec(latin1);
+  if (!match) return undefined;
+  const digits = match[1]!.length;
+  const padding = match[2]!.length;
+  if (digits % 4 === 1 || (padding > 0 && (digits + padding) % 4 !== 0)) return undefined;
+  return Buffer.from(latin1, "base64");
+}

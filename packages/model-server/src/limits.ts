@@ -1,0 +1,30 @@
+/** Bounds of the server; each has a default that suits a process with a few GiB. */
+export interface ServerLimits {
+  /** Requests under way at once over both transports, default 10 000; beyond: RESOURCE_EXHAUSTED. */
+  readonly requestsInFlightMax: number;
+  /** Bytes of one REST body as sent, default 256 MiB; beyond: 413. gRPC messages have protobuf's own limit, 2 GiB. */
+  readonly bodyBytesMax: number;
+  /** Bytes of one gzip body after inflating, default 100 MiB, as in TensorFlow Serving. */
+  readonly inflatedBytesMax: number;
+  /** Bytes of all REST bodies under way, default 1 GiB; beyond: UNAVAILABLE. */
+  readonly bodyBytesInFlightMax: number;
+  /** Open REST connections, default 10 000; further ones are dropped. */
+  readonly restConnectionsMax: number;
+  /** Time for a REST request to finish, default 30 000 (--rest_api_timeout_in_ms); 0 = no limit. */
+  readonly restTimeoutMs: number;
+  /** Time for a REST client to send its whole request, default 60 000. */
+  readonly receiveTimeoutMs: number;
+  /** Time that an idle REST connection is kept, default 60 000. */
+  readonly keepAliveMs: number;
+}
+
+export const DEFAULT_LIMITS: ServerLimits = {
+  requestsInFlightMax: 10_000,
+  bodyBytesMax: 256 * 2 ** 20,
+  inflatedBytesMax: 100 * 2 ** 20,
+  bodyBytesInFlightMax: 2 ** 30,
+  restConnectionsMax: 10_000,
+  restTimeoutMs: 30_000,
+  receiveTimeoutMs: 60_000,
+  keepAliveMs: 60_000,
+};

@@ -1,0 +1,148 @@
+import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import type { Manager } from "@shardserve/servable";
+import { Registry } from "prom-client";
+import { Batcher } from "./batching/batcher.js";
+import { type BatchingOptions, DEFAULT_BATCHING } from "./batching/options.js";
+import { GrpcFront } from "./grpc/grpc-front.js";
+import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+import { ServerMetrics } from "./metrics.js";
+import { Predictor } from "./predict/predictor.js";
+import { RestFront } from "./rest/rest-front.js";
+import { RequestScopes } from "./scope.js";
+
+/** Time for requests that were aborted to send their last word. */
+const ABORT_GRACE_MS = 1000;
+
+export interface ModelServerOptions {
+  /** Started and closed by its owner: started before the server, closed after it. */
+  readonly manager: Manager;
+  /** Port of gRPC, 0 = any free one; or "unix:PATH". Absent = no gRPC. */
+  readonly grpcPort?: number | `unix:${string}`;
+  /** Port of REST, 0 = any free one. Absent = no REST. */
+  readonly restPort?: number;
+  /** Address to listen on, default "0.0.0.0". */
+  readonly host?: string;
+  /** Receives the server's metrics; default a registry of its own. */
+  readonly metricsRegistry?: Registry;
+  /** Path of the Prometheus page on the REST port, default "/monitoring/prometheus/metrics". */
+  readonly metricsPath?: string;
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+  readonly batching?: Partial<BatchingOptions>;
+  readonly limits?: Partial<ServerLimits>;
+  /** Answers carry tensor_content instead of typed fields (--enable_serialization_as_tensor_content). Default false. */
+  readonly isContentEncoded?: boolean;
+  /** --rest_api_enable_cors_support. Default false. */
+  readonly isCorsEnabled?: boolean;
+  /**
+   * How long a drain goes on taking requests after it reported NOT_SERVING, so that balancers notice first; part of
+   * drainMs. Default 0.
+   */
+  readonly drainDelayMs?: number;
+}
+
+/**
+ * The TensorFlow Serving-compatible server: Predict, Classify, Regress, metadata and status over gRPC and REST, health,
+ * metrics, batching.
+ *
+ * A drain reports NOT_SERVING, stops listening and tells open connections to go elsewhere, but answers whatever still
+ * arrives on them until `drainMs`; then it refuses, and aborts what is left.
+ */
+export class ModelServer extends Service {
+  readonly #options: ModelServerOptions;
+  readonly #clock: Clock;
+  readonly #metrics: ServerMetrics;
+  readonly #scopes: RequestScopes;
+  readonly #grpc: GrpcFront | undefined;
+  readonly #rest: RestFront | undefined;
+  #isOpen = true;
+  #isReporting = true;
+  #grpcPort = 0;
+  #restPort = 0;
+
+  constructor(options: ModelServerOptions) {
+    super();
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    const clock = this.#clock;
+    const logger = options.logger ?? silentLogger;
+    const { manager, host = "0.0.0.0" } = options;
+    const metrics = new ServerMetrics(options.metricsRegistry ?? new Registry());
+    this.#metrics = metrics;
+    const scopes = new RequestScopes(clock, (count) => metrics.inFlight(count));
+    this.#scopes = scopes;
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const batcher = new Batcher({
+      batching: { ...DEFAULT_BATCHING, ...options.batching },
+      clock,
+      logger,
+      onRun: (record) => metrics.runDone(record),
+    });
+    const isContentEncoded = options.isContentEncoded ?? false;
+    const predictor = new Predictor({ manager, batcher, metrics, clock, isContentEncoded });
+    const common = { manager, predictor, metrics, scopes, clock, logger, limits, isOpen: () => this.#isOpen };
+    if (options.grpcPort !== undefined) {
+      const address = typeof options.grpcPort === "string" ? options.grpcPort : `${host}:${options.grpcPort}`;
+      this.#grpc = new GrpcFront({ ...common, address });
+    }
+    if (options.restPort !== undefined) {
+      this.#rest = new RestFront({
+        ...common,
+        host,
+        port: options.restPort,
+        isReady: () => this.#isReporting && this.state === "ready",
+        metricsPath: options.metricsPath ?? "/monitoring/prometheus/metrics",
+        isCorsEnabled: options.isCorsEnabled ?? false,
+      });
+    }
+  }
+
+  /** The bound gRPC port; 0 before start and on a Unix socket. */
+  get grpcPort(): number {
+    return this.#grpcPort;
+  }
+
+  /** The bound REST port; 0 before start. */
+  get restPort(): number {
+    return this.#restPort;
+  }
+
+  /** Requests under way. */
+  get inFlight(): number {
+    return this.#scopes.count;
+  }
+
+  protected override async onStart(): Promise<void> {
+    if (this.#grpc) this.#grpcPort = await this.#grpc.listen();
+    if (this.#rest) this.#restPort = await this.#rest.listen();
+  }
+
+  protected override async onDrain(drainMs: number): Promise<void> {
+    const endMs = this.#clock.nowMs() + drainMs;
+    const leftMs = () => Math.max(endMs - this.#clock.nowMs(), 0);
+    this.#isReporting = false;
+    this.#grpc?.health.stopServing();
+    await this.#pause(Math.min(this.#options.drainDelayMs ?? 0, drainMs));
+
+    const closed = [this.#grpc?.close(leftMs() + ABORT_GRACE_MS), this.#rest?.stopAccepting()];
+    await this.#scopes.whenIdle(leftMs());
+    this.#isOpen = false;
+    this.#scopes.abortAll(new ServingError("DRAINING", "the server is shutting down and stopped waiting for this request"));
+    await this.#scopes.whenIdle(ABORT_GRACE_MS);
+    this.#rest?.closeIdleConnections();
+    const cancel = this.#clock.after(ABORT_GRACE_MS, () => this.#rest?.closeAllConnections());
+    await Promise.all(closed);
+    cancel();
+  }
+
+  protected override async onClose(): Promise<void> {
+    await this.#grpc?.close(0);
+    this.#rest?.closeAllConnections();
+    await this.#rest?.stopAccepting();
+    this.#metrics.close();
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return delayMs === 0 ? Promise.resolve() : new Promise((resolve) => this.#clock.after(delayMs, resolve));
+  }
+}

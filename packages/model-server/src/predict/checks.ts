@@ -1,0 +1,124 @@
+import { ServingError } from "@shardserve/core";
+import type { Manager, ServableHandle, SignatureInfo } from "@shardserve/servable";
+import { decodeTensorProto, type Tensor, tfDTypeString } from "@shardserve/tensor";
+import type { ModelSpecFields } from "./wire.js";
+
+/** The signature that a request means when it names none. */
+export const DEFAULT_SIGNATURE = "serving_default";
+
+/** @throws ServingError INVALID_ARGUMENT, NOT_FOUND with TensorFlow Serving's texts */
+export function handleFor(manager: Manager, spec: ModelSpecFields | undefined): ServableHandle {
+  if (!spec) throw new ServingError("INVALID_ARGUMENT", "Missing ModelSpec");
+  if (spec.name === "") throw new ServingError("INVALID_ARGUMENT", "ModelSpec has no name specified.");
+  const { name, version, label } = spec;
+  return manager.handle({
+    name,
+    ...(version === undefined ? {} : { version }),
+    ...(label === undefined ? {} : { label }),
+  });
+}
+
+/** @throws ServingError FAILED_PRECONDITION, what gRPC Predict answers; REST and the example calls word it otherwise */
+export function predictSignature(handle: ServableHandle, name: string): SignatureInfo {
+  const key = name === "" ? DEFAULT_SIGNATURE : name;
+  const signature = handle.model.signatures.get(key);
+  if (!signature) throw new ServingError("FAILED_PRECONDITION", `Serving signature key "${key}" not found.`);
+  return signature;
+}
+
+/** @throws ServingError INVALID_ARGUMENT when there are too many inputs, or too few and no defaults */
+export function checkInputCount(signature: SignatureInfo, sent: ReadonlyMap<string, unknown>): void {
+  const { inputs, defaults } = signature;
+  if (sent.size === inputs.size || (sent.size < inputs.size && defaults.size > 0)) return;
+  const extra = [...sent.keys()].filter((alias) => !inputs.has(alias));
+  const missing = [...inputs.keys()].filter((alias) => !sent.has(alias));
+  throw new ServingError(
+    "INVALID_ARGUMENT",
+    `input size does not match signature: ${sent.size}!=${inputs.size} len({${sorted(sent.keys())}}) != ` +
+      `len({${sorted(inputs.keys())}}). Sent extra: {${sorted(extra)}}. Missing but required: {${sorted(missing)}}.`,
+  );
+}
+
+/**
+ * Decodes the inputs of a gRPC request and fills in the signature's defaults; in the signature's order.
+ *
+ * @throws ServingError INVALID_ARGUMENT with TensorFlow Serving's texts
+ */
+export function decodeInputs(
+  signature: SignatureInfo,
+  sent: ReadonlyMap<string, Uint8Array>,
+): ReadonlyMap<string, Tensor> {
+  checkInputCount(signature, sent);
+  const inputs = new Map<string, Tensor>();
+  let used = 0;
+  for (const spec of signature.inputs.values()) {
+    const bytes = sent.get(spec.name);
+    const fallback = signature.defaults.get(spec.name);
+    if (bytes === undefined && fallback === undefined) {
+      throw new ServingError(
+        "INVALID_ARGUMENT",
+        `Signature input alias: ${spec.name}(feed name: ${spec.tensorName}) not found in request and no default value ` +
+          `provided. Inputs expected to be in the request {${sorted(sent.keys())}}, or default input alias set: ` +
+          sorted(signature.defaults.keys()),
+      );
+    }
+    if (bytes !== undefined) used++;
+    inputs.set(spec.name, bytes === undefined ? fallback! : decodeInput(spec.name, bytes));
+  }
+  if (used !== sent.size) {
+    const known = [...sent.keys()].filter((alias) => signature.inputs.has(alias));
+    throw new ServingError(
+      "INVALID_ARGUMENT",
+      `Inputs contains invalid name. Used request inputs: ${sorted(known)}, request input: ${sorted(sent.keys())}`,
+    );
+  }
+  return inputs;
+}
+
+function decodeInput(alias: string, bytes: Uint8Array): Tensor {
+  try {
+    return decodeTensorProto(bytes);
+  } catch (error) {
+    const reason = ServingError.from(error);
+    // A tensor that asks for more memory than its bytes justify is refused as such; TensorFlow would allocate it.
+    if (reason.code === "RESOURCE_EXHAUSTED") throw reason;
+    throw new ServingError("INVALID_ARGUMENT", `tensor parsing error: ${alias}`, { cause: error });
+  }
+}
+
+/** @throws ServingError INVALID_ARGUMENT for an output that is unknown or asked for twice */
+export function checkOutputFilter(signature: SignatureInfo, filter: readonly string[]): readonly string[] | undefined {
+  if (filter.length === 0) return undefined;
+  const seen = new Set<string>();
+  for (const alias of filter) {
+    if (!signature.outputs.has(alias)) {
+      throw new ServingError(
+        "INVALID_ARGUMENT",
+        `output tensor alias not found in signature: ${alias} Outputs expected to be in the set ` +
+          `{${sorted(signature.outputs.keys())}}.`,
+      );
+    }
+    if (seen.has(alias)) throw new ServingError("INVALID_ARGUMENT", `duplicate output tensor alias: ${alias}`);
+    seen.add(alias);
+  }
+  return filter;
+}
+
+/** @throws ServingError INVALID_ARGUMENT; shapes are not checked here, the model does that */
+export function checkDTypes(signature: SignatureInfo, inputs: ReadonlyMap<string, Tensor>): void {
+  let position = 0;
+  for (const spec of signature.inputs.values()) {
+    const value = inputs.get(spec.name)!;
+    if (value.dtype !== spec.dtype) {
+      throw new ServingError(
+        "INVALID_ARGUMENT",
+        `Expects arg[${position}] to be ${tfDTypeString(spec.dtype)} but ${tfDTypeString(value.dtype)} is provided`,
+      );
+    }
+    position++;
+  }
+}
+
+function sorted(names: Iterable<string>): string {
+  return [...names].sort().join(",");
+}

@@ -1,0 +1,100 @@
+import type { Clock } from "@shardserve/core";
+import type { Manager, RowsReport, ServableHandle, SignatureInfo } from "@shardserve/servable";
+import type { Tensor } from "@shardserve/tensor";
+import type { Batcher } from "../batching/batcher.js";
+import type { ServerMetrics } from "../metrics.js";
+import type { RequestScope } from "../scope.js";
+import { checkDTypes, checkInputCount, checkOutputFilter, decodeInputs, handleFor, predictSignature } from "./checks.js";
+import { decodePredictRequest, encodePredictResponse, type ModelSpecFields } from "./wire.js";
+
+export interface PredictorOptions {
+  readonly manager: Manager;
+  readonly batcher: Batcher;
+  readonly metrics: ServerMetrics;
+  readonly clock: Clock;
+  /** Answers carry tensor_content instead of typed fields (--enable_serialization_as_tensor_content). */
+  readonly isContentEncoded: boolean;
+}
+
+export interface Answer {
+  readonly body: Buffer;
+  readonly report: RowsReport | undefined;
+}
+
+/** Predict without its transports: finds the version, checks the request, runs it, encodes the answer. */
+export class Predictor {
+  readonly #manager: Manager;
+  readonly #batcher: Batcher;
+  readonly #metrics: ServerMetrics;
+  readonly #clock: Clock;
+  readonly #isContentEncoded: boolean;
+
+  constructor(options: PredictorOptions) {
+    this.#manager = options.manager;
+    this.#batcher = options.batcher;
+    this.#metrics = options.metrics;
+    this.#clock = options.clock;
+    this.#isContentEncoded = options.isContentEncoded;
+  }
+
+  handle(spec: ModelSpecFields | undefined): ServableHandle {
+    return handleFor(this.#manager, spec);
+  }
+
+  /** A serialised PredictRequest to a serialised PredictResponse. */
+  async predict(bytes: Uint8Array, scope: RequestScope, onModel: (name: string) => void): Promise<Answer> {
+    const request = decodePredictRequest(bytes);
+    onModel(request.modelSpec?.name ?? "");
+    using handle = this.handle(request.modelSpec);
+    const signature = predictSignature(handle, request.modelSpec!.signatureName);
+    const inputs = decodeInputs(signature, request.inputs);
+    const outputs = checkOutputFilter(signature, request.outputFilter);
+    const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
+    return this.encode(handle, signature.name, () => ({
+      body: encodePredictResponse(
+        result.outputs,
+        { name: handle.id.name, version: handle.id.version, signatureName: signature.name },
+        this.#isContentEncoded,
+      ),
+      report: result.report,
+    }));
+  }
+
+  /** Runs a signature on decoded inputs, through the batcher; counts and dtypes are checked here. */
+  async run(
+    handle: ServableHandle,
+    signature: SignatureInfo,
+    inputs: ReadonlyMap<string, Tensor>,
+    outputs: readonly string[] | undefined,
+    scope: RequestScope,
+    api: string,
+  ): Promise<{ outputs: ReadonlyMap<string, Tensor>; report: RowsReport | undefined }> {
+    checkInputCount(signature, inputs);
+    checkDTypes(signature, inputs);
+    const startMs = this.#clock.nowMs();
+    const { signal, deadlineMs } = scope;
+    const result = await this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs });
+    this.#metrics.runtimeDone(handle.id.name, api, this.#clock.nowMs() - startMs);
+    this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
+    return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
+  }
+
+  /** Times the encoding of an answer. */
+  encode<T>(handle: ServableHandle, signature: string, encode: () => T): T {
+    const startMs = this.#clock.nowMs();
+    const encoded = encode();
+    this.#metrics.stageDone("encode", handle.id, signature, this.#clock.nowMs() - startMs);
+    return encoded;
+  }
+}
+
+/** Outputs in the order of the signature, or of the filter, whatever order the model made them in. */
+function inOrder(
+  signature: SignatureInfo,
+  filter: readonly string[] | undefined,
+  outputs: ReadonlyMap<string, Tensor>,
+): ReadonlyMap<string, Tensor> {
+  const ordered = new Map<string, Tensor>();
+  for (const alias of filter ?? signature.outputs.keys()) ordered.set(alias, outputs.get(alias)!);
+  return ordered;
+}

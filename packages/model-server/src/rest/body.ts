@@ -1,0 +1,84 @@
+import type { IncomingMessage } from "node:http";
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
+import { ServingError } from "@shardserve/core";
+import type { ServerLimits } from "../limits.js";
+
+const inflate = promisify(gunzip);
+
+/** A body that exceeds a limit: HTTP has its own status for that. */
+export class BodyTooLargeError extends ServingError {
+  constructor(bytes: string, limitBytes: number) {
+    super("RESOURCE_EXHAUSTED", `the request body has ${bytes} bytes, the limit is ${limitBytes}`);
+  }
+}
+
+/** Reads request bodies within the limits of one body and of all together. */
+export class BodyReader {
+  readonly #limits: ServerLimits;
+  #bytesInFlight = 0;
+
+  constructor(limits: ServerLimits) {
+    this.#limits = limits;
+  }
+
+  /**
+   * @returns the body, inflated when it came as gzip, and a function that gives its bytes back to the common limit
+   * @throws ServingError RESOURCE_EXHAUSTED or UNAVAILABLE beyond a limit, INVALID_ARGUMENT for broken gzip; the signal's reason
+   */
+  async read(request: IncomingMessage, signal: AbortSignal): Promise<{ body: Buffer; release: () => void }> {
+    const { bodyBytesMax, bodyBytesInFlightMax } = this.#limits;
+    const announced = Number(request.headers["content-length"] ?? 0);
+    if (announced > bodyBytesMax) throw new BodyTooLargeError(String(announced), bodyBytesMax);
+    const chunks: Buffer[] = [];
+    let length = 0;
+    const take = (bytes: number) => {
+      length += bytes;
+      this.#bytesInFlight += bytes;
+      if (length > bodyBytesMax) throw new BodyTooLargeError(`more than ${bodyBytesMax}`, bodyBytesMax);
+      if (this.#bytesInFlight > bodyBytesInFlightMax) {
+        throw new ServingError(
+          "UNAVAILABLE",
+          `request bodies under way exceed ${bodyBytesInFlightMax} bytes; try again later`,
+        );
+      }
+    };
+    const release = () => {
+      this.#bytesInFlight -= length;
+      length = 0;
+    };
+    const onAbort = () => request.destroy(signal.reason as Error);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      for await (const chunk of request as AsyncIterable<Buffer>) {
+        take(chunk.length);
+        chunks.push(chunk);
+      }
+      let body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+      if ((request.headers["content-encoding"] ?? "").includes("gzip")) {
+        body = await this.#inflated(body);
+        take(body.length);
+      }
+      return { body, release };
+    } catch (error) {
+      release();
+      if (error instanceof ServingError) throw error;
+      signal.throwIfAborted();
+      throw new ServingError("CANCELLED", "the client went away before its request was whole", { cause: error });
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async #inflated(body: Buffer): Promise<Buffer> {
+    const { inflatedBytesMax } = this.#limits;
+    try {
+      return await inflate(body, { maxOutputLength: inflatedBytesMax });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
+        throw new BodyTooLargeError(`more than ${inflatedBytesMax} inflated`, inflatedBytesMax);
+      }
+      throw new ServingError("INVALID_ARGUMENT", `the request body is no valid gzip: ${(error as Error).message}`);
+    }
+  }
+}

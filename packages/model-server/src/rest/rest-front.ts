@@ -1,0 +1,252 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type Clock, type GrpcStatusName, type Logger, ServingError } from "@shardserve/core";
+import type { Manager, RowsReport } from "@shardserve/servable";
+import { reportEntries } from "../grpc/status.js";
+import { indexJson } from "../json/document.js";
+import { readExampleBody } from "../json/example-body.js";
+import { classificationToJson, regressionToJson } from "../json/example-response.js";
+import { readPredictBody, rootObject, signatureNameOf } from "../json/predict-body.js";
+import { columnsToJson, rowsToJson } from "../json/predict-response.js";
+import type { ServerLimits } from "../limits.js";
+import type { ServerMetrics } from "../metrics.js";
+import { DEFAULT_SIGNATURE } from "../predict/checks.js";
+import { modelMetadataJson, modelStatuses, modelStatusJson } from "../predict/describe-model.js";
+import { classify, regress } from "../predict/examples.js";
+import type { Answer, Predictor } from "../predict/predictor.js";
+import type { RequestScope, RequestScopes } from "../scope.js";
+import { runInSlices } from "../slices.js";
+import { BodyReader, BodyTooLargeError } from "./body.js";
+import { isApiPath, parseTarget, type RestTarget } from "./url.js";
+
+/** HTTP status by gRPC status: TensorFlow Serving's map (model_servers/http_server.cc). */
+const HTTP_STATUS: Readonly<Record<GrpcStatusName, number>> = {
+  OK: 200,
+  CANCELLED: 499,
+  UNKNOWN: 500,
+  INVALID_ARGUMENT: 400,
+  DEADLINE_EXCEEDED: 504,
+  NOT_FOUND: 404,
+  ALREADY_EXISTS: 409,
+  PERMISSION_DENIED: 403,
+  RESOURCE_EXHAUSTED: 429,
+  FAILED_PRECONDITION: 400,
+  ABORTED: 409,
+  OUT_OF_RANGE: 400,
+  UNIMPLEMENTED: 501,
+  INTERNAL: 500,
+  UNAVAILABLE: 503,
+  DATA_LOSS: 500,
+  UNAUTHENTICATED: 401,
+};
+
+const HEADERS_TIMEOUT_MS = 15_000;
+const CHECK_INTERVAL_MS = 5000;
+/** A client that does not take its answer is cut off this long after the request's own time limit. */
+const STALL_MS = 60_000;
+
+export interface RestFrontOptions {
+  readonly manager: Manager;
+  readonly predictor: Predictor;
+  readonly metrics: ServerMetrics;
+  readonly scopes: RequestScopes;
+  readonly limits: ServerLimits;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly isOpen: () => boolean;
+  /** What /readyz answers. */
+  readonly isReady: () => boolean;
+  readonly host: string;
+  readonly port: number;
+  /** Path of the Prometheus page. */
+  readonly metricsPath: string;
+  readonly isCorsEnabled: boolean;
+}
+
+/** The REST side: TensorFlow Serving's API, the Prometheus page, /healthz and /readyz. */
+export class RestFront {
+  readonly #options: RestFrontOptions;
+  readonly #bodies: BodyReader;
+  readonly #server: Server;
+  #isClosing = false;
+
+  constructor(options: RestFrontOptions) {
+    const { limits } = options;
+    this.#options = options;
+    this.#bodies = new BodyReader(limits);
+    this.#server = createServer(
+      {
+        headersTimeout: Math.min(HEADERS_TIMEOUT_MS, limits.receiveTimeoutMs),
+        requestTimeout: limits.receiveTimeoutMs,
+        keepAliveTimeout: limits.keepAliveMs,
+        connectionsCheckingInterval: CHECK_INTERVAL_MS,
+      },
+      (request, response) => void this.#serve(request, response),
+    );
+    this.#server.maxConnections = limits.restConnectionsMax;
+    this.#server.timeout = limits.restTimeoutMs === 0 ? 0 : limits.restTimeoutMs + STALL_MS;
+  }
+
+  /** @returns the bound port */
+  async listen(): Promise<number> {
+    const { host, port } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", (error) =>
+        reject(new ServingError("UNAVAILABLE", `cannot listen on ${host}:${port}: ${error.message}`)),
+      );
+      this.#server.listen(port, host, resolve);
+    });
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Takes no new connections; open ones are told to close with their next answer. */
+  stopAccepting(): Promise<void> {
+    this.#isClosing = true;
+    return new Promise((resolve) => this.#server.close(() => resolve()));
+  }
+
+  closeIdleConnections(): void {
+    this.#server.closeIdleConnections();
+  }
+
+  closeAllConnections(): void {
+    this.#server.closeAllConnections();
+  }
+
+  /** Never rejects: every failure becomes a status. */
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = (request.url ?? "").split("?", 1)[0]!;
+    const httpMethod = request.method ?? "";
+    response.on("error", () => undefined); // the client went; its scope is aborted below
+    if (this.#isClosing) response.setHeader("Connection", "close");
+    if (path === this.#options.metricsPath) return this.#sendMetrics(response);
+    if (path === "/healthz" || path === "/readyz") {
+      const isOk = path === "/healthz" || this.#options.isReady();
+      return void send(response, isOk ? 200 : 503, "text/plain", isOk ? "ok\n" : "not ready\n");
+    }
+    if (!isApiPath(path)) {
+      const text = `Not found: ${httpMethod} ${path}; the API is under /v1/models`;
+      return void send(response, 404, "application/json", errorBody(text));
+    }
+    if (this.#options.isCorsEnabled) {
+      response.setHeader("Access-Control-Allow-Origin", "*");
+      response.setHeader("Access-Control-Allow-Methods", "POST, GET");
+      response.setHeader("Access-Control-Allow-Headers", "Content-Type");
+    }
+    if (httpMethod === "OPTIONS") {
+      const isPreflight = /https?:\/\//.test(request.headers.origin ?? "");
+      return void send(response, isPreflight ? 200 : 400, "application/json", "");
+    }
+    await this.#answer(request, response, httpMethod, path);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse, httpMethod: string, path: string): Promise<void> {
+    const { clock, scopes, limits, isOpen, logger, manager, metrics } = this.#options;
+    const startMs = clock.nowMs();
+    const scope = scopes.begin(limits.restTimeoutMs === 0 ? undefined : limits.restTimeoutMs);
+    response.on("close", () => {
+      if (!response.writableFinished) scope.abort(new ServingError("CANCELLED", "the client closed the connection"));
+    });
+    let target: RestTarget | undefined;
+    let status: GrpcStatusName = "OK";
+    try {
+      if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");
+      if (scopes.count > limits.requestsInFlightMax) {
+        throw new ServingError("RESOURCE_EXHAUSTED", `${limits.requestsInFlightMax} requests are under way already`);
+      }
+      target = parseTarget(httpMethod, path);
+      const { body, report } = await this.#dispatch(target, request, scope);
+      setReport(response, report);
+      await send(response, 200, "application/json", body);
+    } catch (reason) {
+      const error = ServingError.from(reason);
+      status = error.status;
+      if (status === "INTERNAL") logger.error({ err: error, path }, "a request failed");
+      // A body that was not read to its end makes the connection useless.
+      if (!request.complete) response.setHeader("Connection", "close");
+      response.setHeader("x-shardserve-error", error.code);
+      const code = error instanceof BodyTooLargeError ? 413 : HTTP_STATUS[status];
+      await send(response, code, "application/json", errorBody(error.message));
+    } finally {
+      scope.end();
+      const model = target && manager.isKnown(target.spec.name) ? target.spec.name : "";
+      const api = target && httpMethod === "POST" ? target.method : "";
+      metrics.requestDone(model, api, "REST", status, clock.nowMs() - startMs);
+    }
+  }
+
+  async #dispatch(target: RestTarget, request: IncomingMessage, scope: RequestScope): Promise<Answer> {
+    const { manager, predictor } = this.#options;
+    if (target.method === "status") {
+      return { body: Buffer.from(modelStatusJson(modelStatuses(manager, target.spec))), report: undefined };
+    }
+    if (target.method === "metadata") {
+      using handle = predictor.handle(target.spec);
+      return { body: Buffer.from(modelMetadataJson(handle)), report: undefined };
+    }
+    const { body, release } = await this.#bodies.read(request, scope.signal);
+    try {
+      return await (target.method === "predict" ? this.#predict(target, body, scope) : this.#examples(target, body, scope));
+    } finally {
+      release();
+    }
+  }
+
+  async #predict(target: RestTarget, bytes: Buffer, scope: RequestScope): Promise<Answer> {
+    const { predictor } = this.#options;
+    const document = await runInSlices(indexJson(bytes), scope.signal);
+    const root = rootObject(document);
+    const signatureName = signatureNameOf(document, root) || DEFAULT_SIGNATURE;
+    using handle = predictor.handle(target.spec);
+    const signature = handle.model.signatures.get(signatureName);
+    if (!signature) {
+      throw new ServingError(
+        "INVALID_ARGUMENT",
+        `Serving signature name: "${signatureName}" not found in signature def`,
+      );
+    }
+    const { format, inputs } = await runInSlices(readPredictBody(document, root, signature), scope.signal);
+    const { outputs, report } = await predictor.run(handle, signature, inputs, undefined, scope, "Predict");
+    const startMs = this.#options.clock.nowMs();
+    const body = await runInSlices(format === "row" ? rowsToJson(outputs) : columnsToJson(outputs), scope.signal);
+    this.#options.metrics.stageDone("encode", handle.id, signature.name, this.#options.clock.nowMs() - startMs);
+    return { body, report };
+  }
+
+  async #examples(target: RestTarget, bytes: Buffer, scope: RequestScope): Promise<Answer> {
+    const { predictor } = this.#options;
+    const document = await runInSlices(indexJson(bytes), scope.signal);
+    const root = rootObject(document);
+    const spec = { ...target.spec, signatureName: signatureNameOf(document, root) };
+    const examples = await runInSlices(readExampleBody(document, root), scope.signal);
+    if (target.method === "classify") {
+      const { result, report } = await classify(predictor, spec, () => examples, scope);
+      return { body: classificationToJson(result), report };
+    }
+    const { result, report } = await regress(predictor, spec, () => examples, scope);
+    return { body: regressionToJson(result), report };
+  }
+
+  async #sendMetrics(response: ServerResponse): Promise<void> {
+    const page = await this.#options.metrics.page();
+    await send(response, 200, "text/plain", page);
+  }
+}
+
+function errorBody(message: string): string {
+  return JSON.stringify({ error: message }, null, 4);
+}
+
+function setReport(response: ServerResponse, report: RowsReport | undefined): void {
+  if (report) for (const [name, value] of reportEntries(report)) response.setHeader(name, value);
+}
+
+/** Resolves once the answer was handed to the system, or the client is gone. */
+function send(response: ServerResponse, status: number, type: string, body: Buffer | string): Promise<void> {
+  return new Promise((resolve) => {
+    response.once("close", resolve);
+    if (response.destroyed) return resolve();
+    response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(body) });
+    response.end(body, () => resolve());
+  });
+}

@@ -1,0 +1,79 @@
+import { type Clock, ServingError } from "@shardserve/core";
+
+/** One request under way: its signal aborts when the caller goes, its deadline passes, or the server stops waiting for it. */
+export class RequestScope {
+  readonly deadlineMs: number | undefined;
+  readonly #abort = new AbortController();
+  readonly #cancelTimer: (() => void) | null;
+  readonly #onEnd: (scope: RequestScope) => void;
+
+  /** @param timeoutMs  time left to the caller's deadline; undefined = none */
+  constructor(clock: Clock, timeoutMs: number | undefined, onEnd: (scope: RequestScope) => void) {
+    this.#onEnd = onEnd;
+    this.deadlineMs = timeoutMs === undefined ? undefined : clock.nowMs() + timeoutMs;
+    this.#cancelTimer =
+      timeoutMs === undefined
+        ? null
+        : clock.after(Math.max(timeoutMs, 0), () =>
+            this.abort(new ServingError("DEADLINE_EXCEEDED", "Timed out waiting for notification")),
+          );
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  abort(reason: ServingError): void {
+    this.#abort.abort(reason);
+  }
+
+  /** Call once the answer is out, on every path. */
+  end(): void {
+    this.#cancelTimer?.();
+    this.#onEnd(this);
+  }
+}
+
+/** The requests under way, so that a drain can wait for them and abort what is left. */
+export class RequestScopes {
+  readonly #clock: Clock;
+  readonly #onCount: (count: number) => void;
+  readonly #live = new Set<RequestScope>();
+  #onIdle: (() => void)[] = [];
+
+  constructor(clock: Clock, onCount: (count: number) => void) {
+    this.#clock = clock;
+    this.#onCount = onCount;
+  }
+
+  get count(): number {
+    return this.#live.size;
+  }
+
+  begin(timeoutMs: number | undefined): RequestScope {
+    const scope = new RequestScope(this.#clock, timeoutMs, (ended) => {
+      if (!this.#live.delete(ended)) return;
+      this.#onCount(this.#live.size);
+      if (this.#live.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
+    });
+    this.#live.add(scope);
+    this.#onCount(this.#live.size);
+    return scope;
+  }
+
+  /** Resolves when nothing is under way any more, at the latest after `limitMs`. */
+  async whenIdle(limitMs: number): Promise<void> {
+    if (this.#live.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const cancel = this.#clock.after(limitMs, resolve);
+      this.#onIdle.push(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
+  abortAll(reason: ServingError): void {
+    for (const scope of this.#live) scope.abort(reason);
+  }
+}
