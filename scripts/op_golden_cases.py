@@ -138,7 +138,320 @@ def array_slice(g):
         g.case("Roll", input=some(np.int32, (3, 4)), shift=np.array(shift, np.int32), axis=np.array(axis, np.int64))
 
 
+def array_gather(g):
+    for dtype in MOVED_TYPES:
+        x = some(dtype, (3, 2, 2))
+        g.case("GatherV2", params=x, indices=np.array([[2, 0], [1, 1]], np.int64), axis=np.int32(0))
+        g.case("GatherNd", params=x, indices=np.array([[2, 0], [1, 1]], np.int32))
+        g.case("OneHot", indices=i64(0, 2, -1, 3), depth=np.int32(3), on_value=some(dtype, (), 3), off_value=some(dtype, (), 4))
+        if dtype not in (np.bool_,):
+            g.case("TensorScatterUpdate", tensor=x, indices=np.array([[0], [2], [0]], np.int32), updates=some(dtype, (3, 2, 2), 9))
+        g.case("DynamicPartition", data=some(dtype, (4, 2)), partitions=i32(1, 0, 1, 2), num_partitions=4)
+        g.case("DynamicStitch", indices=[i32(3, 1), i32(0, 1), np.int32(2)], data=[some(dtype, (2, 2)), some(dtype, (2, 2), 5), some(dtype, (2,), 6)])
+    g.case("ParallelDynamicStitch", indices=[i32(1), i32(0)], data=[some(np.float32, (1, 2)), some(np.float32, (1, 2), 5)])
+    x = some(np.float32, (2, 3, 4))
+    for ids, axis, batch in [([[0, 3], [1, 2]], 2, 1), ([[0, 3], [1, 2]], -1, 1), ([1, 0], 1, 0), ([[0, 2], [1, 1]], 1, 1), ([[0, 1], [1, 1]], 1, -1),
+                             ([[0], [1]], 0, 1), ([[[0, 1, 2]]], 2, 0), ([0], 3, 0), ([0], -4, 0), ([[[1], [2], [0]], [[1], [2], [3]]], 2, 2)]:
+        g.case("GatherV2", params=x, indices=np.array(ids, np.int32), axis=np.int32(axis), batch_dims=batch)
+    for ids in [[[0, 5]], [[1, -1]], 7, [2**40], []]:
+        g.case("GatherV2", params=x, indices=np.array(ids, np.int64), axis=np.int32(0), text=True)
+        g.case("Gather", params=x, indices=np.array(ids, np.int64), text=True)
+    g.case("GatherV2", params=some(np.float32, (0, 3)), indices=i64(), axis=np.int32(0))
+    g.case("GatherV2", params=some(np.float32, (0, 3)), indices=i64(0), axis=np.int32(0), text=True)
+    for ids in [[[0, 2], [1, 3]], [[-1, 0]], [[]], [0, 1, 2], [0, 1, 2, 3], np.zeros((0, 2))]:
+        g.case("GatherNd", params=x, indices=np.array(ids, np.int64))
+    for dtype in [np.float32, np.int32, np.int64, np.float16, np.float64]:
+        g.case("ScatterNd", indices=np.array([[1], [3], [1]], np.int32), updates=some(dtype, (3, 2)), shape=i32(4, 2))
+        for op in ["TensorScatterAdd", "TensorScatterSub", "TensorScatterMax", "TensorScatterMin"]:
+            g.case(op, tensor=some(dtype, (4,)), indices=np.array([[1], [3], [1]], np.int64), updates=some(dtype, (3,), 8))
+    g.case("ScatterNd", indices=np.array([[1, 1], [0, 0]], np.int64), updates=some(np.float32, (2,)), shape=i64(2, 2))
+    g.case("ScatterNd", indices=np.array([[4]], np.int64), updates=some(np.float32, (1,)), shape=i64(4))
+    g.case("ScatterNd", indices=np.array([[0]], np.int64), updates=some(np.float32, (2,)), shape=i64(4))
+    for axis in [-1, 0, 1, 3]:
+        g.case("OneHot", indices=np.array([[0, 2]], np.uint8), depth=np.int32(3), on_value=np.int64(5), off_value=np.int64(BIG + 5), axis=axis)
+    g.case("OneHot", indices=i32(0), depth=np.int32(-1), on_value=np.float32(1), off_value=np.float32(0))
+    g.case("OneHot", indices=i32(), depth=np.int32(2), on_value=np.float32(1), off_value=np.float32(0))
+    g.case("DynamicPartition", data=some(np.float32, (2,)), partitions=i32(0, 3), num_partitions=2)
+    g.case("DynamicPartition", data=some(np.float32, ()), partitions=np.int32(1), num_partitions=2)
+
+
+def array_join(g):
+    for dtype in MOVED_TYPES:
+        g.case("ConcatV2", values=[some(dtype, (2, 1)), some(dtype, (2, 3), 4)], axis=np.int32(1))
+        g.case("Pack", values=[some(dtype, (2,)), some(dtype, (2,), 4)], axis=1)
+        g.case("Select", condition=np.array([True, False]), x=some(dtype, (2, 2)), y=some(dtype, (2, 2), 4))
+        g.case("SelectV2", condition=np.array([[True], [False]]), t=some(dtype, (3,)), e=some(dtype, (), 4))
+    for axis in [0, -1, 2, -3]:
+        g.case("ConcatV2", values=[some(np.int32, (1, 2)), some(np.int32, (2, 2)), some(np.int32, (0, 2))], axis=np.int64(axis))
+        g.case("Concat", concat_dim=np.int32(axis), values=[some(np.int32, (1, 2)), some(np.int32, (2, 2))])
+    g.case("ConcatV2", values=[some(np.int32, (1, 2)), some(np.int32, (2,))], axis=np.int32(0))
+    g.case("Pack", values=[some(np.float32, ()), some(np.float32, ())], axis=0)
+    g.case("Pack", values=[some(np.float32, (2,)), some(np.float32, (3,))], axis=0)
+    g.case("Pack", values=[some(np.float32, (2, 2)), some(np.float32, (2, 2), 2)], axis=-1)
+    for c in [np.array(True), np.array([[True, False], [False, True]]), np.array([True])]:
+        g.case("Select", condition=c, x=some(np.float32, (2, 2)), y=some(np.float32, (2, 2), 4))
+        g.case("SelectV2", condition=c, t=some(np.float32, (2, 2)), e=some(np.float32, (2,), 4))
+    g.case("Select", condition=np.array(True), x=some(np.float32, (2,)), y=some(np.float32, (3,)))
+    g.case("SelectV2", condition=np.array([True, False]), t=some(np.float32, (3,)), e=some(np.float32, ()))
+
+
+SHAPES = [((3,), (3,)), ((2, 1), (3,)), ((), (2, 2)), ((2, 2), ()), ((0,), (1,)), ((2, 1, 2), (1, 3, 1))]
+FLOAT_EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 1e30, -7.25, np.inf, -np.inf, np.nan, 3.0]
+INT_EDGES = [0, 1, -1, 7, -7, 2, -2, 100]
+
+
+def pairs(values, dtype):
+    a = np.array([x for x in values for _ in values])
+    b = np.array([y for _ in values for y in values])
+    return a.astype(dtype), b.astype(dtype)
+
+
+def int_values(dtype):
+    info = np.iinfo(dtype)
+    values = [v for v in INT_EDGES if v >= info.min] + [info.max, info.min, info.max - 1]
+    if info.bits == 64:
+        values += [2**53 + 1, 2**32, 3037000500, 2**31]
+    return values
+
+
+def math_binary(g):
+    arithmetic = ["AddV2", "Sub", "Mul", "Maximum", "Minimum", "SquaredDifference"]
+    for op in arithmetic + ["RealDiv", "Pow", "FloorDiv", "FloorMod", "DivNoNan", "TruncateMod", "Mod", "Xlogy", "Xdivy", "MulNoNan", "Atan2"]:
+        for dtype in [np.float32, np.float64, np.float16] if op not in ("TruncateMod", "Mod") else [np.float32]:
+            values = FLOAT_EDGES if dtype == np.float32 else [0.0, 1.0, -1.5, 2.25, np.nan]
+            a, b = pairs(values if dtype == np.float32 else values, dtype)
+            g.case(op, x=a, y=b)
+    a, b = pairs([0.0, 1.0, -1.5, 2.25, 3.140625], tf.bfloat16.as_numpy_dtype)
+    for op in arithmetic + ["RealDiv"]:
+        g.case(op, x=a, y=b)
+    for op in ["AddV2", "Sub", "Mul", "Maximum", "Minimum"]:
+        for dtype in INT_TYPES:
+            a, b = pairs(int_values(dtype), dtype)
+            g.case(op, x=a, y=b)
+    for op in ["FloorDiv", "FloorMod", "TruncateDiv", "Div", "TruncateMod"]:
+        for dtype in [np.int32, np.int64, np.uint8, np.int8, np.uint64, np.int16]:
+            values = [v for v in int_values(dtype) if v != np.iinfo(dtype).min]
+            a, b = pairs(values, dtype)
+            keep = b != 0
+            g.case(op, x=a[keep], y=b[keep])
+        g.case(op, x=i32(3), y=i32(0), text=True)
+        g.case(op, x=i64(3), y=i64(0), text=True)
+    for dtype in [np.int32, np.int64]:
+        a, b = pairs([0, 1, -1, 3, -3, 10], dtype)
+        g.case("Pow", x=a, y=np.abs(b))
+        g.case("Pow", x=np.array([2], dtype), y=np.array([-1], dtype))
+        a, b = pairs([0, 1, -1, 3, -3, 40000], dtype)
+        g.case("SquaredDifference", x=a, y=b)
+    for dtype in INT_TYPES:
+        for op in ["BitwiseAnd", "BitwiseOr", "BitwiseXor"]:
+            a, b = pairs(int_values(dtype)[:6] + int_values(dtype)[-3:], dtype)
+            g.case(op, x=a, y=b)
+        for op in ["LeftShift", "RightShift"]:
+            a, b = pairs([1, 3, 0, 7], dtype)
+            g.case(op, x=a, y=b)
+    a, b = pairs([True, False], np.bool_)
+    g.case("LogicalAnd", x=a, y=b)
+    g.case("LogicalOr", x=a, y=b)
+    for s, t in SHAPES:
+        for dtype in [np.float32, np.int64]:
+            g.case("AddV2", x=some(dtype, s), y=some(dtype, t, 3))
+        g.case("Add", x=some(object, s), y=some(object, t, 3))
+        g.case("Sub", x=some(np.int32, s), y=some(np.int32, t, 3))
+    g.case("Add", x=some(object, (2,)), y=some(object, (2,), 3))
+    g.case("AddV2", x=some(np.float32, (2, 1)), y=some(np.float32, (3, 4)), text=True)
+    g.case("Add", x=some(np.float32, (2, 1)), y=some(np.float32, (1, 10, 10, 2, 3)), text=True)
+    g.case("AddN", inputs=[some(np.float32, (2, 2), k) for k in range(3)])
+    g.case("AddN", inputs=[some(np.int64, (2, 2), k) for k in range(3)])
+    g.case("AddN", inputs=[some(np.float32, (2,)), some(np.float32, (3,))])
+    g.case("ClipByValue", t=some(np.float32, (5,)), clip_value_min=np.float32(-1), clip_value_max=np.float32(1))
+    g.case("ClipByValue", t=some(np.int64, (5,)), clip_value_min=np.int64(-10), clip_value_max=np.int64(10))
+
+
+def math_unary(g):
+    for op in ["Neg", "Abs", "Sign", "Square", "Sqrt", "Rsqrt", "Exp", "Log", "Floor", "Ceil", "Round", "Rint", "Reciprocal", "Sigmoid", "Tanh",
+               "Log1p", "Expm1", "Sin", "Cos", "Relu", "IsNan", "IsInf", "IsFinite"]:
+        key = "features" if op == "Relu" else "x"
+        for dtype in [np.float32, np.float64, np.float16]:
+            values = np.array(FLOAT_EDGES + [0.1, 0.3, 2.0, 5.0, -0.7, 3.5], dtype)
+            if op in ("Sin", "Cos"):
+                values = values[np.abs(values) < 100]
+            if dtype == np.float16 and op in ("Exp", "Log", "Rsqrt", "Sigmoid", "Tanh", "Log1p", "Expm1", "Sin", "Cos", "Rint"):
+                continue
+            g.case(op, tolerance=3e-6, **{key: values})
+    for op in ["Neg", "Abs", "Sign", "Square"]:
+        for dtype in [np.int32, np.int64, np.int8]:
+            g.case(op, x=np.array(int_values(dtype), dtype))
+    for dtype in INT_TYPES:
+        g.case("Invert", x=np.array(int_values(dtype), dtype))
+    g.case("LogicalNot", x=np.array([True, False]))
+
+
+def compare(g):
+    for op in ["Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual"]:
+        a, b = pairs(FLOAT_EDGES[:8] + [np.nan, np.inf], np.float32)
+        g.case(op, x=a, y=b)
+        for dtype in [np.int64, np.uint64, np.int32, np.uint8]:
+            a, b = pairs(int_values(dtype), dtype)
+            g.case(op, x=a, y=b)
+        a, b = pairs([0.0, 1.5, -2.0], np.float16)
+        g.case(op, x=a, y=b)
+        g.case(op, x=some(np.int64, (2, 1)), y=some(np.int64, (1, 3), 2))
+        g.case(op, x=some(np.float32, (2,)), y=some(np.float32, (3,)), text=True)
+    for op in ["Equal", "NotEqual"]:
+        words = np.array([b"", b"a", b"ab", b"\xff"], object)
+        g.case(op, x=words.reshape(4, 1), y=words)
+        g.case(op, x=np.array([True, False]), y=np.array([True, True]))
+        g.case(op, x=np.array([1 + 2j, 1j], np.complex64), y=np.array([1 + 2j, 2j], np.complex64))
+        g.case(op, x=some(np.float32, (2,)), y=some(np.float32, (3,)), incompatible_shape_error=False)
+
+
+def cast(g):
+    types = INT_TYPES + [np.float32, np.float64, np.float16, np.bool_]
+    for source in types:
+        if np.dtype(source).kind == "f":
+            values = np.array([0, -0.0, 1.5, -1.5, 2.5, 100.7, -100.7, 255.5, 70000.0, 0.1, 65504, 1e-7, np.nan][: 13], source)
+        elif source == np.bool_:
+            values = np.array([True, False])
+        else:
+            values = np.array(int_values(source), source)
+        for target in types:
+            if np.dtype(source).kind == "f" and np.dtype(target).kind == "u":
+                v = values[(values >= 0) & (values < 256)]
+            elif np.dtype(source).kind == "f" and np.dtype(target).kind == "i" and np.dtype(target).itemsize < 4:
+                v = values[np.abs(values) < 128]
+            else:
+                v = values
+            if source != target:
+                g.case("Cast", x=v, DstT=tf.as_dtype(target))
+        g.case("Cast", x=values, DstT=tf.bfloat16)
+    g.case("Cast", x=np.array([np.nan, np.inf, -np.inf, 1e20, -1e20, 2**31, -(2**31) - 1025], np.float32), DstT=tf.int32)
+    g.case("Cast", x=np.array([np.nan, np.inf, -np.inf, 1e20, -1e20, 2**31, 2.0**63], np.float32), DstT=tf.int64)
+    g.case("Cast", x=np.array([np.nan, np.inf, -np.inf, 1e20, -1e20, 2**31], np.float64), DstT=tf.int32)
+    g.case("Cast", x=np.array([2**53 + 1, 2**62 + 2**38 + 1, 2**62 + 2**38, -(2**62) - 2**38 - 1, 2**63 - 1, 2**60 + 2**36 + 1, -(2**60) - 2**36], np.int64), DstT=tf.float32)
+    g.case("Cast", x=np.array([1.0, -2.5, 3.140625, 1e30], tf.bfloat16.as_numpy_dtype), DstT=tf.float32)
+    g.case("Cast", x=np.array([1 + 2j, -3.5j], np.complex64), DstT=tf.float32)
+    g.case("Cast", x=np.array([1.5, -2], np.float32), DstT=tf.complex64)
+    g.case("Cast", x=np.array([1 + 2j, -3.5j], np.complex64), DstT=tf.complex128)
+    for source, target in [(np.float32, tf.int32), (np.int64, tf.float64), (np.float32, tf.uint8), (np.uint16, tf.float16)]:
+        g.case("Bitcast", input=some(source, (2, 2)), type=target)
+    g.case("Bitcast", input=some(np.uint8, (2, 4)), type=tf.float32)
+    g.case("Bitcast", input=some(np.uint8, (2, 3)), type=tf.float32)
+
+
+def reduce(g):
+    x = some(np.float32, (2, 3, 4))
+    for op in ["Sum", "Prod", "Max", "Min", "Mean", "EuclideanNorm"]:
+        for axes in [[0], [1], [-1], [0, 2], [0, 1, 2], [], [1, 1], [3]]:
+            g.case(op, tolerance=1e-5, input=x, axis=np.array(axes, np.int32), keep_dims=len(axes) == 2)
+        for dtype in [np.float64, np.float16] + [np.int32, np.int64, np.uint8]:
+            if op == "EuclideanNorm" and np.dtype(dtype).kind in "iu":
+                continue
+            if dtype == np.float16 and op not in ("Max", "Min"):
+                continue
+            g.case(op, tolerance=1e-5, input=some(dtype, (3, 4)), axis=np.int64(0))
+        g.case(op, input=some(np.float32, (0, 3)), axis=np.int32(0))
+        g.case(op, input=some(np.float32, (3, 0)), axis=np.int32(0))
+        if op in ("Max", "Min", "Sum"):
+            g.case(op, input=np.array([1, np.nan, 3], np.float32), axis=np.int32(0))
+            for dtype in [np.int32, np.int64, np.uint8]:
+                g.case(op, input=some(dtype, (0, 2)), axis=np.int32(0))
+    for op in ["Sum", "Prod", "Max", "Min"]:
+        g.case(op, input=np.array([2**53 + 1, 2**62, -5, 2**62, 3], np.int64), axis=np.int32(0))
+        g.case(op, input=np.array([2**31 - 1, 5, -7], np.int32), axis=np.int32(0))
+    for op in ["All", "Any"]:
+        for axes in [[0], [1], [0, 1], []]:
+            g.case(op, input=some(np.bool_, (3, 2)), axis=np.array(axes, np.int32))
+        g.case(op, input=np.zeros((0, 2), np.bool_), axis=np.int32(0), keep_dims=True)
+    for op in ["Cumsum", "Cumprod"]:
+        for dtype in [np.float32, np.int32, np.int64]:
+            for axis, exclusive, reverse in [(0, False, False), (1, True, False), (-1, False, True), (0, True, True)]:
+                g.case(op, tolerance=1e-5, x=some(dtype, (3, 3)), axis=np.int32(axis), exclusive=exclusive, reverse=reverse)
+        g.case(op, x=some(np.float32, (3,)), axis=np.int32(1))
+    for axes, keep in [([0], False), ([1], True), ([0, 1], False), ([1, 0], False), ([], False), ([-1], False), ([2], False)]:
+        g.case("ReduceJoin", inputs=some(object, (2, 3)), reduction_indices=np.array(axes, np.int32), keep_dims=keep, separator="--")
+    g.case("ReduceJoin", inputs=some(object, (0, 3)), reduction_indices=i32(0))
+
+
+def search(g):
+    for dtype in MOVED_TYPES:
+        if dtype not in (object, np.float16):
+            g.case("Where", condition=(some(dtype, (2, 3)) * np.array([[0, 1, 0], [1, 0, 1]]).astype(dtype)).astype(dtype))
+    g.case("Where", condition=some(np.bool_, (2, 2, 3)))
+    g.case("Where", condition=np.array(True))
+    g.case("Where", condition=np.zeros((0, 3), np.bool_))
+    x = np.array([[3, 1, 3, 2, 3], [5, 5, -1, 9, 0]], np.float32)
+    for k in [0, 1, 3, 5]:
+        g.case("TopKV2", input=x, k=np.int32(k), sorted=True)
+        g.case("TopKV2", input=x.astype(np.int64), k=np.int32(k))
+    g.case("TopKV2", input=x, k=np.int32(6), text=True)
+    g.case("TopKV2", input=some(np.float32, (40,)), k=np.int32(17))
+    g.case("TopKV2", input=some(np.float64, (2, 2, 6)), k=np.int32(4))
+    g.case("TopKV2", input=np.array([2**53 + 1, 2**53, 2**60, -(2**60)], np.int64), k=np.int32(3))
+    for op in ["ArgMax", "ArgMin"]:
+        for axis in [0, 1, -1, 2]:
+            g.case(op, input=x, dimension=np.int32(axis))
+        g.case(op, input=x.astype(np.int64), dimension=np.int64(1), output_type=tf.int32)
+        g.case(op, input=np.array([1, np.nan, 3], np.float32), dimension=np.int32(0))
+        g.case(op, input=np.array([np.nan, 1, 3], np.float32), dimension=np.int32(0))
+        g.case(op, input=some(np.float32, (0, 3)), dimension=np.int32(0))
+    keys = np.array([[1, 3, 3, 5], [0, 0, 2, 8]], np.float32)
+    for op in ["LowerBound", "UpperBound"]:
+        for dtype in [np.float32, np.int64, np.int32]:
+            g.case(op, sorted_inputs=keys.astype(dtype), values=np.array([[0, 3, 4], [8, 9, 0]], dtype), out_type=tf.int64 if dtype == np.int64 else tf.int32)
+    for dtype in [np.float32, np.float64, np.int32, np.int64]:
+        g.case("Bucketize", input=np.array([-5, 0, 1, 9, 10, 100], dtype), boundaries=[0.0, 10.0, 100.0])
+    g.case("Bucketize", input=np.array([np.nan, np.inf, -np.inf, 0.1], np.float32), boundaries=[0.1, 0.2])
+    g.case("Bucketize", input=np.array([0.1], np.float64), boundaries=[0.1])
+    g.case("Bucketize", input=some(np.int64, (2, 3)), boundaries=[])
+    for dtype in [np.float32, np.int32, np.int64, np.float64]:
+        weights = np.array([1, 2, 3, 4], dtype)
+        g.case("Bincount", arr=i32(0, 2, 2, 9), size=np.int32(4), weights=weights)
+        g.case("Bincount", arr=i32(0, 2, 2, 9), size=np.int32(4), weights=np.array([], dtype))
+        for binary in [True, False]:
+            for index in [np.int32, np.int64]:
+                g.case("DenseBincount", input=np.array([[0, 2, 2], [3, 1, 9]], index), size=index(4), weights=np.array([], dtype), binary_output=binary)
+                g.case("DenseBincount", input=np.array([0, 2, 2, 1], index), size=index(4), weights=weights, binary_output=binary)
+    g.case("Bincount", arr=i32(-1), size=np.int32(4), weights=np.array([], np.float32))
+    g.case("DenseBincount", input=i32(-1), size=np.int32(4), weights=np.array([], np.float32))
+    for v in [np.array([5, 5, 2, 5, 7, 2]), np.array([])]:
+        for dtype in [np.int32, np.int64, np.float32, np.uint8]:
+            for index in [tf.int32, tf.int64]:
+                g.case("Unique", x=v.astype(dtype), out_idx=index)
+        g.case("UniqueWithCounts", x=v.astype(np.int64))
+        g.case("UniqueV2", x=v.astype(np.int64), axis=np.array([], np.int64))
+        g.case("UniqueV2", x=v.astype(np.int64), axis=np.array([0], np.int64))
+        g.case("UniqueWithCountsV2", x=v.astype(np.int64), axis=np.array([0], np.int64))
+    g.case("Unique", x=some(object, (12,)))
+    g.case("UniqueWithCounts", x=some(object, (12,)), out_idx=tf.int64)
+    g.case("Unique", x=np.array([0.0, -0.0, 1.5, np.inf], np.float32))
+    g.case("Unique", x=np.array([2**62 + 1, 2**62, -1, 2**62 + 1, 2**32 - 1], np.int64))
+    g.case("Unique", x=some(np.int64, (2, 2)))
+    for dtype in [np.int32, np.int64, np.float32]:
+        g.case("ListDiff", x=np.array([1, 2, 3, 2, 5, 1], dtype), y=np.array([2, 9], dtype))
+    g.case("ListDiff", x=some(object, (12,)), y=some(object, (2,), 3), out_idx=tf.int64)
+    for dtype in [np.int32, np.int64, np.float32, np.float64]:
+        for start, limit, delta in [(0, 5, 1), (3, -4, -2), (0, 0, 1), (2, 1, 1), (0, 5, 0), (0, 1, 5)]:
+            g.case("Range", start=np.array(start, dtype), limit=np.array(limit, dtype), delta=np.array(delta, dtype))
+    g.case("Range", start=np.float32(0), limit=np.float32(1), delta=np.float32(0.1))
+    g.case("Range", start=np.float64(0), limit=np.float64(1), delta=np.float64(0.1))
+    for num in [1, 2, 5, 0]:
+        g.case("LinSpace", start=np.float32(1), stop=np.float32(2.5), num=np.int32(num))
+        g.case("LinSpace", start=np.float64(1), stop=np.float64(0.3), num=np.int64(num))
+    for dtype in [np.float32, np.int64, np.float16, np.bool_]:
+        g.case("ZerosLike", x=some(dtype, (2,)))
+        g.case("OnesLike", x=some(dtype, (2,)))
+    g.case("ZerosLike", x=some(object, (2,)))
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
+    "array-gather": array_gather,
+    "array-join": array_join,
+    "math-binary": math_binary,
+    "math-unary": math_unary,
+    "compare": compare,
+    "cast": cast,
+    "reduce": reduce,
+    "search": search,
 }

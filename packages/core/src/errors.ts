@@ -56,6 +56,7 @@ export const ERRORS = {
     retry: "never",
     text: "a row id lies outside its table",
   },
+  OUT_OF_RANGE: { status: "OUT_OF_RANGE", retry: "never", text: "an op's input lies outside its range" },
   DEADLINE_EXCEEDED: {
     status: "DEADLINE_EXCEEDED",
     retry: "never",

@@ -1,4 +1,5 @@
 /** Elementwise ops of two operands with broadcasting: arithmetic, bitwise and logical ops. */
+import { ServingError } from "@shardserve/core";
 import { type DType, elementCount, lanesOf, StringColumnBuilder, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { type Operand, operand } from "./broadcast.js";
 import { withData } from "./elements.js";
@@ -103,6 +104,19 @@ function nonZeroBig(b: bigint): bigint {
   return b;
 }
 
+/** TruncateDiv and TruncateMod fail with a worse text and code than the others; clients may know it. */
+function truncating(b: number): number {
+  if (b === 0) throw new ServingError("INTERNAL", TRUNCATE_ERROR);
+  return b;
+}
+
+function truncatingBig(b: bigint): bigint {
+  if (b === 0n) throw new ServingError("INTERNAL", TRUNCATE_ERROR);
+  return b;
+}
+
+const TRUNCATE_ERROR = "Unexpected error in binary operator (only integer div and mod should have errors)";
+
 function floorMod(a: number, b: number): number {
   const rest = a % b;
   return rest !== 0 && rest < 0 !== b < 0 ? rest + b : rest;
@@ -139,7 +153,6 @@ function powBig(a: bigint, b: bigint): bigint {
   return result;
 }
 
-/** Zero on a -0 result is kept: Math.trunc(-0.5) is -0, which integers never show. */
 const ADD: BinaryOp = { float: (a, b) => a + b, int: (a, b) => a + b, big: (a, b) => a + b };
 const SUB: BinaryOp = { float: (a, b) => a - b, int: (a, b) => a - b, big: (a, b) => a - b };
 const MUL: BinaryOp = { float: (a, b) => a * b, int: (a, b) => a * b, big: (a, b) => a * b };
@@ -151,6 +164,12 @@ const TRUNCATE_DIV: BinaryOp = {
   big: (a, b) => a / nonZeroBig(b),
 };
 const TRUNCATE_MOD: BinaryOp = { float: (a, b) => a % b, int: (a, b) => a % nonZero(b), big: (a, b) => a % nonZeroBig(b) };
+
+/** C's pow, which JavaScript follows but for bases of magnitude 1. */
+function pow(a: number, b: number): number {
+  if (a === 1 || (a === -1 && (b === Number.POSITIVE_INFINITY || b === Number.NEGATIVE_INFINITY))) return 1;
+  return a ** b;
+}
 
 /** TensorFlow's Maximum keeps a NaN on either side. */
 function maximum(a: number, b: number): number {
@@ -168,7 +187,7 @@ export const BINARY_OPS: Readonly<Record<string, BinaryOp>> = {
   Mul: MUL,
   Div: TRUNCATE_DIV,
   RealDiv: { float: (a, b) => a / b },
-  TruncateDiv: TRUNCATE_DIV,
+  TruncateDiv: { float: (a, b) => a / b, int: (a, b) => Math.trunc(a / truncating(b)), big: (a, b) => a / truncatingBig(b) },
   FloorDiv: {
     float: (a, b, round) => Math.floor(round(a / b)),
     int: (a, b) => Math.floor(a / nonZero(b)),
@@ -180,14 +199,14 @@ export const BINARY_OPS: Readonly<Record<string, BinaryOp>> = {
     big: floorModBig,
   },
   Mod: TRUNCATE_MOD,
-  TruncateMod: TRUNCATE_MOD,
+  TruncateMod: { float: (a, b) => a % b, int: (a, b) => a % truncating(b), big: (a, b) => a % truncatingBig(b) },
   Maximum: MAXIMUM,
   Minimum: MINIMUM,
-  Pow: { float: (a, b) => (a === 1 ? 1 : a ** b), int: powInt, big: powBig },
+  Pow: { float: pow, int: powInt, big: powBig },
   DivNoNan: { float: (a, b) => (b === 0 ? 0 : a / b) },
   MulNoNan: { float: (a, b) => (b === 0 ? 0 : a * b) },
   Xdivy: { float: (a, b) => (a === 0 ? 0 : a / b) },
-  Xlogy: { float: (a, b) => (a === 0 ? 0 : a * Math.log(b)) },
+  Xlogy: { float: (a, b, round) => (a === 0 ? 0 : a * round(Math.log(b))) },
   Atan2: { float: Math.atan2 },
   SquaredDifference: {
     float: (a, b, round) => round(a - b) ** 2,

@@ -1,4 +1,5 @@
 /** Reductions over axes. */
+import { ServingError } from "@shardserve/core";
 import { elementCount, lanesOf, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { copyStrided, stridesOf, withData } from "./elements.js";
 import { check, invalid } from "./errors.js";
@@ -211,11 +212,13 @@ function reduceJoin(op: OpCall): Tensor[] {
   const axes = integersOf(op.tensor(1));
   const separator = op.attrs.bytes("separator");
   const rank = value.shape.length;
-  // Strings join in the order in which the axes are given.
+  // The axis given first varies fastest.
   const order = Array.from(axes, (given) => {
-    check(given >= -rank && given < rank, () => `Invalid reduction dimension ${given} for input with ${rank} dimension(s)`);
+    if (!(given >= -rank && given < rank)) {
+      throw new ServingError("OUT_OF_RANGE", `Invalid reduction dimension ${given} for input with ${rank} dimension(s)`);
+    }
     return given < 0 ? given + rank : given;
-  });
+  }).reverse();
   check(new Set(order).size === order.length, () => `Duplicate reduction dimension ${order.find((d, i) => order.indexOf(d) !== i)}`);
   const kept = value.shape.map((_, d) => d).filter((d) => !order.includes(d));
   const strides = stridesOf(value.shape);

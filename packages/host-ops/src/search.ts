@@ -30,8 +30,9 @@ function nonZeroPositions(value: Tensor): Float64Array {
 
 /** Indices of the elements that are not zero: int64 [n, rank]. */
 export function where(value: Tensor): Tensor<"int64"> {
-  const positions = nonZeroPositions(value);
   const rank = value.shape.length;
+  check(rank >= 1 && rank <= 8, () => `WhereOp : Unhandled input dimensions: ${rank}`);
+  const positions = nonZeroPositions(value);
   checkOutput("int64", positions.length * rank);
   const out = new Float64Array(positions.length * rank);
   for (let i = 0; i < positions.length; i++) {
@@ -133,8 +134,9 @@ function arg(sign: 1 | -1): Kernel {
     for (let o = 0; o < outer; o++) {
       for (let i = 0; i < inner; i++) {
         let best = 0;
-        let bestKey = keys[o * dim * inner + i]!;
-        for (let d = 1; d < dim; d++) {
+        // Starts below everything, so that a NaN is never the answer unless all are.
+        let bestKey = -sign * Number.POSITIVE_INFINITY;
+        for (let d = 0; d < dim; d++) {
           const key = keys[(o * dim + d) * inner + i]!;
           if (sign > 0 ? key > bestKey : key < bestKey) {
             best = d;

@@ -101,5 +101,5 @@ export const UNARY_KERNELS: Readonly<Record<string, Kernel>> = {
 };
 
 function relu(x: number): number {
-  return x > 0 || Number.isNaN(x) ? x : 0;
+  return x < 0 ? 0 : x;
 }
