@@ -6,6 +6,8 @@
 import { type FunctionDef, type MetaGraphDef, type NodeDef } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import { decodeTensorProto, type StringColumn } from "@shardserve/tensor";
+import type { BundleEntry } from "./bundle/bundle-index.js";
+import { capturedObjects, variablesByName } from "./object-graph.js";
 import { restoreOp } from "./saved-model.js";
 
 /** A checkpoint tensor, or a box of it for one piece of a partitioned variable. */
@@ -36,6 +38,8 @@ export interface Bindings {
   readonly unbound: readonly string[];
 }
 
+type Entries = ReadonlyMap<string, Pick<BundleEntry, "crc32c" | "size">>;
+
 const VARIABLE_OPS = new Set(["VarHandleOp", "VariableV2", "Variable"]);
 const TABLE_OPS = new Set(["MutableHashTableV2", "MutableHashTable", "MutableDenseHashTableV2", "MutableHashTableOfTensorsV2", "HashTableV2", "HashTable"]);
 const PASS_THROUGH_OPS = new Set(["Identity", "Cast", "Reshape", "StopGradient", "EnsureShape"]);
@@ -46,53 +50,64 @@ const STEPS_MAX = 4_000_000;
 /**
  * Binds variables and mutable tables of a meta graph to checkpoint tensors.
  *
- * Several nodes may name one variable by an equal shared_name (Keras 3 exports do so): all of them are bound when one is.
- * A node that stays unbound takes the checkpoint tensor whose `full_name` in the checkpoint's object graph is its
- * shared_name.
+ * A variable that the restore op leaves alone (Keras 3 exports: the signatures use other nodes than the restore op)
+ * takes the tensor of a node with an equal shared_name; else that of the object that it stands for as a capture of a
+ * concrete function; else that of the objects of its shared_name, provided that they all hold the same bytes.
  *
- * @param bundleKeys  keys of the checkpoint; a binding to a key that is not there is an error
- * @param fullNames   `fullNames(reader)` of the checkpoint, where it has an object graph
- * @throws ServingError SAVED_MODEL_INVALID when the restore op is missing or names a tensor that is not in the checkpoint
+ * @param entries  `BundleReader.entries` of the checkpoint
+ * @param keysOfObjects  `objectKeys(metaGraph, reader)`; only Keras 3 exports need it
+ * @throws ServingError SAVED_MODEL_INVALID when the restore op is missing or names a tensor that the checkpoint lacks
  */
 export function variableBindings(
   metaGraph: MetaGraphDef,
-  bundleKeys: { has(key: string): boolean },
-  fullNames: ReadonlyMap<string, string> = new Map(),
+  entries: Entries,
+  keysOfObjects: ReadonlyMap<number, string> = new Map(),
 ): Bindings {
-  const graph = metaGraph.graphDef?.node ?? [];
   const evaluator = new Evaluator(metaGraph);
   const restore = restoreOp(metaGraph);
   if (restore) evaluator.runMain(restore.node);
   for (const [node, { checkpointKey }] of evaluator.variables) {
-    if (!bundleKeys.has(checkpointKey)) {
-      throw new ServingError("SAVED_MODEL_INVALID", `variable "${node}" is restored from "${checkpointKey}", which the checkpoint does not hold`);
+    if (!entries.has(checkpointKey)) {
+      throw new ServingError("SAVED_MODEL_INVALID", `variable "${node}" is restored from "${checkpointKey}", which the checkpoint lacks`);
     }
   }
-  const unbound = bindByName(graph, evaluator.variables, bundleKeys, fullNames);
+  const unbound = bindRest(metaGraph, evaluator.variables, entries, keysOfObjects);
   return { variables: evaluator.variables, tables: evaluator.tables, unbound };
 }
 
-function bindByName(
-  graph: readonly NodeDef[],
+function bindRest(
+  metaGraph: MetaGraphDef,
   variables: Map<string, VariableBinding>,
-  bundleKeys: { has(key: string): boolean },
-  fullNames: ReadonlyMap<string, string>,
+  entries: Entries,
+  keysOfObjects: ReadonlyMap<number, string>,
 ): string[] {
+  const nodes = (metaGraph.graphDef?.node ?? []).filter((node) => VARIABLE_OPS.has(node.op));
   const bySharedName = new Map<string, VariableBinding>();
-  for (const node of graph) {
+  for (const node of nodes) {
     const binding = variables.get(node.name);
-    if (binding && VARIABLE_OPS.has(node.op)) bySharedName.set(sharedName(node), binding);
+    if (binding) bySharedName.set(sharedName(node), binding);
   }
+  const captured = capturedObjects(metaGraph);
+  const byName = variablesByName(metaGraph);
   const unbound: string[] = [];
-  for (const node of graph) {
-    if (!VARIABLE_OPS.has(node.op) || variables.has(node.name)) continue;
-    const name = sharedName(node);
-    const key = fullNames.get(name);
-    const binding = bySharedName.get(name) ?? (key !== undefined && bundleKeys.has(key) ? { checkpointKey: key } : undefined);
+  for (const node of nodes) {
+    if (variables.has(node.name)) continue;
+    const object = captured.get(node.name);
+    const candidates = object === undefined ? (byName.get(sharedName(node)) ?? []) : [object];
+    const key = commonKey(candidates.map((id) => keysOfObjects.get(id)), entries);
+    const binding = bySharedName.get(sharedName(node)) ?? (key === undefined ? undefined : { checkpointKey: key });
     if (binding) variables.set(node.name, binding);
     else unbound.push(node.name);
   }
   return unbound;
+}
+
+/** The first of some keys whose tensors hold the same bytes; undefined when they differ, or one is missing. */
+function commonKey(keys: readonly (string | undefined)[], entries: Entries): string | undefined {
+  const stored = keys.map((key) => (key === undefined ? undefined : entries.get(key)));
+  if (keys.length === 1) return stored[0] ? keys[0] : undefined;
+  const same = stored.every((entry) => entry && entry.size > 0 && entry.crc32c === stored[0]?.crc32c && entry.size === stored[0]?.size);
+  return same ? keys[0] : undefined;
 }
 
 /** Identity of a resource within a session; an empty shared_name means the node's own name. */

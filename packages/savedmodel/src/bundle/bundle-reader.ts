@@ -156,9 +156,9 @@ export class BundleReader implements AsyncDisposable {
     const entry = this.entry(key);
     if (!isNumeric(entry.dtype)) throw new ServingError("UNIMPLEMENTED", `tensor "${key}" of dtype ${entry.dtype} has no stream`);
     if (!entry.slices) {
-      yield* this.#streamStored(key, entry, options);
+      yield* this.streamStored(key, entry, options);
     } else if (this.ranges(key)) {
-      for (const slice of entry.slices) yield* this.#streamStored(key, slice, options);
+      for (const slice of entry.slices) yield* this.streamStored(key, slice, options);
     } else {
       const chunkBytes = options.chunkBytes ?? CHUNK_BYTES;
       yield* mergeSlices(entry, chunkBytes, (slice) => this.#sequential(key, slice, options.signal));
@@ -169,18 +169,21 @@ export class BundleReader implements AsyncDisposable {
    * Reads everything and compares all checksums.
    *
    * @param onBytes  told how many bytes were verified, chunk by chunk
+   * @returns keys whose checksums are not understood (variants), which were not verified
    */
-  async verify(options: { signal?: AbortSignal; onBytes?: (byteCount: number) => void } = {}): Promise<void> {
+  async verify(options: { signal?: AbortSignal; onBytes?: (byteCount: number) => void } = {}): Promise<string[]> {
+    const unverified: string[] = [];
     for (const [key, entry] of this.entries) {
       if (entry.dtype === "string") {
         await this.#readStrings(entry);
         options.onBytes?.(entry.size);
-        continue;
-      }
-      for (const part of entry.slices ?? [entry]) {
-        for await (const chunk of this.#streamStored(key, part, options)) options.onBytes?.(chunk.length);
-      }
+      } else if (isNumeric(entry.dtype)) {
+        for (const part of entry.slices ?? [entry]) {
+          for await (const chunk of this.streamStored(key, part, options)) options.onBytes?.(chunk.length);
+        }
+      } else unverified.push(key);
     }
+    return unverified;
   }
 
   async close(): Promise<void> {
@@ -214,7 +217,8 @@ export class BundleReader implements AsyncDisposable {
     }
   }
 
-  async *#streamStored(key: string, stored: StoredBytes, options: StreamOptions): AsyncGenerator<Uint8Array> {
+  /** The bytes of one part of a numeric tensor: the entry itself, or one of its slices. Otherwise like {@link stream}. */
+  async *streamStored(key: string, stored: StoredBytes, options: StreamOptions = {}): AsyncGenerator<Uint8Array> {
     const next = this.#sequential(key, stored, options.signal);
     const buffer = new Uint8Array(Math.min(options.chunkBytes ?? CHUNK_BYTES, stored.size));
     for (let position = 0; position < stored.size; ) {
