@@ -1,1 +1,47 @@
-export {};
+export { halfFromFloat, halfTable } from "./float16.js";
+export { LocalRows, type LocalTable } from "./local-rows.js";
+export {
+  decodeManifest,
+  encodeManifest,
+  MANIFEST_FILE,
+  type Manifest,
+  type ManifestFile,
+  type ManifestLookup,
+  partitionDigestOf,
+  readManifest,
+  type StoredManifest,
+  writeManifest,
+} from "./manifest.js";
+export { digestHex } from "./partition-format.js";
+export {
+  BLOCK_BYTES,
+  choosePartitionCount,
+  type PartitionLayout,
+  partitionLayout,
+  partitionPath,
+  rowsInPartition,
+  type Section,
+  type StrideGroup,
+} from "./partition-layout.js";
+export { PartitionFile } from "./partition-reader.js";
+export { type AddOptions, PartitionSet, type PartitionSetOptions } from "./partition-set.js";
+export { type FinishedPartition, PartitionFileWriter, type PartitionWriterState } from "./partition-writer.js";
+export { encodeRows, type RowDecoder, rowDecoder } from "./row-codec.js";
+export { RowKernel } from "./row-kernel.js";
+export {
+  emptyRowReport,
+  type RowBatch,
+  type RowLease,
+  type RowReport,
+  type RowRequest,
+  type RowSource,
+  rowOutOfRange,
+} from "./row-source.js";
+export {
+  INT8_HEAD_BYTES,
+  isTableDType,
+  ROW_DTYPES,
+  type RowDType,
+  storedRowBytes,
+  type TableInfo,
+} from "./table-info.js";

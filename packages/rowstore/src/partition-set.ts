@@ -1,0 +1,269 @@
+import { invariant, ServingError } from "@shardserve/core";
+import { lanesOf } from "@shardserve/tensor";
+import { locateRows } from "./locate.js";
+import { encodePartitionHeader, partitionInvalid } from "./partition-format.js";
+import { type PartitionLayout, partitionLayout } from "./partition-layout.js";
+import { PartitionFile } from "./partition-reader.js";
+import { rowOutOfRange } from "./row-source.js";
+import { RowKernel } from "./row-kernel.js";
+import { StrideArena } from "./stride-arena.js";
+import type { TableInfo } from "./table-info.js";
+
+export interface PartitionSetOptions {
+  /**
+   * Gathers of at most this many bytes run on the event loop, where they cost less than the hop to another thread;
+   * default 256 KiB, about 50 us.
+   */
+  readonly syncBytesMax?: number;
+  /**
+   * Mapped bytes that are expected to stay in memory; default no limit. Beyond it every gather leaves the event loop,
+   * because it may wait for the disk, and the kernel is told not to read ahead.
+   */
+  readonly residentBytesMax?: number;
+}
+
+export interface AddOptions {
+  /** What the manifest says of the file; refused when the file says otherwise. */
+  readonly expectedDigest?: string;
+  /** Whether every block is read and compared with its checksum first; default true. */
+  readonly verify?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Gathers that began while the same partitions were mapped. */
+interface Era {
+  count: number;
+  drained: (() => void) | undefined;
+}
+
+/**
+ * The partitions of one version that this process holds, mapped so that one Gather per row width answers a request over
+ * any of its tables.
+ *
+ * Partitions come and go while gathers run: a partition is mapped whole before the first id finds it, and unmapped only
+ * after the last gather that could have found it has ended.
+ */
+export class PartitionSet {
+  readonly tables: readonly TableInfo[];
+  readonly layout: PartitionLayout;
+  readonly #options: Required<PartitionSetOptions>;
+  readonly #arenas = new Map<number, StrideArena>();
+  /** By table: index of its first row in partition 0. */
+  readonly #bases: Float64Array;
+  readonly #isHeld: Uint8Array;
+  /** By partition: being added, held, or being removed. */
+  readonly #isBusy: Uint8Array;
+  readonly #kernel = RowKernel.shared();
+  #heldCount = 0;
+  #era: Era = { count: 0, drained: undefined };
+  /** Ends when no gather of an earlier era runs. */
+  #earlier: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(tables: readonly TableInfo[], partitionCount: number, options: PartitionSetOptions = {}) {
+    this.tables = tables;
+    this.layout = partitionLayout(tables, partitionCount);
+    this.#options = { syncBytesMax: 256 * 1024, residentBytesMax: Number.POSITIVE_INFINITY, ...options };
+    this.#isHeld = new Uint8Array(partitionCount);
+    this.#isBusy = new Uint8Array(partitionCount);
+    this.#bases = new Float64Array(tables.length);
+    for (const group of this.layout.groups) {
+      this.#arenas.set(group.rowBytes, new StrideArena(group, partitionCount));
+      let base = 0;
+      for (const section of group.sections) {
+        this.#bases[section.table] = base;
+        base += section.rowCount;
+      }
+    }
+  }
+
+  get partitionCount(): number {
+    return this.layout.partitionCount;
+  }
+
+  /** Partitions held, ascending. */
+  get partitions(): number[] {
+    const held: number[] = [];
+    for (let p = 0; p < this.#isHeld.length; p++) if (this.#isHeld[p] === 1) held.push(p);
+    return held;
+  }
+
+  /** Bytes of rows mapped, whether they are in memory or not. */
+  get mappedBytes(): number {
+    return this.#heldCount * this.layout.dataBytes;
+  }
+
+  has(partition: number): boolean {
+    return this.#isHeld[partition] === 1;
+  }
+
+  /**
+   * Verifies a partition file and maps it. Ids of the partition are found once the promise resolves.
+   *
+   * @returns the file's digest and size
+   * @throws ServingError NOT_FOUND, PARTITION_INVALID, DIGEST_MISMATCH, or CHECKSUM_MISMATCH naming file and block; then
+   *   nothing has changed. A partition that is held already, or is being added or removed, is a bug
+   */
+  async add(partition: number, path: string, options: AddOptions = {}): Promise<{ digest: string; bytes: number }> {
+    invariant(!this.#isClosed && partition < this.partitionCount, `partition ${partition} of ${this.partitionCount}`);
+    invariant(this.#isBusy[partition] === 0, `partition ${partition} is held already`);
+    this.#isBusy[partition] = 1;
+    try {
+      const file = await PartitionFile.open(path);
+      try {
+        this.#checkIdentity(file, partition, options.expectedDigest);
+        if (options.verify !== false) await file.verify({ signal: options.signal });
+        options.signal?.throwIfAborted();
+        if (this.#isClosed) throw new ServingError("DRAINING", `${path}: the partition set was closed meanwhile`);
+        this.#map(partition, file.fd);
+      } finally {
+        await file.close();
+      }
+      return { digest: file.digest, bytes: file.header.fileBytes };
+    } catch (error) {
+      this.#isBusy[partition] = 0;
+      throw error;
+    }
+  }
+
+  /** Lets a partition go: ids of it are refused at once, its mapping ends with the gathers that still use it. */
+  async remove(partition: number): Promise<void> {
+    if (this.#isHeld[partition] !== 1) return;
+    this.#isHeld[partition] = 0;
+    this.#heldCount--;
+    await this.#nextEra();
+    if (!this.#isClosed) for (const arena of this.#arenas.values()) arena.unmap(partition);
+    this.#isBusy[partition] = 0;
+  }
+
+  /**
+   * Writes the row indexes of `ids` into `indexes`, from `at` on, for a {@link gather} that begins in the same turn of
+   * the event loop. Indexes of tables of one row width may stand behind one another: one gather takes them all.
+   *
+   * @param ids  as BigInt64Array, or as its 32-bit lanes
+   * @returns -1, or the position of the first id that cannot be served: {@link refusal} says why
+   */
+  locate(table: number, ids: BigInt64Array | Int32Array, indexes: BigInt64Array, at: number): number {
+    const info = this.tables[table];
+    invariant(info !== undefined, `table ${table} of ${this.tables.length}`);
+    const lanes = ids instanceof Int32Array ? ids : lanesOf(ids);
+    invariant(at + lanes.length / 2 <= indexes.length, `${lanes.length / 2} indexes at ${at} of ${indexes.length}`);
+    return locateRows(
+      lanes,
+      info.rows,
+      this.partitionCount,
+      this.#isHeld,
+      this.#bases[table]!,
+      this.#arena(info.rowBytes).rowsPerSlot,
+      lanesOf(indexes),
+      at,
+    );
+  }
+
+  /** Why {@link locate} stopped at `position`: ROW_OUT_OF_RANGE or PARTITION_NOT_OWNED. */
+  refusal(table: number, ids: BigInt64Array | Int32Array, position: number): ServingError {
+    const info = this.tables[table] as TableInfo;
+    const id = ids instanceof Int32Array ? idAt(ids, position) : ids[position]!;
+    if (id < 0n || id >= BigInt(info.rows)) return rowOutOfRange(info, position, id);
+    const partition = Number(id % BigInt(this.partitionCount));
+    return new ServingError(
+      "PARTITION_NOT_OWNED",
+      `row ${id} of ${info.name} lies in partition ${partition}, which is not held here`,
+      { details: { table: info.checkpointKey, position, partition } },
+    );
+  }
+
+  /**
+   * Copies rows `indexes[at .. at + count)`, as {@link locate} wrote them in this turn of the event loop, to `output`.
+   * Small gathers are done when it returns, then it returns undefined; others run on other threads meanwhile.
+   *
+   * @param rowBytes  width of the rows, which chooses the arena
+   * @param output    at least `count * rowBytes` bytes, at any offset of its buffer; not to be touched until it is done
+   */
+  gather(
+    rowBytes: number,
+    indexes: BigInt64Array,
+    at: number,
+    count: number,
+    output: Uint8Array,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<void> | undefined {
+    invariant(!this.#isClosed, "the partition set is closed");
+    const { table } = this.#arena(rowBytes);
+    const isWarm = this.mappedBytes <= this.#options.residentBytesMax;
+    if (isWarm && count * rowBytes <= this.#options.syncBytesMax) {
+      this.#kernel.gatherSync(table, indexes, at, count, output);
+      return undefined;
+    }
+    return this.#inEra(this.#kernel.gather(table, indexes, at, count, output, options.signal));
+  }
+
+  /** Waits for gathers and unmaps everything. A second call joins the first. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return this.#earlier;
+    this.#isClosed = true;
+    this.#isHeld.fill(0);
+    await this.#nextEra();
+    for (const arena of this.#arenas.values()) arena.close();
+  }
+
+  #arena(rowBytes: number): StrideArena {
+    const arena = this.#arenas.get(rowBytes);
+    invariant(arena, `no table has rows of ${rowBytes} bytes`);
+    return arena;
+  }
+
+  #checkIdentity(file: PartitionFile, partition: number, expectedDigest: string | undefined): void {
+    if (expectedDigest !== undefined && file.digest !== expectedDigest) {
+      throw new ServingError(
+        "DIGEST_MISMATCH",
+        `${file.path}: its header and checksums have digest ${file.digest}, the manifest says ${expectedDigest}; ` +
+          "copy the file again or export the version anew",
+        { details: { path: file.path, digest: file.digest, expectedDigest } },
+      );
+    }
+    const expected = encodePartitionHeader(this.layout, partition);
+    if (Buffer.compare(expected, file.headerBytes) === 0) return;
+    const { header } = file;
+    throw partitionInvalid(
+      file.path,
+      header.partition === partition && header.partitionCount === this.partitionCount
+        ? "its directory does not fit the manifest's tables"
+        : `it is partition ${header.partition} of ${header.partitionCount}, wanted is ${partition} of ${this.partitionCount}`,
+    );
+  }
+
+  #map(partition: number, fd: number): void {
+    const isCold = this.mappedBytes + this.layout.dataBytes > this.#options.residentBytesMax;
+    for (const arena of this.#arenas.values()) arena.map(partition, fd, isCold);
+    this.#isHeld[partition] = 1;
+    this.#heldCount++;
+  }
+
+  async #inEra(gather: Promise<void>): Promise<void> {
+    const era = this.#era;
+    era.count++;
+    try {
+      await gather;
+    } finally {
+      if (--era.count === 0) era.drained?.();
+    }
+  }
+
+  /** Begins a new era; resolves when no gather of an earlier one runs. */
+  #nextEra(): Promise<void> {
+    const era = this.#era;
+    this.#era = { count: 0, drained: undefined };
+    const before = this.#earlier;
+    const drained = new Promise<void>((resolve) => {
+      if (era.count === 0) resolve();
+      else era.drained = resolve;
+    });
+    this.#earlier = before.then(() => drained);
+    return this.#earlier;
+  }
+}
+
+function idAt(lanes: Int32Array, position: number): bigint {
+  return (BigInt(lanes[2 * position + 1]!) << 32n) | BigInt(lanes[2 * position]! >>> 0);
+}

@@ -1,0 +1,93 @@
+import { loadOrt, type NativeMemory, type OrtSession, OrtValue, opModel } from "@shardserve/native";
+import { invariant } from "@shardserve/core";
+
+/**
+ * ONNX Runtime's Gather over rows of bytes: C-speed copies of scattered rows, on all cores, from memory that JavaScript
+ * cannot address. One session serves every row width: the kernel copies rows with memcpy whatever the element type, so
+ * uint8 is as fast as any (docs/decisions/003-gather-is-the-row-kernel.md).
+ */
+export class RowKernel {
+  readonly #session: OrtSession;
+
+  private constructor(session: OrtSession) {
+    this.#session = session;
+  }
+
+  static #shared: RowKernel | undefined;
+
+  /** The process's kernel; loads ONNX Runtime with defaults unless that has happened. */
+  static shared(): RowKernel {
+    RowKernel.#shared ??= new RowKernel(
+      loadOrt().createSessionSync(
+        opModel(
+          "Gather",
+          [
+            { dtype: "uint8", shape: [-1, -1] },
+            { dtype: "int64", shape: [-1] },
+          ],
+          [{ dtype: "uint8", shape: [-1, -1] }],
+        ),
+      ),
+    );
+    return RowKernel.#shared;
+  }
+
+  /** The rows of a gather: `rowCount` rows of `rowBytes` bytes. The caller disposes of it before freeing the memory. */
+  static table(memory: NativeMemory | ArrayBufferView, rowCount: number, rowBytes: number): OrtValue {
+    return OrtValue.overMemory("uint8", [rowCount, rowBytes], memory);
+  }
+
+  /**
+   * Copies rows `indexes[at .. at + count)` of `table` to `output`, on this thread.
+   *
+   * @param indexes  must lie inside the table: a negative one would count from its end, one in a hole kills the process
+   * @param output   at least `count` rows
+   */
+  gatherSync(table: OrtValue, indexes: BigInt64Array, at: number, count: number, output: Uint8Array): void {
+    if (count === 0) return;
+    const [ids, rows] = wrap(table, indexes, at, count, output);
+    try {
+      this.#session.runSync([table, ids], { into: [rows] });
+    } finally {
+      ids.dispose();
+      rows.dispose();
+    }
+  }
+
+  /** As {@link gatherSync}, on other threads: page faults do not stop the event loop. Arguments must not change meanwhile. */
+  async gather(
+    table: OrtValue,
+    indexes: BigInt64Array,
+    at: number,
+    count: number,
+    output: Uint8Array,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    if (count === 0) return;
+    const [ids, rows] = wrap(table, indexes, at, count, output);
+    try {
+      await this.#session.run([table, ids], { into: [rows], signal });
+    } finally {
+      ids.dispose();
+      rows.dispose();
+    }
+  }
+}
+
+function wrap(
+  table: OrtValue,
+  indexes: BigInt64Array,
+  at: number,
+  count: number,
+  output: Uint8Array,
+): [OrtValue, OrtValue] {
+  const rowBytes = table.shape[1] as number;
+  invariant(
+    output.byteLength >= count * rowBytes && at + count <= indexes.length,
+    `${count} rows of ${rowBytes} bytes into ${output.byteLength}`,
+  );
+  return [
+    OrtValue.overMemory("int64", [count], at === 0 ? indexes : indexes.subarray(at)),
+    OrtValue.overMemory("uint8", [count, rowBytes], output),
+  ];
+}

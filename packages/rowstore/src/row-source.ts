@@ -1,0 +1,79 @@
+import { ServingError } from "@shardserve/core";
+import type { OrtValue } from "@shardserve/native";
+import type { TableInfo } from "./table-info.js";
+
+/** Rows wanted of one table. */
+export interface RowRequest {
+  /** Index into the version's table list. */
+  readonly table: number;
+  /** Row ids; repeated ones are fine. Read only until the lookup settles. */
+  readonly ids: BigInt64Array | Int32Array;
+}
+
+/** Rows of one request, found through slots so that a cache can hand out its own memory. */
+export interface RowBatch {
+  /** Shape [capacity, ...rowShape], of the table's dtype. The lease's holder disposes of nothing. */
+  readonly rows: OrtValue;
+  /** Per id of the request: its row in `rows`. */
+  readonly slots: Int32Array;
+}
+
+/** Where rows came from: counts of ids by table index. */
+export interface RowReport {
+  readonly cacheRows: Uint32Array;
+  readonly shardRows: Uint32Array;
+  readonly redisRows: Uint32Array;
+  /** Rows of an older epoch, where the operator allows them. */
+  readonly staleRows: Uint32Array;
+  /** Rows that could not be had and read as defaults, where the operator allows them. */
+  readonly defaultRows: Uint32Array;
+  /** Epoch of all rows. */
+  readonly epoch: number;
+}
+
+/** Rows held for one run: nothing in `batches` moves or changes before `release()`. */
+export interface RowLease {
+  /** One per request, in order. */
+  readonly batches: readonly RowBatch[];
+  readonly report: RowReport;
+  /** After the run; once. */
+  release(): void;
+}
+
+/** Where an executor's rows come from: shards and caches, or a checkpoint on this machine. */
+export interface RowSource {
+  readonly tables: readonly TableInfo[];
+  /**
+   * Fetches the rows of all requests.
+   *
+   * @param options.deadlineMs  in the clock's `nowMs`
+   * @throws ServingError ROW_OUT_OF_RANGE for an id outside its table, before anything is fetched
+   */
+  lookup(
+    requests: readonly RowRequest[],
+    options?: { readonly signal?: AbortSignal; readonly deadlineMs?: number },
+  ): Promise<RowLease>;
+  close(): Promise<void>;
+}
+
+/** A report of zeros for `tableCount` tables. */
+export function emptyRowReport(tableCount: number, epoch: number): RowReport {
+  return {
+    cacheRows: new Uint32Array(tableCount),
+    shardRows: new Uint32Array(tableCount),
+    redisRows: new Uint32Array(tableCount),
+    staleRows: new Uint32Array(tableCount),
+    defaultRows: new Uint32Array(tableCount),
+    epoch,
+  };
+}
+
+/**
+ * The error for an id outside its table, in TensorFlow's words. `details` hold table, position, id and rows, so that the
+ * engine can write the position as TensorFlow does, by the shape of the ids.
+ */
+export function rowOutOfRange(table: TableInfo, position: number, id: bigint | number): ServingError {
+  return new ServingError("ROW_OUT_OF_RANGE", `indices[${position}] = ${id} is not in [0, ${table.rows})`, {
+    details: { table: table.checkpointKey, position, id: String(id), rows: table.rows },
+  });
+}
