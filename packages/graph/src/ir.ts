@@ -16,6 +16,8 @@ export function refKey(ref: TensorRef): string {
  * One node. Besides TensorFlow's ops the compiler makes pseudo-ops (names that TensorFlow does not have):
  * - `Variable`: a read of a frozen variable. Attributes: checkpointKey (string), dtype, shape, and, for one part of a partitioned
  *   variable, sliceStart and sliceLength (list(int)). No inputs.
+ * - `Lookup`: the cut end of a lookup. Input ids; outputs rows [capacity, ...row shape] and int32 slots (shape of the ids). Attributes:
+ *   checkpointKey, dtype, rowOffset, rowCount, rowShape. It becomes a lookup step and stands in no other.
  * - `GatherRows`: the device end of a cut lookup. Inputs rows [capacity, ...row shape], slots int32 (shape of the ids).
  */
 export interface GraphNode {

@@ -1,0 +1,120 @@
+import type { GraphNode, TensorRef } from "./ir.js";
+import { Attrs } from "./attrs.js";
+import { opDef } from "./op-table.js";
+import { nodeOf, type Program, prune, rewrite, topologicalOrder } from "./program.js";
+
+/** Ops without outputs that a server has no use for: they print, count or time. */
+const IGNORED = new Set(["NoOp", "PrintV2", "DisableCopyOnRead", "Timestamp"]);
+
+/** TF1 ops that change what their reference input 0 points to. */
+const REF_WRITE = /^(Assign|Scatter|Apply|SparseApply|StridedSliceAssign|CountUpTo)/;
+
+/** Ops that change something and also have outputs. */
+const WRITE_WITH_OUTPUT = new Set([
+  "MutableDenseHashTableInsert",
+  "LookupTableExport",
+  "TensorArrayWriteV3",
+  "QueueDequeue",
+  "QueueDequeueV2",
+  "ResourceCountUpTo",
+  "AnonymousMutableHashTable",
+]);
+
+/** Reads of what an effect may change; they must keep their place among effects. */
+const STATE_READ = new Set([
+  "ReadVariableOp",
+  "ResourceGather",
+  "ResourceGatherNd",
+  "VarIsInitializedOp",
+  "IsVariableInitialized",
+  "LookupTableFind",
+  "LookupTableFindV2",
+  "LookupTableSize",
+  "LookupTableSizeV2",
+  "LookupTableExportV2",
+]);
+
+/** True when running the node changes state or may fail the request on purpose (Assert). */
+export function hasEffect(node: GraphNode): boolean {
+  const def = opDef(node.op);
+  if (!def) return false;
+  if (def.outputs.length === 0) return !IGNORED.has(node.op) && !/Summary|^Print/.test(node.op);
+  return (def.inputs[0]?.isRef === true && REF_WRITE.test(node.op)) || WRITE_WITH_OUTPUT.has(node.op);
+}
+
+/**
+ * Rewrites control edges so that they point straight at nodes with effects, or at reads of state where effects are near,
+ * and drops the rest: what only computes need not wait for anything. The targets become the effects that they lead to.
+ *
+ * @param keepAsserts false drops Assert as if it had no effect
+ */
+export function reduceControls(program: Program, keepAsserts: boolean): Program {
+  const effect = (node: GraphNode): boolean => hasEffect(node) && (keepAsserts || node.op !== "Assert");
+  const order = topologicalOrder(program);
+  const changesState = order.some((node) => effect(node) && node.op !== "Assert");
+  // The side of a Switch that a branch hangs on: without it, constants of a dead branch would look alive.
+  const pivot = ({ op, inputs }: GraphNode): boolean =>
+    op === "Identity" && /^(Ref)?Switch$/.test(program.graph.get(inputs[0]!.node)?.op ?? "");
+  const anchors = (node: GraphNode): boolean =>
+    effect(node) || (changesState && STATE_READ.has(node.op)) || pivot(node);
+  // Anchors that a node, or what it is computed from, must wait for.
+  const found = new Map<string, readonly string[]>();
+  const NONE: readonly string[] = [];
+  for (const node of order) {
+    if (anchors(node)) {
+      found.set(node.name, [node.name]);
+      continue;
+    }
+    const before = [...node.inputs.map((ref) => ref.node), ...node.controls]
+      .map((name) => found.get(name) ?? NONE)
+      .filter((names) => names.length > 0);
+    found.set(node.name, before.length === 0 ? NONE : before.length === 1 ? before[0]! : [...new Set(before.flat())]);
+  }
+  const graph = new Map<string, GraphNode>();
+  for (const node of order) {
+    const controls = [...new Set(node.controls.flatMap((name) => found.get(name) ?? NONE))];
+    graph.set(node.name, node.controls.length === 0 ? node : { ...node, controls });
+  }
+  const targets = [...new Set(program.targets.flatMap((name) => found.get(name) ?? NONE))];
+  return prune(splitResults({ ...program, graph, targets }));
+}
+
+/** IdentityN with control edges: one Identity per value, so that values nobody uses can go. */
+function splitResults(program: Program): Program {
+  const aliases = new Map<string, TensorRef>();
+  const added = new Map<string, GraphNode>();
+  for (const node of program.graph.values()) {
+    if (node.op !== "IdentityN" || node.controls.length === 0) continue;
+    for (const [index, input] of node.inputs.entries()) {
+      const name = `${node.name}/result_${index}`;
+      added.set(name, { name, op: "Identity", inputs: [input], controls: node.controls, attrs: new Attrs("Identity") });
+      aliases.set(`${node.name}:${index}`, { node: name, index: 0 });
+    }
+  }
+  return added.size === 0 ? program : rewrite(program, aliases, added);
+}
+
+/** Removes the named Asserts and every edge to them. */
+export function dropAsserts(program: Program, names: ReadonlySet<string>): Program {
+  if (names.size === 0) return program;
+  const graph = new Map<string, GraphNode>();
+  for (const [name, node] of program.graph) {
+    if (names.has(name)) continue;
+    const controls = node.controls.filter((control) => !names.has(control));
+    graph.set(name, controls.length === node.controls.length ? node : { ...node, controls });
+  }
+  return prune({ ...program, graph, targets: program.targets.filter((name) => !names.has(name)) });
+}
+
+/** All data and control ancestors of a node, itself included. */
+export function coneOf(program: Program, name: string): GraphNode[] {
+  const seen = new Set([name]);
+  const cone: GraphNode[] = [];
+  for (const current of seen) {
+    const node = nodeOf(program.graph, current);
+    cone.push(node);
+    for (const ref of node.inputs) seen.add(ref.node);
+    for (const control of node.controls) seen.add(control);
+  }
+  return cone;
+}

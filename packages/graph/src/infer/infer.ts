@@ -1,0 +1,143 @@
+import type { DType } from "@shardserve/tensor";
+import { ServingError } from "@shardserve/core";
+import type { Attrs, Shape } from "../attrs.js";
+import { argSize } from "../inline.js";
+import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "../ir.js";
+import { type ArgDef, opDef } from "../op-table.js";
+import { type Program, topologicalOrder } from "../program.js";
+import { ARRAY_SHAPES } from "./arrays.js";
+import { MATH_SHAPES } from "./math.js";
+import { NN_SHAPES } from "./nn.js";
+import { type PartialValue, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
+import { TEXT_SHAPES } from "./text.js";
+import { VALUE_FUNCTIONS, valueOfTensor } from "./values.js";
+
+/** What is known of the values of a program before any request. */
+export interface Inference {
+  /** Nodes in topological order. */
+  readonly order: readonly GraphNode[];
+  /** By refKey; absent for outputs of ops that nothing is known of. */
+  readonly infos: ReadonlyMap<string, ValueInfo>;
+  /** Known elements of small integer values, by refKey. */
+  readonly values: ReadonlyMap<string, PartialValue>;
+}
+
+const SHAPES: Readonly<Record<string, ShapeFunction>> = { ...ARRAY_SHAPES, ...MATH_SHAPES, ...NN_SHAPES, ...TEXT_SHAPES };
+
+/**
+ * Infers dtypes and shapes. Fed values have the shape attribute of their Placeholder, which the caller sets to what it
+ * will hold requests to; everything else follows from the ops. An op without a shape function has unknown shapes.
+ * What ops would reject at run time is not reported here: shapes that cannot be are as good as unknown.
+ */
+export function infer(program: Program): Inference {
+  const order = topologicalOrder(program);
+  const infos = new Map<string, ValueInfo>();
+  const values = new Map<string, PartialValue>();
+  for (const node of order) {
+    const dtypes = outputDTypes(node, (ref) => infos.get(refKey(ref))?.dtype);
+    if (!dtypes) continue;
+    const call = shapeCall(node, dtypes, infos, values);
+    const shapes = call ? shapesOf(call) : [];
+    for (const [i, dtype] of dtypes.entries()) infos.set(`${node.name}:${i}`, { dtype, shape: shapes[i] });
+    if (!call) continue;
+    for (const [i, value] of valuesOf(call, shapes, dtypes).entries()) {
+      if (value) values.set(`${node.name}:${i}`, value);
+    }
+  }
+  return { order, infos, values };
+}
+
+/** What kernels and lowerings may ask about a node. */
+export function contextOf(node: GraphNode, inference: Inference, program: Program): NodeContext | undefined {
+  const inputs = node.inputs.map((ref) => inference.infos.get(refKey(ref)));
+  if (inputs.includes(undefined)) return undefined;
+  const outputs: ValueInfo[] = [];
+  for (let i = 0; ; i++) {
+    const info = inference.infos.get(`${node.name}:${i}`);
+    if (!info) break;
+    outputs.push(info);
+  }
+  return {
+    inputs: inputs as ValueInfo[],
+    outputs,
+    constant: (index) => {
+      const ref = node.inputs[index];
+      const source = ref && program.graph.get(ref.node);
+      return source?.op === "Const" ? source.attrs.tensor("value") : undefined;
+    },
+  };
+}
+
+/** Dtypes of all outputs; undefined for an op that is not TensorFlow's, or with a dtype that is not ours. */
+function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | undefined): readonly DType[] | undefined {
+  switch (node.op) {
+    case "Variable":
+      return [node.attrs.dtype("dtype")];
+    case "Lookup":
+      return [node.attrs.dtype("dtype"), "int32"];
+    case "Const":
+      return [node.attrs.tensor("value").dtype];
+    // Made by passes without types, and by function calls: what goes in comes out.
+    case "Identity":
+    case "IdentityN":
+    case "GatherRows": {
+      const dtypes = (node.op === "IdentityN" ? node.inputs : node.inputs.slice(0, 1)).map(dtypeOf);
+      return dtypes.includes(undefined) ? undefined : (dtypes as DType[]);
+    }
+    default: {
+      const def = opDef(node.op);
+      const dtypes = def?.outputs.flatMap((arg) => argDTypes(arg, node.attrs));
+      return dtypes?.includes(undefined) ? undefined : (dtypes as DType[] | undefined);
+    }
+  }
+}
+
+/** The dtypes of one argument's values. */
+export function argDTypes(arg: ArgDef, attrs: Attrs): (DType | undefined)[] {
+  try {
+    if (arg.typeListAttr) return attrs.dtypes(arg.typeListAttr);
+    const dtype = arg.typeAttr ? attrs.dtype(arg.typeAttr) : arg.dtype;
+    return new Array<DType | undefined>(argSize(arg, attrs)).fill(dtype);
+  } catch (error) {
+    if (error instanceof ServingError) return [undefined];
+    throw error;
+  }
+}
+
+function shapeCall(
+  node: GraphNode,
+  dtypes: readonly DType[],
+  infos: ReadonlyMap<string, ValueInfo>,
+  values: ReadonlyMap<string, PartialValue>,
+): ShapeCall | undefined {
+  const inputs = node.inputs.map((ref) => infos.get(refKey(ref)));
+  // The back edge of a TF1 loop, or the output of an unknown op.
+  if (inputs.includes(undefined)) return undefined;
+  return {
+    node,
+    attrs: node.attrs,
+    dtypes,
+    inputs: inputs as ValueInfo[],
+    shape: (i) => inputs[i]?.shape,
+    value: (i) => (node.inputs[i] ? values.get(refKey(node.inputs[i])) : undefined),
+  };
+}
+
+function shapesOf(call: ShapeCall): readonly Shape[] {
+  const shapes = SHAPES[call.node.op]?.(call) ?? [];
+  // A contradiction in the graph may compute nonsense; a nonsense dimension is unknown.
+  return shapes.map((shape) => shape?.map((dim) => (Number.isSafeInteger(dim) && dim >= 0 ? dim : UNKNOWN)));
+}
+
+function valuesOf(call: ShapeCall, shapes: readonly Shape[], dtypes: readonly DType[]): readonly (PartialValue | undefined)[] {
+  if (call.node.op === "Const") return [valueOfTensor(call.attrs.tensor("value"))];
+  const values = VALUE_FUNCTIONS[call.node.op]?.(call, shapes) ?? [];
+  return values.map((value, i) => (value && fits(value, dtypes[i]!) ? value : undefined));
+}
+
+/** Only integers are followed, and only while they stay in range: TensorFlow would wrap. */
+function fits(value: PartialValue, dtype: DType): boolean {
+  const limit = dtype === "int32" ? 2 ** 31 : dtype === "int64" ? 2 ** 53 : 0;
+  return value.values.every((item) => item === undefined || (item >= -limit && item < limit));
+}
+

@@ -1,0 +1,93 @@
+import type { Shape } from "../attrs.js";
+import { each, same, type ShapeCall, type ShapeFunction, UNKNOWN, unknowns } from "./shapes.js";
+
+/** Shapes of convolutions, pooling, normalisation and images. */
+export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
+  Conv2D: (call) => [conv(call, 2, (filter) => filter.at(-1)!)],
+  Conv3D: (call) => [conv(call, 3, (filter) => filter.at(-1)!)],
+  _FusedConv2D: (call) => [conv(call, 2, (filter) => filter.at(-1)!)],
+  DepthwiseConv2dNative: (call) => [conv(call, 2, (filter) => times(filter.at(-1)!, filter.at(-2)!))],
+  ...each("Conv2DBackpropInput Conv3DBackpropInputV2", (call) => {
+    const sizes = call.value(0)?.values;
+    const rank = call.shape(2)?.length;
+    return [sizes ? sizes.map((size) => size ?? UNKNOWN) : rank === undefined ? undefined : unknowns(rank)];
+  }),
+  ...each("MaxPool AvgPool", (call) => [pool(call, 2)]),
+  ...each("MaxPool3D AvgPool3D", (call) => [pool(call, 3)]),
+  MaxPoolWithArgmax: (call) => [pool(call, 2), pool(call, 2)],
+  ...each("FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3", (call) => {
+    const channels = call.shape(1);
+    return [call.shape(0), channels, channels, channels, channels, channels];
+  }),
+  LRN: same(),
+  ...each("ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea", (call) => {
+    const input = call.shape(0);
+    const size = call.value(1)?.values;
+    return [[input?.[0] ?? UNKNOWN, size?.[0] ?? UNKNOWN, size?.[1] ?? UNKNOWN, input?.[3] ?? UNKNOWN]];
+  }),
+  CropAndResize: (call) => {
+    const size = call.value(3)?.values;
+    return [[call.shape(1)?.[0] ?? UNKNOWN, size?.[0] ?? UNKNOWN, size?.[1] ?? UNKNOWN, call.shape(0)?.[3] ?? UNKNOWN]];
+  },
+  ...each("NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3", () => [[UNKNOWN]]),
+  NonMaxSuppressionV4: () => [[UNKNOWN], []],
+  NonMaxSuppressionV5: () => [[UNKNOWN], [UNKNOWN], []],
+  ...each("DecodeJpeg DecodePng DecodeBmp", (call) => [[UNKNOWN, UNKNOWN, call.attrs.int("channels") || UNKNOWN]]),
+  ...each("AdjustContrastv2 AdjustHue AdjustSaturation RGBToHSV HSVToRGB", same()),
+};
+
+function times(a: number, b: number): number {
+  return a === UNKNOWN || b === UNKNOWN ? UNKNOWN : a * b;
+}
+
+function conv(call: ShapeCall, spatial: number, outChannels: (filter: readonly number[]) => number): Shape {
+  const [input, filter] = [call.shape(0), call.shape(1)];
+  const rank = spatial + 2;
+  if (input?.length !== rank || filter?.length !== rank) return unknowns(rank);
+  const strides = call.attrs.ints("strides");
+  const dilations = call.attrs.ints("dilations");
+  return spatialShape(call, input, spatial, strides, outChannels(filter), (axis, i) => {
+    const size = filter[i]!;
+    return size === UNKNOWN ? UNKNOWN : (size - 1) * (dilations[axis] ?? 1) + 1;
+  });
+}
+
+function pool(call: ShapeCall, spatial: number): Shape {
+  const input = call.shape(0);
+  if (input?.length !== spatial + 2) return unknowns(spatial + 2);
+  const window = call.attrs.ints("ksize");
+  const first = channelsFirst(call);
+  const channels = input[first ? 1 : input.length - 1]!;
+  return spatialShape(call, input, spatial, call.attrs.ints("strides"), channels, (axis) => window[axis]!);
+}
+
+function channelsFirst(call: ShapeCall): boolean {
+  return call.attrs.has("data_format") && call.attrs.text("data_format").startsWith("NC");
+}
+
+function spatialShape(
+  call: ShapeCall,
+  input: readonly number[],
+  spatial: number,
+  strides: readonly number[],
+  channels: number,
+  window: (axis: number, spatialIndex: number) => number,
+): Shape {
+  const first = channelsFirst(call);
+  const start = first ? 2 : 1;
+  const padding = call.attrs.text("padding");
+  const pads = padding === "EXPLICIT" ? call.attrs.ints("explicit_paddings") : [];
+  const output = [...input];
+  output[first ? 1 : input.length - 1] = channels;
+  for (let i = 0; i < spatial; i++) {
+    const axis = start + i;
+    const [dim, size, stride] = [input[axis]!, window(axis, i), strides[axis] ?? 1];
+    if (dim === UNKNOWN || size === UNKNOWN) output[axis] = UNKNOWN;
+    else if (padding === "SAME") output[axis] = Math.ceil(dim / stride);
+    else {
+      const padded = dim + (pads[2 * axis] ?? 0) + (pads[2 * axis + 1] ?? 0);
+      output[axis] = Math.max(0, Math.floor((padded - size) / stride) + 1);
+    }
+  }
+  return output;
+}

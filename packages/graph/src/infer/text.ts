@@ -1,0 +1,126 @@
+import type { Shape } from "../attrs.js";
+import { broadcastAll, each, fixed, knownScalar, merge, same, type ShapeCall, type ShapeFunction, shapeFromValue, UNKNOWN, unknowns } from "./shapes.js";
+
+/** Shapes of strings, lookup tables, sparse and ragged tensors and tf.Example parsing. */
+export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
+  ...each(
+    `AsString StringToNumber StringToHashBucket StringToHashBucketFast StringToHashBucketStrong StringLower StringUpper StringStrip
+     StringLength RegexReplace RegexFullMatch StaticRegexReplace StaticRegexFullMatch EncodeBase64 DecodeBase64 Substr
+     UnicodeTranscode UnicodeScript DecodeCompressed SparseReorderValues`,
+    same(),
+  ),
+  StringJoin: (call) => [broadcastScalars(call.inputs.map((info) => info.shape))],
+  StringFormat: () => [[]],
+  ReduceJoin: (call) => [call.attrs.bool("keep_dims") ? call.shape(0) && unknowns(call.shape(0)!.length) : undefined],
+  Fingerprint: (call) => [[call.shape(0)?.[0] ?? UNKNOWN, UNKNOWN]],
+  DecodeRaw: (call) => [call.shape(0) && [...call.shape(0)!, UNKNOWN]],
+  StringSplit: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
+  StringSplitV2: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
+  StringNGrams: fixed([UNKNOWN], [UNKNOWN]),
+  UnicodeDecode: fixed([UNKNOWN], [UNKNOWN]),
+  UnicodeDecodeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN]),
+  // Handles are scalars.
+  ...each("HashTable HashTableV2 MutableHashTable MutableHashTableV2 MutableDenseHashTableV2 VarHandleOp AnonymousHashTable", () => [[]]),
+  LookupTableFind: (call) => [tableFind(call)],
+  LookupTableFindV2: (call) => [tableFind(call)],
+  ...each("LookupTableExport LookupTableExportV2", () => [[UNKNOWN], undefined]),
+  ParseExample: (call) => parseExample(call),
+  ParseExampleV2: (call) => parseExampleV2(call),
+  ParseSingleExample: (call) => parseSingleExample(call),
+  SparseToDense: (call) => [shapeFromValue(call.value(1), call.shape(1))],
+  SparseReorder: (call) => [call.shape(0), call.shape(1)],
+  SparseReshape: (call) => [[call.shape(0)?.[0] ?? UNKNOWN, call.shape(2)?.[0] ?? UNKNOWN], [call.shape(2)?.[0] ?? UNKNOWN]],
+  SparseFillEmptyRows: (call) => [
+    [UNKNOWN, call.shape(2)?.[0] ?? UNKNOWN],
+    [UNKNOWN],
+    [(call.value(2)?.values[0] ?? UNKNOWN) as number],
+    [UNKNOWN],
+  ],
+  SparseConcat: (call) => {
+    const rank = call.inputs.map((info) => info.shape?.[1] ?? UNKNOWN).find((dim) => dim !== UNKNOWN) ?? UNKNOWN;
+    return [[UNKNOWN, rank], [UNKNOWN], [rank]];
+  },
+  SparseSlice: (call) => [[UNKNOWN, call.shape(0)?.[1] ?? UNKNOWN], [UNKNOWN], call.shape(2)],
+  SparseTensorDenseMatMul: (call) => [sparseMatMul(call)],
+  SparseReduceSum: () => [undefined],
+  ...each("SparseCross SparseCrossV2 SparseCrossHashed SparseFeatureCross SparseFeatureCrossV2", fixed([UNKNOWN, 2], [UNKNOWN], [2])),
+  ...each("DenseToSparseSetOperation DenseToDenseSetOperation SparseToSparseSetOperation", (call) => {
+    const rank = call.shape(0)?.length ?? UNKNOWN;
+    return [[UNKNOWN, rank], [UNKNOWN], [rank]];
+  }),
+  RaggedRange: fixed([UNKNOWN], [UNKNOWN]),
+  RaggedTensorToTensor: (call) => [raggedToTensor(call)],
+  RaggedTensorToSparse: (call) => [[UNKNOWN, call.inputs.length], [UNKNOWN], [call.inputs.length]],
+  RaggedGather: (call) => raggedGather(call),
+  BoostedTreesBucketize: (call) => {
+    const count = call.attrs.int("num_features");
+    return call.inputs.slice(0, count).map((info) => info.shape);
+  },
+};
+
+/** Scalars join with anything; the rest agree. */
+function broadcastScalars(shapes: readonly Shape[]): Shape {
+  if (shapes.some((shape) => shape === undefined)) return undefined;
+  const rest = shapes.filter((shape) => shape!.length > 0);
+  return rest.length === 0 ? [] : broadcastAll(rest);
+}
+
+/** Keys of the shape of the values, which are scalars but for dense tables with vector values. */
+function tableFind(call: ShapeCall): Shape {
+  const [keys, fallback] = [call.shape(1), call.shape(2)];
+  return keys && fallback ? [...keys, ...fallback] : keys;
+}
+
+/** Sparse indices, values and shapes, then dense values. */
+function parsed(batch: Shape, sparse: number, dense: readonly Shape[], ragged = 0): Shape[] {
+  const many = (count: number, shape: Shape): Shape[] => new Array<Shape>(count).fill(shape);
+  const rank = batch?.length;
+  return [
+    ...many(sparse, [UNKNOWN, rank === undefined ? UNKNOWN : rank + 1]),
+    ...many(sparse, [UNKNOWN]),
+    ...many(sparse, [rank === undefined ? UNKNOWN : rank + 1]),
+    ...dense.map((shape) => (batch && shape ? [...batch, ...shape] : undefined)),
+    ...many(ragged, [UNKNOWN]),
+    ...many(ragged, [UNKNOWN]),
+  ];
+}
+
+/** ParseExample takes a vector of serialised examples and nothing else. */
+function parseExample(call: ShapeCall): Shape[] {
+  const batch = [call.shape(0)?.[0] ?? UNKNOWN];
+  return parsed(batch, call.attrs.int("Nsparse"), call.attrs.shapes("dense_shapes"));
+}
+
+function parseExampleV2(call: ShapeCall): Shape[] {
+  const ragged = call.attrs.dtypes("ragged_value_types").length;
+  return parsed(call.shape(0), call.attrs.int("num_sparse"), call.attrs.shapes("dense_shapes"), ragged);
+}
+
+function parseSingleExample(call: ShapeCall): Shape[] {
+  return parsed([], call.attrs.int("num_sparse"), call.attrs.shapes("dense_shapes"));
+}
+
+function sparseMatMul(call: ShapeCall): Shape {
+  const rows = call.value(2)?.values[call.attrs.bool("adjoint_a") ? 1 : 0] ?? UNKNOWN;
+  return [rows, call.shape(3)?.[call.attrs.bool("adjoint_b") ? 0 : 1] ?? UNKNOWN];
+}
+
+/** shape, values, default_value, row partition tensors: as many ragged dimensions as partitions. */
+function raggedToTensor(call: ShapeCall): Shape {
+  const types = call.attrs.texts("row_partition_types");
+  const ragged = types[0] === "FIRST_DIM_SIZE" ? types.length - 1 : types.length;
+  const values = call.shape(1);
+  const wanted = shapeFromValue(call.value(0), call.shape(0));
+  const rank = values === undefined ? wanted?.length : values.length + ragged;
+  if (rank === undefined) return undefined;
+  const known = [...unknowns(ragged + 1), ...(values?.slice(1) ?? [])].slice(0, rank);
+  const first = types[0] === "FIRST_DIM_SIZE" ? knownScalar(call.value(3)) : undefined;
+  if (first !== undefined) known[0] = first;
+  return wanted?.length === rank ? merge(wanted, known) : known;
+}
+
+function raggedGather(call: ShapeCall): Shape[] {
+  const splits = call.attrs.int("OUTPUT_RAGGED_RANK");
+  const values = call.shape(call.attrs.int("PARAMS_RAGGED_RANK"));
+  return [...new Array<Shape>(splits).fill([UNKNOWN]), values && [UNKNOWN, ...values.slice(1)]];
+}

@@ -1,0 +1,115 @@
+import { ServingError } from "@shardserve/core";
+import { type Graph, type GraphNode, refKey, type TensorRef } from "./ir.js";
+
+/** A graph with its fetches: what the passes turn into one another. Feeds are Placeholder nodes of the graph. */
+export interface Program {
+  readonly graph: Graph;
+  /** Values to compute, in the caller's order. */
+  readonly outputs: readonly TensorRef[];
+  /** Nodes to run for their effects. */
+  readonly targets: readonly string[];
+}
+
+/**
+ * Replaces values and drops nodes: every use of a value in `aliases` (by refKey) becomes its alias, followed to the end.
+ *
+ * @param replaced nodes that take the place of the ones with their names, or are new
+ */
+export function rewrite(
+  program: Program,
+  aliases: ReadonlyMap<string, TensorRef>,
+  replaced: ReadonlyMap<string, GraphNode> = new Map(),
+): Program {
+  const resolve = (ref: TensorRef): TensorRef => {
+    let current = ref;
+    for (let next = aliases.get(refKey(current)); next; next = aliases.get(refKey(current))) current = next;
+    return current;
+  };
+  const graph = new Map<string, GraphNode>();
+  for (const [name, node] of [...program.graph, ...replaced]) {
+    if (replaced.has(name) && replaced.get(name) !== node) continue;
+    const inputs = node.inputs.map(resolve);
+    const same = inputs.every((ref, i) => ref === node.inputs[i]);
+    graph.set(name, same ? node : { ...node, inputs });
+  }
+  return { ...program, graph, outputs: program.outputs.map(resolve) };
+}
+
+/** Names of the nodes that the outputs and targets need, over data and control edges. */
+export function reachable(program: Program): Set<string> {
+  const seen = new Set<string>();
+  const stack = [...program.targets, ...program.outputs.map((ref) => ref.node)];
+  for (let name = stack.pop(); name !== undefined; name = stack.pop()) {
+    if (seen.has(name)) continue;
+    seen.add(name);
+    const node = nodeOf(program.graph, name);
+    for (const ref of node.inputs) stack.push(ref.node);
+    for (const control of node.controls) stack.push(control);
+  }
+  return seen;
+}
+
+/** Keeps what {@link reachable} finds. */
+export function prune(program: Program): Program {
+  const live = reachable(program);
+  if (live.size === program.graph.size) return program;
+  const graph = new Map<string, GraphNode>();
+  for (const name of live) graph.set(name, program.graph.get(name)!);
+  return { ...program, graph };
+}
+
+/** @throws ServingError GRAPH_INVALID naming the missing node */
+export function nodeOf(graph: Graph, name: string): GraphNode {
+  const node = graph.get(name);
+  if (!node) throw new ServingError("GRAPH_INVALID", `the graph refers to node "${name}", which it does not have`);
+  return node;
+}
+
+/**
+ * Nodes in an order in which data and control edges point forward; nodes without such a relation keep the order in which
+ * a depth-first walk from the outputs meets them, so that equal graphs give equal orders. The back edges of TF1 loops
+ * (out of NextIteration) do not order.
+ *
+ * @throws ServingError GRAPH_INVALID for a cycle
+ */
+export function topologicalOrder(program: Program): GraphNode[] {
+  const order: GraphNode[] = [];
+  const state = new Map<string, "open" | "done">();
+  // Each frame is a node and the position of its next predecessor; recursion would overflow on deep graphs.
+  const visit = (root: string): void => {
+    const frames = [{ node: nodeOf(program.graph, root), next: 0 }];
+    state.set(root, "open");
+    for (let frame = frames.at(-1); frame; frame = frames.at(-1)) {
+      const { node } = frame;
+      const dataCount = node.inputs.length;
+      const index = frame.next++;
+      if (index >= dataCount + node.controls.length) {
+        state.set(node.name, "done");
+        order.push(node);
+        frames.pop();
+        continue;
+      }
+      const name = index < dataCount ? node.inputs[index]!.node : node.controls[index - dataCount]!;
+      const known = state.get(name);
+      if (known === "done") continue;
+      const previous = nodeOf(program.graph, name);
+      if (known === "open") {
+        if (previous.op === "NextIteration") continue;
+        if (frames.some((open) => open.node.op === "NextIteration" && isOpenAfter(frames, open.node.name, name))) continue;
+        throw new ServingError("GRAPH_INVALID", `the graph has a cycle through node "${name}"`);
+      }
+      state.set(name, "open");
+      frames.push({ node: previous, next: 0 });
+    }
+  };
+  for (const ref of program.outputs) if (!state.has(ref.node)) visit(ref.node);
+  for (const target of program.targets) if (!state.has(target)) visit(target);
+  return order;
+}
+
+/** True when `name` was opened at or before the frame of `loop`: the cycle that closes at `name` runs through it. */
+function isOpenAfter(frames: readonly { node: GraphNode }[], loop: string, name: string): boolean {
+  const start = frames.findIndex((frame) => frame.node.name === name);
+  const through = frames.findIndex((frame) => frame.node.name === loop);
+  return start <= through;
+}
