@@ -6,3 +6,5 @@ export { objectKeys } from "./object-graph.js";
 export * from "./variable-bindings.js";
 export { type AddOptions, BundleWriter, type BundleWriterOptions, type TensorSource } from "./bundle/bundle-writer.js";
 export { writeSavedModel, type WriteSavedModelOptions } from "./write-saved-model.js";
+export { attr } from "./authoring/attributes.js";
+export { GraphBuilder, type NodeOptions, predictSignature, type SignatureTensor } from "./authoring/graph-builder.js";

@@ -1,4 +1,10 @@
-import { fromBinary, type MetaGraphDef, type SavedObject, type TrackableObjectGraph, TrackableObjectGraphSchema } from "@shardserve/api";
+import {
+  fromBinary,
+  type MetaGraphDef,
+  type SavedObject,
+  type TrackableObjectGraph,
+  TrackableObjectGraphSchema,
+} from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import type { StringColumn } from "@shardserve/tensor";
 import type { BundleReader } from "./bundle/bundle-reader.js";
@@ -40,7 +46,9 @@ async function readObjectGraph(reader: BundleReader, options: { signal?: AbortSi
   try {
     return fromBinary(TrackableObjectGraphSchema, (value.data as StringColumn).at(0));
   } catch (cause) {
-    throw new ServingError("CHECKPOINT_INVALID", `${reader.prefix}: tensor ${OBJECT_GRAPH_KEY} is no object graph`, { cause });
+    throw new ServingError("CHECKPOINT_INVALID", `${reader.prefix}: tensor ${OBJECT_GRAPH_KEY} is no object graph`, {
+      cause,
+    });
   }
 }
 

@@ -74,9 +74,15 @@ async function missing(dir: string): Promise<ServingError> {
     );
   }
   if (await exists(join(dir, "saved_model.cpb"))) {
-    return new ServingError("SAVED_MODEL_INVALID", `${dir} holds saved_model.cpb, the chunked form of graphs above 2 GB, which is not read`);
+    return new ServingError(
+      "SAVED_MODEL_INVALID",
+      `${dir} holds saved_model.cpb, the chunked form of graphs above 2 GB, which is not read`,
+    );
   }
-  return new ServingError("SAVED_MODEL_INVALID", `no saved_model.pb in ${dir}; name a SavedModel directory, one version of it`);
+  return new ServingError(
+    "SAVED_MODEL_INVALID",
+    `no saved_model.pb in ${dir}; name a SavedModel directory, one version of it`,
+  );
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -131,10 +137,14 @@ export interface Asset {
  * @throws ServingError SAVED_MODEL_INVALID when a filename leads out of `assets/`
  */
 export function assets(savedModel: SavedModel, metaGraph: MetaGraphDef): Asset[] {
-  const definitions = metaGraph.assetFileDef.length > 0 ? metaGraph.assetFileDef : collectedAssets(savedModel, metaGraph);
+  const definitions =
+    metaGraph.assetFileDef.length > 0 ? metaGraph.assetFileDef : collectedAssets(savedModel, metaGraph);
   return definitions.map((asset) => {
     if (asset.filename.split(/[\\/]/).includes("..") || asset.filename.startsWith("/")) {
-      throw new ServingError("SAVED_MODEL_INVALID", `${savedModel.dir}: asset "${asset.filename}" lies outside of assets/`);
+      throw new ServingError(
+        "SAVED_MODEL_INVALID",
+        `${savedModel.dir}: asset "${asset.filename}" lies outside of assets/`,
+      );
     }
     const tensorName = asset.tensorInfo?.encoding.case === "name" ? asset.tensorInfo.encoding.value : "";
     return { tensorName, filename: asset.filename, path: join(savedModel.dir, "assets", asset.filename) };
@@ -148,7 +158,9 @@ function collectedAssets(savedModel: SavedModel, metaGraph: MetaGraphDef): Asset
     try {
       return fromBinary(AssetFileDefSchema, any.value);
     } catch (cause) {
-      throw new ServingError("SAVED_MODEL_INVALID", `${savedModel.dir}: collection saved_model_assets cannot be read`, { cause });
+      throw new ServingError("SAVED_MODEL_INVALID", `${savedModel.dir}: collection saved_model_assets cannot be read`, {
+        cause,
+      });
     }
   });
 }
@@ -165,7 +177,9 @@ export function initOp(metaGraph: MetaGraphDef): string | undefined {
 }
 
 /** Node that restores the variables, and the tensor that takes the checkpoint's prefix. */
-export function restoreOp(metaGraph: MetaGraphDef): { readonly node: string; readonly filenameTensor: string } | undefined {
+export function restoreOp(
+  metaGraph: MetaGraphDef,
+): { readonly node: string; readonly filenameTensor: string } | undefined {
   const saver = metaGraph.saverDef;
   if (!saver?.restoreOpName) return undefined;
   return { node: nodeOf(saver.restoreOpName), filenameTensor: saver.filenameTensorName };

@@ -41,7 +41,14 @@ export interface Bindings {
 type Entries = ReadonlyMap<string, Pick<BundleEntry, "crc32c" | "size">>;
 
 const VARIABLE_OPS = new Set(["VarHandleOp", "VariableV2", "Variable"]);
-const TABLE_OPS = new Set(["MutableHashTableV2", "MutableHashTable", "MutableDenseHashTableV2", "MutableHashTableOfTensorsV2", "HashTableV2", "HashTable"]);
+const TABLE_OPS = new Set([
+  "MutableHashTableV2",
+  "MutableHashTable",
+  "MutableDenseHashTableV2",
+  "MutableHashTableOfTensorsV2",
+  "HashTableV2",
+  "HashTable",
+]);
 const PASS_THROUGH_OPS = new Set(["Identity", "Cast", "Reshape", "StopGradient", "EnsureShape"]);
 const CALL_OPS = new Set(["PartitionedCall", "StatefulPartitionedCall"]);
 const CALL_DEPTH_MAX = 64;
@@ -68,7 +75,10 @@ export function variableBindings(
   if (restore) evaluator.runMain(restore.node);
   for (const [node, { checkpointKey }] of evaluator.variables) {
     if (!entries.has(checkpointKey)) {
-      throw new ServingError("SAVED_MODEL_INVALID", `variable "${node}" is restored from "${checkpointKey}", which the checkpoint lacks`);
+      throw new ServingError(
+        "SAVED_MODEL_INVALID",
+        `variable "${node}" is restored from "${checkpointKey}", which the checkpoint lacks`,
+      );
     }
   }
   const unbound = bindRest(metaGraph, evaluator.variables, entries, keysOfObjects);
@@ -94,7 +104,10 @@ function bindRest(
     if (variables.has(node.name)) continue;
     const object = captured.get(node.name);
     const candidates = object === undefined ? (byName.get(sharedName(node)) ?? []) : [object];
-    const key = commonKey(candidates.map((id) => keysOfObjects.get(id)), entries);
+    const key = commonKey(
+      candidates.map((id) => keysOfObjects.get(id)),
+      entries,
+    );
     const binding = bySharedName.get(sharedName(node)) ?? (key === undefined ? undefined : { checkpointKey: key });
     if (binding) variables.set(node.name, binding);
     else unbound.push(node.name);
@@ -106,7 +119,9 @@ function bindRest(
 function commonKey(keys: readonly (string | undefined)[], entries: Entries): string | undefined {
   const stored = keys.map((key) => (key === undefined ? undefined : entries.get(key)));
   if (keys.length === 1) return stored[0] ? keys[0] : undefined;
-  const same = stored.every((entry) => entry && entry.size > 0 && entry.crc32c === stored[0]?.crc32c && entry.size === stored[0]?.size);
+  const same = stored.every(
+    (entry) => entry && entry.size > 0 && entry.crc32c === stored[0]?.crc32c && entry.size === stored[0]?.size,
+  );
   return same ? keys[0] : undefined;
 }
 
@@ -134,18 +149,28 @@ class Evaluator {
 
   constructor(metaGraph: MetaGraphDef) {
     this.#main = byName(metaGraph.graphDef?.node ?? []);
-    this.#functions = new Map(metaGraph.graphDef?.library?.function.map((definition) => [definition.signature?.name ?? "", definition]));
+    this.#functions = new Map(
+      metaGraph.graphDef?.library?.function.map((definition) => [definition.signature?.name ?? "", definition]),
+    );
   }
 
   runMain(restoreNode: string): void {
     if (!this.#main.has(restoreNode)) {
-      throw new ServingError("SAVED_MODEL_INVALID", `the restore op "${restoreNode}" is not in the graph; export the model again`);
+      throw new ServingError(
+        "SAVED_MODEL_INVALID",
+        `the restore op "${restoreNode}" is not in the graph; export the model again`,
+      );
     }
     this.#run(this.#main, [restoreNode], new Map(), 0);
   }
 
   /** Runs `targets` and what they need; returns the values of every node that ran. */
-  #run(nodes: ReadonlyMap<string, NodeDef>, targets: Iterable<string>, args: ReadonlyMap<string, Value | undefined>, depth: number): Map<string, Values> {
+  #run(
+    nodes: ReadonlyMap<string, NodeDef>,
+    targets: Iterable<string>,
+    args: ReadonlyMap<string, Value | undefined>,
+    depth: number,
+  ): Map<string, Values> {
     const done = new Map<string, Values>();
     const entered = new Set<string>();
     const stack = [...targets];
@@ -157,11 +182,15 @@ class Evaluator {
         continue;
       }
       if (entered.has(name)) {
-        done.set(name, this.#evaluate(node, (reference) => resolve(reference, done, args), depth));
+        done.set(
+          name,
+          this.#evaluate(node, (reference) => resolve(reference, done, args), depth),
+        );
         stack.pop();
         continue;
       }
-      if (++this.#steps > STEPS_MAX) throw new ServingError("SAVED_MODEL_INVALID", `restoring runs more than ${STEPS_MAX} nodes`);
+      if (++this.#steps > STEPS_MAX)
+        throw new ServingError("SAVED_MODEL_INVALID", `restoring runs more than ${STEPS_MAX} nodes`);
       entered.add(name);
       for (const input of node.input) {
         const producer = nodeOf(input);
@@ -211,7 +240,11 @@ class Evaluator {
   #call(name: string | undefined, inputs: Values, depth: number): Values {
     const definition = name === undefined ? undefined : this.#functions.get(name);
     if (!definition?.signature) return [];
-    if (depth >= CALL_DEPTH_MAX) throw new ServingError("SAVED_MODEL_INVALID", `functions call each other more than ${CALL_DEPTH_MAX} deep while restoring`);
+    if (depth >= CALL_DEPTH_MAX)
+      throw new ServingError(
+        "SAVED_MODEL_INVALID",
+        `functions call each other more than ${CALL_DEPTH_MAX} deep while restoring`,
+      );
     const args = new Map(definition.signature.inputArg.map((arg, i) => [arg.name, inputs[i]]));
     const nodes = byName(definition.nodeDef);
     const done = this.#run(nodes, nodes.keys(), args, depth + 1);
@@ -231,7 +264,11 @@ function nodeOf(reference: string): string {
 }
 
 /** Every op of interest has one output argument, so that the last number of a reference is the flat output index. */
-function resolve(reference: string, done: ReadonlyMap<string, Values>, args: ReadonlyMap<string, Value | undefined>): Value | undefined {
+function resolve(
+  reference: string,
+  done: ReadonlyMap<string, Values>,
+  args: ReadonlyMap<string, Value | undefined>,
+): Value | undefined {
   const node = nodeOf(reference);
   if (args.has(node)) return args.get(node);
   return done.get(node)?.[Number(/:(\d+)$/.exec(reference)?.[1] ?? 0)];

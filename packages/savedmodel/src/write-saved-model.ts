@@ -18,7 +18,11 @@ export interface WriteSavedModelOptions {
  *
  * @throws ServingError OUTPUT_EXISTS when a file is there already, DISK_FULL
  */
-export async function writeSavedModel(dir: string, message: SavedModelMessage, options: WriteSavedModelOptions = {}): Promise<void> {
+export async function writeSavedModel(
+  dir: string,
+  message: SavedModelMessage,
+  options: WriteSavedModelOptions = {},
+): Promise<void> {
   for (const { filename, source } of options.assets ?? []) {
     const path = join(dir, "assets", filename);
     await mkdir(dirname(path), { recursive: true });
@@ -37,7 +41,8 @@ export async function writeSavedModel(dir: string, message: SavedModelMessage, o
   const path = join(dir, "saved_model.pb");
   await mkdir(dir, { recursive: true });
   await writeFile(path, toBinary(SavedModelSchema, message), { flag: "wx" }).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === "EEXIST") throw new ServingError("OUTPUT_EXISTS", `${path} exists; write to another directory`, { cause });
+    if (cause.code === "EEXIST")
+      throw new ServingError("OUTPUT_EXISTS", `${path} exists; write to another directory`, { cause });
     throw ServingError.from(cause);
   });
 }

@@ -61,7 +61,10 @@ export async function readBundleIndex(path: string, signal?: AbortSignal): Promi
       list.push({ starts, lengths, proto: parse(at, () => fromBinary(BundleEntryProtoSchema, value)) });
       slices.set(text, list);
     } else {
-      stored.set(textOf(at, key), parse(at, () => fromBinary(BundleEntryProtoSchema, value)));
+      stored.set(
+        textOf(at, key),
+        parse(at, () => fromBinary(BundleEntryProtoSchema, value)),
+      );
     }
   }
   if (shardCount === 0) throw invalid(path, "its header is missing");
@@ -84,7 +87,8 @@ async function readIndexFile(path: string): Promise<Uint8Array> {
   });
   try {
     const { size } = await file.stat();
-    if (size > INDEX_BYTES_MAX) throw invalid(path, `${size} bytes are too many for an index, ${INDEX_BYTES_MAX} the limit`);
+    if (size > INDEX_BYTES_MAX)
+      throw invalid(path, `${size} bytes are too many for an index, ${INDEX_BYTES_MAX} the limit`);
     return await file.readFile();
   } finally {
     await file.close();
@@ -97,8 +101,10 @@ function readHeader(at: string, value: Uint8Array): number {
     throw invalid(at, "the checkpoint is big-endian, which is not read; save it on a little-endian machine");
   }
   // The writer of TensorFlow 2.21 is version 1, and so is the reader of every release.
-  if ((header.version?.minConsumer ?? 0) > 1) throw invalid(at, `the checkpoint needs a reader of version ${header.version?.minConsumer}`);
-  if (header.numShards < 1 || header.numShards > 99_999) throw invalid(at, `the header names ${header.numShards} data files`);
+  if ((header.version?.minConsumer ?? 0) > 1)
+    throw invalid(at, `the checkpoint needs a reader of version ${header.version?.minConsumer}`);
+  if (header.numShards < 1 || header.numShards > 99_999)
+    throw invalid(at, `the header names ${header.numShards} data files`);
   return header.numShards;
 }
 
@@ -129,7 +135,8 @@ function toEntry(
   });
   slices.sort((a, b) => compareNumbers(a.start, b.start));
   const covered = slices.reduce((sum, slice) => sum + elementCount(slice.shape), 0);
-  if (covered !== elementCount(shape)) throw invalid(at, `its slices hold ${covered} of ${elementCount(shape)} elements`);
+  if (covered !== elementCount(shape))
+    throw invalid(at, `its slices hold ${covered} of ${elementCount(shape)} elements`);
   return { key, dtype, shape, slices, shardId: 0, offset: 0, size: 0, crc32c: 0 };
 }
 
@@ -163,7 +170,8 @@ function storedBytes(
     size: Number(proto.size),
     crc32c: proto.crc32c,
   };
-  if (stored.shardId < 0 || stored.shardId >= shardCount) throw invalid(at, `data file ${stored.shardId} of ${shardCount}`);
+  if (stored.shardId < 0 || stored.shardId >= shardCount)
+    throw invalid(at, `data file ${stored.shardId} of ${shardCount}`);
   if (stored.offset < 0 || stored.size < 0 || !Number.isSafeInteger(stored.offset + stored.size)) {
     throw invalid(at, `${stored.size} bytes at ${stored.offset}`);
   }

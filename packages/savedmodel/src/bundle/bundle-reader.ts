@@ -91,7 +91,13 @@ export class BundleReader implements AsyncDisposable {
       if (part.size === 0) continue;
       if (part.shape.some((length, i) => i > 0 && length !== entry.shape[i])) return undefined;
       if ((part.start[0] ?? 0) * rowBytes !== byteStart) return undefined;
-      ranges.push({ shardId: part.shardId, path: this.dataFile(part.shardId), offset: part.offset, size: part.size, byteStart });
+      ranges.push({
+        shardId: part.shardId,
+        path: this.dataFile(part.shardId),
+        offset: part.offset,
+        size: part.size,
+        byteStart,
+      });
       byteStart += part.size;
     }
     return ranges;
@@ -104,7 +110,8 @@ export class BundleReader implements AsyncDisposable {
    */
   async readRange(key: string, start: number, length: number): Promise<Uint8Array> {
     const ranges = this.ranges(key);
-    if (!ranges) throw new ServingError("UNIMPLEMENTED", `tensor "${key}" is partitioned across its rows; read it whole`);
+    if (!ranges)
+      throw new ServingError("UNIMPLEMENTED", `tensor "${key}" is partitioned across its rows; read it whole`);
     const out = new Uint8Array(length);
     let filled = 0;
     for (const range of ranges) {
@@ -130,7 +137,10 @@ export class BundleReader implements AsyncDisposable {
     const byteLength = entry.slices ? entry.slices.reduce((sum, slice) => sum + slice.size, 0) : entry.size;
     const bytesMax = options.bytesMax ?? 2 ** 30;
     if (byteLength > bytesMax) {
-      throw new ServingError("MODEL_TOO_LARGE", `tensor "${key}" has ${byteLength} bytes, the limit for reading it whole is ${bytesMax}`);
+      throw new ServingError(
+        "MODEL_TOO_LARGE",
+        `tensor "${key}" has ${byteLength} bytes, the limit for reading it whole is ${bytesMax}`,
+      );
     }
     if (entry.dtype === "string") return tensor("string", entry.shape, await this.#readStrings(entry));
     if (!isNumeric(entry.dtype)) {
@@ -154,7 +164,8 @@ export class BundleReader implements AsyncDisposable {
    */
   async *stream(key: string, options: StreamOptions = {}): AsyncGenerator<Uint8Array> {
     const entry = this.entry(key);
-    if (!isNumeric(entry.dtype)) throw new ServingError("UNIMPLEMENTED", `tensor "${key}" of dtype ${entry.dtype} has no stream`);
+    if (!isNumeric(entry.dtype))
+      throw new ServingError("UNIMPLEMENTED", `tensor "${key}" of dtype ${entry.dtype} has no stream`);
     if (!entry.slices) {
       yield* this.streamStored(key, entry, options);
     } else if (this.ranges(key)) {
@@ -207,12 +218,17 @@ export class BundleReader implements AsyncDisposable {
     for (const [shardId, { end, key }] of ends) {
       const path = this.dataFile(shardId);
       const file = await open(path).catch((cause: unknown) => {
-        throw new ServingError("CHECKPOINT_INVALID", `${path} cannot be opened: ${(cause as Error).message}`, { cause });
+        throw new ServingError("CHECKPOINT_INVALID", `${path} cannot be opened: ${(cause as Error).message}`, {
+          cause,
+        });
       });
       this.#files.set(shardId, file);
       const { size } = await file.stat();
       if (size < end) {
-        throw new ServingError("CHECKPOINT_INVALID", `${path} has ${size} bytes, tensor "${key}" ends at byte ${end}; copy the file again`);
+        throw new ServingError(
+          "CHECKPOINT_INVALID",
+          `${path} has ${size} bytes, tensor "${key}" ends at byte ${end}; copy the file again`,
+        );
       }
     }
   }
@@ -244,12 +260,18 @@ export class BundleReader implements AsyncDisposable {
 
   #mismatch(key: string, stored: StoredBytes): ServingError {
     const where = `${this.dataFile(stored.shardId)}, bytes ${stored.offset} to ${stored.offset + stored.size}`;
-    return new ServingError("CHECKSUM_MISMATCH", `${where}: tensor "${key}" does not match its checksum; copy the file again`);
+    return new ServingError(
+      "CHECKSUM_MISMATCH",
+      `${where}: tensor "${key}" does not match its checksum; copy the file again`,
+    );
   }
 
   async #readStrings(entry: BundleEntry): Promise<StringColumn> {
     if (entry.slices) {
-      throw new ServingError("UNIMPLEMENTED", `tensor "${entry.key}" is a partitioned string variable, which is not read`);
+      throw new ServingError(
+        "UNIMPLEMENTED",
+        `tensor "${entry.key}" is a partitioned string variable, which is not read`,
+      );
     }
     const bytes = new Uint8Array(entry.size);
     if (entry.size > 0) await this.#readInto(entry.shardId, entry.offset, bytes);
@@ -258,7 +280,9 @@ export class BundleReader implements AsyncDisposable {
       if (maskChecksum(crc) === entry.crc32c) return column;
     } catch (cause) {
       const where = `${this.dataFile(entry.shardId)}, byte ${entry.offset}`;
-      throw new ServingError("CHECKPOINT_INVALID", `${where}: strings of "${entry.key}": ${(cause as Error).message}`, { cause });
+      throw new ServingError("CHECKPOINT_INVALID", `${where}: strings of "${entry.key}": ${(cause as Error).message}`, {
+        cause,
+      });
     }
     throw this.#mismatch(entry.key, entry);
   }
@@ -269,7 +293,10 @@ export class BundleReader implements AsyncDisposable {
     for (let filled = 0; filled < into.length; ) {
       const { bytesRead } = await file.read(into, filled, into.length - filled, offset + filled);
       if (bytesRead === 0) {
-        throw new ServingError("CHECKPOINT_INVALID", `${this.dataFile(shardId)} ends at byte ${offset + filled}, while it is read`);
+        throw new ServingError(
+          "CHECKPOINT_INVALID",
+          `${this.dataFile(shardId)} ends at byte ${offset + filled}, while it is read`,
+        );
       }
       filled += bytesRead;
     }

@@ -1,8 +1,25 @@
 import { type FileHandle, mkdir, open, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { BundleEntryProtoSchema, BundleHeaderProtoSchema, create, type MessageInitShape, TensorSliceProto_ExtentSchema, TensorSliceProtoSchema, type TensorSliceProto_Extent, toBinary } from "@shardserve/api";
+import {
+  BundleEntryProtoSchema,
+  BundleHeaderProtoSchema,
+  create,
+  type MessageInitShape,
+  TensorSliceProto_ExtentSchema,
+  TensorSliceProtoSchema,
+  type TensorSliceProto_Extent,
+  toBinary,
+} from "@shardserve/api";
 import { invariant, ServingError } from "@shardserve/core";
-import { bytesOf, type DType, DTYPES, elementCount, type NumericData, type StringColumn, type Tensor } from "@shardserve/tensor";
+import {
+  bytesOf,
+  type DType,
+  DTYPES,
+  elementCount,
+  type NumericData,
+  type StringColumn,
+  type Tensor,
+} from "@shardserve/tensor";
 import type { StoredBytes } from "./bundle-index.js";
 import type { BundleReader } from "./bundle-reader.js";
 import { checksum, maskChecksum } from "./checksum.js";
@@ -55,12 +72,19 @@ export class BundleWriter {
     const count = options.shardCount ?? 1;
     await mkdir(dirname(prefix), { recursive: true });
     const pad = (value: number) => String(value).padStart(5, "0");
-    for (let id = 0; id < count; id++) writer.#shards.push(await Shard.create(id, `${prefix}.data-${pad(id)}-of-${pad(count)}`));
+    for (let id = 0; id < count; id++)
+      writer.#shards.push(await Shard.create(id, `${prefix}.data-${pad(id)}-of-${pad(count)}`));
     return writer;
   }
 
   /** Adds a numeric tensor. The source must give exactly as many bytes as dtype and shape need. */
-  async add(key: string, dtype: DType, shape: readonly number[], source: TensorSource, options: AddOptions = {}): Promise<void> {
+  async add(
+    key: string,
+    dtype: DType,
+    shape: readonly number[],
+    source: TensorSource,
+    options: AddOptions = {},
+  ): Promise<void> {
     this.#checkNew(key);
     const stored = await this.#write(dtype, shape, source, options);
     this.#entries.set(key, entryOf(dtype, shape, stored));
@@ -71,7 +95,12 @@ export class BundleWriter {
     return this.add(key, value.dtype, value.shape, bytesOf(value.data as NumericData), options);
   }
 
-  async addStrings(key: string, shape: readonly number[], column: StringColumn, options: AddOptions = {}): Promise<void> {
+  async addStrings(
+    key: string,
+    shape: readonly number[],
+    column: StringColumn,
+    options: AddOptions = {},
+  ): Promise<void> {
     this.#checkNew(key);
     invariant(column.length === elementCount(shape), `${column.length} strings for shape [${shape.join(",")}]`);
     const { head, data, crc } = encodeStrings(column);
@@ -126,7 +155,8 @@ export class BundleWriter {
     rows.sort((a, b) => Buffer.compare(a.key, b.key));
     const table = new TableWriter(this.#options.table);
     table.add(new Uint8Array(), toBinary(BundleHeaderProtoSchema, header));
-    for (const { key, entry } of rows) table.add(key, toBinary(BundleEntryProtoSchema, create(BundleEntryProtoSchema, entry)));
+    for (const { key, entry } of rows)
+      table.add(key, toBinary(BundleEntryProtoSchema, create(BundleEntryProtoSchema, entry)));
     await writeFile(`${this.#prefix}.index`, table.finish(), { flag: "wx" }).catch(rethrow(`${this.#prefix}.index`));
   }
 
@@ -145,10 +175,18 @@ export class BundleWriter {
     return this.#shards.reduce((least, shard) => (shard.byteLength < least.byteLength ? shard : least));
   }
 
-  async #write(dtype: DType, shape: readonly number[], source: TensorSource, options: AddOptions): Promise<StoredBytes> {
+  async #write(
+    dtype: DType,
+    shape: readonly number[],
+    source: TensorSource,
+    options: AddOptions,
+  ): Promise<StoredBytes> {
     const stored = await this.#shard(options).append(source instanceof Uint8Array ? [source] : source, options);
     const needed = elementCount(shape) * DTYPES[dtype].bytes;
-    invariant(stored.size === needed, `${stored.size} bytes for ${dtype} of shape [${shape.join(",")}], ${needed} needed`);
+    invariant(
+      stored.size === needed,
+      `${stored.size} bytes for ${dtype} of shape [${shape.join(",")}], ${needed} needed`,
+    );
     return stored;
   }
 }
@@ -197,31 +235,46 @@ class Shard {
 
   async #write(chunk: Uint8Array): Promise<void> {
     for (let written = 0; written < chunk.length; ) {
-      const { bytesWritten } = await this.#file.write(chunk, written, chunk.length - written).catch(rethrow(this.#path));
+      const { bytesWritten } = await this.#file
+        .write(chunk, written, chunk.length - written)
+        .catch(rethrow(this.#path));
       written += bytesWritten;
       this.byteLength += bytesWritten;
     }
   }
 }
 
-function entryOf(dtype: DType, shape: readonly number[], stored: StoredBytes | undefined): EntryInit & { slices?: NonNullable<EntryInit["slices"]> } {
+function entryOf(
+  dtype: DType,
+  shape: readonly number[],
+  stored: StoredBytes | undefined,
+): EntryInit & { slices?: NonNullable<EntryInit["slices"]> } {
   return {
     dtype: DTYPES[dtype].tf,
     shape: { dim: shape.map((size) => ({ size: BigInt(size) })) },
-    ...(stored && { shardId: stored.shardId, offset: BigInt(stored.offset), size: BigInt(stored.size), crc32c: stored.crc32c }),
+    ...(stored && {
+      shardId: stored.shardId,
+      offset: BigInt(stored.offset),
+      size: BigInt(stored.size),
+      crc32c: stored.crc32c,
+    }),
   };
 }
 
 /** An extent without a length stands for the whole dimension. */
 function extentOf(start: number, length: number, isWhole: boolean): TensorSliceProto_Extent {
   if (isWhole) return create(TensorSliceProto_ExtentSchema);
-  return create(TensorSliceProto_ExtentSchema, { start: BigInt(start), hasLength: { case: "length", value: BigInt(length) } });
+  return create(TensorSliceProto_ExtentSchema, {
+    start: BigInt(start),
+    hasLength: { case: "length", value: BigInt(length) },
+  });
 }
 
 function rethrow(path: string): (cause: unknown) => never {
   return (cause) => {
     const { code, message } = cause as NodeJS.ErrnoException;
-    if (code === "EEXIST") throw new ServingError("OUTPUT_EXISTS", `${path} exists; write to another directory`, { cause });
+    if (code === "EEXIST")
+      throw new ServingError("OUTPUT_EXISTS", `${path} exists; write to another directory`, { cause });
     if (code === "ENOSPC") throw new ServingError("DISK_FULL", `${path}: the disk is full`, { cause });
     throw new ServingError("INTERNAL", `${path} cannot be written: ${message}`, { cause });
   };

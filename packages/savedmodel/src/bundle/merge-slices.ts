@@ -27,7 +27,9 @@ export async function* mergeSlices(
   if (rowBytes === 0) return;
   const slices = entry.slices!.filter((slice) => slice.size > 0);
   const sources = new Map<BundleSlice, Source>();
-  const edges = [...new Set(slices.flatMap((slice) => [slice.start[0]!, slice.start[0]! + slice.shape[0]!]))].sort((a, b) => a - b);
+  const edges = [...new Set(slices.flatMap((slice) => [slice.start[0]!, slice.start[0]! + slice.shape[0]!]))].sort(
+    (a, b) => a - b,
+  );
   let first = 0;
   let active: BundleSlice[] = [];
   for (let i = 0; i + 1 < edges.length; i++) {
@@ -52,12 +54,19 @@ export async function* mergeSlices(
 
 function checkBand(entry: BundleEntry, active: readonly BundleSlice[]): void {
   if (active.length > SLICES_SIDE_BY_SIDE_MAX) {
-    throw new ServingError("UNIMPLEMENTED", `tensor "${entry.key}": ${active.length} slices lie side by side, ${SLICES_SIDE_BY_SIDE_MAX} are read`);
+    throw new ServingError(
+      "UNIMPLEMENTED",
+      `tensor "${entry.key}": ${active.length} slices lie side by side, ${SLICES_SIDE_BY_SIDE_MAX} are read`,
+    );
   }
   const overlap = active.some((a, i) =>
-    active.slice(i + 1).some((b) =>
-      a.start.every((start, dim) => dim === 0 || (start < b.start[dim]! + b.shape[dim]! && b.start[dim]! < start + a.shape[dim]!)),
-    ),
+    active
+      .slice(i + 1)
+      .some((b) =>
+        a.start.every(
+          (start, dim) => dim === 0 || (start < b.start[dim]! + b.shape[dim]! && b.start[dim]! < start + a.shape[dim]!),
+        ),
+      ),
   );
   const covered = active.reduce((sum, slice) => sum + elementCount(slice.shape.slice(1)), 0);
   if (overlap || covered !== elementCount(entry.shape.slice(1))) {
@@ -81,7 +90,9 @@ function placeRows(
   const runBytes = unit * slice.shape[runDim]!;
   const counts = [rows, ...slice.shape.slice(1, runDim)];
   const strides = counts.map((_, dim) => elementBytes * elementCount(shape.slice(dim + 1)));
-  const base = unit * slice.start[runDim]! + counts.reduce((sum, _, dim) => sum + (dim === 0 ? 0 : slice.start[dim]! * strides[dim]!), 0);
+  const base =
+    unit * slice.start[runDim]! +
+    counts.reduce((sum, _, dim) => sum + (dim === 0 ? 0 : slice.start[dim]! * strides[dim]!), 0);
   const index = counts.map(() => 0);
   for (let read = 0; read < piece.length; read += runBytes) {
     let at = base;

@@ -20,14 +20,16 @@ export function snappyUncompress(input: Uint8Array): Uint8Array {
     if ((tag & 3) === 0) {
       let size = (tag >> 2) + 1;
       if (size > 60) size = littleEndian(reader, size - 60) + 1;
-      if (size > input.length - reader.position || size > length - written) throw broken("has a literal that is too long");
+      if (size > input.length - reader.position || size > length - written)
+        throw broken("has a literal that is too long");
       out.set(input.subarray(reader.position, reader.position + size), written);
       reader.position += size;
       written += size;
       continue;
     }
     const size = (tag & 3) === 1 ? ((tag >> 2) & 7) + 4 : (tag >> 2) + 1;
-    const offset = (tag & 3) === 1 ? ((tag >> 5) << 8) | littleEndian(reader, 1) : littleEndian(reader, (tag & 3) === 2 ? 2 : 4);
+    const offset =
+      (tag & 3) === 1 ? ((tag >> 5) << 8) | littleEndian(reader, 1) : littleEndian(reader, (tag & 3) === 2 ? 2 : 4);
     if (offset === 0 || offset > written || size > length - written) throw broken("copies from outside");
     for (const end = written + size; written < end; written++) out[written] = out[written - offset]!; // may overlap
   }

@@ -28,7 +28,9 @@ export function decodeStrings(bytes: Uint8Array, count: number): { column: Strin
   if (data + total !== bytes.length) throw broken(`${bytes.length} bytes stored, ${data + total} needed`);
   const lengthsCrc = checksum(new Uint8Array(lengths.buffer));
   const stored = bytes.subarray(reader.position, data);
-  if (new DataView(bytes.buffer, bytes.byteOffset + reader.position, 4).getUint32(0, true) !== maskChecksum(lengthsCrc)) {
+  if (
+    new DataView(bytes.buffer, bytes.byteOffset + reader.position, 4).getUint32(0, true) !== maskChecksum(lengthsCrc)
+  ) {
     throw broken("the lengths do not match their checksum");
   }
   const crc = checksum(bytes.subarray(data), checksum(stored, lengthsCrc));

@@ -81,7 +81,9 @@ class Table {
     try {
       handle = { offset: reader.varint(), size: reader.varint() };
     } catch (cause) {
-      throw new ServingError("CHECKPOINT_INVALID", `${this.#file}, byte ${at}: a block handle cannot be read`, { cause });
+      throw new ServingError("CHECKPOINT_INVALID", `${this.#file}, byte ${at}: a block handle cannot be read`, {
+        cause,
+      });
     }
     if (handle.offset + handle.size + BLOCK_TRAILER_BYTES > this.#bytes.length) {
       throw this.invalid(at, `a block of ${handle.size} bytes at ${handle.offset} lies beyond the file's end`);
@@ -143,7 +145,9 @@ class Table {
     try {
       return snappyUncompress(data);
     } catch (cause) {
-      throw new ServingError("CHECKPOINT_INVALID", `${this.#file}, byte ${offset}: a snappy block is broken`, { cause });
+      throw new ServingError("CHECKPOINT_INVALID", `${this.#file}, byte ${offset}: a snappy block is broken`, {
+        cause,
+      });
     }
   }
 }
