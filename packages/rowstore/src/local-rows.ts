@@ -1,5 +1,5 @@
 import { invariant } from "@shardserve/core";
-import { type MappedFile, mapFile, OrtValue } from "@shardserve/native";
+import { loadOrt, type MappedFile, mapFile, OrtValue } from "@shardserve/native";
 import {
   emptyRowReport,
   type RowBatch,
@@ -45,6 +45,7 @@ export class LocalRows implements RowSource {
 
   /** @throws ServingError NOT_FOUND or INVALID_ARGUMENT when a file is absent or too short */
   static open(tables: readonly LocalTable[]): LocalRows {
+    loadOrt();
     const files: MappedFile[] = [];
     try {
       for (const { info, path, offset } of tables) {

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { isServingError, seededRandom } from "@shardserve/core";
+import { decodeManifest, digestHex, encodeManifest, partitionLayout } from "../src/index.js";
+import {
+  decodePartitionFooter,
+  decodePartitionHeader,
+  encodePartitionFooter,
+  encodePartitionHeader,
+} from "../src/partition-format.js";
+import { manifestOf, tableOf } from "./fixtures.js";
+
+const FUZZ_MS = Number(process.env["FUZZ_MS"] ?? 300);
+
+/** Damages copies of `good` until time is up; `parse` may refuse with the code or accept, nothing else. */
+function fuzz(good: Uint8Array, code: "MANIFEST_INVALID" | "PARTITION_INVALID", parse: (bytes: Uint8Array) => void): void {
+  const seed = (performance.now() * 1000) >>> 0;
+  const random = seededRandom(seed);
+  const heapBefore = process.memoryUsage().arrayBuffers;
+  const until = performance.now() + FUZZ_MS;
+  let runs = 0;
+  for (; performance.now() < until; runs++) {
+    const bytes = good.slice(0, random.next() < 0.2 ? Math.floor(random.next() * good.length) : good.length);
+    for (let flips = random.uint32() % 8; flips >= 0 && bytes.length > 0; flips--) {
+      const at = random.next() < 0.5 ? random.uint32() % Math.min(bytes.length, 128) : random.uint32() % bytes.length;
+      bytes[at] = random.next() < 0.3 ? 0xff : random.uint32();
+    }
+    const startedAt = performance.now();
+    try {
+      parse(bytes);
+    } catch (error) {
+      assert.ok(isServingError(error, code), `seed ${seed}, run ${runs}: ${(error as Error).stack}`);
+    }
+    assert.ok(performance.now() - startedAt < 1000, `seed ${seed}, run ${runs} took too long`);
+  }
+  assert.ok(runs > 10, `${runs} runs`);
+  assert.ok(process.memoryUsage().arrayBuffers - heapBefore < 256 * 2 ** 20, "memory");
+}
+
+describe("formats under fuzz", function () {
+  this.timeout(FUZZ_MS + 10_000);
+  const tables = [tableOf("a", 1000, [8]), tableOf("b", 77, [3], "int64")];
+  const layout = partitionLayout(tables, 5);
+
+  it("manifest", () => {
+    const digests = Array.from({ length: 5 }, (_, i) => digestHex(new Uint8Array(i)));
+    fuzz(encodeManifest(manifestOf(tables, 5, digests)), "MANIFEST_INVALID", (bytes) => decodeManifest(bytes, "m"));
+  });
+
+  it("partition header", () => {
+    const good = encodePartitionHeader(layout, 3).slice(0, 256);
+    fuzz(good, "PARTITION_INVALID", (bytes) => {
+      const header = decodePartitionHeader(bytes, layout.fileBytes, "p");
+      assert.ok(header.headerBytes + header.dataBytes <= layout.fileBytes);
+    });
+  });
+
+  it("partition footer", () => {
+    const header = decodePartitionHeader(encodePartitionHeader(layout, 3), layout.fileBytes, "p");
+    const good = encodePartitionFooter(new BigUint64Array(header.blockCount));
+    fuzz(good, "PARTITION_INVALID", (bytes) => {
+      decodePartitionFooter(bytes, header, "p");
+    });
+  });
+});
