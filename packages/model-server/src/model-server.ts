@@ -124,21 +124,26 @@ export class ModelServer extends Service {
     this.#grpc?.health.stopServing();
     await this.#pause(Math.min(this.#options.drainDelayMs ?? 0, drainMs));
 
-    const closed = [this.#grpc?.close(leftMs() + ABORT_GRACE_MS), this.#rest?.stopAccepting()];
+    const grpcClosed = this.#grpc?.close(leftMs() + ABORT_GRACE_MS);
+    const restClosed = this.#rest?.stopAccepting();
     await this.#scopes.whenIdle(leftMs());
     this.#isOpen = false;
-    this.#scopes.abortAll(new ServingError("DRAINING", "the server is shutting down and stopped waiting for this request"));
+    this.#scopes.abortAll(
+      new ServingError("DRAINING", "the server is shutting down and stopped waiting for this request"),
+    );
     await this.#scopes.whenIdle(ABORT_GRACE_MS);
     this.#rest?.closeIdleConnections();
     const cancel = this.#clock.after(ABORT_GRACE_MS, () => this.#rest?.closeAllConnections());
-    await Promise.all(closed);
+    await grpcClosed;
+    await restClosed;
     cancel();
   }
 
   protected override async onClose(): Promise<void> {
     await this.#grpc?.close(0);
+    const restClosed = this.#rest?.stopAccepting();
     this.#rest?.closeAllConnections();
-    await this.#rest?.stopAccepting();
+    await restClosed;
     this.#metrics.close();
   }
 

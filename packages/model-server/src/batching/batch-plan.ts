@@ -42,7 +42,8 @@ export function joinRows(parts: readonly Tensor[]): Tensor {
   let rows = 0;
   for (const part of parts) rows += part.shape[0]!;
   const shape = [rows, ...first.shape.slice(1)];
-  if (first.dtype === "string") return tensor("string", shape, joinStrings(parts.map((part) => part.data as StringColumn)));
+  if (first.dtype === "string")
+    return tensor("string", shape, joinStrings(parts.map((part) => part.data as StringColumn)));
   let length = 0;
   for (const part of parts) length += part.data.length;
   const dtype = first.dtype as "float32";
@@ -82,7 +83,11 @@ export function sliceRows(value: Tensor, start: number, end: number): Tensor {
   if (value.dtype === "string") {
     const column = value.data as StringColumn;
     const perRow = value.shape[0] === 0 ? 0 : column.length / value.shape[0]!;
-    return tensor("string", shape, new StringColumn(column.bytes, column.offsets.subarray(start * perRow, end * perRow + 1)));
+    return tensor(
+      "string",
+      shape,
+      new StringColumn(column.bytes, column.offsets.subarray(start * perRow, end * perRow + 1)),
+    );
   }
   const perRow = value.shape[0] === 0 ? 0 : value.data.length / value.shape[0]!;
   const data = (value.data as Float32Array).subarray(start * perRow, end * perRow);
@@ -91,7 +96,8 @@ export function sliceRows(value: Tensor, start: number, end: number): Tensor {
 
 /** Whether two tensors are the same, NaN equal to NaN; floats of a model may differ by `tolerance` of the largest. */
 export function isSameTensor(a: Tensor, b: Tensor, tolerance: number): boolean {
-  if (a.dtype !== b.dtype || a.shape.length !== b.shape.length || a.shape.some((dim, i) => dim !== b.shape[i])) return false;
+  if (a.dtype !== b.dtype || a.shape.length !== b.shape.length || a.shape.some((dim, i) => dim !== b.shape[i]))
+    return false;
   if (a.dtype === "string") {
     const [left, right] = [a.data as StringColumn, b.data as StringColumn];
     for (let i = 0; i < left.length; i++) if (Buffer.compare(left.at(i), right.at(i)) !== 0) return false;

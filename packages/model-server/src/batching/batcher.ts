@@ -1,5 +1,13 @@
 import { type Clock, type Logger, ServingError } from "@shardserve/core";
-import type { Model, RunResult, RunTimings, RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
+import type {
+  Model,
+  RunResult,
+  RunTimings,
+  RowsReport,
+  ServableHandle,
+  ServableId,
+  SignatureInfo,
+} from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { canJoin, isSameTensor, joinKey, joinRows, rowsOf, sliceRows } from "./batch-plan.js";
 import { JoinProofs } from "./join-proofs.js";
@@ -303,7 +311,9 @@ export class Batcher {
     }
     const parts = split(joined, members);
     if (this.#proofs.state(model, plan) === "unproven") return this.#prove(members, parts, plan, startMs);
-    members.forEach((member, i) => member.succeed({ ...joined, outputs: parts[i]!, queueMs: startMs - member.queuedAtMs }));
+    members.forEach((member, i) =>
+      member.succeed({ ...joined, outputs: parts[i]!, queueMs: startMs - member.queuedAtMs }),
+    );
   }
 
   /** One run over the rows of all members; stops when the last member gave up. */

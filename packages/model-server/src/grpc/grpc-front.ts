@@ -103,7 +103,8 @@ export class GrpcFront {
   async listen(): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(this.#options.address, ServerCredentials.createInsecure(), (error, port) => {
-        if (error) reject(new ServingError("UNAVAILABLE", `cannot listen on ${this.#options.address}: ${error.message}`));
+        if (error)
+          reject(new ServingError("UNAVAILABLE", `cannot listen on ${this.#options.address}: ${error.message}`));
         else resolve(port);
       });
     });
@@ -170,10 +171,8 @@ function decode<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageSha
   try {
     return fromBinary(schema, bytes);
   } catch (error) {
-    throw new ServingError(
-      "INVALID_ARGUMENT",
-      `the request is no valid ${schema.name}: ${(error as Error).message}`,
-      { cause: error },
-    );
+    throw new ServingError("INVALID_ARGUMENT", `the request is no valid ${schema.name}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }

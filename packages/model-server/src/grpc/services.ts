@@ -34,6 +34,9 @@ export const PREDICTION_SERVICE = service("tensorflow.serving.PredictionService"
   "GetModelMetadata",
 ]);
 
-export const MODEL_SERVICE = service("tensorflow.serving.ModelService", ["GetModelStatus", "HandleReloadConfigRequest"]);
+export const MODEL_SERVICE = service("tensorflow.serving.ModelService", [
+  "GetModelStatus",
+  "HandleReloadConfigRequest",
+]);
 
 export const HEALTH_SERVICE = service("grpc.health.v1.Health", ["Check"], ["Watch"]);

@@ -22,7 +22,10 @@ function truncated(message: string): string {
   const bytes = Buffer.from(message);
   if (bytes.length <= MESSAGE_BYTES_MAX) return message;
   // A character that the cut splits is dropped.
-  const kept = bytes.subarray(0, MESSAGE_BYTES_MAX).toString().replace(/\ufffd$/, "");
+  const kept = bytes
+    .subarray(0, MESSAGE_BYTES_MAX)
+    .toString()
+    .replace(/\ufffd$/, "");
   return `${kept}...TRUNCATED`;
 }
 

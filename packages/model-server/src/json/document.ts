@@ -297,7 +297,8 @@ function skipDigits(bytes: Uint8Array, offset: number): number {
 
 function checkNanOrInf(bytes: Buffer, offset: number): number {
   for (const token of ["NaN", "Infinity", "Inf"]) {
-    if (bytes.toString("latin1", offset, Math.min(offset + token.length, bytes.length)) === token) return offset + token.length;
+    if (bytes.toString("latin1", offset, Math.min(offset + token.length, bytes.length)) === token)
+      return offset + token.length;
   }
   throw parseError("Invalid value.", offset);
 }

@@ -113,11 +113,7 @@ function writeNested(
 }
 
 /** As writeNested from the top, pausing between entries of the first dimension. */
-function* writeSliced(
-  writer: JsonWriter,
-  write: WriteElement,
-  shape: readonly number[],
-): Generator<undefined, void> {
+function* writeSliced(writer: JsonWriter, write: WriteElement, shape: readonly number[]): Generator<undefined, void> {
   if (shape.length === 0) return write(writer, 0);
   writer.ascii("[");
   let next = 0;

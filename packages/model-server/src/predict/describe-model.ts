@@ -59,7 +59,11 @@ export function getModelMetadata(manager: Manager, request: GetModelMetadataRequ
 export function modelMetadataJson(handle: ServableHandle): string {
   const { name, version } = handle.id;
   const spec = { name, signature_name: "", version: String(version) };
-  const signatures = toJson(SignatureDefMapSchema, fromBinary(SignatureDefMapSchema, handle.model.metadata), PROTO_JSON);
+  const signatures = toJson(
+    SignatureDefMapSchema,
+    fromBinary(SignatureDefMapSchema, handle.model.metadata),
+    PROTO_JSON,
+  );
   expandDefaults(signatures as unknown as SignatureDefMapJson);
   return (
     `{\n"model_spec":${JSON.stringify(spec, null, 1)}\n,\n` +

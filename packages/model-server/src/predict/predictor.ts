@@ -4,7 +4,14 @@ import type { Tensor } from "@shardserve/tensor";
 import type { Batcher } from "../batching/batcher.js";
 import type { ServerMetrics } from "../metrics.js";
 import type { RequestScope } from "../scope.js";
-import { checkDTypes, checkInputCount, checkOutputFilter, decodeInputs, handleFor, predictSignature } from "./checks.js";
+import {
+  checkDTypes,
+  checkInputCount,
+  checkOutputFilter,
+  decodeInputs,
+  handleFor,
+  predictSignature,
+} from "./checks.js";
 import { decodePredictRequest, encodePredictResponse, type ModelSpecFields } from "./wire.js";
 
 export interface PredictorOptions {

@@ -186,7 +186,9 @@ export class RestFront {
     }
     const { body, release } = await this.#bodies.read(request, scope.signal);
     try {
-      return await (target.method === "predict" ? this.#predict(target, body, scope) : this.#examples(target, body, scope));
+      return await (target.method === "predict"
+        ? this.#predict(target, body, scope)
+        : this.#examples(target, body, scope));
     } finally {
       release();
     }

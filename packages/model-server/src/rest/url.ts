@@ -55,6 +55,8 @@ function parseVersion(digits: string): bigint {
 function percentDecoded(text: string): string {
   if (!text.includes("%")) return text;
   const latin1 = Buffer.from(text).toString("latin1");
-  const decoded = latin1.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  const decoded = latin1.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
   return Buffer.from(decoded, "latin1").toString();
 }

@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import { tensor } from "@shardserve/tensor";
+import fc from "fast-check";
+import { formatFloat32, formatFloat64 } from "../src/json/format-number.js";
+import { NumberReader } from "../src/json/number.js";
+import { columnsToJson, rowsToJson } from "../src/json/predict-response.js";
+import { checkBody, drain } from "./json-check.js";
+import { member, numberOf, parseTree, tensorOf } from "./json-twin.js";
+
+const number = fc.oneof(
+  fc.double().map((value) => (Number.isNaN(value) ? "NaN" : String(value))),
+  fc.float({ noNaN: true }).map(String),
+  fc.bigInt({ min: -(2n ** 65n), max: 2n ** 65n }).map(String),
+  fc.integer({ min: -1000, max: 1000 }).map(String),
+  fc.constantFrom(
+    "-0",
+    "0.0",
+    "1e5",
+    "-1E-5",
+    "1e400",
+    "Inf",
+    "-Infinity",
+    "NaN",
+    "01",
+    "1.",
+    ".5",
+    "1e",
+    "-",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+  ),
+  fc
+    .tuple(
+      fc.stringMatching(/^[1-9][0-9]{0,24}$/),
+      fc.stringMatching(/^[0-9]{1,24}$/),
+      fc.integer({ min: -30, max: 30 }),
+    )
+    .map(([a, b, e]) => `${a}.${b}e${e}`),
+);
+const text = fc.oneof(
+  fc.string({ unit: "binary" }).map((value) => JSON.stringify(value)),
+  fc.constantFrom('"\\u00e9"', '"\\ud83d\\ude00"', '"\\ud83d"', '"\\/"', '"\\x"', '"a\nb"', '"\\u12"', '""'),
+);
+const base64 = fc.oneof(
+  fc.uint8Array().map((bytes) => `{"b64": "${Buffer.from(bytes).toString("base64")}"}`),
+  fc.constantFrom(
+    '{"b64": "AA"}',
+    '{"b64": "A"}',
+    '{"b64": "A==="}',
+    '{"b64": "A A="}',
+    '{"b64": 1}',
+    '{"b64": "AA==", "c": 1}',
+    "{}",
+  ),
+);
+const scalar = fc.oneof({ weight: 6, arbitrary: number }, text, base64, fc.constantFrom("true", "false", "null"));
+const nested = fc.letrec<{ value: string }>((tie) => ({
+  value: fc.oneof(
+    { depthSize: "small", withCrossShrink: true },
+    scalar,
+    fc.array(tie("value"), { maxLength: 4 }).map((items) => `[${items.join(" , ")}]`),
+  ),
+})).value;
+/** Lists of one shape, now and then with one element that breaks it. */
+const regular = fc
+  .tuple(fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 4 }), fc.infiniteStream(number), fc.option(nested))
+  .map(([shape, stream, odd]) => {
+    let broken = odd;
+    const build = (dim: number): string => {
+      if (dim === shape.length) {
+        if (broken !== null && stream.next().value!.length % 7 === 0) {
+          const element = broken;
+          broken = null;
+          return element;
+        }
+        return stream.next().value!;
+      }
+      return `[${Array.from({ length: shape[dim]! }, () => build(dim + 1)).join(",")}]`;
+    };
+    return build(0);
+  });
+const body = fc.oneof(
+  fc
+    .tuple(fc.constantFrom("instances", "inputs"), fc.oneof(nested, regular))
+    .map(([key, value]) => `{"${key}": ${value}}`),
+  regular.map((value) => `{"other": [{}], "inputs": {"y": [1], "x": ${value}}, "inputs": 1}`),
+  nested,
+);
+
+describe("JSON bodies", () => {
+  it("read as the slow twin reads them", () => {
+    fc.assert(
+      fc.property(body, fc.constantFrom("float32", "int64", "string"), (source, dtype) =>
+        checkBody(Buffer.from(source), dtype),
+      ),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("numbers read as the runtime reads them", () => {
+    const reader = new NumberReader();
+    fc.assert(
+      fc.property(number, (source) => {
+        if (!/^-?(NaN|Inf(inity)?|(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)$/.test(source)) return;
+        const bytes = Buffer.from(`${source},`);
+        assert.ok(Object.is(reader.readDouble(bytes, 0, false), numberOf(source)), source);
+        assert.equal(reader.end, source.length);
+        assert.ok(Object.is(Math.fround(reader.readDouble(bytes, 0, true)), Math.fround(numberOf(source))), source);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+});
+
+describe("JSON numbers out", () => {
+  it("read back as the same value in at most 9 or 17 digits", () => {
+    const digits = (printed: string) => printed.replace(/e.*/, "").replaceAll(/\D/g, "").replace(/^0+/, "").length;
+    fc.assert(
+      fc.property(fc.float(), (value) => {
+        const printed = formatFloat32(value);
+        assert.ok(Object.is(Math.fround(numberOf(printed)), value), `${value} ${printed}`);
+        assert.ok(!Number.isFinite(value) || digits(printed) <= 9 + 1, printed);
+        assert.match(printed, /[.eN]|Infinity/);
+      }),
+      { numRuns: 3000 },
+    );
+    fc.assert(
+      fc.property(fc.double(), (value) => {
+        const printed = formatFloat64(value);
+        assert.ok(Object.is(numberOf(printed), value), `${value} ${printed}`);
+        assert.ok(!Number.isFinite(value) || digits(printed) <= 17 + 1, printed);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it("use six digits where these suffice, in C's %g", () => {
+    for (const [value, printed] of [
+      [1, "1.0"],
+      [-2.5, "-2.5"],
+      [9000000, "9e+06"],
+      [999999, "999999.0"],
+      [1000000, "1e+06"],
+      [0.00003, "3e-05"],
+      [0.0001, "0.0001"],
+      [0.2, "0.2"],
+      [1 / 3, "0.333333343"],
+      [16777216, "16777216.0"],
+      [1.5e-7, "1.5e-07"],
+      [3.4028234663852886e38, "3.40282347e+38"],
+    ] as const) {
+      assert.equal(formatFloat32(Math.fround(value)), printed);
+    }
+    assert.equal(formatFloat64(0.1), "0.1");
+    assert.equal(formatFloat64(1 / 3), "0.33333333333333331");
+  });
+
+  it("answers parse back to the tensor that they came from", () => {
+    const shapes = fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(shapes, fc.infiniteStream(fc.float()), (shape, stream) => {
+        const count = shape.reduce((a, b) => a * b, 1);
+        const value = tensor(
+          "float32",
+          shape,
+          Float32Array.from({ length: count }, () => stream.next().value!),
+        );
+        const outputs = new Map([["x", value]]);
+        const columns = parseTree(drain(columnsToJson(outputs)))!;
+        const expected = tensorOf(member(columns, "outputs")!, "float32");
+        assert.notEqual(expected, "error");
+        assert.deepEqual((expected as { values: unknown[] }).values, Array.from(value.data));
+        const rows = member(parseTree(drain(rowsToJson(outputs)))!, "predictions")!;
+        assert.deepEqual((tensorOf(rows, "float32") as { values: unknown[] }).values, Array.from(value.data));
+      }),
+    );
+  });
+});
