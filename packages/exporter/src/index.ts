@@ -1,1 +1,3 @@
-export {};
+export { type DenseVariable, type ExportOptions, type ExportPlan, planExport, type ShardShare, shardShares } from "./export-plan.js";
+export type { ParityReport } from "./parity.js";
+export { type ExportReport, type RunOptions, runExport } from "./run-export.js";

@@ -33,36 +33,30 @@ export class RowScatter implements Disposable {
     this.#session = ort.createSessionSync(opModel("Transpose", [value], [value], { perm: [1, 0, 2] }));
   }
 
-  /** Bytes that `source` and `target` of {@link scatter} must have room for, for `rowCount` rows. */
-  bufferBytes(rowCount: number): number {
-    return Math.ceil(rowCount / this.#partitionCount) * this.#partitionCount * this.#rowBytes;
-  }
-
   /**
-   * Deals out the rows at the start of `source`, whose first row must be row 0 of a group: its id is a multiple of P.
+   * Deals out whole groups of P rows; row 0 of `source` has an id that is a multiple of P.
    *
-   * @param source    at least `bufferBytes(rowCount)` bytes, 8-aligned; what lies behind the last row is not looked at
-   * @param rowCount  rows in `source`
-   * @param target    as large as `source`, overwritten
+   * @param source      [groupCount, P, rowBytes], 8-aligned
+   * @param groupCount  rows that every partition gets
+   * @param target      as large, 8-aligned, overwritten
    * @returns per partition its rows in ascending id order, as views of `target`
    */
-  async scatter(source: Uint8Array, rowCount: number, target: Uint8Array): Promise<Uint8Array[]> {
-    const rowsPerPartition = Math.ceil(rowCount / this.#partitionCount);
-    const bytes = this.bufferBytes(rowCount);
-    invariant(source.length >= bytes && target.length >= bytes, "the scatter buffers are too small");
+  async scatter(source: Uint8Array, groupCount: number, target: Uint8Array): Promise<Uint8Array[]> {
     const width = this.#rowBytes / this.#elementBytes;
-    const from = this.#value([rowsPerPartition, this.#partitionCount, width], source, bytes);
-    const to = this.#value([this.#partitionCount, rowsPerPartition, width], target, bytes);
+    const partitionBytes = groupCount * this.#rowBytes;
+    const bytes = partitionBytes * this.#partitionCount;
+    invariant(source.length >= bytes && target.length >= bytes, "the scatter buffers are too small");
+    const from = this.#value([groupCount, this.#partitionCount, width], source, bytes);
+    const to = this.#value([this.#partitionCount, groupCount, width], target, bytes);
     try {
       await this.#session.run([from], { into: [to] });
     } finally {
       from.dispose();
       to.dispose();
     }
-    return Array.from({ length: this.#partitionCount }, (_, partition) => {
-      const start = partition * rowsPerPartition * this.#rowBytes;
-      return target.subarray(start, start + rowsIn(partition, rowCount, this.#partitionCount) * this.#rowBytes);
-    });
+    return Array.from({ length: this.#partitionCount }, (_, partition) =>
+      target.subarray(partition * partitionBytes, (partition + 1) * partitionBytes),
+    );
   }
 
   [Symbol.dispose](): void {
@@ -73,9 +67,4 @@ export class RowScatter implements Disposable {
     const ArrayType = newData(this.#dtype, 0).constructor as new (buffer: ArrayBufferLike, offset: number, length: number) => Uint8Array;
     return OrtValue.overMemory(this.#dtype, shape, new ArrayType(memory.buffer, memory.byteOffset, bytes / this.#elementBytes));
   }
-}
-
-/** Rows of a table of `rows` rows that fall to one partition: ids `partition`, `partition + P`, ... */
-export function rowsIn(partition: number, rows: number, partitionCount: number): number {
-  return rows <= partition ? 0 : Math.floor((rows - 1 - partition) / partitionCount) + 1;
 }

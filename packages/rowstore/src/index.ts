@@ -1,3 +1,4 @@
+export { fileDigest } from "./file-digest.js";
 export { halfFromFloat, halfTable } from "./float16.js";
 export { LocalRows, type LocalTable } from "./local-rows.js";
 export {

@@ -34,7 +34,7 @@ export interface ManifestFile {
   /** Relative to the version directory, with "/" between names. */
   readonly path: string;
   readonly bytes: number;
-  /** 32 hex digits: of a partition file its partition digest, of any other file xxh3-128 of its content. */
+  /** 32 hex digits: of a partition file its partition digest, of any other file its `fileDigest`. */
   readonly digest: string;
 }
 

@@ -1,0 +1,20 @@
+/**
+ * `npm run bench -- NAME [--flags]`: benchmarks that print ratios against a baseline of the same run. Absolute figures of
+ * a shared machine jump by 40 %; ratios of one run can be trusted. `--json FILE` also writes what was measured.
+ */
+const BENCHMARKS: Readonly<Record<string, { readonly what: string; readonly load: () => Promise<{ main(args: readonly string[]): Promise<void> }> }>> = {
+  lookup: { what: "rows/s of a shard against Redis, a raw TCP echo and a copy", load: () => import("./bench/lookup.js") },
+  predict: { what: "executor requests/s against a bare gRPC server and the bare engine", load: () => import("./bench/predict.js") },
+  export: { what: "shard-export against cp of the same bytes, and its peak memory (--size 4GiB)", load: () => import("./bench/export.js") },
+};
+
+const [name, ...args] = process.argv.slice(2);
+const benchmark = BENCHMARKS[name ?? ""];
+if (benchmark) {
+  const { main } = await benchmark.load();
+  await main(args);
+} else {
+  console.log("Usage: npm run bench -- NAME [FLAGS]\n");
+  for (const [known, { what }] of Object.entries(BENCHMARKS)) console.log(`  ${known.padEnd(10)}${what}`);
+  process.exitCode = name === undefined || name === "--help" ? 0 : 2;
+}

@@ -1,0 +1,28 @@
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+
+/** What a recorded figure must come with. */
+export function machine(): Record<string, string | number> {
+  const commit = (() => {
+    try {
+      return execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+    } catch {
+      return "unknown"; // an unpacked archive has no history
+    }
+  })();
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    commit,
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    node: process.version,
+  };
+}
+
+/** Prints the result lines and, where `--json FILE` was given, writes them with the machine. */
+export function report(name: string, rows: readonly Record<string, string | number>[], jsonPath: string | undefined): void {
+  console.table(rows);
+  if (jsonPath) writeFileSync(jsonPath, `${JSON.stringify({ benchmark: name, machine: machine(), rows }, undefined, 1)}\n`);
+}

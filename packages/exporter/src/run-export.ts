@@ -1,0 +1,110 @@
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join, relative, sep } from "node:path";
+import { type Logger, type Progress, ServingError, silentLogger, silentProgress } from "@shardserve/core";
+import { loadOrt } from "@shardserve/native";
+import { digestHex, encodeManifest, fileDigest, type Manifest, type ManifestFile, partitionPath, writeManifest } from "@shardserve/rowstore";
+import { BundleReader } from "@shardserve/savedmodel";
+import { writeDenseRemainder } from "./dense-remainder.js";
+import type { ExportPlan } from "./export-plan.js";
+import { JOURNAL_NAME, readJournal } from "./journal.js";
+import { checkParity, type ParityReport } from "./parity.js";
+import { RowWriter } from "./row-writer.js";
+import { Staging } from "./staging.js";
+
+export interface RunOptions {
+  /** Written into the manifest, such as "shardserve 0.1.0". */
+  readonly writer: string;
+  readonly progress?: Progress;
+  readonly logger?: Logger;
+  readonly signal?: AbortSignal;
+}
+
+export interface ExportReport {
+  readonly out: string;
+  readonly partitionCount: number;
+  readonly tableBytes: number;
+  readonly denseBytes: number;
+  /** Identity of the version. */
+  readonly manifestDigest: string;
+  readonly isResumed: boolean;
+  /** One per table with reduced rows. */
+  readonly parity: readonly ParityReport[];
+}
+
+/**
+ * Writes a version directory and publishes it in one step.
+ *
+ * A run that is killed, or stopped through the signal, goes on where it was when it is started again with the same
+ * source and options. Any other failure removes what was written.
+ *
+ * @param out  version directory, `BASE/NAME/VERSION`; must not exist
+ * @throws ServingError OUTPUT_EXISTS, CHECKSUM_MISMATCH, PARITY_FAILED, DISK_FULL; the signal's reason
+ */
+export async function runExport(plan: ExportPlan, out: string, options: RunOptions): Promise<ExportReport> {
+  const { progress = silentProgress, logger = silentLogger, signal } = options;
+  await using bundle = await BundleReader.open(plan.savedModel.variablesPrefix!);
+  const parity: ParityReport[] = [];
+  for (const table of plan.tables) {
+    if (table.rowDtype !== "same") parity.push(await checkParity(bundle, table, table.rowDtype));
+  }
+  const staging = await Staging.open(out);
+  try {
+    const exportDigest = digestOfExport(plan);
+    const isResumed = await prepare(staging, exportDigest);
+    const tableBytes = plan.tables.reduce((sum, { rows, rowBytes }) => sum + rows * rowBytes, 0);
+    const denseBytes = plan.dense.reduce((sum, { bytes }) => sum + bytes, 0);
+    const task = progress.task("exporting", sourceBytes(plan) + denseBytes, "bytes");
+    const partitions = await new RowWriter({
+      ort: loadOrt(), bundle, tables: plan.tables, layout: plan.layout, dir: staging.dir, exportDigest, progress: task, logger, signal,
+    }).write();
+    await writeDenseRemainder(plan, bundle, staging.dir, task, signal);
+    await rm(join(staging.dir, JOURNAL_NAME), { force: true });
+    const files = [
+      ...partitions.map(({ bytes, digest }, partition) => ({ path: partitionPath(partition), bytes, digest })),
+      ...(await otherFiles(staging.dir, signal)),
+    ];
+    const manifestDigest = await writeManifest(staging.dir, manifestOf(plan, options.writer, files));
+    await staging.publish();
+    task.done();
+    return { out, partitionCount: plan.layout.partitionCount, tableBytes, denseBytes, manifestDigest, isResumed, parity };
+  } catch (error) {
+    await staging.abandon(signal?.aborted === true);
+    throw error instanceof ServingError || signal?.aborted ? error : ServingError.from(error);
+  }
+}
+
+/** @returns true when an earlier run's files can be gone on with */
+async function prepare(staging: Staging, exportDigest: string): Promise<boolean> {
+  if (await readJournal(staging.dir, exportDigest)) return true;
+  await staging.clear();
+  await mkdir(join(staging.dir, "partitions"));
+  return false;
+}
+
+function manifestOf(plan: ExportPlan, writer: string, files: readonly ManifestFile[]): Manifest {
+  const { sourceDigest, layout, tables, lookups } = plan;
+  return { writer, sourceDigest, partitionCount: layout.partitionCount, tables, lookups, files };
+}
+
+/** Of everything that decides the bytes that an export writes. */
+function digestOfExport(plan: ExportPlan): string {
+  return digestHex(encodeManifest(manifestOf(plan, "", [])));
+}
+
+function sourceBytes(plan: ExportPlan): number {
+  return plan.tables.reduce((sum, table) => sum + table.rows * (table.rowDtype === "same" ? table.rowBytes : table.dim * 4), 0);
+}
+
+/** Everything but the partition files, with digests. */
+async function otherFiles(dir: string, signal: AbortSignal | undefined): Promise<ManifestFile[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+  const files: ManifestFile[] = [];
+  for (const entry of entries) {
+    const path = join(entry.parentPath, entry.name);
+    const name = relative(dir, path).split(sep).join("/");
+    if (!entry.isFile() || name.startsWith("partitions/")) continue;
+    const { size } = await stat(path);
+    files.push({ path: name, bytes: size, digest: await fileDigest(path, signal ? { signal } : {}) });
+  }
+  return files.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
