@@ -106,6 +106,7 @@ export const ERRORS = {
   DIGEST_MISMATCH: { status: "DATA_LOSS", retry: "never", text: "a peer holds other bytes than the manifest names" },
   FRAME_INVALID: { status: "INVALID_ARGUMENT", retry: "never", text: "a frame violates the wire format" },
   REGISTRY_CONFLICT: { status: "ABORTED", retry: "refresh", text: "the registry changed since it was read" },
+  REGISTRY_DENIED: { status: "PERMISSION_DENIED", retry: "never", text: "the registry refuses the credentials" },
   REGISTRY_UNAVAILABLE: { status: "UNAVAILABLE", retry: "backoff", text: "the registry cannot be reached" },
   LEASE_LOST: { status: "ABORTED", retry: "refresh", text: "a lease ended and its keys are gone" },
   PLACEMENT_INFEASIBLE: { status: "FAILED_PRECONDITION", retry: "never", text: "no placement satisfies the request" },

@@ -127,7 +127,10 @@ export interface RecordCodec<T> {
   decode(bytes: Uint8Array, where: string): T;
 }
 
-function codec<T>(read: (reader: RecordReader) => T, write: (record: T) => unknown = (record) => record): RecordCodec<T> {
+function codec<T>(
+  read: (reader: RecordReader) => T,
+  write: (record: T) => unknown = (record) => record,
+): RecordCodec<T> {
   return {
     encode: (record) => encodeMessage(write(record)),
     decode: (bytes, where) => read(new RecordReader(decodeMessage(bytes, where), where)),

@@ -1,3 +1,14 @@
 export * from "./cluster-keys.js";
 export * from "./cluster-records.js";
+export * from "./election.js";
+export type { EtcdConnection } from "./etcd-client.js";
+export * from "./etcd-registry.js";
+export * from "./leased-keys.js";
+export * from "./map-follower.js";
+export { MemoryRegistry, type MemoryRegistryOptions } from "./memory-registry.js";
+export { MemoryStore } from "./memory-store.js";
 export * from "./registry.js";
+export * from "./registry-server.js";
+export * from "./registry-view.js";
+export * from "./remote-registry.js";
+export { TXN_BYTES_MAX, TXN_OPERATIONS_MAX } from "./txn-rules.js";

@@ -72,7 +72,9 @@ export class RecordReader {
   }
 
   objects(field: string): RecordReader[] {
-    return this.#list<unknown>(field, () => true).map((item, i) => new RecordReader(item, `${this.where}: ${field}[${i}]`));
+    return this.#list<unknown>(field, () => true).map(
+      (item, i) => new RecordReader(item, `${this.where}: ${field}[${i}]`),
+    );
   }
 
   refuse(field: string, rule: string): never {

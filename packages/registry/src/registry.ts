@@ -84,4 +84,3 @@ export interface Registry {
   /** Stops watches and keepalives. Leases are not revoked: they expire. Idempotent. */
   close(): Promise<void>;
 }
-
