@@ -1,0 +1,254 @@
+import { toNumbers } from "@shardserve/tensor";
+import { numbers, type Value } from "./builder.js";
+import {
+  asScalar,
+  cast,
+  concat,
+  dtypes,
+  equal,
+  filled,
+  INT64_MAX,
+  INT64_MIN,
+  intVector,
+  less,
+  rankOf,
+  shapeOf,
+  slice,
+  where,
+  widened,
+  zeroOrFail,
+} from "./emit.js";
+import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
+
+/** Shapes, layout and joining: no arithmetic on the values. */
+
+const PAD_KERNELS = dtypes("float32 uint8 int8 int32 int64 bool float16 float64 uint32 uint64");
+const RANGE_KERNELS = dtypes("float32 int16 int32 int64 float64");
+
+const reshape: Lower = (n) => n.b.op("Reshape", [n.x(0), intVector(n.b, n.x(1))], { allowzero: 1 });
+
+const expandDims: Lower = (n) => n.b.op("Unsqueeze", [n.x(0), intVector(n.b, n.x(1))]);
+
+const squeeze: Lower = (n) => {
+  const axes = n.attrs.ints("squeeze_dims");
+  return n.b.op("Squeeze", axes.length === 0 ? [n.x(0)] : [n.x(0), n.b.ints(axes)]);
+};
+
+const transposeNode: Lower = (n) => n.b.op("Transpose", [n.x(0)], { perm: n.needNumbers(1) });
+
+function join(values: (n: NodeLowering) => readonly Value[], axis: (n: NodeLowering) => number): Lower {
+  return (n) => concat(n.b, values(n), axis(n));
+}
+
+const pack: Lower = (n) => {
+  const axis = n.attrs.int("axis");
+  const axes = n.b.ints([axis]);
+  return concat(
+    n.b,
+    n.inputs.map((value) => n.b.op("Unsqueeze", [value, axes])),
+    axis,
+  );
+};
+
+const unpack: Lower = (n) => {
+  const count = n.attrs.int("num");
+  const axis = n.attrs.int("axis");
+  if (count === 0) return [];
+  const sizes = n.b.ints(Array.from({ length: count }, () => 1));
+  const parts = n.b.ops("Split", [n.x(0), sizes], Array(count).fill(n.dtype(0)), { axis });
+  return parts.map((part) => n.b.op("Squeeze", [part, n.b.ints([axis])]));
+};
+
+/** Equal parts; the sizes are computed, because ONNX would silently make the last part smaller. */
+const split: Lower = (n) => {
+  const count = n.attrs.int("num_split");
+  const axis = n.needNumber(0);
+  if (count === 1) return n.x(1);
+  const length = n.dim(1, axis);
+  const sizes =
+    length === undefined
+      ? n.b.op("Expand", [
+          n.b.op("Div", [n.b.op("Gather", [shapeOf(n.b, n.x(1)), n.b.ints([axis])]), n.b.ints([count])]),
+          n.b.ints([count]),
+        ])
+      : n.b.ints(Array.from({ length: count }, () => Math.floor(length / count)));
+  return n.b.ops("Split", [n.x(1), sizes], Array(count).fill(n.dtype(1)), { axis });
+};
+
+const splitV: Lower = (n) => {
+  const axis = n.needNumber(2);
+  const known = n.numbers(1);
+  let sizes = intVector(n.b, n.x(1));
+  if (!known || known.includes(-1)) {
+    const length = n.b.op("Gather", [shapeOf(n.b, n.x(0)), n.b.ints([axis])]);
+    const minusOne = n.b.scalar("int64", -1);
+    // The -1 entry counts in the sum, so the rest is length - sum - 1.
+    const rest = n.b.op("Add", [n.b.op("Sub", [length, n.b.op("ReduceSum", [sizes], { keepdims: 1 })]), minusOne]);
+    sizes = where(n.b, equal(n.b, sizes, minusOne), rest, sizes);
+  }
+  return n.b.ops("Split", [n.x(0), sizes], Array(n.outputCount).fill(n.dtype(0)), { axis });
+};
+
+/** Slice: what lies outside is an error, where ONNX would clip. The Reshape that says so costs no copy. */
+const sliceNode: Lower = (n) => {
+  const { b } = n;
+  const begin = n.numbers(1);
+  const size = n.numbers(2);
+  const zero = b.scalar("int64", 0);
+  if (begin && size) {
+    if (begin.some((start) => start < 0)) n.fail("a negative start");
+    const ends = size.map((length, i) => (length === -1 ? INT64_MAX : begin[i]! + length));
+    const part = b.op("Slice", [n.x(0), b.ints(begin), b.ints(ends)]);
+    const isInside = size.every((length, i) => length === -1 || begin[i]! + length <= (n.dim(0, i) ?? -1));
+    // In Reshape without allowzero, 0 stands for "as it is".
+    return isInside ? part : b.op("Reshape", [part, b.ints(size.map((length) => Math.max(length, 0)))]);
+  }
+  const starts = intVector(b, n.x(1));
+  const lengths = intVector(b, n.x(2));
+  const isRest = equal(b, lengths, b.scalar("int64", -1));
+  const ends = where(b, isRest, b.scalar("int64", INT64_MAX), b.op("Add", [starts, lengths]));
+  const part = b.op("Slice", [n.x(0), starts, ends]);
+  const kept = b.op("Max", [lengths, zero]);
+  return b.op("Reshape", [part, b.op("Add", [kept, zeroOrFail(b, less(b, starts, zero))])]);
+};
+
+const tile: Lower = (n) => n.b.op("Tile", [n.x(0), intVector(n.b, n.x(1))]);
+
+const broadcastTo: Lower = (n) => n.b.op("Expand", [n.x(0), intVector(n.b, n.x(1))]);
+
+const fill: Lower = (n) => n.b.op("Expand", [n.x(1), intVector(n.b, n.x(0))]);
+
+function like(value: 0 | 1): Lower {
+  return (n) => filled(n.b, shapeOf(n.b, n.x(0)), n.dtype(0), value);
+}
+
+const range: Lower = (n) => {
+  if (!RANGE_KERNELS.has(n.dtype(0))) n.fail(`no engine kernel for ${n.dtype(0)}`);
+  return n.b.op("Range", [n.x(0), n.x(1), n.x(2)]);
+};
+
+/** start + i * step, the last element exactly `stop`. */
+const linSpace: Lower = (n) => {
+  const { b } = n;
+  const count = asScalar(b, cast(b, n.x(2), "int64"));
+  const one = b.scalar("int64", 1);
+  const index = b.op("Range", [b.scalar("int64", 0), count, one]);
+  const last = b.op("Sub", [count, one]);
+  const steps = cast(b, b.op("Max", [last, one]), n.dtype(0));
+  const step = b.op("Div", [b.op("Sub", [n.x(1), n.x(0)]), steps]);
+  const inner = b.op("Add", [n.x(0), b.op("Mul", [cast(b, index, n.dtype(0)), step])]);
+  const isEnd = b.op("And", [equal(b, index, last), b.op("Greater", [last, b.scalar("int64", 0)], {}, "bool")]);
+  return where(b, isEnd, n.x(1), inner);
+};
+
+const shape: Lower = (n) => n.inputs.map((value, i) => cast(n.b, shapeOf(n.b, value), n.outDtype(i)));
+const size: Lower = (n) => cast(n.b, n.b.op("Size", [n.x(0)], {}, "int64"), n.outDtype());
+const rank: Lower = (n) => asScalar(n.b, cast(n.b, rankOf(n.b, n.x(0)), n.outDtype()));
+
+/** TensorFlow's paddings [[before, after], ...] as ONNX has them: all befores, then all afters. */
+function pads(n: NodeLowering): Value {
+  const known = n.constant(1);
+  if (known) {
+    const flat = toNumbers(known);
+    if (flat.some((count) => count < 0)) n.fail("a negative padding");
+    return n.b.ints([...flat.filter((_, i) => i % 2 === 0), ...flat.filter((_, i) => i % 2 === 1)]);
+  }
+  const { b } = n;
+  const flat = b.op("Reshape", [b.op("Transpose", [cast(b, n.x(1), "int64")], { perm: [1, 0] }), b.ints([-1])]);
+  return b.op("Add", [flat, zeroOrFail(b, less(b, flat, b.scalar("int64", 0)))]);
+}
+
+const pad: Lower = (n) => {
+  const counts = pads(n);
+  const padding = n.inputs[2] ?? n.b.constant(numbers(n.dtype(0), [], [0]));
+  return widened(n.b, PAD_KERNELS, "order", [n.x(0), padding], ([x, value]) => n.b.op("Pad", [x!, counts, value!]));
+};
+
+/** MirrorPad, axis by axis: a reversed slice before and one after. */
+const mirrorPad: Lower = (n) => {
+  const counts = n.needNumbers(1);
+  const skipped = n.attrs.text("mode") === "REFLECT" ? 1 : 0;
+  let value = n.x(0);
+  for (let axis = 0; axis < counts.length / 2; axis++) {
+    const mirrored = (start: number, end: number | bigint, count: number) => {
+      const { b } = n;
+      const part = b.op("Slice", [value, b.ints([start]), b.ints([end]), b.ints([axis]), b.ints([-1])]);
+      // Too large a padding is an error: the part would be shorter than `count`.
+      const guard = b.ints(Array.from({ length: counts.length / 2 }, (_, i) => (i === axis ? count : 0)));
+      return b.op("Reshape", [part, guard]);
+    };
+    const [before, after] = [counts[2 * axis]!, counts[2 * axis + 1]!];
+    const parts = [value];
+    if (before > 0) parts.unshift(mirrored(before + skipped - 1, skipped === 1 ? 0 : INT64_MIN, before));
+    if (after > 0) parts.push(mirrored(-1 - skipped, -1 - skipped - after, after));
+    value = concat(n.b, parts, axis);
+  }
+  return value;
+};
+
+const reverse: Lower = (n) => {
+  const axes = n.needNumbers(1);
+  if (axes.length === 0) return n.x(0);
+  const all = (value: number | bigint) => n.b.ints(axes.map(() => value));
+  return n.b.op("Slice", [n.x(0), all(-1), all(INT64_MIN), n.b.ints(axes), all(-1)]);
+};
+
+const reverseSequence: Lower = (n) => {
+  const attrs = { time_axis: n.attrs.int("seq_dim"), batch_axis: n.attrs.int("batch_dim") };
+  if (attrs.time_axis + attrs.batch_axis !== 1) n.fail("a sequence that is not in the first two dimensions");
+  return n.b.op("ReverseSequence", [n.x(0), cast(n.b, n.x(1), "int64")], attrs);
+};
+
+/** Rotates along each axis by `shift` modulo the length. */
+const roll: Lower = (n) => {
+  const { b } = n;
+  const axes = n.needNumbers(2);
+  const shifts = n.needNumbers(1);
+  return axes.reduce((value, axis, i) => {
+    const length = b.op("Gather", [shapeOf(b, value), b.ints([axis])]);
+    const moved = b.op("Mod", [b.ints([shifts[i]!]), b.op("Max", [length, b.ints([1])])]);
+    const cut = b.op("Sub", [length, moved]);
+    return concat(b, [slice(b, value, cut, [INT64_MAX], [axis]), slice(b, value, [0], cut, [axis])], axis);
+  }, n.x(0));
+};
+
+const identity: Lower = (n) => n.x(0);
+
+export const arrays: LoweringTable = {
+  Reshape: reshape,
+  ExpandDims: expandDims,
+  Squeeze: squeeze,
+  Transpose: transposeNode,
+  ConjugateTranspose: transposeNode,
+  ConcatV2: join(
+    (n) => n.inputs.slice(0, -1),
+    (n) => n.needNumber(n.inputs.length - 1),
+  ),
+  Concat: join(
+    (n) => n.inputs.slice(1),
+    (n) => n.needNumber(0),
+  ),
+  Pack: pack,
+  Unpack: unpack,
+  Split: split,
+  SplitV: splitV,
+  Slice: sliceNode,
+  Tile: tile,
+  BroadcastTo: broadcastTo,
+  Fill: fill,
+  ZerosLike: like(0),
+  OnesLike: like(1),
+  Range: range,
+  LinSpace: linSpace,
+  Shape: shape,
+  ShapeN: shape,
+  Size: size,
+  Rank: rank,
+  Pad: pad,
+  PadV2: pad,
+  MirrorPad: mirrorPad,
+  ReverseV2: reverse,
+  ReverseSequence: reverseSequence,
+  Roll: roll,
+  EnsureShape: identity,
+};

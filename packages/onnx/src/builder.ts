@@ -1,0 +1,292 @@
+import { invariant } from "@shardserve/core";
+import {
+  bytesOf,
+  type DType,
+  elementCount,
+  isNumeric,
+  newData,
+  type NumericData,
+  type NumericDType,
+  type Tensor,
+  tensor,
+} from "@shardserve/tensor";
+import {
+  encodeModel,
+  type FileRange,
+  type OnnxAttr,
+  type OnnxInitializer,
+  type OnnxNode,
+  type OnnxValue,
+} from "./model-proto.js";
+
+/** Where the session gets an initializer's bytes from. */
+export type WeightSource =
+  | {
+      readonly kind: "variable";
+      readonly checkpointKey: string;
+      /** One part of a partitioned variable. */
+      readonly slice?: { readonly start: readonly number[]; readonly length: readonly number[] };
+    }
+  | { readonly kind: "tensor"; readonly tensor: Tensor };
+
+/** A constant too large to stand in the model as it is; see {@link OnnxBuilder.build}. */
+export interface Weight {
+  readonly name: string;
+  readonly dtype: DType;
+  /** After the permutation, with the shape that the graph sees. */
+  readonly shape: readonly number[];
+  readonly source: WeightSource;
+  /** Shape of the source before the permutation. */
+  readonly sourceShape: readonly number[];
+  /** Dimension i of the permuted weight is dimension `permutation[i]` of the source; absent = as stored. */
+  readonly permutation?: readonly number[];
+}
+
+/** A value inside the model under construction: the result of a node, an input, a constant or a weight. */
+export interface Value {
+  readonly name: string;
+  readonly dtype: DType;
+  /** Set when the value is a constant whose content is known here. */
+  readonly tensor?: Tensor;
+  /** Set when the value is a weight. */
+  readonly weight?: Weight;
+}
+
+/** Larger constants are treated like weights. */
+const EMBEDDED_BYTES_MAX = 4096;
+
+/** ONNX spells a missing optional input as an empty name. */
+const ABSENT: Value = { name: "", dtype: "float32" };
+
+/**
+ * Builds one ONNX graph. Constants and weights enter the model only when a node uses them; equal small constants are
+ * stored once. Values are made by this builder and valid only in it.
+ */
+export class OnnxBuilder {
+  /** Of the branch that is being built, else of the graph. */
+  #nodes: OnnxNode[] = [];
+  readonly #inputs: OnnxValue[] = [];
+  readonly #outputs: OnnxValue[] = [];
+  readonly #initializers = new Map<string, OnnxInitializer>();
+  readonly #weights = new Map<string, Weight>();
+  readonly #constants = new Map<string, Value>();
+  #count = 0;
+  /** Name of the TensorFlow node that is being lowered; ORT's error texts show it. */
+  scope = "";
+
+  /** Declares the next graph input. */
+  input(dtype: DType, shape: readonly number[] | undefined): Value {
+    const value = { name: `in${this.#inputs.length}`, dtype };
+    this.#inputs.push({ ...value, shape });
+    return value;
+  }
+
+  /** Declares the next graph output; a value that is no node's own result gets an Identity. */
+  output(value: Value): void {
+    const isNodeResult = value.name.startsWith("v") && !this.#outputs.some((output) => output.name === value.name);
+    const result = isNodeResult ? value : this.op("Identity", [value]);
+    this.#outputs.push({ name: result.name, dtype: result.dtype, shape: undefined });
+  }
+
+  /** Adds a node with one output of dtype `dtype`, by default the first input's. */
+  op(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    attrs: Readonly<Record<string, OnnxAttr>> = {},
+    dtype: DType = inputs[0]!.dtype,
+  ): Value {
+    return this.ops(op, inputs, [dtype], attrs)[0]!;
+  }
+
+  /** Adds a node with several outputs. */
+  ops(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    dtypes: readonly DType[],
+    attrs: Readonly<Record<string, OnnxAttr>> = {},
+  ): Value[] {
+    const outputs = dtypes.map((dtype) => this.#value(dtype));
+    const [domain, type] = op.startsWith("com.microsoft:") ? ["com.microsoft", op.slice(14)] : ["", op];
+    this.#nodes.push({
+      name: `${this.scope}/${type}_${this.#count++}`,
+      op: type,
+      domain,
+      inputs: inputs.map((input) => this.#use(input ?? ABSENT)),
+      outputs: outputs.map((output) => output.name),
+      attrs,
+    });
+    return outputs;
+  }
+
+  /**
+   * Runs one of two branches; both make values of the same dtypes and may use every value made before.
+   *
+   * @param condition  bool, one element
+   */
+  choose(condition: Value, dtypes: readonly DType[], yes: () => readonly Value[], no: () => readonly Value[]): Value[] {
+    const branch = (make: () => readonly Value[]) => {
+      const outer = this.#nodes;
+      this.#nodes = [];
+      const outputs = make().map((value) => ({ name: value.name, dtype: value.dtype, shape: undefined }));
+      const nodes = this.#nodes;
+      this.#nodes = outer;
+      return { branch: { nodes, initializers: [], inputs: [], outputs } };
+    };
+    return this.ops("If", [condition], dtypes, { then_branch: branch(yes), else_branch: branch(no) });
+  }
+
+  /**
+   * Makes `bias` the third operand of the Gemm whose result `value` is; undefined when it is no Gemm's or has a bias.
+   * Only for values that nothing else uses.
+   */
+  addGemmBias(value: Value, bias: Value): Value | undefined {
+    const index = this.#nodes.findLastIndex((node) => node.outputs[0] === value.name);
+    const node = this.#nodes[index];
+    if (node?.op !== "Gemm" || node.inputs.length !== 2 || index !== this.#nodes.length - 1) return undefined;
+    this.#nodes[index] = { ...node, inputs: [...node.inputs, this.#use(bias)] };
+    return value;
+  }
+
+  /** A constant; it enters the model when used. */
+  constant(value: Tensor): Value {
+    invariant(isNumeric(value.dtype), `a ${value.dtype} constant cannot stand in an ONNX model`);
+    const data = value.data as NumericData;
+    if (data.byteLength > EMBEDDED_BYTES_MAX) {
+      const name = `c${this.#count++}`;
+      const { dtype, shape } = value;
+      const weight: Weight = { name, dtype, shape, source: { kind: "tensor", tensor: value }, sourceShape: shape };
+      return { name, dtype, tensor: value, weight };
+    }
+    const key = `${value.dtype}[${value.shape.join(",")}]${Buffer.from(bytesOf(data)).toString("latin1")}`;
+    let known = this.#constants.get(key);
+    if (!known) {
+      known = { name: `c${this.#count++}`, dtype: value.dtype, tensor: value };
+      this.#constants.set(key, known);
+    }
+    return known;
+  }
+
+  /** A scalar constant. */
+  scalar(dtype: DType, value: number | bigint): Value {
+    return this.constant(numbers(dtype, [], [value]));
+  }
+
+  /** A rank-1 int64 constant: shapes, axes, starts. */
+  ints(values: readonly (number | bigint)[]): Value {
+    return this.constant(numbers("int64", [values.length], values));
+  }
+
+  /** A frozen variable. */
+  variable(dtype: DType, shape: readonly number[], source: WeightSource): Value {
+    const name = `w${this.#count++}`;
+    return { name, dtype, weight: { name, dtype, shape, source, sourceShape: shape } };
+  }
+
+  /** A weight or large constant, permuted and reshaped once at load time; undefined for values that only a run knows. */
+  permuted(value: Value, permutation: readonly number[], shape: readonly number[]): Value | undefined {
+    const weight =
+      value.weight ??
+      (value.tensor && {
+        name: value.name,
+        dtype: value.dtype,
+        shape: value.tensor.shape,
+        source: { kind: "tensor" as const, tensor: value.tensor },
+        sourceShape: value.tensor.shape,
+      });
+    if (!weight || weight.permutation) return undefined;
+    const name = `${weight.name}p${this.#count++}`;
+    return { name, dtype: value.dtype, weight: { ...weight, name, shape, permutation } };
+  }
+
+  /** Weights that nodes use, in order of first use. */
+  get weights(): readonly Weight[] {
+    return [...this.#weights.values()];
+  }
+
+  get outputCount(): number {
+    return this.#outputs.length;
+  }
+
+  get nodes(): readonly OnnxNode[] {
+    return this.#nodes;
+  }
+
+  /**
+   * The serialised ModelProto.
+   *
+   * @param resolve  where a weight's bytes are: a range of a file that ORT maps, or the bytes themselves
+   */
+  build(resolve: (weight: Weight) => Uint8Array | FileRange): Uint8Array {
+    const weights = this.weights.map((weight): OnnxInitializer => ({ ...weight, data: resolve(weight) }));
+    return encodeModel({
+      nodes: this.#nodes,
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      initializers: [...this.#initializers.values(), ...weights],
+    });
+  }
+
+  #value(dtype: DType): Value {
+    return { name: `v${this.#count++}`, dtype };
+  }
+
+  #use(value: Value): string {
+    const { name, dtype, weight } = value;
+    if (weight) {
+      this.#weights.set(name, weight);
+    } else if (value.tensor && !this.#initializers.has(name)) {
+      this.#initializers.set(name, {
+        name,
+        dtype,
+        shape: value.tensor.shape,
+        data: bytesOf(value.tensor.data as NumericData),
+      });
+    }
+    return name;
+  }
+}
+
+/** A small tensor from JavaScript numbers; int64 data is exact up to 2^53 or given as bigint. */
+export function numbers(dtype: DType, shape: readonly number[], values: readonly (number | bigint)[]): Tensor {
+  invariant(isNumeric(dtype), `${dtype} has no numbers`);
+  invariant(values.length === elementCount(shape), "as many values as elements");
+  const data = newData(dtype as NumericDType, values.length);
+  const isBig = dtype === "int64" || dtype === "uint64";
+  for (let i = 0; i < values.length; i++) {
+    (data as unknown as (number | bigint)[])[i] = isBig ? BigInt(values[i]!) : convert(dtype, Number(values[i]!));
+  }
+  return tensor(dtype, shape, data as never);
+}
+
+/** float16 is stored as its bit pattern. */
+function convert(dtype: DType, value: number): number {
+  return dtype === "float16" ? toHalfBits(value) : value;
+}
+
+const cell = new Float32Array(1);
+const bits = new Uint32Array(cell.buffer);
+
+/** IEEE 754 binary16 bits of a number, rounded to nearest even. */
+function toHalfBits(value: number): number {
+  cell[0] = value;
+  const word = bits[0]!;
+  const sign = (word >>> 16) & 0x8000;
+  const exponent = (word >>> 23) & 0xff;
+  const mantissa = word & 0x7fffff;
+  if (exponent === 0xff) return sign | 0x7c00 | (mantissa ? 0x200 : 0);
+  const unbiased = exponent - 127 + 15;
+  if (unbiased >= 31) return sign | 0x7c00;
+  if (unbiased <= 0) {
+    if (unbiased < -10) return sign;
+    const full = mantissa | 0x800000;
+    return sign + roundShift(full, 14 - unbiased);
+  }
+  return sign + roundShift((unbiased << 23) | mantissa, 13);
+}
+
+function roundShift(value: number, shift: number): number {
+  const half = 2 ** (shift - 1);
+  const low = value & (2 ** shift - 1);
+  const high = value >>> shift;
+  return low > half || (low === half && (high & 1) === 1) ? high + 1 : high;
+}

@@ -1,0 +1,295 @@
+import type { Value } from "./builder.js";
+import { cast, concat, shapeOf, slice, transpose } from "./emit.js";
+import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
+
+/**
+ * Convolutions and pooling in two and three spatial dimensions. TensorFlow's channels stand last (NHWC) unless
+ * data_format says otherwise, ONNX's second (NCHW): values are transposed in and out, and ONNX Runtime cancels the pairs
+ * between neighbours. Kernels are transposed once, at load.
+ */
+
+interface Layout {
+  /** Spatial dimensions. */
+  readonly spatial: number;
+  readonly isChannelsLast: boolean;
+}
+
+function layoutOf(n: NodeLowering, spatial: number): Layout {
+  const format = n.attrs.text("data_format");
+  return { spatial, isChannelsLast: !format.startsWith("NC") };
+}
+
+/** A rank-sized attribute (strides, ksize, dilations): its spatial part; batch and channel parts must be 1. */
+function spatialInts(n: NodeLowering, layout: Layout, attr: string): number[] {
+  const values = n.attrs.ints(attr);
+  if (values.length !== layout.spatial + 2) n.fail(`${attr} has ${values.length} entries`);
+  const channel = layout.isChannelsLast ? values.at(-1) : values[1];
+  if (values[0] !== 1 || channel !== 1) n.fail(`${attr} over batch or channels`);
+  return layout.isChannelsLast ? values.slice(1, -1) : values.slice(2);
+}
+
+export function toChannelsFirst(n: NodeLowering, layout: Layout, value: Value): Value {
+  const { spatial } = layout;
+  return layout.isChannelsLast ? transpose(n.b, value, [0, spatial + 1, ...axes(1, spatial)]) : value;
+}
+
+export function fromChannelsFirst(n: NodeLowering, layout: Layout, value: Value): Value {
+  const { spatial } = layout;
+  return layout.isChannelsLast ? transpose(n.b, value, [0, ...axes(2, spatial), 1]) : value;
+}
+
+function axes(from: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => from + i);
+}
+
+/**
+ * Padding as ONNX attributes. SAME is TensorFlow's: the odd element goes to the end. ONNX Runtime's auto_pad refuses
+ * dilations, but with stride 1 the padding does not depend on the input.
+ */
+function paddingAttrs(
+  n: NodeLowering,
+  layout: Layout,
+  kernel: readonly number[],
+  strides: readonly number[],
+  dilations: readonly number[],
+): Record<string, string | readonly number[]> {
+  const padding = n.attrs.text("padding");
+  if (padding === "VALID") return {};
+  if (padding === "EXPLICIT") {
+    const all = n.attrs.ints("explicit_paddings");
+    const flat = layout.isChannelsLast ? all.slice(2, -2) : all.slice(4);
+    const [starts, ends] = [flat.filter((_, i) => i % 2 === 0), flat.filter((_, i) => i % 2 === 1)];
+    return { pads: [...starts, ...ends] };
+  }
+  if (strides.every((stride) => stride === 1)) {
+    const totals = strides.map((_, i) => (kernel[i]! - 1) * dilations[i]!);
+    const starts = totals.map((total) => Math.floor(total / 2));
+    return { pads: [...starts, ...totals.map((total, i) => total - starts[i]!)] };
+  }
+  // A kernel of one element never needs padding.
+  if (kernel.slice(0, strides.length).every((length) => length === 1)) return {};
+  if (strides.some((stride, i) => stride > kernel[i]!)) n.fail("SAME padding with strides beyond the kernel");
+  if (dilations.some((dilation) => dilation !== 1)) n.fail("SAME padding with strides and dilations");
+  return { auto_pad: "SAME_UPPER" };
+}
+
+function needFloat(n: NodeLowering, input = 0): void {
+  const dtype = n.dtype(input);
+  if (dtype !== "float32" && dtype !== "float16") n.fail(`no engine kernel for ${dtype}`);
+}
+
+/** Lengths of a kernel's dimensions; all must be known. */
+function kernelShape(n: NodeLowering, input: number): readonly number[] {
+  const shape = n.shape(input);
+  return shape && !shape.includes(-1) ? shape : n.fail("the kernel's shape is unknown");
+}
+
+/** The kernel permuted to `shape`: at load when it is a weight, else in every run. */
+function permutedKernel(n: NodeLowering, input: number, perm: readonly number[], shape: readonly number[]): Value {
+  const value = n.x(input);
+  return (
+    n.b.permuted(value, perm, shape) ??
+    n.b.op("Reshape", [n.b.op("Transpose", [value], { perm }), n.b.ints(shape)], { allowzero: 1 })
+  );
+}
+
+function convolution(spatial: number): Lower {
+  return (n) => {
+    needFloat(n);
+    const layout = layoutOf(n, spatial);
+    const kernel = kernelShape(n, 1);
+    const [inPerGroup, out] = [kernel[spatial]!, kernel[spatial + 1]!];
+    const channels = n.dim(0, layout.isChannelsLast ? -1 : 1) ?? inPerGroup;
+    const strides = spatialInts(n, layout, "strides");
+    const dilations = spatialInts(n, layout, "dilations");
+    const shape = [out, inPerGroup, ...kernel.slice(0, spatial)];
+    const weights = permutedKernel(n, 1, [spatial + 1, spatial, ...axes(0, spatial)], shape);
+    const attrs = {
+      strides,
+      dilations,
+      group: channels / inPerGroup,
+      kernel_shape: kernel.slice(0, spatial),
+      ...paddingAttrs(n, layout, kernel, strides, dilations),
+    };
+    return fromChannelsFirst(n, layout, n.b.op("Conv", [toChannelsFirst(n, layout, n.x(0)), weights], attrs));
+  };
+}
+
+const depthwise: Lower = (n) => {
+  needFloat(n);
+  const layout = layoutOf(n, 2);
+  const kernel = kernelShape(n, 1);
+  const [height, width, channels, multiplier] = kernel as [number, number, number, number];
+  const strides = spatialInts(n, layout, "strides");
+  const dilations = spatialInts(n, layout, "dilations");
+  const weights = permutedKernel(n, 1, [2, 3, 0, 1], [channels * multiplier, 1, height, width]);
+  const attrs = {
+    strides,
+    dilations,
+    group: channels,
+    kernel_shape: [height, width],
+    ...paddingAttrs(n, layout, [height, width], strides, dilations),
+  };
+  return fromChannelsFirst(n, layout, n.b.op("Conv", [toChannelsFirst(n, layout, n.x(0)), weights], attrs));
+};
+
+/** Conv2DBackpropInput, the transposed convolution. The wanted size is checked: the strides leave it ambiguous. */
+const transposedConvolution: Lower = (n) => {
+  needFloat(n, 2);
+  const layout = layoutOf(n, 2);
+  const { b } = n;
+  const kernel = kernelShape(n, 1);
+  const strides = spatialInts(n, layout, "strides");
+  if (spatialInts(n, layout, "dilations").some((dilation) => dilation !== 1)) n.fail("dilations");
+  const padding = n.attrs.text("padding");
+  if (padding === "EXPLICIT") n.fail("explicit paddings");
+  // Size of the gradient's input for an output of i: SAME i * stride, VALID (i - 1) * stride + kernel; larger ones that
+  // give the same output exist, and are told apart by the static shape.
+  const wanted = n.outShape();
+  const given = n.shape(2);
+  const spatialOf = (shape: readonly number[] | undefined) =>
+    shape && (layout.isChannelsLast ? shape.slice(1, 3) : shape.slice(2, 4));
+  const [sizes, inputs] = [spatialOf(wanted), spatialOf(given)];
+  const pads: number[] = [];
+  const outputPadding: number[] = [];
+  for (let i = 0; i < 2; i++) {
+    const [stride, length] = [strides[i]!, kernel[i]!];
+    const isKnown = sizes && inputs && sizes[i]! >= 0 && inputs[i]! >= 0;
+    const full = isKnown ? (inputs[i]! - 1) * stride + length : length;
+    const size = isKnown ? sizes[i]! : padding === "SAME" ? stride : length;
+    const total = padding === "SAME" ? Math.max(full - size, 0) : 0;
+    pads[i] = Math.floor(total / 2);
+    pads[i + 2] = total - pads[i]!;
+    outputPadding[i] = size - (full - total);
+  }
+  const [inChannels, outChannels] = [kernel[2]!, kernel[3]!];
+  const weights = permutedKernel(n, 1, [3, 2, 0, 1], [outChannels, inChannels, kernel[0]!, kernel[1]!]);
+  const attrs = { strides, pads, output_padding: outputPadding, kernel_shape: kernel.slice(0, 2) };
+  const result = b.op("ConvTranspose", [toChannelsFirst(n, layout, n.x(2)), weights], attrs);
+  return b.op("Reshape", [fromChannelsFirst(n, layout, result), cast(b, n.x(0), "int64")], { allowzero: 1 });
+};
+
+function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
+  return (n) => {
+    needFloat(n);
+    const layout = layoutOf(n, spatial);
+    const kernel = spatialInts(n, layout, "ksize");
+    const strides = spatialInts(n, layout, "strides");
+    const ones = kernel.map(() => 1);
+    const attrs = { kernel_shape: kernel, strides, ...paddingAttrs(n, layout, kernel, strides, ones) };
+    return fromChannelsFirst(n, layout, n.b.op(op, [toChannelsFirst(n, layout, n.x(0))], attrs));
+  };
+}
+
+/** Inference: (x - mean) * scale / sqrt(variance + epsilon) + offset per channel; five more outputs for training. */
+const batchNorm: Lower = (n) => {
+  if (n.attrs.bool("is_training")) n.fail("batch normalisation in training");
+  const { b } = n;
+  const isChannelsLast = !n.attrs.text("data_format").startsWith("NC");
+  const rank = n.rank(0) ?? 4;
+  const perChannel = (value: Value): Value =>
+    isChannelsLast ? value : b.op("Reshape", [value, b.ints([-1, ...Array.from({ length: rank - 2 }, () => 1)])]);
+  const [scale, offset, mean, variance] = [n.x(1), n.x(2), n.x(3), n.x(4)];
+  const epsilon = b.scalar(variance.dtype, n.attrs.float("epsilon"));
+  const factor = b.op("Div", [scale, b.op("Sqrt", [b.op("Add", [variance, epsilon])])]);
+  const wide = cast(b, n.x(0), scale.dtype);
+  const centred = b.op("Mul", [b.op("Sub", [wide, perChannel(mean)]), perChannel(factor)]);
+  const y = cast(b, b.op("Add", [centred, perChannel(offset)]), n.dtype(0));
+  // The rest is for gradients; inference graphs read none of it but perhaps mean and variance.
+  return [y, mean, variance, mean, variance, mean].slice(0, n.outputCount);
+};
+
+const lrn: Lower = (n) => {
+  const layout = { spatial: 2, isChannelsLast: true };
+  const size = 2 * n.attrs.int("depth_radius") + 1;
+  const attrs = {
+    size,
+    bias: { float: n.attrs.float("bias") },
+    alpha: { float: n.attrs.float("alpha") * size },
+    beta: { float: n.attrs.float("beta") },
+  };
+  needFloat(n);
+  return fromChannelsFirst(n, layout, n.b.op("LRN", [toChannelsFirst(n, layout, n.x(0))], attrs));
+};
+
+function depthAndSpace(op: "DepthToSpace" | "SpaceToDepth"): Lower {
+  return (n) => {
+    const layout = layoutOf(n, 2);
+    if (n.attrs.text("data_format") === "NCHW_VECT_C") n.fail("NCHW_VECT_C");
+    if (n.dtype(0) !== "float32" && n.dtype(0) !== "float64") n.fail(`no engine kernel for ${n.dtype(0)}`);
+    const attrs = { blocksize: n.attrs.int("block_size"), ...(op === "DepthToSpace" && { mode: "DCR" }) };
+    return fromChannelsFirst(n, layout, n.b.op(op, [toChannelsFirst(n, layout, n.x(0))], attrs));
+  };
+}
+
+/**
+ * SpaceToBatchND and BatchToSpaceND. Dimensions behind the blocked ones are flattened into one meanwhile, so the rank need
+ * not be known.
+ */
+const spaceToBatch: Lower = (n) => {
+  const { b } = n;
+  const block = n.needNumbers(1);
+  const paddings = n.needNumbers(2);
+  const count = block.length;
+  const rest = n.needRank(0) - 1 - count;
+  const zeros = Array.from({ length: rest }, () => 0);
+  const pads = [0, ...axesOf(paddings, 0), ...zeros, 0, ...axesOf(paddings, 1), ...zeros];
+  const padded = pads.some((length) => length > 0) ? b.op("Pad", [n.x(0), b.ints(pads)]) : n.x(0);
+  const shape = shapeOf(b, padded);
+  const batch = slice(b, shape, [0], [1]);
+  const blocked = b.op("Div", [slice(b, shape, [1], [1 + count]), b.ints(block)]);
+  const trailing = slice(b, shape, [1 + count], [1 + count + rest]);
+  const flat = b.op("ReduceProd", [trailing], { keepdims: 1 });
+  const each = (at: number) => slice(b, blocked, [at], [at + 1]);
+  const inner = block.flatMap((length, i) => [each(i), b.ints([length])]);
+  const split = b.op("Reshape", [padded, concat(b, [batch, ...inner, flat])], { allowzero: 1 });
+  const perm = [...block.map((_, i) => 2 + 2 * i), 0, ...block.map((_, i) => 1 + 2 * i), 1 + 2 * count];
+  const moved = b.op("Transpose", [split], { perm });
+  const total = b.op("Mul", [batch, b.ints([block.reduce((product, length) => product * length, 1)])]);
+  return b.op("Reshape", [moved, concat(b, [total, blocked, trailing])], { allowzero: 1 });
+};
+
+const batchToSpace: Lower = (n) => {
+  const { b } = n;
+  const block = n.needNumbers(1);
+  const crops = n.needNumbers(2);
+  const count = block.length;
+  const shape = shapeOf(b, n.x(0));
+  const product = block.reduce((all, length) => all * length, 1);
+  const batch = b.op("Div", [slice(b, shape, [0], [1]), b.ints([product])]);
+  const spatial = slice(b, shape, [1], [1 + count]);
+  const trailing = slice(b, shape, [1 + count], [2 ** 31]);
+  const flat = b.op("ReduceProd", [trailing], { keepdims: 1 });
+  const split = b.op("Reshape", [n.x(0), concat(b, [b.ints(block), batch, spatial, flat])], { allowzero: 1 });
+  const perm = [count, ...block.flatMap((_, i) => [count + 1 + i, i]), 1 + 2 * count];
+  const moved = b.op("Transpose", [split], { perm });
+  const grown = b.op("Mul", [spatial, b.ints(block)]);
+  const joined = b.op("Reshape", [moved, concat(b, [batch, grown, trailing])], { allowzero: 1 });
+  if (crops.every((length) => length === 0)) return joined;
+  const ends = b.op("Sub", [grown, b.ints(axesOf(crops, 1))]);
+  return b.op("Slice", [joined, b.ints(axesOf(crops, 0)), ends, b.ints(axes(1, count))]);
+};
+
+/** Column 0 or 1 of a flattened [n, 2] matrix. */
+function axesOf(pairs: readonly number[], columnAt: 0 | 1): number[] {
+  return pairs.filter((_, i) => i % 2 === columnAt);
+}
+
+export const convolutions: LoweringTable = {
+  Conv2D: convolution(2),
+  Conv3D: convolution(3),
+  DepthwiseConv2dNative: depthwise,
+  Conv2DBackpropInput: transposedConvolution,
+  MaxPool: pooling("MaxPool", 2),
+  MaxPool3D: pooling("MaxPool", 3),
+  AvgPool: pooling("AveragePool", 2),
+  AvgPool3D: pooling("AveragePool", 3),
+  FusedBatchNorm: batchNorm,
+  FusedBatchNormV2: batchNorm,
+  FusedBatchNormV3: batchNorm,
+  LRN: lrn,
+  DepthToSpace: depthAndSpace("DepthToSpace"),
+  SpaceToDepth: depthAndSpace("SpaceToDepth"),
+  SpaceToBatchND: spaceToBatch,
+  BatchToSpaceND: batchToSpace,
+};

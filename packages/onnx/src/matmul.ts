@@ -1,0 +1,82 @@
+import type { Value } from "./builder.js";
+import { cast, dtypes, isFloat, transpose, widened } from "./emit.js";
+import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
+
+/** Matrix products, and the bias that follows one. */
+
+const MATMUL_KERNELS = dtypes("float32 float64 float16 int32 int64 uint32 uint64");
+/** Integer sums inside ONNX Runtime's Einsum go through float64. */
+const EINSUM_KERNELS = dtypes("float32 float64 float16");
+
+/** The input, which must be a matrix: Gemm would take a vector too. Keeping two dimensions as they are costs no copy. */
+function matrix(n: NodeLowering, input: number): Value {
+  const rank = n.rank(input);
+  if (rank === 2) return n.x(input);
+  return rank === undefined ? n.b.op("Reshape", [n.x(input), n.b.ints([0, 0])]) : n.fail(`input ${input} is no matrix`);
+}
+
+/** Gemm, because it insists on matrices as TensorFlow does; ONNX's MatMul takes any rank. */
+const matmul: Lower = (n) => {
+  const transA = Number(n.attrs.bool("transpose_a"));
+  const transB = Number(n.attrs.bool("transpose_b"));
+  if (isFloat(n.dtype(0)) && n.dtype(0) === n.dtype(1)) {
+    return n.b.op("Gemm", [matrix(n, 0), matrix(n, 1)], { transA, transB });
+  }
+  if (n.dtype(0) !== n.dtype(1)) n.fail("a product of different dtypes");
+  return widened(n.b, MATMUL_KERNELS, "ring", [n.x(0), n.x(1)], ([a, b]) =>
+    n.b.op("MatMul", [transA ? transpose(n.b, a!, [1, 0]) : a!, transB ? transpose(n.b, b!, [1, 0]) : b!]),
+  );
+};
+
+/** Swaps the last two dimensions. */
+function swapped(n: NodeLowering, input: number, value: Value): Value {
+  const rank = n.needRank(input);
+  const perm = Array.from({ length: rank }, (_, i) => i);
+  [perm[rank - 2], perm[rank - 1]] = [rank - 1, rank - 2];
+  return n.b.op("Transpose", [value], { perm });
+}
+
+const batchMatmul: Lower = (n) => {
+  const transA = n.attrs.bool("adj_x");
+  const transB = n.attrs.bool("adj_y");
+  const [left, right] = [n.x(0), n.x(1)];
+  if (left.dtype !== right.dtype || n.outDtype() !== left.dtype) n.fail("a product of different dtypes");
+  if (!transA && !transB) return widened(n.b, MATMUL_KERNELS, "ring", [left, right], (x) => n.b.op("MatMul", x));
+  if (left.dtype === "float32" || left.dtype === "float64") {
+    return n.b.op("com.microsoft:FusedMatMul", [left, right], { transA: Number(transA), transB: Number(transB) });
+  }
+  return widened(n.b, MATMUL_KERNELS, "ring", [left, right], ([x, y]) =>
+    n.b.op("MatMul", [transA ? swapped(n, 0, x!) : x!, transB ? swapped(n, 1, y!) : y!]),
+  );
+};
+
+/** x + bias, as part of the Gemm that made x where nothing else reads it. */
+function withBias(n: NodeLowering): Value {
+  return (n.isSoleUse(0) && n.b.addGemmBias(n.x(0), n.x(1))) || n.b.op("Add", [n.x(0), n.x(1)]);
+}
+
+const biasAdd: Lower = (n) => {
+  if (n.attrs.text("data_format") !== "NCHW") return withBias(n);
+  // The channel is dimension 1 whatever the rank: [C, 1, 1, ...].
+  const rank = n.needRank(0);
+  const shape = n.b.ints([-1, ...Array.from({ length: rank - 2 }, () => 1)]);
+  return n.b.op("Add", [n.x(0), n.b.op("Reshape", [n.x(1), shape])]);
+};
+
+const einsum: Lower = (n) => {
+  const equation = n.attrs.text("equation");
+  if (!EINSUM_KERNELS.has(n.dtype(0))) n.fail(`no engine kernel for ${n.dtype(0)}`);
+  if (n.dtype(0) !== "float16") return n.b.op("Einsum", n.inputs, { equation });
+  const wide = n.inputs.map((value) => cast(n.b, value, "float32"));
+  return cast(n.b, n.b.op("Einsum", wide, { equation }), "float16");
+};
+
+export const products: LoweringTable = {
+  MatMul: matmul,
+  BatchMatMul: batchMatmul,
+  BatchMatMulV2: batchMatmul,
+  BatchMatMulV3: batchMatmul,
+  Einsum: einsum,
+  BiasAdd: biasAdd,
+  BiasAddV1: withBias,
+};

@@ -1,0 +1,151 @@
+import { bytesOf, type DType, DTYPES, type NumericData, type Tensor } from "@shardserve/tensor";
+import { WireWriter } from "./wire.js";
+
+/** Opset and IR version of every model that we write: what ONNX Runtime 1.17 and later all load. */
+export const ONNX_OPSET = 20;
+const IR_VERSION = 9;
+
+/** A node attribute: number = INT, {float} = FLOAT, arrays = INTS, text = STRING, {branch} = GRAPH. */
+export type OnnxAttr =
+  | number
+  | bigint
+  | string
+  | readonly (number | bigint)[]
+  | { readonly float: number }
+  | { readonly branch: OnnxGraph }
+  | Tensor;
+
+export interface OnnxNode {
+  readonly name: string;
+  readonly op: string;
+  readonly domain: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attrs: Readonly<Record<string, OnnxAttr>>;
+}
+
+/** Bytes of a file that ONNX Runtime maps: the checkpoint itself. */
+export interface FileRange {
+  readonly kind: "file";
+  /** Path relative to the folder that the session is told (`session.model_external_initializers_file_folder_path`). */
+  readonly location: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** A constant inside the model: its bytes, or where in a file they are. */
+export interface OnnxInitializer {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array | FileRange;
+}
+
+export interface OnnxValue {
+  readonly name: string;
+  readonly dtype: DType;
+  /** -1 = unknown; undefined = unknown rank. */
+  readonly shape: readonly number[] | undefined;
+}
+
+export interface OnnxGraph {
+  readonly nodes: readonly OnnxNode[];
+  readonly initializers: readonly OnnxInitializer[];
+  readonly inputs: readonly OnnxValue[];
+  readonly outputs: readonly OnnxValue[];
+}
+
+/** Serialises an onnx.ModelProto; field numbers from onnx/onnx.proto. */
+export function encodeModel(graph: OnnxGraph): Uint8Array {
+  const model = new WireWriter();
+  model.int(1, IR_VERSION);
+  model.text(2, "shardserve");
+  model.message(7, (out) => writeGraph(out, graph));
+  model.message(8, (opset) => opset.int(2, ONNX_OPSET));
+  if (graph.nodes.some((node) => node.domain !== "")) {
+    model.message(8, (opset) => {
+      opset.text(1, "com.microsoft");
+      opset.int(2, 1);
+    });
+  }
+  return model.finish();
+}
+
+function writeGraph(out: WireWriter, graph: OnnxGraph): void {
+  for (const node of graph.nodes) out.message(1, (inner) => writeNode(inner, node));
+  out.text(2, "segment");
+  for (const initializer of graph.initializers) out.message(5, (inner) => writeInitializer(inner, initializer));
+  for (const input of graph.inputs) out.message(11, (inner) => writeValue(inner, input));
+  for (const output of graph.outputs) out.message(12, (inner) => writeValue(inner, output));
+}
+
+function writeNode(out: WireWriter, node: OnnxNode): void {
+  for (const input of node.inputs) out.text(1, input);
+  for (const output of node.outputs) out.text(2, output);
+  out.text(3, node.name);
+  out.text(4, node.op);
+  for (const [name, value] of Object.entries(node.attrs)) out.message(5, (inner) => writeAttr(inner, name, value));
+  if (node.domain !== "") out.text(7, node.domain);
+}
+
+function writeAttr(out: WireWriter, name: string, value: OnnxAttr): void {
+  out.text(1, name);
+  if (typeof value === "number" || typeof value === "bigint") {
+    out.int(3, value);
+    out.int(20, 2);
+  } else if (typeof value === "string") {
+    out.text(4, value);
+    out.int(20, 3);
+  } else if ("float" in value) {
+    out.float(2, value.float);
+    out.int(20, 1);
+  } else if ("branch" in value) {
+    out.message(6, (inner) => writeGraph(inner, value.branch));
+    out.int(20, 5);
+  } else if ("dtype" in value) {
+    out.message(5, (inner) =>
+      writeInitializer(inner, {
+        name: "",
+        dtype: value.dtype,
+        shape: value.shape,
+        data: bytesOf(value.data as NumericData),
+      }),
+    );
+    out.int(20, 4);
+  } else {
+    out.ints(8, value);
+    out.int(20, 7);
+  }
+}
+
+function writeInitializer(out: WireWriter, { name, dtype, shape, data }: OnnxInitializer): void {
+  out.ints(1, shape);
+  out.int(2, DTYPES[dtype].onnx);
+  if (name !== "") out.text(8, name);
+  if (data instanceof Uint8Array) return out.bytes(9, data);
+  for (const [key, value] of [
+    ["location", data.location],
+    ["offset", String(data.offset)],
+    ["length", String(data.length)],
+  ] as const) {
+    out.message(13, (entry) => {
+      entry.text(1, key);
+      entry.text(2, value);
+    });
+  }
+  out.int(14, 1);
+}
+
+function writeValue(out: WireWriter, { name, dtype, shape }: OnnxValue): void {
+  out.text(1, name);
+  out.message(2, (type) =>
+    type.message(1, (tensorType) => {
+      tensorType.int(1, DTYPES[dtype].onnx);
+      if (shape) {
+        tensorType.message(2, (dims) => {
+          for (const dim of shape) dims.message(1, (inner) => (dim >= 0 ? inner.int(1, dim) : undefined));
+        });
+      }
+    }),
+  );
+}
