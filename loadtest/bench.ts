@@ -2,10 +2,24 @@
  * `npm run bench -- NAME [--flags]`: benchmarks that print ratios against a baseline of the same run. Absolute figures of
  * a shared machine jump by 40 %; ratios of one run can be trusted. `--json FILE` also writes what was measured.
  */
-const BENCHMARKS: Readonly<Record<string, { readonly what: string; readonly load: () => Promise<{ main(args: readonly string[]): Promise<void> }> }>> = {
-  lookup: { what: "rows/s of a shard against Redis, a raw TCP echo and a copy", load: () => import("./bench/lookup.js") },
-  predict: { what: "executor requests/s against a bare gRPC server and the bare engine", load: () => import("./bench/predict.js") },
-  export: { what: "shard-export against cp of the same bytes, and its peak memory (--size 4GiB)", load: () => import("./bench/export.js") },
+const BENCHMARKS: Readonly<
+  Record<
+    string,
+    { readonly what: string; readonly load: () => Promise<{ main(args: readonly string[]): Promise<void> }> }
+  >
+> = {
+  lookup: {
+    what: "rows/s of a shard against Redis, a raw TCP echo and a copy",
+    load: () => import("./bench/lookup.js"),
+  },
+  predict: {
+    what: "executor requests/s against a bare gRPC server and the bare engine",
+    load: () => import("./bench/predict.js"),
+  },
+  export: {
+    what: "shard-export against cp of the same bytes, and its peak memory (--size 4GiB)",
+    load: () => import("./bench/export.js"),
+  },
 };
 
 const [name, ...args] = process.argv.slice(2);

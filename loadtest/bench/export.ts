@@ -15,7 +15,12 @@ import { report } from "./machine.js";
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { size: { type: "string", default: "2GiB" }, runs: { type: "string", default: "2" }, dir: { type: "string", default: tmpdir() }, json: { type: "string" } },
+    options: {
+      size: { type: "string", default: "2GiB" },
+      runs: { type: "string", default: "2" },
+      dir: { type: "string", default: tmpdir() },
+      json: { type: "string" },
+    },
   });
   const bytes = parseSize(values.size);
   const dim = 64;
@@ -23,12 +28,16 @@ export async function main(args: readonly string[]): Promise<void> {
   try {
     const source = join(work, "model");
     console.log(`writing a DLRM SavedModel of ${values.size} to ${source}`);
-    await writeDlrm(source, { tables: criteoKaggleRows(bytes / (dim * 4)), dim, seed: 1 });
+    await writeDlrm(source, { tables: criteoKaggleRows(bytes, dim), dim, seed: 1 });
     const size = await bytesUnder(source);
     const rows: Record<string, string | number>[] = [];
     for (let run = 1; run <= Number(values.runs); run++) {
       const copied = await timed("cp", ["-r", "--sparse=never", source, join(work, "copy")], join(work, "copy"));
-      const exported = await timed(process.execPath, [SHARDSERVE, "shard-export", source, `--out=${join(work, "export")}`], join(work, "export"));
+      const exported = await timed(
+        process.execPath,
+        [SHARDSERVE, "shard-export", source, `--out=${join(work, "export")}`],
+        join(work, "export"),
+      );
       rows.push({
         run,
         GiB: round(size / 2 ** 30),
@@ -45,7 +54,11 @@ export async function main(args: readonly string[]): Promise<void> {
 }
 
 /** Runs a command, flushes the file system that it wrote to, removes the output. */
-async function timed(command: string, args: readonly string[], output: string): Promise<{ seconds: number; peakBytes: number }> {
+async function timed(
+  command: string,
+  args: readonly string[],
+  output: string,
+): Promise<{ seconds: number; peakBytes: number }> {
   const startMs = performance.now();
   const peakBytes = await run(command, args);
   await run("sync", ["-f", output]);
@@ -78,7 +91,10 @@ function run(command: string, args: readonly string[]): Promise<number> {
 
 async function bytesUnder(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  return entries.reduce((sum, entry) => sum + (entry.isFile() ? statSync(join(entry.parentPath, entry.name)).size : 0), 0);
+  return entries.reduce(
+    (sum, entry) => sum + (entry.isFile() ? statSync(join(entry.parentPath, entry.name)).size : 0),
+    0,
+  );
 }
 
 function parseSize(text: string): number {

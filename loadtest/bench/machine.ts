@@ -6,7 +6,10 @@ import { cpus, totalmem } from "node:os";
 export function machine(): Record<string, string | number> {
   const commit = (() => {
     try {
-      return execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+      return execFileSync("git", ["rev-parse", "--short", "HEAD"], {
+        encoding: "utf8",
+        stdio: ["ignore", "pipe", "ignore"],
+      }).trim();
     } catch {
       return "unknown"; // an unpacked archive has no history
     }
@@ -22,7 +25,12 @@ export function machine(): Record<string, string | number> {
 }
 
 /** Prints the result lines and, where `--json FILE` was given, writes them with the machine. */
-export function report(name: string, rows: readonly Record<string, string | number>[], jsonPath: string | undefined): void {
+export function report(
+  name: string,
+  rows: readonly Record<string, string | number>[],
+  jsonPath: string | undefined,
+): void {
   console.table(rows);
-  if (jsonPath) writeFileSync(jsonPath, `${JSON.stringify({ benchmark: name, machine: machine(), rows }, undefined, 1)}\n`);
+  if (jsonPath)
+    writeFileSync(jsonPath, `${JSON.stringify({ benchmark: name, machine: machine(), rows }, undefined, 1)}\n`);
 }

@@ -13,7 +13,11 @@ export interface LoadReport {
 export type Send = (i: number) => Promise<unknown>;
 
 /** Keeps `concurrency` requests in flight for `durationMs`: finds the throughput, says nothing about latency at a load. */
-export async function closedLoop(options: { concurrency: number; durationMs: number; send: Send }): Promise<LoadReport> {
+export async function closedLoop(options: {
+  concurrency: number;
+  durationMs: number;
+  send: Send;
+}): Promise<LoadReport> {
   const run = new Recorder();
   const endMs = performance.now() + options.durationMs;
   let next = 0;

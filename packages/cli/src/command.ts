@@ -42,7 +42,12 @@ export function helpText(command: Command): string {
   const rows = Object.entries(command.flags).map(([key, spec]) => {
     const left = `  --${flagName(key)}${spec.metavar ? ` ${spec.metavar}` : ""}`;
     const fallback = spec.default;
-    const shown = "default" in spec ? (fallback === "" || fallback === false || (Array.isArray(fallback) && fallback.length === 0) ? "" : ` (default ${String(fallback)})`) : " (required)";
+    const shown =
+      "default" in spec
+        ? fallback === "" || fallback === false || (Array.isArray(fallback) && fallback.length === 0)
+          ? ""
+          : ` (default ${String(fallback)})`
+        : " (required)";
     return [left, `${spec.help}${shown}`] as const;
   });
   const width = Math.min(38, Math.max(0, ...rows.map(([left]) => left.length)) + 2);
@@ -55,6 +60,8 @@ export function helpText(command: Command): string {
     ...command.examples.map((example) => `  ${example}`),
     "",
     "Flags (underscores and dashes are the same):",
-    ...rows.map(([left, help]) => (left.length + 2 > width ? `${left}\n${" ".repeat(width)}${help}` : left.padEnd(width) + help)),
+    ...rows.map(([left, help]) =>
+      left.length + 2 > width ? `${left}\n${" ".repeat(width)}${help}` : left.padEnd(width) + help,
+    ),
   ].join("\n");
 }

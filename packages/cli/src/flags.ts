@@ -20,13 +20,15 @@ function of<T>(spec: OptionSpec<T>, help: string, metavar?: string): Flag<T> {
 export const flag = {
   text: (help: string, metavar: string, defaultValue?: string) => of(option.text(defaultValue), help, metavar),
   bool: (help: string, defaultValue = false) => of(option.bool(defaultValue), help),
-  int: (help: string, min: number, max: number, defaultValue?: number) => of(option.int(min, max, defaultValue), help, "N"),
+  int: (help: string, min: number, max: number, defaultValue?: number) =>
+    of(option.int(min, max, defaultValue), help, "N"),
   number: (help: string, min: number, max: number, defaultValue?: number) =>
     of(option.number(min, max, defaultValue), help, "X"),
   bytes: (help: string, defaultValue?: number) => of(option.bytes(defaultValue), help, "BYTES"),
   oneOf: <const T extends string>(help: string, values: readonly T[], defaultValue?: NoInfer<T>) =>
     of(option.oneOf(values, defaultValue), help, values.join("|")),
-  list: (help: string, metavar: string, defaultValue?: readonly string[]) => of(option.list(defaultValue), help, metavar),
+  list: (help: string, metavar: string, defaultValue?: readonly string[]) =>
+    of(option.list(defaultValue), help, metavar),
 };
 
 export interface ParsedArguments<C> {
@@ -45,7 +47,9 @@ export function parseArguments<C extends object>(
   table: FlagTable<C>,
   args: readonly string[],
 ): ParsedArguments<C> {
-  const byName = new Map(Object.entries(table).map(([key, spec]) => [flagName(key), [key, spec as Flag<unknown>] as const]));
+  const byName = new Map(
+    Object.entries(table).map(([key, spec]) => [flagName(key), [key, spec as Flag<unknown>] as const]),
+  );
   const positionals: string[] = [];
   const raw: Record<string, unknown> = {};
   for (let i = 0; i < args.length; i++) {
@@ -65,7 +69,8 @@ export function parseArguments<C extends object>(
     const [key, spec] = found;
     if (key in raw) throw new ServingError("CONFIG_INVALID", `${command}: --${flagName(key)} is given twice`);
     if (!byName.has(name)) {
-      if (spec.metavar) throw new ServingError("CONFIG_INVALID", `${command}: ${argument}: only switches can be negated`);
+      if (spec.metavar)
+        throw new ServingError("CONFIG_INVALID", `${command}: ${argument}: only switches can be negated`);
       raw[key] = false;
     } else if (value !== undefined) {
       raw[key] = value;
@@ -73,7 +78,8 @@ export function parseArguments<C extends object>(
       raw[key] = true;
     } else {
       const next = args[++i];
-      if (next === undefined) throw new ServingError("CONFIG_INVALID", `${command}: ${argument} needs a value (${spec.metavar})`);
+      if (next === undefined)
+        throw new ServingError("CONFIG_INVALID", `${command}: ${argument} needs a value (${spec.metavar})`);
       raw[key] = next;
     }
   }

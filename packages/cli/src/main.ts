@@ -22,7 +22,9 @@ export async function main(commands: readonly Command[], args: readonly string[]
   }
   const command = commands.find((candidate) => candidate.name === name);
   if (!command) {
-    console.error(`shardserve: there is no command "${name}"; commands are ${commands.map((known) => known.name).join(", ")}`);
+    console.error(
+      `shardserve: there is no command "${name}"; commands are ${commands.map((known) => known.name).join(", ")}`,
+    );
     return 2;
   }
   if (rest.includes("--help") || rest.includes("-h")) {
@@ -31,7 +33,11 @@ export async function main(commands: readonly Command[], args: readonly string[]
   }
   const verbose = rest.includes("--verbose");
   try {
-    const { positionals, flags } = parseArguments(command.name, command.flags, rest.filter((argument) => argument !== "--verbose"));
+    const { positionals, flags } = parseArguments(
+      command.name,
+      command.flags,
+      rest.filter((argument) => argument !== "--verbose"),
+    );
     await command.run(positionals, flags, terminal(verbose));
     return 0;
   } catch (error) {

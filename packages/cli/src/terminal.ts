@@ -8,7 +8,10 @@ const LINE_EVERY_MS = 2_000;
  * error, so that standard output holds results only.
  */
 export function progressOn(stream: NodeJS.WriteStream, nowMs: () => number): Progress {
-  return { task: (label, total, unit) => (stream.isTTY ? bar(stream, label, total, unit) : lines(stream, nowMs, label, total, unit)) };
+  return {
+    task: (label, total, unit) =>
+      stream.isTTY ? bar(stream, label, total, unit) : lines(stream, nowMs, label, total, unit),
+  };
 }
 
 function bar(stream: NodeJS.WriteStream, label: string, total: number, unit: string): ProgressTask {
@@ -27,7 +30,13 @@ function bar(stream: NodeJS.WriteStream, label: string, total: number, unit: str
   return { advance: (by) => view.increment(by), done: once(() => view.stop()) };
 }
 
-function lines(stream: NodeJS.WriteStream, nowMs: () => number, label: string, total: number, unit: string): ProgressTask {
+function lines(
+  stream: NodeJS.WriteStream,
+  nowMs: () => number,
+  label: string,
+  total: number,
+  unit: string,
+): ProgressTask {
   const startMs = nowMs();
   let done = 0;
   let printedMs = startMs;
@@ -36,9 +45,13 @@ function lines(stream: NodeJS.WriteStream, nowMs: () => number, label: string, t
       done += by;
       if (nowMs() - printedMs < LINE_EVERY_MS) return;
       printedMs = nowMs();
-      stream.write(`${label}: ${amount(done, unit)} of ${amount(total, unit)} (${Math.floor((100 * done) / Math.max(total, 1))} %)\n`);
+      stream.write(
+        `${label}: ${amount(done, unit)} of ${amount(total, unit)} (${Math.floor((100 * done) / Math.max(total, 1))} %)\n`,
+      );
     },
-    done: once(() => stream.write(`${label}: done, ${amount(done, unit)} in ${((nowMs() - startMs) / 1000).toFixed(1)} s\n`)),
+    done: once(() =>
+      stream.write(`${label}: done, ${amount(done, unit)} in ${((nowMs() - startMs) / 1000).toFixed(1)} s\n`),
+    ),
   };
 }
 
@@ -63,6 +76,13 @@ export function table(rows: readonly (readonly (string | number)[])[]): string {
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, String(cell).length)));
   return rows
-    .map((row) => row.map((cell, i) => (typeof cell === "number" ? String(cell).padStart(widths[i]!) : String(cell).padEnd(widths[i]!))).join("  ").trimEnd())
+    .map((row) =>
+      row
+        .map((cell, i) =>
+          typeof cell === "number" ? String(cell).padStart(widths[i]!) : String(cell).padEnd(widths[i]!),
+        )
+        .join("  ")
+        .trimEnd(),
+    )
     .join("\n");
 }

@@ -13,7 +13,17 @@ const flags = {
 
 describe("parseArguments", () => {
   it("takes underscores and dashes, = and space, switches and their negation", () => {
-    const parsed = parseArguments("serve", flags, ["a", "--model_name=m", "--port", "1", "--json", "--shards=x,y", "--out=d", "--", "--b"]);
+    const parsed = parseArguments("serve", flags, [
+      "a",
+      "--model_name=m",
+      "--port",
+      "1",
+      "--json",
+      "--shards=x,y",
+      "--out=d",
+      "--",
+      "--b",
+    ]);
     assert.deepEqual(parsed.positionals, ["a", "--b"]);
     assert.deepEqual(parsed.flags, { modelName: "m", port: 1, json: true, shards: ["x", "y"], out: "d" });
     assert.equal(parseArguments("serve", flags, ["--no-json", "--out=d"]).flags.json, false);
@@ -38,7 +48,14 @@ describe("parseArguments", () => {
 describe("helpText", () => {
   it("shows usage, an example, and each flag with its default", () => {
     const text = helpText(
-      defineCommand({ name: "serve", summary: "Serves", usage: "[FLAGS]", examples: ["shardserve serve --out=d"], flags, run: async () => {} }),
+      defineCommand({
+        name: "serve",
+        summary: "Serves",
+        usage: "[FLAGS]",
+        examples: ["shardserve serve --out=d"],
+        flags,
+        run: async () => {},
+      }),
     );
     assert.match(text, /Usage: shardserve serve \[FLAGS\]/);
     assert.match(text, /--port N +gRPC port \(default 8500\)/);
@@ -49,7 +66,16 @@ describe("helpText", () => {
 
 describe("terminal formatting", () => {
   it("prints byte amounts in binary units and aligns tables", () => {
-    assert.deepEqual([0, 1023, 1536, 3 * 2 ** 30].map((value) => amount(value, "bytes")), ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]);
-    assert.equal(table([["shard", 7], ["x", 1234]]), "shard     7\nx      1234");
+    assert.deepEqual(
+      [0, 1023, 1536, 3 * 2 ** 30].map((value) => amount(value, "bytes")),
+      ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"],
+    );
+    assert.equal(
+      table([
+        ["shard", 7],
+        ["x", 1234],
+      ]),
+      "shard     7\nx      1234",
+    );
   });
 });

@@ -34,6 +34,7 @@ export async function writeDenseRemainder(
   }
   for (const entry of await readdir(source, { withFileTypes: true })) {
     if (entry.isFile()) await copyFile(join(source, entry.name), join(dir, entry.name));
-    else if (CARRIED.includes(entry.name)) await cp(join(source, entry.name), join(dir, entry.name), { recursive: true });
+    else if (CARRIED.includes(entry.name))
+      await cp(join(source, entry.name), join(dir, entry.name), { recursive: true });
   }
 }

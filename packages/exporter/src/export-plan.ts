@@ -81,7 +81,10 @@ export async function planExport(
   const savedModel = await readSavedModel(dir, signal ? { signal } : {});
   const metaGraph = selectMetaGraph(savedModel, options.tags);
   if (!savedModel.variablesPrefix) {
-    throw new ServingError("SAVED_MODEL_INVALID", `${dir} has no variables/variables.index: there is nothing to shard; serve it as it is`);
+    throw new ServingError(
+      "SAVED_MODEL_INVALID",
+      `${dir} has no variables/variables.index: there is nothing to shard; serve it as it is`,
+    );
   }
   await using bundle = await BundleReader.open(savedModel.variablesPrefix, signal ? { signal } : {});
   const { entries } = bundle;
@@ -89,7 +92,9 @@ export async function planExport(
   const model = importModel(metaGraph, { bindings: bindings.variables, entries, initOp: initOp(metaGraph) });
   const found = findTables(model, kernels);
   const chosen = choose(found, options);
-  const tables = found.flatMap((table) => (chosen.get(table) === undefined ? toTableInfo(table, options.rowDtype) : []));
+  const tables = found.flatMap((table) =>
+    chosen.get(table) === undefined ? toTableInfo(table, options.rowDtype) : [],
+  );
   const indexes = new Map(tables.map((table, i) => [table.checkpointKey, i]));
   const bytes = tables.reduce((sum, table) => sum + table.rows * table.rowBytes, 0);
   const read = variablesRead(model, bindings);
@@ -103,7 +108,9 @@ export async function planExport(
       return index === undefined ? [] : table.lookups.map(({ signature, node }) => ({ signature, node, table: index }));
     }),
     layout: partitionLayout(tables, options.partitions ?? choosePartitionCount(bytes)),
-    dense: rest.filter((entry) => isKept(entry, read)).map((entry) => described(entry, reasons.get(entry.key) ?? "not looked up")),
+    dense: rest
+      .filter((entry) => isKept(entry, read))
+      .map((entry) => described(entry, reasons.get(entry.key) ?? "not looked up")),
     unused: rest.filter((entry) => !isKept(entry, read)).map((entry) => described(entry, "no signature reads it")),
     sourceDigest: await digestOfSource(savedModel),
   };
@@ -124,14 +131,19 @@ function choose(found: readonly FoundTable[], options: ExportOptions): Map<Found
     const table = found.find((candidate) => candidate.name === name || candidate.checkpointKey === name);
     const known = found.filter((candidate) => candidate.shardable === true).map((candidate) => candidate.name);
     if (!table) {
-      throw new ServingError("CONFIG_INVALID", `--tables: no lookup reads "${name}"; tables are ${known.join(", ") || "none"}`);
+      throw new ServingError(
+        "CONFIG_INVALID",
+        `--tables: no lookup reads "${name}"; tables are ${known.join(", ") || "none"}`,
+      );
     }
-    if (table.shardable !== true) throw new ServingError("CONFIG_INVALID", `--tables: "${name}" cannot be sharded: ${table.shardable}`);
+    if (table.shardable !== true)
+      throw new ServingError("CONFIG_INVALID", `--tables: "${name}" cannot be sharded: ${table.shardable}`);
   }
   return new Map(
     found.map((table) => {
       if (table.shardable !== true) return [table, table.shardable];
-      if (named) return [table, named.has(table.name) || named.has(table.checkpointKey) ? undefined : "not named in --tables"];
+      if (named)
+        return [table, named.has(table.name) || named.has(table.checkpointKey) ? undefined : "not named in --tables"];
       return [table, table.bytes < options.minTableBytes ? `smaller than ${options.minTableBytes} bytes` : undefined];
     }),
   );

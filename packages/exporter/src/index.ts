@@ -1,3 +1,10 @@
-export { type DenseVariable, type ExportOptions, type ExportPlan, planExport, type ShardShare, shardShares } from "./export-plan.js";
+export {
+  type DenseVariable,
+  type ExportOptions,
+  type ExportPlan,
+  planExport,
+  type ShardShare,
+  shardShares,
+} from "./export-plan.js";
 export type { ParityReport } from "./parity.js";
 export { type ExportReport, type RunOptions, runExport } from "./run-export.js";

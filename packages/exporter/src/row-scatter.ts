@@ -64,7 +64,15 @@ export class RowScatter implements Disposable {
   }
 
   #value(shape: readonly number[], memory: Uint8Array, bytes: number): OrtValue {
-    const ArrayType = newData(this.#dtype, 0).constructor as new (buffer: ArrayBufferLike, offset: number, length: number) => Uint8Array;
-    return OrtValue.overMemory(this.#dtype, shape, new ArrayType(memory.buffer, memory.byteOffset, bytes / this.#elementBytes));
+    const ArrayType = newData(this.#dtype, 0).constructor as new (
+      buffer: ArrayBufferLike,
+      offset: number,
+      length: number,
+    ) => Uint8Array;
+    return OrtValue.overMemory(
+      this.#dtype,
+      shape,
+      new ArrayType(memory.buffer, memory.byteOffset, bytes / this.#elementBytes),
+    );
   }
 }

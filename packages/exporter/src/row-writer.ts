@@ -1,17 +1,25 @@
 import type { Logger, ProgressTask } from "@shardserve/core";
 import type { Ort } from "@shardserve/native";
-import { encodeRows, PartitionFileWriter, type PartitionLayout, partitionPath, type TableInfo } from "@shardserve/rowstore";
+import {
+  encodeRows,
+  type FinishedPartition,
+  PartitionFileWriter,
+  type PartitionLayout,
+  partitionPath,
+  type TableInfo,
+} from "@shardserve/rowstore";
 import type { BundleReader } from "@shardserve/savedmodel";
 import { DTYPES } from "@shardserve/tensor";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { readJournal, writeJournal } from "./journal.js";
+import { type Journal, readJournal, writeJournal } from "./journal.js";
 import { RowScatter } from "./row-scatter.js";
 import { TableSource, type TableSourceState } from "./table-source.js";
 
-/** Rows are moved in chunks of this many bytes: large enough for long writes, four of them fit the memory budget. */
-const CHUNK_BYTES = 32 * 2 ** 20;
-/** A journal entry is written after this many bytes: what a kill costs at most, besides re-reading. */
-const JOURNAL_EVERY_BYTES = 2 ** 30;
+/** Default of {@link RowWriterOptions.chunkBytes}: long writes, and six such buffers fit the memory budget. */
+export const CHUNK_BYTES = 32 * 2 ** 20;
+/** Default of {@link RowWriterOptions.journalEveryBytes}. */
+export const JOURNAL_EVERY_BYTES = 2 ** 30;
 
 export interface RowWriterOptions {
   readonly ort: Ort;
@@ -21,10 +29,17 @@ export interface RowWriterOptions {
   /** Directory that gets `partitions/` and the journal. */
   readonly dir: string;
   readonly exportDigest: string;
+  /** Rows are moved in chunks of about this many bytes. */
+  readonly chunkBytes: number;
+  /** A journal entry is written after this many bytes: what a kill costs at most, besides re-reading. */
+  readonly journalEveryBytes: number;
   readonly progress: ProgressTask;
   readonly logger: Logger;
   readonly signal: AbortSignal | undefined;
 }
+
+/** Where writing begins. */
+type Position = Pick<Journal, "section" | "source">;
 
 /** Chunks of a table: whole groups of P rows, the last group padded with zeros. */
 interface Chunks {
@@ -46,20 +61,26 @@ export class RowWriter {
   readonly #buffers: [Buffers, Buffers] = [new Buffers(), new Buffers()];
   #pendingWrite: Promise<unknown> = Promise.resolve();
   #sinceJournalBytes = 0;
+  #isResumed = false;
 
   constructor(options: RowWriterOptions) {
     this.#options = options;
   }
 
+  /** True once a run found files of an earlier one that it could go on with. */
+  get isResumed(): boolean {
+    return this.#isResumed;
+  }
+
   /** @returns digest and size of every partition file, by partition */
-  async write(): Promise<{ readonly bytes: number; readonly digest: string }[]> {
+  async write(): Promise<FinishedPartition[]> {
     try {
       const start = await this.#open();
       const { sections } = this.#options.layout;
       for (let section = start.section; section < sections.length; section++) {
         await this.#writeTable(section, section === start.section ? start.source : { byteOffset: 0, crc: 0 });
       }
-      const finished = [];
+      const finished: FinishedPartition[] = [];
       for (const writer of this.#writers) finished.push(await writer.finish());
       return finished;
     } finally {
@@ -68,28 +89,50 @@ export class RowWriter {
     }
   }
 
-  /** Opens all partition files, where an earlier run of the same export left them. */
-  async #open(): Promise<{ section: number; source: TableSourceState }> {
-    const { dir, layout, exportDigest, logger, progress, tables, signal } = this.#options;
-    const journal = await readJournal(dir, exportDigest);
+  /** Opens all partition files; those that an earlier run of the same export left are gone on with. */
+  async #open(): Promise<Position> {
+    const journal = await readJournal(this.#options.dir, this.#options.exportDigest);
+    const position = journal && (await this.#resume(journal));
+    if (position) return position;
+    const { dir, layout } = this.#options;
     for (let partition = 0; partition < layout.partitionCount; partition++) {
-      const path = join(dir, partitionPath(partition));
-      this.#writers.push(
-        journal
-          ? await PartitionFileWriter.resume(path, partition, layout, journal.writers[partition]!, signal ? { signal } : {})
-          : await PartitionFileWriter.create(path, partition, layout),
-      );
+      this.#writers.push(await PartitionFileWriter.create(join(dir, partitionPath(partition)), partition, layout));
     }
-    if (!journal) return { section: 0, source: { byteOffset: 0, crc: 0 } };
-    const done = layout.sections.slice(0, journal.section).reduce((sum, { table }) => sum + sourceBytes(tables[table]!), 0);
-    progress.advance(done + journal.source.byteOffset);
-    logger.info({ dir, bytes: done + journal.source.byteOffset }, "resuming an interrupted export");
-    return { section: journal.section, source: journal.source };
+    return { section: 0, source: { byteOffset: 0, crc: 0 } };
+  }
+
+  /** @returns undefined, and removes the files, when they do not hold what the journal says */
+  async #resume(journal: Journal): Promise<Position | undefined> {
+    const { dir, layout, tables, progress, logger, signal } = this.#options;
+    try {
+      for (let partition = 0; partition < layout.partitionCount; partition++) {
+        const state = journal.writers[partition]!;
+        const path = join(dir, partitionPath(partition));
+        this.#writers.push(await PartitionFileWriter.resume(path, partition, layout, state, signal ? { signal } : {}));
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      logger.warn(
+        { dir, reason: (error as Error).message },
+        "what the interrupted export left is damaged; beginning anew",
+      );
+      for (const writer of this.#writers.splice(0)) await writer.close();
+      await rm(join(dir, "partitions"), { recursive: true, force: true });
+      await mkdir(join(dir, "partitions"));
+      return undefined;
+    }
+    const complete = layout.sections.slice(0, journal.section);
+    const doneBytes =
+      complete.reduce((sum, { table }) => sum + sourceBytes(tables[table]!), 0) + journal.source.byteOffset;
+    progress.advance(doneBytes);
+    logger.info({ dir, doneBytes }, "going on with an interrupted export");
+    this.#isResumed = true;
+    return journal;
   }
 
   async #writeTable(section: number, from: TableSourceState): Promise<void> {
-    const { bundle, tables, layout, signal } = this.#options;
-    const chunks = chunksOf(tables[layout.sections[section]!.table]!, layout.partitionCount);
+    const { bundle, tables, layout, chunkBytes, signal } = this.#options;
+    const chunks = chunksOf(tables[layout.sections[section]!.table]!, layout.partitionCount, chunkBytes);
     await using source = new TableSource(bundle, chunks.table.checkpointKey, from);
     using scatter = new RowScatter(this.#options.ort, layout.partitionCount, chunks.table.rowBytes);
     const { groupCount, groupsPerChunk } = chunks;
@@ -110,7 +153,12 @@ export class RowWriter {
       signal?.throwIfAborted();
       this.#pendingWrite = Promise.all(parts.map((part, partition) => this.#writers[partition]!.append(part)));
       this.#pendingWrite.catch(() => undefined); // awaited before the next append, or at the end
-      this.#options.progress.advance(Math.min(groups * layout.partitionCount * chunks.sourceRowBytes, sourceBytes(chunks.table) - group * layout.partitionCount * chunks.sourceRowBytes));
+      this.#options.progress.advance(
+        Math.min(
+          groups * layout.partitionCount * chunks.sourceRowBytes,
+          sourceBytes(chunks.table) - group * layout.partitionCount * chunks.sourceRowBytes,
+        ),
+      );
       await this.#journal(section, state, rows.length);
       [current, next] = [next, current];
     }
@@ -140,7 +188,7 @@ export class RowWriter {
   /** Records progress now and then; waits for the appends first, so that the journal never runs ahead of the files. */
   async #journal(section: number, source: TableSourceState, bytes: number): Promise<void> {
     this.#sinceJournalBytes += bytes;
-    if (this.#sinceJournalBytes < JOURNAL_EVERY_BYTES) return;
+    if (this.#sinceJournalBytes < this.#options.journalEveryBytes) return;
     this.#sinceJournalBytes = 0;
     await this.#pendingWrite;
     const { dir, exportDigest } = this.#options;
@@ -149,14 +197,14 @@ export class RowWriter {
   }
 }
 
-function chunksOf(table: TableInfo, partitionCount: number): Chunks {
+function chunksOf(table: TableInfo, partitionCount: number, chunkBytes: number): Chunks {
   const sourceRowBytes = table.dim * DTYPES[table.dtype].bytes;
   const groupBytes = partitionCount * Math.max(sourceRowBytes, table.rowBytes);
   return {
     table,
     sourceRowBytes,
     groupCount: Math.ceil(table.rows / partitionCount),
-    groupsPerChunk: Math.max(1, Math.floor(CHUNK_BYTES / groupBytes)),
+    groupsPerChunk: Math.max(1, Math.floor(chunkBytes / groupBytes)),
   };
 }
 
@@ -171,7 +219,7 @@ class Buffers {
   #target = new Uint8Array(0);
 
   source(bytes: number): Uint8Array {
-    if (this.#source.length < bytes) this.#source = new Uint8Array(Math.max(bytes, CHUNK_BYTES));
+    if (this.#source.length < bytes) this.#source = new Uint8Array(bytes);
     return this.#source.subarray(0, bytes);
   }
 
@@ -181,7 +229,7 @@ class Buffers {
   }
 
   target(bytes: number): Uint8Array {
-    if (this.#target.length < bytes) this.#target = new Uint8Array(Math.max(bytes, CHUNK_BYTES));
+    if (this.#target.length < bytes) this.#target = new Uint8Array(bytes);
     return this.#target.subarray(0, bytes);
   }
 }

@@ -2,18 +2,30 @@ import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { type Logger, type Progress, ServingError, silentLogger, silentProgress } from "@shardserve/core";
 import { loadOrt } from "@shardserve/native";
-import { digestHex, encodeManifest, fileDigest, type Manifest, type ManifestFile, partitionPath, writeManifest } from "@shardserve/rowstore";
+import {
+  digestHex,
+  encodeManifest,
+  fileDigest,
+  type Manifest,
+  type ManifestFile,
+  partitionPath,
+  writeManifest,
+} from "@shardserve/rowstore";
 import { BundleReader } from "@shardserve/savedmodel";
 import { writeDenseRemainder } from "./dense-remainder.js";
 import type { ExportPlan } from "./export-plan.js";
 import { JOURNAL_NAME, readJournal } from "./journal.js";
 import { checkParity, type ParityReport } from "./parity.js";
-import { RowWriter } from "./row-writer.js";
+import { CHUNK_BYTES, JOURNAL_EVERY_BYTES, RowWriter } from "./row-writer.js";
 import { Staging } from "./staging.js";
 
 export interface RunOptions {
   /** Written into the manifest, such as "shardserve 0.1.0". */
   readonly writer: string;
+  /** Rows are moved in chunks of about this many bytes, default 32 MiB; memory is six chunks. */
+  readonly chunkBytes?: number;
+  /** How often progress is recorded for a later run, default every 1 GiB. */
+  readonly journalEveryBytes?: number;
   readonly progress?: Progress;
   readonly logger?: Logger;
   readonly signal?: AbortSignal;
@@ -50,13 +62,26 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
   const staging = await Staging.open(out);
   try {
     const exportDigest = digestOfExport(plan);
-    const isResumed = await prepare(staging, exportDigest);
+    await prepare(staging, exportDigest);
     const tableBytes = plan.tables.reduce((sum, { rows, rowBytes }) => sum + rows * rowBytes, 0);
     const denseBytes = plan.dense.reduce((sum, { bytes }) => sum + bytes, 0);
     const task = progress.task("exporting", sourceBytes(plan) + denseBytes, "bytes");
-    const partitions = await new RowWriter({
-      ort: loadOrt(), bundle, tables: plan.tables, layout: plan.layout, dir: staging.dir, exportDigest, progress: task, logger, signal,
-    }).write();
+    const { chunkBytes = CHUNK_BYTES, journalEveryBytes = JOURNAL_EVERY_BYTES } = options;
+    const { tables, layout } = plan;
+    const writer = new RowWriter({
+      ort: loadOrt(),
+      bundle,
+      tables,
+      layout,
+      dir: staging.dir,
+      exportDigest,
+      chunkBytes,
+      journalEveryBytes,
+      progress: task,
+      logger,
+      signal,
+    });
+    const partitions = await writer.write();
     await writeDenseRemainder(plan, bundle, staging.dir, task, signal);
     await rm(join(staging.dir, JOURNAL_NAME), { force: true });
     const files = [
@@ -66,19 +91,26 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
     const manifestDigest = await writeManifest(staging.dir, manifestOf(plan, options.writer, files));
     await staging.publish();
     task.done();
-    return { out, partitionCount: plan.layout.partitionCount, tableBytes, denseBytes, manifestDigest, isResumed, parity };
+    return {
+      out,
+      partitionCount: plan.layout.partitionCount,
+      tableBytes,
+      denseBytes,
+      manifestDigest,
+      isResumed: writer.isResumed,
+      parity,
+    };
   } catch (error) {
     await staging.abandon(signal?.aborted === true);
     throw error instanceof ServingError || signal?.aborted ? error : ServingError.from(error);
   }
 }
 
-/** @returns true when an earlier run's files can be gone on with */
-async function prepare(staging: Staging, exportDigest: string): Promise<boolean> {
-  if (await readJournal(staging.dir, exportDigest)) return true;
+/** Keeps what an earlier run of the same export left, and nothing else. */
+async function prepare(staging: Staging, exportDigest: string): Promise<void> {
+  if (await readJournal(staging.dir, exportDigest)) return;
   await staging.clear();
   await mkdir(join(staging.dir, "partitions"));
-  return false;
 }
 
 function manifestOf(plan: ExportPlan, writer: string, files: readonly ManifestFile[]): Manifest {
@@ -92,7 +124,10 @@ function digestOfExport(plan: ExportPlan): string {
 }
 
 function sourceBytes(plan: ExportPlan): number {
-  return plan.tables.reduce((sum, table) => sum + table.rows * (table.rowDtype === "same" ? table.rowBytes : table.dim * 4), 0);
+  return plan.tables.reduce(
+    (sum, table) => sum + table.rows * (table.rowDtype === "same" ? table.rowBytes : table.dim * 4),
+    0,
+  );
 }
 
 /** Everything but the partition files, with digests. */

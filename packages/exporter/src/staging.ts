@@ -50,9 +50,15 @@ export class Staging {
   }
 
   async #refuseExisting(): Promise<void> {
-    const exists = await stat(this.#target).then(() => true, () => false);
+    const exists = await stat(this.#target).then(
+      () => true,
+      () => false,
+    );
     if (exists) {
-      throw new ServingError("OUTPUT_EXISTS", `${this.#target} exists and is never overwritten; choose another version number`);
+      throw new ServingError(
+        "OUTPUT_EXISTS",
+        `${this.#target} exists and is never overwritten; choose another version number`,
+      );
     }
   }
 

@@ -28,7 +28,10 @@ export class TableSource implements AsyncDisposable {
   constructor(bundle: BundleReader, checkpointKey: string, from: TableSourceState = { byteOffset: 0, crc: 0 }) {
     const ranges = bundle.ranges(checkpointKey);
     if (!ranges) {
-      throw new ServingError("UNIMPLEMENTED", `variable "${checkpointKey}" is partitioned across its rows; leave it out of --tables`);
+      throw new ServingError(
+        "UNIMPLEMENTED",
+        `variable "${checkpointKey}" is partitioned across its rows; leave it out of --tables`,
+      );
     }
     const entry = bundle.entry(checkpointKey);
     const stored = (entry.slices ?? [entry]).filter((part) => part.size > 0);
@@ -74,7 +77,11 @@ export class TableSource implements AsyncDisposable {
     }
     for (let at = 0; at < slice.length; ) {
       const { bytesRead } = await this.#file.handle.read(slice, at, slice.length - at, offset + at);
-      if (bytesRead === 0) throw new ServingError("CHECKPOINT_INVALID", `${part.path} ends at byte ${offset + at}; "${this.#key}" goes on`);
+      if (bytesRead === 0)
+        throw new ServingError(
+          "CHECKPOINT_INVALID",
+          `${part.path} ends at byte ${offset + at}; "${this.#key}" goes on`,
+        );
       at += bytesRead;
     }
   }

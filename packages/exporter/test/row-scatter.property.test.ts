@@ -13,7 +13,10 @@ describe("RowScatter", () => {
         fc.integer({ min: 1, max: 30 }),
         async (partitionCount, rowBytes, groupCount) => {
           using scatter = new RowScatter(ort, partitionCount, rowBytes);
-          const source = Uint8Array.from({ length: groupCount * partitionCount * rowBytes }, (_, i) => (i * 7919) & 0xff);
+          const source = Uint8Array.from(
+            { length: groupCount * partitionCount * rowBytes },
+            (_, i) => (i * 7919) & 0xff,
+          );
           const dealt = await scatter.scatter(source, groupCount, new Uint8Array(source.length));
           for (const [partition, bytes] of dealt.entries()) {
             const twin: number[] = [];

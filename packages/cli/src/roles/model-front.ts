@@ -63,6 +63,7 @@ export class ModelFront extends Service {
 
 /** Runs until the signal aborts, then drains. */
 export async function runUntilStopped(service: Service, signal: AbortSignal, drainMs: number): Promise<void> {
-  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  if (!signal.aborted)
+    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   await service.close({ drainMs });
 }

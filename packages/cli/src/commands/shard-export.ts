@@ -1,0 +1,125 @@
+import { ServingError } from "@shardserve/core";
+import { type ExportPlan, type ExportReport, planExport, runExport, shardShares } from "@shardserve/exporter";
+import { hostKernels } from "@shardserve/host-ops";
+import { defineCommand, type Terminal } from "../command.js";
+import { flag } from "../flags.js";
+import { amount, table } from "../terminal.js";
+import { VERSION } from "../version.js";
+
+const SHARD_COUNTS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+const DENSE_SHOWN_MAX = 12;
+
+export const shardExport = defineCommand({
+  name: "shard-export",
+  summary: "Splits a SavedModel's embedding tables over partition files, the rest into a dense SavedModel",
+  usage: "SAVED_MODEL --out=BASE/NAME/VERSION",
+  examples: [
+    "shard-export models/dlrm/1 --out=repository/dlrm/1",
+    "shard-export models/dlrm/1 --out=repository/dlrm/1 --dry-run",
+    "shard-export models/dlrm/1 --out=repository/dlrm/2 --row-dtype=int8 --min-table-bytes=64MiB",
+  ],
+  flags: {
+    out: flag.text("version directory to write; never overwritten", "DIR", ""),
+    dryRun: flag.bool("print the plan with exact bytes; write nothing"),
+    tables: flag.list("shard just these tables, by name or checkpoint key", "NAMES", []),
+    minTableBytes: flag.bytes("smaller tables stay with the dense graph", 16 * 2 ** 20),
+    partitions: flag.int("partition count; 0 = by size, a prime of at least 61", 0, 131_071, 0),
+    rowDtype: flag.oneOf(
+      "how float32 rows are stored; reduced ones pass a parity check first",
+      ["float32", "float16", "int8"],
+      "float32",
+    ),
+    savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
+    json: flag.bool("print the plan or the report as JSON"),
+  },
+  async run([source, ...rest], flags, terminal) {
+    if (source === undefined || rest.length > 0)
+      throw new ServingError("CONFIG_INVALID", "shard-export: give one SavedModel directory; see --help");
+    if (flags.out === "" && !flags.dryRun)
+      throw new ServingError("CONFIG_INVALID", "shard-export: --out is required, or --dry-run");
+    const options = {
+      tags: flags.savedModelTags,
+      ...(flags.tables.length === 0 ? {} : { tables: flags.tables }),
+      minTableBytes: flags.minTableBytes,
+      ...(flags.partitions === 0 ? {} : { partitions: flags.partitions }),
+      rowDtype: flags.rowDtype === "float32" ? ("same" as const) : flags.rowDtype,
+    };
+    const plan = await planExport(source, options, hostKernels, terminal.signal);
+    if (flags.dryRun) return printPlan(plan, flags.json, terminal);
+    if (!flags.json) printPlan(plan, false, terminal);
+    if (plan.tables.length === 0) {
+      throw new ServingError(
+        "FAILED_PRECONDITION",
+        `${source}: no table is to be sharded (see the plan); serve it with \`shardserve serve\`, or lower --min-table-bytes`,
+      );
+    }
+    const report = await runExport(plan, flags.out, {
+      writer: `shardserve ${VERSION}`,
+      progress: terminal.progress,
+      logger: terminal.logger,
+      signal: terminal.signal,
+    });
+    printReport(report, flags.json, terminal);
+  },
+});
+
+function printPlan(plan: ExportPlan, isJson: boolean, terminal: Terminal): void {
+  const { tables, layout, dense, unused, lookups } = plan;
+  const shares = shardShares(plan, SHARD_COUNTS);
+  if (isJson) {
+    const partition = { count: layout.partitionCount, fileBytes: layout.fileBytes };
+    terminal.print(
+      JSON.stringify(
+        { sourceDigest: plan.sourceDigest, tables, lookups, partition, dense, unused, shards: shares },
+        undefined,
+        2,
+      ),
+    );
+    return;
+  }
+  const tableBytes = tables.reduce((sum, { rows, rowBytes }) => sum + rows * rowBytes, 0);
+  terminal.print(`${tables.length} tables to shard, ${amount(tableBytes, "bytes")} of rows:`);
+  if (tables.length > 0) {
+    terminal.print(
+      table([
+        ["  table", "rows", "row", "stored as", "bytes"],
+        ...tables.map(({ name, rows, rowShape, dtype, rowDtype, rowBytes }) => [
+          `  ${name}`,
+          rows,
+          `${dtype}[${rowShape.join(",")}]`,
+          rowDtype === "same" ? dtype : rowDtype,
+          rows * rowBytes,
+        ]),
+      ]),
+    );
+    terminal.print(
+      `${layout.partitionCount} partition files of ${layout.fileBytes} bytes (${amount(layout.fileBytes, "bytes")}) each`,
+    );
+    terminal.print(
+      `fullest of N shards, one replica: ${shares.map(({ shardCount, bytesPerShardMax }) => `${shardCount}: ${amount(bytesPerShardMax, "bytes")}`).join(", ")}`,
+    );
+  }
+  const denseBytes = dense.reduce((sum, { bytes }) => sum + bytes, 0);
+  terminal.print(`${dense.length} variables stay in the dense graph, ${amount(denseBytes, "bytes")}:`);
+  const largest = [...dense].sort((a, b) => b.bytes - a.bytes);
+  for (const { checkpointKey, bytes, why } of largest.slice(0, DENSE_SHOWN_MAX))
+    terminal.print(`  ${checkpointKey}: ${bytes} bytes, ${why}`);
+  if (largest.length > DENSE_SHOWN_MAX)
+    terminal.print(`  and ${largest.length - DENSE_SHOWN_MAX} smaller ones (all with --json)`);
+  const unusedBytes = unused.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (unused.length > 0)
+    terminal.print(`${unused.length} variables that no signature reads are left out, ${amount(unusedBytes, "bytes")}`);
+}
+
+function printReport(report: ExportReport, isJson: boolean, terminal: Terminal): void {
+  if (isJson) return terminal.print(JSON.stringify(report, undefined, 2));
+  for (const { table: name, rowDtype, rowsChecked, maxAbsError, meanAbsError, maxRelativeError } of report.parity) {
+    terminal.print(
+      `parity of ${name} as ${rowDtype}: ${rowsChecked} rows checked, error max ${maxAbsError.toPrecision(3)} ` +
+        `(${(100 * maxRelativeError).toPrecision(2)} % of the largest value), mean ${meanAbsError.toPrecision(3)}`,
+    );
+  }
+  terminal.print(
+    `${report.out}: ${report.partitionCount} partitions, ${amount(report.tableBytes, "bytes")} of rows, ${amount(report.denseBytes, "bytes")} dense, digest ${report.manifestDigest}`,
+  );
+}
