@@ -284,7 +284,8 @@ function stringConstant(node: NodeDef): Value | undefined {
   const dtype = node.attr["dtype"]?.value;
   if (value?.case !== "tensor" || dtype?.case !== "type" || dtype.value !== 7) return undefined;
   try {
-    return { kind: "strings", column: decodeTensorProto(value.value).data as StringColumn };
+    const constant = decodeTensorProto(value.value);
+    return constant.dtype === "string" ? { kind: "strings", column: constant.data as StringColumn } : undefined;
   } catch (cause) {
     throw new ServingError("SAVED_MODEL_INVALID", `constant "${node.name}": ${(cause as Error).message}`, { cause });
   }

@@ -1,5 +1,6 @@
 /** The decoded `variables.index` of a TensorBundle (tensorflow/core/util/tensor_bundle/tensor_bundle.cc). */
 import { open } from "node:fs/promises";
+import { setImmediate } from "node:timers/promises";
 import {
   type BundleEntryProto,
   BundleEntryProtoSchema,
@@ -70,6 +71,7 @@ export async function readBundleIndex(path: string, signal?: AbortSignal): Promi
   if (shardCount === 0) throw invalid(path, "its header is missing");
   const entries = new Map<string, BundleEntry>();
   for (const [key, proto] of stored) {
+    if (entries.size % 1000 === 999) await setImmediate();
     entries.set(key, toEntry(`${path}, tensor "${key}"`, key, proto, slices.get(key) ?? [], shardCount));
   }
   return { shardCount, entries };

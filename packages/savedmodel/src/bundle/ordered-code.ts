@@ -94,34 +94,27 @@ function writeUnsigned(out: number[], value: number): void {
 }
 
 /**
- * SignedNumIncreasing: n leading one bits and a zero give a length of n bytes; the rest is the value in big-endian two's
- * complement. Negative numbers have all bits inverted.
+ * SignedNumIncreasing: as many leading one bits as there are bytes, a zero bit, the value in big-endian. Negative
+ * numbers have all bits of their complement inverted.
  */
 function readSigned(cursor: Cursor): number {
   const first = next(cursor);
-  const negative = first < 0x80;
-  const flip = negative ? 0xff : 0;
+  const flip = first < 0x80 ? 0xff : 0;
   let head = first ^ flip;
   let length = 0;
   while (length < 8 && head & (0x80 >> length)) length++;
-  let second = 0;
-  if (length === 8) {
-    // 9 or 10 bytes: the header goes on in the second byte
-    second = next(cursor) ^ flip;
-    length = second & 0x80 ? (second & 0x40 ? invalidLength() : 10) : 9;
-    head = 0;
-  } else {
+  let read = 1;
+  if (length < 8) {
     head &= 0xff >> (length + 1);
+  } else {
+    head = next(cursor) ^ flip; // the ones go on in the second byte
+    read = 2;
+    while (length < 10 && head & (0x80 >> (length - 8))) length++;
+    head &= 0xff >> (length - 7);
   }
   let value = BigInt(head);
-  let read = 1;
-  if (length >= 9) {
-    value = BigInt(second & (length === 9 ? 0x7f : 0x3f));
-    read = 2;
-  }
   for (; read < length; read++) value = (value << 8n) | BigInt(next(cursor) ^ flip);
-  const number = Number(negative ? ~value : value);
-  return negative ? -checked(-number) : checked(number);
+  return checked(Number(flip === 0 ? value : ~value));
 }
 
 function writeSigned(out: number[], value: number): void {
@@ -135,10 +128,6 @@ function writeSigned(out: number[], value: number): void {
     const byte = Number((magnitude >> BigInt(8 * (length - 1 - i))) & 0xffn) | header[i]!;
     out.push(byte ^ flip);
   }
-}
-
-function invalidLength(): never {
-  throw invalid("has a number of more than 10 bytes");
 }
 
 function checked(value: number): number {
