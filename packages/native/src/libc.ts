@@ -23,11 +23,15 @@ export const mmap = libc.func("mmap", "void *", ["void *", "size_t", "int", "int
   offset: number,
 ) => bigint;
 export const munmap = libc.func("munmap", "int", ["void *", "size_t"]) as (address: bigint, length: number) => number;
-export const madvise = libc.func("madvise", "int", ["void *", "size_t", "int"]) as (
-  address: bigint,
-  length: number,
-  advice: number,
-) => number;
+export const madvise = libc.func("madvise", "int", ["void *", "size_t", "int"]) as unknown as {
+  (address: bigint, length: number, advice: number): number;
+  readonly async: (
+    address: bigint,
+    length: number,
+    advice: number,
+    callback: (error: Error | null, result: number) => void,
+  ) => void;
+};
 export const memcpy = libc.func("memcpy", "void *", ["void *", "void *", "size_t"]) as (
   to: bigint,
   from: bigint,
@@ -46,6 +50,8 @@ export const MAP = {
 } as const;
 /** Values shared by Linux and macOS. */
 export const MADV = { normal: 0, random: 1, sequential: 2, willNeed: 3, dontNeed: 4 } as const;
+/** MADV_POPULATE_READ, Linux 5.14 and later; older kernels refuse it. */
+export const MADV_POPULATE_READ = 22;
 export type Advice = keyof typeof MADV;
 
 /** "ENOMEM (12)" of the last failed libc call on this thread. */

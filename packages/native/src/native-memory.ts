@@ -1,6 +1,17 @@
 import { invariant, ServingError } from "@shardserve/core";
 import koffi from "koffi";
-import { type Advice, lastErrno, MADV, MAP, MAP_FAILED, madvise, mmap, munmap, PROT } from "./libc.js";
+import {
+  type Advice,
+  lastErrno,
+  MADV,
+  MADV_POPULATE_READ,
+  MAP,
+  MAP_FAILED,
+  madvise,
+  mmap,
+  munmap,
+  PROT,
+} from "./libc.js";
 
 /** Largest view given out; V8 refuses larger ArrayBuffers on some versions and koffi aborts on them. */
 export const VIEW_BYTES_MAX = 2 ** 31;
@@ -48,10 +59,28 @@ export class NativeMemory {
    * zeroes anonymous ones. Widened to whole pages; a refusal is ignored, advice is only that.
    */
   advise(advice: Advice, offset = 0, length = this.byteLength - offset): void {
+    const [start, bytes] = this.#pages(offset, length);
+    madvise(start, bytes, MADV[advice]);
+  }
+
+  /**
+   * Maps the pages of `[offset, offset + length)` for reading, from the disk where need be, on another thread: later
+   * reads meet no page fault while memory lasts. Where the kernel cannot (before Linux 5.14), reads fault as ever. The
+   * range must stay mapped until the promise resolves.
+   */
+  async populate(offset = 0, length = this.byteLength - offset): Promise<void> {
+    const [start, bytes] = this.#pages(offset, length);
+    await new Promise<void>((resolve, reject) => {
+      madvise.async(start, bytes, MADV_POPULATE_READ, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+
+  /** Start and length of the whole pages that a range touches. */
+  #pages(offset: number, length: number): [bigint, number] {
     this.#check(offset, length);
     const start = this.address + BigInt(offset);
     const pageStart = start - (start % PAGE);
-    madvise(pageStart, Number(start - pageStart) + length, MADV[advice]);
+    return [pageStart, Number(start - pageStart) + length];
   }
 
   #check(offset: number, length: number): void {

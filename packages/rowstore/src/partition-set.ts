@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { invariant, ServingError } from "@shardserve/core";
 import { lanesOf } from "@shardserve/tensor";
 import { locateRows } from "./locate.js";
@@ -58,7 +59,13 @@ export class PartitionSet {
   #era: Era = { count: 0, drained: undefined };
   /** Ends when no gather of an earlier era runs. */
   #earlier: Promise<void> = Promise.resolve();
+  /** Adds that are mapping now; `close` waits for them. */
+  #mappingCount = 0;
+  #mapped: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
   #isClosed = false;
+  #lastIndexes: BigInt64Array = new BigInt64Array(0);
+  #lastIndexLanes = lanesOf(this.#lastIndexes);
 
   constructor(tables: readonly TableInfo[], partitionCount: number, options: PartitionSetOptions = {}) {
     this.tables = tables;
@@ -114,8 +121,7 @@ export class PartitionSet {
         this.#checkIdentity(file, partition, options.expectedDigest);
         if (options.verify !== false) await file.verify({ signal: options.signal });
         options.signal?.throwIfAborted();
-        if (this.#isClosed) throw new ServingError("DRAINING", `${path}: the partition set was closed meanwhile`);
-        this.#map(partition, file.fd);
+        await this.#map(partition, file);
       } finally {
         await file.close();
       }
@@ -132,7 +138,7 @@ export class PartitionSet {
     this.#isHeld[partition] = 0;
     this.#heldCount--;
     await this.#nextEra();
-    if (!this.#isClosed) for (const arena of this.#arenas.values()) arena.unmap(partition);
+    if (!this.#isClosed) this.#unmap(partition);
     this.#isBusy[partition] = 0;
   }
 
@@ -155,7 +161,7 @@ export class PartitionSet {
       this.#isHeld,
       this.#bases[table]!,
       this.#arena(info.rowBytes).rowsPerSlot,
-      lanesOf(indexes),
+      this.#indexLanes(indexes),
       at,
     );
   }
@@ -199,12 +205,30 @@ export class PartitionSet {
   }
 
   /** Waits for gathers and unmaps everything. A second call joins the first. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return this.#earlier;
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    const held = this.partitions;
     this.#isClosed = true;
     this.#isHeld.fill(0);
     await this.#nextEra();
+    if (this.#mappingCount > 0) await new Promise<void>((resolve) => (this.#mapped = resolve));
+    for (const partition of held) {
+      this.#unmap(partition);
+      await setImmediate(); // freeing the pages of all partitions in one go would stop the event loop
+    }
     for (const arena of this.#arenas.values()) arena.close();
+  }
+
+  /** Requests of few ids per table would spend more on a view per table than on their ids. */
+  #indexLanes(indexes: BigInt64Array): Int32Array {
+    if (indexes !== this.#lastIndexes) {
+      this.#lastIndexes = indexes;
+      this.#lastIndexLanes = lanesOf(indexes);
+    }
+    return this.#lastIndexLanes;
   }
 
   #arena(rowBytes: number): StrideArena {
@@ -233,11 +257,28 @@ export class PartitionSet {
     );
   }
 
-  #map(partition: number, fd: number): void {
+  async #map(partition: number, file: PartitionFile): Promise<void> {
+    const refuseIfClosed = () => {
+      if (this.#isClosed) throw new ServingError("DRAINING", `${file.path}: the partition set was closed meanwhile`);
+    };
+    refuseIfClosed();
     const isCold = this.mappedBytes + this.layout.dataBytes > this.#options.residentBytesMax;
-    for (const arena of this.#arenas.values()) arena.map(partition, fd, isCold);
+    this.#mappingCount++;
+    try {
+      for (const arena of this.#arenas.values()) await arena.map(partition, file.fd, isCold);
+    } catch (error) {
+      this.#unmap(partition);
+      throw error;
+    } finally {
+      if (--this.#mappingCount === 0) this.#mapped?.();
+    }
+    refuseIfClosed();
     this.#isHeld[partition] = 1;
     this.#heldCount++;
+  }
+
+  #unmap(partition: number): void {
+    for (const arena of this.#arenas.values()) arena.unmap(partition);
   }
 
   async #inEra(gather: Promise<void>): Promise<void> {

@@ -37,12 +37,18 @@ export class StrideArena {
     return this.#group.rowCount * this.rowBytes;
   }
 
-  /** Maps a partition's rows from an open partition file. @param isCold  whether reads will be few and far between */
-  map(partition: number, fd: number, isCold: boolean): void {
+  /**
+   * Maps a partition's rows from an open partition file.
+   *
+   * @param isCold  rows will be read few and far between, from a disk: read no neighbours. Otherwise all pages are mapped
+   *   now, so that gathers on the event loop meet no page fault
+   */
+  async map(partition: number, fd: number, isCold: boolean): Promise<void> {
     if (this.groupBytes === 0) return;
     const at = partition * this.#slotBytes;
     this.#range.mapFile(fd, this.#group.offset, this.groupBytes, at);
     if (isCold) this.#range.memory.advise("random", at, this.groupBytes);
+    else await this.#range.memory.populate(at, this.groupBytes);
   }
 
   /** Takes a partition's rows away. Nothing may gather from them any more. */

@@ -12,7 +12,11 @@ import { manifestOf, tableOf } from "./fixtures.js";
 const FUZZ_MS = Number(process.env["FUZZ_MS"] ?? 300);
 
 /** Damages copies of `good` until time is up; `parse` may refuse with the code or accept, nothing else. */
-function fuzz(good: Uint8Array, code: "MANIFEST_INVALID" | "PARTITION_INVALID", parse: (bytes: Uint8Array) => void): void {
+function fuzz(
+  good: Uint8Array,
+  code: "MANIFEST_INVALID" | "PARTITION_INVALID",
+  parse: (bytes: Uint8Array) => void,
+): void {
   const seed = (performance.now() * 1000) >>> 0;
   const random = seededRandom(seed);
   const heapBefore = process.memoryUsage().arrayBuffers;

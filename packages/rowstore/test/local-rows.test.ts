@@ -24,14 +24,21 @@ describe("local rows", () => {
     assert.deepEqual([...lease.batches[0]!.slots], [9, 0, 9]);
     assert.deepEqual(lease.batches[0]!.rows.toTensor().data, values);
     assert.deepEqual([...lease.batches[1]!.slots], [39]);
-    for (const ids of [new BigInt64Array([0n, 10n]), new BigInt64Array([0n, -1n]), new BigInt64Array([1n, 2n ** 33n])]) {
+    for (const ids of [
+      new BigInt64Array([0n, 10n]),
+      new BigInt64Array([0n, -1n]),
+      new BigInt64Array([1n, 2n ** 33n]),
+    ]) {
       await assert.rejects(rows.lookup([{ table: 0, ids }]), (error) => {
         assert.ok(isServingError(error, "ROW_OUT_OF_RANGE"));
         assert.equal(error.message, `indices[1] = ${ids[1]} is not in [0, 10)`);
         return true;
       });
     }
-    await assert.rejects(rows.lookup([{ table: 1, ids: new Int32Array([40]) }]), /indices\[0\] = 40 is not in \[0, 40\)/);
+    await assert.rejects(
+      rows.lookup([{ table: 1, ids: new Int32Array([40]) }]),
+      /indices\[0\] = 40 is not in \[0, 40\)/,
+    );
     const closed = rows.close();
     lease.release();
     lease.release();

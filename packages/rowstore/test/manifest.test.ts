@@ -42,7 +42,11 @@ describe("manifest", () => {
   });
 
   it("refuses every field that breaks its rule, by name", () => {
-    type Plain = Record<string, unknown> & { tables: Record<string, unknown>[]; files: Record<string, unknown>[]; lookups: Record<string, unknown>[] };
+    type Plain = Record<string, unknown> & {
+      tables: Record<string, unknown>[];
+      files: Record<string, unknown>[];
+      lookups: Record<string, unknown>[];
+    };
     const cases: [string, (plain: Plain) => void][] = [
       ["format ", (m) => (m["format"] = "other")],
       ["formatVersion", (m) => (m["formatVersion"] = 2)],

@@ -2,9 +2,12 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { choosePartitionCount, partitionLayout, partitionPath, rowsInPartition } from "../src/index.js";
 
-const tables = fc.array(fc.record({ rows: fc.integer({ min: 0, max: 5000 }), rowBytes: fc.integer({ min: 1, max: 600 }) }), {
-  maxLength: 12,
-});
+const tables = fc.array(
+  fc.record({ rows: fc.integer({ min: 0, max: 5000 }), rowBytes: fc.integer({ min: 1, max: 600 }) }),
+  {
+    maxLength: 12,
+  },
+);
 
 describe("partition layout", () => {
   it("gives every row one place, groups whole pages, and adds up", () => {
@@ -41,7 +44,7 @@ describe("partition layout", () => {
   it("counts the rows of a partition as listing them does", () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 700 }), fc.integer({ min: 1, max: 80 }), (rows, partitionCount) => {
-        const counts = new Array<number>(partitionCount).fill(0);
+        const counts = Array.from({ length: partitionCount }, () => 0);
         for (let id = 0; id < rows; id++) counts[id % partitionCount]!++;
         for (let p = 0; p < partitionCount; p++) assert.equal(rowsInPartition(rows, p, partitionCount), counts[p]);
       }),

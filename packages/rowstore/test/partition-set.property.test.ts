@@ -77,11 +77,19 @@ describe("partition set", function () {
             const added = await set.add(p, join(dir.path, partitionPath(p)), { expectedDigest: digests[p]! });
             assert.equal(added.digest, digests[p]);
           }
-          await check(set, content, pickIds(tables, seed, () => true));
+          await check(
+            set,
+            content,
+            pickIds(tables, seed, () => true),
+          );
           const gone = Math.abs(seed) % partitionCount;
           await set.remove(gone);
           assert.equal(set.has(gone), false);
-          await check(set, content, pickIds(tables, seed + 1, (id) => id % partitionCount !== gone));
+          await check(
+            set,
+            content,
+            pickIds(tables, seed + 1, (id) => id % partitionCount !== gone),
+          );
           for (const [i, table] of tables.entries()) {
             if (table.rows <= gone) continue;
             const ids = new BigInt64Array([BigInt(gone)]);
@@ -89,7 +97,11 @@ describe("partition set", function () {
             assert.ok(isServingError(set.refusal(i, ids, 0), "PARTITION_NOT_OWNED"));
           }
           await set.add(gone, join(dir.path, partitionPath(gone)));
-          await check(set, content, pickIds(tables, seed + 2, () => true));
+          await check(
+            set,
+            content,
+            pickIds(tables, seed + 2, () => true),
+          );
           await set.close();
         },
       ),

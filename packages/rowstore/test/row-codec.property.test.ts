@@ -54,7 +54,11 @@ describe("row codec", () => {
 
   it("rounds to the nearest half, ties to even", () => {
     const table = halfTable();
-    const inRange = fc.oneof(anyFloat, fc.float({ min: -70_000, max: 70_000, noNaN: true }), fc.float({ min: 0, max: Math.fround(1e-4), noNaN: true }));
+    const inRange = fc.oneof(
+      anyFloat,
+      fc.float({ min: -70_000, max: 70_000, noNaN: true }),
+      fc.float({ min: 0, max: Math.fround(1e-4), noNaN: true }),
+    );
     fc.assert(
       fc.property(inRange, (value) => {
         const half = halfFromFloat(value);
@@ -92,7 +96,11 @@ describe("row codec", () => {
           const [least, greatest] = [Math.min(...of), Math.max(...of)];
           const bound = ((greatest - least) / 255) * 0.5 + 1e-5 * Math.max(1e-35, Math.abs(least), Math.abs(greatest));
           for (let i = 0; i < dim; i++) assert.ok(Math.abs(back[row * dim + i]! - of[i]!) <= bound);
-          if (least === greatest) assert.deepEqual([...back.subarray(row * dim, (row + 1) * dim)], of.map((v) => v + 0));
+          if (least === greatest)
+            assert.deepEqual(
+              [...back.subarray(row * dim, (row + 1) * dim)],
+              of.map((v) => v + 0),
+            );
         }
       }),
     );
