@@ -4,7 +4,7 @@ import { invariant } from "@shardserve/core";
 /**
  * ONNX Runtime's Gather over rows of bytes: C-speed copies of scattered rows, on all cores, from memory that JavaScript
  * cannot address. One session serves every row width: the kernel copies rows with memcpy whatever the element type, so
- * uint8 is as fast as any (docs/decisions/003-gather-is-the-row-kernel.md).
+ * uint8 is as fast as any (docs/decisions/010-gather-is-the-row-kernel.md).
  */
 export class RowKernel {
   readonly #session: OrtSession;

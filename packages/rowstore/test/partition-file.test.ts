@@ -123,6 +123,34 @@ describe("partition file", () => {
     await writer.close();
   });
 
+  it("has the bytes that docs/formats.md describes, today as in version 1", async () => {
+    await using dir = await tempDir();
+    const small = [tableOf("a", 5, [2]), tableOf("b", 3, [], "int64"), tableOf("c", 2, [3], "uint8")];
+    const path = join(dir.path, "golden.rows");
+    const writer = await PartitionFileWriter.create(path, 1, partitionLayout(small, 2));
+    await writer.append(Uint8Array.from({ length: 24 }, (_, i) => i + 1));
+    await writer.append(Uint8Array.from({ length: 16 }, (_, i) => i + 101));
+    await writer.append(Uint8Array.from([201, 202, 203]));
+    const { digest, bytes } = await writer.finish();
+    const file = await readFile(path);
+    assert.equal(bytes, 4096 + 2 * 4096 + 8 + 16);
+    assert.equal(file.subarray(0, 8).toString(), "SHRDROWS");
+    assert.equal(file.subarray(-8).toString(), "SHRDFOOT");
+    const entry = (i: number) => {
+      const at = 64 + 32 * i;
+      const word = (offset: number) => Number(file.readBigUInt64LE(at + offset));
+      return [file.readUInt32LE(at), file.readUInt32LE(at + 4), word(8), word(16), word(24)];
+    };
+    assert.deepEqual([0, 1, 2].map(entry), [
+      [0, 8, 3, 4096, 0],
+      [1, 8, 2, 4120, 0],
+      [2, 3, 1, 8192, 0],
+    ]);
+    assert.equal(file[4120], 101);
+    assert.equal(file[8192], 201);
+    assert.equal(digest, "b657963401f464f3022bcccb15d2cc13");
+  });
+
   it("takes a layout without rows", async () => {
     await using dir = await tempDir();
     const empty = partitionLayout([tableOf("none", 0, [4])], 3);
