@@ -14,7 +14,21 @@ const LOOP_RESOLUTION_MS = 10;
 export type EntryPoint = "GRPC" | "REST";
 
 /** Stages of a request: waiting for a run, host segment, row lookup, device segment, encoding the answer. */
-export type Stage = "queue" | "host" | "lookup" | "device" | "encode";
+export type Stage = (typeof STAGES)[number];
+const STAGES = ["queue", "host", "lookup", "device", "encode"] as const;
+const ROW_SOURCES = ["cache", "shard", "redis", "stale", "default"] as const;
+
+/** The series of one signature of one version, looked up once. */
+interface SignatureMeters extends Record<Stage, Observer> {
+  readonly id: ServableId;
+  readonly signature: string;
+  readonly batchRows: Observer;
+  readonly batchRequests: Observer;
+}
+
+interface Observer {
+  observe(value: number): void;
+}
 
 /**
  * What the server counts. Names that begin with ":tensorflow:serving:" are TensorFlow Serving's, with its units
@@ -31,7 +45,7 @@ export class ServerMetrics {
   readonly #rows: Counter<"model" | "version" | "source">;
   readonly #inFlight: Gauge;
   readonly #loopDelay: IntervalHistogram;
-  #stageChildren = new Map<string, Histogram.Internal<"stage" | "model" | "version" | "signature">>();
+  readonly #meters = new Map<string, SignatureMeters>();
 
   constructor(registry: Registry) {
     this.#registry = registry;
@@ -108,29 +122,59 @@ export class ServerMetrics {
   }
 
   stageDone(stage: Stage, id: ServableId, signature: string, durationMs: number): void {
-    const key = `${stage}|${id.version}|${id.name}|${signature}`;
-    let child = this.#stageChildren.get(key);
-    if (!child) {
-      child = this.#stages.labels(stage, id.name, String(id.version), signature);
-      this.#stageChildren.set(key, child);
-    }
-    child.observe(durationMs / 1000);
+    this.#metersOf(id, signature)[stage].observe(durationMs / 1000);
   }
 
   runDone(record: RunRecord): void {
     const { id, signature, timings, report } = record;
-    this.stageDone("host", id, signature, timings.hostMs);
-    this.stageDone("lookup", id, signature, timings.lookupMs);
-    this.stageDone("device", id, signature, timings.deviceMs);
-    const labels = { model: id.name, version: String(id.version) };
-    if (record.rows > 0) this.#batchRows.observe({ ...labels, signature }, record.rows);
-    this.#batchRequests.observe({ ...labels, signature }, record.requests);
+    const meters = this.#metersOf(id, signature);
+    meters.host.observe(timings.hostMs / 1000);
+    meters.lookup.observe(timings.lookupMs / 1000);
+    meters.device.observe(timings.deviceMs / 1000);
+    if (record.rows > 0) meters.batchRows.observe(record.rows);
+    meters.batchRequests.observe(record.requests);
     if (!report) return;
-    this.#rows.inc({ ...labels, source: "cache" }, report.cacheRows);
-    this.#rows.inc({ ...labels, source: "shard" }, report.shardRows);
-    this.#rows.inc({ ...labels, source: "redis" }, report.redisRows);
-    this.#rows.inc({ ...labels, source: "stale" }, report.staleRows);
-    this.#rows.inc({ ...labels, source: "default" }, report.defaultRows);
+    const [model, version] = [id.name, String(id.version)];
+    this.#rows.inc({ model, version, source: "cache" }, report.cacheRows);
+    this.#rows.inc({ model, version, source: "shard" }, report.shardRows);
+    this.#rows.inc({ model, version, source: "redis" }, report.redisRows);
+    this.#rows.inc({ model, version, source: "stale" }, report.staleRows);
+    this.#rows.inc({ model, version, source: "default" }, report.defaultRows);
+  }
+
+  /** Drops the series of versions that are gone, or they would pile up with every rollout. */
+  retainVersions(isLive: (id: ServableId) => boolean): void {
+    for (const [key, { id, signature }] of this.#meters) {
+      if (isLive(id)) continue;
+      this.#meters.delete(key);
+      const [model, version] = [id.name, String(id.version)];
+      for (const stage of STAGES) this.#stages.remove({ stage, model, version, signature });
+      this.#batchRows.remove({ model, version, signature });
+      this.#batchRequests.remove({ model, version, signature });
+      for (const source of ROW_SOURCES) this.#rows.remove({ model, version, source });
+    }
+  }
+
+  #metersOf(id: ServableId, signature: string): SignatureMeters {
+    const key = `${id.version}|${signature}|${id.name}`;
+    let meters = this.#meters.get(key);
+    if (!meters) {
+      const labels = [id.name, String(id.version), signature] as const;
+      const stage = (name: Stage) => this.#stages.labels(name, ...labels);
+      meters = {
+        id,
+        signature,
+        queue: stage("queue"),
+        host: stage("host"),
+        lookup: stage("lookup"),
+        device: stage("device"),
+        encode: stage("encode"),
+        batchRows: this.#batchRows.labels(...labels),
+        batchRequests: this.#batchRequests.labels(...labels),
+      };
+      this.#meters.set(key, meters);
+    }
+    return meters;
   }
 
   inFlight(count: number): void {

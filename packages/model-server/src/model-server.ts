@@ -55,6 +55,7 @@ export class ModelServer extends Service {
   readonly #scopes: RequestScopes;
   readonly #grpc: GrpcFront | undefined;
   readonly #rest: RestFront | undefined;
+  #stopWatching: (() => void) | null = null;
   #isOpen = true;
   #isReporting = true;
   #grpcPort = 0;
@@ -113,6 +114,12 @@ export class ModelServer extends Service {
   }
 
   protected override async onStart(): Promise<void> {
+    const { manager } = this.#options;
+    this.#stopWatching = manager.onChange(() =>
+      this.#metrics.retainVersions(({ name, version }) =>
+        (manager.statuses(name) ?? []).some((status) => status.version === version && status.state !== "END"),
+      ),
+    );
     if (this.#grpc) this.#grpcPort = await this.#grpc.listen();
     if (this.#rest) this.#restPort = await this.#rest.listen();
   }
@@ -144,6 +151,7 @@ export class ModelServer extends Service {
     const restClosed = this.#rest?.stopAccepting();
     this.#rest?.closeAllConnections();
     await restClosed;
+    this.#stopWatching?.();
     this.#metrics.close();
   }
 

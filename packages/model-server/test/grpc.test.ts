@@ -1,4 +1,8 @@
 import assert from "node:assert/strict";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client, credentials } from "@grpc/grpc-js";
 import {
   AnySchema,
   anyUnpack,
@@ -16,6 +20,7 @@ import {
   MultiInferenceRequestSchema,
   MultiInferenceResponseSchema,
   RegressionRequestSchema,
+  type RegressionResult,
   RegressionResponseSchema,
   SignatureDefMapSchema,
   toBinary,
@@ -300,17 +305,40 @@ describe("gRPC", () => {
     );
   });
 
-  it("says that MultiInference is not supported", async () => {
-    const failure = await failureOf(
-      call(
-        server.client,
-        `${PREDICTION}/MultiInference`,
-        MultiInferenceRequestSchema,
-        MultiInferenceResponseSchema,
-        {},
-      ),
+  it("runs several signatures on the same examples", async () => {
+    const task = (signatureName: string, method: string, name = "m") => ({
+      modelSpec: { name, signatureName },
+      methodName: `tensorflow/serving/${method}`,
+    });
+    const infer = (...tasks: ReturnType<typeof task>[]) =>
+      call(server.client, `${PREDICTION}/MultiInference`, MultiInferenceRequestSchema, MultiInferenceResponseSchema, {
+        tasks,
+        input: { kind: { case: "exampleList", value: { examples: [example({ x: [80] })] } } },
+      });
+    const { results } = await infer(task("regress_x_to_y2", "regress"), task("classify_x_to_y", "classify"));
+    assert.deepEqual(
+      results.map(({ modelSpec, result }) => [modelSpec!.signatureName, result.case]),
+      [
+        ["regress_x_to_y2", "regressionResult"],
+        ["classify_x_to_y", "classificationResult"],
+      ],
     );
-    assert.match(failure, /^12: MultiInference is not supported/);
+    assert.equal((results[0]!.result.value as RegressionResult).regressions[0]!.value, 43);
+    const regression = task("regress_x_to_y", "regress");
+    for (const [tasks, failure] of [
+      [[], "3: ModelSpec has no name specified."],
+      [[task("", "regress", "nope")], "5: Servable not found for request: Latest(nope)"],
+      [[regression, task("x", "regress", "")], "3: Found ModelSpec with an empty model name."],
+      [
+        [regression, task("x", "regress", "d")],
+        "3: All ModelSpecs in a MultiInferenceRequest must access the same model name.",
+      ],
+      [[regression, regression], "3: Duplicate evaluation of signature: regress_x_to_y"],
+      [[task("nope", "regress")], "3: Requested signature not found in model graph: nope"],
+      [[task("", "predict")], "12: Unsupported signature method_name: tensorflow/serving/predict"],
+    ] as const) {
+      assert.equal(await failureOf(infer(...tasks)), failure);
+    }
   });
 
   it("answers metadata", async () => {
@@ -369,6 +397,20 @@ describe("gRPC", () => {
       await failureOf(status({ modelSpec: { name: "m", versionChoice: version(9n) } })),
       "5: Could not find version 9 of model m",
     );
+  });
+
+  it("listens on a Unix socket", async () => {
+    const path = join(await mkdtemp(join(tmpdir(), "shardserve-")), "s");
+    await using other = await startServer({ m: { 1: halfPlus(2) } }, { grpcPort: `unix:${path}` });
+    const client = new Client(`unix:${path}`, credentials.createInsecure());
+    assert.deepEqual((await predict(client, { x: floats(1) })).outputs["y"], floats(2.5));
+    client.close();
+    assert.equal(other.server.grpcPort, 0);
+  });
+
+  it("answers with tensor_content when told to", async () => {
+    await using other = await startServer({ m: { 1: halfPlus(2) } }, { isContentEncoded: true });
+    assert.deepEqual((await predict(other.client, { x: floats(1, 2) })).outputs["y"], floats(2.5, 3));
   });
 
   it("answers health checks", async () => {

@@ -317,6 +317,74 @@ describe("REST", () => {
     assert.ok(!page.includes("made-up-name"), "names out of URLs do not become series");
   });
 
+  it("cuts off a client that sends its request too slowly", async () => {
+    await using other = await startServer({ m: { 1: halfPlus(2) } }, { limits: { receiveTimeoutMs: 100 } });
+    const socket = connect(other.server.restPort, "127.0.0.1");
+    socket.write("POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{");
+    let reply = "";
+    socket.on("data", (bytes) => (reply += bytes.toString()));
+    await new Promise((resolve) => socket.on("close", resolve));
+    assert.match(reply, /^HTTP\/1\.1 408 /);
+    while (other.server.inFlight > 0) await new Promise((resolve) => setTimeout(resolve, 2));
+  });
+
+  it("ends a request that takes too long", async () => {
+    const slow = new FunctionModel({
+      serving_default: {
+        inputs: { x: { dtype: "float32" } },
+        outputs: { y: { dtype: "float32" } },
+        run: (_inputs, { signal }) =>
+          new Promise((_resolve, reject) => {
+            signal!.addEventListener("abort", () => reject(signal!.reason as Error), { once: true });
+          }),
+      },
+    });
+    await using other = await startServer({ m: { 1: slow } }, { limits: { restTimeoutMs: 50 } });
+    const response = await fetch(`${other.baseUrl}/v1/models/m:predict`, { method: "POST", body: '{"inputs": 1}' });
+    assert.equal(response.status, 504);
+    assert.match(await response.text(), /Timed out waiting for notification/);
+  });
+
+  it("refuses requests beyond the number that may be under way", async () => {
+    await using other = await startServer({ m: { 1: halfPlus(2) } }, { limits: { requestsInFlightMax: 0 } });
+    const response = await fetch(`${other.baseUrl}/v1/models/m:predict`, { method: "POST", body: '{"inputs": 1}' });
+    assert.equal(response.status, 429);
+  });
+
+  it("drops the series of a version that is gone", async () => {
+    await using other = await startServer({ m: { 1: halfPlus(2), 2: halfPlus(2) } });
+    const predictOf = (version: number) =>
+      fetch(`${other.baseUrl}/v1/models/m/versions/${version}:predict`, { method: "POST", body: '{"inputs": 1}' });
+    await predictOf(1);
+    await predictOf(2);
+    other.manager.setAspired("m", [{ version: 2, path: "" }]);
+    while (other.manager.statuses("m")![1]!.state !== "END") await new Promise((resolve) => setTimeout(resolve, 2));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const page = await (await fetch(`${other.baseUrl}/monitoring/prometheus/metrics`)).text();
+    assert.match(page, /model="m",version="2"/);
+    assert.ok(!page.includes('model="m",version="1"'));
+  });
+
+  it("does not hold other requests up while it reads a big body", async () => {
+    await using other = await startServer({ m: { 1: halfPlus(2) } });
+    const big = `{"instances": [${Array.from({ length: 2_000_000 }, (_, i) => `[${i % 1000}.5]`).join(",")}]}`;
+    const url = `${other.baseUrl}/v1/models/m:predict`;
+    let isDone = false;
+    const large = fetch(url, { method: "POST", body: big }).then(async (response) => {
+      await response.arrayBuffer();
+      isDone = true;
+      return response.status;
+    });
+    let small = 0;
+    while (!isDone) {
+      const response = await fetch(`${other.baseUrl}/v1/models/m`);
+      await response.arrayBuffer();
+      small++;
+    }
+    assert.equal(await large, 200);
+    assert.ok(small > 20, `${small} small requests were answered meanwhile`);
+  }).timeout(20_000);
+
   it("aborts a request whose client goes away in the middle of its body", async () => {
     const { port } = new URL(server.baseUrl);
     const socket = connect(Number(port), "127.0.0.1");

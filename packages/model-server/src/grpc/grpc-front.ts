@@ -12,6 +12,7 @@ import {
   GetModelMetadataRequestSchema,
   GetModelStatusRequestSchema,
   type MessageShape,
+  MultiInferenceRequestSchema,
   RegressionRequestSchema,
 } from "@shardserve/api";
 import { type Clock, type Logger, ServingError } from "@shardserve/core";
@@ -20,6 +21,7 @@ import type { ServerLimits } from "../limits.js";
 import type { ServerMetrics } from "../metrics.js";
 import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
 import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/examples.js";
+import { multiInference } from "../predict/multi-inference.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
 import { HealthService } from "./health.js";
@@ -70,12 +72,9 @@ export class GrpcFront {
         onModel(request.modelSpec?.name ?? "");
         return regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
       }),
-      MultiInference: this.#unary("", () => {
-        throw new ServingError(
-          "UNIMPLEMENTED",
-          "MultiInference is not supported; call Classify or Regress once per signature",
-        );
-      }),
+      MultiInference: this.#unary("", (bytes, scope) =>
+        multiInference(predictor, decode(MultiInferenceRequestSchema, bytes), scope),
+      ),
       GetModelMetadata: this.#unary("", (bytes) => ({
         body: Buffer.from(getModelMetadata(manager, decode(GetModelMetadataRequestSchema, bytes))),
         report: undefined,
@@ -105,7 +104,7 @@ export class GrpcFront {
       this.#server.bindAsync(this.#options.address, ServerCredentials.createInsecure(), (error, port) => {
         if (error)
           reject(new ServingError("UNAVAILABLE", `cannot listen on ${this.#options.address}: ${error.message}`));
-        else resolve(port);
+        else resolve(this.#options.address.startsWith("unix:") ? 0 : port);
       });
     });
   }

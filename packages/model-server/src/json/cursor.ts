@@ -79,8 +79,12 @@ export function findMember(document: JsonDocument, object: Readonly<Cursor>, key
 
 /** The text of `{"b64": "..."}`, an object of that one member; undefined for any other value. */
 export function base64Text(document: JsonDocument, value: Readonly<Cursor>): Buffer | undefined {
-  if (document.bytes[value.offset] !== 0x7b || document.counts[value.container] !== 1) return undefined;
+  const { bytes } = document;
+  if (bytes[value.offset] !== 0x7b || document.counts[value.container] !== 1) return undefined;
+  const key = skipSpace(bytes, value.offset + 1);
+  // Most one-member objects are named inputs: told apart by the first letter, unless that is escaped.
+  if (bytes[key + 1] !== 0x62 && bytes[key + 1] !== 0x5c) return undefined;
   const member = findMember(document, value, "b64");
-  if (!member || document.bytes[member.offset] !== 0x22) return undefined;
-  return stringBytes(document.bytes, member.offset);
+  if (!member || bytes[member.offset] !== 0x22) return undefined;
+  return stringBytes(bytes, member.offset);
 }

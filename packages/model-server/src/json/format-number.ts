@@ -5,7 +5,39 @@
 
 /** NaN, Infinity and -Infinity stand as bare tokens. */
 export function formatFloat32(value: number): string {
-  return formatFloat(value, 9, true);
+  const magnitude = Math.abs(value);
+  return (magnitude >= 1e-4 && magnitude < 1e6 && formatUsual(value, magnitude)) || formatFloat(value, 9, true);
+}
+
+const POWERS_OF_TEN = Float64Array.from({ length: 16 }, (_, exponent) => Number(`1e${exponent}`));
+/** The scaled value of a nine-digit number is off by less than this, so nearer to a half nothing can be said. */
+const ROUNDING_DOUBT = 1e-5;
+
+/** A float32 in [1e-4, 1e6) by arithmetic, several times as fast; "" where rounding might differ from the exact one. */
+function formatUsual(value: number, magnitude: number): string {
+  let exponent = magnitude >= 1 ? 0 : -1;
+  if (exponent === 0) while (magnitude >= POWERS_OF_TEN[exponent + 1]!) exponent++;
+  else while (magnitude * POWERS_OF_TEN[-exponent]! < 1) exponent--;
+
+  const short = rounded(magnitude * POWERS_OF_TEN[5 - exponent]!, 1e6);
+  if (short < 0) return "";
+  const isShort = Math.fround(short / POWERS_OF_TEN[5 - exponent]!) === magnitude;
+  const digits = isShort ? short : rounded(magnitude * POWERS_OF_TEN[8 - exponent]!, 1e9);
+  if (digits < 0) return "";
+  const text = String(digits);
+  const sign = value < 0 ? "-" : "";
+  if (exponent < 0) return sign + trimmed(`0.${"000".slice(0, -exponent - 1)}${text}`);
+  const fraction = trimmed(`.${text.slice(exponent + 1)}`);
+  return `${sign}${text.slice(0, exponent + 1)}${fraction === "" ? ".0" : fraction}`;
+}
+
+/** The nearest integer, or -1 when that is in doubt or has a digit more. */
+function rounded(scaled: number, limit: number): number {
+  const floor = Math.floor(scaled);
+  const rest = scaled - floor;
+  if (Math.abs(rest - 0.5) < ROUNDING_DOUBT) return -1;
+  const nearest = rest < 0.5 ? floor : floor + 1;
+  return nearest < limit ? nearest : -1;
 }
 
 export function formatFloat64(value: number): string {

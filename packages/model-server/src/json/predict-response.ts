@@ -4,7 +4,7 @@ import { formatFloat32, formatFloat64, formatInt64 } from "./format-number.js";
 import { JsonWriter } from "./writer.js";
 
 /** Elements between two pauses. */
-const SLICE_ELEMENTS = 16 * 1024;
+const SLICE_ELEMENTS = 8 * 1024;
 
 type WriteElement = (writer: JsonWriter, i: number) => void;
 

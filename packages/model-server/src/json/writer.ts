@@ -1,13 +1,12 @@
 const DIGITS = "0123456789abcdef";
 
+const CHUNK_BYTES = 64 * 1024;
+
 /** Collects JSON text as bytes: strings of a tensor go out as they are, also where they are no UTF-8. */
 export class JsonWriter {
+  readonly #full: Buffer[] = [];
   #bytes = Buffer.allocUnsafe(4096);
   #length = 0;
-
-  get length(): number {
-    return this.#length;
-  }
 
   /** Appends text of one byte per character. */
   ascii(text: string): void {
@@ -32,16 +31,18 @@ export class JsonWriter {
     this.#length = length;
   }
 
-  /** Everything written, without a copy; nothing may be written afterwards. */
+  /** Everything written; nothing may be written afterwards. */
   finish(): Buffer {
-    return this.#bytes.subarray(0, this.#length);
+    const last = this.#bytes.subarray(0, this.#length);
+    return this.#full.length === 0 ? last : Buffer.concat([...this.#full, last]);
   }
 
+  /** Chunks are never copied while they fill, so that no write takes long however much there is already. */
   #reserve(count: number): void {
     if (this.#length + count <= this.#bytes.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(this.#length + count, this.#bytes.length * 2));
-    this.#bytes.copy(larger, 0, 0, this.#length);
-    this.#bytes = larger;
+    this.#full.push(this.#bytes.subarray(0, this.#length));
+    this.#bytes = Buffer.allocUnsafe(Math.max(count, CHUNK_BYTES));
+    this.#length = 0;
   }
 }
 

@@ -1,6 +1,7 @@
 import {
   ClassificationResponseSchema,
   type ClassificationResult,
+  ClassificationResultSchema,
   create,
   type Input,
   Int64ValueSchema,
@@ -8,9 +9,9 @@ import {
   ModelSpecSchema,
   RegressionResponseSchema,
   type RegressionResult,
+  RegressionResultSchema,
   toBinary,
 } from "@shardserve/api";
-import { ClassificationResultSchema, RegressionResultSchema } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import type { RowsReport, ServableHandle, SignatureInfo } from "@shardserve/servable";
 import { type StringColumn, StringColumnBuilder, type Tensor, tensor, tfDTypeName } from "@shardserve/tensor";
@@ -37,20 +38,24 @@ export async function classify(
 ): Promise<{ result: ClassificationResult; spec: ModelSpec; report: RowsReport | undefined }> {
   using handle = predictor.handle(spec);
   const signature = exampleSignature(handle, spec!.signatureName);
-  assertOneInput(signature, "classification");
-  const { size } = signature.outputs;
-  if (size !== 1 && size !== 2) throw invalid(`Expected one or two output Tensors, found ${size}`);
-  const aliases = [CLASSES, SCORES].filter((alias) => signature.outputs.has(alias));
-  if (aliases.length === 0) {
-    throw invalid(
-      `Expected classification signature outputs to contain at least one of "${CLASSES}" or "${SCORES}". ` +
-        `Signature was: ${describe(signature)}`,
-    );
-  }
+  const run = await runClassify(predictor, handle, signature, examples, scope, "Classify");
+  return { ...run, spec: answeredBy(handle, signature) };
+}
+
+/** Classifies with one signature of a version at hand. `examples` is called once the signature was found fit. */
+export async function runClassify(
+  predictor: Predictor,
+  handle: ServableHandle,
+  signature: SignatureInfo,
+  examples: () => Tensor<"string">,
+  scope: RequestScope,
+  api: string,
+): Promise<{ result: ClassificationResult; report: RowsReport | undefined }> {
+  const aliases = classifyOutputs(signature);
   const input = examples();
-  const run = await predictor.run(handle, signature, new Map([[INPUTS, input]]), aliases, scope, "Classify");
+  const run = await predictor.run(handle, signature, new Map([[INPUTS, input]]), aliases, scope, api);
   const result = classificationResult(input.shape[0]!, run.outputs.get(CLASSES), run.outputs.get(SCORES));
-  return { result, spec: answeredBy(handle, signature), report: run.report };
+  return { result, report: run.report };
 }
 
 export async function regress(
@@ -61,15 +66,23 @@ export async function regress(
 ): Promise<{ result: RegressionResult; spec: ModelSpec; report: RowsReport | undefined }> {
   using handle = predictor.handle(spec);
   const signature = exampleSignature(handle, spec!.signatureName);
-  assertOneInput(signature, "regression");
-  if (signature.outputs.size !== 1) throw invalid("Expected one output Tensor.");
-  if (!signature.outputs.has(OUTPUTS)) {
-    throw invalid(`No regression outputs found in SignatureDef: ${describe(signature)}`);
-  }
+  const run = await runRegress(predictor, handle, signature, examples, scope, "Regress");
+  return { ...run, spec: answeredBy(handle, signature) };
+}
+
+/** Regresses with one signature of a version at hand. `examples` is called once the signature was found fit. */
+export async function runRegress(
+  predictor: Predictor,
+  handle: ServableHandle,
+  signature: SignatureInfo,
+  examples: () => Tensor<"string">,
+  scope: RequestScope,
+  api: string,
+): Promise<{ result: RegressionResult; report: RowsReport | undefined }> {
+  checkRegressSignature(signature);
   const input = examples();
-  const run = await predictor.run(handle, signature, new Map([[INPUTS, input]]), [OUTPUTS], scope, "Regress");
-  const result = regressionResult(input.shape[0]!, run.outputs.get(OUTPUTS)!);
-  return { result, spec: answeredBy(handle, signature), report: run.report };
+  const run = await predictor.run(handle, signature, new Map([[INPUTS, input]]), [OUTPUTS], scope, api);
+  return { result: regressionResult(input.shape[0]!, run.outputs.get(OUTPUTS)!), report: run.report };
 }
 
 export async function classifyAnswer(...call: Parameters<typeof classify>): Promise<Answer> {
@@ -105,6 +118,27 @@ function exampleSignature(handle: ServableHandle, name: string): SignatureInfo {
   const signature = handle.model.signatures.get(key);
   if (!signature) throw invalid(`No signature was found with the name: ${key}`);
   return signature;
+}
+
+/** @throws ServingError INVALID_ARGUMENT unless the signature can classify; the outputs to ask for otherwise */
+export function classifyOutputs(signature: SignatureInfo): readonly string[] {
+  assertOneInput(signature, "classification");
+  const { size } = signature.outputs;
+  if (size !== 1 && size !== 2) throw invalid(`Expected one or two output Tensors, found ${size}`);
+  const aliases = [CLASSES, SCORES].filter((alias) => signature.outputs.has(alias));
+  if (aliases.length > 0) return aliases;
+  throw invalid(
+    `Expected classification signature outputs to contain at least one of "${CLASSES}" or "${SCORES}". ` +
+      `Signature was: ${describe(signature)}`,
+  );
+}
+
+/** @throws ServingError INVALID_ARGUMENT unless the signature can regress */
+export function checkRegressSignature(signature: SignatureInfo): void {
+  assertOneInput(signature, "regression");
+  if (signature.outputs.size !== 1) throw invalid("Expected one output Tensor.");
+  if (signature.outputs.has(OUTPUTS)) return;
+  throw invalid(`No regression outputs found in SignatureDef: ${describe(signature)}`);
 }
 
 function assertOneInput(signature: SignatureInfo, what: string): void {
@@ -165,7 +199,8 @@ function regressionResult(count: number, value: Tensor): RegressionResult {
   return create(RegressionResultSchema, { regressions });
 }
 
-function answeredBy(handle: ServableHandle, signature: SignatureInfo): ModelSpec {
+/** The ModelSpec of an answer. */
+export function answeredBy(handle: ServableHandle, signature: SignatureInfo): ModelSpec {
   const version = create(Int64ValueSchema, { value: BigInt(handle.id.version) });
   return create(ModelSpecSchema, {
     name: handle.id.name,

@@ -41,7 +41,7 @@ const HTTP_STATUS: Readonly<Record<GrpcStatusName, number>> = {
 };
 
 const HEADERS_TIMEOUT_MS = 15_000;
-const CHECK_INTERVAL_MS = 5000;
+const CHECK_INTERVAL_MAX_MS = 5000;
 /** A client that does not take its answer is cut off this long after the request's own time limit. */
 const STALL_MS = 60_000;
 
@@ -79,7 +79,7 @@ export class RestFront {
         headersTimeout: Math.min(HEADERS_TIMEOUT_MS, limits.receiveTimeoutMs),
         requestTimeout: limits.receiveTimeoutMs,
         keepAliveTimeout: limits.keepAliveMs,
-        connectionsCheckingInterval: CHECK_INTERVAL_MS,
+        connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MAX_MS, limits.receiveTimeoutMs),
       },
       (request, response) => void this.#serve(request, response),
     );
