@@ -160,8 +160,8 @@ class Goldens:
                 entry["inputs"] = [value_json(feeds[t], dtype_name(t.dtype)) for t in node.inputs]
                 config = tf.compat.v1.ConfigProto(graph_options=tf.compat.v1.GraphOptions(optimizer_options=tf.compat.v1.OptimizerOptions(opt_level=-1)))
                 with tf.compat.v1.Session(graph=graph, config=config) as session:
-                    outputs = session.run(list(node.outputs), feeds)
-                entry["outputs"] = [value_json(v, dtype_name(t.dtype)) for v, t in zip(outputs, node.outputs)]
+                    outputs = session.run(list(node.outputs) or node, feeds)
+                entry["outputs"] = [value_json(v, dtype_name(t.dtype)) for v, t in zip(outputs or [], node.outputs)]
                 if tolerance:
                     entry["tolerance"] = tolerance
             except tf.errors.OpError as error:
@@ -175,12 +175,58 @@ class Goldens:
                 return
         self.cases.append(entry)
 
+    def program(self, name):
+        """A case of several nodes that share state, run one after the other; see Program."""
+        program = Program(name)
+        self.cases.append(program.entry)
+        return program
+
     def write(self):
         os.makedirs(OUT, exist_ok=True)
         path = os.path.join(OUT, f"golden-{self.family}.json")
         with open(path, "w") as file:
             file.write("[\n" + ",\n".join(json.dumps(case, separators=(",", ":")) for case in self.cases) + "\n]\n")
         print(f"{self.family}: {len(self.cases)} cases, {os.path.getsize(path)} bytes")
+
+
+class Program:
+    """Nodes of one graph and session. An input may be the handle that an earlier step made."""
+
+    def __init__(self, name):
+        self.entry = {"op": name, "steps": []}
+        self.graph = tf.Graph()
+        self.session = tf.compat.v1.Session(graph=self.graph)
+        self.numbers = {}
+
+    def step(self, op, text=None, **kwargs):
+        feeds, args = {}, {}
+        with self.graph.as_default():
+            for key, value in kwargs.items():
+                if isinstance(value, INPUT_TYPES):
+                    array = to_array(value)
+                    args[key] = tf.compat.v1.placeholder(tf.string if is_text(array) else tf.as_dtype(array.dtype))
+                    feeds[args[key]] = array
+                else:
+                    args[key] = value
+            result = getattr(tf.raw_ops, op)(**args)
+        node = result if isinstance(result, tf.Operation) else (result[0] if isinstance(result, tuple) else result).op
+        entry = {"op": op, "name": node.name, "attrs": {k: attr_json(v) for k, v in sorted(node.node_def.attr.items()) if not k.startswith("_")}}
+        entry["inputs"] = [{"step": self.numbers[t.name]} if t.name in self.numbers else value_json(feeds[t]) for t in node.inputs]
+        is_handle = len(node.outputs) == 1 and (node.outputs[0].dtype == tf.resource or (node.outputs[0].dtype._is_ref_dtype))
+        try:
+            if is_handle:
+                self.numbers[node.outputs[0].name] = len(self.entry["steps"])
+                if node.outputs[0].dtype == tf.resource:
+                    self.session.run(node.outputs[0].op)
+            else:
+                values = self.session.run(list(node.outputs) or node, feeds)
+                entry["outputs"] = [value_json(v, dtype_name(t.dtype)) for v, t in zip(values or [], node.outputs)]
+        except tf.errors.OpError as error:
+            entry["error"] = ERROR_CODES[error.error_code]
+            if text:
+                entry["message"] = original_message(error)
+        self.entry["steps"].append(entry)
+        return result
 
 
 def main():

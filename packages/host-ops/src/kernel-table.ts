@@ -10,8 +10,16 @@ import { GENERATE_KERNELS } from "./generate.js";
 import { type Kernel, OpCall } from "./op-call.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
+import { STRING_CODE_KERNELS } from "./string-code.js";
+import { STRING_EDIT_KERNELS } from "./string-edit.js";
+import { STRING_FORMAT_KERNELS } from "./string-format.js";
+import { STRING_HASH_KERNELS } from "./string-hash.js";
+import { STRING_NUMBER_KERNELS } from "./string-numbers.js";
+import { STRING_REGEX_KERNELS } from "./string-regex.js";
+import { TABLE_KERNELS } from "./tables.js";
 import { UNARY_KERNELS } from "./unary.js";
 import { UNIQUE_KERNELS } from "./unique.js";
+import { VARIABLE_KERNELS } from "./variables.js";
 
 const FAMILIES: readonly Readonly<Record<string, Kernel>>[] = [
   SHAPE_KERNELS,
@@ -26,6 +34,14 @@ const FAMILIES: readonly Readonly<Record<string, Kernel>>[] = [
   REDUCE_KERNELS,
   SEARCH_KERNELS,
   UNIQUE_KERNELS,
+  STRING_EDIT_KERNELS,
+  STRING_HASH_KERNELS,
+  STRING_NUMBER_KERNELS,
+  STRING_FORMAT_KERNELS,
+  STRING_REGEX_KERNELS,
+  STRING_CODE_KERNELS,
+  TABLE_KERNELS,
+  VARIABLE_KERNELS,
 ];
 
 const KERNELS: ReadonlyMap<string, HostKernel> = new Map(

@@ -1,4 +1,4 @@
-import { invariant } from "@shardserve/core";
+import { invariant, ServingError } from "@shardserve/core";
 import { type DType, dtypeFromTf, elementCount, isNumeric, type NumericDType, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { check, invalid } from "./errors.js";
 import { allocate, checkOutput } from "./limits.js";
@@ -47,11 +47,26 @@ export class OpCall {
     return value;
   }
 
-  /** Input i as a tensor. */
+  /**
+   * Input i as a tensor; a variable (an input of a reference type) is read.
+   *
+   * @throws ServingError FAILED_PRECONDITION for a variable without a value
+   */
   tensor(i: number): Tensor {
     const value = this.value(i);
-    invariant("dtype" in value, `input ${i} of ${this.node.op} ${this.node.name} is no tensor`);
-    return value;
+    if ("dtype" in value) return value;
+    invariant(value.kind === "variable", `input ${i} of ${this.node.op} ${this.node.name} is a ${value.kind}, no tensor`);
+    return this.variable(value);
+  }
+
+  /** @throws ServingError FAILED_PRECONDITION for a variable without a value */
+  variable(handle: ResourceHandle): Tensor {
+    const value = this.state.variables.get(handle.key);
+    if (value) return value;
+    throw new ServingError(
+      "FAILED_PRECONDITION",
+      `Error while reading resource variable ${handle.key} from Container: localhost. This could mean that the variable was uninitialized.`,
+    );
   }
 
   /** Inputs [start, end) as tensors. */

@@ -17,7 +17,10 @@ export type GoldenAttr = Readonly<Record<string, unknown>>;
 export interface GoldenCase {
   readonly op: string;
   readonly attrs: Readonly<Record<string, GoldenAttr>>;
-  readonly inputs: readonly GoldenTensor[];
+  readonly inputs: readonly (GoldenTensor | { readonly step: number })[];
+  readonly name?: string;
+  /** A program: cases that run one after the other on one state. */
+  readonly steps?: readonly GoldenCase[];
   readonly outputs?: readonly GoldenTensor[];
   readonly error?: string;
   readonly message?: string;

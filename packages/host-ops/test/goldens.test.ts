@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import assert from "node:assert/strict";
 import type { Tensor } from "@shardserve/tensor";
-import { Attrs, type HostValue, type KernelCall } from "@shardserve/graph";
+import { Attrs, type HostState, type HostValue, type KernelCall } from "@shardserve/graph";
 import { hostKernels } from "../src/index.js";
 import { assertError, assertTensor, attrOf, fromGolden, type GoldenCase, readGoldens } from "./golden.js";
 import { newState } from "./host-state.js";
@@ -27,7 +27,8 @@ describe("kernels give TensorFlow's answers", () => {
           const failures: string[] = [];
           for (const [i, golden] of cases.entries()) {
             try {
-              await replay(golden, `${op} case ${i}`);
+              if (golden.steps) await replayProgram(golden.steps, op);
+              else await replay(golden, `${op} case ${i}`);
             } catch (error) {
               failures.push(`${(error as Error).message}\n      ${JSON.stringify(golden).slice(0, 900)}`);
             }
@@ -39,34 +40,51 @@ describe("kernels give TensorFlow's answers", () => {
   }
 });
 
-async function replay(golden: GoldenCase, where: string): Promise<void> {
+/** Runs steps on one state; a step may take the handle that an earlier one made. */
+async function replayProgram(steps: readonly GoldenCase[], where: string): Promise<void> {
+  const state = newState();
+  const results: (readonly HostValue[])[] = [];
+  for (const [i, step] of steps.entries()) {
+    results.push(await replay(step, `${where}, step ${i} ${step.op}`, state, results));
+  }
+}
+
+async function replay(
+  golden: GoldenCase,
+  where: string,
+  state = newState(),
+  earlier: readonly (readonly HostValue[])[] = [],
+): Promise<readonly HostValue[]> {
   const kernel = hostKernels.get(golden.op);
   assert(kernel, `${golden.op} has no kernel`);
   let outputs: readonly HostValue[];
   try {
-    outputs = await kernel(callOf(golden));
+    outputs = await kernel(callOf(golden, state, earlier));
   } catch (error) {
     if (golden.error === undefined) throw error;
-    return assertError(error, golden, where);
+    assertError(error, golden, where);
+    return [];
   }
-  assert(golden.outputs, `${where}: TensorFlow refuses this with ${golden.error}`);
+  assert(golden.error === undefined, `${where}: TensorFlow refuses this with ${golden.error}`);
+  if (golden.outputs === undefined) return outputs; // a handle
   assert.equal(outputs.length, golden.outputs.length, `${where}: number of outputs`);
   golden.outputs.forEach((expected, k) => {
     assertTensor(outputs[k] as Tensor, expected, golden.tolerance ?? TOLERANCE, `${where}, output ${k}`);
   });
+  return outputs;
 }
 
-function callOf(golden: GoldenCase): KernelCall {
+function callOf(golden: GoldenCase, state: HostState, earlier: readonly (readonly HostValue[])[]): KernelCall {
   const attrs = Object.fromEntries(Object.entries(golden.attrs).map(([name, json]) => [name, attrOf(json)]));
   return {
     node: {
-      name: "node",
+      name: golden.name ?? "node",
       op: golden.op,
       inputs: golden.inputs.map((_, index) => ({ node: "input", index })),
       controls: [],
       attrs: new Attrs(golden.op, attrs),
     },
-    inputs: golden.inputs.map(fromGolden),
-    state: newState(),
+    inputs: golden.inputs.map((input) => ("step" in input ? earlier[input.step]![0]! : fromGolden(input))),
+    state,
   };
 }

@@ -1,0 +1,347 @@
+import { ServingError } from "@shardserve/core";
+import type { HostResource } from "@shardserve/graph";
+import { type DType, elementCount, isNumeric, lanesOf, newData, StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { appender, build, takeRuns, withData } from "./elements.js";
+import { check, invalid, printShape } from "./errors.js";
+import { fromIntegers } from "./int64.js";
+import { checkOutput } from "./limits.js";
+import { BytesIndex, Int64Index } from "./key-index.js";
+import { is64Bit, isComplex, isFloating, numbersOf } from "./numeric.js";
+import { sameShape } from "./shapes.js";
+
+export interface TableSpec {
+  readonly keyDtype: DType;
+  readonly valueDtype: DType;
+  /** Shape of one value; [] for scalars. */
+  readonly valueShape: readonly number[];
+  /** Static tables are filled once and refuse a key with two values; mutable ones overwrite. */
+  readonly isMutable: boolean;
+}
+
+/** Rows of values: appended, replaced, and read as one array or column. */
+interface ValueStore {
+  set(row: number, source: Tensor, sourceRow: number): void;
+  /** All rows so far; valid until the next `set`. */
+  data(): Tensor;
+}
+
+/**
+ * A lookup table of TensorFlow (HashTable, MutableHashTable, ...): keys to ordinals by open addressing over lanes or bytes,
+ * values in rows beside. Not thread-safe and need not be: kernels run on one thread.
+ */
+export class LookupTable implements HostResource {
+  readonly kind = "table";
+  readonly spec: TableSpec;
+  #isInitialized: boolean;
+  #index: KeyLookup;
+  #values: ValueStore;
+
+  constructor(spec: TableSpec) {
+    this.spec = spec;
+    this.#isInitialized = spec.isMutable;
+    this.#index = keyLookup(spec.keyDtype);
+    this.#values = valueStore(spec);
+  }
+
+  get isInitialized(): boolean {
+    return this.#isInitialized;
+  }
+
+  get size(): number {
+    return this.#index.count;
+  }
+
+  /**
+   * Fills a static table.
+   *
+   * @throws ServingError FAILED_PRECONDITION when a key has two values, or when the table was filled with other data before
+   */
+  initialize(keys: Tensor, values: Tensor): void {
+    this.#check(keys, values);
+    if (this.#isInitialized && !this.spec.isMutable) {
+      const fresh = new LookupTable(this.spec);
+      fresh.#insert(keys, values, true);
+      if (!fresh.#equals(this)) {
+        throw new ServingError("FAILED_PRECONDITION", "Table was already initialized with different data.");
+      }
+      return;
+    }
+    this.#insert(keys, values, true);
+    this.#isInitialized = true;
+  }
+
+  /** Adds entries, overwriting those that exist. */
+  insert(keys: Tensor, values: Tensor): void {
+    this.#check(keys, values);
+    this.#insert(keys, values, false);
+  }
+
+  /** Replaces all entries. */
+  import(keys: Tensor, values: Tensor): void {
+    this.#check(keys, values);
+    this.#index = keyLookup(this.spec.keyDtype);
+    this.#values = valueStore(this.spec);
+    this.#insert(keys, values, false);
+  }
+
+  remove(keys: Tensor): void {
+    const { keys: all, values } = this.export();
+    const gone = keyLookup(this.spec.keyDtype);
+    const addGone = gone.reader(keys);
+    for (let i = 0; i < elementCount(keys.shape); i++) addGone.add(i);
+    const find = gone.reader(all);
+    const kept: number[] = [];
+    for (let i = 0; i < this.size; i++) if (find.find(i) < 0) kept.push(i);
+    const run = elementCount(this.spec.valueShape);
+    this.import(
+      takeRuns(all, kept, 1, [kept.length]),
+      takeRuns(values, kept.map((i) => i * run), run, [kept.length, ...this.spec.valueShape]),
+    );
+  }
+
+  /**
+   * Values of `keys`, `fallback` where a key is absent.
+   *
+   * @param fallback  one value, or one per key
+   * @throws ServingError FAILED_PRECONDITION before the table was filled, INVALID_ARGUMENT for other dtypes than the table's
+   */
+  find(keys: Tensor, fallback: Tensor): Tensor {
+    if (!this.#isInitialized) throw new ServingError("FAILED_PRECONDITION", "Table not initialized.");
+    this.#checkDtypes(keys, fallback);
+    const { valueShape, valueDtype } = this.spec;
+    const shape = [...keys.shape, ...valueShape];
+    const run = elementCount(valueShape);
+    const count = elementCount(keys.shape);
+    const perKey = sameShape(fallback.shape, shape) && shape.length > valueShape.length;
+    check(
+      perKey || elementCount(fallback.shape) === run,
+      () => `Expected shape ${printShape(valueShape)} or ${printShape(shape)} for default value, got ${printShape(fallback.shape)}`,
+    );
+    const reader = this.#index.reader(keys);
+    const starts = new Float64Array(count);
+    let misses = 0;
+    for (let i = 0; i < count; i++) {
+      const ordinal = reader.find(i);
+      if (ordinal < 0) misses++;
+      starts[i] = ordinal < 0 ? -1 : ordinal * run;
+    }
+    const values = this.#values.data();
+    if (misses === 0) return takeRuns(values, starts, run, shape);
+    if (misses === count && perKey) return fallback;
+    const out = appender(valueDtype, count * run);
+    // Stretches of hits and of misses move together.
+    for (let i = 0; i < count; ) {
+      const isMiss = starts[i]! < 0;
+      let end = i + 1;
+      while (end < count && starts[end]! < 0 === isMiss) end++;
+      if (!isMiss) out.appendRuns(values.data, starts.subarray(i, end), run);
+      else if (perKey) out.append(fallback.data, i * run, (end - i) * run);
+      else out.appendRuns(fallback.data, new Uint8Array(end - i), run);
+      i = end;
+    }
+    return build(valueDtype, shape, out);
+  }
+
+  /** All keys and values, in order of insertion. */
+  export(): { keys: Tensor; values: Tensor } {
+    const { keyDtype } = this.spec;
+    return { keys: this.#index.export(keyDtype), values: this.#values.data() };
+  }
+
+  #insert(keys: Tensor, values: Tensor, refusesChange: boolean): void {
+    const reader = this.#index.reader(keys);
+    for (let i = 0; i < elementCount(keys.shape); i++) {
+      const before = this.#index.count;
+      const ordinal = reader.add(i);
+      if (refusesChange && this.#index.count === before && !sameRow(this.#values.data(), ordinal, values, i)) {
+        throw new ServingError(
+          "FAILED_PRECONDITION",
+          `HashTable has different value for same key. Key ${printAt(keys, i)} has ${printAt(this.#values.data(), ordinal)} and trying to add value ${printAt(values, i)}`,
+        );
+      }
+      this.#values.set(ordinal, values, i);
+    }
+  }
+
+  #equals(other: LookupTable): boolean {
+    if (this.size !== other.size) return false;
+    const { keys, values } = other.export();
+    const reader = this.#index.reader(keys);
+    const own = this.#values.data();
+    for (let i = 0; i < other.size; i++) {
+      const ordinal = reader.find(i);
+      if (ordinal < 0 || !sameRow(own, ordinal, values, i)) return false;
+    }
+    return true;
+  }
+
+  #checkDtypes(keys: Tensor, values: Tensor): void {
+    const { keyDtype, valueDtype } = this.spec;
+    check(keys.dtype === keyDtype, () => `Key must be type ${keyDtype} but got ${keys.dtype}`);
+    check(values.dtype === valueDtype, () => `Value must be type ${valueDtype} but got ${values.dtype}`);
+  }
+
+  #check(keys: Tensor, values: Tensor): void {
+    this.#checkDtypes(keys, values);
+    const shape = [...keys.shape, ...this.spec.valueShape];
+    check(
+      sameShape(values.shape, shape),
+      () => `Expected shape ${printShape(shape)} for value, got ${printShape(values.shape)}`,
+    );
+  }
+}
+
+function printAt(value: Tensor, i: number): string {
+  if (value.data instanceof StringColumn) return value.data.textAt(i);
+  return String((value.data as unknown as ArrayLike<number | bigint>)[i]);
+}
+
+/** True when scalar row i of `a` equals row j of `b`. */
+function sameRow(a: Tensor, i: number, b: Tensor, j: number): boolean {
+  if (a.data instanceof StringColumn) return Buffer.compare(a.data.at(i), (b.data as StringColumn).at(j)) === 0;
+  return (a.data as unknown as ArrayLike<unknown>)[i] === (b.data as unknown as ArrayLike<unknown>)[j];
+}
+
+/** Reads keys out of one tensor. */
+interface KeyReader {
+  find(i: number): number;
+  add(i: number): number;
+}
+
+interface KeyLookup {
+  readonly count: number;
+  reader(keys: Tensor): KeyReader;
+  export(dtype: DType): Tensor;
+}
+
+function keyLookup(dtype: DType): KeyLookup {
+  if (dtype === "string") {
+    const index = new BytesIndex();
+    return {
+      get count() {
+        return index.count;
+      },
+      reader: (keys) => {
+        const { bytes, offsets } = keys.data as StringColumn;
+        return {
+          find: (i) => index.find(bytes, offsets[i]!, offsets[i + 1]!),
+          add: (i) => index.add(bytes, offsets[i]!, offsets[i + 1]!),
+        };
+      },
+      export: () => {
+        const { bytes, offsets } = index.keys;
+        return tensor("string", [index.count], new StringColumn(bytes.slice(), offsets.slice()));
+      },
+    };
+  }
+  if (isFloating(dtype) || isComplex(dtype)) {
+    throw new ServingError("UNIMPLEMENTED", `lookup tables with keys of ${dtype} are not supported`);
+  }
+  const index = new Int64Index();
+  return {
+    get count() {
+      return index.count;
+    },
+    reader: (keys) => {
+      const lanes = is64Bit(keys.dtype) ? lanesOf(keys.data as BigInt64Array) : lanesOf(fromIntegers(numbersOf(keys)));
+      return {
+        find: (i) => index.find(lanes[2 * i]!, lanes[2 * i + 1]!),
+        add: (i) => index.add(lanes[2 * i]!, lanes[2 * i + 1]!),
+      };
+    },
+    export: () => {
+      const lanes = index.lanes.slice();
+      const wide = new BigInt64Array(lanes.buffer, 0, index.count);
+      if (is64Bit(dtype)) return withData(dtype, [index.count], wide);
+      const narrow = newData(dtype as "int32", index.count);
+      narrow.set(numbersOf(tensor("int64", [index.count], wide)) as never);
+      return withData(dtype, [index.count], narrow);
+    },
+  };
+}
+
+function valueStore(spec: TableSpec): ValueStore {
+  return spec.valueDtype === "string" ? new StringValues(spec) : new NumericValues(spec);
+}
+
+/** Numeric rows in a growing array of raw bytes. */
+class NumericValues implements ValueStore {
+  readonly #spec: TableSpec;
+  readonly #run: number;
+  #array: Tensor;
+  #rows = 0;
+
+  constructor(spec: TableSpec) {
+    this.#spec = spec;
+    this.#run = elementCount(spec.valueShape);
+    this.#array = this.#allocate(8);
+  }
+
+  set(row: number, source: Tensor, sourceRow: number): void {
+    if ((row + 1) * this.#run > (this.#array.data as Uint8Array).length) {
+      const grown = this.#allocate(Math.max(row + 1, this.#rows * 2));
+      (grown.data as Uint8Array).set(this.#array.data as Uint8Array);
+      this.#array = grown;
+    }
+    const from = source.data as Uint8Array;
+    const to = this.#array.data as Uint8Array;
+    if (this.#run === 1) to[row] = from[sourceRow]!;
+    else to.set(from.subarray(sourceRow * this.#run, (sourceRow + 1) * this.#run), row * this.#run);
+    this.#rows = Math.max(this.#rows, row + 1);
+  }
+
+  data(): Tensor {
+    const { valueDtype, valueShape } = this.#spec;
+    return withData(
+      valueDtype,
+      [this.#rows, ...valueShape],
+      (this.#array.data as Uint8Array).subarray(0, this.#rows * this.#run),
+    );
+  }
+
+  #allocate(rows: number): Tensor {
+    const { valueDtype } = this.#spec;
+    if (!isNumeric(valueDtype) || isComplex(valueDtype)) throw invalid(`a lookup table of ${valueDtype} values`);
+    checkOutput(valueDtype, rows * this.#run);
+    const data = newData(valueDtype, rows * this.#run);
+    return withData(valueDtype, [rows, ...this.#spec.valueShape], data);
+  }
+}
+
+/** String rows: every set appends, and `at` says where a row's latest strings lie. */
+class StringValues implements ValueStore {
+  readonly #spec: TableSpec;
+  readonly #run: number;
+  #log = new StringColumnBuilder();
+  #at: number[] = [];
+  #packed: Tensor | undefined;
+
+  constructor(spec: TableSpec) {
+    this.#spec = spec;
+    this.#run = elementCount(spec.valueShape);
+  }
+
+  set(row: number, source: Tensor, sourceRow: number): void {
+    const { bytes, offsets } = source.data as StringColumn;
+    this.#at[row] = this.#log.length;
+    for (let k = sourceRow * this.#run; k < (sourceRow + 1) * this.#run; k++) {
+      this.#log.pushRange(bytes, offsets[k]!, offsets[k + 1]!);
+    }
+    this.#packed = undefined;
+  }
+
+  data(): Tensor {
+    if (this.#packed) return this.#packed;
+    const all = tensor("string", [this.#log.length], this.#log.build());
+    const packed = takeRuns(all, this.#at, this.#run, [this.#at.length, ...this.#spec.valueShape]);
+    // Dropping what was overwritten keeps the log as small as the table.
+    if (all.shape[0] !== this.#at.length * this.#run) {
+      this.#log = new StringColumnBuilder();
+      const { bytes, offsets, length } = packed.data as StringColumn;
+      for (let k = 0; k < length; k++) this.#log.pushRange(bytes, offsets[k]!, offsets[k + 1]!);
+      this.#at = this.#at.map((_, row) => row * this.#run);
+    }
+    this.#packed = packed;
+    return packed;
+  }
+}

@@ -1,0 +1,237 @@
+/** Strings decoded and encoded: base64, raw bytes, Unicode, CSV. */
+import { dataFromBytes, type DType, DTYPES, elementCount, isNumeric, type NumericData, type StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { withData } from "./elements.js";
+import { check, invalid } from "./errors.js";
+import { allocate, checkOutput } from "./limits.js";
+import { is64Bit, isFloating } from "./numeric.js";
+import type { Kernel, OpCall } from "./op-call.js";
+import { mapStrings } from "./string-edit.js";
+import { boundsOf, parseFloatText, parseIntegerText } from "./string-numbers.js";
+import { integerOf } from "./shapes.js";
+import { fromIntegers } from "./int64.js";
+import { charSize } from "./utf8.js";
+
+const decoder = new TextDecoder();
+
+function encodeBase64(op: OpCall): Tensor[] {
+  const pads = op.attrs.bool("pad");
+  return [
+    mapStrings(op.tensor(0), (builder, bytes, start, end) => {
+      const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("base64url");
+      builder.pushText(pads ? text.padEnd(Math.ceil(text.length / 4) * 4, "=") : text);
+    }),
+  ];
+}
+
+function decodeBase64(op: OpCall): Tensor[] {
+  return [
+    mapStrings(op.tensor(0), (builder, bytes, start, end) => {
+      const text = decoder.decode(bytes.subarray(start, end));
+      const body = text.replace(/={1,2}$/, "");
+      // Web-safe alphabet only; padding, where given, must be whole.
+      const isPadded = body.length !== text.length;
+      if (!/^[A-Za-z0-9_-]*$/.test(body) || body.length % 4 === 1 || (isPadded && text.length % 4 !== 0)) {
+        throw invalid("Invalid character found in base64.");
+      }
+      builder.push(Buffer.from(body, "base64url"));
+    }),
+  ];
+}
+
+function decodeRaw(op: OpCall): Tensor[] {
+  const dtype = op.attrs.dtype("out_type");
+  if (!isNumeric(dtype)) throw invalid(`DecodeRaw to ${dtype} is not supported`);
+  const input = op.tensor(0);
+  const column = op.strings(0);
+  const width = DTYPES[dtype].bytes;
+  const size = column.length === 0 ? 0 : column.offsets[1]! - column.offsets[0]!;
+  for (let i = 0; i < column.length; i++) {
+    const length = column.offsets[i + 1]! - column.offsets[i]!;
+    check(length === size, () => `DecodeRaw requires input strings to all be the same size, but element ${i} has size ${size} != ${length}`);
+  }
+  check(size % width === 0, () => `Input to DecodeRaw has length ${size} that is not a multiple of ${width}, the size of ${dtype}`);
+  checkOutput("uint8", column.bytes.length);
+  const bytes = column.bytes.slice(column.offsets[0], column.offsets[column.length]);
+  const isSwapped = op.attrs.has("little_endian") && !op.attrs.bool("little_endian") && width > 1;
+  if (isSwapped) {
+    for (let at = 0; at < bytes.length; at += width) bytes.subarray(at, at + width).reverse();
+  }
+  const shape = [...input.shape, column.length === 0 ? 0 : size / width];
+  return [withData(dtype, shape, dataFromBytes(dtype, bytes) as NumericData)];
+}
+
+function decodePaddedRaw(op: OpCall): Tensor[] {
+  const dtype = op.attrs.dtype("out_type");
+  if (!isNumeric(dtype)) throw invalid(`DecodePaddedRaw to ${dtype} is not supported`);
+  const length = integerOf(op.tensor(1));
+  const width = DTYPES[dtype].bytes;
+  check(length > 0 && length % width === 0, () => `fixed_length (${length}) must be a multiple of the size of out_type (${width})`);
+  const column = op.strings(0);
+  checkOutput("uint8", column.length * length);
+  const bytes = new Uint8Array(column.length * length);
+  for (let i = 0; i < column.length; i++) bytes.set(column.at(i).subarray(0, length), i * length);
+  if (!op.attrs.bool("little_endian") && width > 1) {
+    for (let at = 0; at < bytes.length; at += width) bytes.subarray(at, at + width).reverse();
+  }
+  return [withData(dtype, [...op.tensor(0).shape, length / width], dataFromBytes(dtype, bytes) as NumericData)];
+}
+
+/** Code points of all strings, one after the other, and where each string begins. */
+function unicodeDecode(op: OpCall): { codes: Int32Array; starts: Float64Array; splits: number[] } {
+  const encoding = op.attrs.text("input_encoding").toUpperCase();
+  check(["UTF-8", "UTF8"].includes(encoding), () => `Could not create converter for input encoding: ${encoding}`);
+  const errors = op.attrs.text("errors");
+  const replacement = op.attrs.int("replacement_char");
+  const { bytes, offsets, length } = op.strings(0);
+  const codes: number[] = [];
+  const starts: number[] = [];
+  const splits = [0];
+  for (let i = 0; i < length; i++) {
+    for (let at = offsets[i]!; at < offsets[i + 1]!; ) {
+      const size = charSize(bytes, at, offsets[i + 1]!);
+      const isBad = size < 0;
+      if (isBad && errors === "strict") throw invalid("Invalid formatting on input string");
+      if (!isBad || errors !== "ignore") {
+        codes.push(isBad ? replacement : decoder.decode(bytes.subarray(at, at + size)).codePointAt(0)!);
+        starts.push(at - offsets[i]!);
+      }
+      at += Math.abs(size);
+    }
+    splits.push(codes.length);
+  }
+  return { codes: Int32Array.from(codes), starts: Float64Array.from(starts), splits };
+}
+
+function unicodeDecodeKernel(withOffsets: boolean): Kernel {
+  return (op) => {
+    const { codes, starts, splits } = unicodeDecode(op);
+    const dtype = op.attrs.dtype("Tsplits");
+    const splitTensor = withData(dtype, [splits.length], dtype === "int64" ? fromIntegers(splits) : Int32Array.from(splits));
+    const out = [splitTensor, tensor("int32", [codes.length], codes)];
+    return withOffsets ? [...out, tensor("int64", [starts.length], fromIntegers(starts))] : out;
+  };
+}
+
+function unicodeEncode(op: OpCall): Tensor[] {
+  const encoding = op.attrs.text("output_encoding").toUpperCase();
+  check(encoding === "UTF-8", () => `UnicodeEncode to ${encoding} is not supported`);
+  const codes = op.tensor(0).data as Int32Array;
+  const splits = Array.from(op.tensor(1).data as unknown as ArrayLike<number | bigint>, Number);
+  const errors = op.attrs.text("errors");
+  const replacement = String.fromCodePoint(op.attrs.int("replacement_char"));
+  check(splits.length > 0, () => "Invalid empty splits");
+  const builder = new StringColumnBuilder(splits.length);
+  for (let i = 0; i + 1 < splits.length; i++) {
+    check(splits[i + 1]! >= splits[i]! && splits[i + 1]! <= codes.length, () => "Values in input_splits must be equal or in ascending order.");
+    let text = "";
+    for (let k = splits[i]!; k < splits[i + 1]!; k++) {
+      const code = codes[k]!;
+      const isBad = code < 0 || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff);
+      if (!isBad) text += String.fromCodePoint(code);
+      else if (errors === "replace") text += replacement;
+      else if (errors === "strict") throw invalid("Code point is out of range for Unicode, or a noncharacter.");
+    }
+    builder.pushText(text);
+  }
+  return [tensor("string", [splits.length - 1], builder.build())];
+}
+
+/** Splits one CSV record into fields. */
+function csvFields(text: string, delimiter: string, quoted: boolean): string[] {
+  const fields: string[] = [];
+  let at = 0;
+  if (text === "") return [""];
+  while (at <= text.length) {
+    let field = "";
+    if (quoted && text[at] === '"') {
+      at++;
+      for (;;) {
+        check(at < text.length, () => "Quoted field has to end with quote followed by delim or end");
+        if (text[at] === '"' && text[at + 1] === '"') {
+          field += '"';
+          at += 2;
+        } else if (text[at] === '"') {
+          at++;
+          break;
+        } else {
+          field += text[at++];
+        }
+      }
+      check(at === text.length || text[at] === delimiter, () => "Quoted field has to end with quote followed by delim or end");
+    } else {
+      while (at < text.length && text[at] !== delimiter) {
+        check(
+          !(quoted && text[at] === '"') && text[at] !== "\n" && text[at] !== "\r",
+          () => "Unquoted fields cannot have quotes/CRLFs inside",
+        );
+        field += text[at++];
+      }
+    }
+    fields.push(field);
+    if (at >= text.length) break;
+    at++; // the delimiter
+    if (at === text.length) fields.push("");
+    if (at === text.length) break;
+  }
+  return fields;
+}
+
+function decodeCsv(op: OpCall): Tensor[] {
+  const records = op.tensor(0);
+  const types = op.attrs.dtypes("OUT_TYPE");
+  const delimiter = op.attrs.text("field_delim");
+  check(delimiter.length === 1, () => "field_delim should be only 1 char");
+  const missing = op.attrs.text("na_value");
+  const selected = op.attrs.ints("select_cols");
+  const column = op.strings(0);
+  const count = column.length;
+  const columns = types.map((dtype) => (dtype === "string" ? new StringColumnBuilder(count) : allocate(dtype as "float32", count)));
+  for (let i = 0; i < count; i++) {
+    // Latin-1 keeps bytes as they are through the field splitter.
+    const text = Buffer.from(column.at(i)).toString("latin1");
+    const all = csvFields(text, delimiter, op.attrs.bool("use_quote_delim"));
+    const fields = selected.length > 0 ? selected.map((k) => all[k] ?? "") : all;
+    check(
+      fields.length === types.length,
+      () => `Expect ${types.length} fields but have ${fields.length} in record ${i}`,
+    );
+    fields.forEach((field, f) => {
+      const dtype = types[f]!;
+      const fallback = op.tensor(1 + f);
+      const isMissing = field === "" || field === missing;
+      if (isMissing) {
+        check(elementCount(fallback.shape) > 0, () => `Field ${f} is required but missing in record ${i}!`);
+        if (columns[f] instanceof StringColumnBuilder) columns[f].push((fallback.data as StringColumn).at(0));
+        else (columns[f] as unknown as (number | bigint)[])[i] = (fallback.data as unknown as (number | bigint)[])[0]!;
+      } else if (columns[f] instanceof StringColumnBuilder) {
+        columns[f].push(Buffer.from(field, "latin1"));
+      } else {
+        (columns[f] as unknown as (number | bigint)[])[i] = parseField(field, dtype, f, i);
+      }
+    });
+  }
+  return types.map((dtype, f) =>
+    withData(dtype, records.shape, columns[f] instanceof StringColumnBuilder ? columns[f].build() : columns[f]!),
+  );
+}
+
+function parseField(field: string, dtype: DType, f: number, record: number): number | bigint {
+  const text = field.trim();
+  const value = isFloating(dtype) ? parseFloatText(text) : parseIntegerText(text, ...boundsOf(dtype));
+  if (value === undefined) {
+    const name = dtype === "float64" ? "double" : dtype === "float32" ? "float" : dtype;
+    throw invalid(`Field ${f} in record ${record} is not a valid ${name}: ${field}`);
+  }
+  return is64Bit(dtype) ? value : Number(value);
+}
+
+export const STRING_CODE_KERNELS: Readonly<Record<string, Kernel>> = {
+  EncodeBase64: encodeBase64,
+  DecodeBase64: decodeBase64,
+  DecodeRaw: decodeRaw,
+  DecodePaddedRaw: decodePaddedRaw,
+  UnicodeDecode: unicodeDecodeKernel(false),
+  UnicodeDecodeWithOffsets: unicodeDecodeKernel(true),
+  UnicodeEncode: unicodeEncode,
+  DecodeCSV: decodeCsv,
+};
