@@ -70,6 +70,7 @@ const FUNCTIONS = {
   SetGlobalSpinControl: [149, "void *", ["void *", "int"]],
   AddInitializer: [150, "void *", ["void *", "const char *", "void *"]],
   GetResizedStringTensorElementBuffer: [252, "void *", ["void *", "size_t", "size_t", "void *"]],
+  SessionOptionsSetLoadCancellationFlag: [293, "void *", ["void *", "int"]],
   TensorTypeAndShape_HasShape: [390, "int", ["void *"]],
 } as const satisfies Record<string, readonly [number, string, readonly string[]]>;
 
@@ -78,7 +79,10 @@ export type OrtFunctions = { readonly [K in keyof typeof FUNCTIONS]: NativeFunct
 /** OrtApi version that first had every function above but the optional ones. */
 const API_VERSION = 17;
 /** Functions newer than {@link API_VERSION}: present only in new enough libraries. */
-const SINCE_VERSION: Partial<Record<keyof OrtFunctions, number>> = { TensorTypeAndShape_HasShape: 24 };
+const SINCE_VERSION: Partial<Record<keyof OrtFunctions, number>> = {
+  SessionOptionsSetLoadCancellationFlag: 22,
+  TensorTypeAndShape_HasShape: 24,
+};
 
 export interface OrtLibrary {
   /** koffi's handle: must stay reachable as long as any function below may be called. */

@@ -10,6 +10,11 @@ export interface OrtOptions {
   readonly libraryPath?: string;
   /** Threads of the one pool that all sessions share, the calling thread included; default all cores. */
   readonly intraOpThreads?: number;
+  /**
+   * Runs and loads under way at once on other threads, 1 to 128; others wait in line. Default all cores, at least 2. They
+   * occupy threads of libuv's pool, which files and names need too: UV_THREADPOOL_SIZE should be this plus 4.
+   */
+  readonly concurrentRuns?: number;
   /** Least severe message that ORT prints on stderr; default "fatal": failures come back as errors anyway. */
   readonly logLevel?: (typeof LOG_LEVELS)[number];
 }
@@ -36,11 +41,7 @@ export interface SessionOptions {
   readonly config?: Readonly<Record<string, string>>;
 }
 
-/**
- * koffi refuses calls beyond its own limit with an error; ours comes first and queues. Runs wait in line up to
- * {@link ASYNC_WAITERS_MAX}, which is far beyond what admission lets through.
- */
-const ASYNC_RUNS_MAX = 64;
+/** Calls that wait for a free thread; far beyond what admission lets through. */
 const ASYNC_WAITERS_MAX = 4096;
 
 /** ONNX Runtime, loaded once per process. */
@@ -48,12 +49,15 @@ export class Ort {
   readonly #runtime: OrtRuntime;
   /** Keeps the environment, and with it the global thread pool, for the life of the process. */
   readonly #environment: bigint;
-  readonly #asyncRuns = new Semaphore(ASYNC_RUNS_MAX, ASYNC_WAITERS_MAX);
+  readonly #asyncRuns: Semaphore;
+  /** Models being read on another thread: reachable meanwhile, whatever their owners do. */
+  readonly #loading = new Set<Uint8Array>();
 
   /** @internal */
-  constructor(runtime: OrtRuntime, environment: bigint) {
+  constructor(runtime: OrtRuntime, environment: bigint, concurrentRuns: number) {
     this.#runtime = runtime;
     this.#environment = environment;
+    this.#asyncRuns = new Semaphore(concurrentRuns, ASYNC_WAITERS_MAX);
   }
 
   /** "1.30.0" */
@@ -76,30 +80,37 @@ export class Ort {
    * @param model  bytes of an ONNX ModelProto (opset <= 26, IR <= 13 with ORT 1.30); not needed afterwards
    * @throws ServingError ENGINE_FAILED with ORT's text
    */
-  async createSession(model: Uint8Array, options: SessionOptions = {}): Promise<OrtSession> {
+  async createSession(
+    model: Uint8Array,
+    options: SessionOptions & { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<OrtSession> {
     const { library } = this.#runtime;
+    const { signal } = options;
+    signal?.throwIfAborted();
     const out = new BigUint64Array(1);
     const settings = this.#settings(options);
+    const onAbort = () => {
+      // Newer libraries stop loading; with others the load goes on and its result is dropped.
+      const calls = library.functions as Partial<OrtLibrary["functions"]>;
+      const status = calls.SessionOptionsSetLoadCancellationFlag?.(settings, 1) ?? null;
+      checkStatus(library, status, "stop a load");
+    };
     try {
-      await this.#asyncRuns.acquire();
+      await this.#asyncRuns.acquire(1, signal);
+      signal?.addEventListener("abort", onAbort, { once: true });
       try {
-        const status = await new Promise((resolve, reject) => {
-          library.functions.CreateSessionFromArray.async(
-            this.#environment,
-            model,
-            model.byteLength,
-            settings,
-            out,
-            (error, result) => (error ? reject(error) : resolve(result)),
-          );
-        });
-        checkStatus(library, status, "load the model");
+        const status = await this.#load(model, settings, out);
+        if (!signal?.aborted) checkStatus(library, status, "load the model");
+        else if (status !== null) library.functions.ReleaseStatus(status);
+        else library.functions.ReleaseSession(out[0]!);
       } finally {
+        signal?.removeEventListener("abort", onAbort);
         this.#asyncRuns.release();
       }
     } finally {
       library.functions.ReleaseSessionOptions(settings);
     }
+    signal?.throwIfAborted();
     return this.#session(out[0]!, options);
   }
 
@@ -114,6 +125,24 @@ export class Ort {
       return this.#session(handle, options);
     } finally {
       library.functions.ReleaseSessionOptions(settings);
+    }
+  }
+
+  async #load(model: Uint8Array, settings: bigint, out: BigUint64Array): Promise<bigint | null> {
+    this.#loading.add(model);
+    try {
+      return await new Promise((resolve, reject) => {
+        this.#runtime.library.functions.CreateSessionFromArray.async(
+          this.#environment,
+          model,
+          model.byteLength,
+          settings,
+          out,
+          (error, result) => (error ? reject(error) : resolve(result as bigint | null)),
+        );
+      });
+    } finally {
+      this.#loading.delete(model);
     }
   }
 
@@ -174,7 +203,10 @@ export function loadOrt(options: OrtOptions = {}): Ort {
     live: { values: 0, sessions: 0 },
   };
   setOrtRuntime(runtime);
-  loaded = { ort: new Ort(runtime, environment), options: JSON.stringify(options) };
+  loaded = {
+    ort: new Ort(runtime, environment, options.concurrentRuns ?? Math.max(2, availableParallelism())),
+    options: JSON.stringify(options),
+  };
   return loaded.ort;
 }
 

@@ -162,6 +162,19 @@ describe("ort", () => {
     await assert.rejects(session.run([a], { signal: abort.signal }), (error) => error === reason);
   });
 
+  it("stops a load when its signal aborts", async () => {
+    const before = ort.live;
+    const reason = new Error("never mind");
+    const abort = new AbortController();
+    const loads = Array.from({ length: 6 }, () => ort.createSession(addModel, { signal: abort.signal }));
+    abort.abort(reason);
+    for (const outcome of await Promise.allSettled(loads)) {
+      assert.equal(outcome.status === "rejected" && outcome.reason, reason);
+    }
+    await assert.rejects(ort.createSession(addModel, { signal: abort.signal }), (error) => error === reason);
+    assert.deepEqual(ort.live, before);
+  });
+
   it("survives a session and values that are closed while a run uses them", async () => {
     const before = ort.live;
     const session = ort.createSessionSync(addModel);
