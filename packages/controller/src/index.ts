@@ -1,1 +1,9 @@
-export {};
+export * from "./cluster-state.js";
+export * from "./next-step.js";
+export * from "./proof.js";
+export * from "./repository.js";
+export * from "./settings.js";
+export * from "./version-contents.js";
+export * from "./cluster-status.js";
+export * from "./controller.js";
+export * from "./plan.js";

@@ -1,0 +1,119 @@
+import { type PartitionMap, partitionsOf, replicasOf } from "@shardserve/placement";
+import type { ExecutorRecord, RecordedError, Registry, ShardRecord, VersionRecord } from "@shardserve/registry";
+import { type ClusterState, readClusterState, type VersionState } from "./cluster-state.js";
+
+/** One version as `shardserve status` shows it. */
+export interface VersionStatus {
+  readonly version: number;
+  readonly state: VersionRecord["state"] | "unknown";
+  readonly error?: RecordedError & { readonly shard: string };
+  /** Generation of the map that executors use; 0 = none yet. */
+  readonly generation: number;
+  readonly partitionCount: number;
+  readonly replication: number;
+  /** Bytes of all partitions, one replica. */
+  readonly bytes: number;
+  /** Replicas of the staged map (else the enabled one) that their shards report, and how many there should be. */
+  readonly heldCount: number;
+  readonly neededCount: number;
+  /** A new placement is being loaded beside the one in force. */
+  readonly isMoving: boolean;
+  /** Partitions of the enabled map with fewer living replicas than wanted, and those with none. */
+  readonly degradedCount: number;
+  readonly darkCount: number;
+}
+
+export interface ShardStatus extends ShardRecord {
+  /** Partitions and bytes that the maps in force and staged give it, over all versions. */
+  readonly partitionCount: number;
+  readonly bytes: number;
+}
+
+export interface ClusterStatus {
+  /** Id of the shard that leads; absent = nobody does now. */
+  readonly leader?: string;
+  readonly shards: readonly ShardStatus[];
+  readonly executors: readonly ExecutorRecord[];
+  readonly models: readonly { readonly model: string; readonly versions: readonly VersionStatus[] }[];
+  /** Shards that maps name and that are not there. */
+  readonly missingShards: readonly string[];
+  readonly unreadable: readonly string[];
+}
+
+/** The cluster as the registry shows it now; plain data. @throws ServingError REGISTRY_UNAVAILABLE */
+export async function clusterStatus(
+  registry: Registry,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<ClusterStatus> {
+  const state = readClusterState((await registry.list("", options)).entries);
+  const byId = <T extends { readonly id: string }>(items: Iterable<T>) =>
+    [...items].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const versions = [...state.models.values()].flatMap((model) => [...model.versions.values()]);
+  const maps = versions
+    .flatMap(({ map }) => [map?.value.enabled, map?.value.staged])
+    .filter((map) => map !== undefined);
+  return {
+    ...(state.leader && { leader: state.leader.id }),
+    shards: byId(state.shards.values()).map((shard) => ({ ...shard, ...loadOf(shard.id, versions) })),
+    executors: byId(state.executors.values()),
+    models: [...state.models]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([model, found]) => ({
+        model,
+        versions: [...found.versions]
+          .sort(([a], [b]) => a - b)
+          .map(([version, one]) => versionStatus(version, one, state)),
+      })),
+    missingShards: [...new Set(maps.flatMap((map) => map.shards))].filter((id) => !state.shards.has(id)).sort(),
+    unreadable: state.unreadable,
+  };
+}
+
+function versionStatus(version: number, found: VersionState, state: ClusterState): VersionStatus {
+  const { enabled, staged } = found.map?.value ?? {};
+  const target = staged ?? enabled;
+  let degradedCount = 0;
+  let darkCount = 0;
+  for (let p = 0; enabled && p < enabled.partitionCount; p++) {
+    const living = replicasOf(enabled, p).filter((id) => state.shards.has(id)).length;
+    if (living < enabled.replication) degradedCount++;
+    if (living === 0) darkCount++;
+  }
+  const record = found.record?.value;
+  return {
+    version,
+    state: record?.state ?? "unknown",
+    ...(record?.error && { error: record.error }),
+    generation: enabled?.generation ?? 0,
+    partitionCount: target?.partitionCount ?? record?.partitionCount ?? 0,
+    replication: target?.replication ?? 0,
+    bytes: record?.bytes ?? 0,
+    heldCount: target ? heldCount(target, found) : 0,
+    neededCount: target?.replicas.length ?? 0,
+    isMoving: enabled !== undefined && staged !== undefined,
+    degradedCount,
+    darkCount,
+  };
+}
+
+function heldCount(map: PartitionMap, { holdings }: VersionState): number {
+  return map.shards.reduce((sum, id) => {
+    const held = new Set(holdings.get(id)?.partitions);
+    return sum + partitionsOf(map, id).filter((partition) => held.has(partition)).length;
+  }, 0);
+}
+
+function loadOf(
+  id: string,
+  versions: readonly VersionState[],
+): { readonly partitionCount: number; readonly bytes: number } {
+  let partitionCount = 0;
+  let bytes = 0;
+  for (const { record, map } of versions) {
+    const maps = [map?.value.enabled, map?.value.staged].filter((found) => found !== undefined);
+    const held = new Set(maps.flatMap((found) => partitionsOf(found, id))).size;
+    partitionCount += held;
+    if (record) bytes += held * Math.ceil(record.value.bytes / record.value.partitionCount);
+  }
+  return { partitionCount, bytes };
+}

@@ -1,0 +1,282 @@
+import {
+  type Clock,
+  type Logger,
+  type Random,
+  Service,
+  ServingError,
+  silentLogger,
+  sleep,
+  systemClock,
+  systemRandom,
+} from "@shardserve/core";
+import {
+  campaign,
+  LEADER_KEY,
+  type LeaderRecord,
+  type Leadership,
+  leaderRecord,
+  type Registry,
+  RegistryView,
+} from "@shardserve/registry";
+import { Backoff } from "@shardserve/transport";
+import type { Registry as MetricsRegistry } from "prom-client";
+import { type ClusterState, readClusterState } from "./cluster-state.js";
+import { ControllerMetrics } from "./metrics.js";
+import { type Decision, eligibleShards, nextStep, type Step } from "./next-step.js";
+import { Repository, type RepositoryContents } from "./repository.js";
+import { type ControllerSettings, controllerSettings } from "./settings.js";
+
+export interface ControllerOptions {
+  readonly registry: Registry;
+  /** Who campaigns: the shard's id and its instance. */
+  readonly self: LeaderRecord;
+  /** BASE of `BASE/NAME/VERSION`; every shard must see the same. */
+  readonly repositoryDir: string;
+  readonly settings?: Partial<ControllerSettings>;
+  readonly metrics?: MetricsRegistry;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly logger?: Logger;
+}
+
+/** Steps in one round before the loop looks at the clock and the repository again. */
+const STEPS_PER_ROUND_MAX = 64;
+/** Longest pause between two rounds: timers (settling, replacing, retiring) are seen this late at most, in milliseconds. */
+const ROUND_MAX_MS = 500;
+
+/**
+ * The control plane, run in every shard process: all campaign, one leads. The leader watches the cluster and the model
+ * repository and takes {@link nextStep} after nextStep, each guarded by the revision of its own office, so that a leader
+ * that was deposed without knowing changes nothing. It keeps nothing but timers: the next leader goes on from the registry.
+ */
+export class Controller extends Service {
+  readonly settings: ControllerSettings;
+  readonly #registry: Registry;
+  readonly #self: LeaderRecord;
+  readonly #repository: Repository;
+  readonly #metrics: ControllerMetrics | undefined;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #logger: Logger;
+  readonly #stop = new AbortController();
+  #running: Promise<void> | undefined;
+  #leadership: Leadership | undefined;
+
+  constructor(options: ControllerOptions) {
+    super();
+    this.settings = controllerSettings(options.settings);
+    this.#registry = options.registry;
+    this.#self = options.self;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom();
+    this.#logger = (options.logger ?? silentLogger).child({ part: "controller" });
+    this.#repository = new Repository(options.repositoryDir, { logger: this.#logger });
+    this.#metrics = options.metrics && new ControllerMetrics(options.metrics);
+  }
+
+  get isLeader(): boolean {
+    return this.#leadership !== undefined && !this.#leadership.lost.aborted;
+  }
+
+  /** Campaigns in the background: a registry that is away is no reason not to serve. */
+  protected onStart(): Promise<void> {
+    this.#running = this.#run();
+    return Promise.resolve();
+  }
+
+  /** Resigns, so that another leads at once. */
+  protected async onDrain(): Promise<void> {
+    this.#stop.abort(new ServingError("DRAINING", "the controller is closing"));
+    await this.#running;
+  }
+
+  protected async onClose(): Promise<void> {
+    this.#stop.abort(new ServingError("DRAINING", "the controller is closing"));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    const backoff = new Backoff({ firstMs: 200, maxMs: 5_000 }, this.#random);
+    while (!signal.aborted) {
+      try {
+        const leadership = await campaign(this.#registry, LEADER_KEY, leaderRecord.encode(this.#self), {
+          ttlSeconds: this.settings.leaderTtlSeconds,
+          signal,
+          clock: this.#clock,
+          random: this.#random,
+          logger: this.#logger,
+        });
+        this.#leadership = leadership;
+        this.#metrics?.leads(true);
+        this.#logger.info({ id: this.#self.id }, "leads the cluster");
+        backoff.reset();
+        await this.#lead(leadership, AbortSignal.any([signal, leadership.lost]));
+        this.#logger.info({ id: this.#self.id }, "no longer leads");
+      } catch (error) {
+        if (!signal.aborted) this.#logger.error({ error: ServingError.from(error).message }, "campaign failed");
+      }
+      await this.#leave();
+      await sleep(this.#clock, backoff.nextMs(), signal).catch(() => undefined); // closed meanwhile
+    }
+  }
+
+  async #leave(): Promise<void> {
+    const leadership = this.#leadership;
+    this.#leadership = undefined;
+    this.#metrics?.leads(false);
+    await leadership?.resign().catch((error: unknown) => {
+      this.#logger.debug({ error: ServingError.from(error).message }, "the office was not given back; it expires");
+    });
+  }
+
+  async #lead(leadership: Leadership, signal: AbortSignal): Promise<void> {
+    const view = new RegistryView(this.#registry, "", { logger: this.#logger });
+    const round = new LeaderRounds(this.#clock, this.settings);
+    const backoff = new Backoff({ firstMs: 100, maxMs: 3_000 }, this.#random);
+    view.start();
+    try {
+      while (!signal.aborted) {
+        try {
+          await view.reach(1, { signal });
+          await round.scan(this.#repository, signal);
+          await this.#round(leadership, view, round, signal);
+          backoff.reset();
+          await this.#pause(view, Math.min(ROUND_MAX_MS, this.settings.pollMs), signal);
+        } catch (error) {
+          if (signal.aborted) return;
+          const cast = ServingError.from(error);
+          this.#metrics?.failure();
+          this.#logger.warn({ error: cast.message }, "a round of the controller failed; trying again");
+          await sleep(this.#clock, backoff.nextMs(), signal).catch(() => undefined); // ended meanwhile
+        }
+      }
+    } finally {
+      await view.close();
+    }
+  }
+
+  /** Takes steps until none is left; what they change is in the view before the next is decided. */
+  async #round(leadership: Leadership, view: RegistryView, round: LeaderRounds, signal: AbortSignal): Promise<void> {
+    for (let steps = 0; steps < STEPS_PER_ROUND_MAX; steps++) {
+      const state = readClusterState(view.entries.values());
+      const decision = round.decide(state);
+      this.#metrics?.observed(state, decision);
+      this.#report(round, decision, state);
+      if (!decision.step) return;
+      const revision = await this.#take(decision.step, leadership, signal);
+      if (revision === undefined) return; // the view is behind: its next event starts the next round
+      await view.reach(revision, { signal });
+    }
+  }
+
+  /** @returns the revision of the step's write, or undefined when the registry changed since it was read */
+  async #take(step: Step, leadership: Leadership, signal: AbortSignal): Promise<number | undefined> {
+    const { kind, model, version, why } = step;
+    try {
+      const revision = await this.#registry.txn([...step.compares, leadership.guard], step.operations, { signal });
+      this.#metrics?.stepTaken(kind);
+      this.#logger.info({ kind, model, version, why }, "step taken");
+      return revision;
+    } catch (error) {
+      if (!(error instanceof ServingError && error.code === "REGISTRY_CONFLICT")) throw error;
+      this.#metrics?.conflict();
+      this.#logger.debug({ kind, model, version, error: error.message }, "step refused");
+      return undefined;
+    }
+  }
+
+  /** Logs what waits, once for each change of reason. */
+  #report(round: LeaderRounds, { waiting }: Decision, { unreadable }: ClusterState): void {
+    for (const { model, version, why } of round.news(waiting)) {
+      this.#logger.info({ model, version, why }, "waits");
+    }
+    for (const text of round.newlyUnreadable(unreadable))
+      this.#logger.error({ error: text }, "unreadable registry value");
+  }
+
+  /** Until something changed in the registry, at most `maxMs`. */
+  async #pause(view: RegistryView, maxMs: number, signal: AbortSignal): Promise<void> {
+    const wake = new AbortController();
+    const unsubscribe = view.subscribe(() => wake.abort());
+    try {
+      await sleep(this.#clock, maxMs, AbortSignal.any([signal, wake.signal]));
+    } catch {
+      // woken
+    } finally {
+      unsubscribe();
+    }
+  }
+}
+
+/** What a leader remembers between rounds: times, and what it said already. None of it is needed by the next leader. */
+class LeaderRounds {
+  readonly #clock: Clock;
+  readonly #settings: ControllerSettings;
+  #repository: RepositoryContents = new Map();
+  #scannedMs = -Infinity;
+  #eligible = "";
+  #settledSinceMs: number;
+  readonly #absentSinceMs = new Map<string, number>();
+  #said = new Set<string>();
+  #saidUnreadable = new Set<string>();
+
+  constructor(clock: Clock, settings: ControllerSettings) {
+    this.#clock = clock;
+    this.#settings = settings;
+    this.#settledSinceMs = clock.nowMs();
+  }
+
+  async scan(repository: Repository, signal: AbortSignal): Promise<void> {
+    if (this.#clock.nowMs() - this.#scannedMs < this.#settings.pollMs) return;
+    this.#repository = await repository.scan({ signal });
+    this.#scannedMs = this.#clock.nowMs();
+  }
+
+  decide(state: ClusterState): Decision {
+    const nowMs = this.#clock.nowMs();
+    const eligible = JSON.stringify(eligibleShards(state));
+    if (eligible !== this.#eligible) this.#settledSinceMs = nowMs;
+    this.#eligible = eligible;
+    const absent = absentShards(state);
+    for (const id of this.#absentSinceMs.keys()) if (!absent.has(id)) this.#absentSinceMs.delete(id);
+    for (const id of absent) if (!this.#absentSinceMs.has(id)) this.#absentSinceMs.set(id, nowMs);
+    return nextStep({
+      state,
+      repository: this.#repository,
+      absentForMs: new Map([...this.#absentSinceMs].map(([id, sinceMs]) => [id, nowMs - sinceMs])),
+      settledForMs: nowMs - this.#settledSinceMs,
+      nowMs: this.#clock.wallMs(),
+      settings: this.#settings,
+    });
+  }
+
+  /** Those of `waiting` that were not there, or waited for something else, the last time. */
+  news<T extends { readonly model: string; readonly version: number; readonly why: string }>(
+    waiting: readonly T[],
+  ): T[] {
+    const textOf = ({ model, version, why }: T) => JSON.stringify([model, version, why]);
+    const fresh = waiting.filter((item) => !this.#said.has(textOf(item)));
+    this.#said = new Set(waiting.map(textOf));
+    return fresh;
+  }
+
+  newlyUnreadable(texts: readonly string[]): string[] {
+    const fresh = texts.filter((text) => !this.#saidUnreadable.has(text));
+    this.#saidUnreadable = new Set(texts);
+    return fresh;
+  }
+}
+
+/** Shards that a map names and that have no living lease. */
+function absentShards(state: ClusterState): Set<string> {
+  const absent = new Set<string>();
+  for (const { versions } of state.models.values()) {
+    for (const { map } of versions.values()) {
+      for (const found of [map?.value.enabled, map?.value.staged]) {
+        for (const id of found?.shards ?? []) if (!state.shards.has(id)) absent.add(id);
+      }
+    }
+  }
+  return absent;
+}

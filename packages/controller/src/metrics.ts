@@ -1,0 +1,57 @@
+import { Counter, Gauge, type Registry as MetricsRegistry } from "prom-client";
+import type { ClusterState } from "./cluster-state.js";
+import type { Decision, StepKind } from "./next-step.js";
+
+/** Metrics of the control plane; only the leader's change. */
+export class ControllerMetrics {
+  readonly #isLeader: Gauge;
+  readonly #steps: Counter;
+  readonly #conflicts: Counter;
+  readonly #failures: Counter;
+  readonly #waiting: Gauge;
+  readonly #shards: Gauge;
+  readonly #generation: Gauge;
+
+  constructor(registry: MetricsRegistry) {
+    const registers = [registry];
+    const gauge = (name: string, help: string, labelNames: readonly string[] = []) =>
+      new Gauge({ name: `shardserve_controller_${name}`, help, labelNames: [...labelNames], registers });
+    const counter = (name: string, help: string, labelNames: readonly string[] = []) =>
+      new Counter({ name: `shardserve_controller_${name}`, help, labelNames: [...labelNames], registers });
+    this.#isLeader = gauge("is_leader", "1 while this process leads the cluster");
+    this.#steps = counter("steps_total", "Rollout and rebalance steps taken", ["kind"]);
+    this.#conflicts = counter("conflicts_total", "Steps refused because the registry had changed");
+    this.#failures = counter("failures_total", "Rounds that failed: registry or model repository away");
+    this.#waiting = gauge("waiting", "Versions that wait for something, see the log or `shardserve status`");
+    this.#shards = gauge("shards", "Shards with a living lease");
+    this.#generation = gauge("map_generation", "Generation of the enabled partition map", ["model", "version"]);
+  }
+
+  leads(isLeader: boolean): void {
+    this.#isLeader.set(isLeader ? 1 : 0);
+    if (!isLeader) this.#generation.reset();
+  }
+
+  stepTaken(kind: StepKind): void {
+    this.#steps.inc({ kind });
+  }
+
+  conflict(): void {
+    this.#conflicts.inc();
+  }
+
+  failure(): void {
+    this.#failures.inc();
+  }
+
+  observed(state: ClusterState, decision: Decision): void {
+    this.#waiting.set(decision.waiting.length);
+    this.#shards.set(state.shards.size);
+    this.#generation.reset();
+    for (const [model, { versions }] of state.models) {
+      for (const [version, { map }] of versions) {
+        if (map?.value.enabled) this.#generation.set({ model, version: String(version) }, map.value.enabled.generation);
+      }
+    }
+  }
+}

@@ -1,0 +1,65 @@
+import type { PartitionMap } from "@shardserve/placement";
+import type { HoldingRecord, RecordedError } from "@shardserve/registry";
+import type { VersionContents } from "./version-contents.js";
+
+/** How much of a map its shards proved to hold. */
+export interface Proof {
+  /** Every replica of every partition is proved. */
+  readonly isComplete: boolean;
+  readonly provedCount: number;
+  readonly neededCount: number;
+  /** Shards with replicas that are not proved yet, sorted, and how many. */
+  readonly missing: ReadonlyMap<string, number>;
+  /** What shards refused, by shard: files that do not match, or failures that they report. */
+  readonly refusals: ReadonlyMap<string, RecordedError>;
+}
+
+/**
+ * Compares what shards hold with the manifest. A replica is proved when its shard computed, from the bytes that it
+ * mapped, the digest that the manifest names.
+ */
+export function proveMap(
+  map: PartitionMap,
+  contents: VersionContents,
+  holdings: ReadonlyMap<string, HoldingRecord>,
+): Proof {
+  const missing = new Map<string, number>();
+  const refusals = new Map<string, RecordedError>();
+  const neededCount = contents.digests.length === 0 ? 0 : map.replicas.length;
+  let provedCount = 0;
+  for (const [index, shard] of map.shards.entries()) {
+    const holding = holdings.get(shard);
+    const held = digestsByPartition(shard, holding, contents, map.epoch, refusals);
+    for (let i = 0; i < neededCount; i++) {
+      if (map.replicas[i] !== index) continue;
+      const partition = Math.floor(i / map.replication);
+      const digest = held.get(partition);
+      if (digest !== undefined && digest === contents.digests[partition]) {
+        provedCount++;
+        continue;
+      }
+      missing.set(shard, (missing.get(shard) ?? 0) + 1);
+      if (digest === undefined) continue;
+      const text = `partition ${partition} on ${shard} has digest ${digest}, the manifest says ${contents.digests[partition]}; compare the files`;
+      refusals.set(shard, { code: "DIGEST_MISMATCH", message: text });
+    }
+    if (holding?.error && missing.has(shard)) refusals.set(shard, holding.error);
+  }
+  return { isComplete: provedCount === neededCount, provedCount, neededCount, missing, refusals };
+}
+
+function digestsByPartition(
+  shard: string,
+  holding: HoldingRecord | undefined,
+  contents: VersionContents,
+  epoch: number,
+  refusals: Map<string, RecordedError>,
+): ReadonlyMap<number, string> {
+  if (!holding || holding.epoch !== epoch) return new Map();
+  if (holding.manifestDigest !== contents.manifestDigest) {
+    const text = `${shard} read a manifest with digest ${holding.manifestDigest}, the leader one with ${contents.manifestDigest}; do they see the same model repository?`;
+    refusals.set(shard, { code: "DIGEST_MISMATCH", message: text });
+    return new Map();
+  }
+  return new Map(holding.partitions.map((partition, i) => [partition, holding.digests[i] as string]));
+}

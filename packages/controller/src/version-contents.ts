@@ -1,0 +1,28 @@
+import { type Manifest, partitionLayout, partitionPath, type StoredManifest } from "@shardserve/rowstore";
+
+/** What the leader needs to know of a version on disk. */
+export interface VersionContents {
+  readonly manifestDigest: string;
+  readonly partitionCount: number;
+  /** Digest of every partition's file, hex; empty when the version has no sharded table. */
+  readonly digests: readonly string[];
+  /** Bytes of the largest partition's file; all are equal. */
+  readonly partitionBytes: number;
+}
+
+export function contentsOf({ manifest, digest }: StoredManifest): VersionContents {
+  const { partitionCount, tables } = manifest;
+  const isSharded = tables.length > 0;
+  return {
+    manifestDigest: digest,
+    partitionCount,
+    digests: isSharded ? digestsOf(manifest) : [],
+    partitionBytes: isSharded ? partitionLayout(tables, partitionCount).fileBytes : 0,
+  };
+}
+
+function digestsOf({ files, partitionCount }: Manifest): string[] {
+  const byPath = new Map(files.map((file) => [file.path, file.digest]));
+  // A manifest that was read lists every partition file.
+  return Array.from({ length: partitionCount }, (_, partition) => byPath.get(partitionPath(partition)) ?? "");
+}
