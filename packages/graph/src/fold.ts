@@ -103,7 +103,9 @@ function evaluate(
     outputs.catch(() => undefined);
     return undefined;
   }
-  return outputs.every((value) => isTensor(value) && byteSize(value) <= FOLD_BYTES_MAX) ? (outputs as Tensor[]) : undefined;
+  return outputs.every((value) => isTensor(value) && byteSize(value) <= FOLD_BYTES_MAX)
+    ? (outputs as Tensor[])
+    : undefined;
 }
 
 /** False when a known output shape passes the cap, so that nothing huge is made to be thrown away. */

@@ -1,5 +1,21 @@
 export * from "./attrs.js";
 export * from "./host.js";
+export { importGraph, parseRef, type FunctionLibrary, type ImportedGraph } from "./import.js";
+export { contextOf, infer, type Inference } from "./infer/infer.js";
+export { sliceAxes, sliceRange, type SliceAxis, type SliceSpec } from "./infer/strided-slice.js";
 export * from "./ir.js";
+export {
+  importModel,
+  INIT_SIGNATURE,
+  type ModelGraph,
+  type ModelOptions,
+  type Signature,
+  type SignatureTensor,
+} from "./model.js";
 export * from "./op-table.js";
 export * from "./plan.js";
+export { planInit, planSignature, type CutPolicy, type InitPlanOptions, type PlanOptions } from "./plan-signature.js";
+export { FOLD_BYTES_MAX } from "./fold.js";
+export type { Program } from "./program.js";
+export { findTables, type FoundTable } from "./tables.js";
+export type { CheckpointTensor } from "./variables.js";

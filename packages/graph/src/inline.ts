@@ -91,7 +91,13 @@ export function instantiate(
   });
   const controls = new Set(Object.values(def.controlRet).map((name) => scope.control(name)));
   if (entry) controls.add(entry);
-  const result = { name: call.name, op: "IdentityN", inputs: outputs, controls: [...controls], attrs: new Attrs("IdentityN") };
+  const result = {
+    name: call.name,
+    op: "IdentityN",
+    inputs: outputs,
+    controls: [...controls],
+    attrs: new Attrs("IdentityN"),
+  };
   return { nodes, result };
 }
 
@@ -203,7 +209,10 @@ function fill(value: AttrValue, callAttrs: ReadonlyMap<string, AttrValue>): Attr
     throw new ServingError("GRAPH_INVALID", `a function is called without its attribute "${value.placeholder}"`);
   }
   if ("func" in value) {
-    return { func: value.func, attrs: new Map([...value.attrs].map(([name, inner]) => [name, fill(inner, callAttrs)])) };
+    return {
+      func: value.func,
+      attrs: new Map([...value.attrs].map(([name, inner]) => [name, fill(inner, callAttrs)])),
+    };
   }
   return value;
 }

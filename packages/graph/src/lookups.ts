@@ -42,14 +42,25 @@ export function exposeLookups(program: Program, inference: Inference): Program {
       const dtype = dtypeOf(source.inputs[0]!)!;
       const attrs = node.attrs.with({ Tparams: dtype });
       replaced.set(name, { ...node, name, inputs: [source.inputs[0]!, ...node.inputs.slice(1)], attrs });
-      replaced.set(node.name, { ...source, name: node.name, inputs: [{ node: name, index: 0 }], controls: node.controls });
+      replaced.set(node.name, {
+        ...source,
+        name: node.name,
+        inputs: [{ node: name, index: 0 }],
+        controls: node.controls,
+      });
     } else if (SPARSE_SEGMENT.test(node.op) && source.op === "Variable") {
       const ids = node.inputs[1]!;
       const idsDType = dtypeOf(ids);
       if (idsDType !== "int32" && idsDType !== "int64") continue;
       const rows = unique(`${node.name}/rows`);
       const types = { Tparams: source.attrs.dtype("dtype"), Tindices: idsDType };
-      replaced.set(rows, { name: rows, op: "Gather", inputs: [node.inputs[0]!, ids], controls: [], attrs: new Attrs("Gather", types) });
+      replaced.set(rows, {
+        name: rows,
+        op: "Gather",
+        inputs: [node.inputs[0]!, ids],
+        controls: [],
+        attrs: new Attrs("Gather", types),
+      });
       const position = positionsOf(ids, idsDType, node.name, unique, replaced);
       const inputs = [{ node: rows, index: 0 }, position, ...node.inputs.slice(2)];
       replaced.set(node.name, { ...node, inputs });
@@ -73,12 +84,20 @@ function positionsOf(
   };
   const constant = (suffix: string, value: number): TensorRef => {
     const added = unique(`${name}/${suffix}`);
-    const data = dtype === "int64" ? tensor("int64", [], BigInt64Array.of(BigInt(value))) : tensor("int32", [], Int32Array.of(value));
+    const data =
+      dtype === "int64"
+        ? tensor("int64", [], BigInt64Array.of(BigInt(value)))
+        : tensor("int32", [], Int32Array.of(value));
     nodes.set(added, constantNode(added, data));
     return { node: added, index: 0 };
   };
   const size = add("count", "Size", [ids], new Attrs("Size", { T: dtype, out_type: dtype }));
-  return add("positions", "Range", [constant("zero", 0), size, constant("one", 1)], new Attrs("Range", { Tidx: dtype }));
+  return add(
+    "positions",
+    "Range",
+    [constant("zero", 0), size, constant("one", 1)],
+    new Attrs("Range", { Tidx: dtype }),
+  );
 }
 
 /** Finds every lookup, and every other use, of the frozen variables of a program. */
@@ -89,7 +108,8 @@ export function findVariableUses(program: Program, inference: Inference): Variab
     for (const [i, ref] of node.inputs.entries()) {
       const variable = variableBehind(program, ref);
       if (!variable) continue;
-      const reason = i === 0 ? lookupOrWhy(program, inference, node, variable) : `${node.op} "${node.name}" reads it whole`;
+      const reason =
+        i === 0 ? lookupOrWhy(program, inference, node, variable) : `${node.op} "${node.name}" reads it whole`;
       if (typeof reason !== "string") lookups.push(reason);
       // An Identity only hands it on; whoever reads the Identity is looked at in turn.
       else if (node.op !== "Identity" && !whole.has(variable.name)) whole.set(variable.name, reason);
@@ -109,14 +129,20 @@ function variableBehind(program: Program, ref: TensorRef): GraphNode | undefined
   return node.op === "Variable" ? node : undefined;
 }
 
-function lookupOrWhy(program: Program, inference: Inference, node: GraphNode, variable: GraphNode): FoundLookup | string {
+function lookupOrWhy(
+  program: Program,
+  inference: Inference,
+  node: GraphNode,
+  variable: GraphNode,
+): FoundLookup | string {
   const dtype = variable.attrs.dtype("dtype");
   if (!isNumeric(dtype)) return `its elements are ${dtype}`;
   const isNd = node.op === "GatherNd";
   if (!isRowGather(program, node)) return `${node.op} "${node.name}" reads it whole`;
   const ids = node.inputs[1]!;
   const info = inference.infos.get(refKey(ids));
-  if (info?.dtype !== "int32" && info?.dtype !== "int64") return `"${node.name}" has ids of dtype ${info?.dtype ?? "unknown"}`;
+  if (info?.dtype !== "int32" && info?.dtype !== "int64")
+    return `"${node.name}" has ids of dtype ${info?.dtype ?? "unknown"}`;
   if (isNd && info.shape?.at(-1) !== 1) return `GatherNd "${node.name}" takes more than whole rows`;
   if (variable.attrs.shape("shape")!.length === 0) return "it is a scalar";
   return { gather: node, variable: variable.name, ids, isNd };

@@ -128,7 +128,10 @@ function readSignature(name: string, def: SignatureDef): Signature {
 function readTensorInfo(signature: string, alias: string, info: TensorInfo): SignatureTensor {
   if (info.encoding.case !== "name") {
     const what = info.encoding.case ?? "nothing";
-    throw new ServingError("UNIMPLEMENTED", `signature "${signature}", tensor "${alias}" is ${what}: only dense tensors are served`);
+    throw new ServingError(
+      "UNIMPLEMENTED",
+      `signature "${signature}", tensor "${alias}" is ${what}: only dense tensors are served`,
+    );
   }
   const shape = info.tensorShape ? (importShape(info.tensorShape) ?? undefined) : undefined;
   return { alias, ref: parseRef(info.encoding.value), dtype: dtypeFromTf(info.dtype), shape };
@@ -142,9 +145,15 @@ function feed(program: Program, inputs: readonly SignatureTensor[]): { program: 
     const known = aliases.get(refKey(ref)) ?? (added.has(ref.node) && ref.index === 0 ? ref : undefined);
     if (known) return known;
     const source = nodeOf(program.graph, ref.node);
-    const isWhole = source.op === "Placeholder" || source.op === "PlaceholderWithDefault" || source.op === "PlaceholderV2";
-    const name = isWhole ? ref.node : uniqueName(`${ref.node}/feed_${ref.index}`, (candidate) => program.graph.has(candidate));
-    const attrs = new Attrs("Placeholder", { dtype, shape: shape ?? null, fed: true });
+    const isWhole =
+      source.op === "Placeholder" || source.op === "PlaceholderWithDefault" || source.op === "PlaceholderV2";
+    const name = isWhole
+      ? ref.node
+      : uniqueName(`${ref.node}/feed_${ref.index}`, (candidate) => program.graph.has(candidate));
+    // Graphs older than TensorFlow 1.4 say [] where they mean an unknown rank.
+    const own = isWhole && source.attrs.has("shape") ? source.attrs.shape("shape") : undefined;
+    const hint = shape ?? (own?.length === 0 ? undefined : own);
+    const attrs = new Attrs("Placeholder", { dtype, shape: hint ?? null, fed: true });
     added.set(name, { name, op: "Placeholder", inputs: [], controls: [], attrs });
     if (!isWhole) aliases.set(refKey(ref), { node: name, index: 0 });
     return { node: name, index: 0 };

@@ -93,7 +93,8 @@ export interface UnsupportedNode {
 export interface NodePlacement {
   readonly node: string;
   readonly op: string;
-  readonly where: "host" | "device" | "lookup" | "nowhere";
+  /** `dropped`: a check that would cost a detour, see compile.ts. */
+  readonly where: "host" | "device" | "lookup" | "nowhere" | "dropped";
   readonly why: string;
 }
 

@@ -95,7 +95,8 @@ export function topologicalOrder(program: Program): GraphNode[] {
       const previous = nodeOf(program.graph, name);
       if (known === "open") {
         if (previous.op === "NextIteration") continue;
-        if (frames.some((open) => open.node.op === "NextIteration" && isOpenAfter(frames, open.node.name, name))) continue;
+        if (frames.some((open) => open.node.op === "NextIteration" && isOpenAfter(frames, open.node.name, name)))
+          continue;
         throw new ServingError("GRAPH_INVALID", `the graph has a cycle through node "${name}"`);
       }
       state.set(name, "open");

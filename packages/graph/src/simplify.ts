@@ -24,10 +24,17 @@ const PASS_THROUGH = new Set([
  */
 export function simplify(program: Program, infos: ReadonlyMap<string, ValueInfo>): Program {
   const aliases = new Map<string, TensorRef>();
+  // A node that others only wait for stays in the graph, but has nothing left to replace.
+  const used = new Set(
+    [...program.outputs, ...[...program.graph.values()].flatMap(({ inputs }) => inputs)].map(refKey),
+  );
   for (const node of program.graph.values()) {
     if (node.controls.length > 0 || !isNoOp(node, infos)) continue;
     const count = node.op === "IdentityN" ? node.inputs.length : 1;
-    for (let i = 0; i < count; i++) aliases.set(`${node.name}:${i}`, node.inputs[i]!);
+    for (let i = 0; i < count; i++) {
+      const key = `${node.name}:${i}`;
+      if (used.has(key)) aliases.set(key, node.inputs[i]!);
+    }
   }
   return aliases.size === 0 ? program : prune(rewrite(program, aliases));
 }

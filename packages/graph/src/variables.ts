@@ -26,7 +26,16 @@ export interface VariableTable {
 }
 
 const REF_VARIABLES = new Set(["VariableV2", "Variable"]);
-const PASS_THROUGH = new Set(["Identity", "IdentityN", "RefIdentity", "Enter", "RefEnter", "Switch", "RefSwitch", "Snapshot"]);
+const PASS_THROUGH = new Set([
+  "Identity",
+  "IdentityN",
+  "RefIdentity",
+  "Enter",
+  "RefEnter",
+  "Switch",
+  "RefSwitch",
+  "Snapshot",
+]);
 const READS = new Set([
   "ReadVariableOp",
   "ResourceGather",
@@ -264,7 +273,10 @@ class Resolver {
   #variableOf(node: GraphNode): GraphNode {
     const variable = node.inputs[0] && variableOf(this.#graph, node.inputs[0]);
     if (variable) return variable;
-    throw new ServingError("GRAPH_INVALID", `node "${node.name}" (${node.op}) reads a resource that leads to no variable`);
+    throw new ServingError(
+      "GRAPH_INVALID",
+      `node "${node.name}" (${node.op}) reads a resource that leads to no variable`,
+    );
   }
 
   #readOf(name: string, variable: GraphNode, controls: readonly string[]): GraphNode {
@@ -312,4 +324,3 @@ export function shapeTensor(shape: readonly number[], dtype: DType): Tensor {
     ? tensor("int64", [shape.length], BigInt64Array.from(shape, BigInt))
     : tensor("int32", [shape.length], Int32Array.from(shape));
 }
-

@@ -38,7 +38,10 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   Lookup: (call) => [[UNKNOWN, ...call.attrs.shape("rowShape")!], call.shape(0)],
   Shape: (call) => [[call.shape(0)?.length ?? UNKNOWN]],
   ShapeN: (call) => call.inputs.map((info) => [info.shape?.length ?? UNKNOWN]),
-  ...each("Size Rank VarIsInitializedOp IsVariableInitialized TensorListLength LookupTableSize LookupTableSizeV2", () => [[]]),
+  ...each(
+    "Size Rank VarIsInitializedOp IsVariableInitialized TensorListLength LookupTableSize LookupTableSizeV2",
+    () => [[]],
+  ),
   EnsureShape: (call) => [merge(call.shape(0), call.attrs.shape("shape"))],
   Switch: (call) => [call.shape(0), call.shape(0)],
   RefSwitch: (call) => [call.shape(0), call.shape(0)],
@@ -50,8 +53,20 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ConjugateTranspose: (call) => [transpose(call)],
   Pack: (call) => [pack(call)],
   Unpack: (call) => unpack(call),
-  ConcatV2: (call) => [concat(call, call.inputs.slice(0, -1).map((info) => info.shape), knownScalar(call.value(call.inputs.length - 1)))],
-  Concat: (call) => [concat(call, call.inputs.slice(1).map((info) => info.shape), knownScalar(call.value(0)))],
+  ConcatV2: (call) => [
+    concat(
+      call,
+      call.inputs.slice(0, -1).map((info) => info.shape),
+      knownScalar(call.value(call.inputs.length - 1)),
+    ),
+  ],
+  Concat: (call) => [
+    concat(
+      call,
+      call.inputs.slice(1).map((info) => info.shape),
+      knownScalar(call.value(0)),
+    ),
+  ],
   Split: (call) => split(call),
   SplitV: (call) => splitV(call),
   Slice: (call) => [slice(call)],
@@ -82,8 +97,20 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   MatrixDiag: (call) => [call.shape(0) && [...call.shape(0)!, call.shape(0)!.at(-1)!]],
   ...each("MatrixDiagV2 MatrixDiagV3", (call) => [call.shape(0) && [...unknowns(call.shape(0)!.length), UNKNOWN]]),
   MatrixDiagPart: (call) => [call.shape(0)?.slice(0, -1)],
-  SpaceToDepth: (call) => [blocks(call, (size, block) => Math.floor(size / block), (depth, block) => depth * block * block)],
-  DepthToSpace: (call) => [blocks(call, (size, block) => size * block, (depth, block) => Math.floor(depth / (block * block)))],
+  SpaceToDepth: (call) => [
+    blocks(
+      call,
+      (size, block) => Math.floor(size / block),
+      (depth, block) => depth * block * block,
+    ),
+  ],
+  DepthToSpace: (call) => [
+    blocks(
+      call,
+      (size, block) => size * block,
+      (depth, block) => Math.floor(depth / (block * block)),
+    ),
+  ],
   SpaceToBatchND: (call) => [spaceToBatch(call, 1)],
   BatchToSpaceND: (call) => [spaceToBatch(call, -1)],
   Bitcast: (call) => [call.dtypes[0] === call.inputs[0]?.dtype ? call.shape(0) : undefined],
@@ -212,7 +239,8 @@ function stridedSlice(call: ShapeCall): Shape {
   if (!input) return undefined;
   const count = call.shape(1)?.[0] ?? UNKNOWN;
   if (count === UNKNOWN) return undefined;
-  const values = (i: number): readonly (number | undefined)[] => call.value(i)?.values ?? new Array<undefined>(count).fill(undefined);
+  const values = (i: number): readonly (number | undefined)[] =>
+    call.value(i)?.values ?? new Array<undefined>(count).fill(undefined);
   const axes = sliceAxes(call.attrs, { begin: values(1), end: values(2), strides: values(3) }, input.length);
   return axes?.flatMap((axis) => {
     if (axis.shrink) return [];
@@ -285,12 +313,18 @@ function dynamicStitch(call: ShapeCall): Shape {
   return undefined;
 }
 
-function blocks(call: ShapeCall, size: (dim: number, block: number) => number, depth: (dim: number, block: number) => number): Shape {
+function blocks(
+  call: ShapeCall,
+  size: (dim: number, block: number) => number,
+  depth: (dim: number, block: number) => number,
+): Shape {
   const input = call.shape(0);
   if (input?.length !== 4) return undefined;
   const block = call.attrs.int("block_size");
   const channel = call.attrs.text("data_format") === "NCHW" ? 1 : 3;
-  return input.map((dim, i) => (i === 0 || dim === UNKNOWN ? dim : i === channel ? depth(dim, block) : size(dim, block)));
+  return input.map((dim, i) =>
+    i === 0 || dim === UNKNOWN ? dim : i === channel ? depth(dim, block) : size(dim, block),
+  );
 }
 
 function spaceToBatch(call: ShapeCall, direction: 1 | -1): Shape {

@@ -22,7 +22,12 @@ export interface Inference {
   readonly values: ReadonlyMap<string, PartialValue>;
 }
 
-const SHAPES: Readonly<Record<string, ShapeFunction>> = { ...ARRAY_SHAPES, ...MATH_SHAPES, ...NN_SHAPES, ...TEXT_SHAPES };
+const SHAPES: Readonly<Record<string, ShapeFunction>> = {
+  ...ARRAY_SHAPES,
+  ...MATH_SHAPES,
+  ...NN_SHAPES,
+  ...TEXT_SHAPES,
+};
 
 /**
  * Infers dtypes and shapes. Fed values have the shape attribute of their Placeholder, which the caller sets to what it
@@ -129,7 +134,11 @@ function shapesOf(call: ShapeCall): readonly Shape[] {
   return shapes.map((shape) => shape?.map((dim) => (Number.isSafeInteger(dim) && dim >= 0 ? dim : UNKNOWN)));
 }
 
-function valuesOf(call: ShapeCall, shapes: readonly Shape[], dtypes: readonly DType[]): readonly (PartialValue | undefined)[] {
+function valuesOf(
+  call: ShapeCall,
+  shapes: readonly Shape[],
+  dtypes: readonly DType[],
+): readonly (PartialValue | undefined)[] {
   if (call.node.op === "Const") return [valueOfTensor(call.attrs.tensor("value"))];
   const values = VALUE_FUNCTIONS[call.node.op]?.(call, shapes) ?? [];
   return values.map((value, i) => (value && fits(value, dtypes[i]!) ? value : undefined));
@@ -140,4 +149,3 @@ function fits(value: PartialValue, dtype: DType): boolean {
   const limit = dtype === "int32" ? 2 ** 31 : dtype === "int64" ? 2 ** 53 : 0;
   return value.values.every((item) => item === undefined || (item >= -limit && item < limit));
 }
-

@@ -39,12 +39,18 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each("Sum Mean Max Min Prod All Any EuclideanNorm", (call) => [reduce(call)]),
   ...each("ArgMax ArgMin", (call) => [argReduce(call)]),
   L2Loss: () => [[]],
-  MatMul: (call) => [matMul(call.shape(0), call.shape(1), call.attrs.bool("transpose_a"), call.attrs.bool("transpose_b"))],
+  MatMul: (call) => [
+    matMul(call.shape(0), call.shape(1), call.attrs.bool("transpose_a"), call.attrs.bool("transpose_b")),
+  ],
   ...each("BatchMatMul BatchMatMulV2 BatchMatMulV3", (call) => [
     batchMatMul(call.shape(0), call.shape(1), call.attrs.bool("adj_x"), call.attrs.bool("adj_y")),
   ]),
-  _FusedMatMul: (call) => [matMul(call.shape(0), call.shape(1), call.attrs.bool("transpose_a"), call.attrs.bool("transpose_b"))],
-  SparseMatMul: (call) => [matMul(call.shape(0), call.shape(1), call.attrs.bool("transpose_a"), call.attrs.bool("transpose_b"))],
+  _FusedMatMul: (call) => [
+    matMul(call.shape(0), call.shape(1), call.attrs.bool("transpose_a"), call.attrs.bool("transpose_b")),
+  ],
+  SparseMatMul: (call) => [
+    matMul(call.shape(0), call.shape(1), call.attrs.bool("transpose_a"), call.attrs.bool("transpose_b")),
+  ],
   Einsum: (call) => [einsum(call)],
   Cross: same(),
   TopK: (call) => topK(call.shape(0), call.attrs.int("k")),
@@ -58,9 +64,10 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each("SparseSegmentSum SparseSegmentMean SparseSegmentSqrtN", (call) => [
     call.shape(0) && [UNKNOWN, ...call.shape(0)!.slice(1)],
   ]),
-  ...each("SparseSegmentSumWithNumSegments SparseSegmentMeanWithNumSegments SparseSegmentSqrtNWithNumSegments", (call) => [
-    call.shape(0) && [knownScalar(call.value(3)) ?? UNKNOWN, ...call.shape(0)!.slice(1)],
-  ]),
+  ...each(
+    "SparseSegmentSumWithNumSegments SparseSegmentMeanWithNumSegments SparseSegmentSqrtNWithNumSegments",
+    (call) => [call.shape(0) && [knownScalar(call.value(3)) ?? UNKNOWN, ...call.shape(0)!.slice(1)]],
+  ),
   ...each("UnsortedSegmentSum UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd", (call) => {
     const [data, ids] = [call.shape(0), call.shape(1)];
     return [data && ids ? [knownScalar(call.value(2)) ?? UNKNOWN, ...data.slice(ids.length)] : undefined];
@@ -72,10 +79,7 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     return [input && (input.length === 2 ? [input[0]!, size] : [size])];
   },
   HistogramFixedWidth: (call) => [[knownScalar(call.value(2)) ?? UNKNOWN]],
-  ...each(
-    "RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt",
-    (call) => [knownShape(call)],
-  ),
+  ...each("RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt", (call) => [knownShape(call)]),
 };
 
 function knownShape(call: ShapeCall): Shape {

@@ -95,7 +95,8 @@ export function knownScalar(value: PartialValue | undefined): number | undefined
 
 /** A shape tensor's value as a shape: known elements are dimensions; a vector of unknown length means unknown rank. */
 export function shapeFromValue(value: PartialValue | undefined, tensorShape: Shape): Shape {
-  if (value && value.shape.length === 1) return value.values.map((dim) => (dim === undefined || dim < 0 ? UNKNOWN : dim));
+  if (value && value.shape.length === 1)
+    return value.values.map((dim) => (dim === undefined || dim < 0 ? UNKNOWN : dim));
   const length = tensorShape?.length === 1 ? tensorShape[0]! : UNKNOWN;
   return length === UNKNOWN ? undefined : unknowns(length);
 }
@@ -117,5 +118,10 @@ export function fixed(...shapes: Shape[]): ShapeFunction {
 
 /** One shape function under several names. */
 export function each(names: string, shape: ShapeFunction): Record<string, ShapeFunction> {
-  return Object.fromEntries(names.trim().split(/\s+/).map((name) => [name, shape]));
+  return Object.fromEntries(
+    names
+      .trim()
+      .split(/\s+/)
+      .map((name) => [name, shape]),
+  );
 }

@@ -59,7 +59,10 @@ export function sliceAxes(attrs: Attrs, spec: SliceSpec, rank: number): SliceAxi
 }
 
 /** Elements [first, first + step, ...) of a range over an axis of known length; undefined when a bound is unknown. */
-export function sliceRange(axis: SliceAxis, length: number): { first: number; count: number; step: number } | undefined {
+export function sliceRange(
+  axis: SliceAxis,
+  length: number,
+): { first: number; count: number; step: number } | undefined {
   const step = axis.stride;
   if (step === undefined || step === 0) return undefined;
   if (axis.shrink) {

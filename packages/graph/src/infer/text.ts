@@ -1,5 +1,17 @@
 import type { Shape } from "../attrs.js";
-import { broadcastAll, each, fixed, knownScalar, merge, same, type ShapeCall, type ShapeFunction, shapeFromValue, UNKNOWN, unknowns } from "./shapes.js";
+import {
+  broadcastAll,
+  each,
+  fixed,
+  knownScalar,
+  merge,
+  same,
+  type ShapeCall,
+  type ShapeFunction,
+  shapeFromValue,
+  UNKNOWN,
+  unknowns,
+} from "./shapes.js";
 
 /** Shapes of strings, lookup tables, sparse and ragged tensors and tf.Example parsing. */
 export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
@@ -20,7 +32,10 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   UnicodeDecode: fixed([UNKNOWN], [UNKNOWN]),
   UnicodeDecodeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN]),
   // Handles are scalars.
-  ...each("HashTable HashTableV2 MutableHashTable MutableHashTableV2 MutableDenseHashTableV2 VarHandleOp AnonymousHashTable", () => [[]]),
+  ...each(
+    "HashTable HashTableV2 MutableHashTable MutableHashTableV2 MutableDenseHashTableV2 VarHandleOp AnonymousHashTable",
+    () => [[]],
+  ),
   LookupTableFind: (call) => [tableFind(call)],
   LookupTableFindV2: (call) => [tableFind(call)],
   ...each("LookupTableExport LookupTableExportV2", () => [[UNKNOWN], undefined]),
@@ -29,7 +44,10 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ParseSingleExample: (call) => parseSingleExample(call),
   SparseToDense: (call) => [shapeFromValue(call.value(1), call.shape(1))],
   SparseReorder: (call) => [call.shape(0), call.shape(1)],
-  SparseReshape: (call) => [[call.shape(0)?.[0] ?? UNKNOWN, call.shape(2)?.[0] ?? UNKNOWN], [call.shape(2)?.[0] ?? UNKNOWN]],
+  SparseReshape: (call) => [
+    [call.shape(0)?.[0] ?? UNKNOWN, call.shape(2)?.[0] ?? UNKNOWN],
+    [call.shape(2)?.[0] ?? UNKNOWN],
+  ],
   SparseFillEmptyRows: (call) => [
     [UNKNOWN, call.shape(2)?.[0] ?? UNKNOWN],
     [UNKNOWN],
@@ -43,7 +61,10 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   SparseSlice: (call) => [[UNKNOWN, call.shape(0)?.[1] ?? UNKNOWN], [UNKNOWN], call.shape(2)],
   SparseTensorDenseMatMul: (call) => [sparseMatMul(call)],
   SparseReduceSum: () => [undefined],
-  ...each("SparseCross SparseCrossV2 SparseCrossHashed SparseFeatureCross SparseFeatureCrossV2", fixed([UNKNOWN, 2], [UNKNOWN], [2])),
+  ...each(
+    "SparseCross SparseCrossV2 SparseCrossHashed SparseFeatureCross SparseFeatureCrossV2",
+    fixed([UNKNOWN, 2], [UNKNOWN], [2]),
+  ),
   ...each("DenseToSparseSetOperation DenseToDenseSetOperation SparseToSparseSetOperation", (call) => {
     const rank = call.shape(0)?.length ?? UNKNOWN;
     return [[UNKNOWN, rank], [UNKNOWN], [rank]];

@@ -27,7 +27,9 @@ export function valueOfTensor(value: Tensor): PartialValue | undefined {
 
 /** How shape arithmetic carries known elements on. Ops that stand here are pure: a fully known output is a constant. */
 export const VALUE_FUNCTIONS: Readonly<Record<string, ValueFunction>> = {
-  ...each2("Identity StopGradient Snapshot PreventGradient PlaceholderWithDefault EnsureShape Cast", (call) => [call.value(0)]),
+  ...each2("Identity StopGradient Snapshot PreventGradient PlaceholderWithDefault EnsureShape Cast", (call) => [
+    call.value(0),
+  ]),
   IdentityN: (call) => call.inputs.map((_, i) => call.value(i)),
   Shape: (call) => [shapeValue(call.shape(0))],
   ShapeN: (call) => call.inputs.map((info) => shapeValue(info.shape)),
@@ -40,7 +42,9 @@ export const VALUE_FUNCTIONS: Readonly<Record<string, ValueFunction>> = {
   StridedSlice: (call) => [stridedSlice(call)],
   Slice: (call, [shape]) => [slice(call, shape)],
   Gather: (call, [shape]) => [gather(call, shape, 0)],
-  GatherV2: (call, [shape]) => [knownScalar(call.value(2)) === 0 && call.attrs.int("batch_dims") === 0 ? gather(call, shape, 0) : undefined],
+  GatherV2: (call, [shape]) => [
+    knownScalar(call.value(2)) === 0 && call.attrs.int("batch_dims") === 0 ? gather(call, shape, 0) : undefined,
+  ],
   ...each2("Reshape ExpandDims Squeeze", (call, [shape]) => [reshaped(call.value(0), shape)]),
   Fill: (call, [shape]) => [fill(call, shape)],
   Range: (call) => [range(call)],
@@ -76,7 +80,9 @@ function shapeValue(shape: Shape): PartialValue | undefined {
 }
 
 function mapped(value: PartialValue | undefined, map: (item: number) => Item): PartialValue | undefined {
-  return value && { shape: value.shape, values: value.values.map((item) => (item === undefined ? undefined : map(item))) };
+  return (
+    value && { shape: value.shape, values: value.values.map((item) => (item === undefined ? undefined : map(item))) }
+  );
 }
 
 /** Known elements in another shape of the same count. */
@@ -91,7 +97,9 @@ function pack(call: ShapeCall): PartialValue | undefined {
 
 function unpack(call: ShapeCall): (PartialValue | undefined)[] {
   const value = call.value(0);
-  return Array.from({ length: call.attrs.int("num") }, (_, i) => (value?.shape.length === 1 ? scalar(value.values[i]) : undefined));
+  return Array.from({ length: call.attrs.int("num") }, (_, i) =>
+    value?.shape.length === 1 ? scalar(value.values[i]) : undefined,
+  );
 }
 
 function concat(call: ShapeCall, start: number, end: number): PartialValue | undefined {
@@ -147,7 +155,8 @@ function range(call: ShapeCall): PartialValue | undefined {
 function pairwise(call: ShapeCall, combine: (a: number, b: number) => Item): PartialValue | undefined {
   const [a, b] = [call.value(0), call.value(1)];
   if (!a || !b) return undefined;
-  const apply = (left: Item, right: Item): Item => (left === undefined || right === undefined ? undefined : combine(left, right));
+  const apply = (left: Item, right: Item): Item =>
+    left === undefined || right === undefined ? undefined : combine(left, right);
   if (a.shape.length === 0) return { shape: b.shape, values: b.values.map((item) => apply(a.values[0], item)) };
   if (b.shape.length === 0) return { shape: a.shape, values: a.values.map((item) => apply(item, b.values[0])) };
   if (a.shape.length !== b.shape.length || a.shape.some((dim, i) => dim !== b.shape[i])) return undefined;

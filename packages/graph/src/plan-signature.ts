@@ -1,0 +1,168 @@
+import { ServingError } from "@shardserve/core";
+import type { Shape } from "./attrs.js";
+import { compile, type Compiled, hostObstacle, withInputShapes } from "./compile.js";
+import { coneOf } from "./effects.js";
+import type { DeviceSupport, KernelTable } from "./host.js";
+import { infer, type Inference } from "./infer/infer.js";
+import { type GraphNode, refKey } from "./ir.js";
+import { cutLookups, findVariableUses, type FoundLookup } from "./lookups.js";
+import { INIT_SIGNATURE, initProgram, type ModelGraph, type Signature } from "./model.js";
+import { type Placement, place } from "./place.js";
+import type { NodePlacement, PlannedTable, SignaturePlan, UnsupportedNode } from "./plan.js";
+import type { Program } from "./program.js";
+import { makeSteps } from "./segments.js";
+import { tableOf } from "./tables.js";
+
+/**
+ * Whether the lookups of a table leave the graph. `always`: its rows are not here. `cheap`: where the ids can be computed
+ * before any device step, so that cutting costs no extra round; other gathers stay on the device. `never`: all stay.
+ */
+export type CutPolicy = "always" | "cheap" | "never";
+
+export interface PlanOptions {
+  readonly kernels: KernelTable;
+  readonly device: DeviceSupport;
+  /** Default: `cheap` for every table. */
+  readonly cut?: (table: PlannedTable) => CutPolicy;
+  /** Shapes to plan for, by input alias, instead of the signature's own. */
+  readonly inputShapes?: ReadonlyMap<string, Shape>;
+}
+
+/**
+ * Compiles one signature to steps.
+ *
+ * TensorFlow does not hold requests to the shapes of a signature, but ranks decide how ops are lowered. So the plan
+ * takes the signature's shapes (or `inputShapes`) as given and states them (`PlanInput.assumedShape`); the engine checks
+ * requests against them and plans again where a request differs.
+ *
+ * @throws ServingError NOT_FOUND for an unknown signature, UNIMPLEMENTED or GRAPH_INVALID for one that cannot be read
+ */
+export function planSignature(model: ModelGraph, name: string, options: PlanOptions): SignaturePlan {
+  const reason = model.broken.get(name);
+  if (reason !== undefined) throw new ServingError("UNIMPLEMENTED", reason);
+  const signature = model.signatures.get(name);
+  if (!signature) throw new ServingError("NOT_FOUND", `the model has no signature "${name}"`);
+  const shapes = new Map<string, Shape>();
+  for (const { alias, ref } of signature.inputs) {
+    if (options.inputShapes?.has(alias)) shapes.set(ref.node, options.inputShapes.get(alias));
+  }
+  const source = withInputShapes(model.programs.get(name)!, shapes);
+  return planProgram(model, signature, source, compile(model, source, options.kernels), options);
+}
+
+export interface InitPlanOptions {
+  readonly kernels: KernelTable;
+  /** Absolute path of each asset by the name of the tensor that takes it. */
+  readonly assets: ReadonlyMap<string, string>;
+}
+
+/** The plan that fills tables and assigns what the init op assigns, all on the host; undefined without an init op. */
+export function planInit(model: ModelGraph, options: InitPlanOptions): SignaturePlan | undefined {
+  if (model.initOp === undefined) return undefined;
+  const source = initProgram(model.graph, model.library, model.initOp, options.assets);
+  const signature: Signature = { name: INIT_SIGNATURE, method: "", inputs: [], outputs: [] };
+  const device: DeviceSupport = { supports: () => "initialisation runs on the host" };
+  const compiled = compile(model, source, options.kernels);
+  return planProgram(model, signature, source, compiled, { kernels: options.kernels, device, cut: () => "never" });
+}
+
+function planProgram(
+  model: ModelGraph,
+  signature: Signature,
+  source: Program,
+  compiled: Compiled,
+  options: PlanOptions,
+): SignaturePlan {
+  const { chosen, tables, conflicts } = chooseLookups(model, compiled, options);
+  const program = cutLookups(compiled.program, chosen);
+  const inference = infer(program);
+  const placement = place(program, inference, options.kernels, options.device);
+  const unsupported: UnsupportedNode[] = [...conflicts, ...placement.unsupported].map(([node, why]) => ({
+    op: program.graph.get(node)?.op ?? "",
+    node,
+    signature: signature.name,
+    why,
+  }));
+  const steps = unsupported.length > 0 ? [] : makeSteps(program, inference, placement.places, signature.name);
+  return {
+    signature: signature.name,
+    method: signature.method,
+    inputs: signature.inputs.map((input) => ({
+      ...input,
+      assumedShape: source.graph.get(input.ref.node)?.attrs.shape("shape") ?? input.shape,
+    })),
+    outputs: signature.outputs.map((output, i) => {
+      const ref = program.outputs[i]!;
+      return { ...output, ref, dtype: inference.infos.get(refKey(ref))?.dtype ?? output.dtype };
+    }),
+    steps,
+    lookups: steps.flatMap((step) => (step.kind === "lookup" ? step.lookups : [])),
+    tables,
+    unsupported,
+    placements: placementsOf(inference, placement, compiled),
+    graph: program.graph,
+    infos: inference.infos,
+    mutableVariables: mutableOf(program, compiled),
+  };
+}
+
+interface Chosen {
+  readonly chosen: readonly FoundLookup[];
+  readonly tables: readonly PlannedTable[];
+  /** Node that needs a sharded table whole -> why that cannot be. */
+  readonly conflicts: readonly (readonly [string, string])[];
+}
+
+function chooseLookups(model: ModelGraph, { program, inference }: Compiled, options: PlanOptions): Chosen {
+  const uses = findVariableUses(program, inference);
+  const tables = new Map<string, PlannedTable>();
+  const conflicts: [string, string][] = [];
+  const policyOf = (variable: GraphNode): CutPolicy => {
+    const table = tableOf(model, variable);
+    return typeof table === "string" ? "never" : (options.cut?.(table) ?? "cheap");
+  };
+  for (const [variable, why] of uses.whole) {
+    const node = program.graph.get(variable)!;
+    if (policyOf(node) === "always") conflicts.push([variable, `its table is sharded, but ${why}`]);
+  }
+  const chosen = uses.lookups.filter((lookup) => {
+    const variable = program.graph.get(lookup.variable)!;
+    const policy = policyOf(variable);
+    const isCut = policy === "always" || (policy === "cheap" && isCheap(lookup, program, inference, options.kernels));
+    const table = tableOf(model, variable);
+    if (isCut && typeof table !== "string") tables.set(table.checkpointKey, table);
+    return isCut;
+  });
+  return { chosen, tables: [...tables.values()], conflicts };
+}
+
+/** True when the ids follow from the request on the host alone. */
+function isCheap(lookup: FoundLookup, program: Program, inference: Inference, kernels: KernelTable): boolean {
+  return coneOf(program, lookup.ids.node).every(
+    (node) => hostObstacle(node, program, inference, kernels) === undefined,
+  );
+}
+
+function placementsOf(inference: Inference, placement: Placement, compiled: Compiled): NodePlacement[] {
+  const placed = inference.order.flatMap((node): NodePlacement[] => {
+    const at = placement.places.get(node.name);
+    const why = placement.unsupported.get(node.name);
+    if (why !== undefined) return [{ node: node.name, op: node.op, where: "nowhere", why }];
+    return at ? [{ node: node.name, op: node.op, where: at.where, why: at.why }] : [];
+  });
+  const dropped = [...compiled.droppedAsserts].map(
+    ([node, why]): NodePlacement => ({ node, op: "Assert", where: "dropped", why }),
+  );
+  return [...placed, ...dropped];
+}
+
+/** Host-state variables of what is left of the program. */
+function mutableOf(program: Program, compiled: Compiled): Map<string, string | undefined> {
+  const used = new Map<string, string | undefined>();
+  for (const node of program.graph.values()) {
+    if (node.op !== "VarHandleOp") continue;
+    const key = node.attrs.text("shared_name") || node.name;
+    used.set(key, compiled.mutable.get(key));
+  }
+  return used;
+}
