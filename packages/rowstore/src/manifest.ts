@@ -205,10 +205,15 @@ function refuseDuplicates<T>(
 
 /** Digest of a partition's file. */
 export function partitionDigestOf(manifest: Manifest, partition: number): string {
-  const digest = manifest.files.find((file) => file.path === partitionPath(partition))?.digest;
+  let byPath = digestsByPath.get(manifest);
+  if (!byPath) digestsByPath.set(manifest, (byPath = new Map(manifest.files.map((file) => [file.path, file.digest]))));
+  const digest = byPath.get(partitionPath(partition));
   invariant(digest !== undefined, `the manifest has no partition ${partition}`);
   return digest;
 }
+
+/** Thousands of partitions are looked up one by one. */
+const digestsByPath = new WeakMap<Manifest, ReadonlyMap<string, string>>();
 
 /**
  * Reads the manifest of a version directory.
