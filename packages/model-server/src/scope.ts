@@ -6,6 +6,7 @@ export class RequestScope {
   readonly #abort = new AbortController();
   readonly #cancelTimer: (() => void) | null;
   readonly #onEnd: (scope: RequestScope) => void;
+  #isEnded = false;
 
   /** @param timeoutMs  time left to the caller's deadline; undefined = none */
   constructor(clock: Clock, timeoutMs: number | undefined, onEnd: (scope: RequestScope) => void) {
@@ -24,11 +25,17 @@ export class RequestScope {
   }
 
   abort(reason: ServingError): void {
-    this.#abort.abort(reason);
+    if (!this.#isEnded) this.#abort.abort(reason);
+  }
+
+  /** The client is gone. Transports say so after every call, also after an answer; then nothing happens. */
+  cancel(message: string): void {
+    if (!this.#isEnded) this.abort(new ServingError("CANCELLED", message));
   }
 
   /** Call once the answer is out, on every path. */
   end(): void {
+    this.#isEnded = true;
     this.#cancelTimer?.();
     this.#onEnd(this);
   }

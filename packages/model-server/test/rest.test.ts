@@ -3,8 +3,16 @@ import { existsSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { create, fromJson, SignatureDefMapSchema, TensorProtoSchema, toBinary } from "@shardserve/api";
-import { strings, tensor } from "@shardserve/tensor";
+import {
+  create,
+  ExampleSchema,
+  fromBinary,
+  fromJson,
+  SignatureDefMapSchema,
+  TensorProtoSchema,
+  toBinary,
+} from "@shardserve/api";
+import { type StringColumn, strings, tensor } from "@shardserve/tensor";
 import { startServer, type TestServer } from "./harness.js";
 import { FunctionModel, halfPlus } from "./models.js";
 import { restConformance, SHARED } from "./rest-conformance.js";
@@ -20,42 +28,47 @@ const any = (
 });
 
 /** Echoes; and a signature of two inputs with a bytes output. */
-const echo = new FunctionModel(
-  {
-    serving_default: any("float32"),
-    float64: any("float64"),
-    int64: any("int64"),
-    uint64: any("uint64"),
-    int32: any("int32"),
-    uint8: any("uint8"),
-    bool: any("bool"),
-    string: any("string"),
-    float16: any("float16"),
-    two: {
-      inputs: { a: { dtype: "int32" }, s: { dtype: "string" } },
-      outputs: { a: { dtype: "int32" }, s_bytes: { dtype: "string" } },
-      run: (inputs) => ({ a: inputs.get("a")!, s_bytes: inputs.get("s")! }),
+const echo = () =>
+  new FunctionModel(
+    {
+      serving_default: any("float32"),
+      float64: any("float64"),
+      int64: any("int64"),
+      uint64: any("uint64"),
+      int32: any("int32"),
+      uint8: any("uint8"),
+      bool: any("bool"),
+      string: any("string"),
+      float16: any("float16"),
+      two: {
+        inputs: { a: { dtype: "int32" }, s: { dtype: "string" } },
+        outputs: { a: { dtype: "int32" }, s_bytes: { dtype: "string" } },
+        run: (inputs) => ({ a: inputs.get("a")!, s_bytes: inputs.get("s")! }),
+      },
+      none: {
+        inputs: {},
+        outputs: { y: { dtype: "int32" } },
+        run: () => ({ y: tensor("int32", [], Int32Array.of(1)) }),
+      },
+      scalar: {
+        inputs: { x: { dtype: "float32" } },
+        outputs: { y: { dtype: "float32" }, z: { dtype: "float32" } },
+        run: (inputs) => ({ y: inputs.get("x")!, z: tensor("float32", [1], Float32Array.of(1)) }),
+      },
+      raw: {
+        inputs: { x: { dtype: "float32" } },
+        outputs: { y: { dtype: "string" } },
+        run: () => ({ y: strings([2], [Buffer.from([0xff, 0x22, 0x0a]), "é"]) }),
+      },
     },
-    none: { inputs: {}, outputs: { y: { dtype: "int32" } }, run: () => ({ y: tensor("int32", [], Int32Array.of(1)) }) },
-    scalar: {
-      inputs: { x: { dtype: "float32" } },
-      outputs: { y: { dtype: "float32" }, z: { dtype: "float32" } },
-      run: (inputs) => ({ y: inputs.get("x")!, z: tensor("float32", [1], Float32Array.of(1)) }),
-    },
-    raw: {
-      inputs: { x: { dtype: "float32" } },
-      outputs: { y: { dtype: "string" } },
-      run: () => ({ y: strings([2], [Buffer.from([0xff, 0x22, 0x0a]), "é"]) }),
-    },
-  },
-  { cacheRows: 1, shardRows: 2, redisRows: 0, staleRows: 0, defaultRows: 3, epoch: 0 },
-);
+    { cacheRows: 1, shardRows: 2, redisRows: 0, staleRows: 0, defaultRows: 3, epoch: 0 },
+  );
 
 describe("REST", () => {
   let server: TestServer;
   before(async () => {
     server = await startServer(
-      { m: { 123: halfPlus(2) }, "a b": { 1: halfPlus(2) }, echo: { 1: echo } },
+      { m: { 123: halfPlus(2) }, "a b": { 1: halfPlus(2) }, echo: { 1: echo() } },
       { limits: { bodyBytesMax: 200_000, inflatedBytesMax: 100_000 } },
     );
   });
@@ -216,6 +229,102 @@ describe("REST", () => {
       await errorOf("scalar", '"instances": [1, 2]'),
       "400: Tensor name: z has inconsistent batch size: 1 expecting: 2",
     );
+  });
+
+  it("reads an instance of any size, and finds what is wrong in the middle of it", async () => {
+    const values = Array.from({ length: 300_000 }, (_, i) => i % 10);
+    await using other = await startServer({ echo: { 1: echo() } });
+    const send = (instances: unknown) =>
+      fetch(`${other.baseUrl}/v1/models/echo:predict`, { method: "POST", body: JSON.stringify({ instances }) });
+    assert.deepEqual(await (await send([values, values])).json(), { predictions: [values, values] });
+    const wrong = await (await send([values, [...values.slice(1), "x"]])).json();
+    assert.match(
+      (wrong as { error: string }).error,
+      /^Failed to process element: 1 of 'instances' list\. Error: INVALID_ARGUMENT: JSON Value: "x" Type: String is not /,
+    );
+  });
+
+  it("turns JSON into examples by TensorFlow Serving's rules", async () => {
+    let seen: StringColumn | undefined;
+    const recorder = new FunctionModel({
+      serving_default: {
+        inputs: { inputs: { dtype: "string" } },
+        outputs: { outputs: { dtype: "float32" } },
+        run: (inputs) => {
+          seen = inputs.get("inputs")!.data as StringColumn;
+          return { outputs: tensor("float32", [seen.length], new Float32Array(seen.length)) };
+        },
+      },
+    });
+    await using other = await startServer({ r: { 1: recorder } });
+    const send = async (body: string) => {
+      const response = await fetch(`${other.baseUrl}/v1/models/r:regress`, { method: "POST", body });
+      return { status: response.status, json: (await response.json()) as { error: string; results: number[] } };
+    };
+    const ok = await send(
+      '{"context": {"c": "x"}, "examples": [{"i": [1, true, -9223372036854775808], "f": [1.0, NaN, 1e3], "s": ["a", {"b64": "/w"}], "e": []}, {}]}',
+    );
+    assert.deepEqual(ok, { status: 200, json: { results: [0, 0] } as never });
+    const { feature } = fromBinary(ExampleSchema, seen!.at(0)).features!;
+    assert.deepEqual(feature["i"]!.kind.value!.value, [1n, 1n, -(2n ** 63n)]);
+    assert.deepEqual(feature["f"]!.kind.value!.value, [1, Number.NaN, 1000]);
+    assert.deepEqual(
+      (feature["s"]!.kind.value!.value as Uint8Array[]).map((value) => Buffer.from(value).toString("hex")),
+      ["61", "ff"],
+    );
+    assert.equal(feature["e"]!.kind.case, undefined);
+    assert.equal(feature["c"]!.kind.case, "bytesList");
+    for (const [body, error] of [
+      ["{}", /When method is classify, key 'examples' is expected and was not found$/],
+      ['{"examples": 1}', /Expecting 'examples' value to be an list\/array$/],
+      ['{"examples": []}', /'examples' value is an empty array$/],
+      ['{"examples": [[1]]}', /^Example must be JSON object but got JSON Array$/],
+      ['{"examples": [{"a": null}]}', /^Feature: a has element with unexpected JSON type: Null$/],
+      ['{"examples": [{"a": {"b": 1}}]}', /^Feature: a has element with unexpected JSON type: Object$/],
+      ['{"examples": [{"a": [[1]]}]}', /^Feature: a has element with unexpected JSON type: Array$/],
+      ['{"examples": [{"a": [1, 1.5]}]}', /^Unexpected element type in feature: a expecting type: int64$/],
+      ['{"examples": [{"a": 9223372036854775808}]}', /^Feature: a has uint64_t element\. Only int64_t is supported\.$/],
+      ['{"examples": [{"a": {"b64": "?"}}]}', /^Unable to base64 decode$/],
+    ] as const) {
+      const { status, json } = await send(body);
+      assert.equal(status, 400);
+      assert.match(json.error, error);
+    }
+  });
+
+  it("refuses outputs that it cannot print", async () => {
+    const half = new FunctionModel({
+      serving_default: {
+        inputs: { x: { dtype: "float32" } },
+        outputs: { y: { dtype: "float16" } },
+        run: () => ({ y: tensor("float16", [], Uint16Array.of(0)) }),
+      },
+      scalar: {
+        inputs: { x: { dtype: "float32" } },
+        outputs: { y: { dtype: "float32" } },
+        run: () => ({ y: tensor("float32", [], Float32Array.of(0)) }),
+      },
+    });
+    await using other = await startServer({ h: { 1: half } });
+    const errorOfBody = async (body: string) =>
+      (
+        (await (await fetch(`${other.baseUrl}/v1/models/h:predict`, { method: "POST", body })).json()) as {
+          error: string;
+        }
+      ).error;
+    assert.equal(await errorOfBody('{"inputs": 1}'), "Failed to write JSON value for tensor type: half");
+    assert.equal(
+      await errorOfBody('{"signature_name": "scalar", "instances": [1]}'),
+      "Tensor name: y has no shape information ",
+    );
+  });
+
+  it("bounds the bytes of all bodies together", async () => {
+    await using other = await startServer({ m: { 1: halfPlus(2) } }, { limits: { bodyBytesInFlightMax: 10 } });
+    const response = await fetch(`${other.baseUrl}/v1/models/m:predict`, { method: "POST", body: '{"inputs": 1}' });
+    assert.equal(response.status, 503);
+    const again = await fetch(`${other.baseUrl}/v1/models/m:predict`, { method: "POST", body: "{}" });
+    assert.equal(again.status, 400, "what was refused is given back");
   });
 
   it("wraps 8-bit integers as TensorFlow does and prints bools", async () => {

@@ -131,7 +131,7 @@ export class GrpcFront {
     const { clock, scopes, limits, isOpen } = this.#options;
     const startMs = clock.nowMs();
     const scope = scopes.begin(timeoutOf(call, clock));
-    call.on("cancelled", () => scope.abort(new ServingError("CANCELLED", "the client cancelled the call")));
+    call.on("cancelled", () => scope.cancel("the client cancelled the call"));
     let model = "";
     try {
       if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");

@@ -145,7 +145,7 @@ export class RestFront {
     const startMs = clock.nowMs();
     const scope = scopes.begin(limits.restTimeoutMs === 0 ? undefined : limits.restTimeoutMs);
     response.on("close", () => {
-      if (!response.writableFinished) scope.abort(new ServingError("CANCELLED", "the client closed the connection"));
+      if (!response.writableFinished) scope.cancel("the client closed the connection");
     });
     let target: RestTarget | undefined;
     let status: GrpcStatusName = "OK";
@@ -230,8 +230,12 @@ export class RestFront {
   }
 
   async #sendMetrics(response: ServerResponse): Promise<void> {
-    const page = await this.#options.metrics.page();
-    await send(response, 200, "text/plain", page);
+    try {
+      await send(response, 200, "text/plain", await this.#options.metrics.page());
+    } catch (error) {
+      this.#options.logger.error({ err: error }, "the metrics page failed");
+      await send(response, 500, "text/plain", `${(error as Error).message}\n`);
+    }
   }
 }
 
