@@ -1,0 +1,125 @@
+import { type ChannelCredentials, Client, credentials, type ServiceError } from "@grpc/grpc-js";
+import {
+  anyUnpack,
+  create,
+  type DescMessage,
+  fromBinary,
+  GetModelMetadataRequestSchema,
+  GetModelMetadataResponseSchema,
+  type MessageInitShape,
+  type MessageShape,
+  PredictRequestSchema,
+  PredictResponseSchema,
+  type SignatureDef,
+  SignatureDefMapSchema,
+  toBinary,
+} from "@shardserve/api";
+import { ServingError } from "@shardserve/core";
+import { decodeTensorProto, encodeTensorProto, type Tensor } from "@shardserve/tensor";
+
+const SERVICE = "/tensorflow.serving.PredictionService";
+
+/** A client of TensorFlow Serving's PredictionService, ours or theirs. */
+export class PredictionClient implements Disposable {
+  readonly #client: Client;
+  readonly #timeoutMs: number;
+  readonly #nowMs: () => number;
+
+  /** @param address  host:port or unix:PATH */
+  constructor(
+    address: string,
+    timeoutMs: number,
+    nowMs: () => number,
+    channel: ChannelCredentials = credentials.createInsecure(),
+  ) {
+    this.#client = new Client(address, channel, {
+      "grpc.max_receive_message_length": -1,
+      "grpc.max_send_message_length": -1,
+    });
+    this.#timeoutMs = timeoutMs;
+    this.#nowMs = nowMs;
+  }
+
+  /** @returns signatures by name, and the version that answered */
+  async signatures(
+    model: string,
+    version?: number,
+  ): Promise<{ signatures: Record<string, SignatureDef>; version: number }> {
+    const reply = await this.#call("GetModelMetadata", GetModelMetadataRequestSchema, GetModelMetadataResponseSchema, {
+      modelSpec: modelSpec(model, version),
+      metadataField: ["signature_def"],
+    });
+    const packed = reply.metadata["signature_def"];
+    const map = packed && anyUnpack(packed, SignatureDefMapSchema);
+    if (!map) throw new ServingError("INTERNAL", "the server's metadata holds no signature_def");
+    return { signatures: map.signatureDef, version: versionOf(reply.modelSpec) };
+  }
+
+  async predict(
+    model: string,
+    signature: string,
+    inputs: ReadonlyMap<string, Tensor>,
+    version?: number,
+  ): Promise<{ outputs: Map<string, Tensor>; version: number }> {
+    const reply = await this.#call("Predict", PredictRequestSchema, PredictResponseSchema, {
+      modelSpec: { ...modelSpec(model, version), signatureName: signature },
+      inputs: Object.fromEntries(
+        [...inputs].map(([alias, value]) => [alias, encodeTensorProto(value, { asContent: true })]),
+      ),
+    });
+    const outputs = new Map(Object.entries(reply.outputs).map(([alias, bytes]) => [alias, decodeTensorProto(bytes)]));
+    return { outputs, version: versionOf(reply.modelSpec) };
+  }
+
+  [Symbol.dispose](): void {
+    this.#client.close();
+  }
+
+  #call<I extends DescMessage, O extends DescMessage>(
+    method: string,
+    input: I,
+    output: O,
+    request: MessageInitShape<I>,
+  ): Promise<MessageShape<O>> {
+    return new Promise((resolve, reject) => {
+      this.#client.makeUnaryRequest(
+        `${SERVICE}/${method}`,
+        (message: MessageShape<I>) => Buffer.from(toBinary(input, message)),
+        (bytes: Buffer) => fromBinary(output, bytes),
+        create(input, request),
+        { deadline: this.#nowMs() + this.#timeoutMs },
+        (error, reply) => (error ? reject(fromGrpc(error)) : resolve(reply!)),
+      );
+    });
+  }
+}
+
+function modelSpec(name: string, version: number | undefined) {
+  return version === undefined
+    ? { name }
+    : { name, versionChoice: { case: "version" as const, value: { value: BigInt(version) } } };
+}
+
+function versionOf(
+  spec: { readonly versionChoice: { readonly case?: string | undefined; readonly value?: unknown } } | undefined,
+): number {
+  const choice = spec?.versionChoice;
+  if (choice?.case !== "version") return -1;
+  const { value } = choice;
+  return Number(typeof value === "object" && value !== null && "value" in value ? value.value : value);
+}
+
+/** The server's words, with the code that comes closest. */
+function fromGrpc(error: ServiceError): ServingError {
+  const codes = {
+    3: "INVALID_ARGUMENT",
+    4: "DEADLINE_EXCEEDED",
+    5: "NOT_FOUND",
+    8: "RESOURCE_EXHAUSTED",
+    9: "FAILED_PRECONDITION",
+    12: "UNIMPLEMENTED",
+    14: "UNAVAILABLE",
+  } as const;
+  const code = codes[error.code as keyof typeof codes] ?? "INTERNAL";
+  return new ServingError(code, error.details === "" ? error.message : error.details, { cause: error });
+}

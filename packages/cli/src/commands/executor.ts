@@ -1,0 +1,86 @@
+import { resolve } from "node:path";
+import { LookupMetrics } from "@shardserve/lookup";
+import { LeasedKeys, MapFollower } from "@shardserve/registry";
+import { defineCommand } from "../command.js";
+import { flag } from "../flags.js";
+import { ClusterLoader } from "../roles/cluster-loader.js";
+import { machineIdentity, newInstance } from "../roles/identity.js";
+import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
+import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { reportServedVersions } from "../roles/served-versions.js";
+import { SERVING_FLAGS } from "../roles/serving-flags.js";
+
+export const executor = defineCommand({
+  name: "executor",
+  summary: "Answers predict requests of sharded models, with rows from the cluster's shards",
+  usage: "--etcd=HOSTS --id=ID --model_repository=BASE",
+  examples: [
+    "shardserve executor --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --id=executor-0 --model_repository=/models --port=8500 --rest_api_port=8501",
+  ],
+  flags: {
+    id: flag.text("name of this executor, unique in the cluster", "ID"),
+    modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+    zone: flag.text("failure domain of this machine", "ZONE", ""),
+    cacheBytes: flag.bytes("memory for cached rows, per version", 256 * 2 ** 20),
+    lookupTimeoutMs: flag.int("longest time for the rows of one batch", 1, 3_600_000, 5000),
+    readyTimeoutSeconds: flag.int("how long a version waits for a replica of every partition", 1, 86_400, 60),
+    ...REGISTRY_FLAGS,
+    ...SERVING_FLAGS,
+  },
+  async run(_positionals, flags, terminal) {
+    const { logger, signal } = terminal;
+    const registry = openRegistry(flags, `executor ${flags.id}`, terminal.environment, logger);
+    const follower = new MapFollower(registry, { logger });
+    const keys = new LeasedKeys(registry, { logger });
+    const machine = machineIdentity();
+    const lookupRegistry = new LookupMetrics();
+    const loader = new ClusterLoader({
+      ort: openEngine(flags),
+      cluster: flags.cluster,
+      id: flags.id,
+      machine,
+      repository: resolve(flags.modelRepository),
+      tags: flags.savedModelTags,
+      follower,
+      cacheBytes: flags.cacheBytes,
+      lookupTimeoutMs: flags.lookupTimeoutMs,
+      readyTimeoutMs: flags.readyTimeoutSeconds * 1000,
+      metrics: lookupRegistry,
+      logger,
+    });
+    const front = new ModelFront(loader, flags, logger);
+    try {
+      await front.start();
+      followVersions(follower, front);
+      const addresses = {
+        grpc: `${flags.host}:${front.server.grpcPort}`,
+        rest: `${flags.host}:${front.server.restPort}`,
+      };
+      reportServedVersions(front.manager, keys, { id: flags.id, instance: newInstance(), addresses, zone: flags.zone });
+      terminal.print(`executor ${flags.id}: ${front.describe(flags)}`);
+      await runUntilStopped(front, signal, flags.drainSeconds * 1000);
+    } finally {
+      await front.close();
+      await keys.close();
+      await follower.close();
+      await registry.close();
+    }
+  },
+});
+
+/** Every version with an enabled partition map is wanted; a map that goes takes its version along. */
+function followVersions(follower: MapFollower, front: ModelFront): void {
+  let known = new Set<string>();
+  const update = () => {
+    const models = new Set(follower.models());
+    for (const model of new Set([...known, ...models])) {
+      front.manager.setAspired(
+        model,
+        follower.versions(model).map((version) => ({ version, path: "" })),
+      );
+    }
+    known = models;
+  };
+  follower.subscribe(update);
+  follower.start();
+}

@@ -1,0 +1,98 @@
+import { resolve } from "node:path";
+import { ShardServer } from "@shardserve/shard";
+import { Controller } from "@shardserve/controller";
+import { defineCommand } from "../command.js";
+import { flag } from "../flags.js";
+import { machineIdentity, newInstance } from "../roles/identity.js";
+import { MetricsEndpoint } from "../roles/metrics-endpoint.js";
+import { runUntilStopped } from "../roles/model-front.js";
+import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
+
+export const shard = defineCommand({
+  name: "shard",
+  summary: "Holds partitions of sharded models and serves their rows; any shard may lead the cluster",
+  usage: "--etcd=HOSTS --id=ID --listen=HOST:PORT --model_repository=BASE",
+  examples: [
+    "shardserve shard --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --id=shard-0 --listen=0.0.0.0:8600 --model_repository=/models",
+  ],
+  flags: {
+    id: flag.text("name of this shard, unique in the cluster", "ID"),
+    listen: flag.text("address of the row protocol; port 0 = any free one", "HOST:PORT", "0.0.0.0:8600"),
+    unixSocket: flag.text("Unix socket for executors on this machine", "PATH", ""),
+    grpcListen: flag.text("address of RowService over gRPC, for programs in other languages", "HOST:PORT", ""),
+    advertisedHost: flag.text("host that others reach this shard by; default the host of --listen", "HOST", ""),
+    metricsPort: flag.int("HTTP port of /metrics and /healthz; -1 = none, 0 = any free one", -1, 65_535, -1),
+    modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+    capacity: flag.bytes("bytes of partitions that this shard may hold; 0 = no limit", 0),
+    zone: flag.text("failure domain of this machine", "ZONE", ""),
+    weight: flag.number("share of the load relative to other shards", 0.01, 1000, 1),
+    replication: flag.int("replicas of every partition, unless models/NAME/aspired says otherwise", 1, 64, 2),
+    minShards: flag.int("shards that must be there before a version is placed", 1, 65_535, 1),
+    repositoryPollSeconds: flag.number("pause between looks for new versions, while leading", 0.1, 86_400, 5),
+    replaceAfterSeconds: flag.number(
+      "how long a dead shard may stay away before its partitions are copied",
+      1,
+      86_400,
+      60,
+    ),
+    drainSeconds: flag.int("how long lookups in flight may still take after SIGTERM", 0, 86_400, 30),
+    ...REGISTRY_FLAGS,
+  },
+  async run(_positionals, flags, terminal) {
+    const { logger, signal } = terminal;
+    const registry = openRegistry(flags, `shard ${flags.id}`, terminal.environment, logger);
+    const repository = resolve(flags.modelRepository);
+    const instance = newInstance();
+    const server = new ShardServer({
+      id: flags.id,
+      cluster: flags.cluster,
+      instance,
+      machine: machineIdentity(),
+      listen: flags.listen,
+      ...(flags.unixSocket !== "" && { unixPath: resolve(flags.unixSocket) }),
+      ...(flags.grpcListen !== "" && { grpcListen: flags.grpcListen }),
+      ...(flags.advertisedHost !== "" && { advertisedHost: flags.advertisedHost }),
+      registry,
+      repository,
+      ...(flags.capacity > 0 && { capacityBytes: flags.capacity }),
+      zone: flags.zone,
+      weight: flags.weight,
+      logger,
+    });
+    const controller = new Controller({
+      id: flags.id,
+      instance,
+      registry,
+      repository,
+      replication: flags.replication,
+      minShards: flags.minShards,
+      pollMs: flags.repositoryPollSeconds * 1000,
+      replaceAfterMs: flags.replaceAfterSeconds * 1000,
+      metricsRegistry: server.metrics.registry,
+      logger,
+    });
+    const metrics =
+      flags.metricsPort < 0
+        ? undefined
+        : new MetricsEndpoint({
+            host: "0.0.0.0",
+            port: flags.metricsPort,
+            registry: server.metrics.registry,
+            isHealthy: () => server.isHealthy,
+          });
+    try {
+      await server.start({ signal });
+      await metrics?.start();
+      await controller.start({ signal });
+      terminal.print(
+        `shard ${flags.id}: rows on ${server.addresses.map(String).join(", ")}${metrics ? `, metrics on port ${metrics.port}` : ""}`,
+      );
+      await runUntilStopped(server, signal, flags.drainSeconds * 1000);
+    } finally {
+      await controller.close();
+      await server.close();
+      await metrics?.close();
+      await registry.close();
+    }
+  },
+});

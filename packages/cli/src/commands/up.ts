@@ -1,0 +1,135 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { ServingError } from "@shardserve/core";
+import { MemoryRegistry, RegistryServer } from "@shardserve/registry";
+import { MANIFEST_FILE } from "@shardserve/rowstore";
+import { parseAddress } from "@shardserve/transport";
+import { defineCommand } from "../command.js";
+import { type FlagValues, flag, flagName } from "../flags.js";
+import { LocalCluster, whenServing } from "../roles/local-cluster.js";
+import { runUntilStopped } from "../roles/model-front.js";
+import { openRegistry, REGISTRY_FLAGS, registryArguments } from "../roles/registry-flags.js";
+import { SERVING_FLAGS } from "../roles/serving-flags.js";
+
+/** Ports of executor i are this far from those of executor 0. */
+const PORT_STEP = 10;
+
+const FLAGS = {
+  modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+  shards: flag.int("shard processes", 1, 256, 3),
+  replication: flag.int("replicas of every partition", 1, 64, 2),
+  executors: flag.int(`executor processes; number i listens ${PORT_STEP} * i ports higher`, 1, 64, 1),
+  cacheBytes: flag.bytes("memory for cached rows, per executor and version", 256 * 2 ** 20),
+  readyTimeoutSeconds: flag.int("how long the cluster may take to serve", 1, 86_400, 120),
+  ...REGISTRY_FLAGS,
+  ...SERVING_FLAGS,
+};
+
+export const up = defineCommand({
+  name: "up",
+  summary: "Runs a whole cluster on this machine: shards and executors as processes, with etcd or without",
+  usage: "--model_repository=BASE [--shards=3 --replication=2 --executors=1] [--etcd=HOSTS]",
+  examples: [
+    "shardserve up --model_repository=repository --shards=3 --replication=2 --executors=1 --port=8500 --rest_api_port=8501",
+    "shardserve up --model_repository=repository --etcd=localhost:2379 --cluster=try",
+  ],
+  flags: FLAGS,
+  async run(_positionals, flags, terminal) {
+    const { logger, signal } = terminal;
+    if (flags.replication > flags.shards)
+      throw new ServingError(
+        "CONFIG_INVALID",
+        `up: ${flags.replication} replicas need as many shards, not ${flags.shards}`,
+      );
+    const repository = resolve(flags.modelRepository);
+    const models = await shardedModels(repository);
+    const runDir = await mkdtemp(join(tmpdir(), "shardserve-up-"));
+    const isEmbedded = flags.etcd.length === 0 && flags.registrySocket === "";
+    const socket = join(runDir, "registry.sock");
+    const server = isEmbedded ? new RegistryServer({ listen: [parseAddress(`unix:${socket}`)], logger }) : undefined;
+    const registryFlags = isEmbedded ? { ...flags, registrySocket: socket } : flags;
+    await server?.start();
+    const registry = server
+      ? new MemoryRegistry({ store: server.store, logger })
+      : openRegistry(flags, "up", terminal.environment, logger);
+    const common = [...registryArguments(registryFlags), `--model-repository=${repository}`];
+    const cluster = new LocalCluster({
+      shards: members("shard", flags.shards, (id) => [
+        ...common,
+        `--id=${id}`,
+        "--listen=127.0.0.1:0",
+        `--unix-socket=${join(runDir, `${id}.sock`)}`,
+        `--replication=${flags.replication}`,
+        `--min-shards=${flags.shards}`,
+        "--repository-poll-seconds=1",
+      ]),
+      executors: members("executor", flags.executors, (id, i) => [
+        ...common,
+        `--id=${id}`,
+        `--cache-bytes=${flags.cacheBytes}`,
+        ...servingArguments(flags, i),
+      ]),
+      onLine: (_id, line) => terminal.print(line),
+      drainMs: flags.drainSeconds * 1000,
+      logger,
+    });
+    try {
+      await cluster.start({ signal });
+      const executors = Array.from({ length: flags.executors }, (_, i) => `executor-${i}`);
+      await whenServing(registry, executors, models, { timeoutMs: flags.readyTimeoutSeconds * 1000, signal });
+      terminal.print(
+        `ready: ${models.join(", ")} on ${flags.shards} shards with ${flags.replication} replicas (pid ${[...Array(flags.shards).keys()].map((i) => cluster.pid(`shard-${i}`)).join(", ")})`,
+      );
+      await runUntilStopped(cluster, signal, flags.drainSeconds * 1000);
+    } finally {
+      await cluster.close();
+      await registry.close();
+      await server?.close();
+      await rm(runDir, { recursive: true, force: true });
+    }
+  },
+});
+
+/** @throws ServingError NOT_FOUND when the repository holds no sharded version */
+async function shardedModels(repository: string): Promise<string[]> {
+  const paths = await readdir(repository, { recursive: true }).catch((cause: unknown) => {
+    throw new ServingError(
+      "NOT_FOUND",
+      `--model_repository ${repository} cannot be listed: ${(cause as Error).message}`,
+      { cause },
+    );
+  });
+  const models = new Set(
+    paths.flatMap((path) => {
+      const [name, version, file, ...rest] = path.split("/");
+      return file === MANIFEST_FILE && rest.length === 0 && /^\d+$/.test(version!) ? [name!] : [];
+    }),
+  );
+  if (models.size === 0) {
+    throw new ServingError(
+      "NOT_FOUND",
+      `${repository} holds no NAME/VERSION/${MANIFEST_FILE}; write one with shard-export, or use \`shardserve serve\``,
+    );
+  }
+  return [...models].sort();
+}
+
+function members(
+  role: string,
+  count: number,
+  args: (id: string, i: number) => readonly string[],
+): ReadonlyMap<string, readonly string[]> {
+  return new Map(Array.from({ length: count }, (_, i) => [`${role}-${i}`, args(`${role}-${i}`, i)]));
+}
+
+/** The serving flags for executor `i`. */
+function servingArguments(flags: Readonly<FlagValues<typeof FLAGS>>, i: number): string[] {
+  const shifted = (port: number) => (port > 0 ? port + PORT_STEP * i : port);
+  return Object.keys(SERVING_FLAGS).map((key) => {
+    const value = flags[key as keyof typeof SERVING_FLAGS];
+    if (key === "port" || key === "restApiPort") return `--${flagName(key)}=${shifted(value as number)}`;
+    if (key === "grpcSocketPath" && value !== "" && i > 0) return `--${flagName(key)}=${String(value)}.${i}`;
+    return `--${flagName(key)}=${String(value)}`;
+  });
+}

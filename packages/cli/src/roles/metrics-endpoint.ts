@@ -1,0 +1,54 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Service, ServingError } from "@shardserve/core";
+import type { Registry } from "prom-client";
+
+export interface MetricsEndpointOptions {
+  readonly host: string;
+  /** 0 = any free one. */
+  readonly port: number;
+  readonly registry: Registry;
+  readonly isHealthy: () => boolean;
+}
+
+/** Prometheus metrics at `/metrics` and health at `/healthz`, for processes without a REST port of their own. */
+export class MetricsEndpoint extends Service {
+  readonly #options: MetricsEndpointOptions;
+  readonly #server: Server;
+
+  constructor(options: MetricsEndpointOptions) {
+    super();
+    this.#options = options;
+    this.#server = createServer((request, response) => {
+      const { registry, isHealthy } = options;
+      if (request.url === "/healthz") {
+        response.writeHead(isHealthy() ? 200 : 503).end();
+      } else if (request.url === "/metrics") {
+        registry.metrics().then(
+          (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
+          (error: unknown) => response.writeHead(500).end(ServingError.from(error).message),
+        );
+      } else {
+        response.writeHead(404).end();
+      }
+    });
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  protected override onStart(): Promise<void> {
+    const { host, port } = this.#options;
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject).listen(port, host, () => resolve());
+    });
+  }
+
+  protected override async onDrain(): Promise<void> {}
+
+  protected override async onClose(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}

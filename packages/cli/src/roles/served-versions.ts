@@ -1,0 +1,42 @@
+import {
+  type ExecutorRecord,
+  executorKey,
+  executorRecord,
+  type LeasedKeys,
+  type ServedVersion,
+} from "@shardserve/registry";
+import type { Manager, VersionStatus } from "@shardserve/servable";
+
+const STATES = { START: "loading", LOADING: "loading", AVAILABLE: "available", UNLOADING: "unloading" } as const;
+
+/**
+ * Keeps an executor's registry record equal to what it serves: the leader retires an old version only when all executors
+ * have the new one.
+ *
+ * @returns a function that ends it
+ */
+export function reportServedVersions(
+  manager: Manager,
+  keys: LeasedKeys,
+  identity: Omit<ExecutorRecord, "serving">,
+): () => void {
+  let last = "";
+  const report = () => {
+    const serving = manager
+      .names()
+      .flatMap((model) => (manager.statuses(model) ?? []).flatMap((status) => toServed(model, status)));
+    const text = JSON.stringify(serving);
+    if (text === last) return;
+    last = text;
+    // Rejected only once the keys are closed, when the record is gone anyway.
+    keys.set(executorKey(identity.id), executorRecord.encode({ ...identity, serving })).catch(() => undefined);
+  };
+  report();
+  return manager.onChange(report);
+}
+
+/** A version that ended well is not listed: it is not served. */
+function toServed(model: string, { version, state, error }: VersionStatus): ServedVersion[] {
+  if (state !== "END") return [{ model, version, state: STATES[state] }];
+  return error.code === "OK" ? [] : [{ model, version, state: "failed", error }];
+}
