@@ -87,7 +87,8 @@ export class RowCache {
    * @param epoch   epoch that new rows will have
    * @param slots   out: a slot per id
    * @param claim   out: what was pinned, what is missing; must have room for `idCount` more
-   * @returns number of distinct rows that need not be fetched, or -1 when the slab has no room: then `claim` is as before
+   * @returns number of ids, repeated ones included, whose rows this batch need not fetch; -1 when the slab has no room:
+   *   then nothing is pinned and nothing is missing, as before
    */
   claim(
     lanes: Int32Array,
@@ -103,8 +104,10 @@ export class RowCache {
     const users = this.#users;
     const state = this.#state;
     const stamp = this.#stamp;
+    const filler = this.#filler;
     let pinnedCount = pinnedStart;
     let missCount = missStart;
+    let cachedCount = 0;
     for (let i = 0; i < idCount; i++) {
       const lo = lanes[i * stride] as number;
       const hi = stride === 2 ? (lanes[i * 2 + 1] as number) : 0;
@@ -121,7 +124,11 @@ export class RowCache {
         missCount++;
       } else {
         this.#isRecent[slot] = 1;
-        if (state[slot] === FILLING && this.#filler[slot] !== batch) claim.waitsFor.add(this.#filler[slot] as number);
+        if (state[slot] !== FILLING) cachedCount++;
+        else if (filler[slot] !== batch) {
+          cachedCount++;
+          claim.waitsFor.add(filler[slot] as number);
+        }
       }
       if (stamp[slot] !== batch) {
         stamp[slot] = batch;
@@ -132,7 +139,7 @@ export class RowCache {
     }
     claim.pinnedCount = pinnedCount;
     claim.missCount = missCount;
-    return pinnedCount - pinnedStart - (missCount - missStart);
+    return cachedCount;
   }
 
   /** The slot of a row that is READY, or -1; pins nothing. */
@@ -173,6 +180,11 @@ export class RowCache {
   /** From now on only rows of `epoch` or later are found: for a delta whose changed rows are not known. */
   expireBefore(epoch: number): void {
     this.#validFromEpoch = Math.max(this.#validFromEpoch, epoch);
+  }
+
+  /** Batch numbers begin again: what earlier batches left on the slots must not be taken for a later one's. */
+  forgetStamps(): void {
+    this.#stamp.fill(0);
   }
 
   /** Slots with users, for tests and gauges. */

@@ -1,1 +1,2 @@
-export {};
+export { ShardMetrics } from "./metrics.js";
+export { ShardServer, type ShardServerOptions } from "./shard-server.js";

@@ -1,0 +1,162 @@
+import type { RowRequest } from "@shardserve/rowstore";
+import { dedupIds } from "./batch-dedup.js";
+import type { Misses, MissSection } from "./frame-plan.js";
+import { type IdLanes, idLanes } from "./id-lanes.js";
+import type { CacheClaim } from "./row-cache.js";
+import type { CompactRows, TableState } from "./table-state.js";
+
+/** One request's table within a batch. Ranges are into the batch's columns. */
+export interface BatchPart {
+  readonly table: TableState;
+  readonly slots: Int32Array;
+  readonly missStart: number;
+  readonly missEnd: number;
+  readonly pinnedStart: number;
+  readonly pinnedEnd: number;
+  /** Ids, repeated ones included, whose rows were there already, or that another batch fetches. */
+  readonly cachedCount: number;
+  /** Set where the slab had no room: the rows of this run alone. */
+  readonly compact: CompactRows | undefined;
+  /** Distinct rows found, those that another batch fetches included. */
+  readonly foundCount: number;
+}
+
+/**
+ * All rows that one `lookup` call needs: what was found, what is to be fetched and where it goes. Made in one turn of
+ * the event loop; afterwards only fetched.
+ */
+export class LookupBatch {
+  readonly id: number;
+  /** Partition map epoch that the whole batch is answered at. */
+  readonly epoch: number;
+  readonly parts: readonly BatchPart[];
+  readonly misses: Misses;
+  readonly missCount: number;
+  /** Batches that fill rows which this one needs too. */
+  readonly waitsFor: ReadonlySet<number>;
+  readonly #claim: CacheClaim;
+  #isReleased = false;
+
+  /** Claims slots for all ids. The ids are in range. */
+  constructor(id: number, epoch: number, tables: readonly TableState[], requests: readonly RowRequest[]) {
+    this.id = id;
+    this.epoch = epoch;
+    let idCount = 0;
+    for (const { ids } of requests) idCount += ids.length;
+    this.#claim = {
+      batch: id,
+      pinned: new Int32Array(idCount),
+      pinnedCount: 0,
+      missSlots: new Int32Array(idCount),
+      missLo: new Int32Array(idCount),
+      missHi: new Int32Array(idCount),
+      missCount: 0,
+      waitsFor: new Set(),
+    };
+    const slots = new Int32Array(idCount);
+    const parts: BatchPart[] = [];
+    this.parts = parts;
+    try {
+      let at = 0;
+      for (const { table, ids } of requests) {
+        const end = at + ids.length;
+        parts.push(this.#claimPart(tables[table] as TableState, idLanes(ids), slots.subarray(at, end)));
+        at = end;
+      }
+    } catch (error) {
+      this.abandon();
+      this.release();
+      throw error;
+    }
+    const { missLo: lo, missHi: hi, missSlots, missCount, waitsFor } = this.#claim;
+    const sections: MissSection[] = parts.map(({ table, missStart, missEnd }) => ({
+      table: table.index,
+      rowBytes: table.info.rowBytes,
+      start: missStart,
+      end: missEnd,
+    }));
+    this.misses = { lo, hi, slots: missSlots, sections };
+    this.missCount = missCount;
+    this.waitsFor = waitsFor;
+  }
+
+  /** Writes fetched rows of one part and lets whoever waits for them see them. */
+  accept(
+    section: number,
+    source: Uint8Array,
+    offset: number,
+    rowCount: number,
+    slots: Int32Array,
+    slotsAt: number,
+  ): void {
+    const { table, compact } = this.parts[section] as BatchPart;
+    if (compact) return compact.write(source, offset, rowCount, slots, slotsAt);
+    table.slab?.write(source, offset, rowCount, slots, slotsAt);
+    table.slab?.cache.complete(slots, slotsAt, slotsAt + rowCount);
+  }
+
+  /** Rows that were not fetched will not come. */
+  abandon(): void {
+    for (const { table, missStart, missEnd, compact } of this.parts) {
+      if (!compact) table.slab?.cache.abandon(this.#claim.missSlots, missStart, missEnd);
+    }
+  }
+
+  /** Unpins every slot. A second call does nothing. */
+  release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    for (const { table, pinnedStart, pinnedEnd, compact } of this.parts) {
+      if (compact) compact.rows.dispose();
+      else table.slab?.cache.release(this.#claim.pinned, pinnedStart, pinnedEnd);
+    }
+  }
+
+  #claimPart(table: TableState, ids: IdLanes, slots: Int32Array): BatchPart {
+    const claim = this.#claim;
+    const missStart = claim.missCount;
+    const pinnedStart = claim.pinnedCount;
+    let compact: CompactRows | undefined;
+    let cachedCount = -1;
+    if (table.slab) {
+      cachedCount = table.slab.cache.claim(ids.lanes, ids.stride, ids.count, this.epoch, slots, claim);
+    }
+    if (cachedCount < 0) ({ compact, cachedCount } = this.#compactPart(table, ids, slots));
+    return {
+      table,
+      slots,
+      missStart,
+      missEnd: claim.missCount,
+      pinnedStart,
+      pinnedEnd: claim.pinnedCount,
+      cachedCount,
+      compact,
+      foundCount: (compact?.count ?? claim.pinnedCount - pinnedStart) - (claim.missCount - missStart),
+    };
+  }
+
+  /** The slab has no room: a buffer for this run, rows that the slab has are copied out of it. */
+  #compactPart(table: TableState, ids: IdLanes, slots: Int32Array): { compact: CompactRows; cachedCount: number } {
+    const claim = this.#claim;
+    const distinct = dedupIds(ids.lanes, ids.stride, ids.count, slots);
+    const compact = table.createCompact(distinct.count);
+    const isCached = new Uint8Array(distinct.count);
+    for (let i = 0; i < distinct.count; i++) {
+      const lo = distinct.lo[i] as number;
+      const hi = distinct.hi[i] as number;
+      const slot = table.slab?.cache.peek(lo, hi) ?? -1;
+      if (slot >= 0) {
+        table.copyOut(slot, compact.bytes, i);
+        isCached[i] = 1;
+        continue;
+      }
+      claim.missSlots[claim.missCount] = i;
+      claim.missLo[claim.missCount] = lo;
+      claim.missHi[claim.missCount] = hi;
+      claim.missCount++;
+    }
+    let cachedCount = 0;
+    for (let i = 0; i < ids.count; i++) cachedCount += isCached[slots[i] as number] as number;
+    return { compact, cachedCount };
+  }
+}

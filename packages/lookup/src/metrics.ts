@@ -1,0 +1,54 @@
+import { Counter, Histogram, Registry } from "prom-client";
+
+const SECONDS_BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
+
+/** Counters of all row sources of a process; make one and share it. */
+export class LookupMetrics {
+  readonly requests: Counter<"model" | "code">;
+  readonly rows: Counter<"model" | "source">;
+  readonly seconds: Histogram<"model">;
+  readonly shardSeconds: Histogram;
+  readonly retries: Counter<"code">;
+  readonly compact: Counter<"model">;
+
+  constructor(registry: Registry = new Registry()) {
+    const registers = [registry];
+    this.requests = new Counter({
+      name: "shardserve_lookup_requests_total",
+      help: "Row lookups of batches, by outcome (OK or the error's code).",
+      labelNames: ["model", "code"],
+      registers,
+    });
+    this.rows = new Counter({
+      name: "shardserve_lookup_rows_total",
+      help: "Distinct rows that batches needed, by where they were found: cache or shard.",
+      labelNames: ["model", "source"],
+      registers,
+    });
+    this.seconds = new Histogram({
+      name: "shardserve_lookup_seconds",
+      help: "Time of a batch's lookup, cache hits included.",
+      labelNames: ["model"],
+      buckets: SECONDS_BUCKETS,
+      registers,
+    });
+    this.shardSeconds = new Histogram({
+      name: "shardserve_lookup_shard_seconds",
+      help: "Time from sending a frame to a shard to its reply.",
+      buckets: SECONDS_BUCKETS,
+      registers,
+    });
+    this.retries = new Counter({
+      name: "shardserve_lookup_retries_total",
+      help: "Frames whose rows were asked of another replica, by the reason.",
+      labelNames: ["code"],
+      registers,
+    });
+    this.compact = new Counter({
+      name: "shardserve_lookup_compact_total",
+      help: "Tables of batches that did not fit into the cache and got a buffer of their own.",
+      labelNames: ["model"],
+      registers,
+    });
+  }
+}

@@ -1,0 +1,393 @@
+import {
+  type Clock,
+  invariant,
+  type Logger,
+  type Random,
+  ServingError,
+  silentLogger,
+  systemClock,
+  systemRandom,
+} from "@shardserve/core";
+import { loadOrt } from "@shardserve/native";
+import type { PartitionMap } from "@shardserve/placement";
+import {
+  emptyRowReport,
+  type RowLease,
+  type RowReport,
+  type RowRequest,
+  type RowSource,
+  rowOutOfRange,
+  type TableInfo,
+} from "@shardserve/rowstore";
+import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
+import { LookupBatch } from "./batch.js";
+import { divideCache } from "./cache-budget.js";
+import { type FetchContext, fetchMisses, type FetchOptions } from "./fetch.js";
+import { FillBoard } from "./fill-board.js";
+import type { Routes } from "./frame-plan.js";
+import { findOutOfRange, idAt, idLanes } from "./id-lanes.js";
+import { LookupMetrics } from "./metrics.js";
+import { type ShardDirectory, ShardLink } from "./shard-link.js";
+import { TableState } from "./table-state.js";
+import { slabRowBytes } from "./table-writer.js";
+
+export interface ShardRowsOptions {
+  /** What a shard must prove: cluster, model, version, and digests from this executor's own manifest. */
+  readonly expectation: ProofExpectation;
+  /** Tables of the version, in the manifest's order. */
+  readonly tables: readonly TableInfo[];
+  readonly partitionCount: number;
+  readonly directory: ShardDirectory;
+  /** Identity of this machine: a shard with the same one is reached over its Unix socket. "" = TCP only. */
+  readonly machine: string;
+  /** Who asks, for the shards' logs: "executor executor-1". */
+  readonly peer: string;
+  /** Memory for cached rows over all tables, indexes included, in bytes; 0 = no cache. */
+  readonly cacheBytes: number;
+  /** Longest time that one lookup may take where the caller names no earlier deadline, in milliseconds; default 5000. */
+  readonly timeoutMs?: number;
+  /** How long a link that the map no longer names may finish what is in flight, in milliseconds; default 5000. */
+  readonly drainMs?: number;
+  readonly pool?: BufferPool;
+  readonly limits?: Partial<TransportLimits>;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly logger?: Logger;
+  readonly metrics?: LookupMetrics;
+}
+
+/** Rows that a committed delta changed, per table index, as int64 ids. */
+export type ChangedRows = ReadonlyMap<number, BigInt64Array>;
+
+/** Occupation of the cache, for gauges. */
+export interface CacheUse {
+  readonly capacityRows: number;
+  readonly rows: number;
+  readonly evictionCount: number;
+}
+
+/**
+ * Rows of one model version, fetched from shards and cached.
+ *
+ * A lookup claims slots for all its ids in one turn: hits cost no copy, a row that another batch is fetching is waited
+ * for, the rest is fetched with one frame per shard. Slots stay pinned until the lease is released. Where the slab has no
+ * room for a batch, that table's rows go into a buffer of their own. Nothing is ever made up: a row that cannot be had
+ * fails the lookup.
+ */
+export class ShardRows implements RowSource {
+  readonly tables: readonly TableInfo[];
+  readonly #options: ShardRowsOptions;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #logger: Logger;
+  readonly #metrics: LookupMetrics;
+  readonly #pool: BufferPool;
+  readonly #states: readonly TableState[];
+  readonly #board = new FillBoard();
+  readonly #links = new Map<string, ShardLink>();
+  readonly #context: FetchContext;
+  readonly #name: string;
+  #routes: Routes | undefined;
+  #lastBatch = 0;
+  #openLeases = 0;
+  #isClosed = false;
+  #closing: Promise<void> | undefined;
+  #onIdle: (() => void) | undefined;
+
+  /** Loads ONNX Runtime unless that has happened: slabs are tensors. */
+  constructor(options: ShardRowsOptions) {
+    loadOrt();
+    this.#options = options;
+    this.tables = options.tables;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom();
+    this.#logger = options.logger ?? silentLogger;
+    this.#metrics = options.metrics ?? new LookupMetrics();
+    this.#pool = options.pool ?? new BufferPool();
+    const { model, version } = options.expectation;
+    this.#name = `${model}/${version}`;
+    const sizes = options.tables.map((table) => ({ rows: table.rows, slabRowBytes: slabRowBytes(table) }));
+    const capacities = divideCache(sizes, options.cacheBytes);
+    this.#states = options.tables.map((table, i) => new TableState(i, table, capacities[i] as number));
+    this.#context = {
+      routes: () => this.#routes as Routes,
+      clock: this.#clock,
+      random: this.#random,
+      logger: this.#logger,
+      metrics: this.#metrics,
+      servable: this.#name,
+    };
+  }
+
+  /** The partition map in use; undefined before the first `setMap`. */
+  get map(): PartitionMap | undefined {
+    return this.#routes?.map;
+  }
+
+  get cacheUse(): CacheUse {
+    const use = { capacityRows: 0, rows: 0, evictionCount: 0 };
+    for (const { slab } of this.#states) {
+      use.capacityRows += slab?.cache.capacity ?? 0;
+      use.rows += slab?.cache.size ?? 0;
+      use.evictionCount += slab?.cache.evictionCount ?? 0;
+    }
+    return use;
+  }
+
+  /**
+   * Swaps the partition map as a whole. Links to shards that it names no more are drained; lookups in flight go on.
+   *
+   * @param changed  where the epoch moved on: the rows that the delta changed; absent = any row may have changed
+   */
+  setMap(map: PartitionMap, changed?: ChangedRows): void {
+    const { partitionCount, expectation } = this.#options;
+    invariant(!this.#isClosed, `${this.#name}: the row source is closed`);
+    invariant(
+      map.partitionCount === partitionCount && map.model === expectation.model && map.version === expectation.version,
+      `a map of ${map.model}/${map.version} with ${map.partitionCount} partitions for ${this.#name} with ${partitionCount}`,
+    );
+    const links = map.shards.map((shard) => this.#link(shard));
+    const previous = this.#routes;
+    this.#routes = { map, links };
+    if (previous && previous.map.epoch !== map.epoch) this.#forget(map.epoch, changed);
+    for (const [shard, link] of this.#links) {
+      if (links.includes(link)) continue;
+      this.#links.delete(shard);
+      void link.close(this.#options.drainMs ?? 5_000);
+    }
+    for (const link of links) void link.refresh();
+  }
+
+  /**
+   * Waits until every partition has a replica that proved it.
+   *
+   * @throws ServingError UNAVAILABLE naming a partition and why, when the deadline passes first; the signal's reason
+   */
+  async whenReady(options: { readonly signal?: AbortSignal; readonly deadlineMs: number }): Promise<void> {
+    for (;;) {
+      const gap = this.#findGap();
+      if (gap === undefined) return;
+      if (this.#clock.nowMs() >= options.deadlineMs) {
+        throw new ServingError("UNAVAILABLE", `${this.#name} is not ready: ${gap}`);
+      }
+      options.signal?.throwIfAborted();
+      for (const link of this.#routes?.links ?? []) if (link.isReady) void link.refresh();
+      await new Promise<void>((resolve) => this.#clock.after(20, resolve));
+    }
+  }
+
+  /**
+   * Rows of several tables under one epoch.
+   *
+   * @throws ServingError ROW_OUT_OF_RANGE before anything is sent, details {table, request, position, id, rows}; UNAVAILABLE,
+   * DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED; the signal's reason
+   */
+  async lookup(
+    requests: readonly RowRequest[],
+    options: { readonly signal?: AbortSignal; readonly deadlineMs?: number } = {},
+  ): Promise<RowLease> {
+    const startMs = this.#clock.nowMs();
+    const { model } = this.#options.expectation;
+    try {
+      if (this.#isClosed) throw new ServingError("UNAVAILABLE", `${this.#name}: the version is being unloaded`);
+      if (!this.#routes) throw new ServingError("UNAVAILABLE", `${this.#name}: no partition map is known yet`);
+      this.#checkIds(requests);
+      const timeoutMs = startMs + (this.#options.timeoutMs ?? 5_000);
+      const deadlineMs = Math.min(options.deadlineMs ?? timeoutMs, timeoutMs);
+      const lease = await this.#lookup(requests, { deadlineMs, signal: options.signal });
+      this.#metrics.requests.inc({ model, code: "OK" });
+      return lease;
+    } catch (error) {
+      this.#metrics.requests.inc({ model, code: ServingError.from(error).code });
+      throw error;
+    } finally {
+      this.#metrics.seconds.observe({ model }, (this.#clock.nowMs() - startMs) / 1000);
+    }
+  }
+
+  /** Waits for open leases, then closes links and frees slabs. */
+  close(): Promise<void> {
+    this.#isClosed = true;
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#links.values()].map((link) => link.close(0)));
+    if (this.#openLeases > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+    for (const state of this.#states) state[Symbol.dispose]();
+  }
+
+  async #lookup(requests: readonly RowRequest[], options: FetchOptions): Promise<RowLease> {
+    this.#openLeases++;
+    let batch: LookupBatch | undefined;
+    try {
+      for (;;) {
+        const claimed = new LookupBatch(this.#nextBatch(), (this.#routes as Routes).map.epoch, this.#states, requests);
+        batch = claimed;
+        if (await this.#complete(claimed, options)) return this.#lease(claimed);
+        claimed.release();
+        if (this.#clock.nowMs() >= options.deadlineMs) {
+          throw new ServingError("DEADLINE_EXCEEDED", `rows of ${this.#name} were not fetched in time`);
+        }
+      }
+    } catch (error) {
+      batch?.release();
+      this.#leaseEnded();
+      throw error;
+    }
+  }
+
+  /** @returns false when another batch, or an epoch that moved on, let this one down: claim again */
+  async #complete(batch: LookupBatch, options: FetchOptions): Promise<boolean> {
+    if (batch.missCount === 0 && batch.waitsFor.size === 0) return true;
+    const others = this.#board.whenAllFilled(batch.waitsFor);
+    if (batch.missCount > 0 && !(await this.#fill(batch, options))) return false;
+    return batch.waitsFor.size === 0 || this.#untilDeadline(others, options);
+  }
+
+  async #fill(batch: LookupBatch, options: FetchOptions): Promise<boolean> {
+    this.#board.begin(batch.id);
+    let isFilled = false;
+    try {
+      await fetchMisses(batch, this.#context, options);
+      isFilled = true;
+    } catch (error) {
+      const isOldEpoch = ServingError.from(error).code === "EPOCH_MISMATCH" && this.#routes?.map.epoch !== batch.epoch;
+      if (!isOldEpoch) throw error;
+    } finally {
+      if (!isFilled) batch.abandon();
+      this.#board.end(batch.id, isFilled);
+    }
+    return isFilled;
+  }
+
+  async #untilDeadline(others: Promise<boolean>, { signal, deadlineMs }: FetchOptions): Promise<boolean> {
+    let stop: () => void = () => undefined;
+    const limit = new Promise<never>((_, reject) => {
+      const expire = () =>
+        reject(new ServingError("DEADLINE_EXCEEDED", `rows of ${this.#name} were not fetched in time`));
+      const cancelTimer = this.#clock.after(deadlineMs - this.#clock.nowMs(), expire);
+      const onAbort = () => reject(signal?.reason as Error);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      stop = () => {
+        cancelTimer();
+        signal?.removeEventListener("abort", onAbort);
+      };
+    });
+    try {
+      return await Promise.race([others, limit]);
+    } finally {
+      stop();
+    }
+  }
+
+  #lease(batch: LookupBatch): RowLease {
+    const { model } = this.#options.expectation;
+    const report = this.#report(batch);
+    for (const { compact, table } of batch.parts) if (compact && table.slab) this.#metrics.compact.inc({ model });
+    let isOpen = true;
+    return {
+      batches: batch.parts.map(({ table, slots, compact }) => {
+        const rows = compact?.rows ?? table.slab?.rows;
+        invariant(rows, "a part has a slab or a buffer of its own");
+        return { rows, slots };
+      }),
+      report,
+      release: () => {
+        if (!isOpen) return;
+        isOpen = false;
+        batch.release();
+        this.#leaseEnded();
+      },
+    };
+  }
+
+  #report(batch: LookupBatch): RowReport {
+    const { model } = this.#options.expectation;
+    const report = emptyRowReport(this.tables.length, batch.epoch);
+    let found = 0;
+    let fetched = 0;
+    for (const { table, slots, cachedCount, foundCount, missStart, missEnd } of batch.parts) {
+      const { index } = table;
+      report.cacheRows[index] = (report.cacheRows[index] as number) + cachedCount;
+      report.shardRows[index] = (report.shardRows[index] as number) + slots.length - cachedCount;
+      found += foundCount;
+      fetched += missEnd - missStart;
+    }
+    this.#metrics.rows.inc({ model, source: "cache" }, found);
+    this.#metrics.rows.inc({ model, source: "shard" }, fetched);
+    return report;
+  }
+
+  #checkIds(requests: readonly RowRequest[]): void {
+    requests.forEach(({ table, ids }, request) => {
+      const info = this.tables[table];
+      if (!info) throw new ServingError("TABLE_NOT_FOUND", `${this.#name} has no table ${table}`);
+      const lanes = idLanes(ids);
+      const position = findOutOfRange(lanes, info.rows);
+      if (position < 0) return;
+      const { code, message, details } = rowOutOfRange(info, position, idAt(lanes, position));
+      throw new ServingError(code, message, { details: { ...details, request } });
+    });
+  }
+
+  #nextBatch(): number {
+    if (this.#lastBatch === 2 ** 31 - 1) {
+      this.#lastBatch = 0;
+      for (const { slab } of this.#states) slab?.cache.forgetStamps();
+    }
+    return ++this.#lastBatch;
+  }
+
+  #leaseEnded(): void {
+    this.#openLeases--;
+    if (this.#openLeases === 0) this.#onIdle?.();
+  }
+
+  #forget(epoch: number, changed: ChangedRows | undefined): void {
+    this.#states.forEach(({ slab }, table) => {
+      if (!changed) slab?.cache.expireBefore(epoch);
+      const ids = changed?.get(table);
+      if (ids) slab?.cache.invalidate(idLanes(ids).lanes, ids.length);
+    });
+  }
+
+  #link(shard: string): ShardLink {
+    const known = this.#links.get(shard);
+    if (known) return known;
+    const { directory, machine, peer, expectation, partitionCount, limits } = this.#options;
+    const link = new ShardLink({
+      shard,
+      directory,
+      machine,
+      peer,
+      expectation,
+      partitionCount,
+      limits,
+      pool: this.#pool,
+      clock: this.#clock,
+      random: this.#random,
+      logger: this.#logger.child({ shard, servable: this.#name }),
+    });
+    this.#links.set(shard, link);
+    void link.start();
+    return link;
+  }
+
+  #findGap(): string | undefined {
+    if (!this.#routes) return "no partition map is known yet";
+    const { map, links } = this.#routes;
+    for (let partition = 0; partition < map.partitionCount; partition++) {
+      const start = partition * map.replication;
+      const replicas = [...map.replicas.subarray(start, start + map.replication)].map((i) => links[i]);
+      if (replicas.some((link) => link?.holds(partition))) continue;
+      const why = replicas.map((link) => `${link?.shard}: ${link?.lastError?.message ?? "not proved"}`).join("; ");
+      return `partition ${partition} has no replica that proved it (${why})`;
+    }
+    return undefined;
+  }
+}

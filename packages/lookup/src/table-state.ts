@@ -1,0 +1,70 @@
+import { type Allocation, allocate, OrtValue } from "@shardserve/native";
+import type { TableInfo } from "@shardserve/rowstore";
+import { RowCache } from "./row-cache.js";
+import { createTableWriter, type RowWriter, slabRowBytes } from "./table-writer.js";
+
+/** Rows of one table as runs see them: the slab with its cache, or nothing where the table is not cached. */
+export interface Slab {
+  readonly cache: RowCache;
+  readonly rows: OrtValue;
+  readonly bytes: Uint8Array;
+  readonly write: RowWriter;
+}
+
+/** A buffer that holds the distinct rows of one run. */
+export interface CompactRows {
+  readonly count: number;
+  readonly rows: OrtValue;
+  readonly bytes: Uint8Array;
+  readonly write: RowWriter;
+}
+
+/** One table of the served version on this executor. */
+export class TableState implements Disposable {
+  readonly index: number;
+  readonly info: TableInfo;
+  /** Bytes of one decoded row. */
+  readonly slabRowBytes: number;
+  readonly slab: Slab | undefined;
+  readonly #memory: Allocation | undefined;
+
+  /** @param capacity  slots; 0 = not cached */
+  constructor(index: number, info: TableInfo, capacity: number) {
+    this.index = index;
+    this.info = info;
+    this.slabRowBytes = slabRowBytes(info);
+    if (capacity === 0) return;
+    this.#memory = allocate(capacity * this.slabRowBytes);
+    const { bytes } = this.#memory;
+    this.slab = {
+      cache: new RowCache(capacity),
+      rows: OrtValue.overMemory(info.dtype, [capacity, ...info.rowShape], this.#memory),
+      bytes,
+      write: createTableWriter(info, bytes),
+    };
+  }
+
+  /** Memory for `count` rows of one run; the caller disposes of `rows`. */
+  createCompact(count: number): CompactRows {
+    const bytes = Buffer.allocUnsafeSlow(Math.max(8, count * this.slabRowBytes));
+    return {
+      count,
+      rows: OrtValue.overMemory(this.info.dtype, [count, ...this.info.rowShape], bytes),
+      bytes,
+      write: createTableWriter(this.info, bytes),
+    };
+  }
+
+  /** Copies the row of a slot into row `to` of a compact buffer. */
+  copyOut(slot: number, target: Uint8Array, to: number): void {
+    const { slabRowBytes: width, slab } = this;
+    if (!slab) return;
+    target.set(slab.bytes.subarray(slot * width, (slot + 1) * width), to * width);
+  }
+
+  /** Frees the slab; no run may use it any more. */
+  [Symbol.dispose](): void {
+    this.slab?.rows.dispose();
+    this.#memory?.free();
+  }
+}

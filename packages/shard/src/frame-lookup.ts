@@ -1,0 +1,49 @@
+import { type Clock, ServingError } from "@shardserve/core";
+import { type Exchange, FRAME, type LookupHandler, readLookupRequest } from "@shardserve/transport";
+import type { ShardMetrics } from "./metrics.js";
+import type { GatheredRows, RowLookup } from "./row-lookup.js";
+import type { ServedVersions } from "./served-version.js";
+
+/** Answers LOOKUP frames. A request that expired, or that nobody waits for any more, is dropped, not run. */
+export function frameLookup(
+  versions: ServedVersions,
+  lookup: RowLookup,
+  metrics: ShardMetrics,
+  clock: Clock,
+): LookupHandler {
+  const refuse = (exchange: Exchange, error: unknown) => {
+    const { code } = ServingError.from(error);
+    metrics.refused.inc({ code });
+    metrics.requests.inc({ protocol: "frame", code });
+    exchange.fail(error);
+  };
+  const answer = (exchange: Exchange, rows: GatheredRows) => {
+    metrics.requests.inc({ protocol: "frame", code: "OK" });
+    exchange.reply(FRAME.ROWS, [rows.payload], rows.release);
+  };
+  return (exchange) => {
+    try {
+      const request = readLookupRequest(exchange.payload);
+      const served = versions.byChannel(request.channel);
+      if (!served) {
+        const text = `channel ${request.channel} is not open here; open the version again`;
+        throw new ServingError("VERSION_NOT_READY", text);
+      }
+      if (request.epoch !== served.epoch) {
+        const text = `${served.model}/${served.version} is at epoch ${served.epoch} here, asked was ${request.epoch}`;
+        throw new ServingError("EPOCH_MISMATCH", text);
+      }
+      const { generation, columns, ids, remainingMs } = request;
+      const deadlineMs = remainingMs === 0 ? Number.POSITIVE_INFINITY : clock.nowMs() + remainingMs;
+      const rows = lookup.run({ served, generation, columns, ids, deadlineMs });
+      exchange.releasePayload();
+      if (!(rows instanceof Promise)) return answer(exchange, rows);
+      rows.then(
+        (gathered) => answer(exchange, gathered),
+        (error: unknown) => refuse(exchange, error),
+      );
+    } catch (error) {
+      refuse(exchange, error);
+    }
+  };
+}

@@ -1,0 +1,194 @@
+import { type Clock, ServingError } from "@shardserve/core";
+import type { TableInfo } from "@shardserve/rowstore";
+import {
+  type BufferPool,
+  noDefaults,
+  planRows,
+  type RowsLayout,
+  TABLE_STATUS,
+  type TableReply,
+  writeRowsHead,
+} from "@shardserve/transport";
+import type { ByteBudget } from "./byte-budget.js";
+import type { ShardMetrics } from "./metrics.js";
+import { type ServedVersion, servableName } from "./served-version.js";
+
+/** What a lookup asks, whatever protocol it came by. */
+export interface RowsQuery {
+  readonly served: ServedVersion;
+  readonly generation: number;
+  /** Per column: table index and id count, interleaved. */
+  readonly columns: Uint32Array;
+  /** All ids of all columns behind one another. */
+  readonly ids: BigInt64Array;
+  /** On the clock's `nowMs` scale; Infinity = none. */
+  readonly deadlineMs: number;
+}
+
+/** Rows gathered into one ROWS payload. `release` gives its buffer and its share of the budget back; call it once. */
+export interface GatheredRows {
+  readonly payload: Uint8Array;
+  readonly layout: RowsLayout;
+  readonly tables: readonly TableReply[];
+  release(): void;
+}
+
+export interface RowLookupOptions {
+  readonly budget: ByteBudget;
+  readonly pool: BufferPool;
+  readonly metrics: ShardMetrics;
+  readonly clock: Clock;
+  /** Largest reply, in bytes. */
+  readonly replyBytesMax: number;
+}
+
+/** One gather: rows of equal width, of all columns that have it. */
+interface Gather {
+  readonly rowBytes: number;
+  readonly rowCount: number;
+  readonly indexes: BigInt64Array;
+  readonly byteOffset: number;
+}
+
+/**
+ * Turns ids into rows: locates every id, takes bytes of the budget, and gathers each row width in one go straight into
+ * the reply. What concerns one table only is said in that table's status; the others get their rows.
+ */
+export class RowLookup {
+  readonly #options: RowLookupOptions;
+
+  constructor(options: RowLookupOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @returns the rows, at once when they were gathered on the event loop
+   * @throws ServingError INVALID_ARGUMENT for a reply over the limit, RESOURCE_EXHAUSTED when the budget is spent,
+   * DEADLINE_EXCEEDED when it expired before the gather
+   */
+  run(query: RowsQuery): GatheredRows | Promise<GatheredRows> {
+    const { budget, pool, metrics, clock, replyBytesMax } = this.#options;
+    const { served, generation } = query;
+    const { tables, gathers, rowCount } = locate(query);
+    const layout = planRows(tables);
+    const what = `a lookup of ${rowCount} rows of ${servableName(served.model, served.version)}`;
+    if (layout.bytes > replyBytesMax) {
+      const text = `${what} has ${layout.bytes} bytes, the limit of one reply is ${replyBytesMax}; ask in parts`;
+      throw new ServingError("INVALID_ARGUMENT", text);
+    }
+    if (clock.nowMs() >= query.deadlineMs) {
+      throw new ServingError("DEADLINE_EXCEEDED", `${what} expired before it was begun`);
+    }
+    budget.take(layout.bytes, what);
+    const payload = pool.acquire(layout.bytes);
+    metrics.replyBytesInFlight.set(budget.usedBytes);
+    const release = () => {
+      pool.release(payload);
+      budget.give(layout.bytes);
+      metrics.replyBytesInFlight.set(budget.usedBytes);
+    };
+    try {
+      writeRowsHead(payload, layout, generation, served.epoch, tables);
+      metrics.rows.inc({ model: served.model }, rowCount);
+      metrics.bytes.inc({ model: served.model }, layout.bytes);
+      const result: GatheredRows = { payload, layout, tables, release };
+      const gathering = this.#gather(served, place(gathers, tables, layout), payload);
+      return gathering === undefined ? result : settle(gathering, result);
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** All gathers begin in this turn, as the indexes demand; undefined when all are done already. */
+  #gather(served: ServedVersion, gathers: readonly Gather[], payload: Uint8Array): Promise<void> | undefined {
+    const { clock, metrics } = this.#options;
+    const startMs = clock.nowMs();
+    const running: Promise<void>[] = [];
+    for (const { rowBytes, rowCount, indexes, byteOffset } of gathers) {
+      const out = payload.subarray(byteOffset, byteOffset + rowCount * rowBytes);
+      const gathering = served.set.gather(rowBytes, indexes, 0, rowCount, out);
+      if (gathering) running.push(gathering);
+    }
+    const observe = (path: "loop" | "pool") =>
+      metrics.gatherSeconds.observe({ path }, (clock.nowMs() - startMs) / 1000);
+    if (running.length === 0) return void observe("loop");
+    return allSettled(running).finally(() => observe("pool"));
+  }
+}
+
+/** Rejects with the first failure, but only when none is writing into the reply any more. */
+async function allSettled(running: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(running)) if (outcome.status === "rejected") throw outcome.reason;
+}
+
+async function settle(gathering: Promise<void>, result: GatheredRows): Promise<GatheredRows> {
+  try {
+    await gathering;
+    return result;
+  } catch (error) {
+    result.release();
+    throw error;
+  }
+}
+
+interface Located {
+  readonly tables: readonly TableReply[];
+  /** Index columns by row width, in the order in which `planRows` lays them out. */
+  readonly gathers: ReadonlyMap<number, { readonly indexes: BigInt64Array; rowCount: number }>;
+  readonly rowCount: number;
+}
+
+function locate({ served, columns, ids }: RowsQuery): Located {
+  const gathers = new Map<number, { indexes: BigInt64Array; rowCount: number }>();
+  const tables: TableReply[] = [];
+  let rowTotal = 0;
+  let at = 0;
+  for (let k = 0; k < columns.length; k += 2) {
+    const table = columns[k] as number;
+    const count = columns[k + 1] as number;
+    const info: TableInfo | undefined = served.set.tables[table];
+    const column = ids.subarray(at, at + count);
+    at += count;
+    if (!info) {
+      tables.push(failed(table, TABLE_STATUS.TABLE_NOT_FOUND, 0));
+      continue;
+    }
+    let gather = gathers.get(info.rowBytes);
+    if (!gather) {
+      gather = { indexes: new BigInt64Array(ids.length - at + count), rowCount: 0 };
+      gathers.set(info.rowBytes, gather);
+    }
+    const bad = served.set.locate(table, column, gather.indexes, gather.rowCount);
+    if (bad >= 0) {
+      tables.push(whyBad(served, table, column, bad));
+      continue;
+    }
+    gather.rowCount += count;
+    rowTotal += count;
+    const rowBytes = info.rowBytes;
+    tables.push({ table, status: TABLE_STATUS.OK, rowCount: count, rowBytes, defaults: noDefaults(), detail: 0 });
+  }
+  return { tables, gathers, rowCount: rowTotal };
+}
+
+function whyBad({ set }: ServedVersion, table: number, ids: BigInt64Array, bad: number): TableReply {
+  const { code, details } = set.refusal(table, ids, bad);
+  if (code === "ROW_OUT_OF_RANGE") return failed(table, TABLE_STATUS.ROW_OUT_OF_RANGE, bad);
+  return failed(table, TABLE_STATUS.PARTITION_NOT_OWNED, details["partition"] as number);
+}
+
+function failed(table: number, status: number, detail: number): TableReply {
+  return { table, status, rowCount: 0, rowBytes: 0, defaults: noDefaults(), detail };
+}
+
+/** Each width's rows are contiguous in the layout: the first column of that width says where they begin. */
+function place(gathers: Located["gathers"], tables: readonly TableReply[], layout: RowsLayout): Gather[] {
+  const placed: Gather[] = [];
+  for (const [rowBytes, { indexes, rowCount }] of gathers) {
+    if (rowCount === 0) continue;
+    const first = tables.findIndex((table) => table.rowBytes === rowBytes && table.rowCount > 0);
+    placed.push({ rowBytes, rowCount, indexes, byteOffset: layout.rowOffsets[first] as number });
+  }
+  return placed;
+}

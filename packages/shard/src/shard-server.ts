@@ -1,0 +1,308 @@
+import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
+import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import {
+  LeasedKeys,
+  MAPS_PREFIX,
+  type MapRecord,
+  mapRecord,
+  parseKey,
+  type Registry,
+  type ShardRecord,
+  shardKey,
+  shardRecord,
+} from "@shardserve/registry";
+import {
+  type Address,
+  BufferPool,
+  DEFAULT_LIMITS,
+  formatAddress,
+  FramedServer,
+  OPEN_METHOD,
+  parseAddress,
+  readOpenRequest,
+  type ShardProof,
+  type TransportLimits,
+} from "@shardserve/transport";
+import { ByteBudget } from "./byte-budget.js";
+import { frameLookup } from "./frame-lookup.js";
+import { Keeper } from "./keeper.js";
+import { ShardMetrics } from "./metrics.js";
+import { RowLookup } from "./row-lookup.js";
+import { createRowServer } from "./row-service.js";
+import { proofOf, ServedVersions, servableName } from "./served-version.js";
+
+export interface ShardServerOptions {
+  readonly id: string;
+  readonly cluster: string;
+  /** Random per process start; tells a restarted shard from its predecessor. */
+  readonly instance: string;
+  /** Identity of this machine; executors with the same one use the Unix socket. */
+  readonly machine: string;
+  /** TCP address of the framed protocol, "host:port"; port 0 = any. */
+  readonly listen: string;
+  /** Path of the Unix socket; absent = none. */
+  readonly unixPath?: string;
+  /** Address of the gRPC RowService, "host:port"; absent = not offered. */
+  readonly grpcListen?: string;
+  /** Host that others reach this shard by; default the host of `listen`. */
+  readonly advertisedHost?: string;
+  readonly registry: Registry;
+  /** Folder with NAME/VERSION version directories. */
+  readonly repository: string;
+  /** Bytes of partitions that may be mapped over all versions; absent = no limit. */
+  readonly capacityBytes?: number;
+  /** Mapped bytes that are expected to stay in memory; beyond it gathers leave the event loop. Default no limit. */
+  readonly residentBytesMax?: number;
+  readonly zone?: string;
+  /** Share of the load relative to other shards; default 1. */
+  readonly weight?: number;
+  /** Bytes of replies being gathered or not yet read by their callers; one more is refused. Default 512 MiB. */
+  readonly replyBytesInFlightMax?: number;
+  /** How long a partition that no map gives us any more is still served, in milliseconds; default 30000. */
+  readonly dropAfterMs?: number;
+  /** Partition files verified at the same time; default 2. */
+  readonly loadsMax?: number;
+  /** First pause after a load that failed, in milliseconds; default 5000. */
+  readonly retryMs?: number;
+  /** Life of the shard's keys after it was last heard of, in seconds; default 10. */
+  readonly leaseTtlSeconds?: number;
+  readonly limits?: Partial<TransportLimits>;
+  readonly metrics?: ShardMetrics;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+}
+
+const DEFAULT_REPLY_BYTES_IN_FLIGHT = 512 * 2 ** 20;
+
+/**
+ * A parameter server: holds the partitions that the registry gives it and answers lookups of their rows, over frames and
+ * over gRPC.
+ *
+ * Lookups never wait for the registry: they read what is held. Closing takes the shard's keys away first, so that callers
+ * turn to other replicas, then refuses new lookups and finishes those in flight.
+ */
+export class ShardServer extends Service {
+  readonly metrics: ShardMetrics;
+  readonly #options: ShardServerOptions;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #versions = new ServedVersions();
+  readonly #frames: FramedServer;
+  readonly #grpc: GrpcServer;
+  readonly #stop = new AbortController();
+  #grpcAddress: string | undefined;
+  #keys: LeasedKeys | undefined;
+  #keeper: Keeper | undefined;
+  #watching: Promise<void> | undefined;
+
+  constructor(options: ShardServerOptions) {
+    super();
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#logger = options.logger ?? silentLogger;
+    this.metrics = options.metrics ?? new ShardMetrics();
+    const pool = new BufferPool();
+    const budget = new ByteBudget(options.replyBytesInFlightMax ?? DEFAULT_REPLY_BYTES_IN_FLIGHT);
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const clock = this.#clock;
+    const lookup = new RowLookup({ budget, pool, metrics: this.metrics, clock, replyBytesMax: limits.replyBytesMax });
+    const listen: Address[] = [parseAddress(options.listen)];
+    if (options.unixPath !== undefined) listen.push({ path: options.unixPath });
+    this.#frames = new FramedServer({
+      peer: `shard ${options.id}`,
+      listen,
+      limits,
+      pool,
+      clock,
+      logger: this.#logger,
+      calls: { [OPEN_METHOD]: (params) => this.#open(params) },
+      lookup: frameLookup(this.#versions, lookup, this.metrics, clock),
+    });
+    this.#grpc = createRowServer({
+      versions: this.#versions,
+      lookup,
+      metrics: this.metrics,
+      clock,
+      messageBytesMax: limits.replyBytesMax,
+      isHealthy: () => this.isHealthy,
+    });
+  }
+
+  /** Where frames are served, with the ports that were really bound. */
+  get addresses(): readonly Address[] {
+    return this.#frames.addresses;
+  }
+
+  /** "host:port" of the RowService; undefined when it is not offered. */
+  get grpcAddress(): string | undefined {
+    return this.#grpcAddress;
+  }
+
+  /** True while lookups are answered. */
+  get isHealthy(): boolean {
+    return this.state === "ready";
+  }
+
+  /** Partitions held and verified now, by "model/version". */
+  get holdings(): ReadonlyMap<string, readonly number[]> {
+    const holdings = new Map<string, readonly number[]>();
+    for (const served of this.#versions.all()) {
+      holdings.set(
+        servableName(served.model, served.version),
+        [...served.digests.keys()].sort((a, b) => a - b),
+      );
+    }
+    return holdings;
+  }
+
+  /** Asks for this shard's partitions to move away: it goes on serving, but gets nothing new. */
+  async announceDraining(): Promise<void> {
+    await this.#register(true);
+  }
+
+  protected async onStart(signal: AbortSignal): Promise<void> {
+    await this.#frames.start({ signal });
+    if (this.#options.grpcListen !== undefined) this.#grpcAddress = await this.#listenGrpc(this.#options.grpcListen);
+    this.#keys = new LeasedKeys(this.#options.registry, {
+      ttlSeconds: this.#options.leaseTtlSeconds ?? 10,
+      clock: this.#clock,
+      logger: this.#logger,
+    });
+    await this.#register(false);
+    const { id, instance, repository, capacityBytes, residentBytesMax, dropAfterMs, loadsMax, retryMs } = this.#options;
+    this.#keeper = new Keeper({
+      shard: id,
+      instance,
+      repository,
+      capacityBytes: capacityBytes ?? Number.POSITIVE_INFINITY,
+      residentBytesMax: residentBytesMax ?? Number.POSITIVE_INFINITY,
+      dropAfterMs: dropAfterMs ?? 30_000,
+      loadsMax: loadsMax ?? 2,
+      retryMs: retryMs ?? 5_000,
+      keys: this.#keys,
+      versions: this.#versions,
+      metrics: this.metrics,
+      clock: this.#clock,
+      logger: this.#logger,
+    });
+    this.#watching = this.#watchMaps(this.#keeper);
+  }
+
+  protected async onDrain(drainMs: number): Promise<void> {
+    this.#stop.abort(new ServingError("DRAINING", `shard ${this.#options.id} closes`));
+    await this.#keys?.close().catch((error: unknown) => {
+      this.#logger.warn({ error: ServingError.from(error).message }, "keys stay until their lease ends");
+    });
+    await Promise.all([this.#frames.close({ drainMs }), this.#drainGrpc(drainMs)]);
+  }
+
+  protected async onClose(): Promise<void> {
+    this.#stop.abort();
+    await this.#watching;
+    await this.#keys?.close().catch(() => undefined); // the lease ends by itself
+    await this.#frames.close({ drainMs: 0 });
+    this.#grpc.forceShutdown();
+    await this.#keeper?.close();
+  }
+
+  /** The CALL `open`: proves what is held of a version. */
+  #open(params: unknown): ShardProof {
+    const { cluster, model, version } = readOpenRequest(params);
+    const { id, cluster: ours } = this.#options;
+    if (cluster !== ours) {
+      throw new ServingError("DIGEST_MISMATCH", `shard ${id} belongs to cluster ${ours}, asked was ${cluster}`);
+    }
+    const served = this.#versions.byName(model, version);
+    if (!served)
+      throw new ServingError("VERSION_NOT_READY", `shard ${id} holds nothing of ${servableName(model, version)} yet`);
+    return proofOf(served, ours, id);
+  }
+
+  async #register(isDraining: boolean): Promise<void> {
+    const { id, instance, machine, zone, weight, capacityBytes, unixPath } = this.#options;
+    const tcp = this.#frames.addresses.find((address) => "port" in address);
+    const record: ShardRecord = {
+      id,
+      instance,
+      machine,
+      zone: zone ?? "",
+      weight: weight ?? 1,
+      isDraining,
+      addresses: {
+        ...(tcp && { tcp: formatAddress(this.#advertised(tcp)) }),
+        ...(unixPath !== undefined && { unix: unixPath }),
+        ...(this.#grpcAddress !== undefined && {
+          grpc: formatAddress(this.#advertised(parseAddress(this.#grpcAddress))),
+        }),
+      },
+      ...(capacityBytes !== undefined && { capacityBytes }),
+    };
+    await this.#keys?.set(shardKey(id), shardRecord.encode(record));
+  }
+
+  #advertised(address: Address): Address {
+    const { advertisedHost } = this.#options;
+    return "port" in address && advertisedHost !== undefined ? { host: advertisedHost, port: address.port } : address;
+  }
+
+  async #watchMaps(keeper: Keeper): Promise<void> {
+    const { registry } = this.#options;
+    const maps = new Map<string, { model: string; version: number; record: MapRecord }>();
+    const put = (key: string, value: Uint8Array) => {
+      const parsed = parseKey(key);
+      if (parsed?.kind !== "map") return;
+      const { model, version } = parsed;
+      try {
+        maps.set(servableName(model, version), { model, version, record: mapRecord.decode(value, key) });
+      } catch (error) {
+        this.#logger.error(
+          { key, error: ServingError.from(error).message },
+          "a partition map cannot be read; the last one stays",
+        );
+      }
+    };
+    try {
+      for await (const event of registry.watch(MAPS_PREFIX, { signal: this.#stop.signal })) {
+        if (event.type === "snapshot") {
+          maps.clear();
+          for (const entry of event.entries) put(entry.key, entry.value);
+        } else {
+          for (const change of event.changes) {
+            if (change.type === "put") put(change.entry.key, change.entry.value);
+            else {
+              const parsed = parseKey(change.key);
+              if (parsed?.kind === "map") maps.delete(servableName(parsed.model, parsed.version));
+            }
+          }
+        }
+        keeper.setMaps(new Map(maps));
+      }
+    } catch (error) {
+      if (!this.#stop.signal.aborted) throw error;
+    }
+  }
+
+  #listenGrpc(listen: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      this.#grpc.bindAsync(listen, ServerCredentials.createInsecure(), (error, port) => {
+        if (error) return reject(new ServingError("UNAVAILABLE", `cannot serve gRPC on ${listen}: ${error.message}`));
+        const address = parseAddress(listen);
+        resolve("port" in address ? formatAddress({ host: address.host, port }) : listen);
+      });
+    });
+  }
+
+  #drainGrpc(drainMs: number): Promise<void> {
+    if (this.#grpcAddress === undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(drainMs, () => {
+        this.#grpc.forceShutdown();
+        resolve();
+      });
+      this.#grpc.tryShutdown(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+}
