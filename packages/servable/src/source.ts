@@ -67,6 +67,7 @@ export class FileSystemSource extends Service {
     for (const servable of this.#servables) {
       try {
         const found = await listVersions(servable.basePath);
+        if (!this.#servables.includes(servable)) continue; // dropped meanwhile: it must not come back
         this.#onAspired(servable.name, this.#select(servable, found));
       } catch (error) {
         this.#warnOnce(

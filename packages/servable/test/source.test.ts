@@ -76,6 +76,17 @@ describe("file system source", () => {
     await source.close();
   });
 
+  it("a name dropped during a poll does not come back", async () => {
+    await mkdir(join(base, "1"));
+    const { aspired, source } = watch([{ name: "m", basePath: base }]);
+    await source.start();
+    const polling = source.poll();
+    await source.setServables([]);
+    await polling;
+    assert.deepEqual(aspired.get("m"), []);
+    await source.close();
+  });
+
   it("selects by policy", () => {
     const found = [3, 1, 2].map((version) => ({ version, path: `${version}` }));
     const versions = (set: AspiredSet) => set.map((entry) => entry.version);

@@ -28,6 +28,9 @@ import { HealthService } from "./health.js";
 import { HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE } from "./services.js";
 import { grpcError, reportTrailer } from "./status.js";
 
+const KEEPALIVE_MS = 60_000;
+const KEEPALIVE_TIMEOUT_MS = 20_000;
+
 export interface GrpcFrontOptions {
   readonly manager: Manager;
   readonly predictor: Predictor;
@@ -58,6 +61,10 @@ export class GrpcFront {
       "grpc.max_receive_message_length": -1,
       "grpc.max_send_message_length": -1,
       "grpc.enable_channelz": 0,
+      // A peer that vanished without a word is noticed, and its calls end.
+      "grpc.keepalive_time_ms": KEEPALIVE_MS,
+      "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+      "grpc.max_concurrent_streams": options.limits.requestsInFlightMax,
     });
     const { manager, predictor } = options;
     this.#server.addService(PREDICTION_SERVICE, {
