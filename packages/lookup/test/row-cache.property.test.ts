@@ -95,7 +95,7 @@ class Twin {
     this.cache.abandon(batch.claim.missSlots, 0, batch.claim.missCount);
     this.end(batch);
     // whoever waited for it looks again
-    for (const other of [...this.open.values()]) if (other.claim.waitsFor.has(batch.claim.batch)) this.fail2(other);
+    for (const other of this.open.values()) if (other.claim.waitsFor.has(batch.claim.batch)) this.fail2(other);
   }
 
   /** A waiter whose source failed gives back what it has; rows that it fetched itself stay. */
@@ -158,8 +158,8 @@ describe("row cache against a slow twin", () => {
           else if (each.kind === "finish") twin.finish(batch);
           else twin.fail(batch);
         }
-        for (const batch of [...twin.open.values()]) if (!batch.isFilled) twin.fill(batch);
-        for (const batch of [...twin.open.values()]) twin.finish(batch);
+        for (const batch of twin.open.values()) if (!batch.isFilled) twin.fill(batch);
+        for (const batch of twin.open.values()) twin.finish(batch);
         assert.equal(twin.cache.countPinned(), 0);
       }),
       { numRuns: 300 },

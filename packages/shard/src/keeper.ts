@@ -134,7 +134,7 @@ export class Keeper {
   async #run(): Promise<void> {
     while (this.#isDirty && !this.#isClosed) {
       this.#isDirty = false;
-      for (const held of [...this.#held.values()]) {
+      for (const held of this.#held.values()) {
         try {
           await this.#advance(held);
         } catch (error) {
@@ -240,7 +240,7 @@ export class Keeper {
   async #dropExpired(held: Held, served: ServedVersion): Promise<void> {
     const { clock, dropAfterMs, metrics, logger } = this.#options;
     const nowMs = clock.nowMs();
-    for (const partition of [...served.digests.keys()]) {
+    for (const partition of served.digests.keys()) {
       if (held.wanted.has(partition)) {
         held.dropAtMs.delete(partition);
         continue;

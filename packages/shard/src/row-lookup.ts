@@ -30,7 +30,7 @@ export interface GatheredRows {
   readonly payload: Uint8Array;
   readonly layout: RowsLayout;
   readonly tables: readonly TableReply[];
-  release(): void;
+  release(this: void): void;
 }
 
 export interface RowLookupOptions {
@@ -112,7 +112,10 @@ export class RowLookup {
     }
     const observe = (path: "loop" | "pool") =>
       metrics.gatherSeconds.observe({ path }, (clock.nowMs() - startMs) / 1000);
-    if (running.length === 0) return void observe("loop");
+    if (running.length === 0) {
+      observe("loop");
+      return undefined;
+    }
     return allSettled(running).finally(() => observe("pool"));
   }
 }

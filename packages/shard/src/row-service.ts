@@ -71,19 +71,19 @@ const HEALTH_SERVICE: ServiceDefinition = {
 };
 
 function lookupHandler(options: RowServiceOptions): handleUnaryCall<LookupRequest, LookupReply> {
-  return (call, callback) => {
-    answer(call, options).then(
-      (reply) => {
-        options.metrics.requests.inc({ protocol: "grpc", code: "OK" });
-        callback(null, reply);
-      },
-      (reason: unknown) => {
-        const error = ServingError.from(reason);
-        options.metrics.requests.inc({ protocol: "grpc", code: error.code });
-        callback({ code: GRPC_STATUS[error.status], details: error.message });
-      },
-    );
+  const { metrics } = options;
+  const handle = async (...[call, callback]: Parameters<handleUnaryCall<LookupRequest, LookupReply>>) => {
+    try {
+      const reply = await answer(call, options);
+      metrics.requests.inc({ protocol: "grpc", code: "OK" });
+      callback(null, reply);
+    } catch (reason) {
+      const error = ServingError.from(reason);
+      metrics.requests.inc({ protocol: "grpc", code: error.code });
+      callback({ code: GRPC_STATUS[error.status], details: error.message });
+    }
   };
+  return (call, callback) => void handle(call, callback);
 }
 
 async function answer(
