@@ -71,12 +71,39 @@ export function reduceControls(program: Program, keepAsserts: boolean): Program 
     found.set(node.name, before.length === 0 ? NONE : before.length === 1 ? before[0]! : [...new Set(before.flat())]);
   }
   const graph = new Map<string, GraphNode>();
+  // Every anchor among a node's ancestors: what its inputs wait for already needs no edge of its own.
+  const behind = new Map<string, ReadonlySet<string>>();
   for (const node of order) {
-    const controls = [...new Set(node.controls.flatMap((name) => found.get(name) ?? NONE))];
+    const direct =
+      node.controls.length === 0 ? NONE : [...new Set(node.controls.flatMap((name) => found.get(name) ?? NONE))];
+    const sources = [...node.inputs.map((ref) => ref.node), ...direct];
+    const implied = (control: string): boolean =>
+      sources.some((name) => name !== control && behind.get(name)?.has(control)) ||
+      node.inputs.some((ref) => ref.node === control);
+    const controls = direct.filter((control) => !implied(control));
     graph.set(node.name, node.controls.length === 0 ? node : { ...node, controls });
+    behind.set(node.name, unionOf(sources, behind, anchors(node) ? node.name : undefined));
   }
   const targets = [...new Set(program.targets.flatMap((name) => found.get(name) ?? NONE))];
   return prune(splitResults({ ...program, graph, targets }));
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+/** The union of some nodes' sets and one more element; shared where nothing is added, because most nodes add nothing. */
+function unionOf(
+  names: readonly string[],
+  sets: ReadonlyMap<string, ReadonlySet<string>>,
+  extra: string | undefined,
+): ReadonlySet<string> {
+  let largest = NOTHING;
+  for (const name of names) {
+    const set = sets.get(name);
+    if (set && set.size > largest.size) largest = set;
+  }
+  const missing = names.flatMap((name) => [...(sets.get(name) ?? NOTHING)].filter((item) => !largest.has(item)));
+  if (extra !== undefined) missing.push(extra);
+  return missing.length === 0 ? largest : new Set([...largest, ...missing]);
 }
 
 /** IdentityN with control edges: one Identity per value, so that values nobody uses can go. */

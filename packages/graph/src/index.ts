@@ -19,3 +19,4 @@ export { FOLD_BYTES_MAX } from "./fold.js";
 export type { Program } from "./program.js";
 export { findTables, type FoundTable } from "./tables.js";
 export type { CheckpointTensor } from "./variables.js";
+export { formatPlan, formatType, reportModel, type ModelReport, type ReportedVariable } from "./report.js";

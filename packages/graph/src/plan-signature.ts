@@ -2,7 +2,7 @@ import { ServingError } from "@shardserve/core";
 import type { Shape } from "./attrs.js";
 import { compile, type Compiled, hostObstacle, withInputShapes } from "./compile.js";
 import { coneOf } from "./effects.js";
-import type { DeviceSupport, KernelTable } from "./host.js";
+import { type DeviceSupport, type KernelTable, resourceKey } from "./host.js";
 import { infer, type Inference } from "./infer/infer.js";
 import { type GraphNode, refKey } from "./ir.js";
 import { cutLookups, findVariableUses, type FoundLookup } from "./lookups.js";
@@ -161,7 +161,7 @@ function mutableOf(program: Program, compiled: Compiled): Map<string, string | u
   const used = new Map<string, string | undefined>();
   for (const node of program.graph.values()) {
     if (node.op !== "VarHandleOp") continue;
-    const key = node.attrs.text("shared_name") || node.name;
+    const key = resourceKey(node);
     used.set(key, compiled.mutable.get(key));
   }
   return used;

@@ -186,6 +186,12 @@ class Resolver {
       case "ReadVariableOp":
         // Identity, not an alias: the read may be what ties an effect to its consumers.
         if (frozen) this.#replace(node, "Identity", [value], { T: frozen.attrs.dtype("dtype") });
+        else if (variable.op === "VarHandleOp") {
+          this.replaced.set(node.name, {
+            ...node,
+            attrs: node.attrs.with({ shape: variable.attrs.shape("shape") ?? null }),
+          });
+        }
         break;
       case "ResourceGather":
       case "ResourceGatherNd":
@@ -280,7 +286,8 @@ class Resolver {
   }
 
   #readOf(name: string, variable: GraphNode, controls: readonly string[]): GraphNode {
-    const attrs = new Attrs("ReadVariableOp", { dtype: variable.attrs.dtype("dtype") });
+    const shape = variable.attrs.shape("shape") ?? null;
+    const attrs = new Attrs("ReadVariableOp", { dtype: variable.attrs.dtype("dtype"), shape });
     return { name, op: "ReadVariableOp", inputs: [handleOf(variable)], controls, attrs };
   }
 

@@ -8,6 +8,7 @@ import {
   merge,
   normalAxis,
   productDims,
+  repeat,
   same,
   type ShapeCall,
   type ShapeFunction,
@@ -29,7 +30,9 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ),
   IdentityN: (call) => call.inputs.map((info) => info.shape),
   Const: (call) => [call.attrs.tensor("value").shape],
-  Placeholder: (call) => [call.attrs.has("shape") ? call.attrs.shape("shape") : undefined],
+  // On reads of host-state variables the compiler sets the shape that their handle states.
+  ...each("Placeholder ReadVariableOp", (call) => [call.attrs.has("shape") ? call.attrs.shape("shape") : undefined]),
+  ...each("Assign AssignAdd AssignSub", same(1)),
   Variable: (call) => [call.attrs.shape("shape")],
   GatherRows: (call) => {
     const [rows, slots] = [call.shape(0), call.shape(1)];
@@ -179,7 +182,7 @@ function unpack(call: ShapeCall): Shape[] {
   const input = call.shape(0);
   const axis = input && normalAxis(call.attrs.int("axis"), input.length);
   const item = axis === undefined ? undefined : input!.filter((_, i) => i !== axis);
-  return new Array<Shape>(call.attrs.int("num")).fill(item);
+  return repeat<Shape>(item, call.attrs.int("num"));
 }
 
 function concat(call: ShapeCall, shapes: readonly Shape[], axis: number | undefined): Shape {
@@ -200,7 +203,7 @@ function split(call: ShapeCall): Shape[] {
     at === undefined
       ? input && unknowns(input.length)
       : withDim(input!, at, input![at]! === UNKNOWN ? UNKNOWN : Math.floor(input![at]! / count));
-  return new Array<Shape>(count).fill(part);
+  return repeat<Shape>(part, count);
 }
 
 function splitV(call: ShapeCall): Shape[] {
@@ -208,7 +211,7 @@ function splitV(call: ShapeCall): Shape[] {
   const input = call.shape(0);
   const axis = knownScalar(call.value(2));
   const at = input && axis !== undefined ? normalAxis(axis, input.length) : undefined;
-  if (at === undefined) return new Array<Shape>(count).fill(input && unknowns(input.length));
+  if (at === undefined) return repeat<Shape>(input && unknowns(input.length), count);
   const sizes = call.value(1)?.values ?? [];
   const known = sizes.reduce<number>((sum, size) => sum + Math.max(size ?? 0, 0), 0);
   return Array.from({ length: count }, (_, i) => {
@@ -239,8 +242,7 @@ function stridedSlice(call: ShapeCall): Shape {
   if (!input) return undefined;
   const count = call.shape(1)?.[0] ?? UNKNOWN;
   if (count === UNKNOWN) return undefined;
-  const values = (i: number): readonly (number | undefined)[] =>
-    call.value(i)?.values ?? new Array<undefined>(count).fill(undefined);
+  const values = (i: number): readonly (number | undefined)[] => call.value(i)?.values ?? repeat(undefined, count);
   const axes = sliceAxes(call.attrs, { begin: values(1), end: values(2), strides: values(3) }, input.length);
   return axes?.flatMap((axis) => {
     if (axis.shrink) return [];
@@ -301,7 +303,7 @@ function oneHot(call: ShapeCall): Shape {
 function dynamicPartition(call: ShapeCall): Shape[] {
   const [data, partitions] = [call.shape(0), call.shape(1)];
   const part = data && partitions ? [UNKNOWN, ...data.slice(partitions.length)] : undefined;
-  return new Array<Shape>(call.attrs.int("num_partitions")).fill(part);
+  return repeat<Shape>(part, call.attrs.int("num_partitions"));
 }
 
 function dynamicStitch(call: ShapeCall): Shape {

@@ -8,7 +8,7 @@ import { type Program, topologicalOrder } from "../program.js";
 import { ARRAY_SHAPES } from "./arrays.js";
 import { MATH_SHAPES } from "./math.js";
 import { NN_SHAPES } from "./nn.js";
-import { type PartialValue, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
+import { type PartialValue, repeat, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
 import { TEXT_SHAPES } from "./text.js";
 import { VALUE_FUNCTIONS, valueOfTensor } from "./values.js";
 
@@ -102,7 +102,7 @@ export function argDTypes(arg: ArgDef, attrs: Attrs): (DType | undefined)[] {
   try {
     if (arg.typeListAttr) return attrs.dtypes(arg.typeListAttr);
     const dtype = arg.typeAttr ? attrs.dtype(arg.typeAttr) : arg.dtype;
-    return new Array<DType | undefined>(argSize(arg, attrs)).fill(dtype);
+    return repeat<DType | undefined>(dtype, argSize(arg, attrs));
   } catch (error) {
     if (error instanceof ServingError) return [undefined];
     throw error;

@@ -129,12 +129,13 @@ function einsum(call: ShapeCall): Shape {
     if (!shape) return right.includes("...") ? undefined : unknowns(right.length);
     const [before, after] = labels.split("...") as [string, string?];
     const tail = after ?? "";
-    for (const [k, label] of [...before].entries()) setDim(dims, label, shape[k] ?? UNKNOWN);
-    for (const [k, label] of [...tail].entries()) setDim(dims, label, shape[shape.length - tail.length + k] ?? UNKNOWN);
+    for (const [k, label] of before.split("").entries()) setDim(dims, label, shape[k] ?? UNKNOWN);
+    for (const [k, label] of tail.split("").entries())
+      setDim(dims, label, shape[shape.length - tail.length + k] ?? UNKNOWN);
     if (after !== undefined) ellipsis = broadcast(ellipsis, shape.slice(before.length, shape.length - tail.length));
   }
   const [before, after] = right.split("...") as [string, string?];
-  const sizes = (labels: string): number[] => [...labels].map((label) => dims.get(label) ?? UNKNOWN);
+  const sizes = (labels: string): number[] => labels.split("").map((label) => dims.get(label) ?? UNKNOWN);
   return [...sizes(before), ...(after === undefined ? [] : (ellipsis ?? [])), ...sizes(after ?? "")];
 }
 

@@ -1,3 +1,4 @@
+import { ServingError } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
 import type { Attrs, Shape } from "../attrs.js";
 import type { GraphNode, ValueInfo } from "../ir.js";
@@ -33,7 +34,20 @@ export const UNKNOWN = -1;
 
 /** A shape of unknown dimensions. */
 export function unknowns(rank: number): number[] {
-  return new Array<number>(rank).fill(UNKNOWN);
+  return repeat(UNKNOWN, rank);
+}
+
+/** Nodes with more outputs, and shapes of more dimensions, do not exist outside of broken or hostile graphs. */
+const REPEAT_MAX = 65_536;
+
+/**
+ * `count` times the same.
+ *
+ * @throws ServingError GRAPH_INVALID for a count that no graph has
+ */
+export function repeat<T>(value: T, count: number): T[] {
+  if (!(count >= 0 && count <= REPEAT_MAX)) throw new ServingError("GRAPH_INVALID", `a node asks for ${count} values`);
+  return Array.from({ length: count }, () => value);
 }
 
 /** The element count of a shape, undefined when a dimension is unknown. */

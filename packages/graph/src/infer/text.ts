@@ -5,6 +5,7 @@ import {
   fixed,
   knownScalar,
   merge,
+  repeat,
   same,
   type ShapeCall,
   type ShapeFunction,
@@ -94,7 +95,7 @@ function tableFind(call: ShapeCall): Shape {
 
 /** Sparse indices, values and shapes, then dense values. */
 function parsed(batch: Shape, sparse: number, dense: readonly Shape[], ragged = 0): Shape[] {
-  const many = (count: number, shape: Shape): Shape[] => new Array<Shape>(count).fill(shape);
+  const many = (count: number, shape: Shape): Shape[] => repeat<Shape>(shape, count);
   const rank = batch?.length;
   return [
     ...many(sparse, [UNKNOWN, rank === undefined ? UNKNOWN : rank + 1]),
@@ -143,5 +144,5 @@ function raggedToTensor(call: ShapeCall): Shape {
 function raggedGather(call: ShapeCall): Shape[] {
   const splits = call.attrs.int("OUTPUT_RAGGED_RANK");
   const values = call.shape(call.attrs.int("PARAMS_RAGGED_RANK"));
-  return [...new Array<Shape>(splits).fill([UNKNOWN]), values && [UNKNOWN, ...values.slice(1)]];
+  return [...repeat<Shape>([UNKNOWN], splits), values && [UNKNOWN, ...values.slice(1)]];
 }

@@ -1,13 +1,13 @@
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import type { Shape } from "../attrs.js";
 import {
-  each,
   knownCount,
   knownScalar,
   knownValues,
   normalAxis,
   PARTIAL_ELEMENTS_MAX,
   type PartialValue,
+  repeat,
   type ShapeCall,
   UNKNOWN,
 } from "./shapes.js";
@@ -27,7 +27,7 @@ export function valueOfTensor(value: Tensor): PartialValue | undefined {
 
 /** How shape arithmetic carries known elements on. Ops that stand here are pure: a fully known output is a constant. */
 export const VALUE_FUNCTIONS: Readonly<Record<string, ValueFunction>> = {
-  ...each2("Identity StopGradient Snapshot PreventGradient PlaceholderWithDefault EnsureShape Cast", (call) => [
+  ...named("Identity StopGradient Snapshot PreventGradient PlaceholderWithDefault EnsureShape Cast", (call) => [
     call.value(0),
   ]),
   IdentityN: (call) => call.inputs.map((_, i) => call.value(i)),
@@ -45,10 +45,10 @@ export const VALUE_FUNCTIONS: Readonly<Record<string, ValueFunction>> = {
   GatherV2: (call, [shape]) => [
     knownScalar(call.value(2)) === 0 && call.attrs.int("batch_dims") === 0 ? gather(call, shape, 0) : undefined,
   ],
-  ...each2("Reshape ExpandDims Squeeze", (call, [shape]) => [reshaped(call.value(0), shape)]),
+  ...named("Reshape ExpandDims Squeeze", (call, [shape]) => [reshaped(call.value(0), shape)]),
   Fill: (call, [shape]) => [fill(call, shape)],
   Range: (call) => [range(call)],
-  ...each2("Add AddV2", (call) => [pairwise(call, (a, b) => a + b)]),
+  ...named("Add AddV2", (call) => [pairwise(call, (a, b) => a + b)]),
   Sub: (call) => [pairwise(call, (a, b) => a - b)],
   Mul: (call) => [pairwise(call, (a, b) => a * b)],
   Maximum: (call) => [pairwise(call, Math.max)],
@@ -63,7 +63,7 @@ export const VALUE_FUNCTIONS: Readonly<Record<string, ValueFunction>> = {
   BroadcastArgs: (call) => [broadcastArgs(call)],
 };
 
-function each2(names: string, value: ValueFunction): Record<string, ValueFunction> {
+function named(names: string, value: ValueFunction): Record<string, ValueFunction> {
   return Object.fromEntries(names.split(" ").map((name) => [name, value]));
 }
 
@@ -97,7 +97,7 @@ function pack(call: ShapeCall): PartialValue | undefined {
 
 function unpack(call: ShapeCall): (PartialValue | undefined)[] {
   const value = call.value(0);
-  return Array.from({ length: call.attrs.int("num") }, (_, i) =>
+  return Array.from({ length: Math.min(call.attrs.int("num"), PARTIAL_ELEMENTS_MAX) }, (_, i) =>
     value?.shape.length === 1 ? scalar(value.values[i]) : undefined,
   );
 }
@@ -106,7 +106,12 @@ function concat(call: ShapeCall, start: number, end: number): PartialValue | und
   const parts = call.inputs.slice(start, end).map((info, i) => {
     if (info.shape?.length !== 1) return undefined;
     const known = call.value(start + i)?.values;
-    return known ?? (info.shape[0] === UNKNOWN ? undefined : new Array<Item>(info.shape[0]!).fill(undefined));
+    return (
+      known ??
+      (info.shape[0]! === UNKNOWN || info.shape[0]! > PARTIAL_ELEMENTS_MAX
+        ? undefined
+        : repeat<Item>(undefined, info.shape[0]!))
+    );
   });
   return parts.includes(undefined) ? undefined : vector(parts.flatMap((part) => part!));
 }
@@ -140,7 +145,7 @@ function fill(call: ShapeCall, shape: Shape): PartialValue | undefined {
   const count = knownCount(shape);
   const value = knownScalar(call.value(1));
   if (!shape || count === undefined || count > PARTIAL_ELEMENTS_MAX || value === undefined) return undefined;
-  return { shape, values: new Array<Item>(count).fill(value) };
+  return { shape, values: repeat<Item>(value, count) };
 }
 
 function range(call: ShapeCall): PartialValue | undefined {
