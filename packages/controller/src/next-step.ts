@@ -18,7 +18,7 @@ import {
   versionRecord,
 } from "@shardserve/registry";
 import type { ClusterState, ModelState, VersionState } from "./cluster-state.js";
-import { proveMap } from "./proof.js";
+import { type Proof, proveMap } from "./proof.js";
 import { aspiredVersions, type RepositoryContents } from "./repository.js";
 import type { ControllerSettings } from "./settings.js";
 import type { VersionContents } from "./version-contents.js";
@@ -193,8 +193,7 @@ class ModelSteps {
         compares: this.#expect(version, state),
       });
     }
-    const missing = [...proof.missing].map(([shard, count]) => `${shard} (${count})`).join(", ");
-    return this.#wait(version, `${proof.provedCount} of ${proof.neededCount} replicas are proved; missing: ${missing}`);
+    return this.#wait(version, describeProof(proof));
   }
 
   #prove(version: number, state: VersionState, record: VersionRecord): Step {
@@ -255,11 +254,7 @@ class ModelSteps {
           compares: this.#expect(version, state),
         });
       }
-      const refusal = [...proof.refusals].map(([shard, error]) => `; ${shard}: ${error.message}`).join("");
-      return this.#wait(
-        version,
-        `a move is staged, ${proof.provedCount} of ${proof.neededCount} replicas are proved${refusal}`,
-      );
+      return this.#wait(version, `a move is staged: ${describeProof(proof)}`);
     }
     const why = this.#lost(enabled) ?? this.#gained(enabled);
     return why === undefined ? undefined : this.#rebalance(version, state, contents, enabled, why);
@@ -442,6 +437,15 @@ class ModelSteps {
   #wait(version: number, why: string): undefined {
     this.#waiting.push({ model: this.#model, version, why });
   }
+}
+
+function describeProof({ provedCount, neededCount, missing, estranged, refusals }: Proof): string {
+  const parts = [
+    `${provedCount} of ${neededCount} replicas are proved; missing: ${[...missing].map(([id, count]) => `${id} (${count})`).join(", ")}`,
+    ...estranged.map((id) => `${id} read another manifest: not yet this one, or another model repository`),
+    ...[...refusals].map(([id, error]) => `${id}: ${error.message}`),
+  ];
+  return parts.join("; ");
 }
 
 /** True once anything is served: then the loss of a shard must not keep the rest from being repaired. */

@@ -10,6 +10,8 @@ export interface Proof {
   readonly neededCount: number;
   /** Shards with replicas that are not proved yet, sorted, and how many. */
   readonly missing: ReadonlyMap<string, number>;
+  /** Shards that read another manifest than the leader: not yet the new one, or another model repository. */
+  readonly estranged: readonly string[];
   /** What shards refused, by shard: files that do not match, or failures that they report. */
   readonly refusals: ReadonlyMap<string, RecordedError>;
 }
@@ -25,11 +27,14 @@ export function proveMap(
 ): Proof {
   const missing = new Map<string, number>();
   const refusals = new Map<string, RecordedError>();
+  const estranged: string[] = [];
   const neededCount = contents.digests.length === 0 ? 0 : map.replicas.length;
   let provedCount = 0;
   for (const [index, shard] of map.shards.entries()) {
     const holding = holdings.get(shard);
-    const held = digestsByPartition(shard, holding, contents, map.epoch, refusals);
+    const isEstranged = holding !== undefined && holding.manifestDigest !== contents.manifestDigest;
+    if (isEstranged) estranged.push(shard);
+    const held = !holding || isEstranged || holding.epoch !== map.epoch ? NOTHING : digestsByPartition(holding);
     for (let i = 0; i < neededCount; i++) {
       if (map.replicas[i] !== index) continue;
       const partition = Math.floor(i / map.replication);
@@ -43,23 +48,13 @@ export function proveMap(
       const text = `partition ${partition} on ${shard} has digest ${digest}, the manifest says ${contents.digests[partition]}; compare the files`;
       refusals.set(shard, { code: "DIGEST_MISMATCH", message: text });
     }
-    if (holding?.error && missing.has(shard)) refusals.set(shard, holding.error);
+    if (holding?.error && !isEstranged && missing.has(shard)) refusals.set(shard, holding.error);
   }
-  return { isComplete: provedCount === neededCount, provedCount, neededCount, missing, refusals };
+  return { isComplete: provedCount === neededCount, provedCount, neededCount, missing, estranged, refusals };
 }
 
-function digestsByPartition(
-  shard: string,
-  holding: HoldingRecord | undefined,
-  contents: VersionContents,
-  epoch: number,
-  refusals: Map<string, RecordedError>,
-): ReadonlyMap<number, string> {
-  if (!holding || holding.epoch !== epoch) return new Map();
-  if (holding.manifestDigest !== contents.manifestDigest) {
-    const text = `${shard} read a manifest with digest ${holding.manifestDigest}, the leader one with ${contents.manifestDigest}; do they see the same model repository?`;
-    refusals.set(shard, { code: "DIGEST_MISMATCH", message: text });
-    return new Map();
-  }
-  return new Map(holding.partitions.map((partition, i) => [partition, holding.digests[i] as string]));
+const NOTHING: ReadonlyMap<number, string> = new Map();
+
+function digestsByPartition({ partitions, digests }: HoldingRecord): ReadonlyMap<number, string> {
+  return new Map(partitions.map((partition, i) => [partition, digests[i] as string]));
 }

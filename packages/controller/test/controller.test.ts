@@ -1,0 +1,176 @@
+import assert from "node:assert/strict";
+import { clusterStatus } from "@shardserve/controller";
+import { EtcdRegistry, MapFollower, MemoryRegistry, MemoryStore, type Registry } from "@shardserve/registry";
+import { EtcdServer, eventually, type TempDir, tempDir } from "@shardserve/testkit";
+import { type Participant, Participant as ShardParticipant, PARTITION_COUNT, publish } from "./cluster.js";
+
+const SETTINGS = {
+  replication: 2,
+  minShards: 3,
+  settleMs: 200,
+  replaceAfterMs: 1_500,
+  retireAfterMs: 300,
+  pollMs: 100,
+};
+
+describe("controller on a real etcd", function () {
+  this.timeout(60_000);
+  let etcd: EtcdServer;
+  let dir: TempDir;
+  let registry: Registry;
+  let follower: MapFollower;
+  let shards: Participant[] = [];
+  let tests = 0;
+
+  before(async () => {
+    etcd = await EtcdServer.start();
+  });
+  after(() => etcd.stop());
+
+  beforeEach(async () => {
+    dir = await tempDir();
+    tests++;
+    registry = open();
+    follower = new MapFollower(registry);
+    follower.start();
+    shards = [];
+  });
+  afterEach(async () => {
+    await follower.close();
+    await Promise.all(shards.map((shard) => shard.stop().catch(() => undefined)));
+    await registry.close();
+    await dir.remove();
+  });
+
+  const open = () => new EtcdRegistry({ hosts: [etcd.host], cluster: `controller-${tests}`, callTimeoutMs: 1_000 });
+
+  async function join(...ids: string[]): Promise<void> {
+    for (const id of ids) {
+      const shard = new ShardParticipant({ id, registry: open(), baseDir: dir.path, settings: SETTINGS });
+      shards.push(shard);
+      await shard.start();
+    }
+  }
+
+  const isEnabled = (version: number) => follower.map("ctr", version) !== undefined;
+  const leader = () => shards.filter((shard) => shard.controller.isLeader);
+
+  it("rolls out versions one after another and says so in its status", async () => {
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2");
+    await eventually(() => isEnabled(1));
+    assert.equal(leader().length, 1);
+    const status = await clusterStatus(registry);
+    assert.equal(status.leader, leader()[0]?.id);
+    assert.deepEqual(
+      status.shards.map((shard) => shard.id),
+      ["s0", "s1", "s2"],
+    );
+    assert.equal(
+      status.shards.reduce((sum, shard) => sum + shard.partitionCount, 0),
+      PARTITION_COUNT * 2,
+    );
+    const [model] = status.models;
+    assert.deepEqual(
+      model?.versions.map(({ version, state, generation, heldCount, neededCount, degradedCount }) => [
+        version,
+        state,
+        generation,
+        heldCount,
+        neededCount,
+        degradedCount,
+      ]),
+      [[1, "enabled", 1, 26, 26, 0]],
+    );
+    await publish(dir.path, "ctr", 2);
+    await eventually(() => isEnabled(2));
+    await eventually(() => !isEnabled(1));
+    await eventually(async () => (await registry.list("holdings/")).entries.every((entry) => entry.key.endsWith("/2")));
+  });
+
+  it("a leader that is killed in the middle of a rollout is followed by one that ends it", async () => {
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2", "s3");
+    await eventually(() => isEnabled(1));
+    const [first] = leader();
+    assert.ok(first);
+    for (const shard of shards) shard.isStuck = shard !== first;
+    await publish(dir.path, "ctr", 2);
+    await eventually(
+      async () =>
+        (await clusterStatus(registry)).models[0]?.versions.some(
+          ({ version, state }) => version === 2 && state === "staged",
+        ) ?? false,
+    );
+    await first.die();
+    shards = shards.filter((shard) => shard !== first);
+    await first.controller.close();
+    for (const shard of shards) {
+      shard.isStuck = false;
+      shard.load();
+    }
+    await eventually(() => leader().length === 1, { timeoutMs: 15_000 });
+    await eventually(() => isEnabled(2) && !isEnabled(1), { timeoutMs: 20_000 });
+    assert.ok(!follower.map("ctr", 2)?.shards.includes(first.id), "what the dead one held was given to others");
+  });
+
+  it("goes on after etcd was away, with what it knew", async () => {
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2");
+    await eventually(() => isEnabled(1));
+    const map = follower.map("ctr", 1);
+    await etcd.pause();
+    await publish(dir.path, "ctr", 2);
+    await new Promise((resolve) => setTimeout(resolve, 3_000)); // longer than every lease
+    assert.equal(follower.map("ctr", 1), map, "executors keep what they know");
+    await etcd.resume();
+    await eventually(() => isEnabled(2) && !isEnabled(1), { timeoutMs: 30_000 });
+    assert.equal(leader().length, 1);
+  });
+
+  it("a shard that dies is replaced, one that joins takes its share, generation by generation", async () => {
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2");
+    await eventually(() => isEnabled(1));
+    const victim = shards.find((shard) => !shard.controller.isLeader) as Participant;
+    await victim.die();
+    await victim.controller.close();
+    shards = shards.filter((shard) => shard !== victim);
+    await eventually(() => follower.map("ctr", 1)?.generation === 2, { timeoutMs: 20_000 });
+    assert.ok(!follower.map("ctr", 1)?.shards.includes(victim.id));
+    await join("s9");
+    await eventually(() => follower.map("ctr", 1)?.generation === 3, { timeoutMs: 20_000 });
+    assert.ok(follower.map("ctr", 1)?.shards.includes("s9"));
+    const status = await clusterStatus(registry);
+    assert.deepEqual([status.missingShards, status.models[0]?.versions[0]?.degradedCount], [[], 0]);
+  });
+});
+
+describe("controller on an in-process registry", () => {
+  it("needs no etcd, and resigns when it is closed", async () => {
+    await using dir = await tempDir();
+    const store = new MemoryStore();
+    await publish(dir.path, "ctr", 7);
+    const make = (id: string) =>
+      new ShardParticipant({
+        id,
+        registry: new MemoryRegistry({ store }),
+        baseDir: dir.path,
+        settings: { ...SETTINGS, replication: 1, minShards: 1 },
+      });
+    const [first, second] = [make("s0"), make("s1")];
+    await first.start();
+    await second.start();
+    const follower = new MapFollower(first.registry);
+    follower.start();
+    await eventually(() => follower.map("ctr", 7) !== undefined);
+    await eventually(() => first.controller.isLeader || second.controller.isLeader);
+    const [leading, other] = first.controller.isLeader ? [first, second] : [second, first];
+    await leading.controller.close();
+    await eventually(() => other.controller.isLeader, { timeoutMs: 2_000 });
+    await follower.close();
+    await first.stop();
+    await second.stop();
+    store.close();
+  });
+});

@@ -1,0 +1,248 @@
+import {
+  aspiredKey,
+  aspiredRecord,
+  executorKey,
+  executorRecord,
+  holdingKey,
+  holdingRecord,
+  MemoryStore,
+  type ServedVersion,
+  shardKey,
+  type ShardRecord,
+  shardRecord,
+  type VersionPolicy,
+} from "@shardserve/registry";
+import { ManualClock } from "@shardserve/core";
+import {
+  type ControllerSettings,
+  type ClusterState,
+  controllerSettings,
+  eligibleShards,
+  nextStep,
+  readClusterState,
+  type VersionContents,
+} from "@shardserve/controller";
+import { type PartitionMap, partitionsOf } from "@shardserve/placement";
+
+/** A cluster without processes or time: shards load when told, the leader steps when told. Commands as a script gives them. */
+export class SimCluster {
+  readonly #store = new MemoryStore({ clock: new ManualClock() });
+  readonly #disk = new Map<string, Map<number, VersionContents>>();
+  readonly #bad = new Map<string, { readonly partition: number; readonly kind: string }>();
+  readonly #serving = new Map<string, ServedVersion[]>();
+  readonly #absentSinceMs = new Map<string, number>();
+  #settings: ControllerSettings = controllerSettings();
+  #nowMs = 0;
+  #settledSinceMs = 0;
+  #eligible = "";
+
+  /** @returns what the command says, a line each */
+  run(line: string): string[] {
+    const [command, ...rest] = line.split(/\s+/);
+    const args = rest.filter((word) => !word.includes("="));
+    const options = Object.fromEntries(
+      rest.filter((word) => word.includes("=")).map((word) => word.split("=") as [string, string]),
+    );
+    switch (command) {
+      case "set":
+        this.#settings = controllerSettings(
+          Object.fromEntries(Object.entries(options).map(([key, value]) => [key, Number(value)])),
+        );
+        return [];
+      case "disk":
+        return this.#write(args[0] ?? "", Number(args[1]), options);
+      case "undisk":
+        this.#disk.get(args[0] ?? "")?.delete(Number(args[1]));
+        return [];
+      case "join":
+        for (const id of args) this.#join(id, options);
+        return [];
+      case "leave":
+        for (const id of args) this.#leave(id);
+        return [];
+      case "load":
+        return (args.length > 0 ? args : [...this.state().shards.keys()].sort()).flatMap((id) => this.#load(id));
+      case "bad":
+        this.#bad.set(`${args[0]} ${args[1]} ${args[2]}`, { partition: Number(args[3]), kind: args[4] ?? "error" });
+        return [];
+      case "good":
+        this.#bad.delete(`${args[0]} ${args[1]} ${args[2]}`);
+        return [];
+      case "executor":
+        return this.#executor(args[0] ?? "", args.slice(1));
+      case "aspire":
+        return this.#aspire(args[0] ?? "", args.slice(1), options);
+      case "tick":
+        this.#nowMs += Number(args[0]);
+        return [];
+      case "step":
+        return this.#step(Number(args[0] ?? 50));
+      case "show":
+        return this.#show();
+      default:
+        throw new Error(`unknown command ${command}`);
+    }
+  }
+
+  /** The registry as it stands. */
+  state(): ClusterState {
+    return readClusterState(this.#store.list("").entries);
+  }
+
+  #write(
+    model: string,
+    version: number,
+    { partitions = "7", bytes = "100", digest = "d" }: Record<string, string>,
+  ): string[] {
+    const partitionCount = Number(partitions);
+    const contents: VersionContents = {
+      manifestDigest: `${digest}-${model}-${version}`,
+      partitionCount,
+      digests: Array.from({ length: partitionCount }, (_, p) => `${digest}-${model}-${version}-${p}`),
+      partitionBytes: Number(bytes),
+    };
+    const versions = this.#disk.get(model) ?? new Map<number, VersionContents>();
+    this.#disk.set(model, versions.set(version, contents));
+    return [];
+  }
+
+  #join(id: string, { zone = "", weight = "1", capacity, draining }: Record<string, string | undefined>): void {
+    const record: ShardRecord = {
+      id,
+      instance: `${id}-1`,
+      machine: "m",
+      addresses: { tcp: `${id}:1` },
+      zone,
+      weight: Number(weight),
+      ...(capacity !== undefined && { capacityBytes: Number(capacity) }),
+      isDraining: draining === "yes",
+    };
+    this.#store.txn([], [{ put: shardKey(id), value: shardRecord.encode(record) }]);
+  }
+
+  #leave(id: string): void {
+    const keys = this.#store.list("").entries.map((entry) => entry.key);
+    const gone = keys.filter((key) => key === shardKey(id) || key.startsWith(`holdings/${id}/`));
+    this.#store.txn(
+      [],
+      gone.map((key) => ({ delete: key })),
+    );
+  }
+
+  /** The shard maps what it should and proves it, bad files excepted. */
+  #load(id: string): string[] {
+    const lines: string[] = [];
+    const state = this.state();
+    for (const [model, { versions }] of sortedByKey(state.models)) {
+      for (const [version, { map }] of sortedByKey(versions)) {
+        const maps = [map?.value.enabled, map?.value.staged].filter((found) => found !== undefined);
+        const wanted = [...new Set(maps.flatMap((found) => partitionsOf(found, id)))].sort((a, b) => a - b);
+        const contents = this.#disk.get(model)?.get(version);
+        if (!contents || wanted.length === 0) {
+          this.#store.txn([], [{ delete: holdingKey(id, model, version) }]);
+          continue;
+        }
+        const bad = this.#bad.get(`${id} ${model} ${version}`);
+        const partitions = wanted.filter((partition) => bad?.kind !== "error" || partition !== bad.partition);
+        const record = {
+          instance: `${id}-1`,
+          manifestDigest: contents.manifestDigest,
+          epoch: 0,
+          partitions,
+          digests: partitions.map((p) =>
+            bad?.kind === "digest" && bad.partition === p ? "other" : (contents.digests[p] ?? ""),
+          ),
+          ...(bad?.kind === "error" && {
+            error: { code: "CHECKSUM_MISMATCH", message: `partition ${bad.partition}: block 3 is damaged` },
+          }),
+        };
+        this.#store.txn([], [{ put: holdingKey(id, model, version), value: holdingRecord.encode(record) }]);
+        lines.push(`${id} holds ${partitions.length} of ${model} ${version}`);
+      }
+    }
+    return lines;
+  }
+
+  #executor(id: string, [model = "", version = "0", state = "available"]: string[]): string[] {
+    const serving = (this.#serving.get(id) ?? []).filter(
+      (one) => one.model !== model || one.version !== Number(version),
+    );
+    if (state !== "gone") serving.push({ model, version: Number(version), state: state as ServedVersion["state"] });
+    this.#serving.set(id, serving);
+    const record = { id, instance: id, addresses: {}, zone: "", serving };
+    this.#store.txn([], [{ put: executorKey(id), value: executorRecord.encode(record) }]);
+    return [];
+  }
+
+  #aspire(model: string, [kind, ...numbers]: string[], { replication }: Record<string, string | undefined>): string[] {
+    const policy: VersionPolicy =
+      kind === "latest"
+        ? { kind, count: Number(numbers[0]) }
+        : kind === "all"
+          ? { kind }
+          : { kind: "specific", versions: numbers.map(Number) };
+    const record = { policy, ...(replication !== undefined && { replication: Number(replication) }) };
+    this.#store.txn([], [{ put: aspiredKey(model), value: aspiredRecord.encode(record) }]);
+    return [];
+  }
+
+  #step(stepsMax: number): string[] {
+    const lines: string[] = [];
+    for (let steps = 0; steps < stepsMax; steps++) {
+      const { step, waiting } = nextStep(this.#observe());
+      if (!step) return [...lines, ...waiting.map(({ model, version, why }) => `waits: ${model} ${version}: ${why}`)];
+      this.#store.txn(step.compares, step.operations as { put: string; value: Uint8Array }[]);
+      lines.push(`${step.kind} ${step.model} ${step.version}: ${step.why}`);
+    }
+    return lines;
+  }
+
+  #observe() {
+    const state = this.state();
+    const eligible = eligibleShards(state).join();
+    if (eligible !== this.#eligible) this.#settledSinceMs = this.#nowMs;
+    this.#eligible = eligible;
+    for (const { versions } of state.models.values()) {
+      for (const { map } of versions.values()) {
+        for (const id of [map?.value.enabled, map?.value.staged].flatMap((found) => found?.shards ?? [])) {
+          if (state.shards.has(id)) this.#absentSinceMs.delete(id);
+          else if (!this.#absentSinceMs.has(id)) this.#absentSinceMs.set(id, this.#nowMs);
+        }
+      }
+    }
+    return {
+      state,
+      repository: this.#disk,
+      absentForMs: new Map([...this.#absentSinceMs].map(([id, sinceMs]) => [id, this.#nowMs - sinceMs])),
+      settledForMs: this.#nowMs - this.#settledSinceMs,
+      nowMs: this.#nowMs,
+      settings: this.#settings,
+    };
+  }
+
+  #show(): string[] {
+    const lines: string[] = [];
+    for (const [model, { versions }] of sortedByKey(this.state().models)) {
+      for (const [version, { record, map }] of sortedByKey(versions)) {
+        if (!record && !map) continue;
+        const { enabled, staged } = map?.value ?? {};
+        const parts = [
+          `${model} ${version} ${record?.value.state ?? "-"}`,
+          ...(enabled ? [`enabled ${describe(enabled)}`] : []),
+          ...(staged ? [`staged ${describe(staged)}`] : []),
+          ...(record?.value.error ? [`error ${record.value.error.code} on ${record.value.error.shard}`] : []),
+        ];
+        lines.push(parts.join("; "));
+      }
+    }
+    return lines.length > 0 ? lines : ["nothing"];
+  }
+}
+
+function describe(map: PartitionMap): string {
+  return `g${map.generation} ${map.shards.map((id) => `${id}:${partitionsOf(map, id).length}`).join(" ")}`;
+}
+
+function sortedByKey<K extends string | number, V>(map: ReadonlyMap<K, V>): [K, V][] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+}
