@@ -1,9 +1,9 @@
-export * from "./handle.js";
+export { ServableHandle } from "./handle.js";
 export * from "./loader.js";
 export * from "./manager.js";
 export * from "./model.js";
 export * from "./policy.js";
 export * from "./servable-id.js";
-export { ServingMap, type ServableRequest } from "./serving-map.js";
+export type { ServableRequest } from "./serving-map.js";
 export * from "./source.js";
 export * from "./status.js";

@@ -1,16 +1,9 @@
 import { type Clock, type Logger, ServingError } from "@shardserve/core";
-import type {
-  Model,
-  RunResult,
-  RunTimings,
-  RowsReport,
-  ServableHandle,
-  ServableId,
-  SignatureInfo,
-} from "@shardserve/servable";
+import type { Model, RunResult, RunTimings, RowsReport, ServableId } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { canJoin, isSameTensor, joinKey, joinRows, rowsOf, sliceRows } from "./batch-plan.js";
 import { JoinProofs } from "./join-proofs.js";
+import { type BatchRequest, type BatchResult, Member } from "./member.js";
 import type { BatchingOptions } from "./options.js";
 
 /** Requests joined while a signature is still unproven. */
@@ -19,16 +12,6 @@ const UNPROVEN_MEMBERS_MAX = 4;
 const TOLERANCE = 1e-4;
 /** Failures of the surroundings: every member would meet them again, so nothing is gained by running members alone. */
 const SHARED_FAILURES = ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED"];
-
-export interface BatchRequest {
-  /** Pins the version; stays the caller's to release. */
-  readonly handle: ServableHandle;
-  readonly signature: SignatureInfo;
-  readonly inputs: ReadonlyMap<string, Tensor>;
-  readonly outputs: readonly string[] | undefined;
-  readonly signal: AbortSignal;
-  readonly deadlineMs: number | undefined;
-}
 
 /** One run of a model, for metrics. */
 export interface RunRecord {
@@ -41,61 +24,11 @@ export interface RunRecord {
   readonly report: RowsReport | undefined;
 }
 
-export interface BatchResult extends RunResult {
-  /** Time between arrival and the start of the run. */
-  readonly queueMs: number;
-}
-
 export interface BatcherOptions {
   readonly batching: BatchingOptions;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onRun: (record: RunRecord) => void;
-}
-
-/** A request in the queue or in a joined run. */
-class Member {
-  readonly request: BatchRequest;
-  readonly rows: number;
-  readonly queuedAtMs: number;
-  readonly result: Promise<BatchResult>;
-  readonly #abort = () => this.fail(this.request.signal.reason as Error);
-  #resolve!: (result: BatchResult) => void;
-  #reject!: (error: Error) => void;
-  #onSettled: (() => void) | null = null;
-  isSettled = false;
-
-  constructor(request: BatchRequest, rows: number, queuedAtMs: number) {
-    this.request = request;
-    this.rows = rows;
-    this.queuedAtMs = queuedAtMs;
-    this.result = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
-    request.signal.addEventListener("abort", this.#abort, { once: true });
-  }
-
-  /** Replaces what is called when the member is settled, also when it aborts. */
-  onSettled(callback: () => void): void {
-    this.#onSettled = callback;
-  }
-
-  succeed(result: BatchResult): void {
-    if (this.#settle()) this.#resolve(result);
-  }
-
-  fail(error: Error): void {
-    if (this.#settle()) this.#reject(error);
-  }
-
-  #settle(): boolean {
-    if (this.isSettled) return false;
-    this.isSettled = true;
-    this.request.signal.removeEventListener("abort", this.#abort);
-    this.#onSettled?.();
-    return true;
-  }
 }
 
 /** What waits for one version, and how many of its runs are under way. */

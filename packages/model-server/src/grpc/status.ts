@@ -1,6 +1,7 @@
 import { Metadata, type ServerErrorResponse, type ServiceError } from "@grpc/grpc-js";
 import { GRPC_STATUS, type ServingError } from "@shardserve/core";
 import type { RowsReport } from "@shardserve/servable";
+import { reportEntries } from "../predict/report.js";
 
 /** TensorFlow Serving cuts the text of a status at this many bytes: headers have limits. */
 const MESSAGE_BYTES_MAX = 1024;
@@ -29,18 +30,7 @@ function truncated(message: string): string {
   return `${kept}...TRUNCATED`;
 }
 
-/** Where the rows of an answer came from, by trailer or header name; a joined run's rows count for all its requests. */
-export function reportEntries(report: RowsReport): [name: string, value: string][] {
-  return [
-    ["x-shardserve-rows-cache", String(report.cacheRows)],
-    ["x-shardserve-rows-shard", String(report.shardRows)],
-    ["x-shardserve-rows-redis", String(report.redisRows)],
-    ["x-shardserve-rows-stale", String(report.staleRows)],
-    ["x-shardserve-rows-default", String(report.defaultRows)],
-    ["x-shardserve-epoch", String(report.epoch)],
-  ];
-}
-
+/** The trailers that tell where the rows of an answer came from. */
 export function reportTrailer(report: RowsReport | undefined): Metadata | undefined {
   if (!report) return undefined;
   const metadata = new Metadata();

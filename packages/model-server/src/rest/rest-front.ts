@@ -2,7 +2,6 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { type Clock, type GrpcStatusName, type Logger, ServingError } from "@shardserve/core";
 import type { Manager, RowsReport } from "@shardserve/servable";
-import { reportEntries } from "../grpc/status.js";
 import { indexJson } from "../json/document.js";
 import { readExampleBody } from "../json/example-body.js";
 import { classificationToJson, regressionToJson } from "../json/example-response.js";
@@ -14,6 +13,7 @@ import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { modelMetadataJson, modelStatuses, modelStatusJson } from "../predict/describe-model.js";
 import { classify, regress } from "../predict/examples.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
+import { reportEntries } from "../predict/report.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
 import { runInSlices } from "../slices.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";

@@ -1,0 +1,62 @@
+import type { RunResult, ServableHandle, SignatureInfo } from "@shardserve/servable";
+import type { Tensor } from "@shardserve/tensor";
+
+export interface BatchRequest {
+  /** Pins the version; stays the caller's to release. */
+  readonly handle: ServableHandle;
+  readonly signature: SignatureInfo;
+  readonly inputs: ReadonlyMap<string, Tensor>;
+  readonly outputs: readonly string[] | undefined;
+  readonly signal: AbortSignal;
+  readonly deadlineMs: number | undefined;
+}
+
+export interface BatchResult extends RunResult {
+  /** Time between arrival and the start of the run. */
+  readonly queueMs: number;
+}
+
+/** A request in the queue or in a joined run. */
+export class Member {
+  readonly request: BatchRequest;
+  readonly rows: number;
+  readonly queuedAtMs: number;
+  readonly result: Promise<BatchResult>;
+  readonly #abort = () => this.fail(this.request.signal.reason as Error);
+  #resolve!: (result: BatchResult) => void;
+  #reject!: (error: Error) => void;
+  #onSettled: (() => void) | null = null;
+  isSettled = false;
+
+  constructor(request: BatchRequest, rows: number, queuedAtMs: number) {
+    this.request = request;
+    this.rows = rows;
+    this.queuedAtMs = queuedAtMs;
+    this.result = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    request.signal.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  /** Replaces what is called when the member is settled, also when it aborts. */
+  onSettled(callback: () => void): void {
+    this.#onSettled = callback;
+  }
+
+  succeed(result: BatchResult): void {
+    if (this.#settle()) this.#resolve(result);
+  }
+
+  fail(error: Error): void {
+    if (this.#settle()) this.#reject(error);
+  }
+
+  #settle(): boolean {
+    if (this.isSettled) return false;
+    this.isSettled = true;
+    this.request.signal.removeEventListener("abort", this.#abort);
+    this.#onSettled?.();
+    return true;
+  }
+}
