@@ -1,8 +1,17 @@
-import { shardExport } from "./commands/shard-export.js";
 import type { Command } from "./command.js";
+import { executor } from "./commands/executor.js";
+import { inspect } from "./commands/inspect.js";
+import { plan } from "./commands/plan.js";
+import { predict } from "./commands/predict.js";
+import { serve } from "./commands/serve.js";
+import { shard } from "./commands/shard.js";
+import { shardExport } from "./commands/shard-export.js";
+import { status } from "./commands/status.js";
+import { up } from "./commands/up.js";
 import { type ExitCode, main } from "./main.js";
 
-const commands: readonly Command[] = [shardExport];
+/** In the order of a model's life. */
+export const commands: readonly Command[] = [inspect, shardExport, plan, serve, up, shard, executor, predict, status];
 
 /** Runs `shardserve ARGS...` in this process. */
 export function run(args: readonly string[]): Promise<ExitCode> {

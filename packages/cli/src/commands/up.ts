@@ -62,7 +62,7 @@ export const up = defineCommand({
         `--unix-socket=${join(runDir, `${id}.sock`)}`,
         `--replication=${flags.replication}`,
         `--min-shards=${flags.shards}`,
-        "--repository-poll-seconds=1",
+        "--settle-seconds=0.5",
       ]),
       executors: members("executor", flags.executors, (id, i) => [
         ...common,

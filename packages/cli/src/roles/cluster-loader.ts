@@ -57,23 +57,17 @@ export class ClusterLoader implements Loader {
     const unfollow = this.#follow(id, rows);
     try {
       await rows.whenReady({ signal, deadlineMs: systemClock.nowMs() + this.#options.readyTimeoutMs });
-      const model = await loadModel({
-        dir,
-        tags,
-        ort,
-        kernels: hostKernels,
-        manifest: stored.manifest,
-        rowSource: rows,
-        logger,
-        signal,
-      });
-      return closing(model, async () => {
-        unfollow();
-        await rows.close();
-      });
     } catch (error) {
       unfollow();
       await rows.close();
+      throw error;
+    }
+    try {
+      // The engine closes the rows: with the model, or when it cannot load it.
+      const model = await loadModel({ dir, tags, ort, kernels: hostKernels, rowSource: rows, logger, signal });
+      return closing(model, unfollow);
+    } catch (error) {
+      unfollow();
       throw error;
     }
   }
@@ -90,15 +84,15 @@ export class ClusterLoader implements Loader {
   }
 }
 
-/** The model, with more to release after it. */
-function closing(model: Model, after: () => Promise<void>): Model {
+/** The model, with something to end when it is closed. */
+function closing(model: Model, onClose: () => void): Model {
   return {
     signatures: model.signatures,
     metadata: model.metadata,
     run: (signature, inputs, options) => model.run(signature, inputs, options),
-    async close() {
-      await model.close();
-      await after();
+    close: () => {
+      onClose();
+      return model.close();
     },
   };
 }

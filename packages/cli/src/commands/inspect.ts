@@ -1,0 +1,170 @@
+import { ServingError } from "@shardserve/core";
+import {
+  type DeviceSupport,
+  type FoundTable,
+  findTables,
+  importModel,
+  type ModelGraph,
+  planSignature,
+  type SignaturePlan,
+} from "@shardserve/graph";
+import { hostKernels } from "@shardserve/host-ops";
+import { deviceSupports } from "@shardserve/onnx";
+import {
+  BundleReader,
+  initOp,
+  objectKeys,
+  readSavedModel,
+  selectMetaGraph,
+  tagSets,
+  variableBindings,
+} from "@shardserve/savedmodel";
+import { DTYPES, elementCount, isNumeric } from "@shardserve/tensor";
+import { defineCommand } from "../command.js";
+import { flag } from "../flags.js";
+import { amount, table } from "../terminal.js";
+
+/** What inspect shows of one signature. */
+interface SignatureReport {
+  readonly signature: string;
+  readonly method: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** Steps in order, with the ops that each runs. */
+  readonly steps: readonly { readonly kind: string; readonly ops: Readonly<Record<string, number>> }[];
+  readonly lookups: readonly { readonly node: string; readonly table: string }[];
+  /** Why the signature cannot be served; empty = it can. */
+  readonly unsupported: readonly string[];
+}
+
+export const inspect = defineCommand({
+  name: "inspect",
+  summary: "Shows a SavedModel: signatures, variables, tables and lookups, and where each op would run",
+  usage: "SAVED_MODEL",
+  examples: ["shardserve inspect models/dlrm/1", "shardserve inspect models/dlrm/1 --json"],
+  flags: {
+    savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
+    nodes: flag.bool("also list every node with the place where it runs and why"),
+    json: flag.bool("print everything as JSON"),
+  },
+  async run([dir, ...rest], flags, terminal) {
+    if (dir === undefined || rest.length > 0)
+      throw new ServingError("CONFIG_INVALID", "inspect: give one SavedModel directory; see --help");
+    const savedModel = await readSavedModel(dir, { signal: terminal.signal });
+    const metaGraph = selectMetaGraph(savedModel, flags.savedModelTags);
+    await using bundle = savedModel.variablesPrefix ? await BundleReader.open(savedModel.variablesPrefix) : undefined;
+    const entries = bundle?.entries ?? new Map<string, never>();
+    const bindings = variableBindings(metaGraph, entries, bundle ? await objectKeys(metaGraph, bundle) : new Map());
+    const model = importModel(metaGraph, { bindings: bindings.variables, entries, initOp: initOp(metaGraph) });
+    const tables = findTables(model, hostKernels);
+    const device: DeviceSupport = { supports: deviceSupports };
+    const plans = [...model.signatures.keys()]
+      .sort()
+      .map((name) => planSignature(model, name, { kernels: hostKernels, device }));
+    const variables = [...entries.values()].map(({ key, dtype, shape }) => ({
+      checkpointKey: key,
+      dtype,
+      shape,
+      bytes: isNumeric(dtype) ? elementCount(shape) * DTYPES[dtype].bytes : 0,
+    }));
+    const signatures = [...plans.map(describeSignature(model)), ...brokenSignatures(model)];
+    const placements = flags.nodes
+      ? plans.map(({ signature, placements: places }) => ({ signature, placements: places }))
+      : undefined;
+    if (flags.json) {
+      return terminal.print(
+        JSON.stringify(
+          { dir, tagSets: tagSets(savedModel), signatures, tables, variables, ...(placements && { placements }) },
+          undefined,
+          2,
+        ),
+      );
+    }
+    terminal.print(
+      `${dir}: TensorFlow ${metaGraph.metaInfoDef?.tensorflowVersion || "of unknown version"}, tag sets ${tagSets(
+        savedModel,
+      )
+        .map((tags) => `{${tags.join(", ")}}`)
+        .join(" ")}`,
+    );
+    const bytes = variables.reduce((sum, variable) => sum + variable.bytes, 0);
+    terminal.print(`${variables.length} variables, ${amount(bytes, "bytes")}`);
+    printTables(tables, terminal.print);
+    for (const signature of signatures) printSignature(signature, terminal.print);
+    for (const { signature, placements: places } of placements ?? []) {
+      terminal.print(`\nnodes of ${signature}:`);
+      terminal.print(table(places.map(({ node, op, where, why }) => [`  ${node}`, op, where, why])));
+    }
+  },
+});
+
+function describeSignature(model: ModelGraph): (plan: SignaturePlan) => SignatureReport {
+  const shown = (tensors: SignaturePlan["inputs"] | SignaturePlan["outputs"]) =>
+    tensors.map(
+      ({ alias, dtype, shape }) =>
+        `${alias}: ${dtype}${shape ? `[${shape.map((dim) => (dim < 0 ? "?" : dim)).join(",")}]` : "[...]"}`,
+    );
+  return (plan) => ({
+    signature: plan.signature,
+    method: plan.method,
+    inputs: shown(plan.inputs),
+    outputs: shown(plan.outputs),
+    steps: plan.steps.map((step) => ({
+      kind: step.kind,
+      ops: step.kind === "lookup" ? { lookup: step.lookups.length } : countOps(step.nodes.map(({ op }) => op)),
+    })),
+    lookups: plan.lookups.map(({ node, checkpointKey }) => ({
+      node,
+      table: model.names.get(checkpointKey) ?? checkpointKey,
+    })),
+    unsupported: plan.unsupported.map(({ op, node, why }) => `${op} "${node}": ${why}`),
+  });
+}
+
+function brokenSignatures(model: ModelGraph): SignatureReport[] {
+  return [...model.broken].map(([signature, why]) => ({
+    signature,
+    method: "",
+    inputs: [],
+    outputs: [],
+    steps: [],
+    lookups: [],
+    unsupported: [why],
+  }));
+}
+
+/** Most frequent first; constants and variables are data, not work. */
+function countOps(ops: readonly string[]): Record<string, number> {
+  const counts = new Map<string, number>();
+  for (const op of ops) if (op !== "Const" && op !== "Variable") counts.set(op, (counts.get(op) ?? 0) + 1);
+  return Object.fromEntries([...counts].sort((a, b) => b[1] - a[1]));
+}
+
+function printTables(tables: readonly FoundTable[], print: (line: string) => void): void {
+  if (tables.length === 0) return print("no table is looked up");
+  print(`${tables.length} tables are looked up:`);
+  const rows = tables.map(({ name, rows: count, rowShape, dtype, bytes, lookups, shardable }) => [
+    `  ${name}`,
+    count,
+    `${dtype}[${rowShape.join(",")}]`,
+    amount(bytes, "bytes"),
+    `${lookups.length} lookups`,
+    shardable === true ? "" : `stays whole: ${shardable}`,
+  ]);
+  print(table([["  table", "rows", "row", "bytes", "", ""], ...rows]));
+}
+
+function printSignature(report: SignatureReport, print: (line: string) => void): void {
+  print(`\nsignature ${report.signature} (${report.method || "no method"})`);
+  print(`  in   ${report.inputs.join(", ") || "nothing"}`);
+  print(`  out  ${report.outputs.join(", ") || "nothing"}`);
+  for (const [i, { kind, ops }] of report.steps.entries()) {
+    print(
+      `  ${i + 1}. ${kind.padEnd(7)}${Object.entries(ops)
+        .map(([op, count]) => (count === 1 ? op : `${op} x ${count}`))
+        .join(", ")}`,
+    );
+  }
+  if (report.unsupported.length > 0) print("  cannot be served here:");
+  for (const text of report.unsupported) print(`    ${text}`);
+}

@@ -1,0 +1,63 @@
+import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
+import { defineCommand } from "../command.js";
+import { flag } from "../flags.js";
+import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { amount, table } from "../terminal.js";
+
+export const status = defineCommand({
+  name: "status",
+  summary: "Shows a cluster: its leader, shards, executors, versions and what is moving",
+  usage: "--etcd=HOSTS [--cluster=NAME]",
+  examples: ["shardserve status --etcd=e1:2379 --cluster=prod", "shardserve status --etcd=e1:2379 --json"],
+  flags: { ...REGISTRY_FLAGS, json: flag.bool("print everything as JSON") },
+  async run(_positionals, flags, terminal) {
+    const registry = openRegistry(flags, "status", terminal.environment, terminal.logger);
+    try {
+      const found = await clusterStatus(registry, { signal: terminal.signal });
+      terminal.print(flags.json ? JSON.stringify(found, undefined, 2) : describe(flags.cluster, found));
+    } finally {
+      await registry.close();
+    }
+  },
+});
+
+function describe(cluster: string, found: ClusterStatus): string {
+  const lines = [`cluster ${cluster}: leader ${found.leader ?? "none"}`];
+  const shards = found.shards.map(({ id, addresses, zone, partitionCount, bytes, isDraining }) => [
+    `  ${id}`,
+    addresses.tcp ?? "",
+    zone,
+    partitionCount,
+    amount(bytes, "bytes"),
+    isDraining ? "draining" : "",
+  ]);
+  lines.push(table([["  shard", "rows at", "zone", "partitions", "bytes", ""], ...shards]));
+  if (found.missingShards.length > 0) lines.push(`  missing: ${found.missingShards.join(", ")}`);
+  const executors = found.executors.map(({ id, addresses, serving }) => [
+    `  ${id}`,
+    addresses.grpc ?? "",
+    serving.map(({ model, version, state }) => `${model}/${version} ${state}`).join(", "),
+  ]);
+  lines.push(table([["  executor", "gRPC at", "serving"], ...executors]));
+  const versions = found.models.flatMap(({ model, versions: all }) =>
+    all.map((version) => [
+      `  ${model}/${version.version}`,
+      version.state,
+      version.generation,
+      `${version.partitionCount} x ${version.replication}`,
+      `${version.heldCount} of ${version.neededCount}`,
+      amount(version.bytes, "bytes"),
+      [
+        version.isMoving ? "moving" : "",
+        version.degradedCount > 0 ? `${version.degradedCount} partitions below ${version.replication} replicas` : "",
+        version.darkCount > 0 ? `${version.darkCount} partitions without any replica` : "",
+        version.error ? `${version.error.code} on ${version.error.shard}: ${version.error.message}` : "",
+      ]
+        .filter((text) => text !== "")
+        .join(", "),
+    ]),
+  );
+  lines.push(table([["  version", "state", "generation", "partitions", "held", "bytes", ""], ...versions]));
+  for (const text of found.unreadable) lines.push(`  unreadable: ${text}`);
+  return lines.join("\n");
+}
