@@ -1,1 +1,2 @@
-export {};
+export { loadModel } from "./load-model.js";
+export type { EngineLimits, LoadModelOptions } from "./options.js";

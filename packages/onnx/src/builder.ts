@@ -215,11 +215,13 @@ export class OnnxBuilder {
    * The serialised ModelProto.
    *
    * @param resolve  where a weight's bytes are: a range of a file that ORT maps, or the bytes themselves
+   * @param isNamed  false leaves the names of nodes out: models that compute the same have the same bytes then
    */
-  build(resolve: (weight: Weight) => Uint8Array | FileRange): Uint8Array {
+  build(resolve: (weight: Weight) => Uint8Array | FileRange, isNamed = true): Uint8Array {
+    const nodes = isNamed ? this.#nodes : this.#nodes.map((node) => ({ ...node, name: "" }));
     const weights = this.weights.map((weight): OnnxInitializer => ({ ...weight, data: resolve(weight) }));
     return encodeModel({
-      nodes: this.#nodes,
+      nodes,
       inputs: this.#inputs,
       outputs: this.#outputs,
       initializers: [...this.#initializers.values(), ...weights],

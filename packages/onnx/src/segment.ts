@@ -22,9 +22,11 @@ export interface LoweredSegment {
   /**
    * Serialises the model. Its inputs and outputs stand in the order of the step's.
    *
-   * @param place  where a weight's bytes are: a range of a file that the session maps, or the bytes (permuted already)
+   * @param place    where a weight's bytes are: a range of a file that the session maps, or the bytes (permuted already)
+   * @param isNamed  false leaves out the names of nodes, which only error texts show: segments that compute the same
+   *   have the same bytes then
    */
-  encode(place: (weight: Weight) => Uint8Array | FileRange): Uint8Array;
+  encode(place: (weight: Weight) => Uint8Array | FileRange, isNamed?: boolean): Uint8Array;
 }
 
 /**
@@ -59,7 +61,7 @@ export function lowerSegment(step: DeviceStep, infos: ReadonlyMap<string, ValueI
   return {
     weights: builder.weights,
     nodeCount: builder.nodes.length,
-    encode: (place) => builder.build(place),
+    encode: (place, isNamed) => builder.build(place, isNamed),
   };
 }
 

@@ -198,7 +198,7 @@ for (const file of readdirSync(ROOT)) {
         for (const [i, golden] of goldens.entries()) {
           for (const knowledge of KNOWLEDGE) {
             const { step, infos, fed, node, context, wanted } = build(golden, knowledge);
-            const label = `${op}[${i}] ${knowledge} ${JSON.stringify(golden.attrs)} ${golden.in.map((t) => `${t.d}[${t.s}]`)}`;
+            const label = `${op}[${i}] ${knowledge} ${JSON.stringify(golden.attrs)} ${golden.in.map((t) => `${t.d}[${t.s.join()}]`).join()}`;
             const supported = deviceSupports(node, context);
             if (supported !== true) {
               const isExpected = knowledge !== "static shapes" || REFUSED[op]?.test(supported);

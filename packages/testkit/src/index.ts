@@ -7,3 +7,4 @@ export * from "./redis-server.js";
 export * from "./repository.js";
 export * from "./tcp-proxy.js";
 export * from "./temp-dir.js";
+export { type Golden, type GoldenCase, goldenDifference, readGolden } from "./golden.js";

@@ -1,0 +1,153 @@
+import { basename, dirname } from "node:path";
+import { invariant, ServingError } from "@shardserve/core";
+import type { CheckpointTensor } from "@shardserve/graph";
+import { type FileRange as ModelRange, permuteBytes, type Weight } from "@shardserve/onnx";
+import { LocalRows, type RowSource, storedRowBytes } from "@shardserve/rowstore";
+import type { PlannedTable } from "@shardserve/graph";
+import { BundleReader } from "@shardserve/savedmodel";
+import { bytesOf, DTYPES, dtypeInfo, elementCount, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
+
+/** Smaller weights are written into the model: a mapping of a page each would cost more. */
+const MAPPED_BYTES_MIN = 4096;
+
+/** A lookup's ids are int32 slots into a table in one piece. */
+const LOCAL_ROWS_MAX = 2 ** 31 - 1;
+
+/** The variables of a loaded model: read for the host, placed for the engine, mapped as local tables. */
+export class Checkpoint {
+  /** dtype and shape of every variable by checkpoint key, those of sharded tables included. */
+  readonly tensors: ReadonlyMap<string, CheckpointTensor & { readonly size: number; readonly crc32c: number }>;
+  readonly reader: BundleReader | undefined;
+  readonly #values = new Map<string, Promise<Tensor>>();
+  readonly #tables = new Map<string, LocalRows>();
+
+  private constructor(reader: BundleReader | undefined, rowSource: RowSource | undefined) {
+    this.reader = reader;
+    const tensors = new Map<string, CheckpointTensor & { size: number; crc32c: number }>(reader?.entries);
+    for (const { checkpointKey, dtype, rows, rowShape, rowBytes } of rowSource?.tables ?? []) {
+      if (tensors.has(checkpointKey)) continue;
+      tensors.set(checkpointKey, { dtype, shape: [rows, ...rowShape], size: rows * rowBytes, crc32c: 0 });
+    }
+    this.tensors = tensors;
+  }
+
+  /** @param prefix  `DIR/variables/variables`; undefined for a model without variables */
+  static async open(
+    prefix: string | undefined,
+    rowSource: RowSource | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Checkpoint> {
+    const reader = prefix === undefined ? undefined : await BundleReader.open(prefix, { ...(signal && { signal }) });
+    return new Checkpoint(reader, rowSource);
+  }
+
+  /** Folder that the ranges of {@link place} are relative to. */
+  get folder(): string | undefined {
+    return this.reader && dirname(this.reader.prefix);
+  }
+
+  /** A variable, or one part of it, as a host value. */
+  read(
+    key: string,
+    slice?: { readonly start: readonly number[]; readonly length: readonly number[] },
+  ): Promise<Tensor> {
+    if (slice) return this.read(key).then((whole) => part(whole, slice));
+    let value = this.#values.get(key);
+    if (!value) this.#values.set(key, (value = this.#need(key).read(key)));
+    return value;
+  }
+
+  /** Where the bytes of an engine weight are: in the checkpoint file as they stand, if they can be, else here. */
+  async place(weight: Weight): Promise<Uint8Array | ModelRange> {
+    const { source, sourceShape, dtype, permutation } = weight;
+    const { bytes: elementBytes } = dtypeInfo(dtype);
+    const permuted = (bytes: Uint8Array) =>
+      permutation ? permuteBytes(bytes, elementBytes, sourceShape, permutation) : bytes;
+    if (source.kind === "tensor") return permuted(bytesOf(source.tensor.data as NumericData));
+    const length = elementCount(sourceShape) * elementBytes;
+    const range =
+      permutation || length < MAPPED_BYTES_MIN ? undefined : this.#range(source.checkpointKey, source.slice);
+    if (range) return range;
+    const value = await this.read(source.checkpointKey, source.slice);
+    this.#values.clear(); // the model holds what it was given, plans hold what they need
+    return permuted(bytesOf(value.data as NumericData));
+  }
+
+  /** True when {@link table} can serve rows of the table. */
+  hasLocalTable(table: PlannedTable): boolean {
+    if (!this.reader?.entries.has(table.checkpointKey) || !isNumeric(table.dtype)) return false;
+    return table.rows <= LOCAL_ROWS_MAX && table.rows > 0 && this.reader.ranges(table.checkpointKey)?.length === 1;
+  }
+
+  /** Rows of a table from the mapped checkpoint: a source with one table. */
+  table({ checkpointKey, name, rows, rowShape, dtype }: PlannedTable): LocalRows {
+    let source = this.#tables.get(checkpointKey);
+    if (!source) {
+      const range = this.#need(checkpointKey).ranges(checkpointKey)?.[0];
+      invariant(range && isNumeric(dtype), `${checkpointKey} is no local table`);
+      const dim = elementCount(rowShape);
+      const rowBytes = storedRowBytes("same", dtype, dim);
+      const info = { name, checkpointKey, rows, rowShape, dim, dtype, rowDtype: "same" as const, rowBytes };
+      source = LocalRows.open([{ info, path: range.path, offset: range.offset }]);
+      this.#tables.set(checkpointKey, source);
+    }
+    return source;
+  }
+
+  async close(): Promise<void> {
+    for (const table of this.#tables.values()) await table.close();
+    this.#tables.clear();
+    this.#values.clear();
+    await this.reader?.close();
+  }
+
+  #need(key: string): BundleReader {
+    if (this.reader?.entries.has(key)) return this.reader;
+    throw new ServingError("CHECKPOINT_INVALID", `the checkpoint has no tensor "${key}"`);
+  }
+
+  #range(key: string, slice: { readonly start: readonly number[]; readonly length: readonly number[] } | undefined) {
+    const ranges = this.#need(key).ranges(key);
+    const { shape, dtype } = this.tensors.get(key)!;
+    if (!ranges) return undefined;
+    const rowBytes = elementCount(shape.slice(1)) * DTYPES[dtype].bytes;
+    let start = 0;
+    let length = elementCount(shape) * DTYPES[dtype].bytes;
+    if (slice) {
+      if (slice.length.some((count, axis) => axis > 0 && count !== shape[axis])) return undefined;
+      start = slice.start[0]! * rowBytes;
+      length = slice.length[0]! * rowBytes;
+    }
+    const holder = ranges.find(({ byteStart, size }) => byteStart <= start && start + length <= byteStart + size);
+    if (!holder) return undefined;
+    return {
+      kind: "file" as const,
+      location: basename(holder.path),
+      offset: holder.offset + start - holder.byteStart,
+      length,
+    };
+  }
+}
+
+/** The box of a tensor that a slice names. */
+function part(whole: Tensor, slice: { readonly start: readonly number[]; readonly length: readonly number[] }): Tensor {
+  const { bytes: elementBytes } = dtypeInfo(whole.dtype);
+  const source = bytesOf(whole.data as NumericData);
+  const result = new Uint8Array(elementCount(slice.length) * elementBytes);
+  const runLength = (slice.length.at(-1) ?? 1) * elementBytes;
+  const runs = runLength === 0 ? 0 : result.length / runLength;
+  const outer = slice.length.slice(0, -1);
+  for (let run = 0; run < runs; run++) {
+    let rest = run;
+    let from = slice.start.at(-1) ?? 0;
+    let stride = whole.shape.at(-1) ?? 1;
+    for (let axis = outer.length - 1; axis >= 0; axis--) {
+      from += (slice.start[axis]! + (rest % outer[axis]!)) * stride;
+      rest = Math.floor(rest / outer[axis]!);
+      stride *= whole.shape[axis]!;
+    }
+    result.set(source.subarray(from * elementBytes, from * elementBytes + runLength), run * runLength);
+  }
+  const data = new (whole.data.constructor as new (buffer: ArrayBufferLike) => NumericData)(result.buffer);
+  return { dtype: whole.dtype, shape: slice.length, data: data as never };
+}

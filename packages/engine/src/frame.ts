@@ -1,0 +1,78 @@
+import type { HostValue, TensorRef } from "@shardserve/graph";
+import { refKey } from "@shardserve/graph";
+import { OrtValue } from "@shardserve/native";
+import { invariant } from "@shardserve/core";
+import type { Tensor } from "@shardserve/tensor";
+import type { RowLease } from "@shardserve/rowstore";
+
+/** What one slot of a run's frame holds. */
+export type FrameValue = HostValue | OrtValue | undefined;
+
+/** Numbers the values of a plan, so that a run keeps them in an array. */
+export class SlotMap {
+  readonly #slots = new Map<string, number>();
+
+  of(ref: TensorRef): number {
+    const key = refKey(ref);
+    let slot = this.#slots.get(key);
+    if (slot === undefined) this.#slots.set(key, (slot = this.#slots.size));
+    return slot;
+  }
+
+  get size(): number {
+    return this.#slots.size;
+  }
+}
+
+/** The state of one run: its values, and what must be given back when it is over. */
+export class Run {
+  readonly values: FrameValue[];
+  readonly signal: AbortSignal | undefined;
+  readonly deadlineMs: number | undefined;
+  readonly #owned: OrtValue[] = [];
+  readonly leases: RowLease[] = [];
+
+  /** @param template  values that every run starts with: constants and variables of host steps */
+  constructor(template: readonly FrameValue[], signal: AbortSignal | undefined, deadlineMs: number | undefined) {
+    this.values = template.slice();
+    this.signal = signal;
+    this.deadlineMs = deadlineMs;
+  }
+
+  /** A value for the engine: what the engine made, or an alias of a tensor. */
+  forDevice(slot: number): OrtValue {
+    const value = this.values[slot];
+    invariant(value !== undefined, `slot ${slot} is empty`);
+    if (value instanceof OrtValue) return value;
+    invariant("dtype" in value, "a resource handle cannot go to the engine");
+    return this.own(OrtValue.fromTensor(value));
+  }
+
+  /** A value for the host: engine values are copied out once. */
+  forHost(slot: number): HostValue {
+    const value = this.values[slot];
+    invariant(value !== undefined, `slot ${slot} is empty`);
+    if (!(value instanceof OrtValue)) return value;
+    const tensor = value.toTensor();
+    this.values[slot] = tensor;
+    return tensor;
+  }
+
+  tensor(slot: number): Tensor {
+    const value = this.forHost(slot);
+    invariant("dtype" in value, "a resource handle is no tensor");
+    return value;
+  }
+
+  /** Takes over an engine value; it is released with the run. */
+  own(value: OrtValue): OrtValue {
+    this.#owned.push(value);
+    return value;
+  }
+
+  /** Gives everything back. */
+  end(): void {
+    for (const value of this.#owned) value.dispose();
+    for (const lease of this.leases) lease.release();
+  }
+}

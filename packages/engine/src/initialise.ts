@@ -1,0 +1,68 @@
+import { readFile } from "node:fs/promises";
+import { ServingError } from "@shardserve/core";
+import {
+  Attrs,
+  type GraphNode,
+  type HostState,
+  type HostValue,
+  type KernelTable,
+  type ModelGraph,
+  type SignaturePlan,
+} from "@shardserve/graph";
+import type { TableBinding } from "@shardserve/savedmodel";
+import type { Checkpoint } from "./checkpoint.js";
+
+/** The state of a servable before anything was restored. Assets are read from the paths that the graph holds. */
+export function emptyState(): HostState {
+  return {
+    resources: new Map(),
+    variables: new Map(),
+    readFile: async (path, { signal }) => {
+      try {
+        return await readFile(path, signal ? { signal } : {});
+      } catch (cause) {
+        if (signal?.aborted) throw signal.reason;
+        throw new ServingError("SAVED_MODEL_INVALID", `asset ${path} cannot be read: ${(cause as Error).message}`, {
+          cause,
+        });
+      }
+    },
+  };
+}
+
+/** Gives mutable variables the values that the checkpoint holds, once. */
+export async function restoreVariables(
+  plans: readonly SignaturePlan[],
+  state: HostState,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  for (const { mutableVariables } of plans) {
+    for (const [key, checkpointKey] of mutableVariables) {
+      if (checkpointKey === undefined || state.variables.has(key)) continue;
+      state.variables.set(key, await checkpoint.read(checkpointKey));
+    }
+  }
+}
+
+/** Fills mutable lookup tables that were saved with the checkpoint. */
+export async function restoreTables(
+  tables: ReadonlyMap<string, TableBinding>,
+  model: ModelGraph,
+  kernels: KernelTable,
+  state: HostState,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  for (const [name, binding] of tables) {
+    const table = model.graph.get(name);
+    const make = table && kernels.get(table.op);
+    const fill = kernels.get("LookupTableImportV2");
+    // A table whose op has no kernel is an error of the signatures that use it, not of the model.
+    if (!table || !make || !fill) continue;
+    const [handle] = await make({ node: table, inputs: [], state });
+    const [keys, values] = [await checkpoint.read(binding.keys), await checkpoint.read(binding.values)];
+    const attrs = new Attrs("LookupTableImportV2", { Tin: keys.dtype, Tout: values.dtype });
+    const node: GraphNode = { name: `${name}/restore`, op: "LookupTableImportV2", inputs: [], controls: [], attrs };
+    const inputs: HostValue[] = [handle!, keys, values];
+    await fill({ node, inputs, state });
+  }
+}

@@ -1,0 +1,77 @@
+import { createHash } from "node:crypto";
+import type { DeviceStep, ValueInfo } from "@shardserve/graph";
+import type { Ort, OrtSession } from "@shardserve/native";
+import { type LoweredSegment, lowerSegment, type Weight } from "@shardserve/onnx";
+import { elementCount } from "@shardserve/tensor";
+import type { Checkpoint } from "./checkpoint.js";
+
+/** A weight this large must not exist twice in memory. */
+const SHARED_ELEMENTS_MIN = 256 * 1024;
+
+/**
+ * The engine sessions of a model. Steps that compute the same share a session, whatever their signatures. Large weights
+ * stay in the mapped checkpoint; ONNX Runtime may keep its own packed copy of one only where a single session reads it.
+ */
+export class SessionPool {
+  readonly #ort: Ort;
+  readonly #checkpoint: Checkpoint;
+  readonly #sessions = new Map<string, Promise<OrtSession>>();
+  /** Checkpoint keys of large weights by the first session that reads them. */
+  readonly #holders = new Map<string, string>();
+
+  constructor(ort: Ort, checkpoint: Checkpoint) {
+    this.#ort = ort;
+    this.#checkpoint = checkpoint;
+  }
+
+  /** Sessions for all steps of the plans that are loaded together. */
+  async open(steps: readonly { step: DeviceStep; infos: ReadonlyMap<string, ValueInfo> }[]): Promise<OrtSession[]> {
+    const models: { readonly id: string; readonly bytes: Uint8Array; readonly weights: readonly Weight[] }[] = [];
+    for (const { step, infos } of steps) models.push(await this.#encode(lowerSegment(step, infos)));
+    const readers = new Map<string, Set<string>>();
+    for (const { id, weights } of models) {
+      for (const key of largeKeys(weights)) {
+        const known = readers.get(key) ?? new Set(this.#holders.get(key) ? [this.#holders.get(key)!] : []);
+        readers.set(key, known.add(id));
+        if (!this.#holders.has(key)) this.#holders.set(key, id);
+      }
+    }
+    return Promise.all(
+      models.map(({ id, bytes, weights }) => {
+        const isShared = largeKeys(weights).some((key) => readers.get(key)!.size > 1);
+        return this.#session(id, bytes, !isShared);
+      }),
+    );
+  }
+
+  async close(): Promise<void> {
+    const sessions = await Promise.allSettled(this.#sessions.values());
+    this.#sessions.clear();
+    for (const result of sessions) if (result.status === "fulfilled") result.value.close();
+  }
+
+  async #encode(lowered: LoweredSegment) {
+    const places = new Map<string, Awaited<ReturnType<Checkpoint["place"]>>>();
+    for (const weight of lowered.weights) places.set(weight.name, await this.#checkpoint.place(weight));
+    const place = (weight: Weight) => places.get(weight.name)!;
+    const id = createHash("sha256").update(lowered.encode(place, false)).digest("base64");
+    return { id, bytes: lowered.encode(place), weights: lowered.weights };
+  }
+
+  #session(id: string, model: Uint8Array, prepacking: boolean): Promise<OrtSession> {
+    let session = this.#sessions.get(id);
+    if (!session) {
+      const { folder } = this.#checkpoint;
+      const config = folder === undefined ? {} : { "session.model_external_initializers_file_folder_path": folder };
+      session = this.#ort.createSession(model, { prepacking, config });
+      this.#sessions.set(id, session);
+    }
+    return session;
+  }
+}
+
+function largeKeys(weights: readonly Weight[]): string[] {
+  return weights
+    .filter((weight) => weight.source.kind === "variable" && elementCount(weight.shape) >= SHARED_ELEMENTS_MIN)
+    .map((weight) => (weight.source.kind === "variable" ? weight.source.checkpointKey : ""));
+}
