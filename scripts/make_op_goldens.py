@@ -152,9 +152,7 @@ class Goldens:
             entry = {"op": op}
             try:
                 result = getattr(tf.raw_ops, op)(**args)
-                first = result
-                while not isinstance(first, (tf.Tensor, tf.Operation)):
-                    first = first[0]
+                first = tf.nest.flatten(result)[0]
                 node = first if isinstance(first, tf.Operation) else first.op
                 entry["attrs"] = {k: attr_json(v) for k, v in sorted(node.node_def.attr.items()) if not k.startswith("_")}
                 entry["inputs"] = [value_json(feeds[t], dtype_name(t.dtype)) for t in node.inputs]

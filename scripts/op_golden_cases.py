@@ -625,6 +625,83 @@ def tables(g):
     p.step("VariableShape", input=v)
 
 
+def example(**features):
+    built = {}
+    for key, value in features.items():
+        if value is None:
+            built[key] = tf.train.Feature()
+        elif isinstance(value[0], bytes) if value else False:
+            built[key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
+        elif value and isinstance(value[0], float):
+            built[key] = tf.train.Feature(float_list=tf.train.FloatList(value=value))
+        else:
+            built[key] = tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+    return tf.train.Example(features=tf.train.Features(feature=built)).SerializeToString(deterministic=True)
+
+
+def parse(g):
+    def one(serialized, names=(), sparse=(), dense=(), ragged=(), **kw):
+        """Runs ParseExampleV2 and, where it can say the same, ParseExample. dense: (key, shape, default array)."""
+        serialized = np.array(serialized, object)
+        names = np.array(list(names), object)
+        keys = lambda specs: texts(*[k for k, *_ in specs])  # noqa: E731
+        common = dict(serialized=serialized, names=names, dense_shapes=[tf.TensorShape(s) for _, s, _ in dense], sparse_types=[t for _, t in sparse])
+        defaults = [d for _, _, d in dense]
+        g.case("ParseExampleV2", **kw, **common, dense_defaults=defaults, sparse_keys=keys(sparse), dense_keys=keys(dense), ragged_keys=keys(ragged),
+               num_sparse=len(sparse), ragged_value_types=[t for _, t, _ in ragged], ragged_split_types=[t for _, _, t in ragged])
+        if serialized.ndim == 1 and not ragged:
+            g.case("ParseExample", **kw, **common, dense_defaults=defaults, sparse_keys=[np.array(k.encode(), object) for k, _ in sparse],
+                   dense_keys=[np.array(k.encode(), object) for k, *_ in dense])
+
+    none_f, none_i, none_s = np.array([], np.float32), np.array([], np.int64), np.array([], object)
+    a = example(x=[1.5], i=[1, -2, 2**62], s=[b"hi", b""], v=[1.0, 2.0])
+    b = example(x=[-2.5], i=[7], s=[b"\xff\x00"], v=[])
+    c = example(i=[], x=None)
+    dense = [("x", [], none_f)]
+    one([a, b], dense=dense)
+    one([a], dense=[("x", [1], none_f)], sparse=[("i", tf.int64), ("s", tf.string), ("v", tf.float32), ("none", tf.int64)])
+    one([a, b, c], sparse=[("i", tf.int64), ("s", tf.string), ("v", tf.float32)], dense=[("x", [1], np.array([9.0], np.float32))])
+    one([a, b, c], ragged=[("i", tf.int64, tf.int64), ("s", tf.string, tf.int32), ("v", tf.float32, tf.int64)])
+    one([a, b, c], dense=[("i", [None], none_i)], text=True)
+    one([a, b, c], dense=[("i", [None], i64(4)), ("s", [None], texts("pad")), ("v", [None, 2], np.array([-1.0], np.float32))])
+    one([a, b, c], dense=[("i", [None], np.array([5], np.int64))])
+    one([c, a], dense=dense, text=True)
+    one([a, c], dense=[("s", [2], none_s)], text=True)
+    one([a, b], dense=[("x", [1], none_i)], text=True)
+    one([a, b], dense=[("i", [], none_i)], text=True)
+    one([a, b], dense=[("v", [1], none_f)], text=True)
+    one([a, b], dense=[("s", [1], none_s)], names=[b"first", b"second"], text=True)
+    one([a, b], names=[b"first", b"second"], sparse=[("x", tf.int64)], text=True)
+    one([a], dense=[("v", [None, 3], np.array([0.0], np.float32))], text=True)
+    one([a], ragged=[("x", tf.int64, tf.int64)], text=True)
+    one([a], dense=[("x", [2], np.array([1.0], np.float32))])
+    one([a], names=[b"x", b"y"], dense=dense)
+    one([], dense=[("x", [2], none_f), ("i", [None], i64(3))], sparse=[("i2", tf.int64)], ragged=[("r", tf.int64, tf.int32)])
+    one(a, dense=dense + [("i", [None], np.int64(2))], sparse=[("s", tf.string)])
+    one(a, ragged=[("i", tf.int64, tf.int64)])
+    one([a, b], dense=[("s", [2], none_s)], text=True)
+    one([b"garbage"], dense=dense, text=True)
+    one([b""], dense=[("x", [], np.array(3.5, np.float32))])
+    # Duplicate keys (last wins), unpacked lists, unknown fields, features in two parts.
+    entry = lambda key, feature: b"\x0a" + bytes([len(key) + len(feature) + 4]) + b"\x0a" + bytes([len(key)]) + key + b"\x12" + bytes([len(feature)]) + feature  # noqa: E731
+    wrap = lambda body: b"\x0a" + bytes([len(body)]) + body  # noqa: E731
+    f = lambda v: b"\x12\x06\x0a\x04" + np.float32(v).tobytes()  # noqa: E731
+    one([wrap(entry(b"x", f(1)) + entry(b"x", f(2)))], dense=dense)
+    one([wrap(entry(b"x", f(1)) + entry(b"x", b""))], dense=dense)
+    one([wrap(entry(b"x", f(1))) + wrap(entry(b"y", f(2)))], dense=dense + [("y", [], none_f)])
+    one([wrap(entry(b"x", b"\x12\x0a\x0d" + np.float32(1).tobytes() + b"\x0d" + np.float32(2).tobytes()))], dense=[("x", [2], none_f)])
+    one([wrap(entry(b"i", b"\x1a\x05\x08\x01\x08\xac\x02"))], dense=[("i", [2], none_i)], sparse=[("z", tf.int64)])
+    one([b"\x10\x01" + wrap(entry(b"x", f(1)))], dense=dense)
+    one([wrap(entry(b"x", b"\x12\x05\x0a\x03abc"))], dense=dense, text=True)
+    one([wrap(entry(b"x", b"\x12\x05\x0a\x03abc"))], sparse=[("x", tf.float32)])
+    one([wrap(entry(b"x", b"\x22\x00"))], sparse=[("x", tf.float32)], text=True)
+    one([wrap(entry(b"x", b"\x22\x00"))], dense=dense, text=True)
+    one([wrap(entry(b"i", b"\x1a\x03\x0a\x01\xff"))], dense=[("i", [], none_i)], text=True)
+    for s in [a, c]:
+        g.case("ParseSingleExample", serialized=np.array(s, object), dense_defaults=[np.array(1.0, np.float32), np.array([3], np.int64)], num_sparse=2,
+               sparse_keys=["s", "none"], dense_keys=["x", "i"], sparse_types=[tf.string, tf.int64], dense_shapes=[[], [None]])
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -639,4 +716,5 @@ FAMILIES = {
     "strings": strings,
     "regex": regex,
     "tables": tables,
+    "parse": parse,
 }

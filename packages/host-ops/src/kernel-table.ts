@@ -8,6 +8,7 @@ import { CAST_KERNELS } from "./cast.js";
 import { COMPARE_KERNELS } from "./compare.js";
 import { GENERATE_KERNELS } from "./generate.js";
 import { type Kernel, OpCall } from "./op-call.js";
+import { PARSE_KERNELS } from "./parse-example.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
 import { STRING_CODE_KERNELS } from "./string-code.js";
@@ -42,6 +43,7 @@ const FAMILIES: readonly Readonly<Record<string, Kernel>>[] = [
   STRING_CODE_KERNELS,
   TABLE_KERNELS,
   VARIABLE_KERNELS,
+  PARSE_KERNELS,
 ];
 
 const KERNELS: ReadonlyMap<string, HostKernel> = new Map(
