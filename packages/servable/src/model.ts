@@ -4,7 +4,10 @@ import type { DType, Tensor } from "@shardserve/tensor";
 export interface TensorSpec {
   /** Alias in the signature: the name that a request uses. */
   readonly name: string;
+  /** The declared dtype: metadata shows it, JSON is converted to it. */
   readonly dtype: DType;
+  /** What the graph takes, where that differs: old exporters declared float for placeholders of strings. */
+  readonly feedDType?: DType;
   /** Elements per dimension, -1 = any; undefined = unknown rank. */
   readonly shape: readonly number[] | undefined;
   /** Name inside the graph, such as "x:0"; error texts of TensorFlow Serving show it. */

@@ -109,10 +109,11 @@ export function checkDTypes(signature: SignatureInfo, inputs: ReadonlyMap<string
   let position = 0;
   for (const spec of signature.inputs.values()) {
     const value = inputs.get(spec.name)!;
-    if (value.dtype !== spec.dtype) {
+    const expected = spec.feedDType ?? spec.dtype;
+    if (value.dtype !== expected) {
       throw new ServingError(
         "INVALID_ARGUMENT",
-        `Expects arg[${position}] to be ${tfDTypeString(spec.dtype)} but ${tfDTypeString(value.dtype)} is provided`,
+        `Expects arg[${position}] to be ${tfDTypeString(expected)} but ${tfDTypeString(value.dtype)} is provided`,
       );
     }
     position++;
