@@ -5,7 +5,10 @@
 const BENCHMARKS: Readonly<
   Record<
     string,
-    { readonly what: string; readonly load: () => Promise<{ readonly main: (args: readonly string[]) => Promise<void> }> }
+    {
+      readonly what: string;
+      readonly load: () => Promise<{ readonly main: (args: readonly string[]) => Promise<void> }>;
+    }
   >
 > = {
   lookup: {

@@ -5,10 +5,13 @@ import { fileURLToPath } from "node:url";
 /** The command-line entry of the built project. */
 export const SHARDSERVE = fileURLToPath(new URL("../../../packages/cli/bin/shardserve.js", import.meta.url));
 
-/** A process of a benchmark, closed by `using`. */
+/** A process of a benchmark, ended by `await using`. */
 export class Child implements AsyncDisposable {
   readonly process: ChildProcess;
   readonly #exited: Promise<void>;
+  /** Everything printed so far, and who waits for more. */
+  readonly #lines: string[] = [];
+  readonly #waiters = new Set<(line: string) => void>();
   #errors = "";
 
   constructor(script: string, args: readonly string[]) {
@@ -16,18 +19,27 @@ export class Child implements AsyncDisposable {
     this.process.stderr!.on("data", (chunk: Buffer) => {
       this.#errors = (this.#errors + chunk.toString()).slice(-8192);
     });
+    createInterface({ input: this.process.stdout! }).on("line", (line) => {
+      this.#lines.push(line);
+      for (const waiter of this.#waiters) waiter(line);
+    });
     this.#exited = new Promise((resolve) => this.process.once("exit", () => resolve()));
   }
 
-  /** Waits for a line of standard output that matches; fails with what the process said when it exits first. */
+  /** The first line of standard output that matches, printed already or to come; fails when the process ends first. */
   line(pattern: RegExp): Promise<RegExpMatchArray> {
     return new Promise((resolve, reject) => {
-      const lines = createInterface({ input: this.process.stdout! });
-      lines.on("line", (line) => {
+      const look = (line: string) => {
         const match = line.match(pattern);
-        if (match) resolve(match);
-      });
-      void this.#exited.then(() => reject(new Error(`process ended before it printed ${pattern}: ${this.#errors}`)));
+        if (!match) return;
+        this.#waiters.delete(look);
+        resolve(match);
+      };
+      this.#waiters.add(look);
+      for (const line of this.#lines) look(line);
+      void this.#exited.then(() =>
+        reject(new Error(`the process ended before it printed ${pattern}: ${this.#errors}`)),
+      );
     });
   }
 

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { LookupMetrics } from "@shardserve/lookup";
 import { LeasedKeys, MapFollower } from "@shardserve/registry";
+import { Registry } from "prom-client";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { ClusterLoader } from "../roles/cluster-loader.js";
@@ -33,7 +34,7 @@ export const executor = defineCommand({
     const follower = new MapFollower(registry, { logger });
     const keys = new LeasedKeys(registry, { logger });
     const machine = machineIdentity();
-    const lookupRegistry = new LookupMetrics();
+    const metrics = new Registry();
     const loader = new ClusterLoader({
       ort: openEngine(flags),
       cluster: flags.cluster,
@@ -45,10 +46,10 @@ export const executor = defineCommand({
       cacheBytes: flags.cacheBytes,
       lookupTimeoutMs: flags.lookupTimeoutMs,
       readyTimeoutMs: flags.readyTimeoutSeconds * 1000,
-      metrics: lookupRegistry,
+      metrics: new LookupMetrics(metrics),
       logger,
     });
-    const front = new ModelFront(loader, flags, logger);
+    const front = new ModelFront(loader, flags, logger, metrics);
     try {
       await front.start();
       followVersions(follower, front);

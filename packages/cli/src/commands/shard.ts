@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { ShardServer } from "@shardserve/shard";
 import { Controller } from "@shardserve/controller";
+import { formatAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
@@ -100,7 +101,7 @@ export const shard = defineCommand({
       await metrics?.start();
       await controller.start({ signal });
       terminal.print(
-        `shard ${flags.id}: rows on ${server.addresses.map(String).join(", ")}${metrics ? `, metrics on port ${metrics.port}` : ""}`,
+        `shard ${flags.id}: rows on ${server.addresses.map(formatAddress).join(", ")}${metrics ? `, metrics on port ${metrics.port}` : ""}`,
       );
       await runUntilStopped(server, signal, flags.drainSeconds * 1000);
     } finally {

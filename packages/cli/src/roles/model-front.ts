@@ -18,14 +18,14 @@ export function openEngine(flags: ServingFlags): Ort {
 export class ModelFront extends Service {
   readonly manager: Manager;
   readonly server: ModelServer;
-  readonly metrics = new Registry();
 
-  constructor(loader: Loader, flags: ServingFlags, logger: Logger) {
+  /** @param metrics  served on the REST port, with the server's own; whatever else the process counts belongs there too */
+  constructor(loader: Loader, flags: ServingFlags, logger: Logger, metrics = new Registry()) {
     super();
     this.manager = new Manager({ loader, logger, loadRetriesMax: flags.maxNumLoadRetries });
     this.server = new ModelServer({
       manager: this.manager,
-      metricsRegistry: this.metrics,
+      metricsRegistry: metrics,
       logger,
       host: flags.host,
       grpcPort: flags.grpcSocketPath === "" ? flags.port : `unix:${flags.grpcSocketPath}`,

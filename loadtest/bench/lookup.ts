@@ -1,0 +1,412 @@
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
+import { seededRandom, systemClock } from "@shardserve/core";
+import { proofExpectation, ShardRows } from "@shardserve/lookup";
+import { allocate, loadOrt } from "@shardserve/native";
+import { place } from "@shardserve/placement";
+import {
+  type Manifest,
+  PartitionFileWriter,
+  partitionLayout,
+  partitionPath,
+  PartitionSet,
+  readManifest,
+  RowKernel,
+  type StoredManifest,
+  type TableInfo,
+  writeManifest,
+} from "@shardserve/rowstore";
+import { RedisServer } from "@shardserve/testkit";
+import { createLookupRequest, FramedClient, readRowsReply, readShardProof } from "@shardserve/transport";
+import { Redis } from "ioredis";
+import { closedLoop } from "../load/drivers.js";
+import { type IdSource, uniformIds, zipfIds } from "../load/ids.js";
+import { Child } from "./child.js";
+import { report } from "./machine.js";
+
+const TABLES = 26;
+const DIM = 64;
+const ROW_BYTES = DIM * 4;
+const PARTITIONS = 61;
+const CLUSTER = "bench";
+const MODEL = "bench";
+const VERSION = 1;
+/** Distinct batches that a measurement goes through, so that none is answered from a warm cache line. */
+const BATCHES = 64;
+const REDIS_KEYS_PER_CALL = 1024;
+
+/**
+ * Rows per second of one shard, a process of its own, over loopback TCP, beside pipelined Redis and a raw TCP echo of the
+ * same bytes; and of the gather inside a process beside the same kernel on anonymous memory. 26 tables of 64 float32.
+ *
+ * Every column of a line is measured in turn, `--rounds` times, and the best of each is taken; the ratios are what counts.
+ */
+export async function main(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      size: { type: "string", default: "256MiB" },
+      ms: { type: "string", default: "700" },
+      rounds: { type: "string", default: "3" },
+      "in-flight": { type: "string", default: "0" },
+      batches: { type: "string", default: "26,260,2600,26000" },
+      dir: { type: "string", default: tmpdir() },
+      json: { type: "string" },
+    },
+  });
+  const rowsPerTable = Math.floor((parseMiB(values.size) * 2 ** 20) / ROW_BYTES / TABLES);
+  const work = await mkdtemp(join(values.dir, "shardserve-bench-lookup-"));
+  try {
+    console.log(`${TABLES} tables of ${rowsPerTable} rows, ${DIM} float32 each: writing partitions, filling Redis`);
+    const stored = await writeVersion(join(work, MODEL, String(VERSION)), rowsPerTable);
+    await using bench = await Bench.start(work, stored, rowsPerTable, {
+      durationMs: Number(values.ms),
+      rounds: Number(values.rounds),
+      inFlight: Number(values["in-flight"]),
+    });
+    const rows: Record<string, string | number>[] = [];
+    for (const batch of values.batches.split(",").map(Number)) {
+      for (const ids of ["uniform", "zipf 0.9"] as const) rows.push(await bench.line(batch, ids));
+    }
+    report("lookup", rows, values.json);
+    console.log(
+      "million rows/s. shard/Redis: reach 10; shard/echo: reach 0.5; gather/copy: reach 0.8. 'rows' is a whole lookup:" +
+        " dedup, frame, and rows written into the buffer that a run reads.",
+    );
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+interface Batch {
+  /** Per table as many ids as fit. */
+  readonly requests: readonly { readonly table: number; readonly ids: BigInt64Array }[];
+  readonly redisKeys: readonly Buffer[][];
+}
+
+interface LoopOptions {
+  readonly durationMs: number;
+  readonly rounds: number;
+  /** Batches in flight at once; 0 = as many as make 4096 rows, at least 4. */
+  readonly inFlight: number;
+}
+
+class Bench implements AsyncDisposable {
+  readonly #rowsPerTable: number;
+  readonly #loop: LoopOptions;
+  readonly #shard: Child;
+  readonly #echo: Child;
+  readonly #redis: RedisServer;
+  readonly #client: FramedClient;
+  readonly #rows: ShardRows;
+  readonly #echoClient: EchoClient;
+  readonly #redisClient: Redis;
+  readonly #set: PartitionSet;
+  readonly #anonymous = { rowCount: 0, memory: allocate(0) };
+  #channel = 0;
+
+  static async start(work: string, stored: StoredManifest, rowsPerTable: number, loop: LoopOptions): Promise<Bench> {
+    loadOrt();
+    const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+    const shard = new Child(here("lookup-shard.js"), [work, CLUSTER, MODEL, String(VERSION), String(PARTITIONS)]);
+    const echo = new Child(here("tcp-echo.js"), []);
+    const [shardPort, echoPort] = await Promise.all([shard.line(/^(\d+)$/), echo.line(/^(\d+)$/)]);
+    const redis = await RedisServer.start();
+    const bench = new Bench(shard, echo, redis, stored, rowsPerTable, loop, Number(shardPort[1]), Number(echoPort[1]));
+    await bench.#prepare(work, stored);
+    return bench;
+  }
+
+  private constructor(
+    shard: Child,
+    echo: Child,
+    redis: RedisServer,
+    stored: StoredManifest,
+    rowsPerTable: number,
+    loop: LoopOptions,
+    shardPort: number,
+    echoPort: number,
+  ) {
+    this.#shard = shard;
+    this.#echo = echo;
+    this.#redis = redis;
+    this.#rowsPerTable = rowsPerTable;
+    this.#loop = loop;
+    const limits = { replyBytesMax: 64 * 2 ** 20 };
+    this.#client = new FramedClient({ address: { host: "127.0.0.1", port: shardPort }, peer: "bench", limits });
+    this.#rows = new ShardRows({
+      expectation: proofExpectation(CLUSTER, MODEL, VERSION, stored),
+      tables: stored.manifest.tables,
+      partitionCount: PARTITIONS,
+      directory: { shard: () => ({ machine: "", addresses: { tcp: `127.0.0.1:${shardPort}` } }) },
+      machine: "",
+      peer: "bench",
+      cacheBytes: TABLES * rowsPerTable * ROW_BYTES * 0.1,
+    });
+    this.#echoClient = new EchoClient(echoPort);
+    this.#redisClient = new Redis({ host: "127.0.0.1", port: redis.port, lazyConnect: true });
+    this.#set = new PartitionSet(stored.manifest.tables, PARTITIONS, { syncBytesMax: Number.POSITIVE_INFINITY });
+  }
+
+  async #prepare(work: string, stored: StoredManifest): Promise<void> {
+    await this.#client.start();
+    await this.#client.whenReady();
+    const open = { cluster: CLUSTER, model: MODEL, version: VERSION };
+    this.#channel = readShardProof(await this.#client.call("open", open)).channel;
+    const identity = { model: MODEL, version: VERSION, generation: 1 };
+    this.#rows.setMap(place([{ id: "bench", weight: 1, zone: "" }], PARTITIONS, 1, identity));
+    await this.#rows.whenReady({ deadlineMs: systemClock.nowMs() + 10_000 });
+    for (let p = 0; p < PARTITIONS; p++) {
+      await this.#set.add(p, join(work, MODEL, String(VERSION), partitionPath(p)), { verify: false });
+    }
+    const rowCount = stored.manifest.tables.length * this.#rowsPerTable;
+    this.#anonymous.rowCount = rowCount;
+    this.#anonymous.memory = allocate(rowCount * ROW_BYTES);
+    this.#anonymous.memory.bytes.fill(1); // a page that was never written is shared: not what is compared
+    await this.#redisClient.connect();
+    await this.#fillRedis();
+  }
+
+  async #fillRedis(): Promise<void> {
+    const value = Buffer.alloc(ROW_BYTES, 7);
+    for (let table = 0; table < TABLES; table++) {
+      for (let id = 0; id < this.#rowsPerTable; ) {
+        const pairs: Buffer[] = [];
+        for (const end = Math.min(id + 2000, this.#rowsPerTable); id < end; id++)
+          pairs.push(redisKey(table, id), value);
+        await this.#redisClient.mset(pairs);
+      }
+    }
+  }
+
+  /** One line of the table: all columns for one batch size and distribution. */
+  async line(batchIds: number, distribution: "uniform" | "zipf 0.9"): Promise<Record<string, string | number>> {
+    const batches = this.#batches(batchIds, distribution);
+    const best = { shard: 0, rows: 0, echo: 0, redis: 0, gather: 0, located: 0, copy: 0 };
+    const keep = (name: keyof typeof best, rowsPerS: number) => {
+      best[name] = Math.max(best[name], rowsPerS / 1e6);
+    };
+    for (let round = 0; round < this.#loop.rounds; round++) {
+      keep("shard", await this.#measure(batchIds, (i) => this.#askShard(at(batches, i))));
+      keep("echo", await this.#measure(batchIds, () => this.#echoClient.call(batchIds * 8, batchIds * ROW_BYTES)));
+      keep("rows", await this.#measure(batchIds, (i) => this.#askRows(at(batches, i))));
+      keep("redis", await this.#measure(batchIds, (i) => this.#askRedis(at(batches, i))));
+      keep("copy", this.#measureGather(batches, "copy"));
+      keep("gather", this.#measureGather(batches, "gather"));
+      keep("located", this.#measureGather(batches, "located"));
+    }
+    return {
+      batch: batchIds,
+      ids: distribution,
+      shard: round2(best.shard),
+      rows: round2(best.rows),
+      Redis: round2(best.redis),
+      echo: round2(best.echo),
+      "shard/Redis": round2(best.shard / best.redis),
+      "rows/Redis": round2(best.rows / best.redis),
+      "shard/echo": round2(best.shard / best.echo),
+      gather: round2(best.gather),
+      "gather/copy": round2(best.gather / best.copy),
+      "locate+gather/copy": round2(best.located / best.copy),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#echoClient.close();
+    this.#redisClient.disconnect();
+    await this.#rows.close();
+    await this.#client.close();
+    await this.#set.close();
+    await this.#redis[Symbol.asyncDispose]();
+    await this.#shard[Symbol.asyncDispose]();
+    await this.#echo[Symbol.asyncDispose]();
+  }
+
+  #batches(batchIds: number, distribution: "uniform" | "zipf 0.9"): Batch[] {
+    const random = seededRandom(batchIds);
+    const source: IdSource =
+      distribution === "uniform" ? uniformIds(this.#rowsPerTable, random) : zipfIds(this.#rowsPerTable, 0.9, random);
+    const perTable = Math.max(1, Math.floor(batchIds / TABLES));
+    const count = Math.max(4, Math.min(BATCHES, Math.floor(400_000 / batchIds)));
+    return Array.from({ length: count }, () => {
+      const requests = Array.from({ length: TABLES }, (_, table) => ({
+        table,
+        ids: BigInt64Array.from({ length: perTable }, () => BigInt(source())),
+      }));
+      const keys = requests.flatMap(({ table, ids }) => Array.from(ids, (id) => redisKey(table, Number(id))));
+      const redisKeys: Buffer[][] = [];
+      for (let i = 0; i < keys.length; i += REDIS_KEYS_PER_CALL) redisKeys.push(keys.slice(i, i + REDIS_KEYS_PER_CALL));
+      return { requests, redisKeys };
+    });
+  }
+
+  async #measure(batchIds: number, send: (i: number) => Promise<unknown>): Promise<number> {
+    const { durationMs, inFlight } = this.#loop;
+    const concurrency = inFlight || Math.max(4, Math.ceil(4096 / batchIds));
+    await closedLoop({ concurrency, durationMs: durationMs / 4, send });
+    const result = await closedLoop({ concurrency, durationMs, send });
+    for (const [text, count] of result.failures) throw new Error(`${count} requests failed: ${text}`);
+    return result.requestsPerS * batchIds;
+  }
+
+  async #askShard({ requests }: Batch): Promise<void> {
+    const { payload, ids } = createLookupRequest(
+      { channel: this.#channel, remainingMs: 10_000, generation: 1, epoch: 0 },
+      requests.map(({ table }) => table),
+      requests.map(({ ids: column }) => column.length),
+    );
+    let lane = 0;
+    for (const { ids: column } of requests) {
+      ids.set(new Int32Array(column.buffer), lane);
+      lane += column.length * 2;
+    }
+    const reply = await this.#client.lookup([payload], { deadlineMs: systemClock.nowMs() + 10_000 });
+    const { tables } = readRowsReply(reply.bytes);
+    if (tables.some(({ status }) => status !== 0)) throw new Error("the shard refused a table");
+    reply.release();
+  }
+
+  async #askRows({ requests }: Batch): Promise<void> {
+    (await this.#rows.lookup(requests)).release();
+  }
+
+  async #askRedis({ redisKeys }: Batch): Promise<void> {
+    const answers = await Promise.all(redisKeys.map((keys) => this.#redisClient.mgetBuffer(keys)));
+    for (const rows of answers) if (rows.includes(null)) throw new Error("Redis lacks a row");
+  }
+
+  /** The kernel alone on mapped partitions or on anonymous memory, or with the ids' way to indexes. */
+  #measureGather(batches: readonly Batch[], kind: "copy" | "gather" | "located"): number {
+    const table = RowKernel.table(this.#anonymous.memory, this.#anonymous.rowCount, ROW_BYTES);
+    const kernel = RowKernel.shared();
+    const columns = batches.map((batch) => this.#indexes(batch, kind));
+    const count = (columns[0] as BigInt64Array).length;
+    const output = Buffer.allocUnsafeSlow(count * ROW_BYTES);
+    let done = 0;
+    const run = (untilMs: number) => {
+      for (done = 0; performance.now() < untilMs; done++) {
+        const indexes = columns[done % columns.length] as BigInt64Array;
+        if (kind === "located") this.#locate(at(batches, done), indexes);
+        if (kind === "copy") kernel.gatherSync(table, indexes, 0, count, output);
+        else void this.#set.gather(ROW_BYTES, indexes, 0, count, output);
+      }
+    };
+    run(performance.now() + this.#loop.durationMs / 4);
+    const startMs = performance.now();
+    run(startMs + this.#loop.durationMs / 2);
+    const seconds = (performance.now() - startMs) / 1000;
+    table.dispose();
+    return (done * count) / seconds;
+  }
+
+  #indexes(batch: Batch, kind: "copy" | "gather" | "located"): BigInt64Array {
+    if (kind !== "copy")
+      return this.#locate(batch, new BigInt64Array(batch.requests.length * batch.requests[0]!.ids.length));
+    const first = (table: number) => BigInt(table * this.#rowsPerTable);
+    return BigInt64Array.from(batch.requests.flatMap(({ table, ids }) => Array.from(ids, (id) => first(table) + id)));
+  }
+
+  #locate({ requests }: Batch, indexes: BigInt64Array): BigInt64Array {
+    let written = 0;
+    for (const { table, ids } of requests) {
+      if (this.#set.locate(table, ids, indexes, written) >= 0) throw new Error("an id was refused");
+      written += ids.length;
+    }
+    return indexes;
+  }
+}
+
+/** Sends (request bytes, reply bytes) and waits for that many bytes: what loopback TCP in Node leaves to anybody. */
+class EchoClient {
+  readonly #socket: Socket;
+  readonly #waiting: { leftBytes: number; readonly resolve: () => void }[] = [];
+
+  constructor(port: number) {
+    const buffer = Buffer.allocUnsafeSlow(256 * 1024);
+    this.#socket = connect({
+      port,
+      host: "127.0.0.1",
+      noDelay: true,
+      onread: { buffer, callback: (byteCount) => this.#take(byteCount) },
+    });
+  }
+
+  call(requestBytes: number, replyBytes: number): Promise<void> {
+    const request = Buffer.alloc(8 + requestBytes);
+    request.writeUInt32LE(requestBytes, 0);
+    request.writeUInt32LE(replyBytes, 4);
+    this.#socket.write(request);
+    return new Promise((resolve) => this.#waiting.push({ leftBytes: replyBytes, resolve }));
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #take(byteCount: number): boolean {
+    let left = byteCount;
+    for (let head = this.#waiting[0]; head && left > 0; head = this.#waiting[0]) {
+      const taken = Math.min(left, head.leftBytes);
+      head.leftBytes -= taken;
+      left -= taken;
+      if (head.leftBytes > 0) break;
+      this.#waiting.shift();
+      head.resolve();
+    }
+    return true;
+  }
+}
+
+/** A version whose rows are arbitrary: nobody reads them, they are only moved. */
+async function writeVersion(directory: string, rowsPerTable: number): Promise<StoredManifest> {
+  await mkdir(join(directory, "partitions"), { recursive: true });
+  const tables = Array.from({ length: TABLES }, (_, i): TableInfo => {
+    const shape = { rows: rowsPerTable, rowShape: [DIM], dim: DIM, rowBytes: ROW_BYTES };
+    return { name: `t${i}`, checkpointKey: `t${i}`, dtype: "float32", rowDtype: "same", ...shape };
+  });
+  const layout = partitionLayout(tables, PARTITIONS);
+  const files: Manifest["files"][number][] = [];
+  for (let partition = 0; partition < PARTITIONS; partition++) {
+    const path = partitionPath(partition);
+    const writer = await PartitionFileWriter.create(join(directory, path), partition, layout);
+    for (const { rowCount } of layout.sections) {
+      await writer.append(new Uint8Array(new Float32Array(rowCount * DIM).fill(partition + 0.5).buffer));
+    }
+    files.push({ path, ...(await writer.finish()) });
+  }
+  const sourceDigest = "0".repeat(32);
+  await writeManifest(directory, {
+    writer: "bench",
+    sourceDigest,
+    partitionCount: PARTITIONS,
+    tables,
+    lookups: [],
+    files,
+  });
+  return (await readManifest(directory)) as StoredManifest;
+}
+
+function redisKey(table: number, id: number): Buffer {
+  const key = Buffer.alloc(9);
+  key.writeUInt8(table, 0);
+  key.writeBigUInt64LE(BigInt(id), 1);
+  return key;
+}
+
+function at(batches: readonly Batch[], i: number): Batch {
+  return batches[i % batches.length] as Batch;
+}
+
+function parseMiB(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(MiB|GiB)$/.exec(text);
+  if (!match) throw new Error(`--size ${text}: give MiB or GiB, such as 256MiB`);
+  return Number(match[1]) * (match[2] === "GiB" ? 1024 : 1);
+}
+
+function round2(value: number): number {
+  return Math.round(value * 100) / 100;
+}
