@@ -634,6 +634,9 @@ def convolutions():
         case(op, _only=[0], x=rand(F32, [2, 3, 2, 4], -9, 9), scale=rand(F32, [4]), offset=rand(F32, [4]), mean=rand(F32, [4]), variance=rand(F32, [4], 0.1, 4), is_training=False, epsilon=1e-3)
     case("FusedBatchNormV3", _only=[0], x=rand(F32, [2, 3, 2, 4]) + 1000, scale=rand(F32, [4]), offset=rand(F32, [4]), mean=rand(F32, [4]) + 1000, variance=rand(F32, [4], 0.1, 4), is_training=False)
     case("FusedBatchNormV3", _only=[0], x=rand(F16, [2, 3, 2, 4]), scale=rand(F32, [4]), offset=rand(F32, [4]), mean=rand(F32, [4]), variance=rand(F32, [4], 0.1, 4), is_training=False)
+    none = C(np.zeros([0], F32))
+    for layout, shape in [("NHWC", [2, 3, 2, 4]), ("NCHW", [1, 4, 6, 1])]:
+        case("FusedBatchNormV3", _only=[0, 1, 2], x=rand(F32, shape, -9, 9), scale=rand(F32, [4]), offset=rand(F32, [4]), mean=none, variance=none, is_training=True, epsilon=1e-3, data_format=layout)
     case("LRN", input=rand(F32, [1, 2, 2, 7]), depth_radius=2, bias=1.5, alpha=0.3, beta=0.6)
     case("LRN", input=rand(F32, [1, 2, 2, 12]))
     for dtype in [F32, F64]:

@@ -42,11 +42,11 @@ export class BoundDeviceStep {
   }
 
   run(run: Run): void | Promise<void> {
-    const feeds: OrtValue[] = new Array(this.#inputs.length);
+    const feeds: OrtValue[] = [];
     let size = 1;
-    for (let i = 0; i < feeds.length; i++) {
+    for (let i = 0; i < this.#inputs.length; i++) {
       const feed = run.forDevice(this.#inputs[i]!);
-      feeds[i] = feed;
+      feeds.push(feed);
       // The rows of a lookup are as large as their cache; their slots say how much work there is.
       if (this.#isRows[i] === 0) size += elementCount(feed.shape);
     }

@@ -70,8 +70,8 @@ export class BoundHostStep {
     const { values, signal } = run;
     for (let i = start; i < this.#nodes.length; i++) {
       const bound = this.#nodes[i]!;
-      const inputs: HostValue[] = new Array(bound.inputs.length);
-      for (let k = 0; k < inputs.length; k++) inputs[k] = run.forHost(bound.inputs[k]!);
+      const inputs: HostValue[] = [];
+      for (let k = 0; k < bound.inputs.length; k++) inputs.push(run.forHost(bound.inputs[k]!));
       const result = bound.kernel({ node: bound.node, inputs, state: this.#state, signal });
       if (result instanceof Promise) {
         return result.then((outputs) => {

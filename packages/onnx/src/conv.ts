@@ -181,23 +181,47 @@ function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
   };
 }
 
-/** Inference: (x - mean) * scale / sqrt(variance + epsilon) + offset per channel; five more outputs for training. */
+/**
+ * (x - mean) * scale / sqrt(variance + epsilon) + offset per channel. In training mode, which Keras's LayerNormalization
+ * uses, mean and variance are those of the batch. The outputs behind the third are for gradients.
+ */
 const batchNorm: Lower = (n) => {
-  if (n.attrs.bool("is_training")) n.fail("batch normalisation in training");
   const { b } = n;
   const isChannelsLast = !n.attrs.text("data_format").startsWith("NC");
   const rank = n.rank(0) ?? 4;
   const perChannel = (value: Value): Value =>
     isChannelsLast ? value : b.op("Reshape", [value, b.ints([-1, ...Array.from({ length: rank - 2 }, () => 1)])]);
-  const [scale, offset, mean, variance] = [n.x(1), n.x(2), n.x(3), n.x(4)];
+  const [scale, offset] = [n.x(1), n.x(2)];
+  const wide = cast(b, n.x(0), scale.dtype);
+  const isTraining = n.attrs.bool("is_training");
+  const batch = isTraining
+    ? batchStatistics(n, wide, isChannelsLast ? axes(0, rank - 1) : [0, ...axes(2, rank - 2)])
+    : undefined;
+  const mean = batch?.mean ?? n.x(3);
+  const variance = batch?.variance ?? n.x(4);
   const epsilon = b.scalar(variance.dtype, n.attrs.float("epsilon"));
   const factor = b.op("Div", [scale, b.op("Sqrt", [b.op("Add", [variance, epsilon])])]);
-  const wide = cast(b, n.x(0), scale.dtype);
   const centred = b.op("Mul", [b.op("Sub", [wide, perChannel(mean)]), perChannel(factor)]);
   const y = cast(b, b.op("Add", [centred, perChannel(offset)]), n.dtype(0));
-  // The rest is for gradients; inference graphs read none of it but perhaps mean and variance.
-  return [y, mean, variance, mean, variance, mean].slice(0, n.outputCount);
+  return [y, mean, batch?.unbiased ?? variance, mean, variance, mean].slice(0, n.outputCount);
 };
+
+/** Mean and variance per channel, and the variance with Bessel's correction. */
+function batchStatistics(n: NodeLowering, value: Value, over: readonly number[]) {
+  if (n.attrs.has("exponential_avg_factor") && n.attrs.float("exponential_avg_factor") !== 1) {
+    n.fail("a moving average of the batch statistics");
+  }
+  const { b } = n;
+  const kept = b.op("ReduceMean", [value, b.ints(over)], { keepdims: 1 });
+  const difference = b.op("Sub", [value, kept]);
+  const variance = b.op("ReduceMean", [b.op("Mul", [difference, difference]), b.ints(over)], { keepdims: 0 });
+  const lengths = b.op("Gather", [shapeOf(b, value), b.ints(over)]);
+  const count = b.op("ReduceProd", [lengths], { keepdims: 0 });
+  const lessOne = b.op("Max", [b.op("Sub", [count, b.scalar("int64", 1)]), b.scalar("int64", 1)]);
+  const correction = b.op("Div", [cast(b, count, value.dtype), cast(b, lessOne, value.dtype)]);
+  const mean = b.op("Reshape", [kept, b.ints([-1])]);
+  return { mean, variance, unbiased: b.op("Mul", [variance, correction]) };
+}
 
 const lrn: Lower = (n) => {
   const layout = { spatial: 2, isChannelsLast: true };

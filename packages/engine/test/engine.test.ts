@@ -1,0 +1,215 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type RowSource, storedRowBytes, type TableInfo } from "@shardserve/rowstore";
+import { loadModel } from "@shardserve/engine";
+import { loadOrt } from "@shardserve/native";
+import { BundleReader } from "@shardserve/savedmodel";
+import type { Model, RunResult } from "@shardserve/servable";
+import { type DataOf, type Tensor, tensor } from "@shardserve/tensor";
+import { readGolden, REPO_DIR, sharedDir } from "@shardserve/testkit";
+import { ShuffledRows } from "./shuffled-rows.js";
+
+const MODELS = join(REPO_DIR, "test/fixtures/models");
+const load = (name: string, rowSource?: RowSource): Promise<Model> =>
+  loadModel({ dir: join(MODELS, name, "1"), ort: loadOrt(), ...(rowSource && { rowSource }) });
+
+/** Every variable of DLRM's `tables`, as a sharded table. */
+async function dlrmRows(): Promise<ShuffledRows> {
+  await using reader = await BundleReader.open(join(MODELS, "dlrm/1/variables/variables"));
+  const keys = [...reader.entries.keys()].filter((key) => key.startsWith("tables/"));
+  const values = await Promise.all(keys.map((key) => reader.read(key) as Promise<Tensor<"float32">>));
+  const tables = keys.map((checkpointKey, i): TableInfo => {
+    const [rows, dim] = values[i]!.shape as [number, number];
+    const rowBytes = storedRowBytes("same", "float32", dim);
+    return {
+      name: checkpointKey,
+      checkpointKey,
+      rows,
+      rowShape: [dim],
+      dim,
+      dtype: "float32",
+      rowDtype: "same",
+      rowBytes,
+    };
+  });
+  return new ShuffledRows(tables, values);
+}
+
+function dlrmInputs(batch: number, id = (i: number) => i % 3): Map<string, Tensor> {
+  return new Map<string, Tensor>([
+    [
+      "dense",
+      tensor(
+        "float32",
+        [batch, 13],
+        Float32Array.from({ length: batch * 13 }, (_, i) => Math.sin(i)),
+      ),
+    ],
+    [
+      "sparse",
+      tensor(
+        "int64",
+        [batch, 6],
+        BigInt64Array.from({ length: batch * 6 }, (_, i) => BigInt(id(i))),
+      ),
+    ],
+  ]);
+}
+
+const x = (shape: number[], ...values: number[]) =>
+  new Map([["x", tensor("float32", shape, Float32Array.from(values))]]);
+
+describe("loadModel", () => {
+  let before: { values: number; sessions: number };
+  let model: Model | undefined;
+  beforeEach(() => {
+    before = { ...loadOrt().live };
+    model = undefined;
+  });
+  afterEach(async () => {
+    await model?.close();
+    assert.deepEqual(loadOrt().live, before, "nothing is left behind");
+  });
+
+  it("takes inputs of other ranks than the signature states, as TensorFlow does", async () => {
+    model = await load("half-plus-two");
+    for (const [shape, values] of [
+      [
+        [2, 1],
+        [1, 2],
+      ],
+      [[3], [1, 2, 5]],
+      [[], [8]],
+      [[0, 1], []],
+      [
+        [2, 2],
+        [1, 2, 3, 4],
+      ],
+    ] as const) {
+      const result: RunResult = await model.run("serving_default", x([...shape], ...values), {});
+      const y: Tensor = result.outputs.get("y")!;
+      assert.deepEqual([...y.shape], [...shape]);
+      assert.deepEqual(
+        [...(y.data as Float32Array)],
+        values.map((value) => value / 2 + 2),
+      );
+    }
+  });
+
+  it("bounds the plans for foreign ranks", async () => {
+    model = await loadModel({ dir: join(MODELS, "half-plus-two/1"), ort: loadOrt(), limits: { planVariants: 1 } });
+    await model.run("serving_default", x([1], 1), {});
+    await model.run("serving_default", x([2], 1, 2), {});
+    await assert.rejects(model.run("serving_default", x([], 1), {}), { code: "RESOURCE_EXHAUSTED" });
+  });
+
+  it("names what is wrong with a request", async () => {
+    model = await load("half-plus-two");
+    const wrong = new Map([["x", tensor("int32", [1], Int32Array.of(1))]]);
+    await assert.rejects(model.run("serving_default", wrong, {}), {
+      code: "INVALID_ARGUMENT",
+      message: "Expects arg[0] to be float but int32 is provided",
+    });
+    await assert.rejects(model.run("serving_default", new Map(), {}), /needs input "x"/);
+    await assert.rejects(model.run("serving_default", x([1], 1), { outputs: ["z"] }), /has no output "z"/);
+    await assert.rejects(model.run("nonsense", x([1], 1), {}), { code: "NOT_FOUND" });
+  });
+
+  it("says where an id lies outside its table, in TensorFlow's words", async () => {
+    for (const source of [undefined, await dlrmRows()]) {
+      const sharded = await load("dlrm", source);
+      const outside = dlrmInputs(3, (i) => (i === 7 ? 37 : 0));
+      await assert.rejects(sharded.run("serving_default", outside, {}), {
+        code: "ROW_OUT_OF_RANGE",
+        message: "indices[1] = 37 is not in [0, 37)",
+      });
+      const negative = dlrmInputs(2, (i) => (i === 6 ? -1 : 0));
+      await assert.rejects(
+        sharded.run("serving_default", negative, {}),
+        /^\S*ServingError: indices\[1\] = -1 is not in \[0, 1000\)$/,
+      );
+      assert.equal(source?.leases ?? 0, 0);
+      await sharded.close();
+    }
+  });
+
+  it("gives the same bits with rows from elsewhere", async () => {
+    const rows = await dlrmRows();
+    const sharded = await load("dlrm", rows);
+    model = await load("dlrm");
+    for (const batch of [1, 2, 17, 64, 0]) {
+      const inputs = dlrmInputs(batch, (i) => (i * 7) % 3);
+      const a: RunResult = await model.run("serving_default", inputs, {});
+      const b: RunResult = await sharded.run("serving_default", inputs, {});
+      assert.deepEqual(a.outputs, b.outputs);
+      assert.deepEqual(b.report, {
+        cacheRows: 0,
+        shardRows: batch * 6,
+        redisRows: 0,
+        staleRows: 0,
+        defaultRows: 0,
+        epoch: 3,
+      });
+    }
+    assert.equal(rows.calls, 5, "one lookup for all tables of a request");
+    assert.equal(rows.leases, 0);
+    await sharded.close();
+    assert.ok(rows.isClosed);
+  });
+
+  it("computes only what is asked for", async () => {
+    model = await load("dlrm");
+    const { outputs } = await model.run("serving_default", dlrmInputs(2), { outputs: ["ctr"] });
+    assert.deepEqual([...outputs.keys()], ["ctr"]);
+  });
+
+  it("stops with the signal's reason and gives rows back", async () => {
+    const rows = await dlrmRows();
+    model = await load("dlrm", rows);
+    const reason = new Error("enough");
+    await assert.rejects(model.run("serving_default", dlrmInputs(1), { signal: AbortSignal.abort(reason) }), reason);
+    const controller = new AbortController();
+    let open = () => {};
+    rows.gate = new Promise((resolve) => (open = resolve));
+    const run = model.run("serving_default", dlrmInputs(1), { signal: controller.signal });
+    controller.abort(reason);
+    open();
+    await assert.rejects(run, reason);
+    assert.equal(rows.leases, 0);
+  });
+
+  it("answers overlapping runs", async () => {
+    model = await load("dlrm");
+    const golden = readGolden(join(MODELS, "dlrm/golden.json")).cases.filter((item) => item.outputs);
+    const answers = await Promise.all(
+      Array.from({ length: 60 }, (_, i) => model!.run("serving_default", golden[i % golden.length]!.inputs, {})),
+    );
+    for (const [i, { outputs }] of answers.entries()) {
+      const expected = golden[i % golden.length]!.outputs!.get("ctr")!.data as DataOf["float32"];
+      const actual = outputs.get("ctr")!.data as DataOf["float32"];
+      for (let k = 0; k < expected.length; k++) assert.ok(Math.abs(actual[k]! - expected[k]!) <= 1e-5);
+    }
+  });
+
+  it("closes the row source of a model that cannot be loaded", async () => {
+    const rows = await dlrmRows();
+    await assert.rejects(load("no-such-model", rows), { code: "SAVED_MODEL_INVALID" });
+    assert.ok(rows.isClosed);
+  });
+
+  it("does not mix up runs over mutable variables", async function () {
+    const shared = sharedDir();
+    if (shared === undefined) {
+      console.log("skipped: no ../shared with SavedModels (SHARDSERVE_SHARED names it)");
+      this.skip();
+    }
+    const dir = join(shared, "savedmodels/tf-serving/saved_model_counter/00000123");
+    model = await loadModel({ dir, ort: loadOrt() });
+    const runs = await Promise.all(Array.from({ length: 20 }, () => model!.run("incr_counter", new Map(), {})));
+    const counts = runs.map(({ outputs }) => (outputs.get("output")!.data as Float32Array)[0]!);
+    assert.deepEqual(
+      counts.sort((a, b) => a - b),
+      Array.from({ length: 20 }, (_, i) => i + 1),
+    );
+  });
+});
