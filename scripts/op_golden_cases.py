@@ -702,6 +702,92 @@ def parse(g):
                sparse_keys=["s", "none"], dense_keys=["x", "i"], sparse_types=[tf.string, tf.int64], dense_shapes=[[], [None]])
 
 
+def sparse(g):
+    for dtype in [np.float32, np.int64, object]:
+        default = some(dtype, (), 6)
+        g.case("SparseToDense", sparse_indices=np.array([[0, 1], [2, 0]], np.int64), output_shape=i64(3, 2), sparse_values=some(dtype, (2,)), default_value=default)
+        g.case("SparseToDense", sparse_indices=i32(1, 3), output_shape=i32(5), sparse_values=some(dtype, ()), default_value=default)
+    g.case("SparseToDense", sparse_indices=np.int32(1), output_shape=i32(5), sparse_values=np.float32(2), default_value=np.float32(0))
+    g.case("SparseToDense", sparse_indices=np.zeros((0, 2), np.int64), output_shape=i64(2, 2), sparse_values=np.array([], np.float32), default_value=np.float32(1))
+    for ids in [[[2], [1]], [[1], [1]], [[5], [6]], [[-1], [0]]]:
+        for validate in [True, False]:
+            if validate or ids[0][0] in (1, 2):
+                g.case("SparseToDense", sparse_indices=np.array(ids, np.int64), output_shape=i64(4), sparse_values=some(np.float32, (2,)), default_value=np.float32(0), validate_indices=validate, text=True)
+    ids = np.array([[0, 0, 1], [1, 2, 3], [1, 0, 0]], np.int64)
+    for new in [[6, 4], [-1, 3], [24], [2, 3, 2, -1], [5, 5], [-1, -1], [-1, 7]]:
+        g.case("SparseReshape", input_indices=ids, input_shape=i64(2, 3, 4), new_shape=np.array(new, np.int64))
+    g.case("SparseReshape", input_indices=np.zeros((0, 2), np.int64), input_shape=i64(0, 3), new_shape=i64(3, 0))
+    for dtype in [np.int64, np.float32, object]:
+        for ids, n in [([[0, 0], [2, 1], [2, 0]], 4), (np.zeros((0, 2)), 3), ([[1, 0], [0, 3]], 2), (np.zeros((0, 2)), 0), ([[3, 0]], 3)]:
+            ids = np.array(ids, np.int64).reshape(-1, 2)
+            g.case("SparseFillEmptyRows", indices=ids, values=some(dtype, (len(ids),)), dense_shape=i64(n, 4), default_value=some(dtype, (), 9))
+        ids = np.array([[2, 1], [0, 3], [2, 0], [0, 0]], np.int64)
+        values = some(dtype, (4,))
+        g.case("SparseReorder", input_indices=ids, input_values=values, input_shape=i64(3, 4))
+        g.case("SparseConcat", indices=[ids[[1]], ids[[3, 0]]], values=[values[:1], values[1:3]], shapes=[i64(3, 4), i64(3, 4)], concat_dim=1)
+        g.case("SparseConcat", indices=[ids[[1]], ids[[3, 0]]], values=[values[:1], values[1:3]], shapes=[i64(1, 4), i64(3, 4)], concat_dim=0)
+        ordered = ids[[3, 1, 2, 0]]
+        g.case("SparseSlice", indices=ordered, values=values, shape=i64(3, 4), start=i64(1, 0), size=i64(5, 1))
+        g.case("SparseSplit", split_dim=np.int64(1), indices=ordered, values=values, shape=i64(3, 4), num_split=3)
+        g.case("SparseSplit", split_dim=np.int64(0), indices=ordered, values=values, shape=i64(3, 4), num_split=2)
+    for adj_a in [False, True]:
+        for adj_b in [False, True]:
+            b = some(np.float32, (4, 2) if not adj_a else (3, 2))
+            g.case("SparseTensorDenseMatMul", a_indices=np.array([[0, 1], [2, 3], [0, 0]], np.int64), a_values=some(np.float32, (3,)), a_shape=i64(3, 4),
+                   b=b.T.copy() if adj_b else b, adjoint_a=adj_a, adjoint_b=adj_b)
+    g.case("SparseTensorDenseMatMul", a_indices=np.array([[0, 5]], np.int64), a_values=some(np.float32, (1,)), a_shape=i64(3, 4), b=some(np.float32, (4, 2)))
+
+
+def segments(g):
+    for dtype in [np.float32, np.int32, np.int64, np.float64]:
+        data = some(dtype, (5, 2))
+        for kind in ["Sum", "Mean", "Prod", "Max", "Min"]:
+            g.case("Segment" + kind, data=data, segment_ids=i32(0, 0, 2, 2, 3))
+            if kind != "Mean":
+                g.case("UnsortedSegment" + kind, data=data, segment_ids=i64(2, -1, 0, 2, 2), num_segments=np.int32(4))
+                g.case("UnsortedSegment" + kind, data=data, segment_ids=np.array([[0, 1], [1, 1], [2, 0], [0, 0], [2, 2]], np.int32), num_segments=np.int32(3))
+        if np.dtype(dtype).kind == "f":
+            for kind in ["Sum", "Mean", "SqrtN"]:
+                g.case("SparseSegment" + kind, data=data, indices=i32(4, 0, 1, 1), segment_ids=i32(0, 0, 2, 2))
+                g.case("SparseSegment" + kind, data=data, indices=i64(), segment_ids=i32())
+                g.case(f"SparseSegment{kind}WithNumSegments", data=data, indices=i32(4, 0, 1, 1), segment_ids=i32(0, 0, 2, 2), num_segments=np.int32(4))
+    data = some(np.float32, (5, 2))
+    for ids in [[1, 0], [0, 0, 0], [-1, 0]]:
+        g.case("SegmentSum", data=data[:2], segment_ids=np.array(ids, np.int32))
+        g.case("SparseSegmentSum", data=data, indices=i32(0, 1), segment_ids=np.array(ids, np.int32))
+    g.case("SparseSegmentSum", data=data, indices=i32(0, 5), segment_ids=i32(0, 0), text=True)
+    g.case("SparseSegmentMean", data=data, indices=i32(0, -1), segment_ids=i32(0, 0))
+    g.case("SparseSegmentSumWithNumSegments", data=data, indices=i32(0), segment_ids=i32(2), num_segments=np.int32(2))
+    g.case("UnsortedSegmentSum", data=data, segment_ids=i32(0, 1, 2, 3, 4), num_segments=np.int32(3))
+    g.case("SegmentSum", data=data[:0], segment_ids=i32())
+
+
+def ragged(g):
+    for dtype in [np.float32, object, np.int64]:
+        values = some(dtype, (5,))
+        default = some(dtype, (), 8)
+        for shape in [np.int64(-1), i64(-1, -1), i64(2, 2), i64(-1, 5), i64(4, -1)]:
+            g.case("RaggedTensorToTensor", shape=shape, values=values, default_value=default, row_partition_tensors=[i64(0, 2, 2, 5)], row_partition_types=["ROW_SPLITS"])
+            g.case("RaggedTensorToTensor", shape=shape, values=values, default_value=default, row_partition_tensors=[np.int64(4), i64(0, 0, 1, 3, 3)],
+                   row_partition_types=["FIRST_DIM_SIZE", "VALUE_ROWIDS"])
+        g.case("RaggedTensorToTensor", shape=np.int64(-1), values=values, default_value=default, row_partition_tensors=[i64(0, 1, 3), i64(0, 2, 2, 5)], row_partition_types=["ROW_SPLITS", "ROW_SPLITS"])
+        g.case("RaggedTensorToTensor", shape=i64(-1, 1, 4), values=values, default_value=default, row_partition_tensors=[np.int64(2), i64(0, 1, 1), i64(0, 0, 2, 2, 2)],
+               row_partition_types=["FIRST_DIM_SIZE", "VALUE_ROWIDS", "VALUE_ROWIDS"])
+    g.case("RaggedTensorToTensor", shape=np.int32(-1), values=some(np.float32, (3, 2)), default_value=np.float32(7), row_partition_tensors=[i32(0, 1, 3)], row_partition_types=["ROW_SPLITS"])
+    g.case("RaggedTensorToTensor", shape=np.int32(-1), values=some(np.float32, (3, 2)), default_value=some(np.float32, (2,)), row_partition_tensors=[i32(0, 1, 3)], row_partition_types=["ROW_SPLITS"])
+    g.case("RaggedTensorToTensor", shape=np.int64(-1), values=some(np.float32, (0,)), default_value=np.float32(7), row_partition_tensors=[i64(0, 0)], row_partition_types=["ROW_SPLITS"])
+    for dtype in [np.int32, np.int64, np.float32]:
+        g.case("RaggedRange", starts=np.array([0, 5, 8], dtype), limits=np.array([3, 5, 4], dtype), deltas=np.array([1, 1, -2], dtype))
+        g.case("RaggedRange", starts=np.array(0, dtype), limits=np.array([3, 1], dtype), deltas=np.array(1, dtype), Tsplits=tf.int32)
+    for ids in [i32(2, 0, 2), np.array([[1, 2], [0, 0]], np.int64), i32(3), i32()]:
+        g.case("RaggedGather", params_nested_splits=[i64(0, 2, 2, 5)], params_dense_values=some(object, (5,)), indices=ids, OUTPUT_RAGGED_RANK=ids.ndim)
+        g.case("RaggedGather", params_nested_splits=[i64(0, 1, 3, 3), i64(0, 2, 2, 5)], params_dense_values=some(np.float32, (5, 2)), indices=ids, OUTPUT_RAGGED_RANK=ids.ndim + 1)
+    for kind in ["a-b", "b-a", "intersection", "union"]:
+        for dtype in [np.int64, np.int32]:
+            g.case("DenseToDenseSetOperation", set1=np.array([[1, 5, 3], [7, 7, -2]], dtype), set2=np.array([[3, 9], [7, 7]], dtype), set_operation=kind)
+        g.case("DenseToDenseSetOperation", set1=texts("b", "a", "c").reshape(1, 3), set2=texts("c", "d").reshape(1, 2), set_operation=kind)
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -717,4 +803,7 @@ FAMILIES = {
     "regex": regex,
     "tables": tables,
     "parse": parse,
+    "sparse": sparse,
+    "segments": segments,
+    "ragged": ragged,
 }

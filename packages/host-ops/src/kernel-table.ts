@@ -9,8 +9,12 @@ import { COMPARE_KERNELS } from "./compare.js";
 import { GENERATE_KERNELS } from "./generate.js";
 import { type Kernel, OpCall } from "./op-call.js";
 import { PARSE_KERNELS } from "./parse-example.js";
+import { RAGGED_KERNELS } from "./ragged.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
+import { SEGMENT_KERNELS } from "./segments.js";
+import { SET_KERNELS } from "./sets.js";
+import { SPARSE_KERNELS } from "./sparse.js";
 import { STRING_CODE_KERNELS } from "./string-code.js";
 import { STRING_EDIT_KERNELS } from "./string-edit.js";
 import { STRING_FORMAT_KERNELS } from "./string-format.js";
@@ -44,6 +48,10 @@ const FAMILIES: readonly Readonly<Record<string, Kernel>>[] = [
   TABLE_KERNELS,
   VARIABLE_KERNELS,
   PARSE_KERNELS,
+  SPARSE_KERNELS,
+  SEGMENT_KERNELS,
+  RAGGED_KERNELS,
+  SET_KERNELS,
 ];
 
 const KERNELS: ReadonlyMap<string, HostKernel> = new Map(
