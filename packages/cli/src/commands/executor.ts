@@ -1,7 +1,9 @@
 import { resolve } from "node:path";
+import { ServingError } from "@shardserve/core";
 import { LookupMetrics } from "@shardserve/lookup";
 import { LeasedKeys, MapFollower } from "@shardserve/registry";
 import { Registry } from "prom-client";
+import type { Manager } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { ClusterLoader } from "../roles/cluster-loader.js";
@@ -49,10 +51,20 @@ export const executor = defineCommand({
       metrics: new LookupMetrics(metrics),
       logger,
     });
-    const front = new ModelFront(loader, flags, logger, metrics);
+    const whenLoaded = async (manager: Manager, stop: AbortSignal) => {
+      followVersions(follower, manager);
+      await follower.reach({ signal: stop });
+      await manager.whenAvailable(follower.models(), { signal: stop }).catch((error: unknown) => {
+        stop.throwIfAborted();
+        logger.error(
+          { error: ServingError.from(error).message },
+          "not every model could be loaded; serving the others",
+        );
+      });
+    };
+    const front = new ModelFront(loader, whenLoaded, flags, logger, metrics);
     try {
-      await front.start();
-      followVersions(follower, front);
+      await front.start({ signal });
       const addresses = {
         grpc: `${flags.host}:${front.server.grpcPort}`,
         rest: `${flags.host}:${front.server.restPort}`,
@@ -70,12 +82,12 @@ export const executor = defineCommand({
 });
 
 /** Every version with an enabled partition map is wanted; a map that goes takes its version along. */
-function followVersions(follower: MapFollower, front: ModelFront): void {
+function followVersions(follower: MapFollower, manager: Manager): void {
   let known = new Set<string>();
   const update = () => {
     const models = new Set(follower.models());
     for (const model of new Set([...known, ...models])) {
-      front.manager.setAspired(
+      manager.setAspired(
         model,
         follower.versions(model).map((version) => ({ version, path: "" })),
       );

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { ServingError } from "@shardserve/core";
-import { FileSystemSource } from "@shardserve/servable";
+import { FileSystemSource, type Manager } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { localLoader } from "../roles/local-loader.js";
@@ -25,21 +25,20 @@ export const serve = defineCommand({
     if (positionals.length > 0)
       throw new ServingError("CONFIG_INVALID", `serve: what is "${positionals[0]}"? see --help`);
     const { logger, signal } = terminal;
-    const front = new ModelFront(
-      localLoader({ ort: openEngine(flags), tags: flags.savedModelTags, logger }),
-      flags,
-      logger,
-    );
-    await front.start();
+    const loader = localLoader({ ort: openEngine(flags), tags: flags.savedModelTags, logger });
     const source = new FileSystemSource({
       servables: [{ name: flags.modelName, basePath: resolve(flags.modelBasePath) }],
       onAspired: (name, versions) => front.manager.setAspired(name, versions),
       pollIntervalMs: flags.fileSystemPollWaitSeconds * 1000,
       logger,
     });
-    await source.start();
+    const whenLoaded = async (manager: Manager) => {
+      await source.start();
+      await manager.whenAvailable([flags.modelName], { signal });
+    };
+    const front: ModelFront = new ModelFront(loader, whenLoaded, flags, logger);
     try {
-      await front.manager.whenAvailable([flags.modelName], { signal });
+      await front.start({ signal });
       terminal.print(`serving ${flags.modelName}: ${front.describe(flags)}`);
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {

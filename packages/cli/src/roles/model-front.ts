@@ -14,14 +14,19 @@ export function openEngine(flags: ServingFlags): Ort {
   return loadOrt({ intraOpThreads: flags.intraOpThreads === 0 ? availableParallelism() : flags.intraOpThreads });
 }
 
+/** Waits until what should be served at first is loaded. */
+export type WhenLoaded = (manager: Manager, signal: AbortSignal) => Promise<void>;
+
 /** Manager and server of one process, started and closed in the right order; what the roles `serve` and `executor` share. */
 export class ModelFront extends Service {
   readonly manager: Manager;
   readonly server: ModelServer;
+  readonly #whenLoaded: WhenLoaded;
 
   /** @param metrics  served on the REST port, with the server's own; whatever else the process counts belongs there too */
-  constructor(loader: Loader, flags: ServingFlags, logger: Logger, metrics = new Registry()) {
+  constructor(loader: Loader, whenLoaded: WhenLoaded, flags: ServingFlags, logger: Logger, metrics = new Registry()) {
     super();
+    this.#whenLoaded = whenLoaded;
     this.manager = new Manager({ loader, logger, loadRetriesMax: flags.maxNumLoadRetries });
     this.server = new ModelServer({
       manager: this.manager,
@@ -44,8 +49,12 @@ export class ModelFront extends Service {
     return `gRPC on ${grpc}${rest}`;
   }
 
+  /**
+   * Loads first and listens then, as TensorFlow Serving does: who can connect gets answers.
+   */
   protected override async onStart(signal: AbortSignal): Promise<void> {
     await this.manager.start({ signal });
+    await this.#whenLoaded(this.manager, signal);
     await this.server.start({ signal });
   }
 
