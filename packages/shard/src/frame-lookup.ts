@@ -35,8 +35,12 @@ export function frameLookup(
       }
       const { generation, columns, ids, remainingMs } = request;
       const deadlineMs = remainingMs === 0 ? Number.POSITIVE_INFINITY : clock.nowMs() + remainingMs;
-      const rows = lookup.run({ served, generation, columns, ids, deadlineMs });
+      const rows = lookup.runForSocket({ served, generation, columns, ids, deadlineMs });
       exchange.releasePayload();
+      if ("parts" in rows) {
+        metrics.requests.inc({ protocol: "frame", code: "OK" });
+        return exchange.replyLazily(FRAME.ROWS, rows);
+      }
       if (!(rows instanceof Promise)) return answer(exchange, rows);
       rows.then(
         (gathered) => answer(exchange, gathered),

@@ -1,7 +1,8 @@
-import { type Clock, ServingError } from "@shardserve/core";
+import { type Clock, invariant, ServingError } from "@shardserve/core";
 import type { TableInfo } from "@shardserve/rowstore";
 import {
   type BufferPool,
+  type LazyPayload,
   noDefaults,
   planRows,
   type RowsLayout,
@@ -40,6 +41,22 @@ export interface RowLookupOptions {
   readonly clock: Clock;
   /** Largest reply, in bytes. */
   readonly replyBytesMax: number;
+  /** Mapped bytes that are expected to stay in memory; beyond it gathers may wait for the disk. */
+  readonly residentBytesMax: number;
+}
+
+/** Rows gathered and written in one go, in bytes: small enough to be in the second-level cache when the kernel copies. */
+const PART_BYTES = 128 * 1024;
+/** Replies above this are gathered on another thread even when all rows are in memory: this many take about 4 ms. */
+const LAZY_BYTES_MAX = 16 * 2 ** 20;
+
+/** A lookup that was admitted: what will be answered, and the bytes of the budget that it holds. */
+interface Admitted {
+  readonly query: RowsQuery;
+  readonly tables: readonly TableReply[];
+  readonly layout: RowsLayout;
+  readonly gathers: readonly Gather[];
+  readonly releaseBudget: () => void;
 }
 
 /** One gather: rows of equal width, of all columns that have it. */
@@ -62,37 +79,74 @@ export class RowLookup {
   }
 
   /**
-   * @returns the rows, at once when they were gathered on the event loop
+   * The rows as one buffer.
+   *
+   * @returns at once when they were gathered on the event loop
    * @throws ServingError INVALID_ARGUMENT for a reply over the limit, RESOURCE_EXHAUSTED when the budget is spent,
    * DEADLINE_EXCEEDED when it expired before the gather
    */
   run(query: RowsQuery): GatheredRows | Promise<GatheredRows> {
-    const { budget, pool, metrics, clock, replyBytesMax } = this.#options;
-    const { served, generation } = query;
+    return this.#runWhole(this.#admit(query));
+  }
+
+  /**
+   * The rows for a socket: as a payload that is gathered while it is written where all rows are in memory, else as one
+   * buffer. A lazy payload must be written in this turn of the event loop. Errors as {@link run}.
+   */
+  runForSocket(query: RowsQuery): LazyPayload | GatheredRows | Promise<GatheredRows> {
+    const admitted = this.#admit(query);
+    const { bytes } = admitted.layout;
+    const isWarm = query.served.set.mappedBytes <= this.#options.residentBytesMax;
+    if (bytes <= PART_BYTES || bytes > LAZY_BYTES_MAX || !isWarm) return this.#runWhole(admitted);
+    const { pool, metrics, clock } = this.#options;
+    const startMs = clock.nowMs();
+    return {
+      byteLength: bytes,
+      parts: gatherParts(admitted, pool),
+      onPartFlushed: (part) => pool.release(part),
+      onFlushed: () => {
+        admitted.releaseBudget();
+        metrics.gatherSeconds.observe({ path: "lazy" }, (clock.nowMs() - startMs) / 1000);
+      },
+    };
+  }
+
+  #admit(query: RowsQuery): Admitted {
+    const { budget, metrics, clock, replyBytesMax } = this.#options;
+    const { served } = query;
     const { tables, gathers, rowCount } = locate(query);
     const layout = planRows(tables);
+    const { bytes } = layout;
     const what = `a lookup of ${rowCount} rows of ${servableName(served.model, served.version)}`;
-    if (layout.bytes > replyBytesMax) {
-      const text = `${what} has ${layout.bytes} bytes, the limit of one reply is ${replyBytesMax}; ask in parts`;
+    if (bytes > replyBytesMax) {
+      const text = `${what} has ${bytes} bytes, the limit of one reply is ${replyBytesMax}; ask in parts`;
       throw new ServingError("INVALID_ARGUMENT", text);
     }
     if (clock.nowMs() >= query.deadlineMs) {
       throw new ServingError("DEADLINE_EXCEEDED", `${what} expired before it was begun`);
     }
-    budget.take(layout.bytes, what);
-    const payload = pool.acquire(layout.bytes);
+    budget.take(bytes, what);
     metrics.replyBytesInFlight.set(budget.usedBytes);
-    const release = () => {
-      pool.release(payload);
-      budget.give(layout.bytes);
+    metrics.rows.inc({ model: served.model }, rowCount);
+    metrics.bytes.inc({ model: served.model }, bytes);
+    const releaseBudget = () => {
+      budget.give(bytes);
       metrics.replyBytesInFlight.set(budget.usedBytes);
     };
+    return { query, tables, layout, gathers: place(gathers, tables, layout), releaseBudget };
+  }
+
+  #runWhole({ query, tables, layout, gathers, releaseBudget }: Admitted): GatheredRows | Promise<GatheredRows> {
+    const { pool } = this.#options;
+    const payload = pool.acquire(layout.bytes);
+    const release = () => {
+      pool.release(payload);
+      releaseBudget();
+    };
     try {
-      writeRowsHead(payload, layout, generation, served.epoch, tables);
-      metrics.rows.inc({ model: served.model }, rowCount);
-      metrics.bytes.inc({ model: served.model }, layout.bytes);
+      writeRowsHead(payload, layout, query.generation, query.served.epoch, tables);
       const result: GatheredRows = { payload, layout, tables, release };
-      const gathering = this.#gather(served, place(gathers, tables, layout), payload);
+      const gathering = this.#gather(query.served, gathers, payload);
       return gathering === undefined ? result : settle(gathering, result);
     } catch (error) {
       release();
@@ -118,6 +172,34 @@ export class RowLookup {
     }
     return allSettled(running).finally(() => observe("pool"));
   }
+}
+
+/** Head and rows of a reply, part by part; the buffer is used again whenever the kernel took a part at once. */
+function* gatherParts(
+  { query, tables, layout, gathers }: Admitted,
+  pool: BufferPool,
+): Generator<Uint8Array, void, boolean> {
+  const { served, generation } = query;
+  const headBytes = (gathers[0] as Gather).byteOffset;
+  const head = Buffer.allocUnsafe(headBytes);
+  writeRowsHead(head, layout, generation, served.epoch, tables);
+  yield head;
+  let at = headBytes;
+  let buffer: Uint8Array | undefined;
+  for (const { rowBytes, rowCount, indexes, byteOffset } of gathers) {
+    if (byteOffset > at) yield Buffer.alloc(byteOffset - at);
+    const rowsPerPart = Math.max(1, Math.floor(PART_BYTES / rowBytes));
+    for (let row = 0; row < rowCount; row += rowsPerPart) {
+      const count = Math.min(rowsPerPart, rowCount - row);
+      buffer ??= pool.acquire(Math.max(PART_BYTES, rowBytes));
+      const part = buffer.subarray(0, count * rowBytes);
+      const gathering = served.set.gather(rowBytes, indexes, row, count, part);
+      invariant(gathering === undefined, "a part of a warm set is gathered at once");
+      if (!(yield part)) buffer = undefined;
+    }
+    at = byteOffset + rowCount * rowBytes;
+  }
+  if (buffer) pool.release(buffer);
 }
 
 /** Rejects with the first failure, but only when none is writing into the reply any more. */

@@ -105,7 +105,14 @@ export class ShardServer extends Service {
     const budget = new ByteBudget(options.replyBytesInFlightMax ?? DEFAULT_REPLY_BYTES_IN_FLIGHT);
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     const clock = this.#clock;
-    const lookup = new RowLookup({ budget, pool, metrics: this.metrics, clock, replyBytesMax: limits.replyBytesMax });
+    const lookup = new RowLookup({
+      budget,
+      pool,
+      metrics: this.metrics,
+      clock,
+      replyBytesMax: limits.replyBytesMax,
+      residentBytesMax: options.residentBytesMax ?? Number.POSITIVE_INFINITY,
+    });
     const listen: Address[] = [parseAddress(options.listen)];
     if (options.unixPath !== undefined) listen.push({ path: options.unixPath });
     this.#frames = new FramedServer({

@@ -1,10 +1,12 @@
 import { ServingError } from "@shardserve/core";
+import type { LazyPayload } from "./frame-writer.js";
 
 /** What an exchange needs of its connection. */
 export interface ExchangeOwner {
   /** Who is at the other end, as it introduced itself. */
   readonly peer: string;
   sendReply(exchange: Exchange, type: number, parts: readonly Uint8Array[], onFlushed?: () => void): void;
+  sendReplyLazily(exchange: Exchange, type: number, payload: LazyPayload): void;
   sendError(exchange: Exchange, error: ServingError): void;
   releasePayload(payload: Uint8Array): void;
 }
@@ -49,6 +51,16 @@ export class Exchange {
     }
     this.#isAnswered = true;
     this.#owner.sendReply(this, type, parts, onFlushed);
+  }
+
+  /** As `reply`, with a payload that is made while it is written. */
+  replyLazily(type: number, payload: LazyPayload): void {
+    if (this.#isAnswered) {
+      payload.onFlushed();
+      return;
+    }
+    this.#isAnswered = true;
+    this.#owner.sendReplyLazily(this, type, payload);
   }
 
   fail(error: unknown): void {

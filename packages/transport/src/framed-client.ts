@@ -197,9 +197,7 @@ export class FramedClient extends Service {
 
   protected onClose(): Promise<void> {
     this.#handshakeAbort?.abort(new ServingError("UNAVAILABLE", "the client is closed"));
-    this.#session?.close(
-      new ServingError("UNAVAILABLE", `the connection to ${this.where} was closed here`),
-    );
+    this.#session?.close(new ServingError("UNAVAILABLE", `the connection to ${this.where} was closed here`));
     for (const wake of this.#waiters) wake();
     return Promise.resolve();
   }
