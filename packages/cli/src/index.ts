@@ -8,10 +8,22 @@ import { shard } from "./commands/shard.js";
 import { shardExport } from "./commands/shard-export.js";
 import { status } from "./commands/status.js";
 import { up } from "./commands/up.js";
+import { verify } from "./commands/verify.js";
 import { type ExitCode, main } from "./main.js";
 
 /** In the order of a model's life. */
-export const commands: readonly Command[] = [inspect, shardExport, plan, serve, up, shard, executor, predict, status];
+export const commands: readonly Command[] = [
+  inspect,
+  shardExport,
+  plan,
+  serve,
+  up,
+  shard,
+  executor,
+  predict,
+  status,
+  verify,
+];
 
 /** Runs `shardserve ARGS...` in this process. */
 export function run(args: readonly string[]): Promise<ExitCode> {

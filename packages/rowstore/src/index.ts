@@ -25,6 +25,7 @@ export {
   type StrideGroup,
 } from "./partition-layout.js";
 export { PartitionFile } from "./partition-reader.js";
+export { type OpenPartitionRowsOptions, PartitionRows } from "./partition-rows.js";
 export { type AddOptions, PartitionSet, type PartitionSetOptions } from "./partition-set.js";
 export { type FinishedPartition, PartitionFileWriter, type PartitionWriterState } from "./partition-writer.js";
 export { encodeRows, type RowDecoder, rowDecoder } from "./row-codec.js";

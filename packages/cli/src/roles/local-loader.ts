@@ -1,26 +1,26 @@
-import { type Logger, ServingError } from "@shardserve/core";
+import type { Logger } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import type { Ort } from "@shardserve/native";
-import { readManifest } from "@shardserve/rowstore";
+import { PartitionRows, readManifest } from "@shardserve/rowstore";
 import type { Loader } from "@shardserve/servable";
 
-/** Loads whole SavedModels: every row comes from the mapped checkpoint. */
-export function localLoader(options: {
+export interface LocalLoaderOptions {
   readonly ort: Ort;
   readonly tags: readonly string[];
   readonly logger: Logger;
-}): Loader {
-  const { ort, tags, logger } = options;
+}
+
+/**
+ * Loads versions whose rows all lie on this machine: of a SavedModel in the mapped checkpoint, of a version that
+ * shard-export wrote in its partition files.
+ */
+export function localLoader({ ort, tags, logger }: LocalLoaderOptions): Loader {
   return {
     async load(_id, dir, { signal }) {
-      if (await readManifest(dir)) {
-        throw new ServingError(
-          "FAILED_PRECONDITION",
-          `${dir} is a sharded version: serve it with \`shardserve up\`, or with shards and an executor`,
-        );
-      }
-      return loadModel({ dir, tags, ort, kernels: hostKernels, logger, signal });
+      const stored = await readManifest(dir);
+      const rows = stored && (await PartitionRows.open(dir, stored.manifest, { signal }));
+      return loadModel({ dir, tags, ort, kernels: hostKernels, ...(rows && { rowSource: rows }), logger, signal });
     },
   };
 }
