@@ -208,6 +208,8 @@ def pairs(values, dtype):
 
 def int_values(dtype):
     info = np.iinfo(dtype)
+    if dtype not in (np.int32, np.int64):
+        return [v for v in [1, 7, -7, 100] if v >= info.min] + [info.max, info.min]
     values = [v for v in INT_EDGES if v >= info.min] + [info.max, info.min, info.max - 1]
     if info.bits == 64:
         values += [2**53 + 1, 2**32, 3037000500, 2**31]
@@ -730,6 +732,19 @@ def sparse(g):
         g.case("SparseSlice", indices=ordered, values=values, shape=i64(3, 4), start=i64(1, 0), size=i64(5, 1))
         g.case("SparseSplit", split_dim=np.int64(1), indices=ordered, values=values, shape=i64(3, 4), num_split=3)
         g.case("SparseSplit", split_dim=np.int64(0), indices=ordered, values=values, shape=i64(3, 4), num_split=2)
+    ids = np.array([[0, 0], [1, 0], [1, 1]], np.int64)
+    rows = [i64(2, 2), i64(2, 1)]
+    columns = dict(indices=[ids, ids[:2]], shapes=rows)
+    words, numbers = texts("a", "b", "c"), i64(7, -2, 2**40 + 1)
+    dense_words, dense_numbers = texts("x", "longer than sixteen bytes", "z", "").reshape(2, 2), np.array([[5, 6], [-7, 2**50]], np.int64)
+    for buckets in [0, 100, 2**53 - 1]:
+        g.case("SparseCross", **columns, values=[words, numbers[:2]], dense_inputs=[dense_words], hashed_output=True, num_buckets=buckets, hash_key=956888297470, out_type=tf.int64, internal_type=tf.int64)
+        for strong in [True, False]:
+            g.case("SparseCrossHashed", **columns, values=[words, numbers[:2]], dense_inputs=[dense_words] + ([] if strong else [dense_numbers]), num_buckets=np.int64(buckets), strong_hash=np.bool_(strong), salt=i64(3, -9))
+    g.case("SparseCross", **columns, values=[words, words[1:]], dense_inputs=[dense_words], hashed_output=False, num_buckets=0, hash_key=1, out_type=tf.string, internal_type=tf.string)
+    g.case("SparseCross", **columns, values=[words, numbers[:2]], dense_inputs=[dense_words], hashed_output=False, num_buckets=0, hash_key=1, out_type=tf.string, internal_type=tf.string, text=True)
+    g.case("SparseCrossV2", **columns, values=[words, numbers[:2]], dense_inputs=[dense_numbers, dense_words], sep=np.array(b"+", object))
+    g.case("SparseCrossV2", indices=[ids[:1], ids[1:]], shapes=[i64(2, 2), i64(2, 2)], values=[words[:1], words[1:]], dense_inputs=[dense_words], sep=np.array(b"_X_", object))
     for adj_a in [False, True]:
         for adj_b in [False, True]:
             b = some(np.float32, (4, 2) if not adj_a else (3, 2))

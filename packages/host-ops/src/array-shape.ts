@@ -1,4 +1,5 @@
 /** Ops that read or change shapes and leave the data alone. */
+import type { HostValue } from "@shardserve/graph";
 import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { reshaped } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
@@ -136,8 +137,9 @@ function invertPermutation(op: OpCall): Tensor[] {
   return [tensor(value.dtype, value.shape, indexData(value.dtype, inverse) as never)];
 }
 
-function identity(op: OpCall): Tensor[] {
-  return [op.tensor(0)];
+/** A resource passes as its handle; a variable of a reference type is read. */
+function identity(op: OpCall): HostValue[] {
+  return [op.attrs.has("T") && op.attrs.dtype("T") === "resource" ? op.value(0) : op.tensor(0)];
 }
 
 export const SHAPE_KERNELS: Readonly<Record<string, Kernel>> = {
@@ -158,6 +160,6 @@ export const SHAPE_KERNELS: Readonly<Record<string, Kernel>> = {
   PreventGradient: identity,
   PlaceholderWithDefault: identity,
   DeepCopy: identity,
-  IdentityN: (op) => op.tensors(),
+  IdentityN: (op) => op.attrs.dtypes("T").map((dtype, i) => (dtype === "resource" ? op.value(i) : op.tensor(i))),
   Empty: (op) => [zeroTensor(op.attrs.dtype("dtype"), shapeOf(op.tensor(0)))],
 };

@@ -1,4 +1,4 @@
-import type { HostKernel, KernelTable } from "@shardserve/graph";
+import type { GraphNode, HostKernel, KernelTable, NodeContext } from "@shardserve/graph";
 import { ARITHMETIC_KERNELS } from "./arithmetic.js";
 import { GATHER_KERNELS } from "./array-gather.js";
 import { JOIN_KERNELS } from "./array-join.js";
@@ -7,6 +7,7 @@ import { SLICE_KERNELS } from "./array-slice.js";
 import { CAST_KERNELS } from "./cast.js";
 import { COMPARE_KERNELS } from "./compare.js";
 import { GENERATE_KERNELS } from "./generate.js";
+import { isComplex, isFloating } from "./numeric.js";
 import { type Kernel, OpCall } from "./op-call.js";
 import { PARSE_KERNELS } from "./parse-example.js";
 import { RAGGED_KERNELS } from "./ragged.js";
@@ -14,6 +15,7 @@ import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
 import { SEGMENT_KERNELS } from "./segments.js";
 import { SET_KERNELS } from "./sets.js";
+import { CROSS_KERNELS } from "./sparse-cross.js";
 import { SPARSE_KERNELS } from "./sparse.js";
 import { STRING_CODE_KERNELS } from "./string-code.js";
 import { STRING_EDIT_KERNELS } from "./string-edit.js";
@@ -26,19 +28,14 @@ import { UNARY_KERNELS } from "./unary.js";
 import { UNIQUE_KERNELS } from "./unique.js";
 import { VARIABLE_KERNELS } from "./variables.js";
 
-const FAMILIES: readonly Readonly<Record<string, Kernel>>[] = [
+type Family = Readonly<Record<string, Kernel>>;
+
+/** Families that only move elements, or look at strings: they take any dtype that TensorFlow lets them have. */
+const ANY_DTYPE: readonly Family[] = [
   SHAPE_KERNELS,
   SLICE_KERNELS,
-  GATHER_KERNELS,
   JOIN_KERNELS,
-  GENERATE_KERNELS,
-  ARITHMETIC_KERNELS,
-  UNARY_KERNELS,
-  COMPARE_KERNELS,
   CAST_KERNELS,
-  REDUCE_KERNELS,
-  SEARCH_KERNELS,
-  UNIQUE_KERNELS,
   STRING_EDIT_KERNELS,
   STRING_HASH_KERNELS,
   STRING_NUMBER_KERNELS,
@@ -48,20 +45,69 @@ const FAMILIES: readonly Readonly<Record<string, Kernel>>[] = [
   TABLE_KERNELS,
   VARIABLE_KERNELS,
   PARSE_KERNELS,
+];
+
+/** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */
+const REAL: readonly Family[] = [
+  GATHER_KERNELS,
+  GENERATE_KERNELS,
+  ARITHMETIC_KERNELS,
+  UNARY_KERNELS,
+  COMPARE_KERNELS,
+  REDUCE_KERNELS,
+  SEARCH_KERNELS,
+  UNIQUE_KERNELS,
   SPARSE_KERNELS,
+  CROSS_KERNELS,
   SEGMENT_KERNELS,
   RAGGED_KERNELS,
   SET_KERNELS,
 ];
 
+const COMPLEX_TOO = new Set([
+  "Const",
+  "ZerosLike",
+  "Equal",
+  "NotEqual",
+  "Where",
+  "Gather",
+  "GatherV2",
+  "GatherNd",
+  "ResourceGather",
+  "ResourceGatherNd",
+  "OneHot",
+  "TensorScatterUpdate",
+  "DynamicPartition",
+  "DynamicStitch",
+  "ParallelDynamicStitch",
+]);
+
 const KERNELS: ReadonlyMap<string, HostKernel> = new Map(
-  FAMILIES.flatMap((family) =>
+  [...ANY_DTYPE, ...REAL].flatMap((family) =>
     Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, (call) => kernel(new OpCall(call))]),
   ),
 );
 
+const REAL_ONLY: ReadonlySet<string> = new Set(
+  REAL.flatMap((family) => Object.keys(family)).filter((op) => !COMPLEX_TOO.has(op)),
+);
+
+/** True, or what about the node's dtypes and attributes its kernel cannot take. */
+function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | string {
+  for (const { dtype } of [...inputs, ...outputs]) {
+    if (dtype === "variant") return "variants have no host kernels";
+    if (isComplex(dtype) && REAL_ONLY.has(node.op)) return `${node.op} of ${dtype} has no host kernel`;
+  }
+  for (const name of ["input_encoding", "output_encoding"]) {
+    if (node.attrs.has(name) && !/^utf-?8$/i.test(node.attrs.text(name))) {
+      return `${name} ${node.attrs.text(name)} has no host kernel`;
+    }
+  }
+  if (node.op in TABLE_KERNELS && node.attrs.has("key_dtype") && isFloating(node.attrs.dtype("key_dtype"))) {
+    return `tables with keys of ${node.attrs.dtype("key_dtype")} have no host kernel`;
+  }
+  return true;
+}
+
 /** The kernels of this package, with TensorFlow's semantics and error texts. */
-export const hostKernels: KernelTable = {
-  get: (op) => KERNELS.get(op),
-  supports: () => true,
-};
+export const hostKernels: KernelTable = { get: (op) => KERNELS.get(op), supports };

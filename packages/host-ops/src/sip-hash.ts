@@ -1,5 +1,5 @@
 /** SipHash-2-4 (Aumasson and Bernstein, 2012): the keyed hash of StringToHashBucketStrong. */
-import { add, load, modulo, newWords, rotate, set, xor } from "./words.js";
+import { add, load, modulo, newWords, rotate, set, type Words, xor } from "./words.js";
 
 const [V0, V1, V2, V3, M, K0, K1] = [0, 1, 2, 3, 4, 5, 6] as const;
 const w = newWords(7);
@@ -28,13 +28,28 @@ function compress(): void {
   xor(w, V0, V0, M);
 }
 
+/** The words of the last hash; valid until the next call. */
+export const SIP_HASH: { readonly words: Words; readonly register: number } = { words: w, register: V0 };
+
 /**
  * SipHash of `bytes[start .. end)` modulo `divisor`.
  *
  * @param key  two 64-bit halves
  * @param divisor  in [1, 2^53]
  */
-export function sipHashModulo(bytes: Uint8Array, start: number, end: number, key: readonly [bigint, bigint], divisor: number): number {
+export function sipHashModulo(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  key: readonly [bigint, bigint],
+  divisor: number,
+): number {
+  sipHash(bytes, start, end, key);
+  return modulo(w, V0, divisor);
+}
+
+/** Hashes `bytes[start .. end)`; the result lies in {@link SIP_HASH}. */
+export function sipHash(bytes: Uint8Array, start: number, end: number, key: readonly [bigint, bigint]): void {
   key.forEach((half, i) => set(w, i === 0 ? K0 : K1, Number(BigInt.asIntN(32, half)), Number(BigInt.asIntN(32, half >> 32n))));
   set(w, V0, 0x70736575, 0x736f6d65);
   set(w, V1, 0x6e646f6d, 0x646f7261);
@@ -62,5 +77,4 @@ export function sipHashModulo(bytes: Uint8Array, start: number, end: number, key
   xor(w, V0, V0, V1);
   xor(w, V2, V2, V3);
   xor(w, V0, V0, V2);
-  return modulo(w, V0, divisor);
 }
