@@ -4,7 +4,7 @@ import { type FlagTable, type FlagValues, flagName } from "./flags.js";
 /** What a command gets besides its flags; everything ambient comes from here. */
 export interface Terminal {
   /** Writes a line of result to standard output. */
-  print(line: string): void;
+  readonly print: (line: string) => void;
   readonly progress: Progress;
   readonly logger: Logger;
   readonly environment: Readonly<Record<string, string | undefined>>;

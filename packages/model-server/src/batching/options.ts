@@ -4,7 +4,7 @@ export interface BatchingOptions {
   readonly isEnabled: boolean;
   /** Rows of a joined run, default 512 (max_batch_size). A single request may be larger; it then runs alone. */
   readonly maxBatchRows: number;
-  /** Rows that may wait per version, default 10 240 (max_enqueued_batches x max_batch_size); beyond: UNAVAILABLE. */
+  /** Rows that may wait per version, default 65 536 (max_enqueued_batches x max_batch_size): some tens of milliseconds of a small model's traffic; beyond: UNAVAILABLE. */
   readonly queueRowsMax: number;
   /** Runs of one version under way at once, default 4 (num_batch_threads). What comes meanwhile queues and is joined. */
   readonly runsMax: number;
@@ -15,7 +15,7 @@ export interface BatchingOptions {
 export const DEFAULT_BATCHING: BatchingOptions = {
   isEnabled: true,
   maxBatchRows: 512,
-  queueRowsMax: 10_240,
+  queueRowsMax: 65_536,
   runsMax: 4,
   timeoutMs: 0,
 };
