@@ -164,7 +164,7 @@ function okRows(info: TableInfo, stored: Uint8Array, rowCount: number): TableRow
   const { dim } = info;
   if (info.rowDtype !== "int8") {
     const dtype = DTYPES[info.rowDtype === "float16" ? "float16" : info.dtype].tf;
-    return create(TableRowsSchema, { dtype, dim, rows: stored.slice() });
+    return create(TableRowsSchema, { dtype, dim, rows: new Uint8Array(stored) });
   }
   const rows = new Uint8Array(rowCount * dim * 4);
   const inOrder = Int32Array.from({ length: rowCount }, (_, i) => i);

@@ -1,0 +1,202 @@
+import assert from "node:assert/strict";
+import { seededRandom, ServingError, systemClock } from "@shardserve/core";
+import { place } from "@shardserve/placement";
+import type { TableInfo } from "@shardserve/rowstore";
+import {
+  type Exchange,
+  FRAME,
+  FramedServer,
+  OPEN_METHOD,
+  parseAddress,
+  planRows,
+  readLookupRequest,
+  type TableReply,
+  writeRowsHead,
+} from "@shardserve/transport";
+import { divideCache, ShardRows } from "../src/index.js";
+
+const TABLE: TableInfo = {
+  name: "t",
+  checkpointKey: "t",
+  rows: 1000,
+  rowShape: [4],
+  dim: 4,
+  dtype: "float32",
+  rowDtype: "same",
+  rowBytes: 16,
+};
+const P = 3;
+const EXPECTATION = {
+  cluster: "c",
+  model: "m",
+  version: 1,
+  manifestDigest: "aa",
+  partitionDigest: (partition: number) => `d${partition}`,
+};
+
+/** A shard that proves everything and answers as it is told. */
+async function fakeShard(id: string, answer: (exchange: Exchange) => void, proof: object = {}): Promise<FramedServer> {
+  const server = new FramedServer({
+    peer: id,
+    listen: [parseAddress("127.0.0.1:0")],
+    calls: {
+      [OPEN_METHOD]: () => ({
+        cluster: "c",
+        shard: id,
+        model: "m",
+        version: 1,
+        epoch: 0,
+        channel: 1,
+        manifestDigest: "aa",
+        partitions: [0, 1, 2],
+        digests: ["d0", "d1", "d2"],
+        ...proof,
+      }),
+    },
+    lookup: answer,
+  });
+  await server.start();
+  return server;
+}
+
+/** Every element of row i is i. */
+function honest(exchange: Exchange, change: (table: TableReply) => TableReply = (table) => table, epoch = 0): void {
+  const { columns, ids } = readLookupRequest(exchange.payload);
+  const rowCount = columns[1] as number;
+  const table = change({ table: 0, status: 0, rowCount, rowBytes: 16, defaults: new Uint32Array(0), detail: 0 });
+  const layout = planRows([table]);
+  const payload = Buffer.alloc(layout.bytes);
+  writeRowsHead(payload, layout, 1, epoch, [table]);
+  for (let i = 0; i < (table.rowCount * table.rowBytes) / 4; i++) {
+    payload.writeFloatLE(Number(ids[i >> 2] ?? 0n), (layout.rowOffsets[0] as number) + i * 4);
+  }
+  exchange.reply(FRAME.ROWS, [payload]);
+}
+
+async function rowsOver(servers: Readonly<Record<string, FramedServer>>): Promise<ShardRows> {
+  const directory = {
+    shard: (id: string) => {
+      const address = servers[id]?.addresses[0];
+      return address && "port" in address
+        ? { machine: "", addresses: { tcp: `${address.host}:${address.port}` } }
+        : undefined;
+    },
+  };
+  const rows = new ShardRows({
+    expectation: EXPECTATION,
+    tables: [TABLE],
+    partitionCount: P,
+    directory,
+    machine: "",
+    peer: "test",
+    cacheBytes: 2 ** 16,
+    timeoutMs: 400,
+    random: seededRandom(1),
+  });
+  const shards = Object.keys(servers).map((id) => ({ id, weight: 1, zone: id }));
+  rows.setMap(place(shards, P, shards.length, { model: "m", version: 1, generation: 1 }));
+  return rows;
+}
+
+const REQUEST = [{ table: 0, ids: BigInt64Array.of(7n, 8n, 9n, 7n) }];
+
+describe("lookup against shards that misbehave", () => {
+  const cases: Readonly<Record<string, { answer: (exchange: Exchange) => void; error: RegExp }>> = {
+    "rows of another width": {
+      answer: (exchange) => honest(exchange, (table) => ({ ...table, rowBytes: 12 })),
+      error: /rows of 12 bytes/,
+    },
+    "fewer rows": {
+      answer: (exchange) => honest(exchange, (table) => ({ ...table, rowCount: 1 })),
+      error: /1 of 3 rows/,
+    },
+    "another table": {
+      answer: (exchange) => honest(exchange, (table) => ({ ...table, table: 5 })),
+      error: /table 5 at place 0/,
+    },
+    "default rows": {
+      answer: (exchange) => honest(exchange, (table) => ({ ...table, defaults: Uint32Array.of(1) })),
+      error: /1 rows are defaults, which nobody allowed/,
+    },
+    garbage: {
+      answer: (exchange) => exchange.reply(FRAME.ROWS, [Buffer.alloc(50, 255)]),
+      error: /a rows frame cannot be read/,
+    },
+    "an error": {
+      answer: (exchange) => exchange.fail(new ServingError("UNAVAILABLE", "out for lunch")),
+      error: /out for lunch/,
+    },
+  };
+  for (const [what, { answer, error }] of Object.entries(cases)) {
+    it(`${what}: the other replica answers; alone, the lookup fails and says why`, async () => {
+      await using wrong = await fakeShard("wrong", answer);
+      await using right = await fakeShard("right", (exchange) => honest(exchange));
+      const both = await rowsOver({ wrong, right });
+      await both.whenReady({ deadlineMs: systemClock.nowMs() + 2_000 });
+      for (let i = 0; i < 5; i++) {
+        const lease = await both.lookup(REQUEST);
+        const view = lease.batches[0]?.rows.view<"float32">() as Float32Array;
+        const got = Array.from(lease.batches[0]?.slots ?? [], (slot) => view[slot * 4 + 3]);
+        assert.deepEqual(got, [7, 8, 9, 7]);
+        lease.release();
+      }
+      await both.close();
+      const alone = await rowsOver({ wrong });
+      await alone.whenReady({ deadlineMs: systemClock.nowMs() + 2_000 });
+      await assert.rejects(alone.lookup(REQUEST), (reason: Error) => {
+        assert.match(`${reason.message} ${String((reason.cause as Error | undefined)?.message)}`, error);
+        return true;
+      });
+      await alone.close();
+    });
+  }
+
+  it("another epoch than asked fails the lookup, and no row of it is kept", async () => {
+    await using wrong = await fakeShard("wrong", (exchange) => honest(exchange, (table) => table, 3));
+    const rows = await rowsOver({ wrong });
+    await rows.whenReady({ deadlineMs: systemClock.nowMs() + 2_000 });
+    await assert.rejects(rows.lookup(REQUEST), { code: "EPOCH_MISMATCH" });
+    assert.equal(rows.cacheUse.rows, 0);
+    await rows.close();
+  });
+
+  it("is never asked when it proves other digests", async () => {
+    let asked = 0;
+    await using wrong = await fakeShard("wrong", () => asked++, { digests: ["d0", "d1", "XX"] });
+    const rows = await rowsOver({ wrong });
+    await assert.rejects(
+      rows.whenReady({ deadlineMs: systemClock.nowMs() + 200 }),
+      /for partition 2 digest XX, expected d2/,
+    );
+    await assert.rejects(rows.lookup(REQUEST), { code: "DIGEST_MISMATCH" });
+    assert.equal(asked, 0);
+    await rows.close();
+  });
+
+  it("does not wait for a shard that says nothing beyond the deadline", async () => {
+    await using silent = await fakeShard("silent", () => undefined);
+    const rows = await rowsOver({ silent });
+    await rows.whenReady({ deadlineMs: systemClock.nowMs() + 2_000 });
+    const startMs = systemClock.nowMs();
+    await assert.rejects(rows.lookup(REQUEST, { deadlineMs: startMs + 60 }), { code: "DEADLINE_EXCEEDED" });
+    assert.ok(systemClock.nowMs() - startMs < 300);
+    assert.equal(rows.cacheUse.rows, 0);
+    await rows.close();
+  });
+});
+
+describe("cache budget", () => {
+  it("gives small tables everything and shares the rest", () => {
+    const tables = [
+      { rows: 10, slabRowBytes: 64 },
+      { rows: 1_000_000, slabRowBytes: 64 },
+      { rows: 2_000_000, slabRowBytes: 192 },
+    ];
+    assert.deepEqual(divideCache(tables, 0), [0, 0, 0]);
+    const [small, medium, large] = divideCache(tables, 1_281_280) as [number, number, number];
+    assert.equal(small, 10);
+    assert.equal(medium, 5_000);
+    assert.equal(large, 2_500);
+    assert.deepEqual(divideCache(tables, 2 ** 40), [10, 1_000_000, 2_000_000]);
+  });
+});
