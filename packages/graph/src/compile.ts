@@ -9,6 +9,7 @@ import type { GraphNode, TensorRef } from "./ir.js";
 import { exposeLookups } from "./lookups.js";
 import type { ModelGraph } from "./model.js";
 import { type Program } from "./program.js";
+import { settleReshapes } from "./reshapes.js";
 import { simplify } from "./simplify.js";
 import { resolveVariables } from "./variables.js";
 
@@ -39,7 +40,7 @@ export function compile(model: ModelGraph, source: Program, kernels: KernelTable
     }
     const { program: clean, inference } = settle(reduceControls(resolved.program, true));
     const asserted = dropAsserts(clean, satisfiedAsserts(clean));
-    const folded = asserted === clean ? fold(clean, inference, kernels) : asserted;
+    const folded = asserted === clean ? settleReshapes(fold(clean, inference, kernels), inference) : asserted;
     const decided = resolveBranches(folded, model.library);
     program = decided;
     if (decided === clean) break;

@@ -3,11 +3,12 @@ import { ServingError } from "@shardserve/core";
 import { Attrs, type AttrValue, type FunctionRef } from "./attrs.js";
 import { type FunctionLibrary, importAttr, importAttrMap } from "./import.js";
 import type { GraphNode, TensorRef } from "./ir.js";
-import { opDef } from "./op-table.js";
+import { type ArgDef, opDef } from "./op-table.js";
 import { type Program, prune } from "./program.js";
 
-/** A model that inlines to more nodes than this is refused: recursion, or a bomb. */
+/** A model that inlines to more nodes, or calls that are nested deeper, are refused: recursion, or a bomb. */
 const NODES_MAX = 1_000_000;
+const DEPTH_MAX = 200;
 
 /** Ops that call the function in attribute `f`. */
 const CALL_OPS = new Set(["PartitionedCall", "StatefulPartitionedCall"]);
@@ -24,21 +25,59 @@ const CALL_OPS = new Set(["PartitionedCall", "StatefulPartitionedCall"]);
  */
 export function inlineCalls(program: Program, library: FunctionLibrary): Program {
   const graph = new Map(program.graph);
-  const queue = [...graph.values()];
-  for (let node = queue.pop(); node; node = queue.pop()) {
+  const queue = [...graph.values()].map((node) => ({ node, depth: 0 }));
+  for (let next = queue.pop(); next; next = queue.pop()) {
+    const { node, depth } = next;
     const call = callOf(node, library);
     if (!call) continue;
     const body = instantiate(node, call, library, (name) => graph.has(name));
     for (const inner of body.nodes) {
       graph.set(inner.name, inner);
-      queue.push(inner);
+      queue.push({ node: inner, depth: depth + 1 });
     }
     graph.set(node.name, body.result);
-    if (graph.size > NODES_MAX) {
-      throw new ServingError("GRAPH_INVALID", `inlining "${node.name}" passes ${NODES_MAX} nodes: endless recursion?`);
+    if (graph.size > NODES_MAX || depth > DEPTH_MAX) {
+      const what = depth > DEPTH_MAX ? `${DEPTH_MAX} calls deep` : `${NODES_MAX} nodes`;
+      throw new ServingError(
+        "GRAPH_INVALID",
+        `function "${call.func}" inlines to more than ${what}: endless recursion?`,
+      );
     }
   }
-  return prune({ ...program, graph });
+  const result = prune({ ...program, graph });
+  checkArity(result);
+  return result;
+}
+
+/**
+ * Holds nodes to the definitions of their ops, so that no later pass meets a missing input or reads an output that is not
+ * there. Custom ops and the results of calls have none.
+ *
+ * @throws ServingError GRAPH_INVALID naming the node
+ */
+function checkArity({ graph, outputs }: Program): void {
+  const outputCounts = new Map<string, number>();
+  for (const node of graph.values()) {
+    const def = opDef(node.op);
+    const isResult = node.op === "IdentityN" && !node.attrs.has("T");
+    if (isResult) outputCounts.set(node.name, node.inputs.length);
+    if (!def || isResult) continue;
+    const count = (args: readonly ArgDef[]): number => args.reduce((sum, arg) => sum + argSize(arg, node.attrs), 0);
+    outputCounts.set(node.name, count(def.outputs));
+    const expected = count(def.inputs);
+    if (node.inputs.length !== expected) {
+      throw new ServingError(
+        "GRAPH_INVALID",
+        `node "${node.name}" has ${node.inputs.length} inputs, its op ${node.op} takes ${expected}`,
+      );
+    }
+  }
+  for (const ref of [...outputs, ...[...graph.values()].flatMap(({ inputs }) => inputs)]) {
+    const count = outputCounts.get(ref.node);
+    if (count !== undefined && ref.index >= count) {
+      throw new ServingError("GRAPH_INVALID", `output ${ref.index} of node "${ref.node}" is used, but it has ${count}`);
+    }
+  }
 }
 
 /** The function that a node calls, with the attributes that fill its placeholders. */

@@ -3,13 +3,20 @@ import { ServingError } from "@shardserve/core";
 import type { VariableBinding } from "@shardserve/savedmodel";
 import { type DType, dtypeFromTf, strings } from "@shardserve/tensor";
 import { Attrs, type Shape } from "./attrs.js";
+import { hasEffect } from "./effects.js";
 import { constantNode } from "./fold.js";
 import { resourceKey } from "./host.js";
 import { type FunctionLibrary, importGraph, importShape, parseRef } from "./import.js";
 import { inlineCalls, uniqueName } from "./inline.js";
 import { type Graph, type GraphNode, refKey, type TensorRef } from "./ir.js";
 import { nodeOf, type Program, prune, rewrite } from "./program.js";
-import { type CheckpointTensor, isVariableNode, type VariableTable, writtenVariables } from "./variables.js";
+import {
+  type CheckpointTensor,
+  isVariableNode,
+  resourceOf,
+  type VariableTable,
+  writtenVariables,
+} from "./variables.js";
 
 /** The signature under which TensorFlow 2 keeps the init op, and the name of the init plan. */
 export const INIT_SIGNATURE = "__saved_model_init_op";
@@ -87,7 +94,7 @@ export function importModel(metaGraph: MetaGraphDef, options: ModelOptions): Mod
   }
   const { bindings, entries, initOp } = options;
   if (initOp !== undefined && graph.has(initOp)) {
-    const init = initProgram(graph, library, initOp, new Map());
+    const init = observableInit(initProgram(graph, library, initOp, new Map()), programs);
     for (const variable of writtenVariables(init, library)) written.add(variable);
   }
   const variables = { bindings, entries, written };
@@ -115,6 +122,32 @@ export function initProgram(
   }
   const { node } = parseRef(initOp);
   return inlineCalls(prune(rewrite({ graph, outputs: [], targets: [node] }, aliases, added)), library);
+}
+
+/**
+ * Leaves out of an init program what no signature can notice: initialisers of variables and tables that serving never
+ * reads (optimiser slots, counters of steps), which may need ops that serving does not.
+ */
+export function observableInit(program: Program, programs: ReadonlyMap<string, Program>): Program {
+  const observed = new Set([...programs.values()].flatMap(({ graph }) => [...graph.keys()]));
+  for (;;) {
+    const isKept = (node: GraphNode): boolean => {
+      const resources = node.inputs.map((ref) => resourceOf(program.graph, ref)).filter((name) => name !== undefined);
+      return !hasEffect(node) || resources.length === 0 || resources.some((name) => observed.has(name));
+    };
+    const graph = new Map<string, GraphNode>();
+    for (const [name, node] of program.graph) {
+      graph.set(
+        name,
+        isKept(node) ? node : { name, op: "NoOp", inputs: [], controls: node.controls, attrs: new Attrs("NoOp") },
+      );
+    }
+    const kept = prune({ ...program, graph });
+    // What a kept initialiser reads is observed in turn: a table that is filled from a variable.
+    const before = observed.size;
+    for (const name of kept.graph.keys()) observed.add(name);
+    if (observed.size === before) return kept;
+  }
 }
 
 function readSignature(name: string, def: SignatureDef): Signature {
@@ -153,7 +186,9 @@ function feed(program: Program, inputs: readonly SignatureTensor[]): { program: 
     // Graphs older than TensorFlow 1.4 say [] where they mean an unknown rank.
     const own = isWhole && source.attrs.has("shape") ? source.attrs.shape("shape") : undefined;
     const hint = shape ?? (own?.length === 0 ? undefined : own);
-    const attrs = new Attrs("Placeholder", { dtype, shape: hint ?? null, fed: true });
+    // What the graph takes counts, whatever the signature says: a signature that lies fails when it is fed.
+    const taken = isWhole ? source.attrs.dtype("dtype") : dtype;
+    const attrs = new Attrs("Placeholder", { dtype: taken, shape: hint ?? null, fed: true });
     added.set(name, { name, op: "Placeholder", inputs: [], controls: [], attrs });
     if (!isWhole) aliases.set(refKey(ref), { node: name, index: 0 });
     return { node: name, index: 0 };

@@ -6,7 +6,7 @@ import { type DeviceSupport, type KernelTable, resourceKey } from "./host.js";
 import { infer, type Inference } from "./infer/infer.js";
 import { type GraphNode, refKey } from "./ir.js";
 import { cutLookups, findVariableUses, type FoundLookup } from "./lookups.js";
-import { INIT_SIGNATURE, initProgram, type ModelGraph, type Signature } from "./model.js";
+import { INIT_SIGNATURE, initProgram, type ModelGraph, observableInit, type Signature } from "./model.js";
 import { type Placement, place } from "./place.js";
 import type { NodePlacement, PlannedTable, SignaturePlan, UnsupportedNode } from "./plan.js";
 import type { Program } from "./program.js";
@@ -59,7 +59,8 @@ export interface InitPlanOptions {
 /** The plan that fills tables and assigns what the init op assigns, all on the host; undefined without an init op. */
 export function planInit(model: ModelGraph, options: InitPlanOptions): SignaturePlan | undefined {
   if (model.initOp === undefined) return undefined;
-  const source = initProgram(model.graph, model.library, model.initOp, options.assets);
+  const whole = initProgram(model.graph, model.library, model.initOp, options.assets);
+  const source = observableInit(whole, model.programs);
   const signature: Signature = { name: INIT_SIGNATURE, method: "", inputs: [], outputs: [] };
   const device: DeviceSupport = { supports: () => "initialisation runs on the host" };
   const compiled = compile(model, source, options.kernels);
@@ -87,10 +88,12 @@ function planProgram(
   return {
     signature: signature.name,
     method: signature.method,
-    inputs: signature.inputs.map((input) => ({
-      ...input,
-      assumedShape: source.graph.get(input.ref.node)?.attrs.shape("shape") ?? input.shape,
-    })),
+    inputs: signature.inputs.map((input) => {
+      // A fed value that nothing uses is no part of the program.
+      const attrs = source.graph.get(input.ref.node)?.attrs;
+      const graphDType = attrs?.dtype("dtype") ?? input.dtype;
+      return { ...input, graphDType, assumedShape: attrs ? attrs.shape("shape") : undefined };
+    }),
     outputs: signature.outputs.map((output, i) => {
       const ref = program.outputs[i]!;
       return { ...output, ref, dtype: inference.infos.get(refKey(ref))?.dtype ?? output.dtype };

@@ -12,6 +12,8 @@ export interface PlanTensor {
 }
 
 export interface PlanInput extends PlanTensor {
+  /** The dtype that the graph takes; where it is not `dtype`, every request fails, as in TensorFlow. */
+  readonly graphDType: DType;
   /**
    * The shape that the plan was made for. A request whose rank differs, or a dimension that is not -1 here, needs
    * another plan: `planSignature` again with `inputShapes`.

@@ -56,8 +56,8 @@ function isResolved(node: GraphNode): boolean {
   return node.op === "Variable" && node.attrs.has("checkpointKey");
 }
 
-/** The variable node that a resource or reference value comes from, over Identity and its kin. */
-export function variableOf(graph: Graph, ref: TensorRef): GraphNode | undefined {
+/** The node that a resource or reference value comes from, over Identity and its kin. */
+function sourceOf(graph: Graph, ref: TensorRef): GraphNode | undefined {
   let node = nodeOf(graph, ref.node);
   let { index } = ref;
   for (let steps = 0; PASS_THROUGH.has(node.op) && steps <= graph.size; steps++) {
@@ -67,10 +67,21 @@ export function variableOf(graph: Graph, ref: TensorRef): GraphNode | undefined 
     index = input.index;
   }
   // An assignment hands its reference on.
-  if (opDef(node.op)?.outputs[0]?.isRef && !isVariableNode(node) && node.inputs[0]) {
-    return variableOf(graph, node.inputs[0]);
-  }
-  return isVariableNode(node) ? node : undefined;
+  const isRef = opDef(node.op)?.outputs[0]?.isRef === true;
+  return isRef && node.inputs[0] && !isVariableNode(node) ? sourceOf(graph, node.inputs[0]) : node;
+}
+
+/** The variable node that a resource or reference value comes from. */
+export function variableOf(graph: Graph, ref: TensorRef): GraphNode | undefined {
+  const node = sourceOf(graph, ref);
+  return node && isVariableNode(node) ? node : undefined;
+}
+
+/** Name of the node whose resource (variable, table) a value is; undefined for plain values. */
+export function resourceOf(graph: Graph, ref: TensorRef): string | undefined {
+  const node = sourceOf(graph, ref);
+  const output = node && opDef(node.op)?.outputs[0];
+  return node && (isVariableNode(node) || output?.dtype === "resource" || output?.isRef) ? node.name : undefined;
 }
 
 /** Names of the variable nodes that the program may write. */

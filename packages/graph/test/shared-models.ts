@@ -1,0 +1,49 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { assets, BundleReader, initOp, objectKeys, readSavedModel, variableBindings } from "@shardserve/savedmodel";
+import { importModel, type ModelGraph } from "../src/model.js";
+
+const repository = fileURLToPath(new URL("../../../../", import.meta.url));
+const shared = process.env["SHARDSERVE_SHARED"] ?? join(repository, "..", "shared");
+
+/** SavedModels of the repository's own fixtures. */
+export const fixtures = join(repository, "test", "fixtures", "models");
+/** SavedModels of strangers and of TensorFlow Serving; absent on other machines. */
+export const sharedModels = join(shared, "savedmodels");
+
+/** Every directory below that holds a saved_model.pb. */
+export function modelDirs(root: string): string[] {
+  if (!existsSync(root)) return [];
+  return readdirSync(root, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.name === "saved_model.pb")
+    .map((entry) => entry.parentPath)
+    .sort();
+}
+
+/** Skips the running test and says why when the shared models are absent. */
+export function needSharedModels(context: Mocha.Context): void {
+  if (existsSync(sharedModels)) return;
+  console.log(`skipped: ${sharedModels} is absent`);
+  context.skip();
+}
+
+/** Paths of a SavedModel's assets by the tensors that take them. */
+export async function assetPaths(dir: string): Promise<Map<string, string>> {
+  const savedModel = await readSavedModel(dir);
+  return new Map(
+    assets(savedModel, savedModel.message.metaGraphs[0]!).map(({ tensorName, path }) => [tensorName, path]),
+  );
+}
+
+/** Imports the first meta graph of a SavedModel. */
+export async function loadModelGraph(dir: string): Promise<ModelGraph> {
+  const savedModel = await readSavedModel(dir);
+  const metaGraph = savedModel.message.metaGraphs[0]!;
+  if (!savedModel.variablesPrefix) {
+    return importModel(metaGraph, { bindings: new Map(), entries: new Map(), initOp: initOp(metaGraph) });
+  }
+  await using reader = await BundleReader.open(savedModel.variablesPrefix);
+  const bindings = variableBindings(metaGraph, reader.entries, await objectKeys(metaGraph, reader)).variables;
+  return importModel(metaGraph, { bindings, entries: reader.entries, initOp: initOp(metaGraph) });
+}
