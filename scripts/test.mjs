@@ -14,7 +14,7 @@ if (suites.length === 0) {
   console.error(`no suite's name contains "${filter}"; is the project built?`);
   process.exit(2);
 }
-await ensureServices();
+ensureServices();
 
 const failed = [];
 for (const [name, folder] of suites) {
