@@ -56,6 +56,9 @@ export interface ShardRowsOptions {
   readonly metrics?: LookupMetrics;
 }
 
+/** How often proofs are looked at while a version becomes ready. */
+const READY_POLL_MS = 50;
+
 /** Rows that a committed delta changed, per table index, as int64 ids. */
 export type ChangedRows = ReadonlyMap<number, BigInt64Array>;
 
@@ -155,7 +158,7 @@ export class ShardRows implements RowSource {
       this.#links.delete(shard);
       void link.close(this.#options.drainMs ?? 5_000);
     }
-    for (const link of links) void link.refresh();
+    this.#refreshLacking();
   }
 
   /**
@@ -171,8 +174,8 @@ export class ShardRows implements RowSource {
         throw new ServingError("UNAVAILABLE", `${this.#name} is not ready: ${gap}`);
       }
       options.signal?.throwIfAborted();
-      for (const link of this.#routes?.links ?? []) if (link.isReady) void link.refresh();
-      await new Promise<void>((resolve) => this.#clock.after(20, resolve));
+      this.#refreshLacking();
+      await new Promise<void>((resolve) => this.#clock.after(READY_POLL_MS, resolve));
     }
   }
 
@@ -378,7 +381,22 @@ export class ShardRows implements RowSource {
     return link;
   }
 
+  /** Asks connected shards that the map gives more than they proved for a new proof. */
+  #refreshLacking(): void {
+    if (!this.#routes) return;
+    const { map, links } = this.#routes;
+    const isLacking = links.map(() => false);
+    for (let i = 0; i < map.replicas.length; i++) {
+      const index = map.replicas[i] as number;
+      if (!links[index]?.holds(Math.floor(i / map.replication))) isLacking[index] = true;
+    }
+    links.forEach((link, i) => {
+      if (isLacking[i]) void link.refresh();
+    });
+  }
+
   #findGap(): string | undefined {
+    if (this.tables.length === 0) return undefined; // nothing to hold, nothing to prove
     if (!this.#routes) return "no partition map is known yet";
     const { map, links } = this.#routes;
     for (let partition = 0; partition < map.partitionCount; partition++) {

@@ -199,6 +199,7 @@ export class Keeper {
   async #loadMissing(held: Held, served: ServedVersion): Promise<void> {
     const { clock, loadsMax } = this.#options;
     const nowMs = clock.nowMs();
+    if (served.set.tables.length === 0) return; // such a version has no partition files
     const missing = [...held.wanted].filter(
       (partition) => !served.digests.has(partition) && (held.failures.get(partition)?.retryAtMs ?? 0) <= nowMs,
     );

@@ -1,3 +1,4 @@
+import { networkInterfaces, totalmem } from "node:os";
 import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import {
@@ -44,14 +45,14 @@ export interface ShardServerOptions {
   readonly unixPath?: string;
   /** Address of the gRPC RowService, "host:port"; absent = not offered. */
   readonly grpcListen?: string;
-  /** Host that others reach this shard by; default the host of `listen`. */
+  /** Host that others reach this shard by; default the host of `listen`, or where that is any, this machine's first address. */
   readonly advertisedHost?: string;
   readonly registry: Registry;
   /** Folder with NAME/VERSION version directories. */
   readonly repository: string;
   /** Bytes of partitions that may be mapped over all versions; absent = no limit. */
   readonly capacityBytes?: number;
-  /** Mapped bytes that are expected to stay in memory; beyond it gathers leave the event loop. Default no limit. */
+  /** Mapped bytes that are expected to stay in memory; beyond it gathers leave the event loop. Default 70 % of the memory. */
   readonly residentBytesMax?: number;
   readonly zone?: string;
   /** Share of the load relative to other shards; default 1. */
@@ -90,6 +91,7 @@ export class ShardServer extends Service {
   readonly #frames: FramedServer;
   readonly #grpc: GrpcServer;
   readonly #stop = new AbortController();
+  readonly #residentBytesMax: number;
   #grpcAddress: string | undefined;
   #keys: LeasedKeys | undefined;
   #keeper: Keeper | undefined;
@@ -101,6 +103,7 @@ export class ShardServer extends Service {
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silentLogger;
     this.metrics = options.metrics ?? new ShardMetrics();
+    this.#residentBytesMax = options.residentBytesMax ?? Math.floor(0.7 * memoryBytes());
     const pool = new BufferPool();
     const budget = new ByteBudget(options.replyBytesInFlightMax ?? DEFAULT_REPLY_BYTES_IN_FLIGHT);
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -111,7 +114,7 @@ export class ShardServer extends Service {
       metrics: this.metrics,
       clock,
       replyBytesMax: limits.replyBytesMax,
-      residentBytesMax: options.residentBytesMax ?? Number.POSITIVE_INFINITY,
+      residentBytesMax: this.#residentBytesMax,
     });
     const listen: Address[] = [parseAddress(options.listen)];
     if (options.unixPath !== undefined) listen.push({ path: options.unixPath });
@@ -176,13 +179,13 @@ export class ShardServer extends Service {
       logger: this.#logger,
     });
     await this.#register(false);
-    const { id, instance, repository, capacityBytes, residentBytesMax, dropAfterMs, loadsMax, retryMs } = this.#options;
+    const { id, instance, repository, capacityBytes, dropAfterMs, loadsMax, retryMs } = this.#options;
     this.#keeper = new Keeper({
       shard: id,
       instance,
       repository,
       capacityBytes: capacityBytes ?? Number.POSITIVE_INFINITY,
-      residentBytesMax: residentBytesMax ?? Number.POSITIVE_INFINITY,
+      residentBytesMax: this.#residentBytesMax,
       dropAfterMs: dropAfterMs ?? 30_000,
       loadsMax: loadsMax ?? 2,
       retryMs: retryMs ?? 5_000,
@@ -248,8 +251,9 @@ export class ShardServer extends Service {
   }
 
   #advertised(address: Address): Address {
-    const { advertisedHost } = this.#options;
-    return "port" in address && advertisedHost !== undefined ? { host: advertisedHost, port: address.port } : address;
+    if (!("port" in address)) return address;
+    const isAny = address.host === "0.0.0.0" || address.host === "::";
+    return { host: this.#options.advertisedHost ?? (isAny ? ownAddress() : address.host), port: address.port };
   }
 
   async #watchMaps(keeper: Keeper): Promise<void> {
@@ -312,4 +316,18 @@ export class ShardServer extends Service {
       });
     });
   }
+}
+
+/** What this process may use: the container's limit where there is one. */
+function memoryBytes(): number {
+  const limitBytes = process.constrainedMemory();
+  return limitBytes > 0 && limitBytes < totalmem() ? limitBytes : totalmem();
+}
+
+/** The first address of this machine that others may reach; the loopback where there is no other. */
+function ownAddress(): string {
+  for (const addresses of Object.values(networkInterfaces())) {
+    for (const { address, family, internal } of addresses ?? []) if (!internal && family === "IPv4") return address;
+  }
+  return "127.0.0.1";
 }
