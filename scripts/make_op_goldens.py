@@ -10,6 +10,7 @@ the input), runs it, and records the NodeDef's attributes, the inputs, and the o
 import json
 import os
 import sys
+import tempfile
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -195,15 +196,29 @@ class Program:
         self.graph = tf.Graph()
         self.session = tf.compat.v1.Session(graph=self.graph)
         self.numbers = {}
+        self.paths = {}
+
+    def file(self, content):
+        """A file for ops that read one; the golden holds its content and calls it "@0", "@1", ..."""
+        files = self.entry.setdefault("files", [])
+        files.append(content.decode("latin-1"))
+        path = os.path.join(tempfile.mkdtemp(), "file")
+        with open(path, "wb") as file:
+            file.write(content)
+        name = f"@{len(files) - 1}".encode()
+        self.paths[name] = path.encode()
+        return np.array(name, object)
 
     def step(self, op, text=None, **kwargs):
-        feeds, args = {}, {}
+        feeds, args, real = {}, {}, {}
         with self.graph.as_default():
             for key, value in kwargs.items():
                 if isinstance(value, INPUT_TYPES):
                     array = to_array(value)
                     args[key] = tf.compat.v1.placeholder(tf.string if is_text(array) else tf.as_dtype(array.dtype))
                     feeds[args[key]] = array
+                    if is_text(array) and array.ndim == 0 and array.item() in self.paths:
+                        real[args[key]] = np.array(self.paths[array.item()], object)
                 else:
                     args[key] = value
             result = getattr(tf.raw_ops, op)(**args)
@@ -217,7 +232,7 @@ class Program:
                 if node.outputs[0].dtype == tf.resource:
                     self.session.run(node.outputs[0].op)
             else:
-                values = self.session.run(list(node.outputs) or node, feeds)
+                values = self.session.run(list(node.outputs) or node, {**feeds, **real})
                 entry["outputs"] = [value_json(v, dtype_name(t.dtype)) for v, t in zip(values or [], node.outputs)]
         except tf.errors.OpError as error:
             entry["error"] = ERROR_CODES[error.error_code]

@@ -1,6 +1,14 @@
 /** Elementwise ops of two operands with broadcasting: arithmetic, bitwise and logical ops. */
 import { ServingError } from "@shardserve/core";
-import { type DType, elementCount, lanesOf, StringColumnBuilder, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import {
+  type DType,
+  elementCount,
+  lanesOf,
+  StringColumnBuilder,
+  type StringColumn,
+  type Tensor,
+  tensor,
+} from "@shardserve/tensor";
 import { type Operand, operand } from "./broadcast.js";
 import { withData } from "./elements.js";
 import { invalid, printShape } from "./errors.js";
@@ -163,7 +171,11 @@ const TRUNCATE_DIV: BinaryOp = {
   int: (a, b) => Math.trunc(a / nonZero(b)),
   big: (a, b) => a / nonZeroBig(b),
 };
-const TRUNCATE_MOD: BinaryOp = { float: (a, b) => a % b, int: (a, b) => a % nonZero(b), big: (a, b) => a % nonZeroBig(b) };
+const TRUNCATE_MOD: BinaryOp = {
+  float: (a, b) => a % b,
+  int: (a, b) => a % nonZero(b),
+  big: (a, b) => a % nonZeroBig(b),
+};
 
 /** C's pow, which JavaScript follows but for bases of magnitude 1. */
 function pow(a: number, b: number): number {
@@ -187,7 +199,11 @@ export const BINARY_OPS: Readonly<Record<string, BinaryOp>> = {
   Mul: MUL,
   Div: TRUNCATE_DIV,
   RealDiv: { float: (a, b) => a / b },
-  TruncateDiv: { float: (a, b) => a / b, int: (a, b) => Math.trunc(a / truncating(b)), big: (a, b) => a / truncatingBig(b) },
+  TruncateDiv: {
+    float: (a, b) => a / b,
+    int: (a, b) => Math.trunc(a / truncating(b)),
+    big: (a, b) => a / truncatingBig(b),
+  },
   FloorDiv: {
     float: (a, b, round) => Math.floor(round(a / b)),
     int: (a, b) => Math.floor(a / nonZero(b)),
@@ -243,10 +259,14 @@ function concatStrings(name: string, a: Tensor, b: Tensor): Tensor {
   const [x, y] = [operand(a, shape), operand(b, shape)];
   const [p, q] = [x.value.data as StringColumn, y.value.data as StringColumn];
   checkOutput("string", count, p.bytes.length * (x.step ? 1 : count) + q.bytes.length * (y.step ? 1 : count));
-  return joined([
-    { column: p, step: x.step },
-    { column: q, step: y.step },
-  ], shape, new Uint8Array(0));
+  return joined(
+    [
+      { column: p, step: x.step },
+      { column: q, step: y.step },
+    ],
+    shape,
+    new Uint8Array(0),
+  );
 }
 
 /** Element i of the result is the i-th elements of all columns (the first, where the step is 0) with `separator` between. */
@@ -320,7 +340,9 @@ function addN(op: OpCall): Tensor[] {
   const values = op.tensors();
   for (const value of values) {
     if (!sameShape(value.shape, values[0]!.shape)) {
-      throw invalid(`Inputs to operation ${op.node.name} of type AddN must have the same size and shape.  Input 0: ${printShape(values[0]!.shape)} != input ${values.indexOf(value)}: ${printShape(value.shape)}`);
+      throw invalid(
+        `Inputs to operation ${op.node.name} of type AddN must have the same size and shape.  Input 0: ${printShape(values[0]!.shape)} != input ${values.indexOf(value)}: ${printShape(value.shape)}`,
+      );
     }
   }
   return [values.reduce((sum, value) => applyBinary("AddN", ADD, sum, value))];

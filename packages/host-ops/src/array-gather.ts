@@ -15,7 +15,11 @@ import { countOf, integerOf, integersOf, normalAxis, printElement, printIndex, s
 export function gather(params: Tensor, indices: Tensor, givenAxis: number, givenBatchDims: number): Tensor {
   const rank = params.shape.length;
   check(rank > 0, () => "params must be at least 1 dimensional");
-  const axis = normalAxis(givenAxis, rank, () => `Expected params to have rank at least ${givenAxis < 0 ? -givenAxis : givenAxis + 1} but got ${rank}`);
+  const axis = normalAxis(
+    givenAxis,
+    rank,
+    () => `Expected params to have rank at least ${givenAxis < 0 ? -givenAxis : givenAxis + 1} but got ${rank}`,
+  );
   const indexRank = indices.shape.length;
   check(
     givenBatchDims >= -indexRank && givenBatchDims <= indexRank,
@@ -100,16 +104,28 @@ function gatherNd(params: Tensor, indices: Tensor): Tensor {
   const shape = [...indices.shape.slice(0, -1), ...slices.shape];
   checkedCount(params.dtype, shape);
   if (elementCount(indices.shape) > 0 || depth === 0) {
-    check(elementCount(params.shape) > 0 || slices.numbers.length === 0, () => "Requested more than 0 entries, but params is empty.  Params shape: " + printShape(params.shape));
+    check(
+      elementCount(params.shape) > 0 || slices.numbers.length === 0,
+      () => "Requested more than 0 entries, but params is empty.  Params shape: " + printShape(params.shape),
+    );
   }
-  check(slices.bad < 0, () => `${printTuple(indices, slices.bad)} does not index into param shape ${printShape(params.shape)}`);
+  check(
+    slices.bad < 0,
+    () => `${printTuple(indices, slices.bad)} does not index into param shape ${printShape(params.shape)}`,
+  );
   const starts = slices.numbers.map((number) => number * slices.size);
   return takeRuns(params, starts, slices.size, shape);
 }
 
 function checkScatter(indices: Tensor, updates: Tensor, shape: readonly number[]): Slices {
-  check(indices.shape.length >= 1, () => `Indices shape must have rank at least one. Found:${printShape(indices.shape)}`);
-  check(updates.shape.length >= 1, () => `Updates shape must have rank at least one. Found:${printShape(updates.shape)}`);
+  check(
+    indices.shape.length >= 1,
+    () => `Indices shape must have rank at least one. Found:${printShape(indices.shape)}`,
+  );
+  check(
+    updates.shape.length >= 1,
+    () => `Updates shape must have rank at least one. Found:${printShape(updates.shape)}`,
+  );
   check(
     elementCount(shape) > 0 || (elementCount(indices.shape) === 0 && elementCount(updates.shape) === 0),
     () => "Indices and updates specified for empty output",
@@ -118,7 +134,8 @@ function checkScatter(indices: Tensor, updates: Tensor, shape: readonly number[]
   const wanted = [...indices.shape.slice(0, -1), ...shape.slice(depth)];
   check(
     depth <= shape.length && sameShape(updates.shape, wanted),
-    () => `Must have updates.shape = indices.shape[:batch_dim] + buffer_shape[num_index_dims:], got updates.shape: ${printShape(updates.shape)}, indices.shape: ${printShape(indices.shape)}, params_shape: ${printShape(shape)}`,
+    () =>
+      `Must have updates.shape = indices.shape[:batch_dim] + buffer_shape[num_index_dims:], got updates.shape: ${printShape(updates.shape)}, indices.shape: ${printShape(indices.shape)}, params_shape: ${printShape(shape)}`,
   );
   const slices = slicesOf(indices, shape);
   check(slices.bad < 0, () => `${printTuple(indices, slices.bad)} does not index into shape ${printShape(shape)}`);
@@ -198,7 +215,8 @@ function dynamicPartition(op: OpCall): Tensor[] {
   const rank = partitions.shape.length;
   check(
     sameShape(partitions.shape, data.shape.slice(0, rank)),
-    () => `data.shape must start with partitions.shape, got data.shape = ${printShape(data.shape)}, partitions.shape = ${printShape(partitions.shape)}`,
+    () =>
+      `data.shape must start with partitions.shape, got data.shape = ${printShape(data.shape)}, partitions.shape = ${printShape(partitions.shape)}`,
   );
   const of = integersOf(partitions);
   const sizes = new Int32Array(count);
@@ -236,11 +254,13 @@ function dynamicStitch(op: OpCall): Tensor[] {
     const leading = indices[k]!.shape;
     check(
       sameShape(data[k]!.shape.slice(0, leading.length), leading),
-      () => `data[${k}].shape = ${printShape(data[k]!.shape)} does not start with indices[${k}].shape = ${printShape(leading)}`,
+      () =>
+        `data[${k}].shape = ${printShape(data[k]!.shape)} does not start with indices[${k}].shape = ${printShape(leading)}`,
     );
     check(
       sameShape(data[k]!.shape.slice(leading.length), rowShape),
-      () => `Need data[0].shape[${indices[0]!.shape.length}:] = data[${k}].shape[${leading.length}:], got data[0].shape = ${printShape(data[0]!.shape)}, data[${k}].shape = ${printShape(data[k]!.shape)}`,
+      () =>
+        `Need data[0].shape[${indices[0]!.shape.length}:] = data[${k}].shape[${leading.length}:], got data[0].shape = ${printShape(data[0]!.shape)}, data[${k}].shape = ${printShape(data[k]!.shape)}`,
     );
     const list = ids[k]!;
     for (let i = 0; i < list.length; i++) {

@@ -10,16 +10,22 @@ import { broadcastShape, countOf, integerOf, normalAxis, sameShape } from "./sha
 function concat(values: readonly Tensor[], given: number): Tensor {
   const first = values[0]!;
   const rank = first.shape.length;
-  const axis = normalAxis(given, rank, () => `ConcatOp : Expected concatenating dimensions in the range [${-rank}, ${rank}), but got ${given}`);
+  const axis = normalAxis(
+    given,
+    rank,
+    () => `ConcatOp : Expected concatenating dimensions in the range [${-rank}, ${rank}), but got ${given}`,
+  );
   let size = 0;
   values.forEach((value, k) => {
     check(
       value.shape.length === rank,
-      () => `ConcatOp : Ranks of all input tensors should match: shape[0] = ${printShape(first.shape)} vs. shape[${k}] = ${printShape(value.shape)}`,
+      () =>
+        `ConcatOp : Ranks of all input tensors should match: shape[0] = ${printShape(first.shape)} vs. shape[${k}] = ${printShape(value.shape)}`,
     );
     check(
       value.shape.every((dim, d) => d === axis || dim === first.shape[d]),
-      () => `ConcatOp : Dimension ${value.shape.findIndex((dim, d) => d !== axis && dim !== first.shape[d])} in both shapes must be equal: shape[0] = ${printShape(first.shape)} vs. shape[${k}] = ${printShape(value.shape)}`,
+      () =>
+        `ConcatOp : Dimension ${value.shape.findIndex((dim, d) => d !== axis && dim !== first.shape[d])} in both shapes must be equal: shape[0] = ${printShape(first.shape)} vs. shape[${k}] = ${printShape(value.shape)}`,
     );
     size += value.shape[axis]!;
   });
@@ -39,7 +45,8 @@ function pack(op: OpCall): Tensor[] {
   values.forEach((value, k) =>
     check(
       sameShape(value.shape, first.shape),
-      () => `Shapes of all inputs must match: values[0].shape = ${printShape(first.shape)} != values[${k}].shape = ${printShape(value.shape)}`,
+      () =>
+        `Shapes of all inputs must match: values[0].shape = ${printShape(first.shape)} != values[${k}].shape = ${printShape(value.shape)}`,
     ),
   );
   const shape = first.shape.toSpliced(axis, 0, values.length);
@@ -61,7 +68,8 @@ function selectV1(op: OpCall): Tensor[] {
   const [condition, yes, no] = [op.tensor(0), op.tensor(1), op.tensor(2)];
   check(
     sameShape(yes.shape, no.shape),
-    () => `'then' and 'else' must have the same size.  but received: ${printShape(yes.shape)} vs. ${printShape(no.shape)}`,
+    () =>
+      `'then' and 'else' must have the same size.  but received: ${printShape(yes.shape)} vs. ${printShape(no.shape)}`,
   );
   if (condition.shape.length === 0) return [condition.data[0 as never] ? yes : no];
   if (sameShape(condition.shape, yes.shape)) return [select(condition, yes, no, yes.shape)];
@@ -69,7 +77,10 @@ function selectV1(op: OpCall): Tensor[] {
     throw invalid(`'cond' must be a vector, but saw shape: ${printShape(condition.shape)}`);
   }
   const rows = condition.shape[0]!;
-  check(yes.shape.length > 0 && yes.shape[0] === rows, () => `Number of batches of 'then' must match size of 'cond', but saw: ${yes.shape[0]} vs. ${rows}`);
+  check(
+    yes.shape.length > 0 && yes.shape[0] === rows,
+    () => `Number of batches of 'then' must match size of 'cond', but saw: ${yes.shape[0]} vs. ${rows}`,
+  );
   const run = countOf(yes.shape, 1);
   const out = appender(yes.dtype, elementCount(yes.shape));
   const picks = condition.data as Uint8Array;
@@ -108,7 +119,10 @@ function appendAll(dtype: Tensor["dtype"], count: number, value: Tensor) {
 export const JOIN_KERNELS: Readonly<Record<string, Kernel>> = {
   ConcatV2: (op) => {
     const axis = op.tensor(op.inputCount - 1);
-    check(elementCount(axis.shape) === 1, () => `Concat axis tensor should be a scalar, but got shape ${printShape(axis.shape)}`);
+    check(
+      elementCount(axis.shape) === 1,
+      () => `Concat axis tensor should be a scalar, but got shape ${printShape(axis.shape)}`,
+    );
     return [concat(op.tensors(0, op.inputCount - 1), integerOf(axis))];
   },
   Concat: (op) => [concat(op.tensors(1), integerOf(op.tensor(0)))],

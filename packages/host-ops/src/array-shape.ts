@@ -39,7 +39,8 @@ function reshape(op: OpCall): Tensor[] {
     const missing = Math.floor(elementCount(dims) / known);
     check(
       known * missing === elementCount(dims) || dims.length < value.shape.length,
-      () => `Input to reshape is a tensor with ${elementCount(dims)} values, but the requested shape requires a multiple of ${known}`,
+      () =>
+        `Input to reshape is a tensor with ${elementCount(dims)} values, but the requested shape requires a multiple of ${known}`,
     );
     wanted[unknown] = missing;
     check(
@@ -73,7 +74,9 @@ function squeeze(op: OpCall): Tensor[] {
   const given = op.attrs.ints("squeeze_dims");
   const rank = value.shape.length;
   const axes = new Set(
-    given.map((axis) => normalAxis(axis, rank, () => `Tried to squeeze dim index ${axis} for tensor with ${rank} dimensions.`)),
+    given.map((axis) =>
+      normalAxis(axis, rank, () => `Tried to squeeze dim index ${axis} for tensor with ${rank} dimensions.`),
+    ),
   );
   const shape = value.shape.filter((dim, i) => {
     if (!axes.has(i)) return axes.size > 0 || dim !== 1;

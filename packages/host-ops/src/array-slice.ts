@@ -3,9 +3,9 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { broadcastTo } from "./broadcast.js";
 import { appender, build, copyStrided, forEachOffset, reshaped, stridesOf } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
-import { type Kernel, type OpCall, zeroTensor } from "./op-call.js";
+import { type Kernel, type OpCall } from "./op-call.js";
 import { checkedCount } from "./limits.js";
-import { countOf, integerOf, integersOf, normalAxis, printElement, sameShape, shapeOf } from "./shapes.js";
+import { countOf, integerOf, integersOf, normalAxis, sameShape, shapeOf } from "./shapes.js";
 import { resolveStridedSlice } from "./strided-slice.js";
 
 function slice(op: OpCall): Tensor[] {
@@ -15,7 +15,8 @@ function slice(op: OpCall): Tensor[] {
   const rank = value.shape.length;
   check(
     begin.length === rank && size.length === rank,
-    () => `Expected begin and size arguments to be 1-D tensors of size ${rank}, but got shapes ${printShape(op.tensor(1).shape)} and ${printShape(op.tensor(2).shape)} instead.`,
+    () =>
+      `Expected begin and size arguments to be 1-D tensors of size ${rank}, but got shapes ${printShape(op.tensor(1).shape)} and ${printShape(op.tensor(2).shape)} instead.`,
   );
   const shape = value.shape.map((dim, i) => {
     const from = begin[i]!;
@@ -26,13 +27,25 @@ function slice(op: OpCall): Tensor[] {
   });
   const strides = stridesOf(value.shape);
   if (sameShape(shape, value.shape)) return [value];
-  return [copyStrided(value, begin.reduce((sum, from, i) => sum + from * strides[i]!, 0), shape, strides)];
+  return [
+    copyStrided(
+      value,
+      begin.reduce((sum, from, i) => sum + from * strides[i]!, 0),
+      shape,
+      strides,
+    ),
+  ];
 }
 
 function stridedSlice(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const [begin, end, steps] = [op.tensor(1), op.tensor(2), op.tensor(3)].map((bound) => {
-    check(bound.shape.length === 1, () => "Expected begin, end, and strides to be 1D equal size tensors, but got shapes " + `${printShape(op.tensor(1).shape)}, ${printShape(op.tensor(2).shape)}, and ${printShape(op.tensor(3).shape)} instead.`);
+    check(
+      bound.shape.length === 1,
+      () =>
+        "Expected begin, end, and strides to be 1D equal size tensors, but got shapes " +
+        `${printShape(op.tensor(1).shape)}, ${printShape(op.tensor(2).shape)}, and ${printShape(op.tensor(3).shape)} instead.`,
+    );
     return integersOf(bound);
   });
   const view = resolveStridedSlice(value.shape, begin!, end!, steps!, {
@@ -60,7 +73,10 @@ function transpose(op: OpCall): Tensor[] {
   const rank = value.shape.length;
   check(op.tensor(1).shape.length === 1, () => `perm must be rank 1, got shape ${printShape(op.tensor(1).shape)}`);
   const perm = shapeOf(op.tensor(1), "perm");
-  check(perm.length === rank, () => `transpose expects a vector of size ${rank}. But input(1) is a vector of size ${perm.length}`);
+  check(
+    perm.length === rank,
+    () => `transpose expects a vector of size ${rank}. But input(1) is a vector of size ${perm.length}`,
+  );
   const seen = new Set<number>();
   const order = perm.map((given) => {
     const axis = given < 0 ? given + rank : given;
@@ -106,7 +122,7 @@ function tile(op: OpCall): Tensor[] {
 function reverse(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const rank = value.shape.length;
-  const flip = new Array<boolean>(rank).fill(false);
+  const flip = Array.from({ length: rank }, (): boolean => false);
   for (const given of shapeOf(op.tensor(1), "axis")) {
     const axis = normalAxis(given, rank, () => `'axis'[0] = ${given} is out of valid range [0, ${rank - 1}`);
     check(!flip[axis], () => `axis ${axis} specified more than once.`);
@@ -145,7 +161,10 @@ function reverseSequence(op: OpCall): Tensor[] {
   check(batch !== sequence, () => `batch_dim == seq_dim == ${sequence}`);
   check(sequence >= 0 && sequence < rank, () => `seq_dim must be < input rank ( ${sequence} vs. ${rank})`);
   check(batch >= 0 && batch < rank, () => `batch_dim must be < input rank ( ${batch} vs. ${rank})`);
-  check(lengths.length === value.shape[batch], () => `Length of seq_lengths != input.dims(${batch}), (${lengths.length} vs. ${value.shape[batch]})`);
+  check(
+    lengths.length === value.shape[batch],
+    () => `Length of seq_lengths != input.dims(${batch}), (${lengths.length} vs. ${value.shape[batch]})`,
+  );
   for (const length of lengths) {
     check(length >= 0, () => `seq_lens(0) < 0`);
     check(length <= value.shape[sequence]!, () => `seq_lens(0) > input.dims(${sequence})`);
@@ -172,7 +191,10 @@ function fill(op: OpCall): Tensor[] {
   const dims = op.tensor(0);
   const value = op.tensor(1);
   check(dims.shape.length <= 1, () => `dims must be a vector, got shape ${printShape(dims.shape)}`);
-  check(elementCount(value.shape) === 1 && value.shape.length <= 1, () => `value must be a scalar, got shape ${printShape(value.shape)}`);
+  check(
+    elementCount(value.shape) === 1 && value.shape.length <= 1,
+    () => `value must be a scalar, got shape ${printShape(value.shape)}`,
+  );
   return [broadcastTo(reshaped(value, []), shapeOf(dims, "dims"))];
 }
 
@@ -180,7 +202,10 @@ function broadcastToKernel(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const shape = shapeOf(op.tensor(1));
   const lead = shape.length - value.shape.length;
-  check(lead >= 0, () => `Rank of input (${value.shape.length}) must be no greater than rank of output shape (${shape.length}).`);
+  check(
+    lead >= 0,
+    () => `Rank of input (${value.shape.length}) must be no greater than rank of output shape (${shape.length}).`,
+  );
   check(
     value.shape.every((dim, i) => dim === 1 || dim === shape[lead + i]),
     () => `Incompatible shapes: ${printShape(value.shape)} vs. ${printShape(shape)}`,
@@ -203,28 +228,45 @@ function split(op: OpCall): Tensor[] {
   const value = op.tensor(1);
   const rank = value.shape.length;
   const count = op.attrs.int("num_split");
-  const axis = normalAxis(integerOf(op.tensor(0)), rank, (given) => `-input rank(-${rank}) <= split_dim < input rank (${rank}), but got ${given}`);
+  const axis = normalAxis(
+    integerOf(op.tensor(0)),
+    rank,
+    (given) => `-input rank(-${rank}) <= split_dim < input rank (${rank}), but got ${given}`,
+  );
   const dim = value.shape[axis]!;
   check(
     dim % count === 0,
-    () => `Number of ways to split should evenly divide the split dimension, but got split_dim ${axis} (size = ${dim}) and num_split ${count}`,
+    () =>
+      `Number of ways to split should evenly divide the split dimension, but got split_dim ${axis} (size = ${dim}) and num_split ${count}`,
   );
-  return cut(value, axis, new Array<number>(count).fill(dim / count));
+  return cut(
+    value,
+    axis,
+    Array.from({ length: count }, (): number => dim / count),
+  );
 }
 
 function splitV(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const rank = value.shape.length;
   const sizes = shapeOf(op.tensor(1), "size_splits");
-  const axis = normalAxis(integerOf(op.tensor(2)), rank, (given) => `-input rank(-${rank}) <= split_dim < input rank (${rank}), but got ${given}`);
+  const axis = normalAxis(
+    integerOf(op.tensor(2)),
+    rank,
+    (given) => `-input rank(-${rank}) <= split_dim < input rank (${rank}), but got ${given}`,
+  );
   const dim = value.shape[axis]!;
   const unknown = sizes.indexOf(-1);
   check(unknown < 0 || !sizes.includes(-1, unknown + 1), () => "There can only be one -1 in the input.");
   const known = sizes.reduce((sum, size) => sum + Math.max(size, 0), 0);
-  check(sizes.every((size) => size >= -1), () => `Split size at index ${sizes.findIndex((size) => size < -1)} must be >= 0. Got: ${Math.min(...sizes)}`);
+  check(
+    sizes.every((size) => size >= -1),
+    () => `Split size at index ${sizes.findIndex((size) => size < -1)} must be >= 0. Got: ${Math.min(...sizes)}`,
+  );
   check(
     unknown >= 0 ? known <= dim : known === dim,
-    () => `Determined shape must either match input shape along split_dim exactly if fully specified, or be less than the size of the input along split_dim if not fully specified.  Got: ${known}`,
+    () =>
+      `Determined shape must either match input shape along split_dim exactly if fully specified, or be less than the size of the input along split_dim if not fully specified.  Got: ${known}`,
   );
   if (unknown >= 0) sizes[unknown] = dim - known;
   return cut(value, axis, sizes);
@@ -235,97 +277,16 @@ function unpack(op: OpCall): Tensor[] {
   const rank = value.shape.length;
   const axis = normalAxis(op.attrs.int("axis"), rank, (given) => `axis = ${given} not in [${-rank}, ${rank})`);
   const count = op.attrs.int("num");
-  check(value.shape[axis] === count, () => `Input shape axis ${axis} must equal ${count}, got shape ${printShape(value.shape)}`);
-  const shape = value.shape.toSpliced(axis, 1);
-  return cut(value, axis, new Array<number>(count).fill(1)).map((part) => reshaped(part, shape));
-}
-
-function pad(op: OpCall): Tensor[] {
-  const value = op.tensor(0);
-  const rank = value.shape.length;
-  const given = op.tensor(1);
   check(
-    given.shape.length === 2 && given.shape[1] === 2,
-    () => `paddings must be a matrix with 2 columns: ${printShape(given.shape)}`,
+    value.shape[axis] === count,
+    () => `Input shape axis ${axis} must equal ${count}, got shape ${printShape(value.shape)}`,
   );
-  check(given.shape[0] === rank, () => `The first dimension of paddings must be the rank of inputs${printShape(given.shape)} ${printShape(value.shape)}`);
-  const amounts = integersOf(given);
-  const filler = op.inputCount > 2 ? op.tensor(2) : zeroTensor(value.dtype, []);
-  check(filler.shape.length === 0, () => `constant_values must be a scalar. Found: ${printShape(filler.shape)}`);
-  const shape = value.shape.map((dim, d) => {
-    const before = amounts[2 * d]!;
-    const after = amounts[2 * d + 1]!;
-    check(before >= 0 && after >= 0, () => `Paddings must be non-negative: ${printElement(given, 2 * d)} ${printElement(given, 2 * d + 1)}`);
-    return before + dim + after;
-  });
-  const out = appender(value.dtype, checkedCount(value.dtype, shape));
-  const padding = broadcastTo(filler, [elementCount(shape) - elementCount(value.shape)]);
-  const strides = stridesOf(value.shape);
-  const addPadding = (count: number) => out.append(padding.data, 0, count);
-  const addDim = (d: number, start: number): void => {
-    if (d === rank) return out.append(value.data, start, 1);
-    const slab = countOf(shape, d + 1);
-    addPadding(amounts[2 * d]! * slab);
-    if (d === rank - 1) out.append(value.data, start, value.shape[d]!);
-    else for (let i = 0; i < value.shape[d]!; i++) addDim(d + 1, start + i * strides[d]!);
-    addPadding(amounts[2 * d + 1]! * slab);
-  };
-  addDim(0, 0);
-  return [build(value.dtype, shape, out)];
-}
-
-function mirrorPad(op: OpCall): Tensor[] {
-  const value = op.tensor(0);
-  const amounts = integersOf(op.tensor(1));
-  // REFLECT leaves the border element out, SYMMETRIC repeats it.
-  const skip = op.attrs.text("mode") === "REFLECT" ? 1 : 0;
-  let result = value;
-  for (let d = 0; d < value.shape.length; d++) {
-    const dim = value.shape[d]!;
-    const before = amounts[2 * d]!;
-    const after = amounts[2 * d + 1]!;
-    check(before >= 0 && after >= 0, () => `paddings must be non-negative: ${before} ${after}`);
-    check(before <= dim - skip && after <= dim - skip, () => `paddings must be no greater than the dimension size${skip ? " minus 1" : ""}: ${before}, ${after} greater than ${dim}`);
-    const outer = countOf(result.shape, 0, d);
-    const inner = countOf(result.shape, d + 1);
-    const shape = result.shape.with(d, before + dim + after);
-    const out = appender(value.dtype, checkedCount(value.dtype, shape));
-    const starts = new Float64Array(before + dim + after);
-    for (let o = 0; o < outer; o++) {
-      for (let i = 0; i < starts.length; i++) {
-        let from = i - before;
-        if (from < 0) from = skip - from - 1;
-        else if (from >= dim) from = 2 * dim - 1 - from - skip;
-        starts[i] = (o * dim + from) * inner;
-      }
-      out.appendRuns(result.data, starts, inner);
-    }
-    result = build(value.dtype, shape, out);
-  }
-  return [result];
-}
-
-function roll(op: OpCall): Tensor[] {
-  let value = op.tensor(0);
-  const shifts = integersOf(op.tensor(1));
-  const axes = integersOf(op.tensor(2));
-  check(shifts.length === axes.length, () => "shift and axis must have the same size");
-  check(value.shape.length > 0, () => "input must be 1-D or higher");
-  for (let i = 0; i < axes.length; i++) {
-    const axis = normalAxis(axes[i]!, value.shape.length, () => `axis ${axes[i]} is out of range`);
-    const dim = value.shape[axis]!;
-    if (dim === 0) continue;
-    const shift = ((shifts[i]! % dim) + dim) % dim;
-    const outer = countOf(value.shape, 0, axis);
-    const inner = countOf(value.shape, axis + 1);
-    const out = appender(value.dtype, elementCount(value.shape));
-    for (let o = 0; o < outer; o++) {
-      out.append(value.data, (o * dim + dim - shift) * inner, shift * inner);
-      out.append(value.data, o * dim * inner, (dim - shift) * inner);
-    }
-    value = build(value.dtype, value.shape, out);
-  }
-  return [value];
+  const shape = value.shape.toSpliced(axis, 1);
+  return cut(
+    value,
+    axis,
+    Array.from({ length: count }, (): number => 1),
+  ).map((part) => reshaped(part, shape));
 }
 
 export const SLICE_KERNELS: Readonly<Record<string, Kernel>> = {
@@ -333,7 +294,8 @@ export const SLICE_KERNELS: Readonly<Record<string, Kernel>> = {
   StridedSlice: stridedSlice,
   Transpose: transpose,
   ConjugateTranspose: (op) => {
-    if (op.tensor(0).dtype.startsWith("complex")) throw invalid("ConjugateTranspose of complex tensors is not supported");
+    if (op.tensor(0).dtype.startsWith("complex"))
+      throw invalid("ConjugateTranspose of complex tensors is not supported");
     return transpose(op);
   },
   Tile: tile,
@@ -345,8 +307,4 @@ export const SLICE_KERNELS: Readonly<Record<string, Kernel>> = {
   Split: split,
   SplitV: splitV,
   Unpack: unpack,
-  Pad: pad,
-  PadV2: pad,
-  MirrorPad: mirrorPad,
-  Roll: roll,
 };

@@ -1,4 +1,14 @@
-import { bytesOf, dataFromBytes, type DType, DTYPES, isNumeric, lanesOf, type NumericData, type NumericDType, type Tensor } from "@shardserve/tensor";
+import {
+  bytesOf,
+  dataFromBytes,
+  type DType,
+  DTYPES,
+  isNumeric,
+  lanesOf,
+  type NumericData,
+  type NumericDType,
+  type Tensor,
+} from "@shardserve/tensor";
 import { withData } from "./elements.js";
 import { invalid } from "./errors.js";
 import { storeAt, toDoubles } from "./int64.js";
@@ -85,7 +95,9 @@ function from64(data: BigInt64Array, isSigned: boolean, to: NumericDType): Numer
     for (let i = 0; i < out.length; i++) out[i] = lanes[2 * i]!;
     return out;
   }
-  const doubles = toDoubles(isSigned ? data : new BigUint64Array(data.buffer as ArrayBuffer, data.byteOffset, data.length));
+  const doubles = toDoubles(
+    isSigned ? data : new BigUint64Array(data.buffer as ArrayBuffer, data.byteOffset, data.length),
+  );
   if (to === "float64") {
     return doubles;
   }
@@ -106,7 +118,8 @@ function stickyDouble(high: number, low: number): number {
 function castComplex(value: Tensor, to: NumericDType): Tensor {
   const numbers = numbersOf(value);
   if (isComplex(value.dtype)) {
-    if (isComplex(to)) return withData(to, value.shape, toFloating(numbers, to === "complex64" ? "float32" : "float64"));
+    if (isComplex(to))
+      return withData(to, value.shape, toFloating(numbers, to === "complex64" ? "float32" : "float64"));
     const real = new Float64Array(numbers.length / 2);
     for (let i = 0; i < real.length; i++) real[i] = numbers[2 * i]!;
     return cast({ dtype: "float64", shape: value.shape, data: real }, to);
@@ -127,7 +140,9 @@ function bitcast(op: OpCall): Tensor[] {
   if (fromBytes < toBytes) {
     const ratio = toBytes / fromBytes;
     if (shape[shape.length - 1] !== ratio) {
-      throw invalid(`Cannot bitcast from ${value.dtype} to ${to}: the last dimension must be ${ratio}, got ${shape[shape.length - 1] ?? "a scalar"}`);
+      throw invalid(
+        `Cannot bitcast from ${value.dtype} to ${to}: the last dimension must be ${ratio}, got ${shape[shape.length - 1] ?? "a scalar"}`,
+      );
     }
     shape = shape.slice(0, -1);
   }

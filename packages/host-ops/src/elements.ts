@@ -160,7 +160,10 @@ class StringAppender implements Appender {
   }
 
   build(): TensorData {
-    invariant(this.#count === this.#offsets.length - 1, `${this.#count} of ${this.#offsets.length - 1} strings appended`);
+    invariant(
+      this.#count === this.#offsets.length - 1,
+      `${this.#count} of ${this.#offsets.length - 1} strings appended`,
+    );
     return new StringColumn(this.#bytes.subarray(0, this.#byteLength), this.#offsets);
   }
 
@@ -196,7 +199,7 @@ export function reshaped(source: Tensor, shape: readonly number[]): Tensor {
 
 /** Row-major strides of a shape, in elements. */
 export function stridesOf(shape: readonly number[]): number[] {
-  const strides = new Array<number>(shape.length);
+  const strides = Array.from({ length: shape.length }, (): number => 0);
   let stride = 1;
   for (let i = shape.length - 1; i >= 0; i--) {
     strides[i] = stride;
@@ -236,7 +239,10 @@ export function copyStrided(
 }
 
 /** Drops dims of 1, joins dims that are contiguous in the source, and splits off the contiguous run at the end. */
-function collapse(shape: readonly number[], strides: readonly number[]): { dims: number[]; steps: number[]; run: number } {
+function collapse(
+  shape: readonly number[],
+  strides: readonly number[],
+): { dims: number[]; steps: number[]; run: number } {
   const dims: number[] = [];
   const steps: number[] = [];
   for (let i = 0; i < shape.length; i++) {

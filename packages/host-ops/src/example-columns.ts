@@ -1,5 +1,14 @@
 /** Columns of parsed examples: what one feature becomes over a whole batch. */
-import { type DType, elementCount, lanesOf, type StringColumn, StringColumnBuilder, tfDTypeString, type Tensor, tensor } from "@shardserve/tensor";
+import {
+  type DType,
+  elementCount,
+  lanesOf,
+  type StringColumn,
+  StringColumnBuilder,
+  tfDTypeString,
+  type Tensor,
+  tensor,
+} from "@shardserve/tensor";
 import { withData } from "./elements.js";
 import { invalid } from "./errors.js";
 import {
@@ -223,7 +232,11 @@ export function sparseColumn(feature: FeatureRanges, dtype: DType): { indices: T
 }
 
 /** A ragged feature: values [n] and row splits [count + 1]. */
-export function raggedColumn(feature: FeatureRanges, dtype: DType, splitDtype: DType): { values: Tensor; splits: Tensor } {
+export function raggedColumn(
+  feature: FeatureRanges,
+  dtype: DType,
+  splitDtype: DType,
+): { values: Tensor; splits: Tensor } {
   const { counts, total } = countsOf(feature, dtype, false);
   const splits = new Float64Array(counts.length + 1);
   for (let e = 0; e < counts.length; e++) splits[e + 1] = splits[e]! + counts[e]!;

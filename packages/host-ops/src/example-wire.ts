@@ -47,7 +47,7 @@ function readVarint(bytes: Uint8Array, start: number, end: number): boolean {
 
 /** Reads a length and leaves {@link cursor} at the first byte; false when it overruns `end`. */
 function readLength(bytes: Uint8Array, start: number, end: number): boolean {
-  return readVarint(bytes, start, end) && cursor.high === 0 && (cursor.low >>> 0) <= end - cursor.at;
+  return readVarint(bytes, start, end) && cursor.high === 0 && cursor.low >>> 0 <= end - cursor.at;
 }
 
 /** Where a field's value of `type` ends, or -1. */

@@ -2,7 +2,21 @@
  * FarmHash's Fingerprint64 (farmhashna::Hash64 of google/farmhash, MIT licence): the hash of StringToHashBucketFast, of
  * feature crosses and of Fingerprint. Its value is fixed for ever.
  */
-import { add, addSmall, copy, load, load32, modulo, mul, newWords, rotate, set, type Words, xor, xorShift } from "./words.js";
+import {
+  add,
+  addSmall,
+  copy,
+  load,
+  load32,
+  modulo,
+  mul,
+  newWords,
+  rotate,
+  set,
+  type Words,
+  xor,
+  xorShift,
+} from "./words.js";
 
 // Registers. A name per value of the original keeps the two comparable line by line.
 const [K0, K1, K2, NINE, MUL, RESULT] = [0, 1, 2, 3, 4, 5] as const;

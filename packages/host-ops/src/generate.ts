@@ -10,7 +10,10 @@ import { integerOf } from "./shapes.js";
 
 function range(op: OpCall): Tensor[] {
   const [start, limit, delta] = [op.tensor(0), op.tensor(1), op.tensor(2)].map((value, i) => {
-    check(elementCount(value.shape) === 1 && value.shape.length <= 1, () => `${["start", "limit", "delta"][i]} must be a scalar, not shape [${value.shape.join(",")}]`);
+    check(
+      elementCount(value.shape) === 1 && value.shape.length <= 1,
+      () => `${["start", "limit", "delta"][i]} must be a scalar, not shape [${value.shape.join(",")}]`,
+    );
     return numbersOf(value)[0]!;
   }) as [number, number, number];
   const { dtype } = op.tensor(0);

@@ -2,6 +2,7 @@ import type { GraphNode, HostKernel, KernelTable, NodeContext } from "@shardserv
 import { ARITHMETIC_KERNELS } from "./arithmetic.js";
 import { GATHER_KERNELS } from "./array-gather.js";
 import { JOIN_KERNELS } from "./array-join.js";
+import { PAD_KERNELS } from "./array-pad.js";
 import { SHAPE_KERNELS } from "./array-shape.js";
 import { SLICE_KERNELS } from "./array-slice.js";
 import { CAST_KERNELS } from "./cast.js";
@@ -16,6 +17,7 @@ import { SEARCH_KERNELS } from "./search.js";
 import { SEGMENT_KERNELS } from "./segments.js";
 import { SET_KERNELS } from "./sets.js";
 import { CROSS_KERNELS } from "./sparse-cross.js";
+import { SPARSE_DENSE_KERNELS } from "./sparse-dense.js";
 import { SPARSE_KERNELS } from "./sparse.js";
 import { STRING_CODE_KERNELS } from "./string-code.js";
 import { STRING_EDIT_KERNELS } from "./string-edit.js";
@@ -23,6 +25,7 @@ import { STRING_FORMAT_KERNELS } from "./string-format.js";
 import { STRING_HASH_KERNELS } from "./string-hash.js";
 import { STRING_NUMBER_KERNELS } from "./string-numbers.js";
 import { STRING_REGEX_KERNELS } from "./string-regex.js";
+import { STRING_SPLIT_KERNELS } from "./string-split.js";
 import { TABLE_KERNELS } from "./tables.js";
 import { UNARY_KERNELS } from "./unary.js";
 import { UNIQUE_KERNELS } from "./unique.js";
@@ -34,9 +37,11 @@ type Family = Readonly<Record<string, Kernel>>;
 const ANY_DTYPE: readonly Family[] = [
   SHAPE_KERNELS,
   SLICE_KERNELS,
+  PAD_KERNELS,
   JOIN_KERNELS,
   CAST_KERNELS,
   STRING_EDIT_KERNELS,
+  STRING_SPLIT_KERNELS,
   STRING_HASH_KERNELS,
   STRING_NUMBER_KERNELS,
   STRING_FORMAT_KERNELS,
@@ -58,6 +63,7 @@ const REAL: readonly Family[] = [
   SEARCH_KERNELS,
   UNIQUE_KERNELS,
   SPARSE_KERNELS,
+  SPARSE_DENSE_KERNELS,
   CROSS_KERNELS,
   SEGMENT_KERNELS,
   RAGGED_KERNELS,

@@ -1,5 +1,14 @@
 import { ServingError } from "@shardserve/core";
-import { type DType, DTYPES, type DataOf, elementCount, isNumeric, lanesPerElement, newData, type NumericDType } from "@shardserve/tensor";
+import {
+  type DType,
+  DTYPES,
+  type DataOf,
+  elementCount,
+  isNumeric,
+  lanesPerElement,
+  newData,
+  type NumericDType,
+} from "@shardserve/tensor";
 
 /**
  * The most bytes that one output of a host kernel may take. A request chooses some output sizes (Fill, Range, Tile,

@@ -1,5 +1,13 @@
 import { invariant, ServingError } from "@shardserve/core";
-import { type DType, dtypeFromTf, elementCount, isNumeric, type NumericDType, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import {
+  type DType,
+  elementCount,
+  isNumeric,
+  type NumericDType,
+  StringColumn,
+  type Tensor,
+  tensor,
+} from "@shardserve/tensor";
 import { check, invalid } from "./errors.js";
 import { allocate, checkOutput } from "./limits.js";
 import type { Attrs, GraphNode, HostState, HostValue, KernelCall, ResourceHandle } from "@shardserve/graph";
@@ -55,7 +63,10 @@ export class OpCall {
   tensor(i: number): Tensor {
     const value = this.value(i);
     if ("dtype" in value) return value;
-    invariant(value.kind === "variable", `input ${i} of ${this.node.op} ${this.node.name} is a ${value.kind}, no tensor`);
+    invariant(
+      value.kind === "variable",
+      `input ${i} of ${this.node.op} ${this.node.name} is a ${value.kind}, no tensor`,
+    );
     return this.variable(value);
   }
 

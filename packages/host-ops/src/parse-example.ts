@@ -52,17 +52,27 @@ function isVariable(shape: readonly number[]): boolean {
 function checkSpec(spec: ParseSpec): void {
   spec.dense.forEach(({ dtype, shape, fallback }, d) => {
     const key = () => decoder.decode(spec.dense[d]!.key);
-    check(fallback.dtype === dtype, () => `dense_defaults[${d}] (${key()}) must have type ${dtype}, got ${fallback.dtype}`);
+    check(
+      fallback.dtype === dtype,
+      () => `dense_defaults[${d}] (${key()}) must have type ${dtype}, got ${fallback.dtype}`,
+    );
     const size = elementCount(fallback.shape);
     if (isVariable(shape)) {
-      check(size === 1, () => `dense_shape[${d}] is a variable length shape: ${printShape(shape).replaceAll("-1", "?")}, therefore def_value[${d}] must contain a single element (the padding element).  But its shape is: ${printShape(fallback.shape)}`);
+      check(
+        size === 1,
+        () =>
+          `dense_shape[${d}] is a variable length shape: ${printShape(shape).replaceAll("-1", "?")}, therefore def_value[${d}] must contain a single element (the padding element).  But its shape is: ${printShape(fallback.shape)}`,
+      );
     } else if (size > 0) {
       check(
         printShape(fallback.shape) === printShape(shape),
         () => `def_value[${d}].shape() == ${printShape(fallback.shape)} != dense_shapes_[${d}] == ${printShape(shape)}`,
       );
     }
-    check(shape.slice(1).every((dim) => dim >= 0), () => `dense_shapes[${d}] has an unknown dimension behind the first: ${printShape(shape)}`);
+    check(
+      shape.slice(1).every((dim) => dim >= 0),
+      () => `dense_shapes[${d}] has an unknown dimension behind the first: ${printShape(shape)}`,
+    );
   });
 }
 
@@ -74,7 +84,8 @@ function checkSpec(spec: ParseSpec): void {
 async function parse(column: StringColumn, names: StringColumn | undefined, spec: ParseSpec): Promise<Parsed> {
   checkSpec(spec);
   const keys = new BytesIndex();
-  const ordinals = (features: readonly { key: Uint8Array }[]) => features.map(({ key }) => keys.add(key, 0, key.length));
+  const ordinals = (features: readonly { key: Uint8Array }[]) =>
+    features.map(({ key }) => keys.add(key, 0, key.length));
   const [sparseAt, denseAt, raggedAt] = [ordinals(spec.sparse), ordinals(spec.dense), ordinals(spec.ragged)];
   const { bytes, offsets, length } = column;
   const perExample = keys.count;
@@ -103,7 +114,9 @@ async function parse(column: StringColumn, names: StringColumn | undefined, spec
   for (const [d, { key, dtype, shape, fallback }] of spec.dense.entries()) {
     const ranges = rangesOf(key, denseAt[d]!);
     parsed.dense.push(
-      isVariable(shape) ? paddedColumn(ranges, dtype, shape.slice(1), fallback) : denseColumn(ranges, dtype, shape, fallback),
+      isVariable(shape)
+        ? paddedColumn(ranges, dtype, shape.slice(1), fallback)
+        : denseColumn(ranges, dtype, shape, fallback),
     );
     if (isLarge) await nextTurn();
   }
@@ -151,7 +164,10 @@ function namesOf(op: OpCall, count: number): StringColumn | undefined {
 
 async function parseExample(op: OpCall): Promise<Tensor[]> {
   const serialized = op.tensor(0);
-  check(serialized.shape.length === 1, () => `Expected serialized to be a vector, got shape: ${printShape(serialized.shape)}`);
+  check(
+    serialized.shape.length === 1,
+    () => `Expected serialized to be a vector, got shape: ${printShape(serialized.shape)}`,
+  );
   const sparseCount = op.attrs.int("Nsparse");
   const denseCount = op.attrs.int("Ndense");
   const sparseTypes = op.attrs.dtypes("sparse_types");
@@ -168,7 +184,10 @@ async function parseExample(op: OpCall): Promise<Tensor[]> {
 
 async function parseExampleV2(op: OpCall): Promise<Tensor[]> {
   const serialized = op.tensor(0);
-  check(serialized.shape.length <= 1, () => `Expected serialized to be a scalar or vector, got shape: ${printShape(serialized.shape)}`);
+  check(
+    serialized.shape.length <= 1,
+    () => `Expected serialized to be a scalar or vector, got shape: ${printShape(serialized.shape)}`,
+  );
   const sparseTypes = op.attrs.dtypes("sparse_types");
   const raggedTypes = op.attrs.dtypes("ragged_value_types");
   const splitTypes = op.attrs.dtypes("ragged_split_types");
@@ -203,7 +222,10 @@ function withoutBatch(parsed: Parsed): Parsed {
 }
 
 async function parseSingleExample(op: OpCall): Promise<Tensor[]> {
-  check(op.tensor(0).shape.length === 0, () => `Expected serialized to be a scalar, got shape: ${printShape(op.tensor(0).shape)}`);
+  check(
+    op.tensor(0).shape.length === 0,
+    () => `Expected serialized to be a scalar, got shape: ${printShape(op.tensor(0).shape)}`,
+  );
   const sparseTypes = op.attrs.dtypes("sparse_types");
   const parsed = await parse(op.strings(0), undefined, {
     sparse: op.attrs.byteStrings("sparse_keys").map((key, s) => ({ key, dtype: sparseTypes[s]! })),

@@ -45,9 +45,12 @@ function divideRounded(numerator: bigint, denominator: bigint): bigint {
 
 function fixed(value: number, precision: number): string {
   // A tie needs a value with at most precision + 1 binary digits behind the point; all others toFixed rounds right.
-  if (precision <= 100 && value < 1e21 && !Number.isInteger(value * 2 ** (precision + 1))) return value.toFixed(precision);
+  if (precision <= 100 && value < 1e21 && !Number.isInteger(value * 2 ** (precision + 1)))
+    return value.toFixed(precision);
   const [numerator, denominator] = ratio(value);
-  const digits = divideRounded(numerator * 10n ** BigInt(precision), denominator).toString().padStart(precision + 1, "0");
+  const digits = divideRounded(numerator * 10n ** BigInt(precision), denominator)
+    .toString()
+    .padStart(precision + 1, "0");
   return precision === 0 ? digits : `${digits.slice(0, -precision)}.${digits.slice(-precision)}`;
 }
 

@@ -19,14 +19,20 @@ function levelOf(type: string, partition: Tensor): Level {
   if (type === "VALUE_ROWIDS") {
     let longest = 0;
     for (let i = 0, run = 0; i < numbers.length; i++) {
-      check(numbers[i]! >= 0 && (i === 0 || numbers[i - 1]! <= numbers[i]!), () => "row ids must be non-negative and sorted");
+      check(
+        numbers[i]! >= 0 && (i === 0 || numbers[i - 1]! <= numbers[i]!),
+        () => "row ids must be non-negative and sorted",
+      );
       run = i > 0 && numbers[i] === numbers[i - 1] ? run + 1 : 1;
       longest = Math.max(longest, run);
     }
     return { rowIds: numbers, longest };
   }
   check(type === "ROW_SPLITS", () => `row partition type ${type} is not supported`);
-  check(numbers.length > 0 && numbers[0] === 0, () => "Partition tensor must not be empty and row splits must start at 0");
+  check(
+    numbers.length > 0 && numbers[0] === 0,
+    () => "Partition tensor must not be empty and row splits must start at 0",
+  );
   const total = numbers[numbers.length - 1]!;
   checkOutput("int64", total);
   const rowIds = new Float64Array(Math.max(0, total));
@@ -52,7 +58,11 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
   const raggedRank = levels.length;
   const rowShape = values.shape.slice(1);
   const given = shapeInput.shape.length === 0 ? undefined : Array.from(integersOf(shapeInput));
-  if (!given) check(integersOf(shapeInput)[0] === -1, () => "The only valid scalar shape tensor is the fully unknown shape specified as -1.");
+  if (!given)
+    check(
+      integersOf(shapeInput)[0] === -1,
+      () => "The only valid scalar shape tensor is the fully unknown shape specified as -1.",
+    );
   const rank = raggedRank + 1 + rowShape.length;
   check(!given || given.length === rank, () => `shape must have ${rank} dims, got ${given?.length}`);
   const computed = [first, ...levels.map((level) => level.longest), ...rowShape];
@@ -78,7 +88,10 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
     }
     parents = children;
   });
-  check(parents.length === values.shape[0], () => `values has ${values.shape[0]} rows, the row partitions say ${parents.length}`);
+  check(
+    parents.length === values.shape[0],
+    () => `values has ${values.shape[0]} rows, the row partitions say ${parents.length}`,
+  );
   const rows = countOf(shape, 0, raggedRank + 1);
   const from = new Int32Array(rows).fill(-1);
   for (let i = 0; i < parents.length; i++) if (parents[i]! >= 0) from[parents[i]!] = i;
@@ -102,7 +115,10 @@ function raggedRange(op: OpCall): Tensor[] {
   const inputs = op.tensors(0, 3);
   const dtype = inputs[0]!.dtype;
   const sizes = inputs.filter((value) => value.shape.length > 0).map((value) => value.shape[0]!);
-  check(sizes.every((size) => size === sizes[0]), () => "starts, limits, and deltas must have the same shape");
+  check(
+    sizes.every((size) => size === sizes[0]),
+    () => "starts, limits, and deltas must have the same shape",
+  );
   const rows = sizes[0] ?? 1;
   const [starts, limits, deltas] = inputs.map(numbersOf);
   const at = (k: number, numbers: ArrayLike<number>, row: number) => numbers[inputs[k]!.shape.length === 0 ? 0 : row]!;
@@ -126,7 +142,10 @@ function raggedRange(op: OpCall): Tensor[] {
     }
   }
   const splitType = op.attrs.dtype("Tsplits");
-  return [withData(splitType, [rows + 1], indexData(splitType, splits)), withData(dtype, [total], packNumbers(dtype, out))];
+  return [
+    withData(splitType, [rows + 1], indexData(splitType, splits)),
+    withData(dtype, [total], packNumbers(dtype, out)),
+  ];
 }
 
 function raggedGather(op: OpCall): Tensor[] {
@@ -153,7 +172,10 @@ function raggedGather(op: OpCall): Tensor[] {
     push(Float64Array.from({ length: count + 1 }, (_, i) => i * indices.shape[d]!));
   }
   let ranges: [number, number][] = Array.from(ids, (id, i): [number, number] => {
-    if (!(id >= 0 && id < rows)) throw invalid(`indices${indices.shape.length === 1 ? `[${i}]` : ""} = ${printElement(indices, i)} is not in [0, ${rows})`);
+    if (!(id >= 0 && id < rows))
+      throw invalid(
+        `indices${indices.shape.length === 1 ? `[${i}]` : ""} = ${printElement(indices, i)} is not in [0, ${rows})`,
+      );
     return [id, id + 1];
   });
   for (const list of splits) {

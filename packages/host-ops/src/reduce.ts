@@ -25,10 +25,13 @@ export interface Reduction {
  */
 export function arrange(value: Tensor, axes: ArrayLike<number>, keepDims: boolean): Reduction {
   const rank = value.shape.length;
-  const isReduced = new Array<boolean>(rank).fill(false);
+  const isReduced = Array.from({ length: rank }, (): boolean => false);
   for (let i = 0; i < axes.length; i++) {
     const given = axes[i]!;
-    check(given >= -rank && given < rank, () => `Invalid reduction dimension (${given} for input with ${rank} dimension(s)`);
+    check(
+      given >= -rank && given < rank,
+      () => `Invalid reduction dimension (${given} for input with ${rank} dimension(s)`,
+    );
     const axis = given < 0 ? given + rank : given;
     check(!isReduced[axis], () => `Invalid reduction arguments: Axes contains duplicate dimension: ${axis}`);
     isReduced[axis] = true;
@@ -39,7 +42,12 @@ export function arrange(value: Tensor, axes: ArrayLike<number>, keepDims: boolea
   const strides = stridesOf(value.shape);
   const arranged = order.every((d, i) => d === i)
     ? value
-    : copyStrided(value, 0, order.map((d) => value.shape[d]!), order.map((d) => strides[d]!));
+    : copyStrided(
+        value,
+        0,
+        order.map((d) => value.shape[d]!),
+        order.map((d) => strides[d]!),
+      );
   const keptShape = kept.map((d) => value.shape[d]!);
   return {
     value: arranged,
@@ -138,7 +146,11 @@ function reduction(rule: Fold): Kernel {
 
 function logical(start: 0 | 1): Kernel {
   return (op) => {
-    const { value, outputCount, run, shape } = arrange(op.tensor(0), integersOf(op.tensor(1)), op.attrs.bool("keep_dims"));
+    const { value, outputCount, run, shape } = arrange(
+      op.tensor(0),
+      integersOf(op.tensor(1)),
+      op.attrs.bool("keep_dims"),
+    );
     const bits = value.data as Uint8Array;
     const out = new Uint8Array(outputCount);
     for (let o = 0; o < outputCount; o++) {
@@ -152,7 +164,12 @@ function logical(start: 0 | 1): Kernel {
 
 function euclideanNorm(op: OpCall): Tensor[] {
   const value = op.tensor(0);
-  const { value: arranged, outputCount, run, shape } = arrange(value, integersOf(op.tensor(1)), op.attrs.bool("keep_dims"));
+  const {
+    value: arranged,
+    outputCount,
+    run,
+    shape,
+  } = arrange(value, integersOf(op.tensor(1)), op.attrs.bool("keep_dims"));
   const numbers = numbersOf(arranged);
   const out = numberArray(value.dtype, outputCount);
   for (let o = 0; o < outputCount; o++) {
@@ -163,14 +180,21 @@ function euclideanNorm(op: OpCall): Tensor[] {
   return [withData(value.dtype, shape, packNumbers(value.dtype, out))];
 }
 
-function cumulative(start: number, step: (sum: number, x: number) => number, bigStep: (sum: bigint, x: bigint) => bigint): Kernel {
+function cumulative(
+  start: number,
+  step: (sum: number, x: number) => number,
+  bigStep: (sum: bigint, x: bigint) => bigint,
+): Kernel {
   return (op) => {
     const value = op.tensor(0);
     const rank = value.shape.length;
     check(op.tensor(1).shape.length === 0, () => "ScanOp: axis must be a scalar");
     const given = integersOf(op.tensor(1))[0]!;
     const axis = given < 0 ? given + rank : given;
-    check(axis >= 0 && axis < rank, () => `ScanOp: Expected scan axis in the range [${-rank}, ${rank}), but got ${given}`);
+    check(
+      axis >= 0 && axis < rank,
+      () => `ScanOp: Expected scan axis in the range [${-rank}, ${rank}), but got ${given}`,
+    );
     const isExclusive = op.attrs.bool("exclusive");
     const isReverse = op.attrs.bool("reverse");
     const dim = value.shape[axis]!;
@@ -215,15 +239,26 @@ function reduceJoin(op: OpCall): Tensor[] {
   // The axis given first varies fastest.
   const order = Array.from(axes, (given) => {
     if (!(given >= -rank && given < rank)) {
-      throw new ServingError("OUT_OF_RANGE", `Invalid reduction dimension ${given} for input with ${rank} dimension(s)`);
+      throw new ServingError(
+        "OUT_OF_RANGE",
+        `Invalid reduction dimension ${given} for input with ${rank} dimension(s)`,
+      );
     }
     return given < 0 ? given + rank : given;
   }).reverse();
-  check(new Set(order).size === order.length, () => `Duplicate reduction dimension ${order.find((d, i) => order.indexOf(d) !== i)}`);
+  check(
+    new Set(order).size === order.length,
+    () => `Duplicate reduction dimension ${order.find((d, i) => order.indexOf(d) !== i)}`,
+  );
   const kept = value.shape.map((_, d) => d).filter((d) => !order.includes(d));
   const strides = stridesOf(value.shape);
   const dims = [...kept, ...order];
-  const arranged = copyStrided(value, 0, dims.map((d) => value.shape[d]!), dims.map((d) => strides[d]!));
+  const arranged = copyStrided(
+    value,
+    0,
+    dims.map((d) => value.shape[d]!),
+    dims.map((d) => strides[d]!),
+  );
   const run = elementCount(order.map((d) => value.shape[d]!));
   const keptShape = kept.map((d) => value.shape[d]!);
   const shape = op.attrs.bool("keep_dims") ? value.shape.map((dim, d) => (order.includes(d) ? 1 : dim)) : keptShape;
@@ -232,7 +267,13 @@ function reduceJoin(op: OpCall): Tensor[] {
 }
 
 /** Joins each run of `run` strings with `separator`. */
-export function joinRuns(value: Tensor, run: number, count: number, shape: readonly number[], separator: Uint8Array): Tensor {
+export function joinRuns(
+  value: Tensor,
+  run: number,
+  count: number,
+  shape: readonly number[],
+  separator: Uint8Array,
+): Tensor {
   const column = value.data as StringColumn;
   const offsets = new Uint32Array(count + 1);
   const bytes = new Uint8Array(column.bytes.length + separator.length * Math.max(0, run - 1) * count);
@@ -261,7 +302,15 @@ export const REDUCE_KERNELS: Readonly<Record<string, Kernel>> = {
   All: logical(1),
   Any: logical(0),
   EuclideanNorm: euclideanNorm,
-  Cumsum: cumulative(0, (sum, x) => sum + x, (sum, x) => sum + x),
-  Cumprod: cumulative(1, (sum, x) => sum * x, (sum, x) => sum * x),
+  Cumsum: cumulative(
+    0,
+    (sum, x) => sum + x,
+    (sum, x) => sum + x,
+  ),
+  Cumprod: cumulative(
+    1,
+    (sum, x) => sum * x,
+    (sum, x) => sum * x,
+  ),
   ReduceJoin: reduceJoin,
 };

@@ -121,7 +121,10 @@ function arg(sign: 1 | -1): Kernel {
   return (op) => {
     const value = op.tensor(0);
     const rank = value.shape.length;
-    check(op.tensor(1).shape.length === 0, () => `dim must be a scalar, but received tensor of shape: ${printShape(op.tensor(1).shape)}`);
+    check(
+      op.tensor(1).shape.length === 0,
+      () => `dim must be a scalar, but received tensor of shape: ${printShape(op.tensor(1).shape)}`,
+    );
     const given = integerOf(op.tensor(1));
     const axis = given < 0 ? given + rank : given;
     check(axis >= 0 && axis < rank, () => `Expected dimension in the range [${-rank}, ${rank}), but got ${given}`);
@@ -148,12 +151,24 @@ function arg(sign: 1 | -1): Kernel {
     }
     const dtype = op.attrs.dtype("output_type");
     const data = dtype === "int16" || dtype === "uint16" ? Uint16Array.from(out) : indexData(dtype, out);
-    return [withData(dtype, value.shape.toSpliced(axis, 1), dtype === "int16" ? new Int16Array((data as Uint16Array).buffer) : data)];
+    return [
+      withData(
+        dtype,
+        value.shape.toSpliced(axis, 1),
+        dtype === "int16" ? new Int16Array((data as Uint16Array).buffer) : data,
+      ),
+    ];
   };
 }
 
 /** First position in sorted `keys[from .. from + count)` whose key is >= x, or > x when `isUpper`. */
-export function searchSorted(keys: ArrayLike<number>, from: number, count: number, x: number, isUpper: boolean): number {
+export function searchSorted(
+  keys: ArrayLike<number>,
+  from: number,
+  count: number,
+  x: number,
+  isUpper: boolean,
+): number {
   let low = 0;
   let high = count;
   while (low < high) {
@@ -215,19 +230,33 @@ function boostedTreesBucketize(op: OpCall): Tensor[] {
     const out = new Int32Array(numbers.length);
     // lower_bound, and the last boundary takes what lies above it.
     for (let i = 0; i < out.length; i++) {
-      out[i] = Math.min(searchSorted(boundaries, 0, boundaries.length, numbers[i]!, false), Math.max(0, boundaries.length - 1));
+      out[i] = Math.min(
+        searchSorted(boundaries, 0, boundaries.length, numbers[i]!, false),
+        Math.max(0, boundaries.length - 1),
+      );
     }
     return tensor("int32", values.shape, out);
   });
 }
 
 /** Adds weights (or ones) into bins; ids at or beyond `size` do not count. */
-function binCounts(op: OpCall, ids: ArrayLike<number>, from: number, to: number, size: number, weights: Tensor, out: ArrayLike<number> & { [i: number]: number }, at: number, isBinary: boolean): void {
+function binCounts(
+  op: OpCall,
+  ids: ArrayLike<number>,
+  from: number,
+  to: number,
+  size: number,
+  weights: Tensor,
+  out: ArrayLike<number> & { [i: number]: number },
+  at: number,
+  isBinary: boolean,
+): void {
   const w = elementCount(weights.shape) > 0 ? numbersOf(weights) : undefined;
   const round = roundingOf(weights.dtype);
   for (let i = from; i < to; i++) {
     const id = ids[i]!;
-    if (id < 0) throw invalid(op.node.op === "Bincount" ? "Input arr must be non-negative!" : "Input arr must be non-negative!");
+    if (id < 0)
+      throw invalid(op.node.op === "Bincount" ? "Input arr must be non-negative!" : "Input arr must be non-negative!");
     if (id >= size) continue;
     out[at + id] = isBinary ? 1 : round(out[at + id]! + (w ? w[i]! : 1));
   }
@@ -235,7 +264,10 @@ function binCounts(op: OpCall, ids: ArrayLike<number>, from: number, to: number,
 
 function bincount(op: OpCall): Tensor[] {
   const size = integerOf(op.tensor(1));
-  check(op.tensor(1).shape.length <= 1 && elementCount(op.tensor(1).shape) === 1, () => `Shape must be rank 0 but is rank ${op.tensor(1).shape.length}`);
+  check(
+    op.tensor(1).shape.length <= 1 && elementCount(op.tensor(1).shape) === 1,
+    () => `Shape must be rank 0 but is rank ${op.tensor(1).shape.length}`,
+  );
   check(size >= 0, () => `size (${size}) must be non-negative`);
   const weights = op.tensor(2);
   checkOutput(weights.dtype, size);
@@ -247,14 +279,19 @@ function bincount(op: OpCall): Tensor[] {
 
 function denseBincount(op: OpCall): Tensor[] {
   const value = op.tensor(0);
-  check(elementCount(op.tensor(1).shape) === 1 && op.tensor(1).shape.length === 0, () => `Shape must be rank 0 but is rank ${op.tensor(1).shape.length}`);
+  check(
+    elementCount(op.tensor(1).shape) === 1 && op.tensor(1).shape.length === 0,
+    () => `Shape must be rank 0 but is rank ${op.tensor(1).shape.length}`,
+  );
   const size = integerOf(op.tensor(1));
   const weights = op.tensor(2);
   check(value.shape.length <= 2, () => `Shape must be at most rank 2 but is rank ${value.shape.length}`);
   check(size >= 0, () => `size (${size}) must be non-negative`);
   check(
     elementCount(weights.shape) === 0 || sameShape(weights.shape, value.shape),
-    () => "`weights` must be the same shape as `input` or a length-0 `Tensor`, in which case it acts as all weights equal to 1. Received " + printShape(weights.shape),
+    () =>
+      "`weights` must be the same shape as `input` or a length-0 `Tensor`, in which case it acts as all weights equal to 1. Received " +
+      printShape(weights.shape),
   );
   const isBinary = op.attrs.bool("binary_output");
   const rows = value.shape.length === 2 ? value.shape[0]! : 1;

@@ -117,13 +117,18 @@ function unsortedSegment(rule: SegmentRule): Kernel {
     const rank = segments.shape.length;
     check(
       sameShape(data.shape.slice(0, rank), segments.shape),
-      () => `data.shape = ${printShape(data.shape)} does not start with segment_ids.shape = ${printShape(segments.shape)}`,
+      () =>
+        `data.shape = ${printShape(data.shape)} does not start with segment_ids.shape = ${printShape(segments.shape)}`,
     );
     const count = integerOf(op.tensor(2));
     check(count >= 0, () => `Input num_segments == ${count} must not be negative.`);
     const ids = integersOf(segments);
     for (let i = 0; i < ids.length; i++) {
-      check(ids[i]! < count, () => `segment_ids${printIndex(segments.shape, i)} = ${printElement(segments, i)} is out of range [0, ${count})`);
+      check(
+        ids[i]! < count,
+        () =>
+          `segment_ids${printIndex(segments.shape, i)} = ${printElement(segments, i)} is out of range [0, ${count})`,
+      );
     }
     const shape = [count, ...data.shape.slice(rank)];
     return [reduceRows(data, undefined, ids, count, countOf(data.shape, rank), rule, shape)];
@@ -151,7 +156,9 @@ function sparseSegment(rule: SegmentRule, hasCount: boolean): Kernel {
         () => `Bad: indices[${i}] == ${printElement(indices, i)} out of range [0, ${data.shape[0]})`,
       );
     }
-    return [reduceRows(data, rows, ids, count, elementCount(data.shape.slice(1)), rule, [count, ...data.shape.slice(1)])];
+    return [
+      reduceRows(data, rows, ids, count, elementCount(data.shape.slice(1)), rule, [count, ...data.shape.slice(1)]),
+    ];
   };
 }
 

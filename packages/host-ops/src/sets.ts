@@ -21,9 +21,15 @@ function denseToDenseSetOperation(op: OpCall): Tensor[] {
   const kind = op.attrs.text("set_operation").toLowerCase();
   check(["a-b", "b-a", "intersection", "union"].includes(kind), () => `Invalid set_operation ${kind}.`);
   const rank = a.shape.length;
-  check(rank >= 2 && rank === b.shape.length, () => `Shapes ${printShape(a.shape)} and ${printShape(b.shape)} must have one rank of at least 2`);
+  check(
+    rank >= 2 && rank === b.shape.length,
+    () => `Shapes ${printShape(a.shape)} and ${printShape(b.shape)} must have one rank of at least 2`,
+  );
   const outer = a.shape.slice(0, -1);
-  check(sameShape(outer, b.shape.slice(0, -1)), () => `Mismatched group shapes ${printShape(outer)} vs ${printShape(b.shape.slice(0, -1))}`);
+  check(
+    sameShape(outer, b.shape.slice(0, -1)),
+    () => `Mismatched group shapes ${printShape(outer)} vs ${printShape(b.shape.slice(0, -1))}`,
+  );
   const [n, m] = [a.shape[rank - 1]!, b.shape[rank - 1]!];
   const groups = countOf(outer, 0);
   // Both sets in one tensor, so that one comparer orders all.
@@ -61,7 +67,12 @@ function denseToDenseSetOperation(op: OpCall): Tensor[] {
 }
 
 /** Merges two sorted sets. */
-function merge(kind: string, x: readonly number[], y: readonly number[], compare: (i: number, j: number) => number): number[] {
+function merge(
+  kind: string,
+  x: readonly number[],
+  y: readonly number[],
+  compare: (i: number, j: number) => number,
+): number[] {
   const out: number[] = [];
   let [i, j] = [0, 0];
   while (i < x.length || j < y.length) {

@@ -21,7 +21,10 @@ export function integerOf(value: Tensor): number {
 
 /** Dims given as a vector (or, where TensorFlow takes it, a scalar) tensor. */
 export function shapeOf(value: Tensor, name = "shape"): number[] {
-  check(value.shape.length <= 1, () => `${name} must be a vector of {int32,int64}, got shape ${printShape(value.shape)}`);
+  check(
+    value.shape.length <= 1,
+    () => `${name} must be a vector of {int32,int64}, got shape ${printShape(value.shape)}`,
+  );
   return Array.from(integersOf(value));
 }
 
@@ -60,7 +63,7 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
  */
 export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
-  const out = new Array<number>(rank);
+  const out = Array.from({ length: rank }, (): number => 0);
   for (let i = 0; i < rank; i++) {
     const x = a[i - rank + a.length] ?? 1;
     const y = b[i - rank + b.length] ?? 1;

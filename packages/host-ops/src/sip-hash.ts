@@ -50,7 +50,9 @@ export function sipHashModulo(
 
 /** Hashes `bytes[start .. end)`; the result lies in {@link SIP_HASH}. */
 export function sipHash(bytes: Uint8Array, start: number, end: number, key: readonly [bigint, bigint]): void {
-  key.forEach((half, i) => set(w, i === 0 ? K0 : K1, Number(BigInt.asIntN(32, half)), Number(BigInt.asIntN(32, half >> 32n))));
+  key.forEach((half, i) =>
+    set(w, i === 0 ? K0 : K1, Number(BigInt.asIntN(32, half)), Number(BigInt.asIntN(32, half >> 32n))),
+  );
   set(w, V0, 0x70736575, 0x736f6d65);
   set(w, V1, 0x6e646f6d, 0x646f7261);
   set(w, V2, 0x6e657261, 0x6c796765);

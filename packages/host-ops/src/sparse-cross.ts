@@ -34,8 +34,14 @@ function columnsOf(op: OpCall): CrossColumn[] {
       indices.shape.length === 2 && indices.shape[1] === 2,
       () => `Input indices should be a matrix but received shape ${printShape(indices.shape)} at position ${k}`,
     );
-    check(indices.shape[0] === values.shape[0], () => `Expected size of values to be ${indices.shape[0]} got ${values.shape[0]} at position ${k}`);
-    check(integersOf(op.tensor(2 * n + k))[0] === rows, () => `Expected batch size ${rows} got ${integersOf(op.tensor(2 * n + k))[0]} at position ${k}`);
+    check(
+      indices.shape[0] === values.shape[0],
+      () => `Expected size of values to be ${indices.shape[0]} got ${values.shape[0]} at position ${k}`,
+    );
+    check(
+      integersOf(op.tensor(2 * n + k))[0] === rows,
+      () => `Expected batch size ${rows} got ${integersOf(op.tensor(2 * n + k))[0]} at position ${k}`,
+    );
     const counts = new Float64Array(rows);
     const starts = new Float64Array(rows);
     const ids = integersOf(indices);
@@ -48,7 +54,10 @@ function columnsOf(op: OpCall): CrossColumn[] {
     columns.push({ values, isSparse: true, starts, counts });
   }
   for (const values of firstDense) {
-    check(values.shape.length === 2 && values.shape[0] === rows, () => `Dense inputs should be a matrix of ${rows} rows but received shape ${printShape(values.shape)}`);
+    check(
+      values.shape.length === 2 && values.shape[0] === rows,
+      () => `Dense inputs should be a matrix of ${rows} rows but received shape ${printShape(values.shape)}`,
+    );
     const width = values.shape[1]!;
     columns.push({
       values,
@@ -61,7 +70,11 @@ function columnsOf(op: OpCall): CrossColumn[] {
 }
 
 /** Calls back with the elements (one per column) of every cross, row by row; the last column varies fastest. */
-function forEachCross(columns: readonly CrossColumn[], rows: number, callback: (elements: Float64Array) => void): number[] {
+function forEachCross(
+  columns: readonly CrossColumn[],
+  rows: number,
+  callback: (elements: Float64Array) => void,
+): number[] {
   const perRow: number[] = [];
   const elements = new Float64Array(columns.length);
   const at = new Float64Array(columns.length);
@@ -97,7 +110,11 @@ function result(perRow: readonly number[], values: Tensor): Tensor[] {
       indices[at++] = n;
     }
   });
-  return [tensor("int64", [total, 2], fromIntegers(indices)), values, tensor("int64", [2], fromIntegers([perRow.length, widest]))];
+  return [
+    tensor("int64", [total, 2], fromIntegers(indices)),
+    values,
+    tensor("int64", [2], fromIntegers([perRow.length, widest])),
+  ];
 }
 
 const encoder = new TextEncoder();
@@ -110,7 +127,11 @@ function crossTexts(columns: readonly CrossColumn[], separator: Uint8Array): Ten
     columns.forEach(({ values }, c) => {
       if (c > 0) parts.push(separator);
       const { data } = values;
-      parts.push(data instanceof StringColumn ? data.at(elements[c]!) : encoder.encode(String((data as BigInt64Array)[elements[c]!])));
+      parts.push(
+        data instanceof StringColumn
+          ? data.at(elements[c]!)
+          : encoder.encode(String((data as BigInt64Array)[elements[c]!])),
+      );
     });
     out.push(Buffer.concat(parts));
   });
@@ -159,7 +180,9 @@ function loadHashed(column: CrossColumn, at: number, key: readonly [bigint, bigi
     return loadPlain(column, at);
   }
   const isText = data instanceof StringColumn;
-  const bytes = isText ? data.bytes : new Uint8Array((data as BigInt64Array).buffer as ArrayBuffer, (data as BigInt64Array).byteOffset);
+  const bytes = isText
+    ? data.bytes
+    : new Uint8Array((data as BigInt64Array).buffer as ArrayBuffer, (data as BigInt64Array).byteOffset);
   const [start, end] = isText ? [data.offsets[at]!, data.offsets[at + 1]!] : [8 * at, 8 * at + 4];
   if (key) {
     sipHash(bytes, start, end, key);
@@ -179,8 +202,13 @@ function crossHashes(
   loadFeature: (column: CrossColumn, at: number) => void,
 ): Tensor[] {
   const rows = columns[0]?.counts.length ?? 0;
-  const total = Array.from({ length: rows }, (_, r) => columns.reduce((product, column) => product * column.counts[r]!, 1));
-  const out = allocate("int64", total.reduce((sum, count) => sum + count, 0));
+  const total = Array.from({ length: rows }, (_, r) =>
+    columns.reduce((product, column) => product * column.counts[r]!, 1),
+  );
+  const out = allocate(
+    "int64",
+    total.reduce((sum, count) => sum + count, 0),
+  );
   let n = 0;
   const perRow = forEachCross(columns, rows, (elements) => {
     for (let c = begin(elements); c < columns.length; c++) {

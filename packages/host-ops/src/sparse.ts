@@ -1,30 +1,41 @@
 /** Sparse tensors as (indices [n, rank], values [n], dense shape [rank]). */
 import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
-import { appender, build, stridesOf, takeRuns, withData } from "./elements.js";
-import { check, invalid, printShape } from "./errors.js";
+import { appender, build, stridesOf, takeRuns } from "./elements.js";
+import { check, printShape } from "./errors.js";
 import { fromIntegers } from "./int64.js";
-import { checkedCount, checkOutput } from "./limits.js";
-import { isFloating, numberArray, numbersOf, packNumbers } from "./numeric.js";
+import { checkOutput } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { integerOf, integersOf, shapeOf } from "./shapes.js";
 
-/** The numbers of one sparse tensor. */
-interface Sparse {
+/** One sparse tensor, its indices as numbers. */
+export interface Sparse {
   readonly indices: ArrayLike<number>;
   readonly values: Tensor;
   readonly shape: number[];
   readonly count: number;
 }
 
-function sparseAt(op: OpCall, indicesAt: number, valuesAt: number, shapeAt: number): Sparse {
+/**
+ * The sparse tensor that three inputs hold.
+ *
+ * @throws ServingError INVALID_ARGUMENT when they do not fit each other
+ */
+export function sparseAt(op: OpCall, indicesAt: number, valuesAt: number, shapeAt: number): Sparse {
   const indices = op.tensor(indicesAt);
   const values = op.tensor(valuesAt);
-  check(indices.shape.length === 2, () => `Input indices should be a matrix but received shape ${printShape(indices.shape)}`);
-  check(values.shape.length === 1, () => `Input values should be a vector but received shape ${printShape(values.shape)}`);
+  check(
+    indices.shape.length === 2,
+    () => `Input indices should be a matrix but received shape ${printShape(indices.shape)}`,
+  );
+  check(
+    values.shape.length === 1,
+    () => `Input values should be a vector but received shape ${printShape(values.shape)}`,
+  );
   const shape = shapeOf(op.tensor(shapeAt), "Input shape");
   check(
     indices.shape[1] === shape.length && indices.shape[0] === values.shape[0],
-    () => `Sparse tensor of ${printShape(indices.shape)} indices does not fit ${printShape(values.shape)} values and a shape of ${shape.length} dims`,
+    () =>
+      `Sparse tensor of ${printShape(indices.shape)} indices does not fit ${printShape(values.shape)} values and a shape of ${shape.length} dims`,
   );
   return { indices: integersOf(indices), values, shape, count: values.shape[0]! };
 }
@@ -41,87 +52,48 @@ function pick(values: Tensor, from: ArrayLike<number>): Tensor {
   return takeRuns(values, from, 1, [from.length]);
 }
 
-function sparseToDense(op: OpCall): Tensor[] {
-  const indices = op.tensor(0);
-  check(indices.shape.length <= 2, () => `sparse_indices should be a scalar, vector, or matrix, got shape ${printShape(indices.shape)}`);
-  const count = indices.shape.length > 0 ? indices.shape[0]! : 1;
-  const depth = indices.shape.length > 1 ? indices.shape[1]! : 1;
-  check(op.tensor(1).shape.length === 1, () => `output_shape must be rank 1, got shape ${printShape(op.tensor(1).shape)}`);
-  const shape = shapeOf(op.tensor(1), "output_shape");
-  check(shape.length === depth, () => `output_shape has incorrect number of elements: ${shape.length} should be: ${depth}`);
-  const values = op.tensor(2);
-  const isScalar = values.shape.length === 0;
-  check(
-    isScalar || (values.shape.length === 1 && values.shape[0] === count),
-    () => `sparse_values has incorrect shape ${printShape(values.shape)}, should be [] or [${count}]`,
-  );
-  const filler = op.tensor(3);
-  check(elementCount(filler.shape) === 1 && filler.shape.length === 0, () => "default_value should be a scalar.");
-  const total = checkedCount(values.dtype, shape);
-  const ids = integersOf(indices);
-  const validates = op.attrs.bool("validate_indices");
-  const from = new Int32Array(total).fill(-1);
-  let previous = -1;
-  for (let i = 0; i < count; i++) {
-    let at = 0;
-    for (let d = 0; d < depth; d++) {
-      const id = ids[i * depth + d]!;
-      if (!(id >= 0 && id < shape[d]!)) throw invalid(`indices[${i}] = ${printRow(ids, i, depth)} is out of bounds: need 0 <= index < [${shape.join(",")}]`);
-      at = at * shape[d]! + id;
-    }
-    if (validates && at <= previous) throw disorder(ids, i, depth, at === previous);
-    previous = at;
-    from[at] = i;
-  }
-  const out = appender(values.dtype, total);
-  // Stretches of one kind move together.
-  for (let i = 0; i < total; ) {
-    const isFilled = from[i]! >= 0;
-    let end = i + 1;
-    while (end < total && from[end]! >= 0 === isFilled) end++;
-    if (!isFilled) out.appendRuns(filler.data, new Uint8Array(end - i), 1);
-    else out.appendRuns(values.data, isScalar ? new Uint8Array(end - i) : from.subarray(i, end), 1);
-    i = end;
-  }
-  return [build(values.dtype, shape, out)];
-}
-
-function printRow(ids: ArrayLike<number>, i: number, depth: number): string {
-  return `[${Array.from({ length: depth }, (_, d) => ids[i * depth + d]).join(",")}]`;
-}
-
-function disorder(ids: ArrayLike<number>, i: number, depth: number, isRepeated: boolean) {
-  return invalid(
-    isRepeated
-      ? `indices[${i}] = ${printRow(ids, i, depth)} is repeated`
-      : `indices[${i}] = ${printRow(ids, i, depth)} is out of order. Many sparse ops require sorted indices.\n    Use \`tf.sparse.reorder\` to create a correctly ordered copy.\n\n`,
-  );
-}
-
 function sparseReshape(op: OpCall): Tensor[] {
   const indices = op.tensor(0);
-  check(indices.shape.length === 2, () => `Input indices should be a matrix but received shape ${printShape(indices.shape)}`);
-  check(op.tensor(1).shape.length === 1, () => `Input shape should be a vector but received shape ${printShape(op.tensor(1).shape)}`);
-  check(op.tensor(2).shape.length === 1, () => `Target shape should be a vector but received shape ${printShape(op.tensor(2).shape)}`);
+  check(
+    indices.shape.length === 2,
+    () => `Input indices should be a matrix but received shape ${printShape(indices.shape)}`,
+  );
+  check(
+    op.tensor(1).shape.length === 1,
+    () => `Input shape should be a vector but received shape ${printShape(op.tensor(1).shape)}`,
+  );
+  check(
+    op.tensor(2).shape.length === 1,
+    () => `Target shape should be a vector but received shape ${printShape(op.tensor(2).shape)}`,
+  );
   const shape = shapeOf(op.tensor(1));
   const wanted = shapeOf(op.tensor(2));
   check(indices.shape[1] === shape.length, () => `Input tensor rank must match input shape length.`);
   const dense = elementCount(shape);
   const unknown = wanted.indexOf(-1);
-  check(unknown < 0 || !wanted.includes(-1, unknown + 1), () => "only one output dimension may be -1, not both " + `${unknown} and ${wanted.indexOf(-1, unknown + 1)}`);
+  check(
+    unknown < 0 || !wanted.includes(-1, unknown + 1),
+    () => "only one output dimension may be -1, not both " + `${unknown} and ${wanted.indexOf(-1, unknown + 1)}`,
+  );
   wanted.forEach((dim, d) => check(dim >= -1, () => `size ${d} must be non-negative, not ${dim}`));
   if (unknown >= 0) {
     const known = wanted.reduce((product, dim, d) => (d === unknown ? product : product * dim), 1);
-    check(known > 0, () => "reshape cannot infer the missing input size for an empty tensor unless all specified input sizes are non-zero");
+    check(
+      known > 0,
+      () =>
+        "reshape cannot infer the missing input size for an empty tensor unless all specified input sizes are non-zero",
+    );
     wanted[unknown] = Math.floor(dense / known);
     check(
       wanted[unknown] * known === dense,
-      () => `Input to reshape is a SparseTensor with ${dense} dense values, but the requested shape requires a multiple of ${known}. input_shape=${printShape(shape)} output_shape=${printShape(wanted)}`,
+      () =>
+        `Input to reshape is a SparseTensor with ${dense} dense values, but the requested shape requires a multiple of ${known}. input_shape=${printShape(shape)} output_shape=${printShape(wanted)}`,
     );
   }
   check(
     elementCount(wanted) === dense,
-    () => `Input to reshape is a tensor with ${dense} dense values, but the requested shape has ${elementCount(wanted)}. input_shape=${printShape(shape)} output_shape=${printShape(wanted)}`,
+    () =>
+      `Input to reshape is a tensor with ${dense} dense values, but the requested shape has ${elementCount(wanted)}. input_shape=${printShape(shape)} output_shape=${printShape(wanted)}`,
   );
   const ids = integersOf(indices);
   const strides = stridesOf(shape);
@@ -198,7 +170,8 @@ function sortedOrder(indices: ArrayLike<number>, rank: number, count: number): I
 
 function rowsOf(indices: ArrayLike<number>, rank: number, order: ArrayLike<number>): Float64Array {
   const out = new Float64Array(order.length * rank);
-  for (let i = 0; i < order.length; i++) for (let d = 0; d < rank; d++) out[i * rank + d] = indices[order[i]! * rank + d]!;
+  for (let i = 0; i < order.length; i++)
+    for (let d = 0; d < rank; d++) out[i * rank + d] = indices[order[i]! * rank + d]!;
   return out;
 }
 
@@ -223,8 +196,14 @@ function sparseConcat(op: OpCall): Tensor[] {
   const all = appender(parts[0]!.values.dtype, total);
   let at = 0;
   for (const part of parts) {
-    check(part.shape.length === rank, () => `Ranks of all input tensors must match: expected ${rank} but got ${part.shape.length}`);
-    check(part.shape.every((dim, d) => d === axis || dim === shape[d]), () => `Input shapes must match: expected ${printShape(shape)} but got ${printShape(part.shape)}`);
+    check(
+      part.shape.length === rank,
+      () => `Ranks of all input tensors must match: expected ${rank} but got ${part.shape.length}`,
+    );
+    check(
+      part.shape.every((dim, d) => d === axis || dim === shape[d]),
+      () => `Input shapes must match: expected ${printShape(shape)} but got ${printShape(part.shape)}`,
+    );
     for (let i = 0; i < part.count; i++) {
       for (let d = 0; d < rank; d++) indices[at++] = part.indices[i * rank + d]! + (d === axis ? shape[axis]! : 0);
     }
@@ -237,7 +216,11 @@ function sparseConcat(op: OpCall): Tensor[] {
 }
 
 /** Entries with start <= index < start + size, moved to the origin. */
-function sliced({ indices, values, shape, count }: Sparse, start: readonly number[], size: readonly number[]): [Tensor, Tensor, Tensor] {
+function sliced(
+  { indices, values, shape, count }: Sparse,
+  start: readonly number[],
+  size: readonly number[],
+): [Tensor, Tensor, Tensor] {
   const rank = shape.length;
   const kept: number[] = [];
   for (let i = 0; i < count; i++) {
@@ -249,7 +232,8 @@ function sliced({ indices, values, shape, count }: Sparse, start: readonly numbe
     if (isInside) kept.push(i);
   }
   const rows = rowsOf(indices, rank, kept);
-  for (let i = 0; i < kept.length; i++) for (let d = 0; d < rank; d++) rows[i * rank + d] = rows[i * rank + d]! - start[d]!;
+  for (let i = 0; i < kept.length; i++)
+    for (let d = 0; d < rank; d++) rows[i * rank + d] = rows[i * rank + d]! - start[d]!;
   return [tensor("int64", [kept.length, rank], fromIntegers(rows)), pick(values, kept), shapeTensor(size)];
 }
 
@@ -258,9 +242,19 @@ function sparseSlice(op: OpCall): Tensor[] {
   const start = shapeOf(op.tensor(3), "start");
   const size = shapeOf(op.tensor(4), "size");
   const rank = input.shape.length;
-  check(start.length === rank && size.length === rank, () => `Expected start and size to be vectors of length ${rank} but got length ${start.length} and ${size.length}`);
-  check(size.every((dim) => dim >= 0), () => "Expected size to be non-negative");
-  return sliced(input, start, input.shape.map((dim, d) => Math.max(0, Math.min(size[d]!, dim - start[d]!))));
+  check(
+    start.length === rank && size.length === rank,
+    () => `Expected start and size to be vectors of length ${rank} but got length ${start.length} and ${size.length}`,
+  );
+  check(
+    size.every((dim) => dim >= 0),
+    () => "Expected size to be non-negative",
+  );
+  return sliced(
+    input,
+    start,
+    input.shape.map((dim, d) => Math.max(0, Math.min(size[d]!, dim - start[d]!))),
+  );
 }
 
 function sparseSplit(op: OpCall): Tensor[] {
@@ -268,10 +262,16 @@ function sparseSplit(op: OpCall): Tensor[] {
   const input = sparseAt(op, 1, 2, 3);
   const rank = input.shape.length;
   const count = op.attrs.int("num_split");
-  check(axisGiven >= -rank && axisGiven < rank, () => `Input split_dim should be between ${-rank} and ${rank - 1}, but got ${axisGiven}`);
+  check(
+    axisGiven >= -rank && axisGiven < rank,
+    () => `Input split_dim should be between ${-rank} and ${rank - 1}, but got ${axisGiven}`,
+  );
   const axis = axisGiven < 0 ? axisGiven + rank : axisGiven;
   const dim = input.shape[axis]!;
-  check(count >= 1 && count <= dim, () => `Input num_split should be between 1 and the splitting dimension size (${dim}), got ${count}`);
+  check(
+    count >= 1 && count <= dim,
+    () => `Input num_split should be between 1 and the splitting dimension size (${dim}), got ${count}`,
+  );
   const parts: [Tensor, Tensor, Tensor][] = [];
   let at = 0;
   for (let k = 0; k < count; k++) {
@@ -284,38 +284,11 @@ function sparseSplit(op: OpCall): Tensor[] {
   return [0, 1, 2].flatMap((k) => parts.map((part) => part[k]!));
 }
 
-function sparseTensorDenseMatMul(op: OpCall): Tensor[] {
-  const { indices, values, shape, count } = sparseAt(op, 0, 1, 2);
-  const dense = op.tensor(3);
-  check(dense.shape.length === 2, () => `Tensor 'b' is not a matrix`);
-  check(shape.length === 2, () => "Tensor 'a_shape' must have 2 elements");
-  const [isLeftTurned, isRightTurned] = [op.attrs.bool("adjoint_a"), op.attrs.bool("adjoint_b")];
-  const [rows, inner] = isLeftTurned ? [shape[1]!, shape[0]!] : [shape[0]!, shape[1]!];
-  const [innerB, columns] = isRightTurned ? [dense.shape[1]!, dense.shape[0]!] : [dense.shape[0]!, dense.shape[1]!];
-  check(inner === innerB, () => `Cannot multiply A and B because inner dimension does not match: ${inner} vs. ${innerB}.  Did you forget a transpose?  Dimensions of A: [${shape.join(", ")}).  Dimensions of B: ${printShape(dense.shape)}`);
-  check(isFloating(values.dtype), () => `SparseTensorDenseMatMul of ${values.dtype} is not supported`);
-  const [a, b] = [numbersOf(values), numbersOf(dense)];
-  const out = numberArray(values.dtype, checkedCount(values.dtype, [rows, columns]));
-  for (let i = 0; i < count; i++) {
-    const row = indices[2 * i + (isLeftTurned ? 1 : 0)]!;
-    const k = indices[2 * i + (isLeftTurned ? 0 : 1)]!;
-    check(k >= 0 && k < inner, () => `k (${k}) from index[${i},1] out of bounds (>=${inner})`);
-    check(row >= 0 && row < rows, () => `m (${row}) from index[${i},0] out of bounds (>=${rows})`);
-    for (let c = 0; c < columns; c++) {
-      const at = row * columns + c;
-      out[at] = out[at]! + a[i]! * b[isRightTurned ? c * inner + k : k * columns + c]!;
-    }
-  }
-  return [withData(values.dtype, [rows, columns], packNumbers(values.dtype, out))];
-}
-
 export const SPARSE_KERNELS: Readonly<Record<string, Kernel>> = {
-  SparseToDense: sparseToDense,
   SparseReshape: sparseReshape,
   SparseFillEmptyRows: sparseFillEmptyRows,
   SparseReorder: sparseReorder,
   SparseConcat: sparseConcat,
   SparseSlice: sparseSlice,
   SparseSplit: sparseSplit,
-  SparseTensorDenseMatMul: sparseTensorDenseMatMul,
 };

@@ -32,7 +32,8 @@ export function resolveStridedSlice(
 ): SliceView {
   check(
     begin.length === end.length && begin.length === steps.length,
-    () => `Expected begin, end, and strides to be 1D equal size tensors, but got sizes ${begin.length}, ${end.length}, and ${steps.length} instead.`,
+    () =>
+      `Expected begin, end, and strides to be 1D equal size tensors, but got sizes ${begin.length}, ${end.length}, and ${steps.length} instead.`,
   );
   const view: SliceView = { begin: [], size: [], step: [], resultShape: [] };
   const bit = (mask: number, i: number) => ((mask >> i) & 1) === 1;
@@ -61,8 +62,19 @@ export function resolveStridedSlice(
     } else if (bit(masks.newAxis, i)) {
       view.resultShape.push(1);
     } else {
-      if (d >= shape.length) throw invalid(`Index out of range using input dim ${d}; input has only ${shape.length} dims`);
-      sliceDim(view, d, shape[d]!, begin[i]!, end[i]!, steps[i]!, bit(masks.begin, i), bit(masks.end, i), bit(masks.shrinkAxis, i));
+      if (d >= shape.length)
+        throw invalid(`Index out of range using input dim ${d}; input has only ${shape.length} dims`);
+      sliceDim(
+        view,
+        d,
+        shape[d]!,
+        begin[i]!,
+        end[i]!,
+        steps[i]!,
+        bit(masks.begin, i),
+        bit(masks.end, i),
+        bit(masks.shrinkAxis, i),
+      );
     }
   }
   while (view.begin.length < shape.length) keepDim(view.begin.length);

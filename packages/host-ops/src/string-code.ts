@@ -1,5 +1,16 @@
 /** Strings decoded and encoded: base64, raw bytes, Unicode, CSV. */
-import { dataFromBytes, type DType, DTYPES, elementCount, isNumeric, type NumericData, type StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import {
+  dataFromBytes,
+  type DType,
+  DTYPES,
+  elementCount,
+  isNumeric,
+  type NumericData,
+  type StringColumn,
+  StringColumnBuilder,
+  type Tensor,
+  tensor,
+} from "@shardserve/tensor";
 import { withData } from "./elements.js";
 import { check, invalid } from "./errors.js";
 import { allocate, checkOutput } from "./limits.js";
@@ -47,9 +58,15 @@ function decodeRaw(op: OpCall): Tensor[] {
   const size = column.length === 0 ? 0 : column.offsets[1]! - column.offsets[0]!;
   for (let i = 0; i < column.length; i++) {
     const length = column.offsets[i + 1]! - column.offsets[i]!;
-    check(length === size, () => `DecodeRaw requires input strings to all be the same size, but element ${i} has size ${size} != ${length}`);
+    check(
+      length === size,
+      () => `DecodeRaw requires input strings to all be the same size, but element ${i} has size ${size} != ${length}`,
+    );
   }
-  check(size % width === 0, () => `Input to DecodeRaw has length ${size} that is not a multiple of ${width}, the size of ${dtype}`);
+  check(
+    size % width === 0,
+    () => `Input to DecodeRaw has length ${size} that is not a multiple of ${width}, the size of ${dtype}`,
+  );
   checkOutput("uint8", column.bytes.length);
   const bytes = column.bytes.slice(column.offsets[0], column.offsets[column.length]);
   const isSwapped = op.attrs.has("little_endian") && !op.attrs.bool("little_endian") && width > 1;
@@ -65,7 +82,10 @@ function decodePaddedRaw(op: OpCall): Tensor[] {
   if (!isNumeric(dtype)) throw invalid(`DecodePaddedRaw to ${dtype} is not supported`);
   const length = integerOf(op.tensor(1));
   const width = DTYPES[dtype].bytes;
-  check(length > 0 && length % width === 0, () => `fixed_length (${length}) must be a multiple of the size of out_type (${width})`);
+  check(
+    length > 0 && length % width === 0,
+    () => `fixed_length (${length}) must be a multiple of the size of out_type (${width})`,
+  );
   const column = op.strings(0);
   checkOutput("uint8", column.length * length);
   const bytes = new Uint8Array(column.length * length);
@@ -106,7 +126,11 @@ function unicodeDecodeKernel(withOffsets: boolean): Kernel {
   return (op) => {
     const { codes, starts, splits } = unicodeDecode(op);
     const dtype = op.attrs.dtype("Tsplits");
-    const splitTensor = withData(dtype, [splits.length], dtype === "int64" ? fromIntegers(splits) : Int32Array.from(splits));
+    const splitTensor = withData(
+      dtype,
+      [splits.length],
+      dtype === "int64" ? fromIntegers(splits) : Int32Array.from(splits),
+    );
     const out = [splitTensor, tensor("int32", [codes.length], codes)];
     return withOffsets ? [...out, tensor("int64", [starts.length], fromIntegers(starts))] : out;
   };
@@ -122,7 +146,10 @@ function unicodeEncode(op: OpCall): Tensor[] {
   check(splits.length > 0, () => "Invalid empty splits");
   const builder = new StringColumnBuilder(splits.length);
   for (let i = 0; i + 1 < splits.length; i++) {
-    check(splits[i + 1]! >= splits[i]! && splits[i + 1]! <= codes.length, () => "Values in input_splits must be equal or in ascending order.");
+    check(
+      splits[i + 1]! >= splits[i]! && splits[i + 1]! <= codes.length,
+      () => "Values in input_splits must be equal or in ascending order.",
+    );
     let text = "";
     for (let k = splits[i]!; k < splits[i + 1]!; k++) {
       const code = codes[k]!;
@@ -157,7 +184,10 @@ function csvFields(text: string, delimiter: string, quoted: boolean): string[] {
           field += text[at++];
         }
       }
-      check(at === text.length || text[at] === delimiter, () => "Quoted field has to end with quote followed by delim or end");
+      check(
+        at === text.length || text[at] === delimiter,
+        () => "Quoted field has to end with quote followed by delim or end",
+      );
     } else {
       while (at < text.length && text[at] !== delimiter) {
         check(
@@ -185,7 +215,9 @@ function decodeCsv(op: OpCall): Tensor[] {
   const selected = op.attrs.ints("select_cols");
   const column = op.strings(0);
   const count = column.length;
-  const columns = types.map((dtype) => (dtype === "string" ? new StringColumnBuilder(count) : allocate(dtype as "float32", count)));
+  const columns = types.map((dtype) =>
+    dtype === "string" ? new StringColumnBuilder(count) : allocate(dtype as "float32", count),
+  );
   for (let i = 0; i < count; i++) {
     // Latin-1 keeps bytes as they are through the field splitter.
     const text = Buffer.from(column.at(i)).toString("latin1");

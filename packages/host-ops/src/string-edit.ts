@@ -37,7 +37,10 @@ function changeAsciiCase(op: OpCall, first: number, last: number, by: number): T
 
 function changeCase(op: OpCall, isLower: boolean): Tensor[] {
   const encoding = op.attrs.text("encoding");
-  check(encoding === "" || encoding === "utf-8", () => `only utf-8 or '' (no encoding) is supported for case conversion, got ${encoding}`);
+  check(
+    encoding === "" || encoding === "utf-8",
+    () => `only utf-8 or '' (no encoding) is supported for case conversion, got ${encoding}`,
+  );
   if (encoding === "") return isLower ? changeAsciiCase(op, 65, 90, 32) : changeAsciiCase(op, 97, 122, -32);
   return [
     mapStrings(op.tensor(0), (builder, bytes, start, end) => {
@@ -98,7 +101,10 @@ function charStarts(bytes: Uint8Array, start: number, end: number): number[] {
 function substr(op: OpCall): Tensor[] {
   const [input, pos, len] = [op.tensor(0), op.tensor(1), op.tensor(2)];
   const countsChars = isUtf8(op);
-  check(sameShape(pos.shape, len.shape), () => `pos and len should have the same shape, got: ${printShape(pos.shape)} vs. ${printShape(len.shape)}`);
+  check(
+    sameShape(pos.shape, len.shape),
+    () => `pos and len should have the same shape, got: ${printShape(pos.shape)} vs. ${printShape(len.shape)}`,
+  );
   const shape = broadcastShape(input.shape, pos.shape);
   const [x, p, l] = [operand(input, shape), operand(pos, shape), operand(len, shape)];
   const { bytes, offsets } = x.value.data as StringColumn;
@@ -152,124 +158,6 @@ function stringJoin(op: OpCall): Tensor[] {
   ];
 }
 
-/** Collects the pieces of a batch of split strings as the three tensors of a sparse matrix. */
-class SplitResult {
-  readonly #pieces = new StringColumnBuilder();
-  readonly #counts: Int32Array;
-
-  constructor(rows: number) {
-    this.#counts = new Int32Array(rows);
-  }
-
-  add(row: number, bytes: Uint8Array, start: number, end: number): void {
-    this.#pieces.pushRange(bytes, start, end);
-    this.#counts[row] = this.#counts[row]! + 1;
-  }
-
-  build(): Tensor[] {
-    const total = this.#pieces.length;
-    const indices = new Float64Array(total * 2);
-    let at = 0;
-    let widest = 0;
-    for (let row = 0; row < this.#counts.length; row++) {
-      widest = Math.max(widest, this.#counts[row]!);
-      for (let column = 0; column < this.#counts[row]!; column++) {
-        indices[at++] = row;
-        indices[at++] = column;
-      }
-    }
-    return [
-      tensor("int64", [total, 2], fromIntegers(indices)),
-      tensor("string", [total], this.#pieces.build()),
-      tensor("int64", [2], fromIntegers([this.#counts.length, widest])),
-    ];
-  }
-}
-
-/** As Python's str.split: an empty separator splits at runs of white space and drops empty pieces. */
-function splitV2(op: OpCall): Tensor[] {
-  const input = op.tensor(0);
-  check(input.shape.length === 1, () => `input must be a vector, got shape: ${printShape(input.shape)}`);
-  check(op.tensor(1).shape.length === 0, () => `sep must be a scalar, got shape: ${printShape(op.tensor(1).shape)}`);
-  const separator = op.strings(1).at(0);
-  const given = op.attrs.int("maxsplit");
-  const splitsMax = given < 0 ? Number.POSITIVE_INFINITY : given;
-  const { bytes, offsets, length: rows } = op.strings(0);
-  const out = new SplitResult(rows);
-  for (let row = 0; row < rows; row++) {
-    const [start, end] = [offsets[row]!, offsets[row + 1]!];
-    if (splitsMax === 0) out.add(row, bytes, start, end);
-    else if (separator.length === 0) splitAtSpace(out, row, bytes, start, end, splitsMax);
-    else splitAtText(out, row, bytes, start, end, separator, splitsMax);
-  }
-  return out.build();
-}
-
-function splitAtSpace(out: SplitResult, row: number, bytes: Uint8Array, start: number, end: number, splitsMax: number): void {
-  let at = start;
-  const skipSpace = () => {
-    while (at < end && isSpace(bytes[at]!)) at++;
-  };
-  skipSpace();
-  for (let splits = 0; at < end; ) {
-    const from = at;
-    while (at < end && !isSpace(bytes[at]!)) at++;
-    out.add(row, bytes, from, at);
-    skipSpace();
-    if (++splits === splitsMax) return out.add(row, bytes, at, end);
-  }
-}
-
-function splitAtText(out: SplitResult, row: number, bytes: Uint8Array, start: number, end: number, separator: Uint8Array, splitsMax: number): void {
-  let from = start;
-  for (let splits = 0; splits < splitsMax; splits++) {
-    const at = find(bytes, from, end, separator);
-    if (at < 0) break;
-    out.add(row, bytes, from, at);
-    from = at + separator.length;
-  }
-  out.add(row, bytes, from, end);
-}
-
-function find(bytes: Uint8Array, start: number, end: number, wanted: Uint8Array): number {
-  const first = wanted[0]!;
-  for (let at = start; at + wanted.length <= end; at++) {
-    if (bytes[at] !== first) continue;
-    let i = 1;
-    while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
-    if (i === wanted.length) return at;
-  }
-  return -1;
-}
-
-/** The first split op: every byte of the delimiter separates; an empty one cuts into single bytes. */
-function splitV1(op: OpCall): Tensor[] {
-  const input = op.tensor(0);
-  check(input.shape.length === 1, () => `input must be a vector, got shape: ${printShape(input.shape)}`);
-  check(op.tensor(1).shape.length === 0, () => `delimiter must be a scalar, got shape: ${printShape(op.tensor(1).shape)}`);
-  const skipsEmpty = op.attrs.bool("skip_empty");
-  const isDelimiter = new Uint8Array(256);
-  const delimiter = op.strings(1).at(0);
-  for (const byte of delimiter) isDelimiter[byte] = 1;
-  const { bytes, offsets, length: rows } = op.strings(0);
-  const out = new SplitResult(rows);
-  for (let row = 0; row < rows; row++) {
-    const [start, end] = [offsets[row]!, offsets[row + 1]!];
-    if (delimiter.length === 0) {
-      for (let at = start; at < end; at++) out.add(row, bytes, at, at + 1);
-      continue;
-    }
-    let from = start;
-    for (let at = start; at <= end; at++) {
-      if (at < end && !isDelimiter[bytes[at]!]) continue;
-      // An empty string has no pieces at all.
-      if ((at > from || !skipsEmpty) && start < end) out.add(row, bytes, from, at);
-      from = at + 1;
-    }
-  }
-  return out.build();
-}
-
 function unsortedSegmentJoin(op: OpCall): Tensor[] {
   const [input, segments] = [op.tensor(0), op.tensor(1)];
   const count = integersOf(op.tensor(2))[0]!;
@@ -298,7 +186,10 @@ function nGrams(op: OpCall): Tensor[] {
   const [left, right] = [op.attrs.bytes("left_pad"), op.attrs.bytes("right_pad")];
   const padWidth = op.attrs.int("pad_width");
   const keepsShort = op.attrs.bool("preserve_short_sequences");
-  check(splits.length === 0 || (splits[0] === 0 && splits[splits.length - 1] === count), () => `Last split value must be data size. Expected ${count}, got ${splits[splits.length - 1]}`);
+  check(
+    splits.length === 0 || (splits[0] === 0 && splits[splits.length - 1] === count),
+    () => `Last split value must be data size. Expected ${count}, got ${splits[splits.length - 1]}`,
+  );
   const widths = op.attrs.ints("ngram_widths");
   const pieces = new StringColumnBuilder();
   const outSplits = [0];
@@ -311,7 +202,10 @@ function nGrams(op: OpCall): Tensor[] {
   for (let row = 0; row + 1 < splits.length; row++) {
     const start = splits[row]!;
     const size = splits[row + 1]! - start;
-    check(size >= 0 && splits[row + 1]! <= count, () => `Invalid split value ${splits[row + 1]}, must be in [${start}, ${count}]`);
+    check(
+      size >= 0 && splits[row + 1]! <= count,
+      () => `Invalid split value ${splits[row + 1]}, must be in [${start}, ${count}]`,
+    );
     const before = pieces.length;
     for (const width of widths) {
       const pad = padWidth >= 0 ? Math.min(padWidth, width - 1) : width - 1;
@@ -330,7 +224,10 @@ function nGrams(op: OpCall): Tensor[] {
   if (splits.length === 0) outSplits.length = 0;
   const dtype = op.tensor(1).dtype;
   const outData = dtype === "int64" ? fromIntegers(outSplits) : Int32Array.from(outSplits);
-  return [tensor("string", [pieces.length], pieces.build()), { dtype, shape: [outSplits.length], data: outData } as Tensor];
+  return [
+    tensor("string", [pieces.length], pieces.build()),
+    { dtype, shape: [outSplits.length], data: outData } as Tensor,
+  ];
 }
 
 export const STRING_EDIT_KERNELS: Readonly<Record<string, Kernel>> = {
@@ -340,8 +237,6 @@ export const STRING_EDIT_KERNELS: Readonly<Record<string, Kernel>> = {
   StringLength: length,
   Substr: substr,
   StringJoin: stringJoin,
-  StringSplit: splitV1,
-  StringSplitV2: splitV2,
   StringNGrams: nGrams,
   UnsortedSegmentJoin: unsortedSegmentJoin,
 };

@@ -112,7 +112,15 @@ function assertKernel(op: OpCall): [] {
   check(condition.shape.length === 0, () => "In[0] should be a scalar: " + printShape(condition.shape));
   if (condition.data[0 as never]) return [];
   const limit = op.attrs.int("summarize");
-  throw invalid(`assertion failed: ${op.tensors(1).map((value) => `[${summarizeFlat(value, limit)}]`).join(" ")}`);
+  throw invalid(
+    `assertion failed: ${op
+      .tensors(1)
+      .map((value) => `[${summarizeFlat(value, limit)}]`)
+      .join(" ")}`,
+  );
 }
 
-export const STRING_FORMAT_KERNELS: Readonly<Record<string, Kernel>> = { StringFormat: stringFormat, Assert: assertKernel };
+export const STRING_FORMAT_KERNELS: Readonly<Record<string, Kernel>> = {
+  StringFormat: stringFormat,
+  Assert: assertKernel,
+};

@@ -278,7 +278,11 @@ export const STRING_REGEX_KERNELS: Readonly<Record<string, Kernel>> = {
     checkScalar(op.tensor(2), "Rewrite");
     const pattern = decoder.decode(op.strings(1).at(0));
     return [
-      tensor("string", op.tensor(0).shape, replace(op.strings(0), pattern, op.strings(2).at(0), op.attrs.bool("replace_global"))),
+      tensor(
+        "string",
+        op.tensor(0).shape,
+        replace(op.strings(0), pattern, op.strings(2).at(0), op.attrs.bool("replace_global")),
+      ),
     ];
   },
   StaticRegexFullMatch: (op) => fullMatch(op, op.attrs.text("pattern")),

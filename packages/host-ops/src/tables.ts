@@ -4,8 +4,9 @@ import { type ResourceHandle, resourceKey } from "@shardserve/graph";
 import { tensor } from "@shardserve/tensor";
 import { check, checkScalar } from "./errors.js";
 import { fromIntegers } from "./int64.js";
-import { LookupTable, type TableSpec } from "./lookup-table.js";
+import { LookupTable } from "./lookup-table.js";
 import type { Kernel, OpCall } from "./op-call.js";
+import type { TableSpec } from "./table-values.js";
 import { readVocabulary } from "./vocabulary.js";
 
 const decoder = new TextDecoder();
@@ -22,7 +23,8 @@ function handle(op: OpCall, spec: TableSpec): ResourceHandle[] {
     const { keyDtype, valueDtype } = found.spec;
     check(
       keyDtype === spec.keyDtype && valueDtype === spec.valueDtype,
-      () => `Conflicting key/value dtypes ${keyDtype}->${valueDtype} with ${spec.keyDtype}-${spec.valueDtype} for table ${key}`,
+      () =>
+        `Conflicting key/value dtypes ${keyDtype}->${valueDtype} with ${spec.keyDtype}-${spec.valueDtype} for table ${key}`,
     );
   }
   return [{ kind: "table", key }];
@@ -33,7 +35,10 @@ function tableOf(op: OpCall): LookupTable {
   const { key } = op.handle(0);
   const table = op.state.resources.get(key);
   if (table instanceof LookupTable) return table;
-  throw new ServingError("NOT_FOUND", `Resource localhost/${key} does not exist: table ${key} was not made before ${op.node.name} ran`);
+  throw new ServingError(
+    "NOT_FOUND",
+    `Resource localhost/${key} does not exist: table ${key} was not made before ${op.node.name} ran`,
+  );
 }
 
 function tableKernel(isMutable: boolean): Kernel {

@@ -123,7 +123,12 @@ function unique(op: OpCall, withCounts: boolean): Tensor[] {
 
 function outputs(value: Tensor, found: Distinct, dtype: DType, withCounts: boolean, axis: number): Tensor[] {
   const run = countOf(value.shape, axis + 1);
-  const y = takeRuns(value, found.firsts.map((i) => i * run), run, value.shape.with(axis, found.firsts.length));
+  const y = takeRuns(
+    value,
+    found.firsts.map((i) => i * run),
+    run,
+    value.shape.with(axis, found.firsts.length),
+  );
   const idx = tensor(dtype, [found.ordinals.length], indexData(dtype, found.ordinals) as never);
   if (!withCounts) return [y, idx];
   return [y, idx, tensor(dtype, [found.firsts.length], indexData(dtype, counts(found)) as never)];

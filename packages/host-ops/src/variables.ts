@@ -23,7 +23,8 @@ function update(op: OpCall, kind: "Add" | "Sub"): Tensor {
   const by = op.tensor(1);
   check(
     sameShape(old.shape, by.shape),
-    () => `Cannot update variable with shape ${printShape(old.shape)} using a Tensor with shape ${printShape(by.shape)}, shapes must be equal.`,
+    () =>
+      `Cannot update variable with shape ${printShape(old.shape)} using a Tensor with shape ${printShape(by.shape)}, shapes must be equal.`,
   );
   const value = applyBinary(op.node.op, BINARY_OPS[kind]!, old, by);
   op.state.variables.set(target.key, value);

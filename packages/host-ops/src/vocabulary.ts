@@ -1,11 +1,10 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ServingError } from "@shardserve/core";
-import { type DType, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { type DType, newData, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "./elements.js";
 import { check, invalid } from "./errors.js";
 import { fromIntegers } from "./int64.js";
 import { is64Bit, isFloating } from "./numeric.js";
-import { newData } from "@shardserve/tensor";
 import { boundsOf, parseFloatText, parseIntegerText } from "./string-numbers.js";
 
 /** Which part of a line a key or value is: a column from 0 on, the whole line, or the line's number. */
@@ -33,7 +32,7 @@ const decoder = new TextDecoder();
 /**
  * Reads a vocabulary file as TensorFlow's text file initializer does (tensorflow/core/kernels/lookup_util.cc).
  *
- * @throws ServingError INVALID_ARGUMENT for lines that do not fit the format
+ * @throws ServingError INVALID_ARGUMENT for lines that do not fit the format, OUT_OF_RANGE for a file without lines
  */
 export async function readVocabulary(
   path: string,
@@ -58,7 +57,8 @@ export async function readVocabulary(
       const needed = Math.max(format.keyIndex, format.valueIndex);
       check(
         needed < fields.length,
-        () => `Invalid number of columns in ${path} line ${line} (${decoder.decode(text)}) : expected ${needed} got ${fields.length}`,
+        () =>
+          `Invalid number of columns in ${path} line ${line} (${decoder.decode(text)}) : expected ${needed} got ${fields.length}`,
       );
     }
     keys.add(text, fields, line);
@@ -69,6 +69,7 @@ export async function readVocabulary(
   if (format.lineCount >= 0 && line < format.lineCount) {
     throw invalid(`Invalid vocab_size in ${path}: expected ${format.lineCount} but got ${line}`);
   }
+  if (line === 0) throw new ServingError("OUT_OF_RANGE", `the vocabulary file ${path} has no lines`);
   return { keys: keys.build(), values: values.build() };
 }
 
@@ -95,14 +96,18 @@ interface Column {
 
 function columnOf(dtype: DType, index: number, name: string, offset: number): Column {
   if (index === LINE_NUMBER) {
-    check(dtype === "int64", () => `${name} index for line number requires ${name.toLowerCase()} dtype of int64, got ${dtype}`);
+    check(
+      dtype === "int64",
+      () => `${name} index for line number requires ${name.toLowerCase()} dtype of int64, got ${dtype}`,
+    );
     const numbers: number[] = [];
     return {
       add: (_line, _fields, lineNumber) => numbers.push(lineNumber + offset),
       build: () => tensor("int64", [numbers.length], fromIntegers(numbers)),
     };
   }
-  const pick = (line: Uint8Array, fields: readonly Uint8Array[] | undefined) => (index === WHOLE_LINE ? line : fields![index]!);
+  const pick = (line: Uint8Array, fields: readonly Uint8Array[] | undefined) =>
+    index === WHOLE_LINE ? line : fields![index]!;
   if (dtype === "string") {
     const texts = new StringColumnBuilder(1024);
     return {
@@ -110,7 +115,10 @@ function columnOf(dtype: DType, index: number, name: string, offset: number): Co
       build: () => tensor("string", [texts.length], texts.build()),
     };
   }
-  check(index !== WHOLE_LINE || dtype === "int64", () => `${name} index for whole line requires string or integer, got ${dtype}`);
+  check(
+    index !== WHOLE_LINE || dtype === "int64",
+    () => `${name} index for whole line requires string or integer, got ${dtype}`,
+  );
   const [min, max] = boundsOf(dtype);
   const values: (number | bigint)[] = [];
   return {
@@ -118,7 +126,10 @@ function columnOf(dtype: DType, index: number, name: string, offset: number): Co
       const text = decoder.decode(pick(line, fields)).trim();
       const value = isFloating(dtype) ? parseFloatText(text) : parseIntegerText(text, min, max);
       if (value === undefined) {
-        throw new ServingError("INVALID_ARGUMENT", `Field ${text} in line ${values.length} is not a valid ${dtype === "float32" ? "float" : dtype}.`);
+        throw new ServingError(
+          "INVALID_ARGUMENT",
+          `Field ${text} in line ${values.length} is not a valid ${dtype === "float32" ? "float" : dtype}.`,
+        );
       }
       values.push(is64Bit(dtype) ? value : Number(value));
     },

@@ -21,6 +21,8 @@ export interface GoldenCase {
   readonly name?: string;
   /** A program: cases that run one after the other on one state. */
   readonly steps?: readonly GoldenCase[];
+  /** Contents of the files that a program reads, named "@0", "@1", ... */
+  readonly files?: readonly string[];
   readonly outputs?: readonly GoldenTensor[];
   readonly error?: string;
   readonly message?: string;
@@ -34,7 +36,8 @@ export function readGoldens(family: string): GoldenCase[] {
 }
 
 export function fromGolden({ d, s, v }: GoldenTensor): Tensor {
-  if (d === "string") return tensor("string", s, StringColumn.from(v.map((text) => Buffer.from(String(text), "latin1"))));
+  if (d === "string")
+    return tensor("string", s, StringColumn.from(v.map((text) => Buffer.from(String(text), "latin1"))));
   assert(isNumeric(d), d);
   const data = newData(d, v.length);
   const isWide = d === "int64" || d === "uint64";

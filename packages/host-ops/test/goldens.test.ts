@@ -27,13 +27,16 @@ describe("kernels give TensorFlow's answers", () => {
           const failures: string[] = [];
           for (const [i, golden] of cases.entries()) {
             try {
-              if (golden.steps) await replayProgram(golden.steps, op);
+              if (golden.steps) await replayProgram(golden.steps, golden.files ?? [], op);
               else await replay(golden, `${op} case ${i}`);
             } catch (error) {
               failures.push(`${(error as Error).message}\n      ${JSON.stringify(golden).slice(0, 900)}`);
             }
           }
-          assert(failures.length === 0, `${failures.length} of ${cases.length} cases differ:\n    ${failures.join("\n    ")}`);
+          assert(
+            failures.length === 0,
+            `${failures.length} of ${cases.length} cases differ:\n    ${failures.join("\n    ")}`,
+          );
         });
       }
     });
@@ -41,8 +44,11 @@ describe("kernels give TensorFlow's answers", () => {
 });
 
 /** Runs steps on one state; a step may take the handle that an earlier one made. */
-async function replayProgram(steps: readonly GoldenCase[], where: string): Promise<void> {
-  const state = newState();
+async function replayProgram(steps: readonly GoldenCase[], files: readonly string[], where: string): Promise<void> {
+  const state: HostState = {
+    ...newState(),
+    readFile: async (path) => Buffer.from(files[Number(path.slice(1))]!, "latin1"),
+  };
   const results: (readonly HostValue[])[] = [];
   for (const [i, step] of steps.entries()) {
     results.push(await replay(step, `${where}, step ${i} ${step.op}`, state, results));

@@ -50,7 +50,9 @@ describe("ParseExample on hostile bytes", () => {
     const endAt = performance.now() + budgetMs;
     let runs = 0;
     while (performance.now() < endAt) {
-      const batch = Array.from({ length: 1 + (random.uint32() % 3) }, () => damage(seeds[random.uint32() % seeds.length]!));
+      const batch = Array.from({ length: 1 + (random.uint32() % 3) }, () =>
+        damage(seeds[random.uint32() % seeds.length]!),
+      );
       const bytes = batch.reduce((sum, example) => sum + example.length, 0);
       try {
         const outputs = (await kernel(callOf(batch))) as readonly Tensor[];

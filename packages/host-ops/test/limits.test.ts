@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { Attrs, type AttrValue, type HostValue } from "@shardserve/graph";
+import { scalar, strings, type Tensor, tensor } from "@shardserve/tensor";
+import { hostKernels } from "../src/index.js";
+import { newState } from "./host-state.js";
+
+function run(op: string, inputs: readonly Tensor[], attrs: Record<string, AttrValue> = {}): readonly HostValue[] {
+  const node = { name: "node", op, inputs: [], controls: [], attrs: new Attrs(op, attrs) };
+  return hostKernels.get(op)!({ node, inputs, state: newState() }) as readonly HostValue[];
+}
+
+const ints = (...values: number[]) => tensor("int32", [values.length], Int32Array.from(values));
+
+describe("sizes that a request chooses", () => {
+  const hostile: readonly [string, () => unknown][] = [
+    ["Fill", () => run("Fill", [ints(1 << 30, 1 << 30), scalar("float32", 0)])],
+    ["Fill of strings", () => run("Fill", [ints(1 << 30), strings([], ["x".repeat(100)])])],
+    ["Fill of long strings", () => run("Fill", [ints(1 << 20), strings([], ["x".repeat(10_000)])])],
+    ["Range", () => run("Range", [scalar("float32", 0), scalar("float32", 1e30), scalar("float32", 1)])],
+    ["Range of int64", () => run("Range", [scalar("int64", 0), scalar("int64", 2 ** 50), scalar("int64", 1)])],
+    ["Tile", () => run("Tile", [ints(1, 2), ints(2 ** 31 - 1)])],
+    [
+      "OneHot",
+      () =>
+        run("OneHot", [ints(0, 1), scalar("int32", 2 ** 31 - 1), scalar("float32", 1), scalar("float32", 0)], {
+          axis: -1,
+        }),
+    ],
+    ["BroadcastTo", () => run("BroadcastTo", [scalar("float64", 0), ints(1 << 15, 1 << 15)])],
+    ["Pad", () => run("Pad", [ints(1), tensor("int32", [1, 2], Int32Array.of(2 ** 31 - 1, 0))])],
+    ["LinSpace", () => run("LinSpace", [scalar("float32", 0), scalar("float32", 1), scalar("int32", 2 ** 31 - 1)])],
+    [
+      "Bincount",
+      () => run("Bincount", [ints(0), scalar("int32", 2 ** 31 - 1), tensor("float32", [0], new Float32Array(0))]),
+    ],
+    [
+      "SparseToDense",
+      () =>
+        run("SparseToDense", [ints(0), ints(2 ** 31 - 1), scalar("float32", 0), scalar("float32", 0)], {
+          validate_indices: true,
+        }),
+    ],
+    [
+      "broadcasting",
+      () =>
+        run("AddV2", [
+          tensor("float32", [1 << 15, 1], new Float32Array(1 << 15)),
+          tensor("float32", [1 << 15], new Float32Array(1 << 15)),
+        ]),
+    ],
+    [
+      "RaggedRange",
+      () =>
+        run("RaggedRange", [scalar("int64", 0), scalar("int64", 2 ** 40), scalar("int64", 1)], { Tsplits: "int64" }),
+    ],
+  ];
+  for (const [name, call] of hostile) {
+    it(`${name} beyond the limit is refused, not allocated`, () => {
+      assert.throws(call, { code: "RESOURCE_EXHAUSTED" });
+    });
+  }
+});
+
+describe("BoostedTreesBucketize", () => {
+  // TensorFlow 2.21 registers the op without a kernel, so there is no golden: rules from quantile_ops.cc of 2.5.
+  it("takes the first boundary that is not below, the last bucket for what lies above, 0 without boundaries", () => {
+    const values = tensor("float32", [6], Float32Array.of(-1, 0, 0.5, 1, 5, 9));
+    const buckets = tensor("float32", [3], Float32Array.of(0, 1, 5));
+    const [found] = run("BoostedTreesBucketize", [values, buckets], { num_features: 1 }) as Tensor[];
+    assert.deepEqual([...(found!.data as Int32Array)], [0, 0, 1, 1, 2, 2]);
+    const none = tensor("float32", [0], new Float32Array(0));
+    const [zeros] = run("BoostedTreesBucketize", [values, none], { num_features: 1 }) as Tensor[];
+    assert.deepEqual([...(zeros!.data as Int32Array)], [0, 0, 0, 0, 0, 0]);
+  });
+});
