@@ -1,6 +1,7 @@
 /** Numbers to strings and back. */
-import { type DType, elementCount, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { type DType, elementCount, lanesOf, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "./elements.js";
+import { isSafeAt, signedAt } from "./int64.js";
 import { check, invalid } from "./errors.js";
 import { allocate } from "./limits.js";
 import { is64Bit, isComplex, isFloating, numbersOf } from "./numeric.js";
@@ -52,22 +53,37 @@ function asString(op: OpCall): Tensor[] {
   const { dtype } = value;
   const format = formatOf(op, dtype);
   if (dtype === "string") return [value];
+  const print = printerOf(value, format);
   const count = elementCount(value.shape);
-  const builder = new StringColumnBuilder(count);
+  const texts: string[] = [];
+  const offsets = new Uint32Array(count + 1);
+  for (let i = 0; i < count; i++) {
+    const text = print(i);
+    texts.push(text);
+    offsets[i + 1] = offsets[i]! + text.length;
+  }
+  // All texts are ASCII, so that one encoding of them all has the lengths above.
+  return [tensor("string", value.shape, new StringColumn(Buffer.from(texts.join(""), "latin1"), offsets))];
+}
+
+function printerOf(value: Tensor, format: AsStringFormat): (i: number) => string {
+  const { dtype } = value;
+  const isPlain = format.width < 0 && format.fill === "";
   if (is64Bit(dtype)) {
     const data = value.data as BigInt64Array;
-    for (let i = 0; i < count; i++) builder.pushText(printInteger(data[i]!, format));
-  } else {
-    const numbers = numbersOf(value);
-    for (let i = 0; i < count; i++) {
-      if (dtype === "bool") builder.pushText(numbers[i] ? "true" : "false");
-      else if (isComplex(dtype)) {
-        builder.pushText(`(${printFloat(numbers[2 * i]!, format)},${printFloat(numbers[2 * i + 1]!, format)})`);
-      } else if (isFloating(dtype)) builder.pushText(printFloat(numbers[i]!, format));
-      else builder.pushText(printInteger(numbers[i]!, format));
-    }
+    const lanes = lanesOf(data);
+    const isSigned = dtype === "int64";
+    return (i) => {
+      const exact = isSigned && isSafeAt(lanes, i) ? signedAt(lanes, i) : data[i]!;
+      return isPlain ? String(exact) : printInteger(exact, format);
+    };
   }
-  return [tensor("string", value.shape, builder.build())];
+  const numbers = numbersOf(value);
+  if (dtype === "bool") return (i) => (numbers[i] ? "true" : "false");
+  if (isComplex(dtype))
+    return (i) => `(${printFloat(numbers[2 * i]!, format)},${printFloat(numbers[2 * i + 1]!, format)})`;
+  if (isFloating(dtype)) return (i) => printFloat(numbers[i]!, format);
+  return (i) => (isPlain ? String(numbers[i]) : printInteger(numbers[i]!, format));
 }
 
 const decoder = new TextDecoder();

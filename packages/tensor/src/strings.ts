@@ -49,6 +49,9 @@ export class StringColumn {
   }
 }
 
+/** Shorter strings are copied faster by a loop than by a view and a copy. */
+const COPY_BYTES_MIN = 48;
+
 /** Appends strings and packs them once. */
 export class StringColumnBuilder {
   #bytes = new Uint8Array(256);
@@ -76,7 +79,12 @@ export class StringColumnBuilder {
   pushRange(source: Uint8Array, start: number, end: number): void {
     const needed = this.#byteLength + end - start;
     if (needed > this.#bytes.length) this.#grow(needed);
-    this.#bytes.set(start === 0 && end === source.length ? source : source.subarray(start, end), this.#byteLength);
+    const bytes = this.#bytes;
+    if (end - start < COPY_BYTES_MIN) {
+      for (let from = start, to = this.#byteLength; from < end; from++, to++) bytes[to] = source[from]!;
+    } else {
+      bytes.set(start === 0 && end === source.length ? source : source.subarray(start, end), this.#byteLength);
+    }
     this.#byteLength = needed;
     if (++this.#count >= this.#offsets.length) {
       const offsets = new Uint32Array(this.#offsets.length * 2 + 1);
