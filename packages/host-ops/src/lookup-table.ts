@@ -138,17 +138,23 @@ export class LookupTable implements HostResource {
     return { keys: this.#index.export(keyDtype), values: this.#values.data() };
   }
 
+  /** @param refusesChange  a key that comes twice must bring the same value; for an empty table only */
   #insert(keys: Tensor, values: Tensor, refusesChange: boolean): void {
     const reader = this.#index.reader(keys);
+    /** By ordinal, the row of `values` that brought it. */
+    const sources: number[] = [];
     for (let i = 0; i < elementCount(keys.shape); i++) {
       const before = this.#index.count;
       const ordinal = reader.add(i);
-      if (refusesChange && this.#index.count === before && !sameRow(this.#values.data(), ordinal, values, i)) {
+      if (refusesChange && this.#index.count === before) {
+        const source = sources[ordinal]!;
+        if (sameRow(values, source, values, i)) continue;
         throw new ServingError(
           "FAILED_PRECONDITION",
-          `HashTable has different value for same key. Key ${printAt(keys, i)} has ${printAt(this.#values.data(), ordinal)} and trying to add value ${printAt(values, i)}`,
+          `HashTable has different value for same key. Key ${printAt(keys, i)} has ${printAt(values, source)} and trying to add value ${printAt(values, i)}`,
         );
       }
+      sources[ordinal] = i;
       this.#values.set(ordinal, values, i);
     }
   }
