@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ERRORS } from "@shardserve/core";
+import { registeredMetrics } from "./metrics.js";
+import { packageSources, REPO } from "./sources.js";
+
+const TEXT = readFileSync(join(REPO, "docs/operations.md"), "utf8");
+
+describe("docs/operations.md", () => {
+  it("lists exactly the metrics that the code registers, with process, type and labels", () => {
+    const rows = [
+      ...TEXT.matchAll(/^\| `([\w:]+)` \| (executor|shard) \| (counter|gauge|histogram) \| ([^|]*) \| \S.*\|$/gm),
+    ];
+    const documented = rows.map(([, name, process, type, labels]) => [name, process, type, labels!.trim()].join(" | "));
+    const registered = registeredMetrics().map(({ name, process, type, labels }) =>
+      [name, process, type, labels.map((label) => `\`${label}\``).join(", ")].join(" | "),
+    );
+    assert.deepEqual(documented.sort(), registered.sort());
+  });
+
+  it("knows all places where metrics are made", () => {
+    const makers = packageSources()
+      .filter(({ text }) => /\bnew (Counter|Gauge|Histogram|Summary)\b|collectDefaultMetrics/.test(text))
+      .map(({ path }) => path);
+    assert.deepEqual(
+      makers.sort(),
+      [
+        "packages/controller/src/metrics.ts",
+        "packages/lookup/src/metrics.ts",
+        "packages/model-server/src/metrics.ts",
+        "packages/shard/src/metrics.ts",
+      ],
+      "a new one belongs to registeredMetrics() in test/structure/metrics.ts too",
+    );
+  });
+
+  it("names error codes that exist", () => {
+    const codes = [...TEXT.matchAll(/`([A-Z]+(?:_[A-Z]+)+)`/g)].map((match) => match[1]!);
+    const ENVIRONMENT = /^(UV|SHARDSERVE|MODEL|NODE)_/;
+    assert.deepEqual(
+      codes.filter((code) => !(code in ERRORS) && !ENVIRONMENT.test(code)),
+      [],
+    );
+  });
+});
