@@ -226,6 +226,7 @@ interface Located {
 
 function locate({ served, columns, ids }: RowsQuery): Located {
   const gathers = new Map<number, { indexes: BigInt64Array; rowCount: number }>();
+  const lanes = new Int32Array(ids.buffer, ids.byteOffset, ids.length * 2);
   const tables: TableReply[] = [];
   let rowTotal = 0;
   let at = 0;
@@ -233,7 +234,7 @@ function locate({ served, columns, ids }: RowsQuery): Located {
     const table = columns[k] as number;
     const count = columns[k + 1] as number;
     const info: TableInfo | undefined = served.set.tables[table];
-    const column = ids.subarray(at, at + count);
+    const column = lanes.subarray(at * 2, (at + count) * 2);
     at += count;
     if (!info) {
       tables.push(failed(table, TABLE_STATUS.TABLE_NOT_FOUND, 0));
@@ -257,7 +258,7 @@ function locate({ served, columns, ids }: RowsQuery): Located {
   return { tables, gathers, rowCount: rowTotal };
 }
 
-function whyBad({ set }: ServedVersion, table: number, ids: BigInt64Array, bad: number): TableReply {
+function whyBad({ set }: ServedVersion, table: number, ids: Int32Array, bad: number): TableReply {
   const { code, details } = set.refusal(table, ids, bad);
   if (code === "ROW_OUT_OF_RANGE") return failed(table, TABLE_STATUS.ROW_OUT_OF_RANGE, bad);
   return failed(table, TABLE_STATUS.PARTITION_NOT_OWNED, details["partition"] as number);
