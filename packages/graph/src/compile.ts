@@ -1,6 +1,7 @@
 import { elementCount, DTYPES, toNumbers } from "@shardserve/tensor";
 import type { Shape } from "./attrs.js";
 import { resolveBranches } from "./branches.js";
+import { type Pieces, runAtOnce } from "./cooperative.js";
 import { coneOf, dropAsserts, reduceControls } from "./effects.js";
 import { fold } from "./fold.js";
 import type { KernelTable } from "./host.js";
@@ -31,30 +32,42 @@ export interface Compiled {
 
 /** Resolves variables, folds constants and decides branches until nothing changes. */
 export function compile(model: ModelGraph, source: Program, kernels: KernelTable): Compiled {
+  return runAtOnce(compiling(model, source, kernels));
+}
+
+/** {@link compile} in pieces. */
+export function* compiling(model: ModelGraph, source: Program, kernels: KernelTable): Pieces<Compiled> {
   let program = source;
+  let known: Inference | undefined;
   const mutable = new Map<string, string | undefined>();
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const resolved = resolveVariables(program, model.variables);
     for (const [key, checkpointKey] of resolved.mutable) {
       if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
     }
-    const { program: clean, inference } = settle(reduceControls(resolved.program, true));
+    yield;
+    const { program: clean, inference } = settle(reduceControls(resolved.program, true), known);
+    known = inference;
+    yield;
     const asserted = dropAsserts(clean, satisfiedAsserts(clean));
     const folded = asserted === clean ? settleReshapes(fold(clean, inference, kernels), inference) : asserted;
     const decided = resolveBranches(folded, model.library);
     program = decided;
+    yield;
     if (decided === clean) break;
   }
-  const droppedAsserts = costlyAsserts(program, infer(program), kernels);
-  if (droppedAsserts.size > 0) program = settle(dropAsserts(program, new Set(droppedAsserts.keys()))).program;
-  const { program: exposed, inference } = settle(exposeLookups(program, infer(program)));
+  const before = infer(program, known);
+  const droppedAsserts = costlyAsserts(program, before, kernels);
+  yield;
+  const light = settle(dropAsserts(program, new Set(droppedAsserts.keys())), before);
+  const { program: exposed, inference } = settle(exposeLookups(light.program, light.inference), light.inference);
   return { program: exposed, inference, mutable, droppedAsserts };
 }
 
 /** Simplifies until the inferred types have nothing more to say. */
-function settle(program: Program): { program: Program; inference: Inference } {
+function settle(program: Program, previous?: Inference): { program: Program; inference: Inference } {
   let current = program;
-  for (let inference = infer(current); ; inference = infer(current)) {
+  for (let inference = infer(current, previous); ; inference = infer(current, inference)) {
     const next = simplify(current, inference.infos);
     if (next === current) return { program: current, inference };
     current = next;
@@ -134,7 +147,7 @@ const HEAVY = new Set(
     .split(/\s+/),
 );
 
-/** Ops whose arithmetic is what devices are for, or whose rows are. */
+/** Ops whose arithmetic is what devices are for, or whose rows are; the same op on integers is bookkeeping. */
 export function isHeavy(node: GraphNode): boolean {
-  return HEAVY.has(node.op);
+  return HEAVY.has(node.op) && !(node.attrs.has("T") && /^u?int/.test(node.attrs.dtype("T")));
 }

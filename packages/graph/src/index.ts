@@ -6,6 +6,7 @@ export { sliceAxes, sliceRange, type SliceAxis, type SliceSpec } from "./infer/s
 export * from "./ir.js";
 export {
   importModel,
+  importModelInTurns,
   INIT_SIGNATURE,
   type ModelGraph,
   type ModelOptions,
@@ -14,7 +15,14 @@ export {
 } from "./model.js";
 export * from "./op-table.js";
 export * from "./plan.js";
-export { planInit, planSignature, type CutPolicy, type InitPlanOptions, type PlanOptions } from "./plan-signature.js";
+export {
+  planInit,
+  planSignature,
+  planSignatureInTurns,
+  type CutPolicy,
+  type InitPlanOptions,
+  type PlanOptions,
+} from "./plan-signature.js";
 export { FOLD_BYTES_MAX } from "./fold.js";
 export type { Program } from "./program.js";
 export { findTables, type FoundTable } from "./tables.js";

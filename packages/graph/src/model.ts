@@ -3,6 +3,7 @@ import { ServingError } from "@shardserve/core";
 import type { VariableBinding } from "@shardserve/savedmodel";
 import { type DType, dtypeFromTf, strings } from "@shardserve/tensor";
 import { Attrs, type Shape } from "./attrs.js";
+import { type Pieces, runAtOnce, runInTurns } from "./cooperative.js";
 import { hasEffect } from "./effects.js";
 import { constantNode } from "./fold.js";
 import { resourceKey } from "./host.js";
@@ -68,6 +69,18 @@ export interface ModelGraph {
  * @throws ServingError GRAPH_INVALID when the graph itself is inconsistent
  */
 export function importModel(metaGraph: MetaGraphDef, options: ModelOptions): ModelGraph {
+  return runAtOnce(importing(metaGraph, options));
+}
+
+/** {@link importModel} for servers: other work gets its turn between signatures. */
+export function importModelInTurns(
+  metaGraph: MetaGraphDef,
+  options: ModelOptions & { readonly signal?: AbortSignal },
+): Promise<ModelGraph> {
+  return runInTurns(importing(metaGraph, options), options.signal);
+}
+
+function* importing(metaGraph: MetaGraphDef, options: ModelOptions): Pieces<ModelGraph> {
   const { graph, library } = importGraph(metaGraph.graphDef ?? create(GraphDefSchema));
   const signatures = new Map<string, Signature>();
   const broken = new Map<string, string>();
@@ -75,6 +88,7 @@ export function importModel(metaGraph: MetaGraphDef, options: ModelOptions): Mod
   const written = new Set<string>();
   for (const [name, def] of Object.entries(metaGraph.signatureDef)) {
     if (RESERVED_SIGNATURES.has(name)) continue;
+    yield;
     try {
       const signature = readSignature(name, def);
       const fed = feed({ graph, outputs: signature.outputs.map(({ ref }) => ref), targets: [] }, signature.inputs);

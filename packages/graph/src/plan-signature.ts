@@ -1,6 +1,7 @@
 import { ServingError } from "@shardserve/core";
 import type { Shape } from "./attrs.js";
-import { compile, type Compiled, hostObstacle, withInputShapes } from "./compile.js";
+import { compile, type Compiled, compiling, hostObstacle, withInputShapes } from "./compile.js";
+import { type Pieces, runAtOnce, runInTurns } from "./cooperative.js";
 import { coneOf } from "./effects.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "./host.js";
 import { infer, type Inference } from "./infer/infer.js";
@@ -38,6 +39,19 @@ export interface PlanOptions {
  * @throws ServingError NOT_FOUND for an unknown signature, UNIMPLEMENTED or GRAPH_INVALID for one that cannot be read
  */
 export function planSignature(model: ModelGraph, name: string, options: PlanOptions): SignaturePlan {
+  return runAtOnce(planning(model, name, options));
+}
+
+/** {@link planSignature} for servers: other work gets its turn while a large graph compiles. */
+export function planSignatureInTurns(
+  model: ModelGraph,
+  name: string,
+  options: PlanOptions & { readonly signal?: AbortSignal },
+): Promise<SignaturePlan> {
+  return runInTurns(planning(model, name, options), options.signal);
+}
+
+function* planning(model: ModelGraph, name: string, options: PlanOptions): Pieces<SignaturePlan> {
   const reason = model.broken.get(name);
   if (reason !== undefined) throw new ServingError("UNIMPLEMENTED", reason);
   const signature = model.signatures.get(name);
@@ -47,7 +61,8 @@ export function planSignature(model: ModelGraph, name: string, options: PlanOpti
     if (options.inputShapes?.has(alias)) shapes.set(ref.node, options.inputShapes.get(alias));
   }
   const source = withInputShapes(model.programs.get(name)!, shapes);
-  return planProgram(model, signature, source, compile(model, source, options.kernels), options);
+  const compiled = yield* compiling(model, source, options.kernels);
+  return yield* planningProgram(model, signature, source, compiled, options);
 }
 
 export interface InitPlanOptions {
@@ -64,20 +79,24 @@ export function planInit(model: ModelGraph, options: InitPlanOptions): Signature
   const signature: Signature = { name: INIT_SIGNATURE, method: "", inputs: [], outputs: [] };
   const device: DeviceSupport = { supports: () => "initialisation runs on the host" };
   const compiled = compile(model, source, options.kernels);
-  return planProgram(model, signature, source, compiled, { kernels: options.kernels, device, cut: () => "never" });
+  const planOptions: PlanOptions = { kernels: options.kernels, device, cut: () => "never" };
+  return runAtOnce(planningProgram(model, signature, source, compiled, planOptions));
 }
 
-function planProgram(
+function* planningProgram(
   model: ModelGraph,
   signature: Signature,
   source: Program,
   compiled: Compiled,
   options: PlanOptions,
-): SignaturePlan {
+): Pieces<SignaturePlan> {
+  yield;
   const { chosen, tables, conflicts } = chooseLookups(model, compiled, options);
   const program = cutLookups(compiled.program, chosen);
-  const inference = infer(program);
+  const inference = infer(program, compiled.inference);
+  yield;
   const placement = place(program, inference, options.kernels, options.device);
+  yield;
   const unsupported: UnsupportedNode[] = [...conflicts, ...placement.unsupported].map(([node, why]) => ({
     op: program.graph.get(node)?.op ?? "",
     node,

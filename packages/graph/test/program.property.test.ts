@@ -35,7 +35,7 @@ function needed(program: Program): Set<string> {
   const names = new Set([...program.targets, ...program.outputs.map(({ node }) => node)]);
   for (let before = -1; before !== names.size; ) {
     before = names.size;
-    for (const name of [...names]) {
+    for (const name of names) {
       const node = program.graph.get(name)!;
       for (const { node: input } of node.inputs) names.add(input);
       for (const control of node.controls) names.add(control);

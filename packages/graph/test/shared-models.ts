@@ -36,8 +36,16 @@ export async function assetPaths(dir: string): Promise<Map<string, string>> {
   );
 }
 
-/** Imports the first meta graph of a SavedModel. */
-export async function loadModelGraph(dir: string): Promise<ModelGraph> {
+const loaded = new Map<string, Promise<ModelGraph>>();
+
+/** Imports the first meta graph of a SavedModel, once for all tests. */
+export function loadModelGraph(dir: string): Promise<ModelGraph> {
+  let model = loaded.get(dir);
+  if (!model) loaded.set(dir, (model = importFrom(dir)));
+  return model;
+}
+
+async function importFrom(dir: string): Promise<ModelGraph> {
   const savedModel = await readSavedModel(dir);
   const metaGraph = savedModel.message.metaGraphs[0]!;
   if (!savedModel.variablesPrefix) {

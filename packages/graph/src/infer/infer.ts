@@ -14,6 +14,7 @@ import { VALUE_FUNCTIONS, valueOfTensor } from "./values.js";
 
 /** What is known of the values of a program before any request. */
 export interface Inference {
+  readonly program: Program;
   /** Nodes in topological order. */
   readonly order: readonly GraphNode[];
   /** By refKey; absent for outputs of ops that nothing is known of. */
@@ -33,12 +34,15 @@ const SHAPES: Readonly<Record<string, ShapeFunction>> = {
  * Infers dtypes and shapes. Fed values have the shape attribute of their Placeholder, which the caller sets to what it
  * will hold requests to; everything else follows from the ops. An op without a shape function has unknown shapes.
  * What ops would reject at run time is not reported here: shapes that cannot be are as good as unknown.
+ *
+ * @param previous an inference of a program that this one was made from: what did not change is not inferred again
  */
-export function infer(program: Program): Inference {
+export function infer(program: Program, previous?: Inference): Inference {
   const order = topologicalOrder(program);
   const infos = new Map<string, ValueInfo>();
   const values = new Map<string, PartialValue>();
   for (const node of order) {
+    if (previous && reuse(node, previous, infos, values)) continue;
     const dtypes = outputDTypes(node, (ref) => infos.get(refKey(ref))?.dtype);
     if (!dtypes) continue;
     const call = shapeCall(node, dtypes, infos, values);
@@ -49,7 +53,29 @@ export function infer(program: Program): Inference {
       if (value) values.set(`${node.name}:${i}`, value);
     }
   }
-  return { order, infos, values };
+  return { program, order, infos, values };
+}
+
+/** Takes over what was inferred of a node that neither changed nor has inputs of which more, or less, is known now. */
+function reuse(
+  node: GraphNode,
+  previous: Inference,
+  infos: Map<string, ValueInfo>,
+  values: Map<string, PartialValue>,
+): boolean {
+  if (previous.program.graph.get(node.name) !== node) return false;
+  for (const ref of node.inputs) {
+    const key = refKey(ref);
+    if (infos.get(key) !== previous.infos.get(key) || values.get(key) !== previous.values.get(key)) return false;
+  }
+  for (let i = 0; ; i++) {
+    const key = `${node.name}:${i}`;
+    const info = previous.infos.get(key);
+    if (!info) return i > 0;
+    infos.set(key, info);
+    const value = previous.values.get(key);
+    if (value) values.set(key, value);
+  }
 }
 
 /** What kernels and lowerings may ask about a node. */

@@ -1,0 +1,24 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+
+/**
+ * Long computation in pieces: it yields wherever it may pause, a few milliseconds apart on graphs of a thousand nodes.
+ * The same code serves tools, which run it at once, and servers, which let traffic through in between.
+ */
+export type Pieces<T> = Generator<void, T>;
+
+/** Runs to the end. */
+export function runAtOnce<T>(pieces: Pieces<T>): T {
+  let result = pieces.next();
+  while (!result.done) result = pieces.next();
+  return result.value;
+}
+
+/** Runs to the end, with a turn of the event loop after each piece. @throws the signal's reason once it is aborted */
+export async function runInTurns<T>(pieces: Pieces<T>, signal?: AbortSignal): Promise<T> {
+  for (;;) {
+    signal?.throwIfAborted();
+    const result = pieces.next();
+    if (result.done) return result.value;
+    await nextTurn();
+  }
+}
