@@ -304,7 +304,10 @@ def products():
     case("BatchMatMulV3", x=rand(F32, [2, 3, 4]), y=rand(F32, [2, 4, 5]), Tout=tf.float32)
     for equation, shapes in [("abcd,aecd->acbe", ([2, 3, 4, 5], [2, 6, 4, 5])), ("ij->ji", ([2, 3],)), ("ij->", ([2, 3],)), ("ij->i", ([2, 3],)),
                              ("...ij,...jk->...ik", ([2, 2, 3], [2, 3, 4])), ("bij,bjk->bik", ([2, 2, 3], [2, 3, 4])), ("i,j->ij", ([2], [3])),
-                             ("BTNH,BFNH->BNFT", ([2, 3, 2, 4], [2, 5, 2, 4]))]:
+                             ("BTNH,BFNH->BNFT", ([2, 3, 2, 4], [2, 5, 2, 4])), ("abc,cde->abde", ([2, 3, 4], [4, 2, 3])), ("abcd,cde->abe", ([2, 3, 2, 4], [2, 4, 5])),
+                             ("ab,cd->ac", ([2, 3], [4, 5])), ("...i,i->...", ([2, 3, 4], [4])), ("i...,j...->ij...", ([2, 3], [4, 3])), ("...ij,jk->...ik", ([2, 3, 4, 2], [2, 3])),
+                             ("...ab,...bc->...ac", ([3, 1, 2, 4], [5, 4, 2])), ("abc,cd->abd", ([0, 3, 4], [4, 5])), ("abcd,aecd->acbe", ([0, 3, 4, 5], [0, 6, 4, 5])), ("ab,bc->ac", ([2, 0], [0, 3])),
+                             ("ab,bc->ac", ([2, 3], [4, 3]))]:
         case("Einsum", inputs=[rand(F32, s) for s in shapes], equation=equation)
 
 

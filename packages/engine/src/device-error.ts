@@ -1,7 +1,10 @@
 import { ServingError } from "@shardserve/core";
+import { CHECK_LABEL } from "@shardserve/onnx";
 
 /** "... while running Gather node. Name:'scope/embedding/Gather_3' Status Message: ..." */
-const NODE_FAILURE = /while running (\S+) node\. Name:'(.*?)\/[^/']*' Status Message: (.*)$/s;
+const NODE_FAILURE = /while running \S+ node\. Name:'([^']*)' Status Message: (.*)$/s;
+/** Names that lowering gives: TensorFlow's node, the ONNX op, a number. Fused nodes have others. */
+const NODE_NAME = /^(.*)\/([^/]*?)_\d+$/s;
 const OUT_OF_MEMORY = /failed to allocate memory|bad_alloc|out of memory/i;
 
 /**
@@ -16,10 +19,10 @@ export function deviceError(error: unknown): unknown {
   }
   const failure = NODE_FAILURE.exec(error.message);
   if (failure) {
-    const [, op, node, text] = failure as unknown as [string, string, string, string];
-    return new ServingError("INVALID_ARGUMENT", `${plainText(text)}\n\t [[{{node ${node}}}]] (${op})`, {
-      cause: error,
-    });
+    const [, name, text] = failure as unknown as [string, string, string];
+    const [, node, label] = NODE_NAME.exec(name) ?? [name, name, ""];
+    const what = label === CHECK_LABEL ? "an input is out of range or the output would be too large" : plainText(text);
+    return new ServingError("INVALID_ARGUMENT", `${what}\n\t [[{{node ${node}}}]]`, { cause: error });
   }
   // ONNX Runtime checks the feeds themselves before it runs anything.
   if (error.details["ortCode"] === "INVALID_ARGUMENT") {
@@ -28,7 +31,8 @@ export function deviceError(error: unknown): unknown {
   return error;
 }
 
-/** ONNX Runtime's enforcement texts begin with a source position and a signature. */
+/** ONNX Runtime's enforcement texts begin with a source position, a signature and the condition that did not hold. */
 function plainText(text: string): string {
-  return text.replace(/^\/\S+:\d+ .*?(?=\S+ was false\.|\w+ .*)/s, "").trim() || text;
+  const enforced = /^\/\S+:\d+ .*? was false\.\s*(.*)$/s.exec(text)?.[1];
+  return (enforced || text.replace(/^\/\S+:\d+ /, "")).trim();
 }

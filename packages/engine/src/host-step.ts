@@ -4,10 +4,12 @@ import {
   type HostState,
   type HostStep,
   type HostValue,
+  type KernelCall,
   type KernelTable,
 } from "@shardserve/graph";
 import { invariant, ServingError } from "@shardserve/core";
 import type { Checkpoint } from "./checkpoint.js";
+import { nodeError } from "./node-error.js";
 import type { FrameValue, Run, SlotMap } from "./frame.js";
 
 interface BoundNode {
@@ -72,15 +74,28 @@ export class BoundHostStep {
       const bound = this.#nodes[i]!;
       const inputs: HostValue[] = [];
       for (let k = 0; k < bound.inputs.length; k++) inputs.push(run.forHost(bound.inputs[k]!));
-      const result = bound.kernel({ node: bound.node, inputs, state: this.#state, signal });
+      const result = call(bound, { node: bound.node, inputs, state: this.#state, signal });
       if (result instanceof Promise) {
-        return result.then((outputs) => {
-          store(bound, outputs, values);
-          return this.#runFrom(i + 1, run);
-        });
+        return result.then(
+          (outputs) => {
+            store(bound, outputs, values);
+            return this.#runFrom(i + 1, run);
+          },
+          (error: unknown) => {
+            throw nodeError(error, bound.node.name);
+          },
+        );
       }
       store(bound, result, values);
     }
+  }
+}
+
+function call(bound: BoundNode, kernelCall: KernelCall): ReturnType<HostKernel> {
+  try {
+    return bound.kernel(kernelCall);
+  } catch (error) {
+    throw nodeError(error, bound.node.name);
   }
 }
 

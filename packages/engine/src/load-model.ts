@@ -33,7 +33,7 @@ import { emptyState, restoreTables, restoreVariables } from "./initialise.js";
 import type { TableLocation } from "./lookup-step.js";
 import type { LoadModelOptions } from "./options.js";
 import { SessionPool } from "./session-pool.js";
-import { signatureInfos, signatureMetadata } from "./signature-info.js";
+import { signatureInfos, signatureMetadata, withGraphDTypes } from "./signature-info.js";
 import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
 
 const DEFAULT_LIMITS = { concurrentRuns: 4, waitingRuns: 1024, planVariants: 16 };
@@ -79,7 +79,7 @@ class Loader {
     const checkpoint = await Checkpoint.open(savedModel.variablesPrefix, rowSource, signal);
     this.#checkpoint = checkpoint;
     const bindings = await this.#bindings(savedModel, metaGraph, checkpoint);
-    const model = importModel(metaGraph, {
+    const model = importModel(withGraphDTypes(metaGraph), {
       bindings: bindings.variables,
       entries: checkpoint.tensors,
       initOp: initOp(metaGraph),

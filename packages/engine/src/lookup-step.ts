@@ -73,7 +73,7 @@ function shifted(ids: Tensor, lookup: PlannedLookup, rows: number): BigInt64Arra
   const data = ids.data as BigInt64Array | Int32Array;
   if (lookup.rowOffset === 0 && lookup.rowCount === rows) return data;
   const position = firstOutside(data, lookup.rowCount);
-  if (position >= 0) throw outOfRange(ids, position, lookup.rowCount);
+  if (position >= 0) throw outOfRange(ids, position, lookup);
   if (lookup.rowOffset === 0) return data;
   const offset = lookup.rowOffset;
   return data instanceof Int32Array ? data.map((id) => id + offset) : data.map((id) => id + BigInt(offset));
@@ -97,16 +97,16 @@ function firstOutside(ids: BigInt64Array | Int32Array, rowCount: number): number
 function inTensorFlowsWords(error: unknown, lookups: readonly BoundLookup[], tensors: readonly Tensor[]): unknown {
   if (!(error instanceof ServingError) || error.code !== "ROW_OUT_OF_RANGE") return error;
   for (let i = 0; i < lookups.length; i++) {
-    const { rowCount } = lookups[i]!.lookup;
-    const position = firstOutside(tensors[i]!.data as BigInt64Array | Int32Array, rowCount);
-    if (position >= 0) return outOfRange(tensors[i]!, position, rowCount, error);
+    const { lookup } = lookups[i]!;
+    const position = firstOutside(tensors[i]!.data as BigInt64Array | Int32Array, lookup.rowCount);
+    if (position >= 0) return outOfRange(tensors[i]!, position, lookup, error);
   }
   return error;
 }
 
-function outOfRange(ids: Tensor, position: number, rowCount: number, cause?: unknown): ServingError {
+function outOfRange(ids: Tensor, position: number, { rowCount, node }: PlannedLookup, cause?: unknown): ServingError {
   const id = (ids.data as BigInt64Array | Int32Array)[position]!;
-  const text = `indices${indexText(ids.shape, position)} = ${id} is not in [0, ${rowCount})`;
+  const text = `indices${indexText(ids.shape, position)} = ${id} is not in [0, ${rowCount})\n\t [[{{node ${node}}}]]`;
   return new ServingError("ROW_OUT_OF_RANGE", text, { cause });
 }
 

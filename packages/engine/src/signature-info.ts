@@ -1,19 +1,49 @@
-import { create, type MetaGraphDef, SignatureDefMapSchema, toBinary } from "@shardserve/api";
+import { create, type MetaGraphDef, SignatureDefMapSchema, type TensorInfo, toBinary } from "@shardserve/api";
 import type { ModelGraph } from "@shardserve/graph";
 import type { SignatureInfo, TensorSpec } from "@shardserve/servable";
-import { decodeTensorProto, type Tensor } from "@shardserve/tensor";
+import { decodeTensorProto, dtypeFromTf, type Tensor } from "@shardserve/tensor";
 
-/** What callers may know of the signatures that can be read. */
+/**
+ * The meta graph with its signatures' inputs declared as the placeholders that take them. TensorFlow Serving holds
+ * requests to the graph's dtypes; a signature may declare others (saved_model_half_plus_three does).
+ */
+export function withGraphDTypes(metaGraph: MetaGraphDef): MetaGraphDef {
+  const placeholders = new Map<string, TensorInfo["dtype"]>();
+  for (const { name, op, attr } of metaGraph.graphDef?.node ?? []) {
+    const value = op.startsWith("Placeholder") ? attr["dtype"]?.value : undefined;
+    if (value?.case === "type") placeholders.set(name, value.value);
+  }
+  const corrected = (info: TensorInfo): TensorInfo => {
+    const node = info.encoding.case === "name" ? info.encoding.value.replace(/:0$/, "") : "";
+    const dtype = placeholders.get(node);
+    return dtype === undefined || dtype === info.dtype ? info : { ...info, dtype };
+  };
+  const signatureDef = Object.fromEntries(
+    Object.entries(metaGraph.signatureDef).map(([name, def]) => {
+      const inputs = Object.entries(def.inputs).map(([alias, info]) => [alias, corrected(info)] as const);
+      return [name, { ...def, inputs: Object.fromEntries(inputs) }];
+    }),
+  );
+  return { ...metaGraph, signatureDef };
+}
+
+/**
+ * What callers may know of the signatures that can be read.
+ *
+ * @param metaGraph  as it stands in the SavedModel: its declared dtypes are what callers see
+ * @param model      imported {@link withGraphDTypes}
+ */
 export function signatureInfos(metaGraph: MetaGraphDef, model: ModelGraph): Map<string, SignatureInfo> {
   const infos = new Map<string, SignatureInfo>();
   for (const [name, { method, inputs, outputs }] of model.signatures) {
     const def = metaGraph.signatureDef[name]!;
     const specs = (tensors: typeof inputs, defs: typeof def.inputs): Map<string, TensorSpec> =>
       new Map(
-        tensors.map(({ alias, dtype, shape }) => {
-          const encoding = defs[alias]?.encoding;
-          const tensorName = encoding?.case === "name" ? encoding.value : "";
-          return [alias, { name: alias, dtype, shape, tensorName }];
+        tensors.map(({ alias, dtype: feedDType, shape }) => {
+          const info = defs[alias]!;
+          const tensorName = info.encoding.case === "name" ? info.encoding.value : "";
+          const dtype = dtypeFromTf(info.dtype);
+          return [alias, { name: alias, dtype, ...(feedDType !== dtype && { feedDType }), shape, tensorName }];
         }),
       );
     const defaults = new Map<string, Tensor>();

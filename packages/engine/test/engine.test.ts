@@ -121,13 +121,10 @@ describe("loadModel", () => {
       const outside = dlrmInputs(3, (i) => (i === 7 ? 37 : 0));
       await assert.rejects(sharded.run("serving_default", outside, {}), {
         code: "ROW_OUT_OF_RANGE",
-        message: "indices[1] = 37 is not in [0, 37)",
+        message: /^indices\[1\] = 37 is not in \[0, 37\)\n\t \[\[\{\{node \S+\}\}\]\]$/,
       });
       const negative = dlrmInputs(2, (i) => (i === 6 ? -1 : 0));
-      await assert.rejects(
-        sharded.run("serving_default", negative, {}),
-        /^\S*ServingError: indices\[1\] = -1 is not in \[0, 1000\)$/,
-      );
+      await assert.rejects(sharded.run("serving_default", negative, {}), /indices\[1\] = -1 is not in \[0, 1000\)\n/);
       assert.equal(source?.leases ?? 0, 0);
       await sharded.close();
     }

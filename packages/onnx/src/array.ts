@@ -2,9 +2,12 @@ import { toNumbers } from "@shardserve/tensor";
 import { numbers, type Value } from "./builder.js";
 import {
   asScalar,
+  boundedLength,
+  boundedShape,
   cast,
   concat,
   dtypes,
+  ELEMENTS_MAX,
   equal,
   filled,
   INT64_MAX,
@@ -36,8 +39,30 @@ const squeeze: Lower = (n) => {
 
 const transposeNode: Lower = (n) => n.b.op("Transpose", [n.x(0)], { perm: n.needNumbers(1) });
 
-function join(values: (n: NodeLowering) => readonly Value[], axis: (n: NodeLowering) => number): Lower {
-  return (n) => concat(n.b, values(n), axis(n));
+/** Joins values along an axis. Ranks that differ kill the process inside ONNX Runtime, so they are checked before. */
+function join(from: number, to: number | undefined, axisAt: (n: NodeLowering) => number): Lower {
+  return (n) => concat(n.b, ofOneRank(n, from, to), n.needNumber(axisAt(n)));
+}
+
+/** Inputs `from` to `to`, which must have the same rank. */
+function ofOneRank(n: NodeLowering, from: number, to: number | undefined): Value[] {
+  const { b } = n;
+  const values = n.inputs.slice(from, to);
+  if (values.length === 1) return values;
+  const ranks = values.map((_, i) => n.rank(from + i));
+  const known = ranks.find((rank) => rank !== undefined);
+  if (ranks.some((rank) => rank !== undefined && rank !== known)) n.fail("inputs of different ranks");
+  const wanted = known === undefined ? rankOf(b, values[0]!) : b.ints([known]);
+  return values.map((value, i) => {
+    if (ranks[i] !== undefined || (known === undefined && i === 0)) return value;
+    return reshapedUnless(n, value, b.op("Not", [equal(b, rankOf(b, value), wanted)]));
+  });
+}
+
+/** The value as it is; the run fails where `isBad` (one element) holds. */
+function reshapedUnless(n: NodeLowering, value: Value, isBad: Value): Value {
+  const shape = n.b.op("Add", [shapeOf(n.b, value), zeroOrFail(n.b, isBad)]);
+  return n.b.op("Reshape", [value, shape], { allowzero: 1 });
 }
 
 const pack: Lower = (n) => {
@@ -45,7 +70,7 @@ const pack: Lower = (n) => {
   const axes = n.b.ints([axis]);
   return concat(
     n.b,
-    n.inputs.map((value) => n.b.op("Unsqueeze", [value, axes])),
+    ofOneRank(n, 0, undefined).map((value) => n.b.op("Unsqueeze", [value, axes])),
     axis,
   );
 };
@@ -112,11 +137,19 @@ const sliceNode: Lower = (n) => {
   return b.op("Reshape", [part, b.op("Add", [kept, zeroOrFail(b, less(b, starts, zero))])]);
 };
 
-const tile: Lower = (n) => n.b.op("Tile", [n.x(0), intVector(n.b, n.x(1))]);
+const tile: Lower = (n) => {
+  const { b } = n;
+  const multiples = intVector(b, n.x(1));
+  if (n.numbers(1)) return b.op("Tile", [n.x(0), multiples]);
+  // The product of the lengths must be bounded, not that of the multiples.
+  const shape = b.op("Mul", [shapeOf(b, n.x(0)), multiples]);
+  const check = b.op("Sub", [boundedShape(b, shape), shape]);
+  return b.op("Tile", [n.x(0), b.op("Add", [multiples, check])]);
+};
 
-const broadcastTo: Lower = (n) => n.b.op("Expand", [n.x(0), intVector(n.b, n.x(1))]);
+const broadcastTo: Lower = (n) => n.b.op("Expand", [n.x(0), boundedShape(n.b, intVector(n.b, n.x(1)))]);
 
-const fill: Lower = (n) => n.b.op("Expand", [n.x(1), intVector(n.b, n.x(0))]);
+const fill: Lower = (n) => n.b.op("Expand", [n.x(1), boundedShape(n.b, intVector(n.b, n.x(0)))]);
 
 function like(value: 0 | 1): Lower {
   return (n) => filled(n.b, shapeOf(n.b, n.x(0)), n.dtype(0), value);
@@ -124,13 +157,21 @@ function like(value: 0 | 1): Lower {
 
 const range: Lower = (n) => {
   if (!RANGE_KERNELS.has(n.dtype(0))) n.fail(`no engine kernel for ${n.dtype(0)}`);
-  return n.b.op("Range", [n.x(0), n.x(1), n.x(2)]);
+  const { b } = n;
+  const [start, limit, delta] = [n.x(0), n.x(1), n.x(2)];
+  if (n.numbers(0) && n.numbers(1) && n.numbers(2)) return b.op("Range", [start, limit, delta]);
+  const wide = (value: Value) => cast(b, value, "float64");
+  const count = b.op("Div", [b.op("Sub", [wide(limit), wide(start)]), wide(delta)]);
+  // Also when the count is no number: a step of 0.
+  const isBad = b.op("Not", [less(b, count, b.scalar("float64", ELEMENTS_MAX))]);
+  const check = cast(b, zeroOrFail(b, isBad), delta.dtype);
+  return b.op("Range", [start, limit, b.op("Add", [delta, check])]);
 };
 
 /** start + i * step, the last element exactly `stop`. */
 const linSpace: Lower = (n) => {
   const { b } = n;
-  const count = asScalar(b, cast(b, n.x(2), "int64"));
+  const count = boundedLength(b, asScalar(b, cast(b, n.x(2), "int64")));
   const one = b.scalar("int64", 1);
   const index = b.op("Range", [b.scalar("int64", 0), count, one]);
   const last = b.op("Sub", [count, one]);
@@ -155,7 +196,7 @@ function pads(n: NodeLowering): Value {
   }
   const { b } = n;
   const flat = b.op("Reshape", [b.op("Transpose", [cast(b, n.x(1), "int64")], { perm: [1, 0] }), b.ints([-1])]);
-  return b.op("Add", [flat, zeroOrFail(b, less(b, flat, b.scalar("int64", 0)))]);
+  return boundedShape(b, b.op("Add", [flat, zeroOrFail(b, less(b, flat, b.scalar("int64", 0)))]));
 }
 
 const pad: Lower = (n) => {
@@ -196,7 +237,11 @@ const reverse: Lower = (n) => {
 const reverseSequence: Lower = (n) => {
   const attrs = { time_axis: n.attrs.int("seq_dim"), batch_axis: n.attrs.int("batch_dim") };
   if (attrs.time_axis + attrs.batch_axis !== 1) n.fail("a sequence that is not in the first two dimensions");
-  return n.b.op("ReverseSequence", [n.x(0), cast(n.b, n.x(1), "int64")], attrs);
+  const rank = n.rank(0);
+  if (rank !== undefined && rank < 2) n.fail("a sequence without a batch");
+  const isFlat = () => less(n.b, rankOf(n.b, n.x(0)), n.b.ints([2]));
+  const value = rank === undefined ? reshapedUnless(n, n.x(0), isFlat()) : n.x(0);
+  return n.b.op("ReverseSequence", [value, cast(n.b, n.x(1), "int64")], attrs);
 };
 
 /** Rotates along each axis by `shift` modulo the length. */
@@ -220,14 +265,8 @@ export const arrays: LoweringTable = {
   Squeeze: squeeze,
   Transpose: transposeNode,
   ConjugateTranspose: transposeNode,
-  ConcatV2: join(
-    (n) => n.inputs.slice(0, -1),
-    (n) => n.needNumber(n.inputs.length - 1),
-  ),
-  Concat: join(
-    (n) => n.inputs.slice(1),
-    (n) => n.needNumber(0),
-  ),
+  ConcatV2: join(0, -1, (n) => n.inputs.length - 1),
+  Concat: join(1, undefined, () => 0),
   Pack: pack,
   Unpack: unpack,
   Split: split,

@@ -98,17 +98,18 @@ export class OnnxBuilder {
     return this.ops(op, inputs, [dtype], attrs)[0]!;
   }
 
-  /** Adds a node with several outputs. */
+  /** Adds a node with several outputs. @param label  what error texts call it, by default the op */
   ops(
     op: string,
     inputs: readonly (Value | undefined)[],
     dtypes: readonly DType[],
     attrs: Readonly<Record<string, OnnxAttr>> = {},
+    label = op.replace("com.microsoft:", ""),
   ): Value[] {
     const outputs = dtypes.map((dtype) => this.#value(dtype));
     const [domain, type] = op.startsWith("com.microsoft:") ? ["com.microsoft", op.slice(14)] : ["", op];
     this.#nodes.push({
-      name: `${this.scope}/${type}_${this.#count++}`,
+      name: `${this.scope}/${label}_${this.#count++}`,
       op: type,
       domain,
       inputs: inputs.map((input) => this.#use(input ?? ABSENT)),

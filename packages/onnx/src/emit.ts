@@ -130,7 +130,28 @@ export function dtypes(text: string): ReadonlySet<DType> {
  * to something that the graph needs, or the check is dropped with it. Works by reading past the end of a one-element table.
  */
 export function zeroOrFail(b: OnnxBuilder, isBad: Value): Value {
-  return b.op("Gather", [b.ints([0]), cast(b, isBad, "int64")]);
+  return b.ops("Gather", [b.ints([0]), cast(b, isBad, "int64")], ["int64"], {}, CHECK_LABEL)[0]!;
+}
+
+/** Name of nodes that fail on purpose, for those who read ONNX Runtime's error texts. */
+export const CHECK_LABEL = "Check";
+
+/** More elements than any answer needs: a request must not make the process ask for all memory. */
+export const ELEMENTS_MAX = 2 ** 28;
+
+/** A shape (int64 vector) that a request may have chosen: negative or enormous ones make the run fail. */
+export function boundedShape(b: OnnxBuilder, shape: Value): Value {
+  if (shape.tensor && toNumbers(shape.tensor).every((length) => length >= 0)) return shape;
+  const count = b.op("ReduceProd", [cast(b, shape, "float64")], { keepdims: 0 });
+  const isLarge = less(b, b.scalar("float64", ELEMENTS_MAX), count);
+  const isBad = b.op("Or", [isLarge, less(b, shape, b.scalar("int64", 0))]);
+  return b.op("Add", [shape, zeroOrFail(b, isBad)]);
+}
+
+/** The same for one length, such as a number of segments. @param length  int64 scalar or one-element vector */
+export function boundedLength(b: OnnxBuilder, length: Value, max = ELEMENTS_MAX): Value {
+  const isBad = b.op("Or", [less(b, b.scalar("int64", max), length), less(b, length, b.scalar("int64", 0))]);
+  return b.op("Add", [length, zeroOrFail(b, isBad)]);
 }
 
 /**

@@ -1,5 +1,17 @@
 import type { Value } from "./builder.js";
-import { cast, dtypes, equal, filled, guardedIndices, less, shapeOf, where, zeroOrFail, asScalar } from "./emit.js";
+import {
+  boundedLength,
+  cast,
+  dtypes,
+  equal,
+  filled,
+  guardedIndices,
+  less,
+  shapeOf,
+  where,
+  zeroOrFail,
+  asScalar,
+} from "./emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /** Reading by index. Out of range is an error, and so is a negative index, which ONNX would count from the end. */
@@ -58,8 +70,12 @@ const ONEHOT_KERNELS = dtypes("float32 int64");
 const oneHot: Lower = (n) => {
   const { b } = n;
   const axis = n.attrs.int("axis");
-  const depth = asScalar(b, cast(b, n.x(1), "int64"));
   const indices = cast(b, n.x(0), "int64");
+  let depth = asScalar(b, cast(b, n.x(1), "int64"));
+  if (!n.numbers(1)) {
+    const size = b.op("Mul", [b.op("Size", [indices], {}, "int64"), depth]);
+    depth = b.op("Add", [boundedLength(b, depth), b.op("Sub", [boundedLength(b, size), size])]);
+  }
   const rank = n.rank(0);
   if (rank === 0 || (rank === undefined && axis === -1)) {
     // The ONNX op wants at least one dimension.

@@ -1,11 +1,14 @@
 import type { Value } from "./builder.js";
-import { cast, less, shapeOf } from "./emit.js";
+import { boundedLength, cast, less, shapeOf } from "./emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /**
  * Image resizing, as gathers of rows and columns with TensorFlow's own coordinates in float32. ONNX's Resize computes the
  * scale the other way round, which moves samples at exact ratios.
  */
+
+/** Longest side of an image that a request may ask for. */
+const SIDE_MAX = 2 ** 14;
 
 interface Axis {
   /** Length of the image along the axis, float32 scalar. */
@@ -19,7 +22,8 @@ function axisOf(n: NodeLowering, axis: 1 | 2, shift: "none" | "half", isCornerAl
   const { b } = n;
   const one = b.scalar("float32", 1);
   const length = cast(b, b.op("Gather", [shapeOf(b, n.x(0)), b.scalar("int64", axis)]), "float32");
-  const wanted = cast(b, b.op("Gather", [n.x(1), b.scalar("int64", axis - 1)]), "int64");
+  const asked = cast(b, b.op("Gather", [n.x(1), b.scalar("int64", axis - 1)]), "int64");
+  const wanted = n.numbers(1) ? asked : boundedLength(b, asked, SIDE_MAX);
   const wide = cast(b, wanted, "float32");
   const plain = b.op("Div", [length, wide]);
   const lessOne = (value: Value) => b.op("Sub", [value, one]);

@@ -1,12 +1,10 @@
 import type { Value } from "./builder.js";
-import { cast, dtypes, isFloat, transpose, widened } from "./emit.js";
+import { dtypes, isFloat, transpose, widened } from "./emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /** Matrix products, and the bias that follows one. */
 
 const MATMUL_KERNELS = dtypes("float32 float64 float16 int32 int64 uint32 uint64");
-/** Integer sums inside ONNX Runtime's Einsum go through float64. */
-const EINSUM_KERNELS = dtypes("float32 float64 float16");
 
 /** The input, which must be a matrix: Gemm would take a vector too. Keeping two dimensions as they are costs no copy. */
 function matrix(n: NodeLowering, input: number): Value {
@@ -63,20 +61,11 @@ const biasAdd: Lower = (n) => {
   return n.b.op("Add", [n.x(0), n.b.op("Reshape", [n.x(1), shape])]);
 };
 
-const einsum: Lower = (n) => {
-  const equation = n.attrs.text("equation");
-  if (!EINSUM_KERNELS.has(n.dtype(0))) n.fail(`no engine kernel for ${n.dtype(0)}`);
-  if (n.dtype(0) !== "float16") return n.b.op("Einsum", n.inputs, { equation });
-  const wide = n.inputs.map((value) => cast(n.b, value, "float32"));
-  return cast(n.b, n.b.op("Einsum", wide, { equation }), "float16");
-};
-
 export const products: LoweringTable = {
   MatMul: matmul,
   BatchMatMul: batchMatmul,
   BatchMatMulV2: batchMatmul,
   BatchMatMulV3: batchMatmul,
-  Einsum: einsum,
   BiasAdd: biasAdd,
   BiasAddV1: withBias,
 };

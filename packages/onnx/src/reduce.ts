@@ -1,5 +1,18 @@
 import type { Value } from "./builder.js";
-import { asScalar, cast, concat, dtypes, filled, intVector, isFloat, less, shapeOf, slice, widened } from "./emit.js";
+import {
+  boundedLength,
+  asScalar,
+  cast,
+  concat,
+  dtypes,
+  filled,
+  intVector,
+  isFloat,
+  less,
+  shapeOf,
+  slice,
+  widened,
+} from "./emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /** Reductions along axes, arg-extremes, running sums and the largest k. */
@@ -103,7 +116,8 @@ function whereFilled(n: NodeLowering, value: Value, k: Value, compute: () => Val
 
 /** Ties: the lower index first, in TensorFlow and in ONNX Runtime. */
 const topK: Lower = (n) => {
-  const k = n.inputs.length > 1 ? intVector(n.b, n.x(1)) : n.b.ints([n.attrs.int("k")]);
+  const asked = n.inputs.length > 1 ? intVector(n.b, n.x(1)) : n.b.ints([n.attrs.int("k")]);
+  const k = asked.tensor ? asked : boundedLength(n.b, asked);
   const via = { uint16: "int32", uint32: "int64" } as const;
   const { dtype } = n.x(0);
   const value = TOPK_KERNELS.has(dtype)

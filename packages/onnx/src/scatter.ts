@@ -2,6 +2,8 @@ import type { DType } from "@shardserve/tensor";
 import { numbers, type Value } from "./builder.js";
 import {
   asScalar,
+  boundedLength,
+  boundedShape,
   cast,
   concat,
   equal,
@@ -31,7 +33,7 @@ function scatterND(n: NodeLowering, base: Value, indices: Value, updates: Value,
 }
 
 const scatterNd: Lower = (n) => {
-  const base = filled(n.b, cast(n.b, n.x(2), "int64"), n.dtype(1), 0);
+  const base = filled(n.b, boundedShape(n.b, cast(n.b, n.x(2), "int64")), n.dtype(1), 0);
   return scatterND(
     n,
     base,
@@ -108,7 +110,8 @@ function reduceSegments(
   inner: Value,
   reduction: Reduction,
 ): Value {
-  const base = filled(n.b, concat(n.b, [count, inner]), rows.dtype, startOf(n, reduction, rows.dtype));
+  const shape = boundedShape(n.b, concat(n.b, [count, inner]));
+  const base = filled(n.b, shape, rows.dtype, startOf(n, reduction, rows.dtype));
   return scatterND(n, base, column(n, ids), rows, reduction);
 }
 
@@ -116,7 +119,7 @@ function reduceSegments(
 function unsortedSegment(reduction: Reduction): Lower {
   return (n) => {
     const { b } = n;
-    const count = cast(b, b.op("Reshape", [n.x(2), b.ints([1])]), "int64");
+    const count = boundedLength(b, cast(b, b.op("Reshape", [n.x(2), b.ints([1])]), "int64"));
     const ids = cast(b, n.x(1), "int64");
     const one = b.ints([1]);
     const inner = innerShape(n, n.x(0), ids);
@@ -140,7 +143,7 @@ function unsortedSegment(reduction: Reduction): Lower {
 function countOf(n: NodeLowering, ids: Value): Value {
   const { b } = n;
   const largest = b.op("ReduceMax", [concat(b, [b.ints([-1]), ids])], { keepdims: 1 });
-  return b.op("Add", [largest, b.ints([1])]);
+  return boundedLength(b, b.op("Add", [largest, b.ints([1])]));
 }
 
 /** Ids that must not descend and not be negative, as TensorFlow demands of sorted segments. */
@@ -205,7 +208,10 @@ function sparseSegment(kind: SegmentKind): Lower {
     const ids = sortedIds(n, cast(b, n.x(2), "int64"));
     const rows = b.op("Gather", [n.x(0), guardedIndices(b, n.x(1))], { axis: 0 });
     const inner = slice(b, shapeOf(b, n.x(0)), [1], [INT64_MAX]);
-    const count = n.inputs.length > 3 ? cast(b, b.op("Reshape", [n.x(3), b.ints([1])]), "int64") : countOf(n, ids);
+    const count =
+      n.inputs.length > 3
+        ? boundedLength(b, cast(b, b.op("Reshape", [n.x(3), b.ints([1])]), "int64"))
+        : countOf(n, ids);
     return sortedSegments(n, kind, rows, ids, count, inner);
   };
 }
@@ -220,7 +226,7 @@ const sparseDenseMatmul: Lower = (n) => {
   const picked = b.op("Gather", [dense, guardedIndices(b, pick(isAdjointA ? 0 : 1))], { axis: 0 });
   const scaled = b.op("Mul", [picked, b.op("Unsqueeze", [n.x(1), b.ints([1])])]);
   const rowCount = b.op("Gather", [cast(b, n.x(2), "int64"), b.ints([isAdjointA ? 1 : 0])]);
-  const base = filled(b, concat(b, [rowCount, slice(b, shapeOf(b, dense), [1], [2])]), n.dtype(1), 0);
+  const base = filled(b, boundedShape(b, concat(b, [rowCount, slice(b, shapeOf(b, dense), [1], [2])])), n.dtype(1), 0);
   const rows = guardedIndices(b, pick(isAdjointA ? 1 : 0));
   return scatterND(n, base, b.op("Unsqueeze", [rows, b.ints([1])]), scaled, "add");
 };
@@ -261,7 +267,7 @@ const dynamicStitch: Lower = (n) => {
     b,
     data.map((value, i) => rowsOf(n, value, indices[i]!, inner)),
   );
-  const base = filled(b, concat(b, [countOf(n, ids), inner]), rows.dtype, 0);
+  const base = filled(b, boundedShape(b, concat(b, [countOf(n, ids), inner])), rows.dtype, 0);
   return scatterND(n, base, column(n, ids), rows, "none");
 };
 
@@ -274,7 +280,7 @@ const bincount: Lower = (n) => {
   const hasWeights = !weightShape.includes(0);
   if (hasWeights && weightShape.includes(-1)) n.fail("it is unknown whether there are weights");
   const isMatrix = isDense && n.needRank(0) === 2;
-  const size = asScalar(b, cast(b, n.x(1), "int64"));
+  const size = boundedLength(b, asScalar(b, cast(b, n.x(1), "int64")));
   const values = cast(b, n.x(0), "int64");
   const isOutside = not(b, less(b, values, size));
   const checked = b.op("Add", [values, zeroOrFail(b, less(b, values, b.scalar("int64", 0)))]);
@@ -296,7 +302,7 @@ const bincount: Lower = (n) => {
     [rows, target].map((value) => b.op("Unsqueeze", [value, b.ints([-1])])),
     -1,
   );
-  const base = filled(b, concat(b, [rowCount, bins]), dtype, 0);
+  const base = filled(b, boundedShape(b, concat(b, [rowCount, bins])), dtype, 0);
   return slice(b, scatterND(n, base, indices, updates, reduction), [0], sizeAt, [1]);
 };
 

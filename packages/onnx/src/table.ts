@@ -1,5 +1,6 @@
 import { arrays } from "./array.js";
 import { convolutions } from "./conv.js";
+import { einsums } from "./einsum.js";
 import { elementwise } from "./elementwise.js";
 import { gathers } from "./gather.js";
 import { images } from "./image.js";
@@ -16,6 +17,7 @@ export const lowerings: ReadonlyMap<string, LoweringTable[string]> = new Map(
   [
     arrays,
     convolutions,
+    einsums,
     elementwise,
     gathers,
     images,

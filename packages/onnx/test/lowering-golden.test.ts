@@ -1,49 +1,10 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
-import {
-  Attrs,
-  type AttrValue,
-  type DeviceStep,
-  type GraphNode,
-  opDef,
-  refKey,
-  type ValueInfo,
-} from "@shardserve/graph";
-import { loadOrt, OrtValue } from "@shardserve/native";
-import {
-  bytesOf,
-  dataFromBytes,
-  dtypeFromTf,
-  dtypeInfo,
-  type NumericData,
-  type NumericDType,
-  type Tensor,
-  tensor,
-} from "@shardserve/tensor";
-import { deviceSupports, lowerSegment, permuteBytes } from "@shardserve/onnx";
+import { deviceSupports } from "@shardserve/onnx";
+import type { Tensor } from "@shardserve/tensor";
+import { answer, build, decode, type GoldenCase, goldenCases, KNOWLEDGE } from "./golden-cases.js";
 
 /** Replays what TensorFlow answered for single ops (scripts/make_lowering_goldens.py) through lowering and ONNX Runtime. */
-
-interface GoldenTensor {
-  readonly d: number;
-  readonly s: number[];
-  readonly b: string;
-  readonly c?: 1;
-}
-interface GoldenCase {
-  readonly op: string;
-  readonly attrs: Record<string, AttrValue>;
-  readonly in: GoldenTensor[];
-  readonly out?: GoldenTensor[];
-  readonly error?: 1;
-  readonly only?: number[];
-}
-
-/** How much the compiler knows about shapes: a lowering must be right, or say no, in all three. */
-const KNOWLEDGE = ["static shapes", "ranks only", "nothing"] as const;
-type Knowledge = (typeof KNOWLEDGE)[number];
 
 /** Nodes that have no exact way to ONNX and belong on the host, with static shapes too: op -> why. */
 const REFUSED: Readonly<Record<string, RegExp>> = {
@@ -82,80 +43,6 @@ const REFUSED: Readonly<Record<string, RegExp>> = {
 /** Convolutions whose groups or sizes are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
 const FAILS_UNKNOWN = new Set(["Conv2D", "Conv2DBackpropInput"]);
 
-const ROOT = join(import.meta.dirname, "../../test/goldens");
-
-function decode(golden: GoldenTensor): Tensor {
-  const dtype = dtypeFromTf(golden.d) as NumericDType;
-  return tensor(dtype, golden.s, dataFromBytes(dtype, Uint8Array.from(Buffer.from(golden.b, "base64"))) as never);
-}
-
-function build(golden: GoldenCase, knowledge: Knowledge) {
-  const infos = new Map<string, ValueInfo>();
-  const nodes: GraphNode[] = [];
-  const fed: Tensor[] = [];
-  const inputs = golden.in.map((entry, i) => {
-    const value = decode(entry);
-    const ref = { node: `in${i}`, index: 0 };
-    const shape =
-      knowledge === "static shapes" ? entry.s : knowledge === "ranks only" ? entry.s.map(() => -1) : undefined;
-    infos.set(refKey(ref), { dtype: value.dtype, shape: entry.c ? entry.s : shape });
-    if (entry.c) {
-      const attrs = new Attrs("Const", { value, dtype: entry.d });
-      nodes.push({ name: ref.node, op: "Const", inputs: [], controls: [], attrs });
-    } else {
-      fed.push(value);
-    }
-    return { ref, isFed: !entry.c };
-  });
-  const node = {
-    name: "node",
-    op: golden.op,
-    inputs: inputs.map((input) => input.ref),
-    controls: [],
-    attrs: new Attrs(golden.op, golden.attrs),
-  };
-  const outputCount = golden.out?.length ?? opDef(golden.op)!.outputs.length;
-  for (let index = 0; index < outputCount; index++) {
-    const expected = golden.out?.[index];
-    const dtype = expected ? dtypeFromTf(expected.d) : decode(golden.in.at(-1)!).dtype;
-    const shape = expected && knowledge === "static shapes" ? expected.s : undefined;
-    infos.set(refKey({ node: "node", index }), { dtype, shape });
-  }
-  nodes.push(node);
-  const wanted = golden.only ?? Array.from({ length: outputCount }, (_, i) => i);
-  const step: DeviceStep = {
-    kind: "device",
-    id: "step",
-    nodes,
-    inputs: inputs.filter((input) => input.isFed).map((input) => input.ref),
-    outputs: wanted.map((index) => ({ node: "node", index })),
-    variables: new Map(),
-  };
-  const context = {
-    inputs: node.inputs.map((ref) => infos.get(refKey(ref))!),
-    outputs: Array.from({ length: outputCount }, (_, index) => infos.get(refKey({ node: "node", index }))!),
-    constant: (i: number) => (golden.in[i]?.c ? decode(golden.in[i]) : undefined),
-  };
-  return { step, infos, fed, node, context, wanted };
-}
-
-/** A run's answer; a lowering may also leave an impossible constant to ONNX Runtime's loader. */
-async function answer(
-  step: DeviceStep,
-  infos: ReadonlyMap<string, ValueInfo>,
-  fed: readonly Tensor[],
-): Promise<Tensor[]> {
-  const lowered = lowerSegment(step, infos);
-  const model = lowered.encode((weight) => {
-    assert.ok(weight.source.kind === "tensor");
-    const bytes = bytesOf(weight.source.tensor.data as NumericData);
-    const { sourceShape, permutation } = weight;
-    return permutation ? permuteBytes(bytes, dtypeInfo(weight.dtype).bytes, sourceShape, permutation) : bytes;
-  });
-  using session = await loadOrt().createSession(model);
-  return session.runSync(fed.map((value) => OrtValue.fromTensor(value))).map((value) => value.toTensor());
-}
-
 /** float16 as a number, for comparing. */
 function halfToNumber(bits: number): number {
   const exponent = (bits >> 10) & 31;
@@ -187,11 +74,10 @@ function assertClose(actual: Tensor, expected: Tensor): void {
   }
 }
 
-for (const file of readdirSync(ROOT)) {
-  const cases = JSON.parse(readFileSync(join(ROOT, file), "utf8")) as GoldenCase[];
+for (const [family, cases] of goldenCases()) {
   const byOp = new Map<string, GoldenCase[]>();
   for (const golden of cases) byOp.set(golden.op, [...(byOp.get(golden.op) ?? []), golden]);
-  describe(`lowering against TensorFlow: ${file.replace(/golden-(.*)\.json/, "$1")}`, () => {
+  describe(`lowering against TensorFlow: ${family}`, () => {
     for (const [op, goldens] of byOp) {
       it(op, async () => {
         const wrong: string[] = [];
