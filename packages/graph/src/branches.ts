@@ -3,7 +3,7 @@ import type { FunctionRef } from "./attrs.js";
 import { constantNode } from "./fold.js";
 import type { FunctionLibrary } from "./import.js";
 import { inlineCalls, instantiate } from "./inline.js";
-import { type GraphNode, refKey, type TensorRef } from "./ir.js";
+import { constantOf, type GraphNode, refKey, type TensorRef } from "./ir.js";
 import { type Program, prune, rewrite, topologicalOrder } from "./program.js";
 
 const IF_OPS = new Set(["If", "StatelessIf"]);
@@ -19,7 +19,7 @@ function inlineBranches(program: Program, library: FunctionLibrary): Program {
   const graph = new Map(program.graph);
   let changed = false;
   for (const node of program.graph.values()) {
-    const condition = node.inputs[0] && constantOf(program, node.inputs[0]);
+    const condition = node.inputs[0] && constantOf(program.graph.get(node.inputs[0].node));
     const branch = condition && branchOf(node, condition);
     if (!branch) continue;
     const call = { ...node, inputs: node.inputs.slice(1) };
@@ -47,11 +47,6 @@ function isTrue(condition: Tensor): boolean {
   return toNumbers(condition)[0] !== 0;
 }
 
-function constantOf(program: Program, ref: TensorRef): Tensor | undefined {
-  const node = program.graph.get(ref.node);
-  return node?.op === "Const" ? node.attrs.tensor("value") : undefined;
-}
-
 /**
  * Switch with a constant predicate passes its data to one side; what hangs off the other side is dead, and a Merge with
  * one live input is that input.
@@ -75,7 +70,7 @@ function resolveSwitches(program: Program): Program {
       aliases.set(`${node.name}:0`, live[0]!);
       aliases.set(`${node.name}:1`, { node: name, index: 0 });
     } else if (node.op === "Switch" || node.op === "RefSwitch") {
-      const predicate = constantOf(program, node.inputs[1]!);
+      const predicate = constantOf(program.graph.get(node.inputs[1]!.node));
       if (!predicate) continue;
       const side = isTrue(predicate) ? 1 : 0;
       aliases.set(`${node.name}:${side}`, node.inputs[0]!);

@@ -6,7 +6,7 @@ import { coneOf, dropAsserts, reduceControls } from "./effects.js";
 import { fold } from "./fold.js";
 import type { KernelTable } from "./host.js";
 import { contextOf, infer, type Inference } from "./infer/infer.js";
-import type { GraphNode, TensorRef } from "./ir.js";
+import { constantOf, type GraphNode, type TensorRef } from "./ir.js";
 import { exposeLookups } from "./lookups.js";
 import type { ModelGraph } from "./model.js";
 import { type Program } from "./program.js";
@@ -87,8 +87,8 @@ export function withInputShapes(program: Program, shapes: ReadonlyMap<string, Sh
 /** Asserts whose condition is known to hold. */
 function satisfiedAsserts(program: Program): Set<string> {
   const holds = (ref: TensorRef): boolean => {
-    const node = program.graph.get(ref.node);
-    return node?.op === "Const" && toNumbers(node.attrs.tensor("value")).every((item) => item !== 0);
+    const value = constantOf(program.graph.get(ref.node));
+    return value !== undefined && toNumbers(value).every((item) => item !== 0);
   };
   return new Set(
     [...program.graph.values()]

@@ -4,7 +4,7 @@ import { hasEffect } from "./effects.js";
 import { type HostState, type HostValue, isTensor, type KernelTable } from "./host.js";
 import { contextOf, type Inference } from "./infer/infer.js";
 import { knownValues, type PartialValue } from "./infer/shapes.js";
-import { type GraphNode, type NodeContext, refKey, type TensorRef } from "./ir.js";
+import { constantOf, type GraphNode, type NodeContext, refKey, type TensorRef } from "./ir.js";
 import { opDef } from "./op-table.js";
 import { type Program, prune, rewrite } from "./program.js";
 
@@ -27,7 +27,8 @@ export function fold(program: Program, inference: Inference, kernels: KernelTabl
   const constants = new Map<string, Tensor>();
   for (const node of inference.order) {
     if (node.op === "Const") {
-      constants.set(`${node.name}:0`, node.attrs.tensor("value"));
+      const value = constantOf(node);
+      if (value) constants.set(`${node.name}:0`, value);
       continue;
     }
     const results = known(node, inference) ?? evaluate(node, inference, program, kernels, constants);

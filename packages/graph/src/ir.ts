@@ -1,3 +1,4 @@
+import { ServingError } from "@shardserve/core";
 import type { DType, Tensor } from "@shardserve/tensor";
 import type { Attrs, Shape } from "./attrs.js";
 
@@ -36,6 +37,20 @@ export type Graph = ReadonlyMap<string, GraphNode>;
 export interface ValueInfo {
   readonly dtype: DType;
   readonly shape: Shape;
+}
+
+/**
+ * The value of a Const node; undefined for other nodes, and for constants of dtypes that this project does not know, which
+ * matter only if something reads them.
+ */
+export function constantOf(node: GraphNode | undefined): Tensor | undefined {
+  if (node?.op !== "Const") return undefined;
+  try {
+    return node.attrs.tensor("value");
+  } catch (error) {
+    if (error instanceof ServingError) return undefined;
+    throw error;
+  }
 }
 
 /** What is known around one node: what kernels and lowerings look at to say whether they can take it. */

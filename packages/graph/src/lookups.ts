@@ -2,7 +2,7 @@ import { type DType, isNumeric, tensor, toNumbers } from "@shardserve/tensor";
 import { Attrs } from "./attrs.js";
 import { constantNode } from "./fold.js";
 import type { Inference } from "./infer/infer.js";
-import { type GraphNode, refKey, type TensorRef } from "./ir.js";
+import { constantOf, type GraphNode, refKey, type TensorRef } from "./ir.js";
 import { uniqueName } from "./inline.js";
 import { nodeOf, type Program, prune, rewrite } from "./program.js";
 
@@ -152,8 +152,8 @@ function lookupOrWhy(
 function isRowGather(program: Program, node: GraphNode): boolean {
   if (node.op === "Gather" || node.op === "GatherNd") return true;
   if (node.op !== "GatherV2" || node.attrs.int("batch_dims") !== 0) return false;
-  const axis = nodeOf(program.graph, node.inputs[2]!.node);
-  return axis.op === "Const" && toNumbers(axis.attrs.tensor("value"))[0] === 0;
+  const axis = constantOf(program.graph.get(node.inputs[2]!.node));
+  return axis !== undefined && toNumbers(axis)[0] === 0;
 }
 
 /**

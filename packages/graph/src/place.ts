@@ -48,7 +48,7 @@ export function place(program: Program, inference: Inference, kernels: KernelTab
   const abilities = new Map<string, Ability>();
   for (const node of inference.order) {
     if (isLeaf(node)) {
-      const why = leafObstacle(node);
+      const why = leafObstacle(node, inference);
       if (why !== undefined) unsupported.set(node.name, why);
       continue;
     }
@@ -62,7 +62,8 @@ export function place(program: Program, inference: Inference, kernels: KernelTab
   return { places: latest(program, inference.order, places), unsupported };
 }
 
-function leafObstacle(node: GraphNode): string | undefined {
+function leafObstacle(node: GraphNode, inference: Inference): string | undefined {
+  if (!inference.infos.has(`${node.name}:0`)) return "its dtype is not supported";
   return node.op === "Placeholder" && !node.attrs.has("fed")
     ? "it must be fed, but is no input of the signature"
     : undefined;

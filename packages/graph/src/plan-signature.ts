@@ -97,7 +97,11 @@ function* planningProgram(
   yield;
   const placement = place(program, inference, options.kernels, options.device);
   yield;
-  const unsupported: UnsupportedNode[] = [...conflicts, ...placement.unsupported].map(([node, why]) => ({
+  const handles = program.outputs.flatMap((ref): [string, string][] => {
+    const dtype = inference.infos.get(refKey(ref))?.dtype;
+    return dtype === "resource" || dtype === "variant" ? [[ref.node, `a response cannot hold a ${dtype}`]] : [];
+  });
+  const unsupported: UnsupportedNode[] = [...conflicts, ...handles, ...placement.unsupported].map(([node, why]) => ({
     op: program.graph.get(node)?.op ?? "",
     node,
     signature: signature.name,

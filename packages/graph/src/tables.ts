@@ -4,6 +4,7 @@ import type { KernelTable } from "./host.js";
 import { findVariableUses } from "./lookups.js";
 import type { ModelGraph } from "./model.js";
 import type { PlannedTable } from "./plan.js";
+import type { Program } from "./program.js";
 import { DTYPES, elementCount } from "@shardserve/tensor";
 
 /** A variable that some signature looks rows up in, over all signatures of a MetaGraph. */
@@ -17,16 +18,36 @@ export interface FoundTable extends PlannedTable {
 
 /** The table that a `Variable` node reads, or why it is none. */
 export function tableOf(model: ModelGraph, variable: GraphNode): PlannedTable | string {
-  const checkpointKey = variable.attrs.text("checkpointKey");
-  const name = model.names.get(checkpointKey) ?? checkpointKey;
-  const shape = model.variables.entries.get(checkpointKey)!.shape;
-  const [rows, ...rowShape] = shape;
-  if (rows === undefined) return "it is a scalar";
+  const table = tableOfKey(model, variable.attrs.text("checkpointKey"));
+  if (!table) return "it is a scalar";
   if (variable.attrs.has("sliceStart")) {
     const part = variable.attrs.ints("sliceLength");
-    if (rowShape.some((dim, i) => part[i + 1] !== dim)) return "it is partitioned along its columns";
+    if (table.rowShape.some((dim, i) => part[i + 1] !== dim)) return "it is partitioned along its columns";
   }
-  return { checkpointKey, name, dtype: variable.attrs.dtype("dtype"), rows, rowShape };
+  return table;
+}
+
+/** A checkpoint tensor as a table; undefined for a scalar. */
+function tableOfKey(model: ModelGraph, checkpointKey: string): PlannedTable | undefined {
+  const entry = model.variables.entries.get(checkpointKey);
+  const [rows, ...rowShape] = entry?.shape ?? [];
+  if (!entry || rows === undefined) return undefined;
+  return { checkpointKey, name: model.names.get(checkpointKey) ?? checkpointKey, dtype: entry.dtype, rows, rowShape };
+}
+
+/** Checkpoint keys of host-state variables that are gathered from -> name of one such gather. */
+function writtenTables(model: ModelGraph, program: Program): Map<string, string> {
+  const written = new Map<string, string>();
+  for (const node of program.graph.values()) {
+    const read = node.inputs[0] && program.graph.get(node.inputs[0].node);
+    if (!/^Gather(V2|Nd)?$/.test(node.op) || read?.op !== "ReadVariableOp") continue;
+    const handle = program.graph.get(read.inputs[0]!.node);
+    const variable =
+      handle &&
+      [...model.variables.bindings].find(([name]) => name === handle.name || `${name}/handle` === handle.name);
+    if (variable) written.set(variable[1].checkpointKey, node.name);
+  }
+  return written;
 }
 
 /**
@@ -42,6 +63,14 @@ export function findTables(model: ModelGraph, kernels: KernelTable): FoundTable[
     for (const [node, why] of uses.whole) {
       const key = program.graph.get(node)!.attrs.text("checkpointKey");
       if (!obstacles.has(key)) obstacles.set(key, `${why} (signature "${signature}")`);
+    }
+    for (const [key, lookup] of writtenTables(model, program)) {
+      const table = tableOfKey(model, key);
+      if (!table) continue;
+      const entry = found.get(key) ?? { table, lookups: [] };
+      entry.lookups.push({ signature, node: lookup });
+      found.set(key, entry);
+      obstacles.set(key, "serving writes it");
     }
     for (const lookup of uses.lookups) {
       const variable = program.graph.get(lookup.variable)!;

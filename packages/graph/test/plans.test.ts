@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { AttrValueSchema, create } from "@shardserve/api";
 import { importModel, type ModelGraph } from "../src/model.js";
 import { planInit, planSignature, type CutPolicy } from "../src/plan-signature.js";
 import { formatPlan } from "../src/report.js";
@@ -198,6 +199,28 @@ describe("planSignature", () => {
     assertGolden("unsupported", planText(model, "s", "cheap", "Exp"));
   });
 
+  it("reports constants and results that it cannot hold, and still plans without them", () => {
+    const nodes = `
+      x = Placeholder() dtype=float32 shape=[-1]
+      odd = Const() dtype=float32
+      t = HashTableV2() key_dtype=string value_dtype=int64
+      y = Neg(x) T=float32
+      z = AddV2(x, odd) T=float32`;
+    const signatures = {
+      fine: "x=x:float32[-1] -> y=y:float32[-1]",
+      odd: "x=x:float32[-1] -> z=z:float32[-1]",
+      table: " -> t=t:int64[]",
+    };
+    const meta = metaGraphOf({ nodes, signatures });
+    // DT_FLOAT8_E5M2, which nothing here computes with.
+    const value = create(AttrValueSchema, { value: { case: "tensor", value: Uint8Array.of(8, 24) } });
+    meta.graphDef!.node.find(({ name }) => name === "odd")!.attr["value"] = value;
+    const model = importModel(meta, { bindings: new Map(), entries: new Map() });
+    assert.match(planText(model, "fine"), /y = Neg\(x\)/);
+    assert.match(planText(model, "odd"), /unsupported Const odd: its dtype is not supported/);
+    assert.match(planText(model, "table"), /unsupported HashTableV2 t: a response cannot hold a resource/);
+  });
+
   it("plans anew for other input shapes", () => {
     const nodes = "x = Placeholder() dtype=float32 shape=[-1,2]\ny = Neg(x) T=float32";
     const model = modelOf({ nodes, signatures: { s: "x=x:float32[-1,2] -> y=y:float32[-1,2]" } }, {});
@@ -245,6 +268,27 @@ describe("a sharded table that is read whole", () => {
     const plan = planSignature(model, "s", { kernels: fakeKernels(HOST), device: fakeDevice(), cut: () => "always" });
     assert.match(plan.unsupported[0]!.why, /its table is sharded, but MatMul "y" reads it whole/);
     assert.deepEqual(plan.steps, []);
+  });
+});
+
+describe("a table that a signature writes", () => {
+  it("is listed, and says why it cannot be sharded", () => {
+    const nodes = `
+      id = Placeholder() dtype=int64 shape=[-1]
+      rows = Placeholder() dtype=float32 shape=[-1,4]
+      v = VarHandleOp() dtype=float32 shape=[10,4] shared_name=emb
+      a = ResourceGather(v, id) dtype=float32 Tindices=int64
+      learn = ResourceScatterAdd(v, id, rows) dtype=float32 Tindices=int64
+      done = Identity(id, ^learn) T=int64`;
+    const signatures = {
+      predict: "id=id:int64[-1] -> y=a:float32[-1,4]",
+      train: "id=id:int64[-1] rows=rows:float32[-1,4] -> done=done:int64[-1]",
+    };
+    const tables = findTables(modelOf({ nodes, signatures }, { v: [10, 4] }), fakeKernels(HOST));
+    assert.deepEqual(
+      tables.map(({ name, shardable }) => [name, shardable]),
+      [["emb", "serving writes it"]],
+    );
   });
 });
 

@@ -2,7 +2,7 @@ import type { DType } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
 import type { Attrs, Shape } from "../attrs.js";
 import { argSize } from "../inline.js";
-import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "../ir.js";
+import { constantOf, type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "../ir.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { type Program, topologicalOrder } from "../program.js";
 import { ARRAY_SHAPES } from "./arrays.js";
@@ -93,8 +93,7 @@ export function contextOf(node: GraphNode, inference: Inference, program: Progra
     outputs,
     constant: (index) => {
       const ref = node.inputs[index];
-      const source = ref && program.graph.get(ref.node);
-      return source?.op === "Const" ? source.attrs.tensor("value") : undefined;
+      return ref && constantOf(program.graph.get(ref.node));
     },
   };
 }
@@ -106,8 +105,10 @@ function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | unde
       return [node.attrs.dtype("dtype")];
     case "Lookup":
       return [node.attrs.dtype("dtype"), "int32"];
-    case "Const":
-      return [node.attrs.tensor("value").dtype];
+    case "Const": {
+      const value = constantOf(node);
+      return value && [value.dtype];
+    }
     // Made by passes without types, and by function calls: what goes in comes out.
     case "Identity":
     case "IdentityN":
