@@ -33,7 +33,11 @@ type Inputs = ReadonlyMap<string, Tensor>;
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { seconds: { type: "string", default: "4" }, size: { type: "string", default: "256" }, json: { type: "string" } },
+    options: {
+      seconds: { type: "string", default: "4" },
+      size: { type: "string", default: "256" },
+      json: { type: "string" },
+    },
   });
   const durationMs = Number(values.seconds) * 1000;
   const work = mkdtempSync(join(tmpdir(), "shardserve-bench-predict-"));
@@ -41,22 +45,44 @@ export async function main(args: readonly string[]): Promise<void> {
   try {
     const halfPlusTwo = join(REPO_DIR, "test/fixtures/models/half-plus-two");
     {
-      await using server = new Child(SHARDSERVE, ["serve", "--model-name=m", `--model-base-path=${halfPlusTwo}`, "--port=0", "--rest-api-port=0", "--host=127.0.0.1"]);
+      await using server = new Child(SHARDSERVE, [
+        "serve",
+        "--model-name=m",
+        `--model-base-path=${halfPlusTwo}`,
+        "--port=0",
+        "--rest-api-port=0",
+        "--host=127.0.0.1",
+      ]);
       const [, grpc, rest] = await server.line(/gRPC on ([^,]+), REST on (\S+)/);
       const model = await loadModel({ dir: join(halfPlusTwo, "1"), ort: loadOrt() });
-      for (const batch of BATCHES) rows.push(await measure("half_plus_two", batch, grpc!, rest!, model, [halfInputs(batch)], durationMs));
+      for (const batch of BATCHES)
+        rows.push(await measure("half_plus_two", batch, grpc!, rest!, model, [halfInputs(batch)], durationMs));
       await model.close();
     }
     const tables = criteoKaggleRows(Number(values.size) * 2 ** 20, DIM);
     await writeDlrm(join(work, "dlrm/1"), { tables, dim: DIM, seed: 1 });
-    const exported = new Child(SHARDSERVE, ["shard-export", join(work, "dlrm/1"), `--out=${join(work, "repository/m/1")}`, "--min-table-bytes=1MiB"]);
+    const exported = new Child(SHARDSERVE, [
+      "shard-export",
+      join(work, "dlrm/1"),
+      `--out=${join(work, "repository/m/1")}`,
+      "--min-table-bytes=1MiB",
+    ]);
     await exported.line(/digest/);
     {
-      await using cluster = new Child(SHARDSERVE, ["up", `--model-repository=${join(work, "repository")}`, "--shards=2", "--replication=1", "--port=0", "--rest-api-port=0", "--host=127.0.0.1"]);
+      await using cluster = new Child(SHARDSERVE, [
+        "up",
+        `--model-repository=${join(work, "repository")}`,
+        "--shards=2",
+        "--replication=1",
+        "--port=0",
+        "--rest-api-port=0",
+        "--host=127.0.0.1",
+      ]);
       const [, grpc, rest] = await cluster.line(/gRPC on ([^,]+), REST on (\S+)/);
       await cluster.line(/^ready/);
       const model = await loadModel({ dir: join(work, "dlrm/1"), ort: loadOrt() });
-      for (const batch of BATCHES) rows.push(await measure("DLRM, 2 shards", batch, grpc!, rest!, model, dlrmInputs(batch, tables), durationMs));
+      for (const batch of BATCHES)
+        rows.push(await measure("DLRM, 2 shards", batch, grpc!, rest!, model, dlrmInputs(batch, tables), durationMs));
       await model.close();
     }
     report("predict", rows, values.json);
@@ -65,7 +91,15 @@ export async function main(args: readonly string[]): Promise<void> {
   }
 }
 
-async function measure(name: string, batch: number, grpc: string, rest: string, model: Model, inputs: readonly Inputs[], durationMs: number): Promise<Row> {
+async function measure(
+  name: string,
+  batch: number,
+  grpc: string,
+  rest: string,
+  model: Model,
+  inputs: readonly Inputs[],
+  durationMs: number,
+): Promise<Row> {
   const requests = inputs.map(encodeRequest);
   const client = new PredictClient(grpc);
   const send = (i: number) => client.predict(requests[i % requests.length]!);
@@ -129,13 +163,24 @@ async function eventLoopDelayMs(rest: string): Promise<number> {
 function encodeRequest(inputs: Inputs): Buffer {
   const request = create(PredictRequestSchema, {
     modelSpec: { name: "m", signatureName: "serving_default" },
-    inputs: Object.fromEntries([...inputs].map(([alias, value]) => [alias, encodeTensorProto(value, { asContent: true })])),
+    inputs: Object.fromEntries(
+      [...inputs].map(([alias, value]) => [alias, encodeTensorProto(value, { asContent: true })]),
+    ),
   });
   return Buffer.from(toBinary(PredictRequestSchema, request));
 }
 
 function halfInputs(batch: number): Inputs {
-  return new Map([["x", tensor("float32", [batch, 1], Float32Array.from({ length: batch }, (_, i) => i))]]);
+  return new Map([
+    [
+      "x",
+      tensor(
+        "float32",
+        [batch, 1],
+        Float32Array.from({ length: batch }, (_, i) => i),
+      ),
+    ],
+  ]);
 }
 
 /** Some hundred distinct requests of Zipf-distributed ids. */
@@ -143,7 +188,9 @@ function dlrmInputs(batch: number, tables: readonly number[]): Inputs[] {
   const random = seededRandom(3);
   const sources = tables.map((count) => zipfIds(count, 0.9, random));
   return Array.from({ length: Math.ceil(20_000 / (batch + 20)) }, () => {
-    const sparse = BigInt64Array.from({ length: batch * tables.length }, (_, i) => BigInt(sources[i % tables.length]!()));
+    const sparse = BigInt64Array.from({ length: batch * tables.length }, (_, i) =>
+      BigInt(sources[i % tables.length]!()),
+    );
     const dense = Float32Array.from({ length: batch * 13 }, () => random.next());
     return new Map<string, Tensor>([
       ["dense", tensor("float32", [batch, 13], dense)],

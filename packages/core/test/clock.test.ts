@@ -34,7 +34,10 @@ describe("seededRandom", () => {
     const a = seededRandom(5);
     const b = seededRandom(5);
     const values = Array.from({ length: 1000 }, () => a.next());
-    assert.deepEqual(values, Array.from({ length: 1000 }, () => b.next()));
+    assert.deepEqual(
+      values,
+      Array.from({ length: 1000 }, () => b.next()),
+    );
     const mean = values.reduce((sum, value) => sum + value, 0) / 1000;
     assert.ok(mean > 0.45 && mean < 0.55 && Math.min(...values) >= 0 && Math.max(...values) < 1);
   });

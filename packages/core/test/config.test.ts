@@ -19,7 +19,10 @@ describe("compileConfig", () => {
   it("refuses unknown keys, missing keys and bad values, and says which rule", () => {
     assert.throws(() => compileConfig("shard", spec, { listen: ":1", lsten: "x" }), /shard: unknown option "lsten"/);
     assert.throws(() => compileConfig("shard", spec, {}), /"listen" is required/);
-    assert.throws(() => compileConfig("shard", spec, { listen: ":1", retries: 10 }), /retries=10: must be an integer in \[0, 9\]/);
+    assert.throws(
+      () => compileConfig("shard", spec, { listen: ":1", retries: 10 }),
+      /retries=10: must be an integer in \[0, 9\]/,
+    );
     assert.throws(() => compileConfig("shard", spec, { listen: ":1", mode: "odd" }), /must be one of fast, safe/);
     assert.throws(() => compileConfig("shard", spec, { listen: ":1", limitBytes: "12 parsecs" }), /byte count/);
   });

@@ -40,12 +40,18 @@ describe("Service", () => {
 
   it("refuses work outside ready with DRAINING, and a second start as a bug", async () => {
     const probe = new Probe();
-    assert.throws(() => probe.work(), (error) => isServingError(error, "DRAINING"));
+    assert.throws(
+      () => probe.work(),
+      (error) => isServingError(error, "DRAINING"),
+    );
     await probe.start();
     probe.work();
     await assert.rejects(probe.start(), InvariantError);
     await probe.close();
-    assert.throws(() => probe.work(), (error) => isServingError(error, "DRAINING"));
+    assert.throws(
+      () => probe.work(),
+      (error) => isServingError(error, "DRAINING"),
+    );
   });
 
   it("is closed by `await using`", async () => {

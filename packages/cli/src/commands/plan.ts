@@ -15,7 +15,7 @@ export const plan = defineCommand({
   ],
   flags: {
     shards: flag.list("a count, or shards by id with weight and zone", "SHARDS", ["3"]),
-    replication: flag.int("replicas of every partition", 1, 64, 2),
+    replication: flag.int("replicas of every partition", 1, 16, 2),
     capacity: flag.bytes("bytes that each shard may hold; 0 = no limit", 0),
     json: flag.bool("print the plan as JSON, with the partitions of each shard"),
   },

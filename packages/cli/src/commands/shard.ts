@@ -27,7 +27,7 @@ export const shard = defineCommand({
     capacity: flag.bytes("bytes of partitions that this shard may hold; 0 = no limit", 0),
     zone: flag.text("failure domain of this machine", "ZONE", ""),
     weight: flag.number("share of the load relative to other shards", 0.01, 1000, 1),
-    replication: flag.int("replicas of every partition, unless models/NAME/aspired says otherwise", 1, 64, 2),
+    replication: flag.int("replicas of every partition, unless models/NAME/aspired says otherwise", 1, 16, 2),
     minShards: flag.int(
       "shards that must be there before the first version is placed; at least the replication",
       1,

@@ -18,7 +18,7 @@ const PORT_STEP = 10;
 const FLAGS = {
   modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
   shards: flag.int("shard processes", 1, 256, 3),
-  replication: flag.int("replicas of every partition", 1, 64, 2),
+  replication: flag.int("replicas of every partition", 1, 16, 2),
   executors: flag.int(`executor processes; number i listens ${PORT_STEP} * i ports higher`, 1, 64, 1),
   cacheBytes: flag.bytes("memory for cached rows, per executor and version", 256 * 2 ** 20),
   readyTimeoutSeconds: flag.int("how long the cluster may take to serve", 1, 86_400, 120),
