@@ -3,8 +3,18 @@ import { Attrs } from "./attrs.js";
 import { opDef } from "./op-table.js";
 import { nodeOf, type Program, prune, rewrite, topologicalOrder } from "./program.js";
 
-/** Ops without outputs that a server has no use for: they print, count or time. */
-const IGNORED = new Set(["NoOp", "PrintV2", "DisableCopyOnRead", "Timestamp"]);
+/** Ops without outputs that change nothing a request could see: they order, print, or let go of what a run ends with. */
+const IGNORED = new Set([
+  "NoOp",
+  "ControlTrigger",
+  "PrintV2",
+  "DisableCopyOnRead",
+  "TensorArrayClose",
+  "TensorArrayCloseV2",
+  "TensorArrayCloseV3",
+  "StackClose",
+  "StackCloseV2",
+]);
 
 /** TF1 ops that change what their reference input 0 points to. */
 const REF_WRITE = /^(Assign|Scatter|Apply|SparseApply|StridedSliceAssign|CountUpTo)/;

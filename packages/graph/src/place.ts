@@ -69,7 +69,12 @@ function leafObstacle(node: GraphNode, inference: Inference): string | undefined
     : undefined;
 }
 
+/** Loops and branches as nodes of the graph, and the lists that loops work on. */
+const CONTROL_FLOW =
+  /^(Stateless)?(While|If|Case)$|^(Ref)?(Switch|Merge|Enter|Exit|NextIteration)$|^LoopCond$|^Tensor(List|Array)[A-Z]/;
+
 function whyNot(node: GraphNode, ability: Ability): string {
+  if (CONTROL_FLOW.test(node.op)) return "loops, and branches that depend on the request, are not supported yet";
   return opDef(node.op)
     ? `device: ${ability.device}; host: ${ability.host}`
     : "it is a custom op, no part of TensorFlow";

@@ -199,6 +199,20 @@ describe("planSignature", () => {
     assertGolden("unsupported", planText(model, "s", "cheap", "Exp"));
   });
 
+  it("says that branches which depend on the request are not supported yet", () => {
+    const nodes = `
+      x = Placeholder() dtype=float32 shape=[-1]
+      c = Placeholder() dtype=bool shape=[]
+      y = StatelessIf(c, x) then_branch=f else_branch=f Tcond=bool Tin=float32 Tout=float32`;
+    const f = { name: "f", inputs: "x:float32", outputs: "y:float32", nodes: "n = Neg(x) T=float32", ret: "y=n:y:0" };
+    const signatures = { s: "x=x:float32[-1] c=c:bool[] -> y=y:float32[-1]" };
+    const text = planText(modelOf({ nodes, functions: [f], signatures }, {}), "s", "cheap", "StatelessIf");
+    assert.match(
+      text,
+      /unsupported StatelessIf y: loops, and branches that depend on the request, are not supported yet/,
+    );
+  });
+
   it("reports constants and results that it cannot hold, and still plans without them", () => {
     const nodes = `
       x = Placeholder() dtype=float32 shape=[-1]
