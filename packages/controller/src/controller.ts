@@ -191,21 +191,22 @@ export class Controller extends Service {
     for (const { model, version, why } of round.news(waiting)) {
       this.#logger.info({ model, version, why }, "waits");
     }
-    for (const text of round.newlyUnreadable(unreadable))
-      this.#logger.error({ error: text }, "unreadable registry value");
+    const broken = round.scanError === undefined ? unreadable : [...unreadable, round.scanError];
+    for (const text of round.newlyBroken(broken)) {
+      this.#logger.error({ error: text }, "something that the controller needs cannot be read");
+    }
   }
 
   /** Until something changed in the registry, at most `maxMs`. */
   async #pause(view: RegistryView, maxMs: number, signal: AbortSignal): Promise<void> {
-    const wake = new AbortController();
-    const unsubscribe = view.subscribe(() => wake.abort());
-    try {
-      await sleep(this.#clock, maxMs, AbortSignal.any([signal, wake.signal]));
-    } catch {
-      // woken
-    } finally {
-      unsubscribe();
-    }
+    const over = new AbortController(); // AbortSignal.any would leave one signal more on `signal` each round
+    const wake = () => over.abort();
+    const unsubscribe = view.subscribe(wake);
+    signal.addEventListener("abort", wake, { once: true });
+    if (signal.aborted) wake();
+    await sleep(this.#clock, maxMs, over.signal).catch(() => undefined); // woken
+    unsubscribe();
+    signal.removeEventListener("abort", wake);
   }
 }
 
@@ -215,11 +216,12 @@ class LeaderRounds {
   readonly #settings: ControllerSettings;
   #repository: RepositoryContents = new Map();
   #scannedMs = -Infinity;
+  #scanError: string | undefined;
   #eligible = "";
   #settledSinceMs: number;
   readonly #absentSinceMs = new Map<string, number>();
   #said = new Set<string>();
-  #saidUnreadable = new Set<string>();
+  #saidBroken = new Set<string>();
 
   constructor(clock: Clock, settings: ControllerSettings) {
     this.#clock = clock;
@@ -229,8 +231,19 @@ class LeaderRounds {
 
   async scan(repository: Repository, signal: AbortSignal): Promise<void> {
     if (this.#clock.nowMs() - this.#scannedMs < this.#settings.pollMs) return;
-    this.#repository = await repository.scan({ signal });
     this.#scannedMs = this.#clock.nowMs();
+    try {
+      this.#repository = await repository.scan({ signal });
+      this.#scanError = undefined;
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#scanError = ServingError.from(error).message;
+    }
+  }
+
+  /** Why the last look at the repository failed; the one before it holds, and shards are replaced all the same. */
+  get scanError(): string | undefined {
+    return this.#scanError;
   }
 
   decide(state: ClusterState): Decision {
@@ -261,9 +274,9 @@ class LeaderRounds {
     return fresh;
   }
 
-  newlyUnreadable(texts: readonly string[]): string[] {
-    const fresh = texts.filter((text) => !this.#saidUnreadable.has(text));
-    this.#saidUnreadable = new Set(texts);
+  newlyBroken(texts: readonly string[]): string[] {
+    const fresh = texts.filter((text) => !this.#saidBroken.has(text));
+    this.#saidBroken = new Set(texts);
     return fresh;
   }
 }

@@ -29,17 +29,24 @@ export class Repository {
   }
 
   /**
-   * Looks at the folders. A manifest that cannot be read is logged once and its version left out.
+   * Looks at the folders. A manifest that cannot be read is logged once; what it said before holds.
    *
-   * @throws ServingError NOT_FOUND when the base folder cannot be read: nothing is known then, not "no models"
+   * @throws ServingError NOT_FOUND without the base folder, UNAVAILABLE when the disk fails: both are no wish to unload
    */
   async scan(options: { readonly signal?: AbortSignal } = {}): Promise<RepositoryContents> {
     const found = new Map<string, Map<number, VersionContents>>();
     const known = new Map<string, ReadManifest>();
-    for (const model of await this.#folders(this.#baseDir)) {
+    const models = await foldersIn(this.#baseDir);
+    if (!models) {
+      throw new ServingError(
+        "NOT_FOUND",
+        `model repository: there is no folder ${this.#baseDir}; create it or name another`,
+      );
+    }
+    for (const model of models) {
       options.signal?.throwIfAborted();
       const versions = new Map<number, VersionContents>();
-      for (const name of await this.#folders(join(this.#baseDir, model)).catch(() => [])) {
+      for (const name of (await foldersIn(join(this.#baseDir, model))) ?? []) {
         if (!/^\d{1,16}$/.test(name) || !Number.isSafeInteger(Number(name))) continue;
         const directory = join(this.#baseDir, model, name);
         const read = await this.#read(directory);
@@ -55,7 +62,7 @@ export class Repository {
 
   async #read(directory: string): Promise<ReadManifest | undefined> {
     const path = join(directory, MANIFEST_FILE);
-    const info = await stat(path).catch(() => undefined); // no manifest (yet)
+    const info = await stat(path).catch((error: unknown) => absentOr(error, path));
     if (!info) return undefined;
     const stamp = `${info.mtimeMs} ${info.size} ${info.ino}`;
     const known = this.#known.get(directory);
@@ -64,25 +71,30 @@ export class Repository {
       const stored = await readManifest(directory);
       return { stamp, contents: stored && contentsOf(stored) };
     } catch (error) {
-      this.#logger.error(
-        { path, error: ServingError.from(error).message },
-        "unreadable manifest; the version is left out",
-      );
-      return { stamp, contents: undefined };
+      const text = known?.contents
+        ? "unreadable manifest; what it said before holds"
+        : "unreadable manifest; the version is left out";
+      this.#logger.error({ path, error: ServingError.from(error).message }, text);
+      return { stamp, contents: known?.contents };
     }
   }
+}
 
-  async #folders(directory: string): Promise<string[]> {
-    try {
-      const items = await readdir(directory, { withFileTypes: true });
-      return items
-        .filter((item) => (item.isDirectory() || item.isSymbolicLink()) && !item.name.startsWith("."))
-        .map((item) => item.name);
-    } catch (error) {
-      const text = `model repository ${directory}: ${(error as Error).message}; check the path and its rights`;
-      throw new ServingError("NOT_FOUND", text, { cause: error });
-    }
-  }
+/** Names of the folders, and of links that may lead to some, in a folder; undefined when it is none. */
+async function foldersIn(directory: string): Promise<string[] | undefined> {
+  const items = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => absentOr(error, directory));
+  return items
+    ?.filter((item) => (item.isDirectory() || item.isSymbolicLink()) && !item.name.startsWith("."))
+    .map((item) => item.name);
+}
+
+/** @throws ServingError UNAVAILABLE unless the failure says that nothing is there: an I/O error is no deletion */
+function absentOr(error: unknown, path: string): undefined {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+  throw new ServingError("UNAVAILABLE", `model repository: ${path}: ${message}; check the disk and its rights`, {
+    cause: error,
+  });
 }
 
 /** Versions that a policy wants, of those that exist; highest first (TensorFlow Serving's file system source). */

@@ -102,6 +102,7 @@ async function waitUntilFree(registry: Registry, key: string, signal: AbortSigna
     }
   }
   signal.throwIfAborted();
+  throw new ServingError("REGISTRY_UNAVAILABLE", `the watch on ${key} ended: the registry is closed`);
 }
 
 function hold(registry: Registry, key: string, revision: number, lease: Lease): Leadership {

@@ -11,7 +11,7 @@ import {
 import { Backoff } from "@shardserve/transport";
 import type { Etcd3, IKeyValue } from "etcd3";
 import { castEtcdError, type EtcdConnection, openEtcd } from "./etcd-client.js";
-import { watchStream } from "./etcd-watch.js";
+import { cancelSafely, watchStream } from "./etcd-watch.js";
 import { KeptLease } from "./kept-lease.js";
 import type { CallOptions, Compare, Delete, Entry, Lease, Listing, Put, Registry, WatchEvent } from "./registry.js";
 import { checkTxn } from "./txn-rules.js";
@@ -197,7 +197,7 @@ async function keepAliveOnce(client: Etcd3, id: string, signal: AbortSignal | un
   const stream = await client.leaseClient.leaseKeepAlive();
   return new Promise((resolve, reject) => {
     const stop = () => {
-      stream.cancel();
+      cancelSafely(stream);
       reject(signal?.reason as Error);
     };
     signal?.addEventListener("abort", stop, { once: true });

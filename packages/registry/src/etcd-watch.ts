@@ -52,6 +52,15 @@ export async function* watchStream(
     }
   } finally {
     ended.removeEventListener("abort", stop);
-    stream.cancel();
+    cancelSafely(stream);
   }
+}
+
+/**
+ * Cancels a stream in a turn of its own. Sending RST_STREAM while nghttp2 reads (where promises continue after another
+ * stream was reset, as when etcd goes away) corrupts its state: Node then sends empty DATA frames for ever, 100 MB/s of
+ * memory, or crashes (nodejs/node#64113; not fixed in Node 20; see docs/decisions/021-etcd3.md).
+ */
+export function cancelSafely(stream: { cancel(): void }): void {
+  setImmediate(() => stream.cancel());
 }

@@ -78,8 +78,7 @@ export class KeptLease implements Lease {
       const sentMs = this.#clock.nowMs();
       if (sentMs >= endsMs) return this.#lose(`no keepalive was answered for ${this.ttlSeconds} s`);
       try {
-        const timeout = this.#timeout(endsMs - sentMs, signal);
-        const isAlive = await this.#backend.keepAlive(this.id, { signal: timeout.signal }).finally(timeout.cancel);
+        const isAlive = await this.#beat(endsMs - sentMs, signal);
         if (!isAlive) return this.#lose("the registry ended it");
         endsMs = sentMs + ttlMs;
         pauseMs = ttlMs / 3;
@@ -91,11 +90,19 @@ export class KeptLease implements Lease {
     }
   }
 
-  #timeout(afterMs: number, signal: AbortSignal): { readonly signal: AbortSignal; readonly cancel: () => void } {
-    const controller = new AbortController();
+  /** One keepalive, given up after `afterMs`. */
+  async #beat(afterMs: number, signal: AbortSignal): Promise<boolean> {
+    const over = new AbortController(); // AbortSignal.any would leave one signal more on `signal` each time
+    const stop = () => over.abort(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
     const text = `no answer to a keepalive of lease ${this.id}`;
-    const cancel = this.#clock.after(afterMs, () => controller.abort(new ServingError("REGISTRY_UNAVAILABLE", text)));
-    return { signal: AbortSignal.any([controller.signal, signal]), cancel };
+    const cancel = this.#clock.after(afterMs, () => over.abort(new ServingError("REGISTRY_UNAVAILABLE", text)));
+    try {
+      return await this.#backend.keepAlive(this.id, { signal: over.signal });
+    } finally {
+      cancel();
+      signal.removeEventListener("abort", stop);
+    }
   }
 
   #lose(why: string): void {

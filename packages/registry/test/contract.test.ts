@@ -157,7 +157,7 @@ for (const [name, make] of [
         const holder = harness.open();
         const lease = await holder.lease(2);
         await holder.txn([], [{ put: `${root}a`, value: bytes("1"), lease }]);
-        await new Promise((resolve) => setTimeout(resolve, 3_500));
+        await new Promise((resolve) => setTimeout(resolve, 2_700));
         assert.deepEqual(await keys(), ["a"]);
         assert.equal(lease.lost.aborted, false);
         await holder.close(); // as a crash: nothing is revoked
