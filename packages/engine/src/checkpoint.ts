@@ -103,7 +103,10 @@ export class Checkpoint {
 
   #need(key: string): BundleReader {
     if (this.reader?.entries.has(key)) return this.reader;
-    throw new ServingError("CHECKPOINT_INVALID", `the checkpoint has no tensor "${key}"`);
+    throw new ServingError(
+      "CHECKPOINT_INVALID",
+      `the checkpoint has no tensor "${key}"; an exported version keeps its tables in partitions/ and needs its shards`,
+    );
   }
 
   #range(key: string, slice: { readonly start: readonly number[]; readonly length: readonly number[] } | undefined) {

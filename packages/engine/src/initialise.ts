@@ -7,6 +7,7 @@ import {
   type HostValue,
   type KernelTable,
   type ModelGraph,
+  resourceKey,
   type SignaturePlan,
 } from "@shardserve/graph";
 import type { TableBinding } from "@shardserve/savedmodel";
@@ -44,16 +45,20 @@ export async function restoreVariables(
   }
 }
 
-/** Fills mutable lookup tables that were saved with the checkpoint. */
+/** Fills mutable lookup tables that were saved with the checkpoint and that some plan uses. */
 export async function restoreTables(
   tables: ReadonlyMap<string, TableBinding>,
+  plans: readonly SignaturePlan[],
   model: ModelGraph,
   kernels: KernelTable,
   state: HostState,
   checkpoint: Checkpoint,
 ): Promise<void> {
+  const used = new Set<string>();
+  for (const { graph } of plans) for (const node of graph.values()) used.add(resourceKey(node));
   for (const [name, binding] of tables) {
     const table = model.graph.get(name);
+    if (table && !used.has(resourceKey(table))) continue;
     const make = table && kernels.get(table.op);
     const fill = kernels.get("LookupTableImportV2");
     // A table whose op has no kernel is an error of the signatures that use it, not of the model.

@@ -1,4 +1,6 @@
-import { Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import { Semaphore, ServingError, silentLogger, systemClock, systemRandom } from "@shardserve/core";
 import {
   type CutPolicy,
   type DeviceStep,
@@ -15,6 +17,7 @@ import {
 } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import { deviceSupports } from "@shardserve/onnx";
+import { MANIFEST_FILE } from "@shardserve/rowstore";
 import {
   assets,
   type Bindings,
@@ -32,6 +35,7 @@ import { Checkpoint } from "./checkpoint.js";
 import { emptyState, restoreTables, restoreVariables } from "./initialise.js";
 import type { TableLocation } from "./lookup-step.js";
 import type { LoadModelOptions } from "./options.js";
+import { withRandomKernels } from "./random-kernels.js";
 import { SessionPool } from "./session-pool.js";
 import { signatureInfos, signatureMetadata, withGraphDTypes } from "./signature-info.js";
 import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
@@ -67,7 +71,7 @@ class Loader {
 
   constructor(options: LoadModelOptions) {
     this.#options = options;
-    this.#kernels = options.kernels ?? hostKernels;
+    this.#kernels = withRandomKernels(options.kernels ?? hostKernels, options.random ?? systemRandom());
     this.#sharded = new Map(options.rowSource?.tables.map((table, i) => [table.checkpointKey, i]));
   }
 
@@ -157,7 +161,8 @@ class Loader {
     }
     const { signal } = this.#options;
     const keys = await objectKeys(metaGraph, checkpoint.reader, { ...(signal && { signal }) });
-    return variableBindings(metaGraph, checkpoint.tensors, keys);
+    const isExported = this.#options.rowSource !== undefined || (await hasManifest(savedModel.dir));
+    return variableBindings(metaGraph, isExported ? new LeftOut(checkpoint.tensors) : checkpoint.tensors, keys);
   }
 
   #plan(model: ModelGraph, signature: string, inputShapes?: ReadonlyMap<string, Shape>): SignaturePlan {
@@ -191,7 +196,7 @@ class Loader {
   ): Promise<void> {
     const init = planInit(model, { kernels: this.#kernels, assets: assetPaths });
     await restoreVariables(init ? [init, ...plans] : plans, this.#state, context.checkpoint);
-    await restoreTables(bindings.tables, model, this.#kernels, this.#state, context.checkpoint);
+    await restoreTables(bindings.tables, plans, model, this.#kernels, this.#state, context.checkpoint);
     if (!init) return;
     const reason = unsupportedText(init);
     if (reason !== undefined)
@@ -214,6 +219,23 @@ class Loader {
     }
     return variants;
   }
+}
+
+/**
+ * Variables of an exported version. The export leaves out what no signature reads, although the restore op still names
+ * it: such names count as present, and fail only if a plan reads them after all.
+ */
+class LeftOut extends Map<string, { readonly size: number; readonly crc32c: number }> {
+  override has(): boolean {
+    return true;
+  }
+}
+
+function hasManifest(dir: string): Promise<boolean> {
+  return access(join(dir, MANIFEST_FILE)).then(
+    () => true,
+    () => false, // a plain SavedModel
+  );
 }
 
 /** Asset paths by the name of the tensor that takes each. */
