@@ -20,15 +20,7 @@ const IGNORED = new Set([
 const REF_WRITE = /^(Assign|Scatter|Apply|SparseApply|StridedSliceAssign|CountUpTo)/;
 
 /** Ops that change something and also have outputs. */
-const WRITE_WITH_OUTPUT = new Set([
-  "MutableDenseHashTableInsert",
-  "LookupTableExport",
-  "TensorArrayWriteV3",
-  "QueueDequeue",
-  "QueueDequeueV2",
-  "ResourceCountUpTo",
-  "AnonymousMutableHashTable",
-]);
+const WRITE_WITH_OUTPUT = new Set(["ResourceCountUpTo", "QueueDequeue", "QueueDequeueV2", "RngReadAndSkip"]);
 
 /** Reads of what an effect may change; they must keep their place among effects. */
 const STATE_READ = new Set([
