@@ -82,6 +82,8 @@ describe("the TensorProto codec beside generated code", () => {
           dtype === "bool" ? raw[i % raw.length]! & 1 : raw[i % raw.length]!,
         );
         const data = dataFromBytes(dtype as DType as NumericDType, bytes);
+        // Generated code reads numbers, and JavaScript quiets a signalling NaN on the way; ours copies the bits.
+        fc.pre(!(data instanceof Float32Array || data instanceof Float64Array) || !data.some(Number.isNaN));
         const value = tensor<NumericDType>(dtype, [data.length], data);
         const proto = fromBinary(TensorProtoSchema, encodeTensorProto(value));
         assert.equal(proto.dtype, tf);
