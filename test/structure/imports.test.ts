@@ -7,7 +7,8 @@ describe("imports between packages", () => {
   const floorOf = new Map(FLOORS.flatMap((names, floor) => names.map((name) => [name, floor] as const)));
 
   it("every package stands on a floor", () => {
-    for (const { pkg } of packageSources()) assert.ok(pkg === "testkit" || floorOf.has(pkg), `packages/${pkg} is on no floor`);
+    for (const { pkg } of packageSources())
+      assert.ok(pkg === "testkit" || floorOf.has(pkg), `packages/${pkg} is on no floor`);
   });
 
   it("go down only, by package name, and only where package.json and tsconfig.json declare them", () => {
@@ -23,9 +24,13 @@ describe("imports between packages", () => {
         } else if (target.startsWith("@shardserve/")) {
           const sibling = target.slice("@shardserve/".length);
           if (!manifest.dependencies?.[target]) wrong.push(`${path}: ${target} is not declared`);
-          if ((floorOf.get(sibling) ?? Infinity) >= floorOf.get(pkg)!) wrong.push(`${path} imports up or sideways: ${target}`);
+          if ((floorOf.get(sibling) ?? Infinity) >= floorOf.get(pkg)!)
+            wrong.push(`${path} imports up or sideways: ${target}`);
         } else if (!target.startsWith("node:")) {
-          const name = target.split("/").slice(0, target.startsWith("@") ? 2 : 1).join("/");
+          const name = target
+            .split("/")
+            .slice(0, target.startsWith("@") ? 2 : 1)
+            .join("/");
           if (!manifest.dependencies?.[name]) wrong.push(`${path}: ${name} is not declared`);
         }
       }
@@ -35,7 +40,7 @@ describe("imports between packages", () => {
 });
 
 function importsOf(text: string): string[] {
-  return [...text.matchAll(/^(?:import|export)\b[^;]*?\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"/gms)].map(
-    (match) => (match[1] ?? match[2] ?? match[3])!,
-  );
+  return [
+    ...text.matchAll(/^(?:import|export)\b[^;]*?\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"/gms),
+  ].map((match) => (match[1] ?? match[2] ?? match[3])!);
 }

@@ -9,7 +9,9 @@ describe("clock, randomness and environment", () => {
     const wrong = packageSources()
       .filter(({ pkg }) => !["core", "cli", "testkit"].includes(pkg))
       .flatMap(({ path, text }) =>
-        text.split("\n").flatMap((line, i) => (AMBIENT.test(line) && !/^\s*(\*|\/\/)/.test(line) ? [`${path}:${i + 1}`] : [])),
+        text
+          .split("\n")
+          .flatMap((line, i) => (AMBIENT.test(line) && !/^\s*(\*|\/\/)/.test(line) ? [`${path}:${i + 1}`] : [])),
       );
     assert.deepEqual(wrong, []);
   });
