@@ -125,5 +125,12 @@ export async function answer(
     return permutation ? permuteBytes(bytes, dtypeInfo(weight.dtype).bytes, sourceShape, permutation) : bytes;
   });
   using session = await loadOrt().createSession(model);
-  return session.runSync(fed.map((value) => OrtValue.fromTensor(value))).map((value) => value.toTensor());
+  const feeds = fed.map((value) => OrtValue.fromTensor(value));
+  let outputs: OrtValue[] = [];
+  try {
+    outputs = session.runSync(feeds);
+    return outputs.map((value) => value.toTensor());
+  } finally {
+    for (const value of [...feeds, ...outputs]) value.dispose();
+  }
 }
