@@ -242,6 +242,20 @@ class Program:
         return result
 
 
+    def again(self, op, is_new, **kwargs):
+        """Runs the node of the previous step once more, or makes it."""
+        if is_new:
+            self.step(op, **kwargs)
+            self.node = self.graph.get_operations()[-1]
+            return
+        entry = dict(self.entry["steps"][-1])
+        feeds = {t: to_array(v) for t, v in zip(self.node.inputs, [v for v in kwargs.values() if isinstance(v, INPUT_TYPES)])}
+        values = self.session.run(list(self.node.outputs), feeds)
+        entry["inputs"] = [value_json(feeds[t]) for t in self.node.inputs]
+        entry["outputs"] = [value_json(v, dtype_name(t.dtype)) for v, t in zip(values, self.node.outputs)]
+        self.entry["steps"].append(entry)
+
+
 def main():
     import op_golden_cases
 

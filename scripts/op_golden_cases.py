@@ -830,6 +830,53 @@ def ragged(g):
         g.case("DenseToDenseSetOperation", set1=texts("b", "a", "c").reshape(1, 3), set2=texts("c", "d").reshape(1, 2), set_operation=kind)
 
 
+def random(g):
+    for op in ["RandomUniform", "RandomStandardNormal", "TruncatedNormal"]:
+        for dtype in [tf.float32, tf.float64, tf.float16, tf.bfloat16]:
+            p = g.program(f"{op} {dtype.name}")
+            for n in [5, 5, 3]:
+                # One node that runs several times goes on where it stopped.
+                p.again(op, n == 5 and p.entry["steps"] == [], shape=i32(n), dtype=dtype, seed=7, seed2=2**40 + 3)
+    for dtype in [np.int32, np.int64]:
+        p = g.program(f"RandomUniformInt {np.dtype(dtype).name}")
+        for n in range(2):
+            p.again("RandomUniformInt", n == 0, shape=i32(2, 3), minval=np.array(-5, dtype), maxval=np.array(1000, dtype), seed=87654321, seed2=1)
+    g.case("RandomUniformInt", shape=i32(2), minval=np.int32(5), maxval=np.int32(5), seed=1)
+    for shape in [(7,), (4, 2), (), (1, 3)]:
+        for dtype in [np.float32, object]:
+            g.case("RandomShuffle", value=some(dtype, shape), seed=3, seed2=4)
+    logits = np.log(np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0001]]))
+    for dtype in [np.float32, np.float64]:
+        for out in [tf.int32, tf.int64]:
+            g.case("Multinomial", logits=logits.astype(dtype), num_samples=np.int32(9), seed=5, seed2=6, output_dtype=out)
+            g.case("StatelessMultinomial", logits=logits.astype(dtype), num_samples=np.int32(5), seed=i64(5, -6), output_dtype=out)
+    g.case("Multinomial", logits=np.array([[np.nan, -np.inf, 0.5, np.inf]], np.float32), num_samples=np.int32(5), seed=1, seed2=1)
+    g.case("Multinomial", logits=logits.astype(np.float32)[0], num_samples=np.int32(5), seed=1)
+    g.case("Multinomial", logits=logits.astype(np.float32), num_samples=np.int32(-1), seed=1)
+    key, counter = np.array([2**63 + 5], np.uint64), np.array([2**64 - 1, 77], np.uint64)
+    v2 = dict(key=key, counter=counter, alg=np.int32(1))
+    for seed in [i64(1, 2), i64(-1, 2**62 + 5), i32(3, -4)]:
+        for op in ["StatelessRandomUniform", "StatelessRandomNormal", "StatelessTruncatedNormal"]:
+            for dtype in [tf.float32, tf.float64, tf.float16, tf.bfloat16]:
+                if seed.dtype == np.int64 and (seed[0] == 1 or dtype == tf.float32):
+                    g.case(op, shape=i32(2, 5), seed=seed, dtype=dtype, tolerance=1e-5)
+                if seed.dtype == np.int32:
+                    g.case(op + "V2", shape=i64(7), dtype=dtype, tolerance=1e-5, **v2)
+        g.case("StatelessRandomGetKeyCounter", seed=seed)
+        g.case("StatelessRandomGetKeyCounterAlg", seed=seed)
+        for dtype in [np.int32, np.int64]:
+            bounds = dict(minval=np.array(-9, dtype), maxval=np.array(2**30, dtype))
+            g.case("StatelessRandomUniformInt", shape=i32(5), seed=seed, **bounds)
+            g.case("StatelessRandomUniformIntV2", shape=i32(5), **v2, **bounds)
+        for dtype in [tf.int32, tf.int64, tf.uint32, tf.uint64]:
+            g.case("StatelessRandomUniformFullInt", shape=i32(5), seed=seed, dtype=dtype)
+            g.case("StatelessRandomUniformFullIntV2", shape=i32(5), dtype=dtype, **v2)
+    g.case("StatelessRandomGetAlg")
+    g.case("StatelessRandomUniform", shape=i32(2), seed=i64(1, 2, 3), dtype=tf.float32)
+    g.case("StatelessRandomUniformInt", shape=i32(2), seed=i64(1, 2), minval=np.int32(3), maxval=np.int32(2))
+    g.case("StatelessRandomUniform", shape=i32(0, 3), seed=i64(1, 2), dtype=tf.float32)
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -848,4 +895,5 @@ FAMILIES = {
     "sparse": sparse,
     "segments": segments,
     "ragged": ragged,
+    "random": random,
 }

@@ -11,6 +11,7 @@ import { GENERATE_KERNELS } from "./generate.js";
 import { isComplex, isFloating } from "./numeric.js";
 import { type Kernel, OpCall } from "./op-call.js";
 import { PARSE_KERNELS } from "./parse-example.js";
+import { RANDOM_KERNELS } from "./random.js";
 import { RAGGED_KERNELS } from "./ragged.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
@@ -50,6 +51,7 @@ const ANY_DTYPE: readonly Family[] = [
   TABLE_KERNELS,
   VARIABLE_KERNELS,
   PARSE_KERNELS,
+  RANDOM_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */
