@@ -877,6 +877,121 @@ def random(g):
     g.case("StatelessRandomUniform", shape=i32(0, 3), seed=i64(1, 2), dtype=tf.float32)
 
 
+def sparse_more(g):
+    ids = np.array([[0, 0], [0, 2], [2, 1], [2, 2]], np.int64)
+    shape = i64(4, 3)
+    for dtype in [np.float32, np.int64, np.int32, np.float64]:
+        v = some(dtype, (4,))
+        for axes in [[0], [1], [-1], [0, 1], [], 1]:
+            for keep in [False, True]:
+                if dtype != np.float32 and (keep or axes != [1]):
+                    continue
+                for op in ["SparseReduceSum", "SparseReduceMax", "SparseReduceSumSparse", "SparseReduceMaxSparse"]:
+                    g.case(op, input_indices=ids, input_values=v, input_shape=shape, reduction_axes=np.array(axes, np.int32), keep_dims=keep)
+    for op in ["SparseReduceSum", "SparseReduceSumSparse"]:
+        g.case(op, input_indices=ids, input_values=some(np.float32, (4,)), input_shape=shape, reduction_axes=i32(2), text=True)
+        g.case(op, input_indices=np.zeros((0, 2), np.int64), input_values=np.array([], np.float32), input_shape=shape, reduction_axes=i32(1))
+        g.case(op, input_indices=np.array([[0, 1, 2], [1, 0, 0], [1, 0, 3]], np.int64), input_values=some(np.float32, (3,)), input_shape=i64(2, 2, 4), reduction_axes=i32(1))
+    other = np.array([[0, 0], [1, 0], [2, 2]], np.int64)
+    for dtype in [np.float32, np.int32, np.int64]:
+        a, b = some(dtype, (4,)), some(dtype, (3,), 5)
+        both = dict(a_indices=ids, a_values=a, a_shape=shape, b_indices=other, b_values=b, b_shape=shape)
+        g.case("SparseAdd", **both, thresh=np.array(0, dtype))
+        g.case("SparseSparseMaximum", **both)
+        g.case("SparseSparseMinimum", **both)
+        for op in ["SparseDenseCwiseAdd", "SparseDenseCwiseMul", "SparseDenseCwiseDiv"]:
+            for s in [(4, 3), (3,), (4, 1), ()]:
+                d = np.abs(some(dtype, s, 3)) + 1
+                g.case(op, sp_indices=ids, sp_values=a, sp_shape=shape, dense=d.astype(dtype))
+        g.case("SparseTensorDenseAdd", a_indices=ids, a_values=a, a_shape=shape, b=some(dtype, (4, 3), 4))
+    a = some(np.float32, (4,))
+    g.case("SparseAdd", a_indices=ids, a_values=a, a_shape=shape, b_indices=ids, b_values=-a, b_shape=shape, thresh=np.float32(0.1))
+    g.case("SparseAdd", a_indices=ids, a_values=a, a_shape=shape, b_indices=ids, b_values=a, b_shape=i64(4, 4), thresh=np.float32(0))
+    g.case("SparseDenseCwiseMul", sp_indices=ids, sp_values=a, sp_shape=shape, dense=some(np.float32, (2, 3)))
+    g.case("SparseTensorDenseAdd", a_indices=ids, a_values=a, a_shape=shape, b=some(np.float32, (3, 3)))
+    g.case("SparseSoftmax", sp_indices=ids, sp_values=a, sp_shape=shape)
+    g.case("SparseSoftmax", sp_indices=ids, sp_values=a.astype(np.float64), sp_shape=shape)
+    # Sets.
+    groups = np.array([[0, 0], [0, 1], [0, 3], [2, 0], [2, 2]], np.int64)
+    others = np.array([[0, 0], [1, 0], [1, 1], [2, 1]], np.int64)
+    for dtype in [np.int64, np.int32, object]:
+        x = np.array([5, 3, 5, 9, -2], dtype) if dtype != object else texts("b", "a", "b", "z", "y")
+        y = np.array([3, 7, 7, 9], dtype) if dtype != object else texts("a", "q", "q", "z")
+        dense = np.array([[3, 5, 5], [7, 1, 7], [-2, 0, 9]], dtype) if dtype != object else texts(*"abbqcqyxz").reshape(3, 3)
+        g.case("SetSize", set_indices=groups, set_values=x, set_shape=i64(4, 4))
+        for kind in ["a-b", "b-a", "intersection", "union"]:
+            g.case("SparseToSparseSetOperation", set1_indices=groups, set1_values=x, set1_shape=i64(3, 4), set2_indices=others, set2_values=y, set2_shape=i64(3, 2), set_operation=kind)
+            g.case("DenseToSparseSetOperation", set1=dense, set2_indices=others, set2_values=y, set2_shape=i64(3, 2), set_operation=kind)
+    x = i64(1, 2, 3, 4, 5)
+    g.case("SetSize", set_indices=groups[::-1].copy(), set_values=x, set_shape=i64(4, 4))
+    g.case("SetSize", set_indices=groups, set_values=x, set_shape=i64(2, 4))
+    g.case("SetSize", set_indices=groups[:, :1].copy(), set_values=x, set_shape=i64(4))
+    g.case("SparseToSparseSetOperation", set1_indices=groups, set1_values=x, set1_shape=i64(3, 4), set2_indices=others, set2_values=x[:4], set2_shape=i64(4, 2), set_operation="union")
+    g.case("DenseToSparseSetOperation", set1=np.array([[1, 2]]), set2_indices=others, set2_values=x[:4], set2_shape=i64(3, 2), set_operation="union")
+    g.case("SparseToSparseSetOperation", set1_indices=groups, set1_values=x, set1_shape=i64(3, 4), set2_indices=groups, set2_values=x, set2_shape=i64(3, 4), set_operation="what")
+    # Counts.
+    for dtype in [np.int32, np.int64]:
+        values = np.array([1, 3, 3, 9, 0, 1], dtype)
+        splits, sparse_ids = i64(0, 2, 2, 6), np.array([[0, 0], [0, 1], [2, 0], [2, 1], [2, 2], [2, 3]], np.int64)
+        for out in [np.float32, np.int64]:
+            for weights in [np.array([], out), np.array([1, 2, 3, 4, 5, 6], out)]:
+                for binary in [False, True]:
+                    if binary and len(weights):
+                        continue
+                    for limits in [dict(), dict(minlength=12), dict(maxlength=3)] if dtype == np.int64 and out == np.float32 else [dict()]:
+                        kw = dict(binary_output=binary, **limits)
+                        g.case("DenseCountSparseOutput", values=values, weights=weights, **kw)
+                        g.case("DenseCountSparseOutput", values=values.reshape(2, 3), weights=weights.reshape(2, 3) if len(weights) else weights, **kw)
+                        g.case("RaggedCountSparseOutput", splits=splits, values=values, weights=weights, **kw)
+                        g.case("SparseCountSparseOutput", indices=sparse_ids, values=values, dense_shape=i64(3, 5), weights=weights, **kw)
+                    g.case("RaggedBincount", splits=splits, values=values, size=np.array(4, dtype), weights=weights, binary_output=binary)
+                    g.case("SparseBincount", indices=sparse_ids, values=values, dense_shape=i64(3, 5), size=np.array(10, dtype), weights=weights, binary_output=binary)
+                    g.case("SparseBincount", indices=sparse_ids[:, 1:].copy(), values=values, dense_shape=i64(5), size=np.array(4, dtype), weights=weights, binary_output=binary)
+    none = np.array([], np.float32)
+    g.case("DenseCountSparseOutput", values=i32(1, -1), weights=none, binary_output=False)
+    g.case("DenseCountSparseOutput", values=i32(1, 2), weights=np.array([1], np.float32), binary_output=False)
+    g.case("DenseCountSparseOutput", values=np.int32(1), weights=none, binary_output=False)
+    g.case("RaggedCountSparseOutput", splits=i64(0, 1), values=i32(1, 2), weights=none, binary_output=False)
+    g.case("RaggedCountSparseOutput", splits=i64(1, 2), values=i32(1, 2), weights=none, binary_output=False)
+    g.case("SparseCountSparseOutput", indices=np.array([[5, 0]], np.int64), values=i32(1), dense_shape=i64(3, 5), weights=none, binary_output=False)
+    g.case("RaggedBincount", splits=i64(0, 2), values=i32(1, 2), size=np.int32(-1), weights=none)
+    g.case("RaggedBincount", splits=i64(0, 2), values=i32(1, -2), size=np.int32(5), weights=none)
+    g.case("SparseBincount", indices=np.array([[0, 0]], np.int64), values=i32(7), dense_shape=i64(3, 5), size=np.int32(4), weights=none)
+    # Edit distance.
+    for dtype in [object, np.int64, np.int32]:
+        make = lambda s: texts(*s) if dtype == object else np.array([ord(c) for c in s], dtype)  # noqa: E731
+        for normalize in [True, False]:
+            g.case("EditDistance", hypothesis_indices=np.array([[0, 0], [0, 1], [0, 2], [1, 0], [3, 0]], np.int64), hypothesis_values=make("abcxz"), hypothesis_shape=i64(4, 3),
+                   truth_indices=np.array([[0, 0], [0, 1], [2, 0], [2, 1], [3, 0]], np.int64), truth_values=make("acqrz"), truth_shape=i64(4, 2), normalize=normalize)
+    g.case("EditDistance", hypothesis_indices=np.array([[0]], np.int64), hypothesis_values=i64(1), hypothesis_shape=i64(4), truth_indices=np.array([[0]], np.int64), truth_values=i64(1), truth_shape=i64(4))
+
+
+def ragged_more(g):
+    for dtype in [np.float32, object]:
+        for splits in [i64(0, 2, 2, 5), i32(0, 5)]:
+            g.case("RaggedTensorToSparse", rt_nested_splits=[splits], rt_dense_values=some(dtype, (5,)))
+            g.case("RaggedTensorToSparse", rt_nested_splits=[splits], rt_dense_values=some(dtype, (5, 2)))
+        g.case("RaggedTensorToSparse", rt_nested_splits=[i64(0, 1, 1, 3), i64(0, 2, 2, 5)], rt_dense_values=some(dtype, (5,)))
+        g.case("RaggedTensorToSparse", rt_nested_splits=[i64(0)], rt_dense_values=some(dtype, (0,)))
+        g.case("RaggedFillEmptyRows", value_rowids=i64(0, 2, 2), values=some(dtype, (3,)), nrows=np.int64(4), default_value=some(dtype, (), 3))
+        g.case("RaggedFillEmptyRows", value_rowids=i64(), values=some(dtype, (0,)), nrows=np.int64(2), default_value=some(dtype, (), 3))
+    for splits in [i64(1, 5), i64(0, 3, 2, 5), i64(0, 4), i64(0, 6)]:
+        g.case("RaggedTensorToSparse", rt_nested_splits=[splits], rt_dense_values=some(np.float32, (5,)))
+    g.case("RaggedFillEmptyRows", value_rowids=i64(5), values=some(np.float32, (1,)), nrows=np.int64(4), default_value=np.float32(0))
+    g.case("RaggedFillEmptyRows", value_rowids=i64(0, 1), values=some(np.float32, (1,)), nrows=np.int64(4), default_value=np.float32(0))
+    words, numbers = texts("a", "bb", "c"), i64(7, -1, 2**60)
+    sparse = dict(sparse_indices=[np.array([[0, 0], [1, 0], [1, 1]], np.int64)], sparse_shape=[i64(2, 2)])
+    for splits_type in [np.int64, np.int32]:
+        splits = np.array([0, 2, 3], splits_type)
+        for order, kw in [("RD", dict(sparse_indices=[], sparse_values=[], sparse_shape=[])), ("DSR", dict(**sparse, sparse_values=[words]))]:
+            args = dict(ragged_values=[words], ragged_row_splits=[splits], dense_inputs=[numbers[:2].reshape(2, 1)], input_order=order, out_row_splits_type=tf.as_dtype(splits_type), **kw)
+            g.case("RaggedCross", hashed_output=False, num_buckets=0, hash_key=0, out_values_type=tf.string, **args)
+            for buckets in [0, 1000, 2**53 - 1]:
+                g.case("RaggedCross", hashed_output=True, num_buckets=buckets, hash_key=956888297470, out_values_type=tf.int64, **args)
+        g.case("RaggedCross", ragged_values=[numbers], ragged_row_splits=[splits], dense_inputs=[words.reshape(3, 1)], sparse_indices=[], sparse_values=[], sparse_shape=[], input_order="RD",
+               hashed_output=True, num_buckets=5, hash_key=3, out_values_type=tf.int64, out_row_splits_type=tf.as_dtype(splits_type))
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -896,4 +1011,6 @@ FAMILIES = {
     "segments": segments,
     "ragged": ragged,
     "random": random,
+    "sparse-more": sparse_more,
+    "ragged-more": ragged_more,
 }

@@ -5,6 +5,10 @@ import { JOIN_KERNELS } from "./array-join.js";
 import { PAD_KERNELS } from "./array-pad.js";
 import { SHAPE_KERNELS } from "./array-shape.js";
 import { SLICE_KERNELS } from "./array-slice.js";
+import { COUNT_KERNELS } from "./counts.js";
+import { EDIT_DISTANCE_KERNELS } from "./edit-distance.js";
+import { RAGGED_MORE_KERNELS } from "./ragged-more.js";
+import { SPARSE_MATH_KERNELS } from "./sparse-math.js";
 import { CAST_KERNELS } from "./cast.js";
 import { COMPARE_KERNELS } from "./compare.js";
 import { GENERATE_KERNELS } from "./generate.js";
@@ -70,6 +74,10 @@ const REAL: readonly Family[] = [
   SEGMENT_KERNELS,
   RAGGED_KERNELS,
   SET_KERNELS,
+  COUNT_KERNELS,
+  EDIT_DISTANCE_KERNELS,
+  RAGGED_MORE_KERNELS,
+  SPARSE_MATH_KERNELS,
 ];
 
 const COMPLEX_TOO = new Set([

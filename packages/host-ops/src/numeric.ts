@@ -2,7 +2,7 @@
 import { type DataOf, type DType, isNumeric, type NumericData, newData, type Tensor } from "@shardserve/tensor";
 import { invalid } from "./errors.js";
 import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from "./half.js";
-import { fromIntegers, toDoubles } from "./int64.js";
+import { allSafe, fromIntegers, toDoubles } from "./int64.js";
 import { allocate } from "./limits.js";
 
 /** Typed arrays whose elements are JavaScript numbers. */
@@ -82,4 +82,16 @@ export function extremeOf(dtype: DType, sign: 1 | -1): number | bigint {
       return isSigned ? -(2 ** (bits - 1)) : 0;
     }
   }
+}
+
+/**
+ * Elements as exact numbers.
+ *
+ * @throws ServingError INVALID_ARGUMENT for 64-bit integers beyond 2^53
+ */
+export function exactNumbersOf(value: Tensor, what: string): NumberArray {
+  if (is64Bit(value.dtype) && !allSafe(value.data as BigInt64Array)) {
+    throw invalid(`${what} of integers beyond 2^53 is not supported`);
+  }
+  return numbersOf(value);
 }

@@ -1,12 +1,13 @@
 /** Operations on sets: rows of the last dim. */
-import { countOf } from "./shapes.js";
-import { StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import { elementCount, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { takeRuns, appender, build } from "./elements.js";
 import { check, printShape } from "./errors.js";
 import { fromIntegers } from "./int64.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { compareBytes } from "./compare.js";
+import { checkedCount } from "./limits.js";
 import { sameShape } from "./shapes.js";
+import { sparseAt } from "./sparse.js";
 
 /** Order of elements i and j of one tensor. */
 function comparer(value: Tensor): (i: number, j: number) => number {
@@ -16,37 +17,79 @@ function comparer(value: Tensor): (i: number, j: number) => number {
   return (i, j) => (list[i]! < list[j]! ? -1 : list[i]! > list[j]! ? 1 : 0);
 }
 
-function denseToDenseSetOperation(op: OpCall): Tensor[] {
-  const [a, b] = [op.tensor(0), op.tensor(1)];
+/** Sets by the number of their group in row-major order: positions of their elements, before duplicates are dropped. */
+interface Groups {
+  readonly values: Tensor;
+  /** Dims of the groups: all but the last. */
+  readonly outer: readonly number[];
+  positions(group: number): readonly number[];
+}
+
+function denseGroups(value: Tensor): Groups {
+  const rank = value.shape.length;
+  check(rank >= 2, () => `Shape ${printShape(value.shape)} has rank ${rank} < 2`);
+  const size = value.shape[rank - 1]!;
+  return {
+    values: value,
+    outer: value.shape.slice(0, -1),
+    positions: (group) => Array.from({ length: size }, (_, i) => group * size + i),
+  };
+}
+
+/** Groups of the sparse set that the inputs from `at` on hold. */
+function sparseGroups(op: OpCall, at: number): Groups {
+  const { indices, values, shape, count } = sparseAt(op, at, at + 1, at + 2);
+  const rank = shape.length;
+  check(rank >= 2, () => `Invalid rank ${rank}.`);
+  const outer = shape.slice(0, -1);
+  const members = new Map<number, number[]>();
+  let previous = -1;
+  for (let i = 0; i < count; i++) {
+    let flat = 0;
+    for (let d = 0; d < rank; d++) {
+      const id = indices[i * rank + d]!;
+      check(
+        id >= 0 && id < shape[d]!,
+        () => `indices[${i}] is out of bounds: index ${id} of dimension ${d} is not in [0, ${shape[d]})`,
+      );
+      flat = flat * shape[d]! + id;
+    }
+    if (op.attrs.bool("validate_indices")) {
+      check(flat !== previous, () => `indices[${i}] is repeated`);
+      check(
+        flat > previous,
+        () => `indices[${i}] is out of order. Many sparse ops require sorted indices. Use \`tf.sparse.reorder\` to create a correctly ordered copy.`,
+      );
+    }
+    previous = flat;
+    const group = Math.floor(flat / shape[rank - 1]!);
+    const list = members.get(group);
+    if (list) list.push(i);
+    else members.set(group, [i]);
+  }
+  return { values, outer, positions: (group) => members.get(group) ?? [] };
+}
+
+function setOperation(op: OpCall, a: Groups, b: Groups): Tensor[] {
   const kind = op.attrs.text("set_operation").toLowerCase();
   check(["a-b", "b-a", "intersection", "union"].includes(kind), () => `Invalid set_operation ${kind}.`);
-  const rank = a.shape.length;
-  check(
-    rank >= 2 && rank === b.shape.length,
-    () => `Shapes ${printShape(a.shape)} and ${printShape(b.shape)} must have one rank of at least 2`,
-  );
-  const outer = a.shape.slice(0, -1);
-  check(
-    sameShape(outer, b.shape.slice(0, -1)),
-    () => `Mismatched group shapes ${printShape(outer)} vs ${printShape(b.shape.slice(0, -1))}`,
-  );
-  const [n, m] = [a.shape[rank - 1]!, b.shape[rank - 1]!];
-  const groups = countOf(outer, 0);
+  const { outer } = a;
+  check(sameShape(outer, b.outer), () => `Mismatched group shapes ${printShape(outer)} vs ${printShape(b.outer)}`);
+  const rank = outer.length + 1;
+  const groups = checkedCount("int64", outer);
   // Both sets in one tensor, so that one comparer orders all.
-  const joined = appender(a.dtype, groups * (n + m));
-  joined.append(a.data, 0, groups * n);
-  joined.append(b.data, 0, groups * m);
-  const all = build(a.dtype, [groups * (n + m)], joined);
+  const [n, m] = [elementCount(a.values.shape), elementCount(b.values.shape)];
+  const joined = appender(a.values.dtype, n + m);
+  joined.append(a.values.data, 0, n);
+  joined.append(b.values.data, 0, m);
+  const all = build(a.values.dtype, [n + m], joined);
   const compare = comparer(all);
-  const sorted = (start: number, count: number) => {
-    const order = Array.from({ length: count }, (_, i) => start + i).sort(compare);
-    return order.filter((at, i) => i === 0 || compare(order[i - 1]!, at) !== 0);
-  };
   const picks: number[] = [];
   const indices: number[] = [];
   let widest = 0;
   for (let g = 0; g < groups; g++) {
-    const merged = merge(kind, sorted(g * n, n), sorted(groups * n + g * m, m), compare);
+    const [x, y] = [a.positions(g), b.positions(g).map((i) => i + n)];
+    const merged = merge(kind, distinct(x, compare), distinct(y, compare), compare);
     merged.forEach((at, i) => {
       picks.push(at);
       let rest = g;
@@ -64,6 +107,22 @@ function denseToDenseSetOperation(op: OpCall): Tensor[] {
     takeRuns(all, picks, 1, [picks.length]),
     tensor("int64", [rank], fromIntegers([...outer, widest])),
   ];
+}
+
+/** The positions in order of their elements, without duplicates. */
+function distinct(positions: readonly number[], compare: (i: number, j: number) => number): number[] {
+  const order = positions.toSorted(compare);
+  return order.filter((at, i) => i === 0 || compare(order[i - 1]!, at) !== 0);
+}
+
+function setSize(op: OpCall): Tensor[] {
+  const sets = sparseGroups(op, 0);
+  const compare = comparer(sets.values);
+  const out = Int32Array.from(
+    { length: checkedCount("int32", sets.outer) },
+    (_, group) => distinct(sets.positions(group), compare).length,
+  );
+  return [tensor("int32", sets.outer, out)];
 }
 
 /** Merges two sorted sets. */
@@ -86,4 +145,9 @@ function merge(
   return out;
 }
 
-export const SET_KERNELS: Readonly<Record<string, Kernel>> = { DenseToDenseSetOperation: denseToDenseSetOperation };
+export const SET_KERNELS: Readonly<Record<string, Kernel>> = {
+  DenseToDenseSetOperation: (op) => setOperation(op, denseGroups(op.tensor(0)), denseGroups(op.tensor(1))),
+  DenseToSparseSetOperation: (op) => setOperation(op, denseGroups(op.tensor(0)), sparseGroups(op, 1)),
+  SparseToSparseSetOperation: (op) => setOperation(op, sparseGroups(op, 0), sparseGroups(op, 3)),
+  SetSize: setSize,
+};

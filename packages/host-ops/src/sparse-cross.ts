@@ -3,12 +3,13 @@
  * (semantics of tensorflow/core/kernels/sparse_cross_op.cc).
  */
 import { lanesOf, StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
 import { FINGERPRINT, fingerprint64 } from "./farm-hash.js";
 import { fromIntegers } from "./int64.js";
 import { allocate, checkOutput } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
-import { integerOf, integersOf } from "./shapes.js";
+import { indexData, integerOf, integersOf } from "./shapes.js";
 import { sipHash, SIP_HASH } from "./sip-hash.js";
 import { copy, modulo, mul, newWords, set, type Words, xor, xorShift } from "./words.js";
 
@@ -234,16 +235,7 @@ function sparseCross(op: OpCall): Tensor[] {
     }
   }
   if (!op.attrs.bool("hashed_output")) return crossTexts(columns, encoder.encode("_X_"));
-  const key = BigInt(op.attrs.get("hash_key") as bigint | number);
-  return crossHashes(
-    columns,
-    op.attrs.int("num_buckets"),
-    () => {
-      set(w, HASH, Number(BigInt.asIntN(32, key)), Number(BigInt.asIntN(32, key >> 32n)));
-      return 0;
-    },
-    loadPlain,
-  );
+  return keyedHashes(op, columns);
 }
 
 function sparseCrossHashed(op: OpCall): Tensor[] {
@@ -265,8 +257,105 @@ function sparseCrossHashed(op: OpCall): Tensor[] {
   );
 }
 
+/** Columns of RaggedCross in the order that its attribute tells: R(agged), S(parse), D(ense). */
+function raggedColumnsOf(op: OpCall): { columns: CrossColumn[]; rows: number } {
+  const raggedCount = op.attrs.dtypes("ragged_values_types").length;
+  const sparseCount = op.attrs.int("Nsparse");
+  const denseCount = op.attrs.dtypes("dense_types").length;
+  const sparseAt = 2 * raggedCount;
+  const denseAt = sparseAt + 3 * sparseCount;
+  const column = (values: Tensor, splits: ArrayLike<number>): CrossColumn => {
+    const rows = splits.length - 1;
+    return {
+      values,
+      isSparse: true,
+      starts: Float64Array.from({ length: rows }, (_, r) => splits[r]!),
+      counts: Float64Array.from({ length: rows }, (_, r) => splits[r + 1]! - splits[r]!),
+    };
+  };
+  const twoDims = (condition: boolean) => check(condition, () => "tf.ragged.cross only supports inputs with rank=2.");
+  const ragged = Array.from({ length: raggedCount }, (_, k) => {
+    const [values, splits] = [op.tensor(k), op.tensor(raggedCount + k)];
+    twoDims(values.shape.length === 1 && splits.shape.length === 1);
+    const list = integersOf(splits);
+    check(list.length > 0 && list[0] === 0, () => "Invalid ragged splits: first element of splits must be 0");
+    for (let i = 1; i < list.length; i++) check(list[i]! >= list[i - 1]!, () => "Invalid ragged splits: they decrease");
+    check(
+      list[list.length - 1] === values.shape[0],
+      () => `Invalid ragged splits: last element of splits must be the number of values`,
+    );
+    return column(values, list);
+  });
+  const dense = op.tensors(denseAt, denseAt + denseCount).map((values) => {
+    twoDims(values.shape.length === 2);
+    const width = values.shape[1]!;
+    return column(
+      values,
+      Float64Array.from({ length: values.shape[0]! + 1 }, (_, r) => r * width),
+    );
+  });
+  const rows =
+    ragged[0]?.counts.length ??
+    dense[0]?.counts.length ??
+    (sparseCount > 0 ? integersOf(op.tensor(sparseAt + 2 * sparseCount))[0]! : 0);
+  checkOutput("int64", rows);
+  const sameBatch = (condition: boolean) =>
+    check(condition, () => "inputs must all have the same batch dimension size.");
+  const sparse = Array.from({ length: sparseCount }, (_, k) => {
+    const indices = op.tensor(sparseAt + k);
+    const shape = integersOf(op.tensor(sparseAt + 2 * sparseCount + k));
+    check(indices.shape.length === 2, () => `Invalid SparseTensor ${k}`);
+    twoDims(shape.length === 2);
+    sameBatch(shape[0] === rows);
+    const ids = integersOf(indices);
+    const splits = new Float64Array(rows + 1);
+    let i = 0;
+    for (let row = 0; row < rows; row++) {
+      while (i < indices.shape[0]! && ids[i * indices.shape[1]!]! <= row) i++;
+      splits[row + 1] = i;
+    }
+    return column(op.tensor(sparseAt + sparseCount + k), splits);
+  });
+  const bySort: Record<string, CrossColumn[]> = { R: ragged, S: sparse, D: dense };
+  const columns = [...op.attrs.text("input_order")].map((letter) => {
+    const next = bySort[letter]?.shift();
+    if (!next) throw invalid(`Unexpected input_order value ${op.attrs.text("input_order")}.`);
+    sameBatch(next.counts.length === rows);
+    return next;
+  });
+  return { columns, rows };
+}
+
+function raggedCross(op: OpCall): Tensor[] {
+  const { columns, rows } = raggedColumnsOf(op);
+  const [, values] = op.attrs.bool("hashed_output")
+    ? keyedHashes(op, columns)
+    : crossTexts(columns, encoder.encode("_X_"));
+  const splits = new Float64Array(rows + 1);
+  for (let r = 0; r < rows; r++) {
+    splits[r + 1] = splits[r]! + columns.reduce((product, column) => product * column.counts[r]!, 1);
+  }
+  const dtype = op.attrs.dtype("out_row_splits_type");
+  return [values!, withData(dtype, [rows + 1], indexData(dtype, splits))];
+}
+
+/** Crosses hashed from the attribute hash_key on, into num_buckets. */
+function keyedHashes(op: OpCall, columns: readonly CrossColumn[]): Tensor[] {
+  const key = BigInt(op.attrs.get("hash_key") as bigint | number);
+  return crossHashes(
+    columns,
+    op.attrs.int("num_buckets"),
+    () => {
+      set(w, HASH, Number(BigInt.asIntN(32, key)), Number(BigInt.asIntN(32, key >> 32n)));
+      return 0;
+    },
+    loadPlain,
+  );
+}
+
 export const CROSS_KERNELS: Readonly<Record<string, Kernel>> = {
   SparseCross: sparseCross,
   SparseCrossV2: (op) => crossTexts(columnsOf(op), op.strings(op.inputCount - 1).at(0)),
   SparseCrossHashed: sparseCrossHashed,
+  RaggedCross: raggedCross,
 };

@@ -40,15 +40,15 @@ export function sparseAt(op: OpCall, indicesAt: number, valuesAt: number, shapeA
   return { indices: integersOf(indices), values, shape, count: values.shape[0]! };
 }
 
-function indicesTensor(indices: ArrayLike<number>, rank: number): Tensor {
+export function indicesTensor(indices: ArrayLike<number>, rank: number): Tensor {
   return tensor("int64", [rank === 0 ? 0 : indices.length / rank, rank], fromIntegers(indices));
 }
 
-function shapeTensor(shape: readonly number[]): Tensor {
+export function shapeTensor(shape: readonly number[]): Tensor {
   return tensor("int64", [shape.length], fromIntegers(shape));
 }
 
-function pick(values: Tensor, from: ArrayLike<number>): Tensor {
+export function pick(values: Tensor, from: ArrayLike<number>): Tensor {
   return takeRuns(values, from, 1, [from.length]);
 }
 
