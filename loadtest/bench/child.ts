@@ -18,6 +18,7 @@ export class Child implements AsyncDisposable {
     this.process = spawn(process.execPath, [script, ...args], { stdio: ["pipe", "pipe", "pipe"] });
     this.process.stderr!.on("data", (chunk: Buffer) => {
       this.#errors = (this.#errors + chunk.toString()).slice(-8192);
+      if (process.env.DEBUG) process.stderr.write(chunk);
     });
     createInterface({ input: this.process.stdout! }).on("line", (line) => {
       this.#lines.push(line);

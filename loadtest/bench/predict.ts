@@ -106,8 +106,9 @@ async function measure(
   const reply = await client.predict(requests[0]!);
   await closedLoop({ concurrency: CONCURRENCY, durationMs: durationMs / 2, send }); // warms compilers and caches
   const served = await closedLoop({ concurrency: CONCURRENCY, durationMs, send });
-  const echoed = await echo(requests, reply.length, durationMs);
-  const steady = await openLoop({ ratePerS: served.requestsPerS / 2, durationMs, random: seededRandom(1), send });
+  const ratePerS = served.requestsPerS / 2;
+  const echoed = await echo(requests, reply.length, ratePerS, durationMs);
+  const steady = await openLoop({ ratePerS, durationMs, random: seededRandom(1), send });
   const loopDelayMs = await eventLoopDelayMs(rest);
   client.close();
   const failures = served.failures.size + steady.failures.size;
@@ -118,26 +119,33 @@ async function measure(
     model: name,
     batch,
     "requests/s": Math.round(served.requestsPerS),
-    "echo/s": Math.round(echoed),
-    "of echo": round(served.requestsPerS / echoed),
+    "echo/s": Math.round(echoed.requestsPerS),
+    "of echo": round(served.requestsPerS / echoed.requestsPerS),
     "device alone/s": Math.round(alone),
     "of device": round(served.requestsPerS / alone),
     "p50 ms": round(p50),
     "p99 ms": round(p99),
+    "echo p99 ms": round(echoed.p99Ms),
     "loop delay p99 ms": round(loopDelayMs),
   };
 }
 
-/** (a): requests/s of the bare server. */
-async function echo(requests: readonly Buffer[], replyBytes: number, durationMs: number): Promise<number> {
+/** (a): the bare server, at full speed and then at the rate at which the real one's latencies are taken. */
+async function echo(
+  requests: readonly Buffer[],
+  replyBytes: number,
+  ratePerS: number,
+  durationMs: number,
+): Promise<{ requestsPerS: number; p99Ms: number }> {
   await using server = new Child(ECHO_SERVER, [String(replyBytes)]);
   const [port] = await server.line(/^\d+$/);
   const client = new PredictClient(`127.0.0.1:${port}`);
   const send = (i: number) => client.predict(requests[i % requests.length]!);
   await closedLoop({ concurrency: CONCURRENCY, durationMs: durationMs / 4, send });
   const { requestsPerS } = await closedLoop({ concurrency: CONCURRENCY, durationMs, send });
+  const steady = await openLoop({ ratePerS, durationMs, random: seededRandom(1), send });
   client.close();
-  return requestsPerS;
+  return { requestsPerS, p99Ms: steady.latencies.percentiles(0.99)[0]! };
 }
 
 /** (b): runs/s of the device segments, from the engine's own stage times. */

@@ -31,6 +31,27 @@ export const GRPC_STATUS = {
 
 export type GrpcStatusName = keyof typeof GRPC_STATUS;
 
+/** HTTP status of each gRPC status, as TensorFlow Serving maps them (util/net_http/.../status_code.h). */
+export const HTTP_STATUS = {
+  OK: 200,
+  CANCELLED: 499,
+  UNKNOWN: 500,
+  INVALID_ARGUMENT: 400,
+  DEADLINE_EXCEEDED: 504,
+  NOT_FOUND: 404,
+  ALREADY_EXISTS: 409,
+  PERMISSION_DENIED: 403,
+  RESOURCE_EXHAUSTED: 429,
+  FAILED_PRECONDITION: 400,
+  ABORTED: 409,
+  OUT_OF_RANGE: 400,
+  UNIMPLEMENTED: 501,
+  INTERNAL: 500,
+  UNAVAILABLE: 503,
+  DATA_LOSS: 500,
+  UNAUTHENTICATED: 401,
+} as const satisfies Record<GrpcStatusName, number>;
+
 /** `never`: the same call fails again. `refresh`: fetch newer state first. `backoff`: the same call may succeed later. */
 export type RetryAdvice = "never" | "refresh" | "backoff";
 
@@ -82,6 +103,7 @@ export const ERRORS = {
   GRAPH_INVALID: { status: "FAILED_PRECONDITION", retry: "never", text: "a serving graph is inconsistent" },
   ENGINE_FAILED: { status: "INTERNAL", retry: "never", text: "the engine failed to load or to run a segment" },
   MODEL_TOO_LARGE: { status: "RESOURCE_EXHAUSTED", retry: "never", text: "a model does not fit a stated limit" },
+  LOAD_FAILED: { status: "UNKNOWN", retry: "never", text: "models did not become available" },
   // Export
   OUTPUT_EXISTS: {
     status: "ALREADY_EXISTS",
