@@ -5,8 +5,30 @@
  * users need no second dependency. TensorProto fields hold undecoded bytes (protos/README.md): use @shardserve/tensor.
  * ONNX shares names with TensorFlow and has its own namespace, `onnx`.
  */
-export { clone, create, fromBinary, fromJson, isMessage, toBinary, toJson } from "@bufbuild/protobuf";
-export type { DescMessage, DescMethod, DescService, Message, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+export {
+  clone,
+  create,
+  equals,
+  fromBinary,
+  fromJson,
+  isMessage,
+  ScalarType,
+  toBinary,
+  toJson,
+} from "@bufbuild/protobuf";
+export type {
+  DescEnum,
+  DescField,
+  DescFile,
+  DescMessage,
+  DescMethod,
+  DescService,
+  Message,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+export { reflect, scalarZeroValue } from "@bufbuild/protobuf/reflect";
+export type { ReflectList, ReflectMap, ReflectMessage } from "@bufbuild/protobuf/reflect";
 export { anyPack, anyUnpack, AnySchema, BoolValueSchema, Int64ValueSchema, type Any } from "@bufbuild/protobuf/wkt";
 export * from "./gen/grpc/health/v1/health_pb.js";
 export * from "./gen/shardserve/v1/row_service_pb.js";

@@ -3,7 +3,7 @@ import type { Manager } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import { Batcher } from "./batching/batcher.js";
 import { type BatchingOptions, DEFAULT_BATCHING } from "./batching/options.js";
-import { GrpcFront } from "./grpc/grpc-front.js";
+import { GrpcFront, type Reload } from "./grpc/grpc-front.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 import { ServerMetrics } from "./metrics.js";
 import { Predictor } from "./predict/predictor.js";
@@ -39,6 +39,8 @@ export interface ModelServerOptions {
    * drainMs. Default 0.
    */
   readonly drainDelayMs?: number;
+  /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
+  readonly reload?: Reload;
 }
 
 /**
@@ -84,7 +86,7 @@ export class ModelServer extends Service {
     const common = { manager, predictor, metrics, scopes, clock, logger, limits, isOpen: () => this.#isOpen };
     if (options.grpcPort !== undefined) {
       const address = typeof options.grpcPort === "string" ? options.grpcPort : `${host}:${options.grpcPort}`;
-      this.#grpc = new GrpcFront({ ...common, address });
+      this.#grpc = new GrpcFront({ ...common, address, reload: options.reload });
     }
     if (options.restPort !== undefined) {
       this.#rest = new RestFront({

@@ -88,17 +88,21 @@ export class Manager extends Service {
    * @throws ServingError FAILED_PRECONDITION when a version is not available; nothing is changed then
    */
   setLabels(name: string, labels: ReadonlyMap<string, number>, isUnavailableAllowed = false): void {
-    const current = this.#labels.get(name);
-    for (const [label, version] of labels) {
-      if (this.#map.has(name, version)) continue;
-      const known = current?.get(label);
-      if (isUnavailableAllowed && (known === undefined || known === version)) continue;
-      throw new ServingError(
-        "FAILED_PRECONDITION",
-        `Request to assign label to version ${version} of model ${name}, which is not currently available for inference`,
-      );
-    }
+    for (const [label, version] of labels) this.#checkLabel(name, label, version, isUnavailableAllowed);
     this.#labels = new Map(this.#labels).set(name, new Map(labels));
+    this.#swapMap();
+  }
+
+  /**
+   * Replaces the labels of all models, under the same rules; a model left out has none any more.
+   *
+   * @throws ServingError FAILED_PRECONDITION when a version is not available; nothing is changed then
+   */
+  replaceLabels(labels: ReadonlyMap<string, ReadonlyMap<string, number>>, isUnavailableAllowed = false): void {
+    for (const [name, versions] of labels) {
+      for (const [label, version] of versions) this.#checkLabel(name, label, version, isUnavailableAllowed);
+    }
+    this.#labels = new Map([...labels].map(([name, versions]) => [name, new Map(versions)]));
     this.#swapMap();
   }
 
@@ -129,27 +133,53 @@ export class Manager extends Service {
   }
 
   /**
-   * Resolves once every name has an available version.
+   * Resolves once every name has an available version. Waits for a name of which nothing is aspired yet.
    *
-   * @throws ServingError VERSION_NOT_READY when a name's versions all ended without one; the signal's reason
+   * @param options.noun  what the error calls them, default "servable"
+   * @throws ServingError LOAD_FAILED when a name's aspired versions all ended without one; the signal's reason
    */
-  async whenAvailable(names: readonly string[], options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    const { signal } = options;
+  async whenAvailable(
+    names: readonly string[],
+    options: { readonly signal?: AbortSignal; readonly noun?: string } = {},
+  ): Promise<void> {
+    const { signal, noun = "servable" } = options;
     for (;;) {
       signal?.throwIfAborted();
-      const states = names.map((name) => ({ name, statuses: this.statuses(name) ?? [] }));
-      const failed = states.filter(
-        ({ statuses }) => statuses.length > 0 && statuses.every((status) => status.state === "END"),
-      );
-      const isSettled = states.every(
-        ({ statuses }) =>
-          statuses.some((status) => status.state === "AVAILABLE") ||
-          (statuses.length > 0 && statuses.every((status) => status.state === "END")),
-      );
-      if (isSettled && failed.length === 0) return;
-      if (isSettled) throw new ServingError("VERSION_NOT_READY", notAvailableText(failed));
+      const failed = names.filter((name) => !this.isAvailable(name) && this.#isEnded(name));
+      if (names.every((name) => this.isAvailable(name) || failed.includes(name))) {
+        if (failed.length === 0) return;
+        throw new ServingError(
+          "LOAD_FAILED",
+          notAvailableText(
+            failed.map((name) => ({ name, statuses: this.statuses(name)! })),
+            noun,
+          ),
+        );
+      }
       await this.#nextChange(signal);
     }
+  }
+
+  /**
+   * Resolves once nothing is to come of these versions any more: each is available, failed, or not wanted.
+   *
+   * @throws the signal's reason
+   */
+  async whenSettled(
+    name: string,
+    versions: readonly number[],
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const isPending = (version: number) =>
+      this.#aspired.get(name)?.some((entry) => entry.version === version) &&
+      !this.#map.has(name, version) &&
+      !this.#hasFailed(name, version);
+    while (versions.some(isPending)) await this.#nextChange(options.signal);
+  }
+
+  /** Whether some version of `name` can be served now. */
+  isAvailable(name: string): boolean {
+    return (this.statuses(name) ?? []).some((status) => status.state === "AVAILABLE");
   }
 
   /** Takes what can be done now: at most one transition per model. Called by itself unless `stepByHand`. */
@@ -191,6 +221,32 @@ export class Manager extends Service {
 
   #all(): Harness[] {
     return [...this.#harnesses.values()].flatMap((harnesses) => [...harnesses.values()]);
+  }
+
+  /** Nothing more will come of what is aspired now. */
+  #isEnded(name: string): boolean {
+    const aspired = this.#aspired.get(name) ?? [];
+    if (aspired.length === 0) {
+      const statuses = this.statuses(name) ?? [];
+      return statuses.length > 0 && statuses.every((status) => status.state === "END");
+    }
+    return aspired.every(({ version }) => this.#hasFailed(name, version));
+  }
+
+  /** Not so of a version that is aspired again while it leaves: it will be loaded anew. */
+  #hasFailed(name: string, version: number): boolean {
+    const harness = this.#harnesses.get(name)?.get(version);
+    return harness !== undefined && harness.status.state === "END" && !harness.isLeaving;
+  }
+
+  #checkLabel(name: string, label: string, version: number, isUnavailableAllowed: boolean): void {
+    const known = this.#labels.get(name)?.get(label);
+    const isKept = known === undefined || known === version;
+    if (this.#map.has(name, version) || (isUnavailableAllowed && isKept)) return;
+    throw new ServingError(
+      "FAILED_PRECONDITION",
+      `Request to assign label to version ${version} of model ${name}, which is not currently available for inference`,
+    );
   }
 
   #reconcile(name: string, aspired: AspiredSet): void {
@@ -282,6 +338,7 @@ export class Manager extends Service {
 
   #nextChange(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason as Error);
       const settle = () => {
         off();
         signal?.removeEventListener("abort", settle);
@@ -298,10 +355,13 @@ function isBusy(harness: Harness): boolean {
   return harness.state === "quiescing" || harness.state === "unloading" || harness.state === "loading";
 }
 
-function notAvailableText(failed: readonly { name: string; statuses: readonly VersionStatus[] }[]): string {
+function notAvailableText(
+  failed: readonly { name: string; statuses: readonly VersionStatus[] }[],
+  noun: string,
+): string {
   const reasons = failed.map(
     ({ name, statuses: [status] }) =>
-      `{name: ${name} version: ${status!.version}} due to error: ${status!.error.code}: ${status!.error.message}`,
+      `{name: ${name} version: ${status!.version}} due to error: ${status!.error.code}: ${status!.error.message}}, `,
   );
-  return `${failed.length} servable(s) did not become available: {${reasons.join("}, {")}}`;
+  return `${failed.length} ${noun}(s) did not become available: {${reasons.join("")}}`;
 }

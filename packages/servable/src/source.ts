@@ -40,6 +40,7 @@ export class FileSystemSource extends Service {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #warned = new Map<string, string>();
+  readonly #problems = new Map<string, string>();
   readonly #stop = new AbortController();
   #servables: readonly ServableToMonitor[];
   #polling: Promise<void> = Promise.resolve();
@@ -58,8 +59,16 @@ export class FileSystemSource extends Service {
     const names = new Set(servables.map((servable) => servable.name));
     const dropped = this.#servables.filter((servable) => !names.has(servable.name));
     this.#servables = servables;
-    for (const servable of dropped) this.#onAspired(servable.name, []);
+    for (const servable of dropped) {
+      this.#problems.delete(servable.name);
+      this.#onAspired(servable.name, []);
+    }
     await this.poll();
+  }
+
+  /** Why nothing is aspired for a name, as of the last look; undefined when something is. */
+  problemOf(name: string): string | undefined {
+    return this.#problems.get(name);
   }
 
   /** Looks at every base path once. Never throws: what is wrong with one path is logged, once. */
@@ -70,7 +79,7 @@ export class FileSystemSource extends Service {
         if (!this.#servables.includes(servable)) continue; // dropped meanwhile: it must not come back
         this.#onAspired(servable.name, this.#select(servable, found));
       } catch (error) {
-        this.#warnOnce(
+        this.#noteProblem(
           servable.name,
           `Could not find base path ${servable.basePath} for servable ${servable.name} with error ${(error as Error).message}`,
         );
@@ -104,7 +113,7 @@ export class FileSystemSource extends Service {
       this.#warnOnce(`${name} skipped`, `servable ${name}: skipped in ${basePath}: ${found.skipped.join("; ")}`);
     }
     if (found.versions.length === 0) {
-      this.#warnOnce(
+      this.#noteProblem(
         name,
         `No versions of servable ${name} found under base path ${basePath}. ` +
           "Did you forget to name your leaf directory as a number (eg. '/1/')?",
@@ -112,9 +121,18 @@ export class FileSystemSource extends Service {
       return [];
     }
     const selected = selectVersions(found.versions, servable.versionPolicy ?? { kind: "latest", count: 1 });
-    if (selected.length > 0) this.#warned.delete(name);
-    else this.#warnOnce(name, `No versions of servable ${name} under base path ${basePath} match its version policy`);
+    if (selected.length === 0) {
+      this.#noteProblem(name, `No versions of servable ${name} under base path ${basePath} match its version policy`);
+    } else {
+      this.#warned.delete(name);
+      this.#problems.delete(name);
+    }
     return selected;
+  }
+
+  #noteProblem(name: string, message: string): void {
+    this.#problems.set(name, message);
+    this.#warnOnce(name, message);
   }
 
   #warnOnce(key: string, message: string): void {

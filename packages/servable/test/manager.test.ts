@@ -208,7 +208,7 @@ describe("manager", () => {
     manager.step();
     await assert.rejects(
       waiting,
-      /1 servable\(s\) did not become available: \{\{name: m version: 1\} due to error: UNIMPLEMENTED: op Foo\}/,
+      /1 servable\(s\) did not become available: \{\{name: m version: 1\} due to error: UNIMPLEMENTED: op Foo\}, \}$/,
     );
   });
 

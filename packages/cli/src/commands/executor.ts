@@ -62,7 +62,7 @@ export const executor = defineCommand({
         );
       });
     };
-    const front = new ModelFront(loader, whenLoaded, flags, logger, metrics);
+    const front = new ModelFront(loader, whenLoaded, flags, logger, { metrics });
     try {
       await front.start({ signal });
       const addresses = {

@@ -1,49 +1,116 @@
 import { resolve } from "node:path";
-import { ServingError } from "@shardserve/core";
-import { FileSystemSource, type Manager } from "@shardserve/servable";
+import { create, type ModelServerConfig, ModelServerConfigSchema } from "@shardserve/api";
+import { isServingError, type Logger, ServingError } from "@shardserve/core";
+import { ConfigFilePoll, ModelCatalog, readModelConfigFile } from "@shardserve/model-server";
+import type { Manager } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
-import { flag } from "../flags.js";
+import { type FlagValues, flag } from "../flags.js";
 import { localLoader } from "../roles/local-loader.js";
 import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
 
+const FLAGS = {
+  modelName: flag.text("name under which clients ask for the model", "NAME", "default"),
+  modelBasePath: flag.text("directory whose numeric children are versions", "DIR", ""),
+  modelConfigFile: flag.text(
+    "several models: a ModelServerConfig in protobuf's text format, instead of name and base path",
+    "FILE",
+    "",
+  ),
+  modelConfigFilePollWaitSeconds: flag.number("pause between looks at that file; 0 = read once", 0, 86_400, 0),
+  fileSystemPollWaitSeconds: flag.number("pause between looks for new versions; 0 = look once", 0, 86_400, 1),
+  allowVersionLabelsForUnavailableModels: flag.bool("let a new label name a version that is not loaded"),
+  ...SERVING_FLAGS,
+};
+
 export const serve = defineCommand({
   name: "serve",
-  summary: "Serves the versions of one SavedModel on this machine, as tensorflow_model_server does",
-  usage: "--model_name=NAME --model_base_path=BASE",
+  summary: "Serves SavedModels on this machine, as tensorflow_model_server does",
+  usage: "--model_name=NAME --model_base_path=BASE | --model_config_file=FILE",
   examples: [
     "shardserve serve --model_name=half_plus_two --model_base_path=/models/half_plus_two --port=8500 --rest_api_port=8501",
+    "shardserve serve --model_config_file=/models/models.config --model_config_file_poll_wait_seconds=60",
     "curl -d '{\"instances\": [1.0, 2.0, 5.0]}' localhost:8501/v1/models/half_plus_two:predict",
   ],
-  flags: {
-    modelName: flag.text("name under which clients ask for the model", "NAME", "default"),
-    modelBasePath: flag.text("directory whose numeric children are versions", "DIR"),
-    fileSystemPollWaitSeconds: flag.number("pause between looks for new versions; 0 = look once", 0, 86_400, 1),
-    ...SERVING_FLAGS,
-  },
+  flags: FLAGS,
   async run(positionals, flags, terminal) {
     if (positionals.length > 0)
       throw new ServingError("CONFIG_INVALID", `serve: what is "${positionals[0]}"? see --help`);
     const { logger, signal } = terminal;
+    const config = await initialConfig(flags);
     const loader = localLoader({ ort: openEngine(flags), tags: flags.savedModelTags, logger });
-    const source = new FileSystemSource({
-      servables: [{ name: flags.modelName, basePath: resolve(flags.modelBasePath) }],
-      onAspired: (name, versions) => front.manager.setAspired(name, versions),
+    const whenLoaded = async (manager: Manager, stop: AbortSignal) => {
+      await catalog.start({ signal: stop });
+      const mayAppear = flags.fileSystemPollWaitSeconds > 0;
+      await applyFirst(catalog, manager, config, { mayAppear, logger, signal: stop });
+    };
+    const front: ModelFront = new ModelFront(loader, whenLoaded, flags, logger, {
+      reload: (next, options) => catalog.apply(next, options),
+    });
+    const catalog: ModelCatalog = new ModelCatalog({
+      manager: front.manager,
       pollIntervalMs: flags.fileSystemPollWaitSeconds * 1000,
+      isUnavailableLabelAllowed: flags.allowVersionLabelsForUnavailableModels,
       logger,
     });
-    const whenLoaded = async (manager: Manager) => {
-      await source.start();
-      await manager.whenAvailable([flags.modelName], { signal });
-    };
-    const front: ModelFront = new ModelFront(loader, whenLoaded, flags, logger);
+    const filePoll =
+      flags.modelConfigFile !== "" && flags.modelConfigFilePollWaitSeconds > 0
+        ? new ConfigFilePoll({
+            path: flags.modelConfigFile,
+            applied: config,
+            intervalMs: flags.modelConfigFilePollWaitSeconds * 1000,
+            apply: (next, options) => catalog.apply(next, options),
+            logger,
+          })
+        : undefined;
     try {
       await front.start({ signal });
-      terminal.print(`serving ${flags.modelName}: ${front.describe(flags)}`);
+      await filePoll?.start();
+      terminal.print(`serving ${catalog.models.map(({ name }) => name).join(", ")}: ${front.describe(flags)}`);
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {
-      await source.close();
+      await filePoll?.close();
+      await catalog.close();
       await front.close();
     }
   },
 });
+
+/** @throws ServingError CONFIG_INVALID when the flags name no model, or the file is bad */
+async function initialConfig(flags: Readonly<FlagValues<typeof FLAGS>>): Promise<ModelServerConfig> {
+  if (flags.modelConfigFile !== "") return readModelConfigFile(flags.modelConfigFile);
+  if (flags.modelBasePath === "")
+    throw new ServingError("CONFIG_INVALID", "serve: give --model_base_path, or --model_config_file");
+  const model = { name: flags.modelName, basePath: resolve(flags.modelBasePath), modelPlatform: "tensorflow" };
+  return create(ModelServerConfigSchema, { config: { case: "modelConfigList", value: { config: [model] } } });
+}
+
+/**
+ * The first configuration: models that cannot be loaded are logged as long as another can be; where no version is there
+ * yet, one is waited for.
+ *
+ * @throws ServingError LOAD_FAILED when no model is available and none can become so
+ */
+async function applyFirst(
+  catalog: ModelCatalog,
+  manager: Manager,
+  config: ModelServerConfig,
+  { mayAppear, logger, signal }: { readonly mayAppear: boolean; readonly logger: Logger; readonly signal: AbortSignal },
+): Promise<void> {
+  try {
+    await catalog.apply(config, { signal });
+  } catch (error) {
+    if (!isServingError(error, "LOAD_FAILED")) throw error;
+    const names = catalog.models.map(({ name }) => name);
+    const absent = names.filter((name) => catalog.problemOf(name) !== undefined);
+    if (names.some((name) => manager.isAvailable(name))) {
+      logger.error({ error: error.message }, "not every model could be loaded; serving the others");
+    } else if (mayAppear && absent.length > 0) {
+      const found = new AbortController();
+      const options = { signal: AbortSignal.any([signal, found.signal]) };
+      await Promise.race(absent.map((name) => manager.whenAvailable([name], options))).finally(() => found.abort());
+    } else {
+      throw error;
+    }
+  }
+}

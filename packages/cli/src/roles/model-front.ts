@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { type CloseOptions, type Logger, Service } from "@shardserve/core";
 import { loadOrt, type Ort } from "@shardserve/native";
-import { ModelServer } from "@shardserve/model-server";
+import { ModelServer, type Reload } from "@shardserve/model-server";
 import { type Loader, Manager } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import type { FlagValues } from "../flags.js";
@@ -17,20 +17,33 @@ export function openEngine(flags: ServingFlags): Ort {
 /** Waits until what should be served at first is loaded. */
 export type WhenLoaded = (manager: Manager, signal: AbortSignal) => Promise<void>;
 
+export interface ModelFrontOptions {
+  /** Served on the REST port, with the server's own; whatever else the process counts belongs there too. */
+  readonly metrics?: Registry;
+  /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
+  readonly reload?: Reload;
+}
+
 /** Manager and server of one process, started and closed in the right order; what the roles `serve` and `executor` share. */
 export class ModelFront extends Service {
   readonly manager: Manager;
   readonly server: ModelServer;
   readonly #whenLoaded: WhenLoaded;
 
-  /** @param metrics  served on the REST port, with the server's own; whatever else the process counts belongs there too */
-  constructor(loader: Loader, whenLoaded: WhenLoaded, flags: ServingFlags, logger: Logger, metrics = new Registry()) {
+  constructor(
+    loader: Loader,
+    whenLoaded: WhenLoaded,
+    flags: ServingFlags,
+    logger: Logger,
+    options: ModelFrontOptions = {},
+  ) {
     super();
     this.#whenLoaded = whenLoaded;
     this.manager = new Manager({ loader, logger, loadRetriesMax: flags.maxNumLoadRetries });
     this.server = new ModelServer({
       manager: this.manager,
-      metricsRegistry: metrics,
+      metricsRegistry: options.metrics ?? new Registry(),
+      ...(options.reload && { reload: options.reload }),
       logger,
       host: flags.host,
       grpcPort: flags.grpcSocketPath === "" ? flags.port : `unix:${flags.grpcSocketPath}`,
@@ -38,6 +51,7 @@ export class ModelFront extends Service {
       isCorsEnabled: flags.restApiEnableCorsSupport,
       isContentEncoded: flags.enableSerializationAsTensorContent,
       batching: { isEnabled: flags.enableBatching, maxBatchRows: flags.maxBatchRows },
+      drainDelayMs: flags.drainDelaySeconds * 1000,
       limits: { restTimeoutMs: flags.restApiTimeoutInMs },
     });
   }

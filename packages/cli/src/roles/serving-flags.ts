@@ -15,4 +15,5 @@ export const SERVING_FLAGS = {
   maxNumLoadRetries: flag.int("tries after a failed load", 0, 1000, 5),
   intraOpThreads: flag.int("threads of the engine; 0 = all cores", 0, 1024, 0),
   drainSeconds: flag.int("how long requests in flight may still take after SIGTERM", 0, 86_400, 30),
+  drainDelaySeconds: flag.number("how much of that goes by before new connections are refused", 0, 86_400, 0),
 };

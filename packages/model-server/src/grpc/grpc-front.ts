@@ -7,13 +7,19 @@ import {
 } from "@grpc/grpc-js";
 import {
   ClassificationRequestSchema,
+  create,
   type DescMessage,
   fromBinary,
   GetModelMetadataRequestSchema,
   GetModelStatusRequestSchema,
   type MessageShape,
+  type ModelServerConfig,
   MultiInferenceRequestSchema,
   RegressionRequestSchema,
+  ReloadConfigRequestSchema,
+  ReloadConfigResponseSchema,
+  StatusProtoSchema,
+  toBinary,
 } from "@shardserve/api";
 import { type Clock, type Logger, ServingError } from "@shardserve/core";
 import type { Manager } from "@shardserve/servable";
@@ -43,7 +49,12 @@ export interface GrpcFrontOptions {
   readonly isOpen: () => boolean;
   /** "HOST:PORT", or "unix:PATH". */
   readonly address: string;
+  /** Applies the configuration of a HandleReloadConfigRequest. */
+  readonly reload: Reload | undefined;
 }
+
+/** @throws ServingError when the configuration is refused, or a model in it does not become available */
+export type Reload = (config: ModelServerConfig, options: { readonly signal: AbortSignal }) => Promise<void>;
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
 /** `onModel` tells whose request it is as soon as that is known. */
@@ -92,12 +103,7 @@ export class GrpcFront {
         body: Buffer.from(getModelStatus(manager, decode(GetModelStatusRequestSchema, bytes))),
         report: undefined,
       })),
-      HandleReloadConfigRequest: this.#unary("", () => {
-        throw new ServingError(
-          "UNIMPLEMENTED",
-          "HandleReloadConfigRequest is not supported; add a version directory, or restart with another configuration",
-        );
-      }),
+      HandleReloadConfigRequest: this.#unary("", (bytes, scope) => handleReload(options.reload, bytes, scope)),
     });
     this.#server.addService(HEALTH_SERVICE, {
       Check: this.health.check.bind(this.health),
@@ -164,6 +170,26 @@ export class GrpcFront {
     const known = manager.isKnown(model) ? model : "";
     metrics.requestDone(known, api, "GRPC", status, clock.nowMs() - startMs);
   }
+}
+
+/** Resolves once every model that is new is available; only the caller's deadline limits the wait. */
+async function handleReload(reload: Reload | undefined, bytes: Buffer, { signal }: RequestScope): Promise<Answer> {
+  if (!reload) {
+    throw new ServingError(
+      "UNIMPLEMENTED",
+      "HandleReloadConfigRequest is not supported here: what this process serves is decided elsewhere",
+    );
+  }
+  const { config } = decode(ReloadConfigRequestSchema, bytes);
+  if (config?.config.case !== "modelConfigList") {
+    throw new ServingError(
+      "INVALID_ARGUMENT",
+      "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported",
+    );
+  }
+  await reload(config, { signal });
+  const response = create(ReloadConfigResponseSchema, { status: create(StatusProtoSchema) });
+  return { body: Buffer.from(toBinary(ReloadConfigResponseSchema, response)), report: undefined };
 }
 
 /** Time left to the deadline that the client set; undefined when it set none. */

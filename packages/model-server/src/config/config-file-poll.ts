@@ -1,0 +1,74 @@
+import type { ModelServerConfig } from "@shardserve/api";
+import { type Clock, type Logger, Service, silentLogger, ServingError, sleep, systemClock } from "@shardserve/core";
+import { equals, ModelServerConfigSchema } from "@shardserve/api";
+import { readModelConfigFile } from "./model-config.js";
+
+export interface ConfigFilePollOptions {
+  readonly path: string;
+  /** What the file said when it was applied last. */
+  readonly applied: ModelServerConfig;
+  /** Pause between looks (--model_config_file_poll_wait_seconds). */
+  readonly intervalMs: number;
+  readonly apply: (config: ModelServerConfig, options: { readonly signal: AbortSignal }) => Promise<void>;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+}
+
+/**
+ * Reads a model configuration file again and again, and applies it when it changed or could not be applied whole. What
+ * is wrong with it is logged, once; what was applied before stays.
+ */
+export class ConfigFilePoll extends Service {
+  readonly #options: ConfigFilePollOptions;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #stop = new AbortController();
+  #applied: ModelServerConfig | null;
+  #complaint = "";
+  #polling: Promise<void> = Promise.resolve();
+
+  constructor(options: ConfigFilePollOptions) {
+    super();
+    this.#options = options;
+    this.#applied = options.applied;
+    this.#clock = options.clock ?? systemClock;
+    this.#logger = options.logger ?? silentLogger;
+  }
+
+  protected override async onStart(): Promise<void> {
+    this.#polling = this.#poll();
+  }
+
+  protected override async onDrain(): Promise<void> {}
+
+  protected override async onClose(): Promise<void> {
+    this.#stop.abort(new Error("the poll is closed"));
+    await this.#polling;
+  }
+
+  async #poll(): Promise<void> {
+    const { signal } = this.#stop;
+    const { path, intervalMs, apply } = this.#options;
+    while (!signal.aborted) {
+      await sleep(this.#clock, intervalMs, signal).catch(() => undefined); // only an abort ends a sleep early
+      if (signal.aborted) return;
+      try {
+        const config = await readModelConfigFile(path);
+        if (this.#applied && equals(ModelServerConfigSchema, this.#applied, config)) continue;
+        this.#applied = null;
+        await apply(config, { signal });
+        this.#applied = config;
+        this.#complaint = "";
+        this.#logger.info({ path }, "the model configuration was read again and applied");
+      } catch (reason) {
+        if (!signal.aborted) this.#complain(ServingError.from(reason));
+      }
+    }
+  }
+
+  #complain(error: ServingError): void {
+    if (this.#complaint === error.message) return;
+    this.#complaint = error.message;
+    this.#logger.error({ code: error.code, path: this.#options.path }, `the model configuration: ${error.message}`);
+  }
+}

@@ -1,0 +1,137 @@
+import type { ModelServerConfig } from "@shardserve/api";
+import { type Clock, isServingError, type Logger, Service, ServingError } from "@shardserve/core";
+import { FileSystemSource, type Manager } from "@shardserve/servable";
+import { type ConfiguredModel, configuredModels } from "./model-config.js";
+
+export interface ModelCatalogOptions {
+  /** Started and closed by its owner: started before the catalog's first `apply`. */
+  readonly manager: Manager;
+  /** Pause between looks for new versions, default 1000; 0 = look once after each `apply`. */
+  readonly pollIntervalMs?: number;
+  /** --allow_version_labels_for_unavailable_models, default false. */
+  readonly isUnavailableLabelAllowed?: boolean;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+}
+
+/**
+ * The models of one ModelServerConfig after another: tells the manager which versions and labels are wanted (TensorFlow
+ * Serving's ServerCore::ReloadConfig).
+ *
+ * Differs from it in three points, all complaints of its users. Labels of a model that is new in a configuration are
+ * assigned once its versions are loaded, not refused because they are not. A model whose path is missing or whose load
+ * fails is reported and keeps no other from being served. While one `apply` waits for models, another may start.
+ */
+export class ModelCatalog extends Service {
+  readonly #manager: Manager;
+  readonly #isUnavailableLabelAllowed: boolean;
+  readonly #source: FileSystemSource;
+  #models: readonly ConfiguredModel[] = [];
+  #hasList = false;
+  /** The part of an `apply` that changes things; one at a time, in order. */
+  #changing: Promise<unknown> = Promise.resolve();
+
+  constructor(options: ModelCatalogOptions) {
+    super();
+    this.#manager = options.manager;
+    this.#isUnavailableLabelAllowed = options.isUnavailableLabelAllowed ?? false;
+    this.#source = new FileSystemSource({
+      servables: [],
+      onAspired: (name, versions) => this.#manager.setAspired(name, versions),
+      ...(options.pollIntervalMs === undefined ? {} : { pollIntervalMs: options.pollIntervalMs }),
+      ...(options.clock && { clock: options.clock }),
+      ...(options.logger && { logger: options.logger }),
+    });
+  }
+
+  /** What is configured now. */
+  get models(): readonly ConfiguredModel[] {
+    return this.#models;
+  }
+
+  /** Why no version of a configured model is wanted: its path is missing or holds none; else undefined. */
+  problemOf(name: string): string | undefined {
+    return this.#source.problemOf(name);
+  }
+
+  /**
+   * Replaces what is served: models left out are unloaded, labels are replaced as a whole. Resolves once every model
+   * that is new has an available version.
+   *
+   * @throws ServingError INVALID_ARGUMENT, FAILED_PRECONDITION: nothing was changed (but for a label of a new model
+   *   whose version did not come). LOAD_FAILED: the configuration is in force, some models could not be loaded (yet).
+   *   The signal's reason when it aborts the wait
+   */
+  async apply(config: ModelServerConfig, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    const change = this.#changing.then(() => this.#change(config));
+    this.#changing = change.catch(() => undefined); // the caller gets the error
+    const { models, fresh } = await change;
+    const failures: string[] = [];
+    const found = fresh.filter(({ name }) => {
+      const problem = this.#source.problemOf(name);
+      if (problem !== undefined) failures.push(problem);
+      return problem === undefined;
+    });
+    try {
+      await this.#manager.whenAvailable(
+        found.map(({ name }) => name),
+        { noun: "model", ...options },
+      );
+    } catch (error) {
+      if (!isServingError(error, "LOAD_FAILED")) throw error;
+      failures.unshift(error.message);
+    }
+    if (!this.#isUnavailableLabelAllowed) await this.#labelFresh(models, found, options);
+    if (failures.length > 0) throw new ServingError("LOAD_FAILED", failures.join("; "));
+  }
+
+  protected override onStart(signal: AbortSignal): Promise<void> {
+    return this.#source.start({ signal });
+  }
+
+  protected override async onDrain(): Promise<void> {}
+
+  protected override async onClose(): Promise<void> {
+    await this.#source.close();
+    await this.#changing;
+  }
+
+  async #labelFresh(
+    models: readonly ConfiguredModel[],
+    fresh: readonly ConfiguredModel[],
+    options: { readonly signal?: AbortSignal },
+  ): Promise<void> {
+    for (const { name, labels } of fresh) {
+      if (!this.#manager.isAvailable(name)) continue; // reported as failed
+      await this.#manager.whenSettled(name, [...labels.values()], options);
+      if (this.#models !== models) return; // a later configuration has its own labels
+      this.#manager.setLabels(name, labels);
+    }
+  }
+
+  async #change({
+    config,
+  }: ModelServerConfig): Promise<{ models: readonly ConfiguredModel[]; fresh: readonly ConfiguredModel[] }> {
+    this.assertReady();
+    if (config.case === "customModelConfig") {
+      throw this.#hasList
+        ? new ServingError(
+            "FAILED_PRECONDITION",
+            "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to another.",
+          )
+        : new ServingError("INVALID_ARGUMENT", "custom_model_config is not supported; give a model_config_list");
+    }
+    if (config.case === undefined) return { models: this.#models, fresh: [] }; // TensorFlow Serving takes no action, too
+    const models = configuredModels(config.value);
+    const known = new Set(this.#models.map(({ name }) => name));
+    const isLabelledNow = ({ name }: ConfiguredModel) => this.#isUnavailableLabelAllowed || known.has(name);
+    this.#manager.replaceLabels(
+      new Map(models.filter(isLabelledNow).map(({ name, labels }) => [name, labels])),
+      this.#isUnavailableLabelAllowed,
+    );
+    this.#hasList = true;
+    this.#models = models;
+    await this.#source.setServables(models);
+    return { models, fresh: models.filter(({ name }) => !known.has(name)) };
+  }
+}
