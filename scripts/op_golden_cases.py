@@ -992,6 +992,84 @@ def ragged_more(g):
                hashed_output=True, num_buckets=5, hash_key=3, out_values_type=tf.int64, out_row_splits_type=tf.as_dtype(splits_type))
 
 
+def feature(value):
+    """A Feature of the values' kind; None: one without a list."""
+    if value is None:
+        return tf.train.Feature()
+    if not value or isinstance(value[0], int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+    if isinstance(value[0], bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+
+
+def sequence(context, lists):
+    return tf.train.SequenceExample(
+        context=tf.train.Features(feature={k: feature(v) for k, v in context.items()}),
+        feature_lists=tf.train.FeatureLists(feature_list={k: tf.train.FeatureList(feature=[feature(v) for v in rows]) for k, rows in lists.items()}),
+    ).SerializeToString(deterministic=True)
+
+
+def parse_sequence(g):
+    none = {tf.float32: np.array([], np.float32), tf.int64: np.array([], np.int64), tf.string: np.array([], object)}
+
+    def one(serialized, cs=(), cd=(), cr=(), ls=(), ld=(), lr=(), names=()):
+        """cs, ls: (key, type). cd: (key, type, shape, default). ld: (key, type, shape, may be missing). cr, lr: (key, type, splits)."""
+        serialized = np.array(serialized, object)
+        keys = lambda specs: texts(*[s[0] for s in specs])  # noqa: E731
+        defaults = [s[3] if s[3] is not None else none[s[1]] for s in cd]
+        types = dict(context_sparse_types=[s[1] for s in cs], context_dense_shapes=[s[2] for s in cd], feature_list_sparse_types=[s[1] for s in ls],
+                     feature_list_dense_types=[s[1] for s in ld], feature_list_dense_shapes=[s[2] for s in ld])
+        names = np.array(list(names), object)
+        ragged = {}
+        for prefix, specs in [("context", cr), ("feature_list", lr)]:
+            ragged[f"{prefix}_ragged_keys"] = keys(specs)
+            ragged[f"{prefix}_ragged_value_types"] = [s[1] for s in specs]
+            ragged[f"{prefix}_ragged_split_types"] = [s[2] for s in specs]
+        g.case("ParseSequenceExampleV2", serialized=serialized, debug_name=names if serialized.ndim else np.array(names[0] if len(names) else b"", object), context_sparse_keys=keys(cs), context_dense_keys=keys(cd),
+               feature_list_sparse_keys=keys(ls), feature_list_dense_keys=keys(ld), feature_list_dense_missing_assumed_empty=np.array([s[3] for s in ld], np.bool_),
+               context_dense_defaults=defaults, Ncontext_sparse=len(cs), Nfeature_list_sparse=len(ls), Nfeature_list_dense=len(ld), **types, **ragged)
+        if cr or lr:
+            # Row splits of a single example: a scalar that TensorFlow does not initialise.
+            for output in g.cases[-1].get("outputs", []):
+                if serialized.ndim == 0 and output["s"] == [] and output["d"] in ("int32", "int64"):
+                    output["v"] = [0]
+            return
+        missing = [s[0] for s in ld if s[3]]
+        if serialized.ndim == 1:
+            g.case("ParseSequenceExample", serialized=serialized, debug_name=names, context_dense_defaults=defaults, feature_list_dense_missing_assumed_empty=missing,
+                   context_sparse_keys=[s[0] for s in cs], context_dense_keys=[s[0] for s in cd], feature_list_sparse_keys=[s[0] for s in ls], feature_list_dense_keys=[s[0] for s in ld],
+                   Ncontext_sparse=len(cs), Ncontext_dense=len(cd), Nfeature_list_sparse=len(ls), Nfeature_list_dense=len(ld), **types)
+        else:
+            each = lambda specs: [np.array(s[0].encode(), object) for s in specs]  # noqa: E731
+            g.case("ParseSingleSequenceExample", serialized=serialized, feature_list_dense_missing_assumed_empty=texts(*missing), context_sparse_keys=each(cs),
+                   context_dense_keys=each(cd), feature_list_sparse_keys=each(ls), feature_list_dense_keys=each(ld), context_dense_defaults=defaults,
+                   debug_name=np.array(names[0] if len(names) else b"", object), **types)
+
+    a = sequence({"x": [1.5], "i": [1, -2], "s": [b"hi"]}, {"f": [[1.0, 2.0], [3.0, 4.0]], "n": [[1], [], [2, 3]], "t": [[b"a"], [b"bc"]]})
+    b = sequence({"x": [2.5], "i": []}, {"f": [[5.0, 6.0]], "n": [[7]], "t": []})
+    c = sequence({}, {"n": [None, [4]]})
+    f, i, s = tf.float32, tf.int64, tf.string
+    for batch in [[a, b], [b, a, b], [], a]:
+        one(batch, cs=[("i", i), ("s", s)], cd=[("x", f, [1], None)], ls=[("n", i), ("t", s)], ld=[("f", f, [2], False)])
+        one(batch, cr=[("i", i, tf.int64), ("s", s, tf.int32)], lr=[("n", i, tf.int64), ("t", s, tf.int32)])
+    for batch in [[a, c], [c], c]:
+        one(batch, cs=[("i", i)], cd=[("x", f, [], np.float32(9))], ls=[("n", i), ("f", f)], ld=[("f2", f, [2], True)])
+        one(batch, ld=[("f", f, [2], True), ("t", s, [1], True)])
+        one(batch, ld=[("f", f, [2], False)])
+        one(batch, cd=[("x", f, [], None)])
+        one(batch, cr=[("x", f, tf.int64)], lr=[("f", f, tf.int64), ("n", i, tf.int32)])
+    one([a, b], ld=[("n", i, [1], False)])
+    one([a], ld=[("f", i, [2], False)])
+    one([a], ls=[("f", i)])
+    one([a], cs=[("x", i)])
+    one([a], cd=[("i", i, [1], None)])
+    one([a], cd=[("i", i, [2], None)], names=[b"first"])
+    one([a], cd=[("x", f, [1], np.array([1, 2], np.float32))])
+    one([b"garbage"], cs=[("x", f)])
+    one([a, b], cs=[("x", f)], names=[b"one"])
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -1013,4 +1091,5 @@ FAMILIES = {
     "random": random,
     "sparse-more": sparse_more,
     "ragged-more": ragged_more,
+    "parse-sequence": parse_sequence,
 }

@@ -86,7 +86,7 @@ function open(feature: FeatureRanges, example: number, dtype: DType, isDense: bo
 }
 
 /** Collects values of one dtype; rows are announced before they are read. */
-class Values {
+export class Values {
   readonly #dtype: DType;
   readonly #floats: Float32Array | undefined;
   readonly #ints: BigInt64Array | undefined;

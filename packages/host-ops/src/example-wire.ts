@@ -142,6 +142,70 @@ function scanFeatures(
   return true;
 }
 
+/**
+ * Finds the wanted features of one SequenceExample{context=1, feature_lists=2}, both maps of {key=1, value=2}. Unlike
+ * {@link scanExample} an entry with an empty value counts: its start is set, and equals its end.
+ *
+ * @param tables  of the context and of the feature lists
+ * @returns false when the message is malformed
+ */
+export function scanSequence(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  tables: readonly [RangeTable, RangeTable],
+  example: number,
+): boolean {
+  for (let at = start; at < end; ) {
+    if (!readVarint(bytes, at, end)) return false;
+    const tag = cursor.low;
+    at = cursor.at;
+    const table = tag === ((1 << 3) | DELIMITED) ? tables[0] : tag === ((2 << 3) | DELIMITED) ? tables[1] : undefined;
+    if (!table) {
+      at = skip(bytes, tag & 7, at, end);
+      if (at < 0) return false;
+      continue;
+    }
+    if (!readLength(bytes, at, end)) return false;
+    const stop = cursor.at + cursor.low;
+    for (at = cursor.at; at < stop; ) {
+      if (bytes[at] !== ((1 << 3) | DELIMITED) || !readLength(bytes, at + 1, stop)) return false;
+      const entryEnd = cursor.at + cursor.low;
+      at = cursor.at;
+      if (bytes[at] !== ((1 << 3) | DELIMITED) || !readLength(bytes, at + 1, entryEnd)) return false;
+      const keyStart = cursor.at;
+      const keyEnd = keyStart + cursor.low;
+      if (bytes[keyEnd] !== ((2 << 3) | DELIMITED) || !readLength(bytes, keyEnd + 1, entryEnd)) return false;
+      if (cursor.at + cursor.low !== entryEnd) return false;
+      const valueStart = cursor.at;
+      const ordinal = table.keys.find(bytes, keyStart, keyEnd);
+      if (ordinal >= 0) {
+        table.starts[example * table.keys.count + ordinal] = valueStart;
+        table.ends[example * table.keys.count + ordinal] = entryEnd;
+      }
+      at = entryEnd;
+    }
+  }
+  return true;
+}
+
+/** Where the values of wanted keys lie: at `example * keys.count + ordinal`; a start of 0 says that there is none. */
+export interface RangeTable {
+  readonly keys: BytesIndex;
+  readonly starts: Uint32Array;
+  readonly ends: Uint32Array;
+}
+
+/** Calls back with the range of every Feature of a FeatureList{feature=1}; false when it is malformed. */
+export function eachFeature(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  callback: (start: number, end: number) => void,
+): boolean {
+  return eachBytes(bytes, start, end, callback) >= 0;
+}
+
 /** Range of the value list inside a Feature, set by {@link openFeature}. */
 export const list = { start: 0, end: 0 };
 

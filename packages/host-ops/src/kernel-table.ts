@@ -16,6 +16,7 @@ import { isComplex, isFloating } from "./numeric.js";
 import { type Kernel, OpCall } from "./op-call.js";
 import { PARSE_KERNELS } from "./parse-example.js";
 import { RANDOM_KERNELS } from "./random.js";
+import { SEQUENCE_KERNELS } from "./parse-sequence.js";
 import { RAGGED_KERNELS } from "./ragged.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
@@ -55,6 +56,7 @@ const ANY_DTYPE: readonly Family[] = [
   TABLE_KERNELS,
   VARIABLE_KERNELS,
   PARSE_KERNELS,
+  SEQUENCE_KERNELS,
   RANDOM_KERNELS,
 ];
 
