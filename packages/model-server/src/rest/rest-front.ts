@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type Clock, type GrpcStatusName, type Logger, ServingError } from "@shardserve/core";
+import { type Clock, type GrpcStatusName, HTTP_STATUS, type Logger, ServingError } from "@shardserve/core";
 import type { Manager, RowsReport } from "@shardserve/servable";
 import { indexJson } from "../json/document.js";
 import { readExampleBody } from "../json/example-body.js";
@@ -18,27 +18,6 @@ import type { RequestScope, RequestScopes } from "../scope.js";
 import { runInSlices } from "../slices.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
 import { isApiPath, parseTarget, type RestTarget } from "./url.js";
-
-/** HTTP status by gRPC status: TensorFlow Serving's map (model_servers/http_server.cc). */
-const HTTP_STATUS: Readonly<Record<GrpcStatusName, number>> = {
-  OK: 200,
-  CANCELLED: 499,
-  UNKNOWN: 500,
-  INVALID_ARGUMENT: 400,
-  DEADLINE_EXCEEDED: 504,
-  NOT_FOUND: 404,
-  ALREADY_EXISTS: 409,
-  PERMISSION_DENIED: 403,
-  RESOURCE_EXHAUSTED: 429,
-  FAILED_PRECONDITION: 400,
-  ABORTED: 409,
-  OUT_OF_RANGE: 400,
-  UNIMPLEMENTED: 501,
-  INTERNAL: 500,
-  UNAVAILABLE: 503,
-  DATA_LOSS: 500,
-  UNAUTHENTICATED: 401,
-};
 
 const HEADERS_TIMEOUT_MS = 15_000;
 const CHECK_INTERVAL_MAX_MS = 5000;
