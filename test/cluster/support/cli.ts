@@ -1,0 +1,40 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { launch, type LaunchedProcess, REPO_DIR } from "@shardserve/testkit";
+
+/** The built command-line program. */
+export const SHARDSERVE = join(REPO_DIR, "packages/cli/bin/shardserve.js");
+
+export interface CliResult {
+  /** Exit code; -1 when a signal ended it. */
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command to its end and hands back what it printed; never rejects. */
+export function cli(...args: readonly string[]): Promise<CliResult> {
+  return new Promise((resolve) => {
+    const options = { encoding: "utf8" as const, timeout: 60_000, maxBuffer: 64 * 2 ** 20 };
+    execFile(process.execPath, [SHARDSERVE, ...args], options, (error, stdout, stderr) => {
+      const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+      resolve({ code, stdout, stderr });
+    });
+  });
+}
+
+/**
+ * Runs a command with `--json`.
+ *
+ * @throws Error with its standard error when it fails or prints no JSON
+ */
+export async function cliJson<T>(...args: readonly string[]): Promise<T> {
+  const { code, stdout, stderr } = await cli(...args, "--json");
+  if (code !== 0) throw new Error(`shardserve ${args.join(" ")} ended with ${code}: ${stderr}`);
+  return JSON.parse(stdout) as T;
+}
+
+/** Starts a command that runs until it is stopped. */
+export function startCli(...args: readonly string[]): LaunchedProcess {
+  return launch(process.execPath, { args: [SHARDSERVE, ...args] });
+}

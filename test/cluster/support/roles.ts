@@ -1,0 +1,76 @@
+import { eventually, type LaunchedProcess } from "@shardserve/testkit";
+import { startCli } from "./cli.js";
+
+/** Where a process answers requests; host:port. */
+export interface Addresses {
+  readonly grpc: string;
+  readonly rest: string;
+}
+
+/** A running process of the program that answers predict requests. */
+export interface Front extends Addresses {
+  readonly process: LaunchedProcess;
+}
+
+const LOCAL = ["--host=127.0.0.1", "--port=0", "--rest-api-port=0"];
+
+/** `shardserve serve` of one model on free ports; resolves when it answers. */
+export async function startServe(name: string, basePath: string, ...more: readonly string[]): Promise<Front> {
+  const child = startCli("serve", `--model-name=${name}`, `--model-base-path=${basePath}`, ...LOCAL, ...more);
+  return { process: child, ...(await addresses(child)) };
+}
+
+/** What the processes of a cluster share. */
+export interface ClusterPlace {
+  /** host:port of etcd */
+  readonly etcd: string;
+  readonly cluster: string;
+  /** BASE of BASE/NAME/VERSION */
+  readonly repository: string;
+}
+
+function common(place: ClusterPlace): string[] {
+  return [`--etcd=${place.etcd}`, `--cluster=${place.cluster}`, `--model-repository=${place.repository}`];
+}
+
+/** `shardserve shard` on a free port; resolves when it listens. */
+export async function startShard(
+  place: ClusterPlace,
+  id: string,
+  ...more: readonly string[]
+): Promise<LaunchedProcess> {
+  const child = startCli("shard", ...common(place), `--id=${id}`, "--listen=127.0.0.1:0", ...more);
+  await child.waitForOutput(/^shard \S+: rows on /m);
+  return child;
+}
+
+/** `shardserve executor` on free ports; resolves when it listens. */
+export async function startExecutor(place: ClusterPlace, id: string, ...more: readonly string[]): Promise<Front> {
+  const child = startCli("executor", ...common(place), `--id=${id}`, ...LOCAL, ...more);
+  return { process: child, ...(await addresses(child)) };
+}
+
+/** `shardserve up` on free ports; resolves when every model is served. */
+export async function startUp(repository: string, ...more: readonly string[]): Promise<Front> {
+  const child = startCli("up", `--model-repository=${repository}`, ...LOCAL, ...more);
+  const found = await addresses(child);
+  await child.waitForOutput(/^ready: /m, { timeoutMs: 60_000 });
+  return { process: child, ...found };
+}
+
+async function addresses(child: LaunchedProcess): Promise<Addresses> {
+  const [, grpc, rest] = await child.waitForOutput(/: gRPC on ([^,\s]+), REST on (\S+)/, { timeoutMs: 60_000 });
+  return { grpc: grpc!, rest: rest! };
+}
+
+/** Waits until a server says AVAILABLE of a version, over REST. */
+export async function whenAvailable(server: Addresses, model: string, version = 1): Promise<void> {
+  await eventually(
+    async () => {
+      const reply = await fetch(`http://${server.rest}/v1/models/${model}/versions/${version}`);
+      const text = await reply.text();
+      if (!text.includes('"AVAILABLE"')) throw new Error(`${model}/${version}: ${text}`);
+    },
+    { timeoutMs: 60_000, intervalMs: 100 },
+  );
+}
