@@ -146,14 +146,25 @@ export class PartitionSet {
    * Writes the row indexes of `ids` into `indexes`, from `at` on, for a {@link gather} that begins in the same turn of
    * the event loop. Indexes of tables of one row width may stand behind one another: one gather takes them all.
    *
-   * @param ids  as BigInt64Array, or as its 32-bit lanes
+   * @param ids    as BigInt64Array, or as its 32-bit lanes
+   * @param first  position in `ids` of the first one wanted, and `end` the one behind the last; default all
    * @returns -1, or the position of the first id that cannot be served: {@link refusal} says why
    */
-  locate(table: number, ids: BigInt64Array | Int32Array, indexes: BigInt64Array, at: number): number {
+  locate(
+    table: number,
+    ids: BigInt64Array | Int32Array,
+    indexes: BigInt64Array,
+    at: number,
+    first = 0,
+    end = ids instanceof Int32Array ? ids.length / 2 : ids.length,
+  ): number {
     const info = this.tables[table];
     invariant(info !== undefined, `table ${table} of ${this.tables.length}`);
     const lanes = ids instanceof Int32Array ? ids : lanesOf(ids);
-    invariant(at + lanes.length / 2 <= indexes.length, `${lanes.length / 2} indexes at ${at} of ${indexes.length}`);
+    invariant(
+      2 * end <= lanes.length && at + end - first <= indexes.length,
+      `ids ${first} to ${end} of ${lanes.length / 2} to ${at} of ${indexes.length} indexes`,
+    );
     return locateRows(
       lanes,
       info.rows,
@@ -163,6 +174,8 @@ export class PartitionSet {
       this.#arena(info.rowBytes).rowsPerSlot,
       this.#indexLanes(indexes),
       at,
+      first,
+      end,
     );
   }
 

@@ -1,16 +1,25 @@
-import { type Clock, ServingError } from "@shardserve/core";
+import { ServingError } from "@shardserve/core";
 import { type Exchange, FRAME, type LookupHandler, readLookupRequest } from "@shardserve/transport";
-import type { ShardMetrics } from "./metrics.js";
+import { JointLookup, type JointLookupOptions } from "./joint-lookup.js";
 import type { GatheredRows, RowLookup } from "./row-lookup.js";
 import type { ServedVersions } from "./served-version.js";
 
-/** Answers LOOKUP frames. A request that expired, or that nobody waits for any more, is dropped, not run. */
+/** What a FramedServer needs to answer lookups. */
+export interface FrameLookup {
+  readonly lookup: LookupHandler;
+  afterLookups(this: void): void;
+}
+
+/**
+ * Answers LOOKUP frames: small ones that arrived together jointly, others each on its own. A request that expired, or
+ * that nobody waits for any more, is dropped, not run.
+ */
 export function frameLookup(
   versions: ServedVersions,
   lookup: RowLookup,
-  metrics: ShardMetrics,
-  clock: Clock,
-): LookupHandler {
+  options: Omit<JointLookupOptions, "refuse">,
+): FrameLookup {
+  const { metrics, clock } = options;
   const refuse = (exchange: Exchange, error: unknown) => {
     const { code } = ServingError.from(error);
     metrics.refused.inc({ code });
@@ -21,7 +30,8 @@ export function frameLookup(
     metrics.requests.inc({ protocol: "frame", code: "OK" });
     exchange.reply(FRAME.ROWS, [rows.payload], rows.release);
   };
-  return (exchange) => {
+  const joint = new JointLookup({ ...options, refuse });
+  const handle: LookupHandler = (exchange) => {
     try {
       const request = readLookupRequest(exchange.payload);
       const served = versions.byChannel(request.channel);
@@ -33,6 +43,7 @@ export function frameLookup(
         const text = `${served.model}/${served.version} is at epoch ${served.epoch} here, asked was ${request.epoch}`;
         throw new ServingError("EPOCH_MISMATCH", text);
       }
+      if (joint.add(exchange, served, request)) return;
       const { generation, columns, ids, remainingMs } = request;
       const deadlineMs = remainingMs === 0 ? Number.POSITIVE_INFINITY : clock.nowMs() + remainingMs;
       const rows = lookup.runForSocket({ served, generation, columns, ids, deadlineMs });
@@ -50,4 +61,5 @@ export function frameLookup(
       refuse(exchange, error);
     }
   };
+  return { lookup: handle, afterLookups: () => joint.flush() };
 }

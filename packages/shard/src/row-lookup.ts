@@ -97,7 +97,7 @@ export class RowLookup {
     const admitted = this.#admit(query);
     const { bytes } = admitted.layout;
     const isWarm = query.served.set.mappedBytes <= this.#options.residentBytesMax;
-    if (bytes <= PART_BYTES || bytes > LAZY_BYTES_MAX || !isWarm) return this.#runWhole(admitted);
+    if (admitted.gathers.length === 0 || bytes > LAZY_BYTES_MAX || !isWarm) return this.#runWhole(admitted);
     const { pool, metrics, clock } = this.#options;
     const startMs = clock.nowMs();
     return {
@@ -234,7 +234,7 @@ function locate({ served, columns, ids }: RowsQuery): Located {
     const table = columns[k] as number;
     const count = columns[k + 1] as number;
     const info: TableInfo | undefined = served.set.tables[table];
-    const column = lanes.subarray(at * 2, (at + count) * 2);
+    const first = at;
     at += count;
     if (!info) {
       tables.push(failed(table, TABLE_STATUS.TABLE_NOT_FOUND, 0));
@@ -242,12 +242,12 @@ function locate({ served, columns, ids }: RowsQuery): Located {
     }
     let gather = gathers.get(info.rowBytes);
     if (!gather) {
-      gather = { indexes: new BigInt64Array(ids.length - at + count), rowCount: 0 };
+      gather = { indexes: new BigInt64Array(ids.length - first), rowCount: 0 };
       gathers.set(info.rowBytes, gather);
     }
-    const bad = served.set.locate(table, column, gather.indexes, gather.rowCount);
+    const bad = served.set.locate(table, lanes, gather.indexes, gather.rowCount, first, at);
     if (bad >= 0) {
-      tables.push(whyBad(served, table, column, bad));
+      tables.push(whyBad(served, table, lanes.subarray(first * 2, at * 2), bad - first));
       continue;
     }
     gather.rowCount += count;

@@ -126,7 +126,12 @@ export class ShardServer extends Service {
       clock,
       logger: this.#logger,
       calls: { [OPEN_METHOD]: (params) => this.#open(params) },
-      lookup: frameLookup(this.#versions, lookup, this.metrics, clock),
+      ...frameLookup(this.#versions, lookup, {
+        budget,
+        metrics: this.metrics,
+        clock,
+        residentBytesMax: this.#residentBytesMax,
+      }),
     });
     this.#grpc = createRowServer({
       versions: this.#versions,

@@ -88,7 +88,7 @@ export class ClientSession {
       },
     };
     this.#socket = connect(target);
-    this.#writer = new FrameWriter(this.#socket);
+    this.#writer = new FrameWriter(this.#socket, options.pool);
     this.#socket.on("error", (error) => this.#close(this.#lost(error.message, error)));
     this.#socket.on("close", () => this.#close(this.#lost("the peer closed the connection")));
   }

@@ -6,6 +6,8 @@ export interface ExchangeOwner {
   /** Who is at the other end, as it introduced itself. */
   readonly peer: string;
   sendReply(exchange: Exchange, type: number, parts: readonly Uint8Array[], onFlushed?: () => void): void;
+  reserveReply(exchange: Exchange, type: number, payloadBytes: number): Uint8Array | undefined;
+  afterSent(callback: () => void): void;
   sendReplyLazily(exchange: Exchange, type: number, payload: LazyPayload): void;
   sendError(exchange: Exchange, error: ServingError): void;
   releasePayload(payload: Uint8Array): void;
@@ -51,6 +53,24 @@ export class Exchange {
     }
     this.#isAnswered = true;
     this.#owner.sendReply(this, type, parts, onFlushed);
+  }
+
+  /**
+   * Answers with a small payload that the caller writes in place, in this turn of the event loop and before it answers
+   * anything else.
+   *
+   * @param payloadBytes  at most JOIN_BYTES_MAX
+   * @returns the payload, its contents undefined; undefined when nobody waits for it any more
+   */
+  reserveReply(type: number, payloadBytes: number): Uint8Array | undefined {
+    if (this.#isAnswered) return undefined;
+    this.#isAnswered = true;
+    return this.#owner.reserveReply(this, type, payloadBytes);
+  }
+
+  /** Calls back once all that was sent on this connection so far has left, or the connection is gone. */
+  afterSent(callback: () => void): void {
+    this.#owner.afterSent(callback);
   }
 
   /** As `reply`, with a payload that is made while it is written. */

@@ -1,9 +1,17 @@
 import type { Socket } from "node:net";
 import { invariant } from "@shardserve/core";
+import type { BufferPool } from "./buffer-pool.js";
 import { HEADER_BYTES, writeHeader } from "./frame.js";
 
-/** Frames up to this size are joined into one buffer: cheaper than two entries of a writev. */
-const JOIN_BYTES = 4096;
+/**
+ * Payloads up to this size are copied behind one another. The copy costs less than an entry of a writev, which is a stream
+ * write in Node, and the reader is woken once for many frames.
+ */
+export const JOIN_BYTES_MAX = 128 * 1024;
+/** Joined frames leave when this is full: enough to wake the reader seldom, little enough to stay in a second-level cache. */
+const SLAB_BYTES = 512 * 1024;
+/** Heads of large payloads up to this size are written from a copy, so that no slab waits with them. */
+const COPIED_BYTES = 4096;
 
 /** A payload that is made while it is written, so that each part is still in the CPU's cache when the kernel copies it. */
 export interface LazyPayload {
@@ -18,47 +26,72 @@ export interface LazyPayload {
 }
 
 /**
- * Writes frames to a socket. Frames of one turn of the event loop leave in one writev; large payloads are not copied and
- * must stay untouched until `onFlushed`.
+ * Writes frames to a socket. Small frames of one turn of the event loop are joined in one buffer and leave in one write;
+ * large payloads are not copied and must stay untouched until `onFlushed`.
  */
 export class FrameWriter {
   readonly #socket: Socket;
-  #isCorked = false;
+  readonly #pool: BufferPool;
+  #slab: Uint8Array | undefined;
+  #slabView: DataView | undefined;
+  #filled = 0;
+  #isScheduled = false;
+  #afterSent: (() => void)[] = [];
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, pool: BufferPool) {
     this.#socket = socket;
+    this.#pool = pool;
   }
 
   /** Bytes that the kernel has not taken yet. */
   get pendingBytes(): number {
-    return this.#socket.writableLength;
+    return this.#socket.writableLength + this.#filled;
   }
 
   /** @param onFlushed  called once: the kernel has the bytes, or the socket is gone; the parts may be reused */
   send(type: number, flags: number, requestId: number, parts: readonly Uint8Array[], onFlushed?: () => void): void {
-    let payloadBytes = 0;
-    for (const part of parts) payloadBytes += part.length;
-    if (this.#socket.destroyed) {
+    const socket = this.#socket;
+    if (socket.destroyed) {
       onFlushed?.();
       return;
     }
-    this.#cork();
-    const isJoined = payloadBytes <= JOIN_BYTES;
-    const head = Buffer.allocUnsafe(isJoined ? HEADER_BYTES + payloadBytes : HEADER_BYTES);
-    const view = new DataView(head.buffer, head.byteOffset, HEADER_BYTES);
-    writeHeader(view, 0, type, flags, requestId, payloadBytes);
-    if (isJoined) {
-      let at = HEADER_BYTES;
+    let payloadBytes = 0;
+    for (const part of parts) payloadBytes += part.length;
+    if (payloadBytes <= JOIN_BYTES_MAX) {
+      const target = this.reserve(type, flags, requestId, payloadBytes);
+      let at = 0;
       for (const part of parts) {
-        head.set(part, at);
+        target.set(part, at);
         at += part.length;
       }
-      this.#socket.write(head, onFlushed);
+      if (onFlushed) this.afterSent(onFlushed);
       return;
     }
-    this.#socket.write(head);
+    this.#begin(type, flags, requestId, 0, payloadBytes);
+    socket.cork();
+    this.flush();
     const last = parts.length - 1;
-    for (let i = 0; i <= last; i++) this.#socket.write(parts[i] as Uint8Array, i === last ? onFlushed : undefined);
+    for (let i = 0; i <= last; i++) socket.write(parts[i] as Uint8Array, i === last ? onFlushed : undefined);
+    socket.uncork();
+  }
+
+  /**
+   * Begins a frame whose payload the caller writes in this turn of the event loop, before anything else is sent.
+   *
+   * @param payloadBytes  at most {@link JOIN_BYTES_MAX}
+   * @returns the place of the payload; its contents are undefined
+   */
+  reserve(type: number, flags: number, requestId: number, payloadBytes: number): Uint8Array {
+    invariant(payloadBytes <= JOIN_BYTES_MAX, `${payloadBytes} bytes are too many to be joined`);
+    const at = this.#begin(type, flags, requestId, payloadBytes);
+    this.#filled += payloadBytes;
+    return (this.#slab as Uint8Array).subarray(at, at + payloadBytes);
+  }
+
+  /** Calls back once everything sent so far has left, or the socket is gone. */
+  afterSent(callback: () => void): void {
+    this.#schedule();
+    this.#afterSent.push(callback);
   }
 
   /**
@@ -67,26 +100,14 @@ export class FrameWriter {
    */
   sendLazily(type: number, flags: number, requestId: number, payload: LazyPayload): void {
     const socket = this.#socket;
-    this.#uncork();
-    const head = Buffer.allocUnsafe(HEADER_BYTES);
-    const view = new DataView(head.buffer, head.byteOffset, HEADER_BYTES);
-    writeHeader(view, 0, type, flags, requestId, payload.byteLength);
-    socket.write(head);
+    this.#begin(type, flags, requestId, 0, payload.byteLength);
     let isTaken = true;
     let leftBytes = payload.byteLength;
     try {
       for (let step = payload.parts.next(true); !step.done; step = payload.parts.next(isTaken)) {
         const part = step.value;
         leftBytes -= part.length;
-        const isLast = leftBytes === 0;
-        let isReusable = false;
-        socket.write(part, () => {
-          if (!isReusable) payload.onPartFlushed(part);
-          if (isLast) payload.onFlushed();
-        });
-        // what is not counted as waiting was written in this very call
-        isReusable = !socket.destroyed && socket.writableLength === 0;
-        isTaken = isReusable;
+        isTaken = this.#writePart(part, payload, leftBytes === 0);
       }
       invariant(leftBytes === 0, `the parts of a payload miss its length by ${leftBytes} bytes`);
     } catch (error) {
@@ -96,16 +117,86 @@ export class FrameWriter {
     }
   }
 
-  #cork(): void {
-    if (this.#isCorked) return;
-    this.#isCorked = true;
-    this.#socket.cork();
-    process.nextTick(() => this.#uncork());
+  /** Hands the joined frames to the socket now instead of at the end of the turn. */
+  flush(): void {
+    const slab = this.#slab;
+    const waiting = this.#afterSent;
+    this.#afterSent = [];
+    if (slab === undefined || this.#filled === 0) {
+      if (waiting.length === 0) return;
+      if (this.#socket.writableLength === 0 || this.#socket.destroyed) return waiting.forEach(call);
+      this.#socket.write("", () => waiting.forEach(call));
+      return;
+    }
+    const joined = slab.subarray(0, this.#filled);
+    this.#filled = 0;
+    this.#slab = undefined;
+    if (joined.length <= COPIED_BYTES) {
+      this.#socket.write(Buffer.from(joined), waiting.length > 0 ? () => waiting.forEach(call) : undefined);
+      this.#pool.release(slab);
+      return;
+    }
+    let isReleased = false;
+    this.#socket.write(joined, () => {
+      if (!isReleased) this.#pool.release(slab);
+      waiting.forEach(call);
+    });
+    if (!this.#hasLeft) return;
+    isReleased = true; // so that all connections work in the same, cached memory
+    this.#pool.release(slab);
   }
 
-  #uncork(): void {
-    if (!this.#isCorked) return;
-    this.#isCorked = false;
-    this.#socket.uncork();
+  /** @returns whether the part's memory may be used again */
+  #writePart(part: Uint8Array, payload: LazyPayload, isLast: boolean): boolean {
+    if (!isLast && this.#filled + part.length <= COPIED_BYTES) {
+      this.#slab?.set(part, this.#filled);
+      this.#filled += part.length;
+      return true;
+    }
+    const socket = this.#socket;
+    const isJoined = this.#filled > 0;
+    if (isJoined) {
+      socket.cork(); // the head, and what was sent before, leave with this part
+      this.flush();
+    }
+    let isReusable = false;
+    socket.write(part, () => {
+      if (!isReusable) payload.onPartFlushed(part);
+      if (isLast) payload.onFlushed();
+    });
+    if (isJoined) socket.uncork();
+    isReusable = this.#hasLeft;
+    return isReusable;
   }
+
+  /** What is not counted as waiting was written in the very call. */
+  get #hasLeft(): boolean {
+    return !this.#socket.destroyed && this.#socket.writableLength === 0;
+  }
+
+  /** Writes a header to the slab, with room for `roomBytes` behind it. @returns where the room begins */
+  #begin(type: number, flags: number, requestId: number, roomBytes: number, payloadBytes = roomBytes): number {
+    if (this.#filled + HEADER_BYTES + roomBytes > SLAB_BYTES) this.flush();
+    this.#schedule();
+    if (this.#slab === undefined) {
+      this.#slab = this.#pool.acquire(SLAB_BYTES);
+      this.#slabView = new DataView(this.#slab.buffer, this.#slab.byteOffset, SLAB_BYTES);
+    }
+    writeHeader(this.#slabView as DataView, this.#filled, type, flags, requestId, payloadBytes);
+    this.#filled += HEADER_BYTES;
+    return this.#filled;
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    process.nextTick(() => {
+      this.#isScheduled = false;
+      this.flush();
+    });
+  }
+}
+
+function call(callback: () => void): void {
+  callback();
 }

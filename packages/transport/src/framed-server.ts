@@ -15,6 +15,11 @@ export interface FramedServerOptions {
   readonly calls?: Readonly<Record<string, CallHandler>>;
   readonly streams?: Readonly<Record<string, StreamHandler>>;
   readonly lookup?: LookupHandler;
+  /**
+   * Called when all lookups that arrived together, in one chunk of a connection, were handed to `lookup`: what it put off
+   * is to be answered now. Must not throw.
+   */
+  readonly afterLookups?: () => void;
   readonly pool?: BufferPool;
   readonly clock?: Clock;
   readonly logger?: Logger;
@@ -120,6 +125,7 @@ export class FramedServer extends Service {
         calls: this.#options.calls ?? {},
         streams: this.#options.streams ?? {},
         lookup: this.#options.lookup,
+        afterLookups: this.#options.afterLookups,
         onClose: (connection) => this.#connections.delete(connection),
       }),
     );

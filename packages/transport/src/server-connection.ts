@@ -36,7 +36,10 @@ export interface StreamContext extends CallContext {
 
 export type CallHandler = (params: unknown, context: CallContext) => unknown;
 export type StreamHandler = (params: unknown, context: StreamContext) => Promise<void>;
-/** Answers a LOOKUP through the exchange. A throw is answered as ERROR. `connection` is the one that CallContext has. */
+/**
+ * Answers a LOOKUP through the exchange, at once or later. A throw is answered as ERROR. `connection` is the one that
+ * CallContext has.
+ */
 export type LookupHandler = (exchange: Exchange, connection: object) => void;
 
 /** What a server gives each of its connections. */
@@ -49,6 +52,8 @@ export interface ServerConnectionHost {
   readonly calls: Readonly<Record<string, CallHandler>>;
   readonly streams: Readonly<Record<string, StreamHandler>>;
   readonly lookup: LookupHandler | undefined;
+  /** Called when all lookups that arrived together were handed over. */
+  readonly afterLookups: (() => void) | undefined;
   readonly onClose: (connection: ServerConnection) => void;
 }
 
@@ -63,13 +68,14 @@ export class ServerConnection implements ExchangeOwner {
   #isClosed = false;
   #isDraining = false;
   #isStalled = false;
+  #hasLookups = false;
   #cancelTimer: () => void;
   #takenBytesAtCheck = 0;
 
   constructor(socket: Socket, host: ServerConnectionHost) {
     this.#host = host;
     this.#socket = socket;
-    this.#writer = new FrameWriter(socket);
+    this.#writer = new FrameWriter(socket, host.pool);
     const decoder = new FrameDecoder("server", host.limits, host.pool, (type, flags, requestId, payload) => {
       this.#onFrame(type, flags, requestId, payload);
     });
@@ -80,6 +86,7 @@ export class ServerConnection implements ExchangeOwner {
       } catch (error) {
         this.#refuse(ServingError.from(error));
       }
+      this.#endLookups();
     });
     socket.on("drain", () => {
       this.#isStalled = false;
@@ -126,6 +133,18 @@ export class ServerConnection implements ExchangeOwner {
     }
     this.#writer.send(type, 0, exchange.requestId, parts, onFlushed);
     this.#watchWrites();
+  }
+
+  reserveReply(exchange: Exchange, type: number, payloadBytes: number): Uint8Array | undefined {
+    this.#exchanges.delete(exchange.requestId);
+    if (this.#isClosed || exchange.isCancelled) return undefined;
+    const payload = this.#writer.reserve(type, 0, exchange.requestId, payloadBytes);
+    this.#watchWrites();
+    return payload;
+  }
+
+  afterSent(callback: () => void): void {
+    this.#writer.afterSent(callback);
   }
 
   sendReplyLazily(exchange: Exchange, type: number, payload: LazyPayload): void {
@@ -198,11 +217,22 @@ export class ServerConnection implements ExchangeOwner {
       this.#onCall(exchange, (flags & FLAG_STREAM) !== 0).catch((error: unknown) => exchange.fail(error));
       return;
     }
+    this.#hasLookups = true;
     try {
       if (!this.#host.lookup) throw new ServingError("UNIMPLEMENTED", `${this.#host.peer} serves no rows`);
       this.#host.lookup(exchange, this.#shared);
     } catch (error) {
       exchange.fail(error);
+    }
+  }
+
+  #endLookups(): void {
+    if (!this.#hasLookups) return;
+    this.#hasLookups = false;
+    try {
+      this.#host.afterLookups?.();
+    } catch (error) {
+      this.#refuse(ServingError.from(error)); // a reply may be torn
     }
   }
 
@@ -283,6 +313,7 @@ export class ServerConnection implements ExchangeOwner {
     if (this.#isClosed) return;
     this.#host.logger.warn({ peer: this.#peer, code: error.code, error: error.message }, "connection refused");
     this.#writer.send(FRAME.ERROR, 0, 0, [encodeError(error)]);
+    this.#writer.flush();
     this.#socket.destroySoon(); // after what is written has left
     this.#host.clock.after(FAREWELL_MS, () => this.#socket.destroy());
     this.#end(error, false);

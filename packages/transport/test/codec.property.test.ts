@@ -11,6 +11,7 @@ import {
   FRAME,
   FrameDecoder,
   HEADER_BYTES,
+  PlainRows,
   planRows,
   readLookupRequest,
   readRowsReply,
@@ -141,6 +142,28 @@ describe("lookup payloads", () => {
           );
         },
       ),
+    );
+  });
+
+  it("lays out plain replies as the general writer does", () => {
+    const column = fc.record({ table: fc.nat(100), rowCount: fc.nat(9), rowBytes: fc.constantFrom(4, 6, 64, 256) });
+    const plain = new PlainRows();
+    fc.assert(
+      fc.property(fc.array(column, { maxLength: 80 }), (columns) => {
+        const tables = columns.map((each): TableReply => {
+          return { ...each, status: TABLE_STATUS.OK, defaults: new Uint32Array(0), detail: 0 };
+        });
+        const layout = planRows(tables);
+        const expected = Buffer.alloc(layout.bytes);
+        writeRowsHead(expected, layout, 7, 2 ** 40, tables);
+        const flat = Uint32Array.from(columns.flatMap(({ table, rowCount }) => [table, rowCount]));
+        const rowBytes = Int32Array.from(columns, (each) => each.rowBytes);
+        assert.equal(plain.plan(flat, rowBytes), layout.bytes);
+        assert.deepEqual([...plain.offsets.subarray(0, columns.length)], layout.rowOffsets);
+        const got = Buffer.alloc(layout.bytes);
+        plain.writeHead(got, 7, 2 ** 40, flat, rowBytes);
+        assert.ok(got.equals(expected));
+      }),
     );
   });
 
