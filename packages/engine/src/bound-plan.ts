@@ -1,7 +1,10 @@
 import { type Clock, invariant, type Semaphore, ServingError } from "@shardserve/core";
 import {
+  type DeviceStep,
   type GraphNode,
+  type HostKernel,
   type HostState,
+  type HostValue,
   type KernelTable,
   type PlannedLookup,
   refKey,
@@ -13,6 +16,7 @@ import type { RowLease } from "@shardserve/rowstore";
 import type { RowsReport, RunResult, RunTimings } from "@shardserve/servable";
 import { type Tensor, tfDTypeString } from "@shardserve/tensor";
 import type { Checkpoint } from "./checkpoint.js";
+import { controlKernel } from "./control.js";
 import { BoundDeviceStep } from "./device-step.js";
 import { type FrameValue, Run, SlotMap } from "./frame.js";
 import { BoundHostStep } from "./host-step.js";
@@ -37,6 +41,9 @@ export interface PlanRunOptions {
   readonly signal?: AbortSignal | undefined;
   readonly deadlineMs?: number | undefined;
 }
+
+/** What a region gets of the request besides values. */
+export type RegionOptions = Pick<PlanRunOptions, "signal" | "deadlineMs">;
 
 /** A plan that is ready to run: slots instead of names, sessions, kernels and row sources at hand. Runs may overlap. */
 export class BoundPlan {
@@ -64,8 +71,12 @@ export class BoundPlan {
     this.#clock = clock;
   }
 
-  /** @param sessions  one per device step, in order */
-  static async bind(plan: SignaturePlan, sessions: readonly OrtSession[], context: BindContext): Promise<BoundPlan> {
+  /** @param sessions  one for every device step, those of loops and branches included */
+  static async bind(
+    plan: SignaturePlan,
+    sessions: ReadonlyMap<DeviceStep, OrtSession>,
+    context: BindContext,
+  ): Promise<BoundPlan> {
     invariant(plan.unsupported.length === 0, `the plan of ${plan.signature} has unsupported nodes`);
     const { clock, runs } = context;
     const slots = new SlotMap();
@@ -73,16 +84,23 @@ export class BoundPlan {
     const rowSlots = new Set(plan.lookups.map(({ rows }) => slots.of(rows)));
     const outputCount = readOutputs(plan);
     const steps: BoundStep[] = [];
-    let sessionAt = 0;
+    const controls = new Map<string, HostKernel>();
+    for (const [name, control] of plan.controls) {
+      const regions: BoundPlan[] = [];
+      for (const region of control.regions) regions.push(await BoundPlan.bind(region, sessions, context));
+      controls.set(name, controlKernel(control, regions, clock));
+    }
+    const kernelOf = (node: GraphNode): HostKernel | undefined =>
+      controls.get(node.name) ?? context.kernels.get(node.op);
     for (const step of plan.steps) {
       if (step.kind === "host") {
-        const bound = await BoundHostStep.bind(step, slots, template, { ...context, outputCount });
+        const bound = await BoundHostStep.bind(step, slots, template, { ...context, kernelOf, outputCount });
         steps.push({ kind: "host", run: (run) => bound.run(run) });
       } else if (step.kind === "lookup") {
         const bound = new BoundLookupStep(step, slots, (lookup) => context.locate(plan, lookup));
         steps.push({ kind: "lookup", run: (run) => bound.run(run) });
       } else {
-        const session = sessions[sessionAt++];
+        const session = sessions.get(step);
         invariant(session, "a session per device step");
         const bound = new BoundDeviceStep(step, session, slots, rowSlots, clock, runs);
         steps.push({ kind: "device", run: (run) => bound.run(run) });
@@ -120,6 +138,44 @@ export class BoundPlan {
     } finally {
       run.end();
     }
+  }
+
+  /**
+   * Runs the plan of a branch or a loop's condition or body: values go in and come out by position. A promise only where
+   * something must be waited for.
+   */
+  runRegion(
+    inputs: readonly HostValue[],
+    options: RegionOptions,
+  ): readonly HostValue[] | Promise<readonly HostValue[]> {
+    const run = new Run(this.#template, options.signal, options.deadlineMs);
+    for (let i = 0; i < inputs.length; i++) run.values[this.#inputSlots[i]!] = inputs[i];
+    let pending: Promise<readonly HostValue[]> | undefined;
+    try {
+      const waiting = this.#runSteps(0, run);
+      if (!waiting) return this.#regionResult(run);
+      pending = waiting.then(() => this.#regionResult(run));
+    } finally {
+      if (!pending) run.end();
+    }
+    return pending.finally(() => run.end());
+  }
+
+  #runSteps(start: number, run: Run): void | Promise<void> {
+    for (let i = start; i < this.#steps.length; i++) {
+      const pending = this.#steps[i]!.run(run);
+      if (!pending) continue;
+      return pending.then(() => {
+        run.signal?.throwIfAborted();
+        return this.#runSteps(i + 1, run);
+      });
+    }
+  }
+
+  #regionResult(run: Run): HostValue[] {
+    const results: HostValue[] = [];
+    for (const slot of this.#outputSlots.values()) results.push(run.forHost(slot));
+    return results;
   }
 
   #feed(inputs: ReadonlyMap<string, Tensor>, run: Run): void {

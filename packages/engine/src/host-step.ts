@@ -5,7 +5,6 @@ import {
   type HostStep,
   type HostValue,
   type KernelCall,
-  type KernelTable,
 } from "@shardserve/graph";
 import { invariant, ServingError } from "@shardserve/core";
 import type { Checkpoint } from "./checkpoint.js";
@@ -40,7 +39,7 @@ export class BoundHostStep {
     slots: SlotMap,
     template: FrameValue[],
     context: {
-      readonly kernels: KernelTable;
+      readonly kernelOf: (node: GraphNode) => HostKernel | undefined;
       readonly state: HostState;
       readonly checkpoint: Checkpoint;
       readonly outputCount: (node: GraphNode) => number;
@@ -53,7 +52,7 @@ export class BoundHostStep {
         template[slots.of({ node: node.name, index: 0 })] = await leafValue(node, context.checkpoint);
         continue;
       }
-      const kernel = context.kernels.get(node.op);
+      const kernel = context.kernelOf(node);
       if (!kernel) throw new ServingError("OP_UNSUPPORTED", `${node.op} node "${node.name}" has no host kernel`);
       const inputs = Int32Array.from(node.inputs, (ref) => slots.of(ref));
       const count = context.outputCount(node);
@@ -69,12 +68,12 @@ export class BoundHostStep {
   }
 
   #runFrom(start: number, run: Run): void | Promise<void> {
-    const { values, signal } = run;
+    const { values, signal, deadlineMs } = run;
     for (let i = start; i < this.#nodes.length; i++) {
       const bound = this.#nodes[i]!;
       const inputs: HostValue[] = [];
       for (let k = 0; k < bound.inputs.length; k++) inputs.push(run.forHost(bound.inputs[k]!));
-      const result = call(bound, { node: bound.node, inputs, state: this.#state, signal });
+      const result = call(bound, { node: bound.node, inputs, state: this.#state, signal, deadlineMs });
       if (result instanceof Promise) {
         return result.then(
           (outputs) => {

@@ -7,6 +7,7 @@ import {
   type HostValue,
   type KernelTable,
   type ModelGraph,
+  plansWithin,
   resourceKey,
   type SignaturePlan,
 } from "@shardserve/graph";
@@ -55,7 +56,9 @@ export async function restoreTables(
   checkpoint: Checkpoint,
 ): Promise<void> {
   const used = new Set<string>();
-  for (const { graph } of plans) for (const node of graph.values()) used.add(resourceKey(node));
+  for (const whole of plans) {
+    for (const { graph } of plansWithin(whole)) for (const node of graph.values()) used.add(resourceKey(node));
+  }
   for (const [name, binding] of tables) {
     const table = model.graph.get(name);
     if (table && !used.has(resourceKey(table))) continue;

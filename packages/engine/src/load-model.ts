@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { Semaphore, ServingError, silentLogger, systemClock, systemRandom } from "@shardserve/core";
 import {
   type CutPolicy,
-  type DeviceStep,
   type HostState,
   importModel,
   type KernelTable,
@@ -12,6 +11,7 @@ import {
   type PlannedTable,
   planInit,
   planSignature,
+  plansWithin,
   type Shape,
   type SignaturePlan,
 } from "@shardserve/graph";
@@ -201,20 +201,21 @@ class Loader {
     const reason = unsupportedText(init);
     if (reason !== undefined)
       throw new ServingError("OP_UNSUPPORTED", `${savedModel.dir} cannot be initialised: ${reason}`);
-    const bound = await BoundPlan.bind(init, [], context);
+    const bound = await BoundPlan.bind(init, new Map(), context);
     await bound.run(new Map(), { signal: this.#options.signal });
   }
 
   async #bind(plans: readonly SignaturePlan[], context: BindContext): Promise<PlanVariant[]> {
-    const steps = plans.map((plan) => plan.steps.filter((step): step is DeviceStep => step.kind === "device"));
-    const sessions = await this.#sessions!.open(
-      plans.flatMap(({ infos }, i) => steps[i]!.map((step) => ({ step, infos }))),
+    const steps = plans.flatMap((whole) =>
+      [...plansWithin(whole)].flatMap(({ steps: own, infos }) =>
+        own.flatMap((step) => (step.kind === "device" ? [{ step, infos }] : [])),
+      ),
     );
+    const opened = await this.#sessions!.open(steps);
+    const sessions = new Map(steps.map(({ step }, i) => [step, opened[i]!]));
     const variants: PlanVariant[] = [];
-    let at = 0;
-    for (const [i, plan] of plans.entries()) {
-      const own = sessions.slice(at, (at += steps[i]!.length));
-      const bound = await BoundPlan.bind(plan, own, context);
+    for (const plan of plans) {
+      const bound = await BoundPlan.bind(plan, sessions, context);
       variants.push({ inputs: plan.inputs, bound, isStateful: plan.mutableVariables.size > 0 });
     }
     return variants;

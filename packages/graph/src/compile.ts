@@ -1,15 +1,20 @@
 import { elementCount, DTYPES, toNumbers } from "@shardserve/tensor";
 import type { Shape } from "./attrs.js";
 import { resolveBranches } from "./branches.js";
+import { dropSides, formBranches, unguardAsserts } from "./conditionals.js";
+import { compileControls, RegionBudget } from "./controls.js";
 import { type Pieces, runAtOnce } from "./cooperative.js";
 import { coneOf, dropAsserts, reduceControls } from "./effects.js";
 import { fold } from "./fold.js";
+import { formLoops } from "./frames.js";
+import { formRegions } from "./functional.js";
 import type { KernelTable } from "./host.js";
 import { contextOf, infer, type Inference } from "./infer/infer.js";
 import { constantOf, type GraphNode, type TensorRef } from "./ir.js";
 import { exposeLookups } from "./lookups.js";
 import type { ModelGraph } from "./model.js";
 import { type Program } from "./program.js";
+import { internLeaves } from "./regions.js";
 import { settleReshapes } from "./reshapes.js";
 import { simplify } from "./simplify.js";
 import { resolveVariables } from "./variables.js";
@@ -28,6 +33,8 @@ export interface Compiled {
   readonly mutable: ReadonlyMap<string, string | undefined>;
   /** Asserts that were left out, with the reason. */
   readonly droppedAsserts: ReadonlyMap<string, string>;
+  /** The regions of `Branch` and `Loop` nodes, by node name. */
+  readonly regions: ReadonlyMap<string, readonly Compiled[]>;
 }
 
 /** Resolves variables, folds constants and decides branches until nothing changes. */
@@ -36,8 +43,13 @@ export function compile(model: ModelGraph, source: Program, kernels: KernelTable
 }
 
 /** {@link compile} in pieces. */
-export function* compiling(model: ModelGraph, source: Program, kernels: KernelTable): Pieces<Compiled> {
-  let program = source;
+export function* compiling(
+  model: ModelGraph,
+  source: Program,
+  kernels: KernelTable,
+  budget = new RegionBudget(),
+): Pieces<Compiled> {
+  let program = formLoops(source);
   let known: Inference | undefined;
   const mutable = new Map<string, string | undefined>();
   for (let round = 0; round < ROUNDS_MAX; round++) {
@@ -51,17 +63,28 @@ export function* compiling(model: ModelGraph, source: Program, kernels: KernelTa
     yield;
     const asserted = dropAsserts(clean, satisfiedAsserts(clean));
     const folded = asserted === clean ? settleReshapes(fold(clean, inference, kernels), inference) : asserted;
-    const decided = resolveBranches(folded, model.library);
+    const decided = formLoops(resolveBranches(folded, model.library));
     program = decided;
     yield;
     if (decided === clean) break;
   }
-  const before = infer(program, known);
+  const unguarded = unguardAsserts(program);
+  const branched = dropSides(formBranches(unguarded, infer(unguarded, known)));
+  const formed = internLeaves(formRegions(branched, model.library));
+  const controls = yield* compileControls(formed, infer(formed, known), (region) =>
+    compiling(model, region, kernels, budget.enter()),
+  );
+  program = controls.program;
+  const before = controls.inference;
+  for (const { mutable: inner } of [...controls.regions.values()].flat()) {
+    for (const [key, checkpointKey] of inner) if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
+  }
   const droppedAsserts = costlyAsserts(program, before, kernels);
   yield;
   const light = settle(dropAsserts(program, new Set(droppedAsserts.keys())), before);
   const { program: exposed, inference } = settle(exposeLookups(light.program, light.inference), light.inference);
-  return { program: exposed, inference, mutable, droppedAsserts };
+  const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
+  return { program: exposed, inference, mutable, droppedAsserts, regions };
 }
 
 /** Simplifies until the inferred types have nothing more to say. */

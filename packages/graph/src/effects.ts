@@ -38,6 +38,8 @@ const STATE_READ = new Set([
 
 /** True when running the node changes state or may fail the request on purpose (Assert). */
 export function hasEffect(node: GraphNode): boolean {
+  // Control flow: what its branches do, see regions.ts and variables.ts.
+  if (node.attrs.has("hasEffect")) return node.attrs.bool("hasEffect");
   const def = opDef(node.op);
   if (!def) return false;
   if (def.outputs.length === 0) return !IGNORED.has(node.op) && !/Summary|^Print/.test(node.op);

@@ -1,5 +1,6 @@
 import type { Tensor } from "@shardserve/tensor";
 import type { GraphNode, NodeContext } from "./ir.js";
+import type { TensorList } from "./tensor-list.js";
 
 /** What a resource-valued edge carries on the host: never the thing, only its name in the servable's {@link HostState}. */
 export interface ResourceHandle {
@@ -9,7 +10,7 @@ export interface ResourceHandle {
 }
 
 /** A value on an edge between host nodes. */
-export type HostValue = Tensor | ResourceHandle;
+export type HostValue = Tensor | ResourceHandle | TensorList;
 
 export function isTensor(value: HostValue): value is Tensor {
   return "dtype" in value;
@@ -36,6 +37,8 @@ export interface KernelCall {
   readonly inputs: readonly HostValue[];
   readonly state: HostState;
   readonly signal?: AbortSignal | undefined;
+  /** When the request is given up; loops pass it on to lookups. */
+  readonly deadlineMs?: number | undefined;
 }
 
 /**

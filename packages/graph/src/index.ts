@@ -15,6 +15,7 @@ export {
 } from "./model.js";
 export * from "./op-table.js";
 export * from "./plan.js";
+export { TensorList } from "./tensor-list.js";
 export {
   planInit,
   planSignature,
@@ -24,7 +25,6 @@ export {
   type PlanOptions,
 } from "./plan-signature.js";
 export { FOLD_BYTES_MAX } from "./fold.js";
-export type { Program } from "./program.js";
 export { findTables, type FoundTable } from "./tables.js";
 export type { CheckpointTensor } from "./variables.js";
 export { formatPlan, formatType, reportModel, type ModelReport, type ReportedVariable } from "./report.js";

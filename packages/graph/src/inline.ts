@@ -5,6 +5,7 @@ import { type FunctionLibrary, importAttr, importAttrMap } from "./import.js";
 import type { GraphNode, TensorRef } from "./ir.js";
 import { type ArgDef, opDef } from "./op-table.js";
 import { type Program, prune } from "./program.js";
+import { markEffects } from "./variables.js";
 
 /** A model that inlines to more nodes, or calls that are nested deeper, are refused: recursion, or a bomb. */
 const NODES_MAX = 1_000_000;
@@ -44,7 +45,7 @@ export function inlineCalls(program: Program, library: FunctionLibrary): Program
       );
     }
   }
-  const result = prune({ ...program, graph });
+  const result = prune({ ...program, graph: markEffects(graph, library) });
   checkArity(result);
   return result;
 }

@@ -20,6 +20,10 @@ export function refKey(ref: TensorRef): string {
  * - `Lookup`: the cut end of a lookup. Input ids; outputs rows [capacity, ...row shape] and int32 slots (shape of the ids). Attributes:
  *   checkpointKey, dtype, rowOffset, rowCount, rowShape. It becomes a lookup step and stands in no other.
  * - `GatherRows`: the device end of a cut lookup. Inputs rows [capacity, ...row shape], slots int32 (shape of the ids).
+ * - `Branch`: If and Case. Input 0 the condition or index, the rest go to every region; one region a branch, whose outputs are the node's.
+ * - `Loop`: While. The first `carried` inputs change from turn to turn, the others go to every turn. Regions: the condition (one
+ *   output) and the body (`carried` outputs, which are the node's after the last turn).
+ *   Both have attributes dtypes and shapes (of the outputs) and hasEffect.
  */
 export interface GraphNode {
   readonly name: string;
@@ -28,10 +32,27 @@ export interface GraphNode {
   /** Names of nodes that must run before this one. */
   readonly controls: readonly string[];
   readonly attrs: Attrs;
+  /** What `Branch` and `Loop` choose from. */
+  readonly regions?: readonly Region[];
 }
 
 /** Nodes by name, in no particular order. Passes never change one; they make a new one. */
 export type Graph = ReadonlyMap<string, GraphNode>;
+
+/** A graph with its fetches: what the passes turn into one another. Feeds are Placeholder nodes of the graph. */
+export interface Program {
+  readonly graph: Graph;
+  /** Values to compute, in the caller's order. */
+  readonly outputs: readonly TensorRef[];
+  /** Nodes to run for their effects. */
+  readonly targets: readonly string[];
+}
+
+/** A program inside a node. Its graph is its own: names mean nothing outside. */
+export interface Region extends Program {
+  /** Names of the Placeholders that take the node's inputs, in order; one that nothing uses may be gone. */
+  readonly args: readonly string[];
+}
 
 /** What is known of a value before any request: its dtype and as much of its shape as can be trusted. */
 export interface ValueInfo {

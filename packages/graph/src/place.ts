@@ -2,7 +2,7 @@ import type { KernelTable, DeviceSupport } from "./host.js";
 import { isHeavy } from "./compile.js";
 import { hasEffect } from "./effects.js";
 import { contextOf, type Inference } from "./infer/infer.js";
-import type { GraphNode } from "./ir.js";
+import { type GraphNode, refKey } from "./ir.js";
 import { opDef } from "./op-table.js";
 import type { Program } from "./program.js";
 
@@ -33,7 +33,7 @@ interface Ability {
 }
 
 export function isLeaf(node: GraphNode): boolean {
-  return node.op === "Const" || node.op === "Variable" || node.op === "Placeholder";
+  return node.op === "Const" || node.op === "Variable" || (node.op === "Placeholder" && node.attrs.has("fed"));
 }
 
 /**
@@ -42,8 +42,16 @@ export function isLeaf(node: GraphNode): boolean {
  * - what either side can run goes to the host when a host node or the ids of a lookup depend on it and going there
  *   saves a round, else to the device.
  * Then device work and lookups move to the latest round that still serves, so that they share steps.
+ *
+ * @param isRegion the program is part of a loop or branch: small outputs are wanted on the host
  */
-export function place(program: Program, inference: Inference, kernels: KernelTable, device: DeviceSupport): Placement {
+export function place(
+  program: Program,
+  inference: Inference,
+  kernels: KernelTable,
+  device: DeviceSupport,
+  isRegion = false,
+): Placement {
   const unsupported = new Map<string, string>();
   const abilities = new Map<string, Ability>();
   for (const node of inference.order) {
@@ -58,23 +66,23 @@ export function place(program: Program, inference: Inference, kernels: KernelTab
     else abilities.set(node.name, ability);
   }
   if (unsupported.size > 0) return { places: new Map(), unsupported };
-  const places = earliest(inference.order, abilities, hostNeeds(inference.order, abilities));
+  const places = earliest(
+    inference.order,
+    abilities,
+    hostNeeds(inference.order, abilities, isRegion ? smallOutputs(program, inference) : []),
+  );
   return { places: latest(program, inference.order, places), unsupported };
 }
 
 function leafObstacle(node: GraphNode, inference: Inference): string | undefined {
-  if (!inference.infos.has(`${node.name}:0`)) return "its dtype is not supported";
-  return node.op === "Placeholder" && !node.attrs.has("fed")
-    ? "it must be fed, but is no input of the signature"
-    : undefined;
+  return inference.infos.has(`${node.name}:0`) ? undefined : "its dtype is not supported";
 }
 
-/** Loops and branches as nodes of the graph, and the lists that loops work on. */
-const CONTROL_FLOW =
-  /^(Stateless)?(While|If|Case)$|^(Ref)?(Switch|Merge|Enter|Exit|NextIteration)$|^LoopCond$|^Tensor(List|Array)[A-Z]/;
+/** What the compiler makes loops and branches of, where it stands for something else. */
+const CONTROL_FLOW = /^(Ref)?(Switch|Merge|Enter|Exit|NextIteration)$|^LoopCond$/;
 
 function whyNot(node: GraphNode, ability: Ability): string {
-  if (CONTROL_FLOW.test(node.op)) return "loops, and branches that depend on the request, are not supported yet";
+  if (CONTROL_FLOW.test(node.op)) return "it is no part of a loop or conditional that this compiler knows";
   return opDef(node.op)
     ? `device: ${ability.device}; host: ${ability.host}`
     : "it is a custom op, no part of TensorFlow";
@@ -99,9 +107,23 @@ function abilityOf(
   return { host, device: device.supports(node, context) };
 }
 
+/** Conditions and counters. */
+function smallOutputs({ outputs }: Program, { infos }: Inference): string[] {
+  return outputs
+    .filter((ref) => {
+      const info = infos.get(refKey(ref));
+      return info?.shape?.length === 0 && info.dtype !== "float32" && info.dtype !== "float64";
+    })
+    .map(({ node }) => node);
+}
+
 /** Nodes that a host node, or the ids of a lookup, depend on through nodes that both sides can run. */
-function hostNeeds(order: readonly GraphNode[], abilities: ReadonlyMap<string, Ability>): ReadonlySet<string> {
-  const needed = new Set<string>();
+function hostNeeds(
+  order: readonly GraphNode[],
+  abilities: ReadonlyMap<string, Ability>,
+  wanted: readonly string[],
+): ReadonlySet<string> {
+  const needed = new Set<string>(wanted);
   for (const node of [...order].reverse()) {
     const ability = abilities.get(node.name);
     const onHost =

@@ -5,11 +5,18 @@ import { type Pieces, runAtOnce, runInTurns } from "./cooperative.js";
 import { coneOf } from "./effects.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "./host.js";
 import { infer, type Inference } from "./infer/infer.js";
-import { type GraphNode, refKey } from "./ir.js";
+import { type GraphNode, refKey, type TensorRef } from "./ir.js";
 import { cutLookups, findVariableUses, type FoundLookup } from "./lookups.js";
-import { INIT_SIGNATURE, initProgram, type ModelGraph, observableInit, type Signature } from "./model.js";
+import {
+  INIT_SIGNATURE,
+  initProgram,
+  type ModelGraph,
+  observableInit,
+  type Signature,
+  type SignatureTensor,
+} from "./model.js";
 import { type Placement, place } from "./place.js";
-import type { NodePlacement, PlannedTable, SignaturePlan, UnsupportedNode } from "./plan.js";
+import type { ControlPlan, NodePlacement, PlannedTable, SignaturePlan, UnsupportedNode } from "./plan.js";
 import type { Program } from "./program.js";
 import { makeSteps } from "./segments.js";
 import { tableOf } from "./tables.js";
@@ -89,24 +96,28 @@ function* planningProgram(
   source: Program,
   compiled: Compiled,
   options: PlanOptions,
+  isRegion = false,
 ): Pieces<SignaturePlan> {
   yield;
+  const controls = yield* planningControls(model, signature, compiled, options);
   const { chosen, tables, conflicts } = chooseLookups(model, compiled, options);
   const program = cutLookups(compiled.program, chosen);
   const inference = infer(program, compiled.inference);
   yield;
-  const placement = place(program, inference, options.kernels, options.device);
+  const placement = place(program, inference, withControls(options.kernels), options.device, isRegion);
   yield;
-  const handles = program.outputs.flatMap((ref): [string, string][] => {
+  const handles = (isRegion ? [] : program.outputs).flatMap((ref): [string, string][] => {
     const dtype = inference.infos.get(refKey(ref))?.dtype;
     return dtype === "resource" || dtype === "variant" ? [[ref.node, `a response cannot hold a ${dtype}`]] : [];
   });
-  const unsupported: UnsupportedNode[] = [...conflicts, ...handles, ...placement.unsupported].map(([node, why]) => ({
+  const inside = [...controls.values()].flatMap(({ regions }) => regions.flatMap((region) => region.unsupported));
+  const own: UnsupportedNode[] = [...conflicts, ...handles, ...placement.unsupported].map(([node, why]) => ({
     op: program.graph.get(node)?.op ?? "",
     node,
     signature: signature.name,
     why,
   }));
+  const unsupported = [...own, ...inside.map((node) => ({ ...node, signature: signature.name }))];
   const steps = unsupported.length > 0 ? [] : makeSteps(program, inference, placement.places, signature.name);
   return {
     signature: signature.name,
@@ -125,10 +136,54 @@ function* planningProgram(
     lookups: steps.flatMap((step) => (step.kind === "lookup" ? step.lookups : [])),
     tables,
     unsupported,
+    controls,
     placements: placementsOf(inference, placement, compiled),
     graph: program.graph,
     infos: inference.infos,
-    mutableVariables: mutableOf(program, compiled),
+    mutableVariables: new Map([
+      ...mutableOf(program, compiled),
+      ...[...controls.values()].flatMap(({ regions }) => regions.flatMap((region) => [...region.mutableVariables])),
+    ]),
+  };
+}
+
+/** Plans of the regions of all control nodes. */
+function* planningControls(
+  model: ModelGraph,
+  { name, method }: Signature,
+  compiled: Compiled,
+  options: PlanOptions,
+): Pieces<Map<string, ControlPlan>> {
+  const controls = new Map<string, ControlPlan>();
+  // In a loop a device gather beats a lookup step a turn; what is sharded has no choice.
+  const cut = (table: PlannedTable): CutPolicy => (options.cut?.(table) === "always" ? "always" : "never");
+  for (const [node, regions] of compiled.regions) {
+    const control = compiled.program.graph.get(node)!;
+    const plans: SignaturePlan[] = [];
+    for (const [i, region] of regions.entries()) {
+      const tensor = (ref: TensorRef, at: number): SignatureTensor => {
+        const info = region.inference.infos.get(refKey(ref));
+        return { alias: String(at), ref, dtype: info?.dtype ?? "float32", shape: info?.shape };
+      };
+      const inputs = control.regions![i]!.args.map((arg, at) => tensor({ node: arg, index: 0 }, at));
+      const outputs = region.program.outputs.map(tensor);
+      const signature: Signature = { name: `${name}/${node}/${i}`, method, inputs, outputs };
+      plans.push(yield* planningProgram(model, signature, region.program, region, { ...options, cut }, true));
+    }
+    controls.set(node, { node: control, regions: plans });
+  }
+  return controls;
+}
+
+/** The engine runs control nodes on the host; what of their regions cannot run is told by the regions' plans. */
+function withControls(kernels: KernelTable): KernelTable {
+  const isControl = (op: string): boolean => op === "Loop" || op === "Branch";
+  const kernel = (): never => {
+    throw new Error("control nodes are the engine's");
+  };
+  return {
+    get: (op) => (isControl(op) ? kernel : kernels.get(op)),
+    supports: (node, context) => (isControl(node.op) ? true : kernels.supports(node, context)),
   };
 }
 

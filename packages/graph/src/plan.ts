@@ -100,6 +100,13 @@ export interface NodePlacement {
   readonly why: string;
 }
 
+/** A `Branch` or `Loop` of a plan: every region is a plan whose inputs and outputs go by position ("0", "1", ...). */
+export interface ControlPlan {
+  readonly node: GraphNode;
+  /** Branch: by index; of If, 0 is the false one. Loop: condition, body. */
+  readonly regions: readonly SignaturePlan[];
+}
+
 /**
  * One signature, compiled to steps that run one after the other. Every output's ref is an input of the signature or an
  * output of some step.
@@ -114,11 +121,19 @@ export interface SignaturePlan {
   readonly lookups: readonly PlannedLookup[];
   readonly tables: readonly PlannedTable[];
   readonly unsupported: readonly UnsupportedNode[];
+  /** Control flow among the nodes of host steps, by node name. */
+  readonly controls: ReadonlyMap<string, ControlPlan>;
   readonly placements: readonly NodePlacement[];
   /** Every node of the plan by name. */
   readonly graph: Graph;
   /** dtype and shape of every value that is known, by `refKey`. */
   readonly infos: ReadonlyMap<string, ValueInfo>;
-  /** Host-state variables that the plan reads or writes: resource key -> checkpoint key of the initial value, if it has one. */
+  /** Host-state variables that the plan, or a plan inside it, reads or writes: resource key -> checkpoint key of the initial value, if it has one. */
   readonly mutableVariables: ReadonlyMap<string, string | undefined>;
+}
+
+/** A plan and those of all its regions, however deep. */
+export function* plansWithin(plan: SignaturePlan): Generator<SignaturePlan, void> {
+  yield plan;
+  for (const { regions } of plan.controls.values()) for (const region of regions) yield* plansWithin(region);
 }

@@ -1,14 +1,7 @@
 import { ServingError } from "@shardserve/core";
-import { type Graph, type GraphNode, refKey, type TensorRef } from "./ir.js";
+import { type Graph, type GraphNode, type Program, refKey, type TensorRef } from "./ir.js";
 
-/** A graph with its fetches: what the passes turn into one another. Feeds are Placeholder nodes of the graph. */
-export interface Program {
-  readonly graph: Graph;
-  /** Values to compute, in the caller's order. */
-  readonly outputs: readonly TensorRef[];
-  /** Nodes to run for their effects. */
-  readonly targets: readonly string[];
-}
+export type { Program } from "./ir.js";
 
 /**
  * Replaces values and drops nodes: every use of a value in `aliases` (by refKey) becomes its alias, followed to the end.

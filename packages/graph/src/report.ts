@@ -3,7 +3,7 @@ import type { Shape } from "./attrs.js";
 import { refKey, type TensorRef } from "./ir.js";
 import type { ModelGraph } from "./model.js";
 import { type PlanOptions, planSignature } from "./plan-signature.js";
-import type { SignaturePlan, Step } from "./plan.js";
+import { plansWithin, type SignaturePlan, type Step } from "./plan.js";
 import { findTables, type FoundTable } from "./tables.js";
 
 /** A checkpoint tensor that the graph has a variable for. */
@@ -34,7 +34,7 @@ export function reportModel(model: ModelGraph, options: PlanOptions): ModelRepor
   const tableKeys = new Set(tables.map(({ checkpointKey }) => checkpointKey));
   const read = new Set<string>();
   const mutable = new Set<string>();
-  for (const plan of plans) {
+  for (const plan of plans.flatMap((whole) => [...plansWithin(whole)])) {
     for (const node of plan.graph.values()) {
       if (node.op === "Variable") read.add(node.attrs.text("checkpointKey"));
     }
@@ -77,6 +77,9 @@ export function formatPlan(plan: SignaturePlan): string {
   for (const { node, op, why } of plan.unsupported) lines.push(`unsupported ${op} ${node}: ${why}`);
   for (const { node, where, why } of plan.placements) if (where === "dropped") lines.push(`dropped ${node}: ${why}`);
   for (const step of plan.steps) lines.push(...formatStep(step, plan));
+  for (const { regions } of plan.controls.values()) {
+    for (const region of regions) lines.push("", formatPlan(region).trimEnd());
+  }
   return `${lines.join("\n")}\n`;
 }
 

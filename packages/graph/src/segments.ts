@@ -73,8 +73,28 @@ function drafted(order: readonly GraphNode[], places: ReadonlyMap<string, Place>
   }
   return [...rounds]
     .sort(([a], [b]) => a - b)
-    .flatMap(([, round]) => (["host", "lookup", "device"] as const).map((kind) => ({ kind, nodes: round[kind] })))
+    .flatMap(([, round]) => [
+      { kind: "host" as const, nodes: readsFirst(round.host) },
+      { kind: "lookup" as const, nodes: round.lookup },
+      { kind: "device" as const, nodes: round.device },
+    ])
     .filter(({ nodes }) => nodes.length > 0);
+}
+
+/**
+ * A read of a variable that waits for nothing comes before the request's writes: TensorFlow starts with what is ready, so
+ * that a metric's value is the one before this request's update.
+ */
+function readsFirst(nodes: readonly GraphNode[]): GraphNode[] {
+  const handles = new Map(
+    nodes.filter(({ op, controls }) => op === "VarHandleOp" && controls.length === 0).map((node) => [node.name, node]),
+  );
+  const early = new Set<GraphNode>();
+  for (const node of nodes) {
+    const handle = node.op === "ReadVariableOp" ? handles.get(node.inputs[0]!.node) : undefined;
+    if (handle && node.controls.length === 0) early.add(handle).add(node);
+  }
+  return [...early, ...nodes.filter((node) => !early.has(node))];
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { GraphNode } from "./ir.js";
-import { compile } from "./compile.js";
+import { compile, type Compiled } from "./compile.js";
 import type { KernelTable } from "./host.js";
 import { findVariableUses } from "./lookups.js";
 import type { ModelGraph } from "./model.js";
@@ -50,6 +50,12 @@ function writtenTables(model: ModelGraph, program: Program): Map<string, string>
   return written;
 }
 
+/** A compiled program and all regions inside it. */
+function* compiledWithin(compiled: Compiled): Generator<Compiled, void> {
+  yield compiled;
+  for (const regions of compiled.regions.values()) for (const region of regions) yield* compiledWithin(region);
+}
+
 /**
  * Finds the tables of a model: every frozen variable that a serving signature gathers rows of. A table is shardable when
  * all uses in all signatures are such gathers.
@@ -57,8 +63,7 @@ function writtenTables(model: ModelGraph, program: Program): Map<string, string>
 export function findTables(model: ModelGraph, kernels: KernelTable): FoundTable[] {
   const found = new Map<string, { table: PlannedTable; lookups: { signature: string; node: string }[] }>();
   const obstacles = new Map<string, string>();
-  for (const [signature, source] of model.programs) {
-    const { program, inference } = compile(model, source, kernels);
+  const collect = (signature: string, { program, inference }: Compiled): void => {
     const uses = findVariableUses(program, inference);
     for (const [node, why] of uses.whole) {
       const key = program.graph.get(node)!.attrs.text("checkpointKey");
@@ -84,6 +89,9 @@ export function findTables(model: ModelGraph, kernels: KernelTable): FoundTable[
       entry.lookups.push({ signature, node: lookup.gather.name });
       found.set(key, entry);
     }
+  };
+  for (const [signature, source] of model.programs) {
+    for (const compiled of compiledWithin(compile(model, source, kernels))) collect(signature, compiled);
   }
   return [...found.entries()].map(([key, { table, lookups }]) => ({
     ...table,

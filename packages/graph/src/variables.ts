@@ -47,6 +47,8 @@ const READS = new Set([
 /** They hand the variable on to a function body, which is looked at when it is inlined. */
 const CONTROL_FLOW = new Set(["If", "While", "Case", "StatelessIf", "StatelessWhile", "StatelessCase"]);
 
+const STATEFUL_CONTROL_FLOW = new Set(["If", "While", "Case"]);
+
 export function isVariableNode(node: GraphNode): boolean {
   return node.op === "VarHandleOp" || REF_VARIABLES.has(node.op);
 }
@@ -106,6 +108,16 @@ export function writtenVariables(program: Program, library: FunctionLibrary): Se
 
 function takesResource(node: GraphNode): boolean {
   return opDef(node.op)?.inputs.some((arg) => arg.dtype === "resource") ?? false;
+}
+
+/** Marks If, While and Case nodes whose functions change state, so that they keep their place among effects. */
+export function markEffects(graph: Graph, library: FunctionLibrary): Graph {
+  const marked = new Map(graph);
+  for (const [name, node] of graph) {
+    if (!STATEFUL_CONTROL_FLOW.has(node.op) || node.attrs.has("hasEffect") || !branchesWrite(node, library)) continue;
+    marked.set(name, { ...node, attrs: node.attrs.with({ hasEffect: true }) });
+  }
+  return marked;
 }
 
 /** True when a function that a control-flow node may run, or one that it calls, has an effect other than Assert. */

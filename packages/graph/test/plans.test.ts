@@ -188,7 +188,7 @@ describe("planSignature", () => {
     assertGolden("feeds", planText(model, "s"));
   });
 
-  it("names every node that nothing can run, and what must be fed", () => {
+  it("names every node that nothing can run", () => {
     const nodes = `
       x = Placeholder() dtype=float32 shape=[-1]
       other = Placeholder() dtype=float32 shape=[-1]
@@ -199,7 +199,7 @@ describe("planSignature", () => {
     assertGolden("unsupported", planText(model, "s", "cheap", "Exp"));
   });
 
-  it("says that branches which depend on the request are not supported yet", () => {
+  it("plans the regions of a branch that depends on the request", () => {
     const nodes = `
       x = Placeholder() dtype=float32 shape=[-1]
       c = Placeholder() dtype=bool shape=[]
@@ -207,9 +207,10 @@ describe("planSignature", () => {
     const f = { name: "f", inputs: "x:float32", outputs: "y:float32", nodes: "n = Neg(x) T=float32", ret: "y=n:y:0" };
     const signatures = { s: "x=x:float32[-1] c=c:bool[] -> y=y:float32[-1]" };
     const text = planText(modelOf({ nodes, functions: [f], signatures }, {}), "s", "cheap", "StatelessIf");
+    assert.match(text, /^host s\/host0 \(c, x\) -> \(y\)\n  y = Branch\(c, x\) float32\[\?\]$/m);
     assert.match(
       text,
-      /unsupported StatelessIf y: loops, and branches that depend on the request, are not supported yet/,
+      /^signature s\/y\/1 predict\ninput 0 = y\/then\/arg_0 float32\[\?\]\noutput 0 = y\/then\/n float32/m,
     );
   });
 

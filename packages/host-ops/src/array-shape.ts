@@ -142,7 +142,9 @@ function invertPermutation(op: OpCall): Tensor[] {
 
 /** A resource passes as its handle; a variable of a reference type is read. */
 function identity(op: OpCall): HostValue[] {
-  return [op.attrs.has("T") && op.attrs.dtype("T") === "resource" ? op.value(0) : op.tensor(0)];
+  const value = op.value(0);
+  if ("kind" in value && value.kind === "list") return [value];
+  return [op.attrs.has("T") && op.attrs.dtype("T") === "resource" ? value : op.tensor(0)];
 }
 
 export const SHAPE_KERNELS: Readonly<Record<string, Kernel>> = {

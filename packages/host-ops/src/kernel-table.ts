@@ -17,6 +17,7 @@ import { type Kernel, OpCall } from "./op-call.js";
 import { PARSE_KERNELS } from "./parse-example.js";
 import { RANDOM_KERNELS } from "./random.js";
 import { SEQUENCE_KERNELS } from "./parse-sequence.js";
+import { IMAGE_KERNELS, supportsImage } from "./images.js";
 import { RAGGED_KERNELS } from "./ragged.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
@@ -33,7 +34,10 @@ import { STRING_NUMBER_KERNELS } from "./string-numbers.js";
 import { STRING_REGEX_KERNELS } from "./string-regex.js";
 import { STRING_SPLIT_KERNELS } from "./string-split.js";
 import { TABLE_KERNELS } from "./tables.js";
+import { ARRAY_KERNELS } from "./tensor-array.js";
+import { LIST_KERNELS } from "./tensor-list.js";
 import { UNARY_KERNELS } from "./unary.js";
+import { UNFED_KERNELS } from "./unfed.js";
 import { UNIQUE_KERNELS } from "./unique.js";
 import { VARIABLE_KERNELS } from "./variables.js";
 
@@ -57,7 +61,11 @@ const ANY_DTYPE: readonly Family[] = [
   VARIABLE_KERNELS,
   PARSE_KERNELS,
   SEQUENCE_KERNELS,
+  IMAGE_KERNELS,
   RANDOM_KERNELS,
+  LIST_KERNELS,
+  ARRAY_KERNELS,
+  UNFED_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */
@@ -110,12 +118,17 @@ const REAL_ONLY: ReadonlySet<string> = new Set(
   REAL.flatMap((family) => Object.keys(family)).filter((op) => !COMPLEX_TOO.has(op)),
 );
 
+function isListOp(op: string): boolean {
+  return op in LIST_KERNELS || op in ARRAY_KERNELS || op === "Identity";
+}
+
 /** True, or what about the node's dtypes and attributes its kernel cannot take. */
 function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | string {
   for (const { dtype } of [...inputs, ...outputs]) {
-    if (dtype === "variant") return "variants have no host kernels";
+    if (dtype === "variant" && !isListOp(node.op)) return `${node.op} of a variant has no host kernel`;
     if (isComplex(dtype) && REAL_ONLY.has(node.op)) return `${node.op} of ${dtype} has no host kernel`;
   }
+  if (node.op in IMAGE_KERNELS) return supportsImage(node);
   for (const name of ["input_encoding", "output_encoding"]) {
     if (node.attrs.has(name) && !/^utf-?8$/i.test(node.attrs.text(name))) {
       return `${name} ${node.attrs.text(name)} has no host kernel`;

@@ -46,6 +46,32 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     () => [[]],
   ),
   EnsureShape: (call) => [merge(call.shape(0), call.attrs.shape("shape"))],
+  ...each("Loop Branch", (call) => call.attrs.shapes("shapes")),
+  // A loop whose regions are not formed yet, as TensorFlow states it.
+  ...each("While StatelessWhile If StatelessIf Case StatelessCase", (call) => {
+    const stated = call.attrs.has("output_shapes") ? call.attrs.shapes("output_shapes") : [];
+    return stated.length === call.dtypes.length ? stated : [];
+  }),
+  ...each(
+    "TensorListReserve TensorListFromTensor TensorListSetItem TensorListPushBack EmptyTensorList TensorListResize " +
+      "TensorListScatter TensorListScatterV2 TensorListScatterIntoExistingList TensorListSplit TensorListPushBackBatch " +
+      "TensorArraySizeV3",
+    () => [[]],
+  ),
+  TensorListGetItem: (call) => [elementShape(call, 2)],
+  TensorListPopBack: (call) => [[], elementShape(call, 1)],
+  ...each("TensorListStack", (call) => [leading(elementShape(call, 1), UNKNOWN)]),
+  TensorListGather: (call) => [leading(elementShape(call, 2), call.shape(1)?.[0] ?? UNKNOWN)],
+  TensorListConcatV2: (call) => {
+    const shape = elementShape(call, 1);
+    return [shape && [UNKNOWN, ...shape.slice(1)], [UNKNOWN]];
+  },
+  TensorListConcat: (call) => {
+    const shape = call.attrs.shape("element_shape");
+    return [shape && shape.length > 0 ? [UNKNOWN, ...shape.slice(1)] : undefined, [UNKNOWN]];
+  },
+  TensorListElementShape: () => [undefined],
+  TensorArrayGatherV3: (call) => [leading(call.attrs.shape("element_shape"), call.shape(1)?.[0] ?? UNKNOWN)],
   Switch: (call) => [call.shape(0), call.shape(0)],
   RefSwitch: (call) => [call.shape(0), call.shape(0)],
   Merge: (call) => [agree(call.inputs.map((info) => info.shape)), []],
@@ -344,4 +370,15 @@ function spaceToBatch(call: ShapeCall, direction: 1 | -1): Shape {
     if (size === undefined || before === undefined || after === undefined) return UNKNOWN;
     return direction === 1 ? Math.floor((dim + before + after) / size) : dim * size - before - after;
   });
+}
+
+/** The partial shape that input `i` of a list op holds: -1 for an unknown rank or dimension. */
+function elementShape(call: ShapeCall, i: number): Shape {
+  const value = call.value(i);
+  if (value?.shape.length !== 1) return undefined;
+  return value.values.map((dim) => (dim === undefined || dim < 0 ? UNKNOWN : dim));
+}
+
+function leading(shape: Shape, count: number): Shape {
+  return shape && [count, ...shape];
 }

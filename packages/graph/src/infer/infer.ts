@@ -105,6 +105,16 @@ function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | unde
       return [node.attrs.dtype("dtype")];
     case "Lookup":
       return [node.attrs.dtype("dtype"), "int32"];
+    case "Loop":
+    case "Branch":
+      return node.attrs.dtypes("dtypes");
+    // Here the flow of a TensorArray is the array: see TensorList.
+    case "TensorArrayV3":
+      return ["resource", "variant"];
+    case "TensorArrayWriteV3":
+    case "TensorArrayScatterV3":
+    case "TensorArraySplitV3":
+      return ["variant"];
     case "Const": {
       const value = constantOf(node);
       return value && [value.dtype];
