@@ -38,14 +38,34 @@ export interface ClientSessionOptions {
   readonly onGoAway: () => void;
 }
 
+/** A request without an answer. One object each: a client has a thousand of them and sends a hundred thousand a second. */
 interface Pending {
   readonly requestId: number;
-  readonly isStream: boolean;
-  readonly onFrame: (type: number, payload: Uint8Array) => void;
+  /** Type of the frame that answers it; PUSH frames go to `onItem` before. */
+  readonly replyType: number;
+  readonly onReply: (reply: ReplyPayload) => void;
   readonly onFail: (error: unknown) => void;
-  cancelTimer: (() => void) | null;
-  signal: AbortSignal | null;
-  onAbort: (() => void) | null;
+  readonly onItem: ((bytes: Uint8Array) => void) | undefined;
+  /** On the clock's `nowMs` scale; Infinity = none. */
+  readonly deadlineMs: number;
+  /** What it had when it began, for the message. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+  onAbort: (() => void) | undefined;
+}
+
+class PooledReply implements ReplyPayload {
+  readonly bytes: Uint8Array;
+  readonly #pool: BufferPool;
+
+  constructor(bytes: Uint8Array, pool: BufferPool) {
+    this.bytes = bytes;
+    this.#pool = pool;
+  }
+
+  release(): void {
+    this.#pool.release(this.bytes);
+  }
 }
 
 /** One established connection, client side: numbers requests, matches replies, enforces deadlines. Never reconnects. */
@@ -62,6 +82,9 @@ export class ClientSession {
   #closed: ServingError | undefined;
   #silentIntervals = 0;
   #cancelPing: () => void = () => undefined;
+  #cancelWake: () => void = () => undefined;
+  /** When the next deadline is looked at, on the clock's `nowMs` scale. */
+  #wakeMs = Number.POSITIVE_INFINITY;
 
   /** Begins to connect; `open` settles when the server's WELCOME is here. */
   constructor(options: ClientSessionOptions) {
@@ -135,11 +158,7 @@ export class ClientSession {
     options: RequestOptions,
   ): Promise<ReplyPayload> {
     return new Promise((resolve, reject) => {
-      const onFrame = (got: number, bytes: Uint8Array) => {
-        if (got !== replyType) return reject(this.#unexpected(got));
-        resolve({ bytes, release: () => this.#options.pool.release(bytes) });
-      };
-      const pending = this.#begin(false, onFrame, reject, options);
+      const pending = this.#begin(replyType, resolve, reject, undefined, options);
       if (pending) this.#writer.send(type, 0, pending.requestId, parts);
     });
   }
@@ -171,13 +190,16 @@ export class ClientSession {
     options: RequestOptions = {},
   ): () => void {
     const payload = encodeMessage({ method, params, timeoutMs: this.#remainingMs(options) });
-    const onFrame = (type: number, bytes: Uint8Array) => {
-      if (type === FRAME.REPLY) return onEnd(undefined);
-      if (type !== FRAME.PUSH) return onEnd(this.#unexpected(type));
+    const onPush = (bytes: Uint8Array) => {
       onItem(decodeMessage(bytes, `an item of ${method}`));
+      this.#options.pool.release(bytes);
+    };
+    const onReply = (reply: ReplyPayload) => {
+      reply.release();
+      onEnd(undefined);
     };
     this.#checkControlBytes(method, payload);
-    const pending = this.#begin(true, onFrame, onEnd, options);
+    const pending = this.#begin(FRAME.REPLY, onReply, onEnd, onPush, options);
     if (!pending) return () => undefined;
     this.#writer.send(FRAME.CALL, FLAG_STREAM, pending.requestId, [payload]);
     return () => {
@@ -191,42 +213,64 @@ export class ClientSession {
   }
 
   #begin(
-    isStream: boolean,
-    onFrame: Pending["onFrame"],
+    replyType: number,
+    onReply: Pending["onReply"],
     onFail: Pending["onFail"],
+    onItem: Pending["onItem"],
     options: RequestOptions,
   ): Pending | undefined {
-    const refusal = this.#refusal(options);
+    const timeoutMs = this.#remainingMs(options) ?? Number.POSITIVE_INFINITY;
+    const refusal = this.#refusal(options, timeoutMs);
     if (refusal !== undefined) {
       onFail(refusal);
       return undefined;
     }
     const requestId = this.#takeId();
-    const pending: Pending = { requestId, isStream, onFrame, onFail, cancelTimer: null, signal: null, onAbort: null };
+    const { signal, deadlineMs = Number.POSITIVE_INFINITY } = options;
+    const pending: Pending = {
+      requestId,
+      replyType,
+      onReply,
+      onFail,
+      onItem,
+      deadlineMs,
+      timeoutMs,
+      signal,
+      onAbort: undefined,
+    };
     this.#pending.set(requestId, pending);
-    const remainingMs = this.#remainingMs(options);
-    if (remainingMs !== null) {
-      pending.cancelTimer = this.#options.clock.after(remainingMs, () => {
-        this.#abandon(
-          pending,
-          new ServingError("DEADLINE_EXCEEDED", `${this.#name} did not answer in ${remainingMs} ms`),
-        );
-      });
-    }
-    const { signal } = options;
+    if (deadlineMs < this.#wakeMs) this.#wakeIn(deadlineMs, timeoutMs);
     if (signal) {
-      pending.signal = signal;
       pending.onAbort = () => this.#abandon(pending, signal.reason);
       signal.addEventListener("abort", pending.onAbort, { once: true });
     }
     return pending;
   }
 
-  #refusal(options: RequestOptions): unknown {
+  /** One timer for all deadlines, the earliest: most requests are answered long before theirs. */
+  #wakeIn(deadlineMs: number, waitMs: number): void {
+    this.#cancelWake();
+    this.#wakeMs = deadlineMs;
+    this.#cancelWake = this.#options.clock.after(waitMs, () => this.#expire());
+  }
+
+  #expire(): void {
+    this.#wakeMs = Number.POSITIVE_INFINITY;
+    const nowMs = this.#options.clock.nowMs();
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const pending of [...this.#pending.values()]) {
+      if (pending.deadlineMs <= nowMs) {
+        const text = `${this.#name} did not answer in ${pending.timeoutMs} ms`;
+        this.#abandon(pending, new ServingError("DEADLINE_EXCEEDED", text));
+      } else if (pending.deadlineMs < nextMs) nextMs = pending.deadlineMs;
+    }
+    if (nextMs < this.#wakeMs && !this.#closed) this.#wakeIn(nextMs, Math.max(1, nextMs - nowMs));
+  }
+
+  #refusal(options: RequestOptions, timeoutMs: number): unknown {
     if (this.#closed) return this.#closed;
     if (options.signal?.aborted) return options.signal.reason;
-    const remainingMs = this.#remainingMs(options);
-    if (remainingMs !== null && remainingMs <= 0) {
+    if (timeoutMs <= 0) {
       return new ServingError("DEADLINE_EXCEEDED", `the deadline passed before ${this.#name} was asked`);
     }
     if (this.#isDraining) return new ServingError("UNAVAILABLE", `${this.#name} is draining; ask another replica`);
@@ -264,7 +308,6 @@ export class ClientSession {
   /** @returns false when the request was finished before */
   #finish(pending: Pending): boolean {
     if (!this.#pending.delete(pending.requestId)) return false;
-    pending.cancelTimer?.();
     if (pending.signal && pending.onAbort) pending.signal.removeEventListener("abort", pending.onAbort);
     if (this.#isDraining && this.#pending.size === 0) this.#close(this.#lost("the server drained"));
     return true;
@@ -281,15 +324,18 @@ export class ClientSession {
       this.#options.pool.release(payload); // the answer to a request that was given up
       return;
     }
-    if (type === FRAME.PUSH && pending.isStream) return pending.onFrame(type, payload);
+    if (type === FRAME.PUSH && pending.onItem) return pending.onItem(payload);
     this.#finish(pending);
-    if (type === FRAME.ERROR) pending.onFail(decodeError(payload));
-    else pending.onFrame(type, payload);
+    if (type === pending.replyType) return pending.onReply(new PooledReply(payload, this.#options.pool));
+    const error = type === FRAME.ERROR ? decodeError(payload) : this.#unexpected(type);
+    this.#options.pool.release(payload);
+    pending.onFail(error);
   }
 
   #onWelcomeFrame(payload: Uint8Array): void {
     if (!this.#onWelcome) throw new ServingError("FRAME_INVALID", `${this.#name} sent WELCOME twice`);
     this.#welcome = readWelcome(decodeMessage(payload, "WELCOME"));
+    this.#options.pool.release(payload);
     this.#onWelcome();
   }
 
@@ -317,6 +363,7 @@ export class ClientSession {
     if (this.#closed) return;
     this.#closed = reason;
     this.#cancelPing();
+    this.#cancelWake();
     this.#socket.destroy();
     this.#onWelcome?.(reason);
     for (const pending of this.#pending.values()) {

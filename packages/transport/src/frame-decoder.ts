@@ -103,11 +103,6 @@ export class FrameDecoder {
     this.#cut(chunk, view, 0, chunk.length, 0);
   }
 
-  /** Lets go of the memory that it reads into: no more bytes will come. */
-  close(): void {
-    this.#dropSlab();
-  }
-
   /**
    * Cuts frames out of `bytes[at .. end)`.
    *
