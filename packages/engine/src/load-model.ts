@@ -1,6 +1,6 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { Semaphore, ServingError, silentLogger, systemClock, systemRandom } from "@shardserve/core";
+import { Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import {
   type CutPolicy,
   type HostState,
@@ -35,7 +35,6 @@ import { Checkpoint } from "./checkpoint.js";
 import { emptyState, restoreTables, restoreVariables } from "./initialise.js";
 import type { TableLocation } from "./lookup-step.js";
 import type { LoadModelOptions } from "./options.js";
-import { withRandomKernels } from "./random-kernels.js";
 import { SessionPool } from "./session-pool.js";
 import { signatureInfos, signatureMetadata, withGraphDTypes } from "./signature-info.js";
 import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
@@ -71,7 +70,7 @@ class Loader {
 
   constructor(options: LoadModelOptions) {
     this.#options = options;
-    this.#kernels = withRandomKernels(options.kernels ?? hostKernels, options.random ?? systemRandom());
+    this.#kernels = options.kernels ?? hostKernels;
     this.#sharded = new Map(options.rowSource?.tables.map((table, i) => [table.checkpointKey, i]));
   }
 

@@ -1,4 +1,4 @@
-import type { Clock, Logger, Random } from "@shardserve/core";
+import type { Clock, Logger } from "@shardserve/core";
 import type { KernelTable } from "@shardserve/graph";
 import type { Ort } from "@shardserve/native";
 import type { RowSource } from "@shardserve/rowstore";
@@ -32,7 +32,5 @@ export interface LoadModelOptions {
   readonly limits?: EngineLimits;
   readonly logger?: Logger;
   readonly clock?: Clock;
-  /** For random ops of the graph (initialisers mostly); default seeded by the system. */
-  readonly random?: Random;
   readonly signal?: AbortSignal;
 }
