@@ -1,5 +1,5 @@
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
-import type { Manager } from "@shardserve/servable";
+import type { Manager, Model } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import { Batcher } from "./batching/batcher.js";
 import { type BatchingOptions, DEFAULT_BATCHING } from "./batching/options.js";
@@ -9,7 +9,10 @@ import { ServerMetrics } from "./metrics.js";
 import { Predictor } from "./predict/predictor.js";
 import { RestFront } from "./rest/rest-front.js";
 import { RequestScopes } from "./scope.js";
+import type { TlsOptions } from "./tls.js";
 
+/** Where TensorFlow Serving has it. */
+const DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics";
 /** Time for requests that were aborted to send their last word. */
 const ABORT_GRACE_MS = 1000;
 
@@ -24,14 +27,22 @@ export interface ModelServerOptions {
   readonly host?: string;
   /** Receives the server's metrics; default a registry of its own. */
   readonly metricsRegistry?: Registry;
-  /** Path of the Prometheus page on the REST port, default "/monitoring/prometheus/metrics". */
-  readonly metricsPath?: string;
+  /** Path of the Prometheus page on the REST port, default "/monitoring/prometheus/metrics"; null = none. */
+  readonly metricsPath?: string | null;
+  /** TLS of gRPC; absent = not encrypted. */
+  readonly grpcTls?: TlsOptions;
+  /** TLS of REST; absent = not encrypted. */
+  readonly restTls?: TlsOptions;
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly batching?: Partial<BatchingOptions>;
+  /** The options of one model, where they are not `batching`. */
+  readonly batchingOf?: (model: Model) => BatchingOptions | undefined;
   readonly limits?: Partial<ServerLimits>;
   /** Answers carry tensor_content instead of typed fields (--enable_serialization_as_tensor_content). Default false. */
   readonly isContentEncoded?: boolean;
+  /** Refuse signatures whose method_name is another call's (--enable_signature_method_name_check). Default false. */
+  readonly isMethodChecked?: boolean;
   /** --rest_api_enable_cors_support. Default false. */
   readonly isCorsEnabled?: boolean;
   /**
@@ -77,16 +88,17 @@ export class ModelServer extends Service {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     const batcher = new Batcher({
       batching: { ...DEFAULT_BATCHING, ...options.batching },
+      ...(options.batchingOf && { batchingOf: options.batchingOf }),
       clock,
       logger,
       onRun: (record) => metrics.runDone(record),
     });
-    const isContentEncoded = options.isContentEncoded ?? false;
-    const predictor = new Predictor({ manager, batcher, metrics, clock, isContentEncoded });
+    const { isContentEncoded = false, isMethodChecked = false } = options;
+    const predictor = new Predictor({ manager, batcher, metrics, clock, isContentEncoded, isMethodChecked });
     const common = { manager, predictor, metrics, scopes, clock, logger, limits, isOpen: () => this.#isOpen };
     if (options.grpcPort !== undefined) {
       const address = typeof options.grpcPort === "string" ? options.grpcPort : `${host}:${options.grpcPort}`;
-      this.#grpc = new GrpcFront({ ...common, address, reload: options.reload });
+      this.#grpc = new GrpcFront({ ...common, address, reload: options.reload, tls: options.grpcTls });
     }
     if (options.restPort !== undefined) {
       this.#rest = new RestFront({
@@ -94,7 +106,8 @@ export class ModelServer extends Service {
         host,
         port: options.restPort,
         isReady: () => this.#isReporting && this.state === "ready",
-        metricsPath: options.metricsPath ?? "/monitoring/prometheus/metrics",
+        metricsPath: options.metricsPath === null ? undefined : (options.metricsPath ?? DEFAULT_METRICS_PATH),
+        tls: options.restTls,
         isCorsEnabled: options.isCorsEnabled ?? false,
       });
     }

@@ -408,6 +408,28 @@ describe("gRPC", () => {
     assert.equal(other.server.grpcPort, 0);
   });
 
+  it("checks method names when told to", async () => {
+    const odd = new FunctionModel({
+      p: { inputs: { x: { dtype: "float32" } }, outputs: {}, method: "odd", run: () => ({}) },
+      c: { inputs: { inputs: { dtype: "string" } }, outputs: { scores: { dtype: "float32" } }, run: () => ({}) },
+    });
+    await using other = await startServer({ m: { 1: halfPlus(2) }, odd: { 1: odd } }, { isMethodChecked: true });
+    assert.deepEqual((await predict(other.client, { x: floats(1) })).outputs["y"], floats(2.5));
+    assert.equal(
+      await failureOf(predict(other.client, { x: floats(1) }, { name: "odd", signatureName: "p" })),
+      "13: Expected prediction signature method_name to be one of {tensorflow/serving/predict, " +
+        "tensorflow/serving/classify, tensorflow/serving/regress}. Was: odd",
+    );
+    const input = { kind: { case: "exampleList" as const, value: { examples: [example({ x: [1] })] } } };
+    const [path, modelSpec] = [`${PREDICTION}/Classify`, { name: "odd", signatureName: "c" }];
+    assert.equal(
+      await failureOf(
+        call(other.client, path, ClassificationRequestSchema, ClassificationResponseSchema, { modelSpec, input }),
+      ),
+      "3: Expected classification signature method_name to be tensorflow/serving/classify. Was: tensorflow/serving/predict",
+    );
+  });
+
   it("answers with tensor_content when told to", async () => {
     await using other = await startServer({ m: { 1: halfPlus(2) } }, { isContentEncoded: true });
     assert.deepEqual((await predict(other.client, { x: floats(1, 2) })).outputs["y"], floats(2.5, 3));

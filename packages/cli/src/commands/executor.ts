@@ -3,7 +3,7 @@ import { ServingError } from "@shardserve/core";
 import { LookupMetrics } from "@shardserve/lookup";
 import { LeasedKeys, MapFollower } from "@shardserve/registry";
 import { Registry } from "prom-client";
-import type { Manager } from "@shardserve/servable";
+import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { ClusterLoader } from "../roles/cluster-loader.js";
@@ -12,6 +12,7 @@ import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js
 import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
 import { reportServedVersions } from "../roles/served-versions.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
+import { versionDirectory } from "../roles/version-directory.js";
 
 export const executor = defineCommand({
   name: "executor",
@@ -37,12 +38,13 @@ export const executor = defineCommand({
     const keys = new LeasedKeys(registry, { logger });
     const machine = machineIdentity();
     const metrics = new Registry();
+    const repository = resolve(flags.modelRepository);
     const loader = new ClusterLoader({
       ort: openEngine(flags),
       cluster: flags.cluster,
       id: flags.id,
       machine,
-      repository: resolve(flags.modelRepository),
+      repository,
       tags: flags.savedModelTags,
       follower,
       cacheBytes: flags.cacheBytes,
@@ -62,8 +64,10 @@ export const executor = defineCommand({
         );
       });
     };
-    const front = new ModelFront(loader, whenLoaded, flags, logger, { metrics });
+    const directoryOf = (id: ServableId) => versionDirectory(repository, id.name, id.version);
+    let front: ModelFront | undefined;
     try {
+      front = await ModelFront.open(loader, whenLoaded, flags, logger, { metrics, directoryOf });
       await front.start({ signal });
       const addresses = {
         grpc: `${flags.host}:${front.server.grpcPort}`,
@@ -73,7 +77,7 @@ export const executor = defineCommand({
       terminal.print(`executor ${flags.id}: ${front.describe(flags)}`);
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {
-      await front.close();
+      await front?.close();
       await keys.close();
       await follower.close();
       await registry.close();

@@ -8,6 +8,7 @@ import { type FlagValues, flag } from "../flags.js";
 import { localLoader } from "../roles/local-loader.js";
 import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
+import { VERSION } from "../version.js";
 
 const FLAGS = {
   modelName: flag.text("name under which clients ask for the model", "NAME", "default"),
@@ -19,6 +20,7 @@ const FLAGS = {
   ),
   modelConfigFilePollWaitSeconds: flag.number("pause between looks at that file; 0 = read once", 0, 86_400, 0),
   fileSystemPollWaitSeconds: flag.number("pause between looks for new versions; 0 = look once", 0, 86_400, 1),
+  version: flag.bool("print the program's version and end"),
   allowVersionLabelsForUnavailableModels: flag.bool("let a new label name a version that is not loaded"),
   ...SERVING_FLAGS,
 };
@@ -36,6 +38,7 @@ export const serve = defineCommand({
   async run(positionals, flags, terminal) {
     if (positionals.length > 0)
       throw new ServingError("CONFIG_INVALID", `serve: what is "${positionals[0]}"? see --help`);
+    if (flags.version) return terminal.print(`shardserve ${VERSION}`);
     const { logger, signal } = terminal;
     const config = await initialConfig(flags);
     const loader = localLoader({ ort: openEngine(flags), tags: flags.savedModelTags, logger });
@@ -44,7 +47,7 @@ export const serve = defineCommand({
       const mayAppear = flags.fileSystemPollWaitSeconds > 0;
       await applyFirst(catalog, manager, config, { mayAppear, logger, signal: stop });
     };
-    const front: ModelFront = new ModelFront(loader, whenLoaded, flags, logger, {
+    const front: ModelFront = await ModelFront.open(loader, whenLoaded, flags, logger, {
       reload: (next, options) => catalog.apply(next, options),
     });
     const catalog: ModelCatalog = new ModelCatalog({

@@ -1,17 +1,38 @@
 import { availableParallelism } from "node:os";
-import { type CloseOptions, type Logger, Service } from "@shardserve/core";
+import { type CloseOptions, type Logger, Service, ServingError } from "@shardserve/core";
 import { loadOrt, type Ort } from "@shardserve/native";
-import { ModelServer, type Reload } from "@shardserve/model-server";
-import { type Loader, Manager } from "@shardserve/servable";
+import {
+  type BatchingOptions,
+  ModelServer,
+  perModelBatching,
+  readBatchingParameters,
+  readMonitoringPath,
+  readTlsConfig,
+  type Reload,
+} from "@shardserve/model-server";
+import { type Loader, Manager, type ServableId } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import type { FlagValues } from "../flags.js";
-import type { SERVING_FLAGS } from "./serving-flags.js";
+import { type SERVING_FLAGS, warnOfIgnored } from "./serving-flags.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
 
-/** The engine with the threads that the operator allows; one per process. */
+/**
+ * The engine with the threads that the operator allows; one per process.
+ *
+ * @throws ServingError CONFIG_INVALID when they are given twice
+ */
 export function openEngine(flags: ServingFlags): Ort {
-  return loadOrt({ intraOpThreads: flags.intraOpThreads === 0 ? availableParallelism() : flags.intraOpThreads });
+  const given = [flags.intraOpThreads, flags.tensorflowIntraOpParallelism, flags.tensorflowSessionParallelism].filter(
+    (threads) => threads > 0,
+  );
+  if (given.length > 1) {
+    throw new ServingError(
+      "CONFIG_INVALID",
+      "give one of --intra-op-threads, --tensorflow-intra-op-parallelism and --tensorflow-session-parallelism",
+    );
+  }
+  return loadOrt({ intraOpThreads: given[0] ?? availableParallelism() });
 }
 
 /** Waits until what should be served at first is loaded. */
@@ -22,6 +43,8 @@ export interface ModelFrontOptions {
   readonly metrics?: Registry;
   /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
   readonly reload?: Reload;
+  /** Version directory of what the loader is given; default the path itself. */
+  readonly directoryOf?: (id: ServableId, path: string) => Promise<string>;
 }
 
 /** Manager and server of one process, started and closed in the right order; what the roles `serve` and `executor` share. */
@@ -30,30 +53,61 @@ export class ModelFront extends Service {
   readonly server: ModelServer;
   readonly #whenLoaded: WhenLoaded;
 
-  constructor(
+  private constructor(manager: Manager, server: ModelServer, whenLoaded: WhenLoaded) {
+    super();
+    this.manager = manager;
+    this.server = server;
+    this.#whenLoaded = whenLoaded;
+  }
+
+  /**
+   * Reads the files that the flags name; starts nothing.
+   *
+   * @throws ServingError CONFIG_INVALID, NOT_FOUND when a flag or a file is bad
+   */
+  static async open(
     loader: Loader,
     whenLoaded: WhenLoaded,
     flags: ServingFlags,
     logger: Logger,
     options: ModelFrontOptions = {},
-  ) {
-    super();
-    this.#whenLoaded = whenLoaded;
-    this.manager = new Manager({ loader, logger, loadRetriesMax: flags.maxNumLoadRetries });
-    this.server = new ModelServer({
-      manager: this.manager,
+  ): Promise<ModelFront> {
+    const batching = await readBatching(flags);
+    checkFlags(flags);
+    warnOfIgnored(flags, logger);
+    const directoryOf = options.directoryOf ?? (async (_id, path) => path);
+    const perModel = flags.enablePerModelBatchingParameters
+      ? perModelBatching(loader, directoryOf, batching.runsMax ?? availableParallelism())
+      : { loader };
+    const manager = new Manager({
+      loader: perModel.loader,
+      logger,
+      loadRetriesMax: flags.maxNumLoadRetries,
+      loadRetryIntervalMs: flags.loadRetryIntervalMicros / 1000,
+      ...(flags.numLoadThreads > 0 && { loadsMax: flags.numLoadThreads }),
+    });
+    const metricsPath =
+      flags.monitoringConfigFile === "" ? undefined : await readMonitoringPath(flags.monitoringConfigFile);
+    const server = new ModelServer({
+      manager,
       metricsRegistry: options.metrics ?? new Registry(),
       ...(options.reload && { reload: options.reload }),
       logger,
       host: flags.host,
       grpcPort: flags.grpcSocketPath === "" ? flags.port : `unix:${flags.grpcSocketPath}`,
       ...(flags.restApiPort < 0 ? {} : { restPort: flags.restApiPort }),
+      ...(metricsPath !== undefined && { metricsPath }),
+      ...(flags.sslConfigFile !== "" && { grpcTls: await readTlsConfig(flags.sslConfigFile) }),
+      ...(flags.restApiSslConfigFile !== "" && { restTls: await readTlsConfig(flags.restApiSslConfigFile) }),
       isCorsEnabled: flags.restApiEnableCorsSupport,
       isContentEncoded: flags.enableSerializationAsTensorContent,
-      batching: { isEnabled: flags.enableBatching, maxBatchRows: flags.maxBatchRows },
+      isMethodChecked: flags.enableSignatureMethodNameCheck,
+      batching,
+      ...("batchingOf" in perModel && { batchingOf: perModel.batchingOf }),
       drainDelayMs: flags.drainDelaySeconds * 1000,
       limits: { restTimeoutMs: flags.restApiTimeoutInMs },
     });
+    return new ModelFront(manager, server, whenLoaded);
   }
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */
@@ -82,6 +136,25 @@ export class ModelFront extends Service {
     await this.server.close();
     await this.manager.close();
   }
+}
+
+function readBatching(flags: ServingFlags): Promise<Partial<BatchingOptions>> {
+  const { enableBatching, batchingParametersFile, maxBatchRows } = flags;
+  if (batchingParametersFile === "") return Promise.resolve({ isEnabled: enableBatching, maxBatchRows });
+  if (!enableBatching)
+    throw new ServingError(
+      "CONFIG_INVALID",
+      "--batching-parameters-file is set, but batching is off (--enable-batching)",
+    );
+  return readBatchingParameters(batchingParametersFile, availableParallelism());
+}
+
+/** What cannot be done is refused where going on without it would be a danger, or a surprise. */
+function checkFlags(flags: ServingFlags): void {
+  if (flags.useAltsCredentials)
+    throw new ServingError("CONFIG_INVALID", "--use-alts-credentials: ALTS is not supported; use --ssl-config-file");
+  if (flags.enablePerModelBatchingParameters && !flags.enableBatching)
+    throw new ServingError("CONFIG_INVALID", "--enable-per-model-batching-parameters is set, but batching is off");
 }
 
 /** Runs until the signal aborts, then drains. */

@@ -1,4 +1,29 @@
-import { flag } from "../flags.js";
+import type { Logger } from "@shardserve/core";
+import { type FlagTable, flag, flagName } from "../flags.js";
+
+/** Flags of tensorflow_model_server that are taken and change nothing, with the reason in their help. */
+export const IGNORED_FLAGS = {
+  restApiNumThreads: flag.int("no effect: one event loop serves all connections", 0, 1_000_000, 0),
+  grpcMaxThreads: flag.int("no effect: one event loop serves all connections", 0, 1_000_000, 0),
+  grpcChannelArguments: flag.text("no effect: limits and keepalive are set by the server", "LIST", ""),
+  enableGrpcHealthcheckService: flag.bool("no effect: the health service is always there", true),
+  numUnloadThreads: flag.int("no effect: versions are released as their last request ends", 0, 1_000_000, 0),
+  flushFilesystemCaches: flag.bool("no effect: weights are mapped, their pages are the cache", true),
+  tensorflowInterOpParallelism: flag.int("no effect: see --intra-op-threads", 0, 1_000_000, 0),
+  tensorflowSessionConfigFile: flag.text("no effect: there is no TensorFlow session", "FILE", ""),
+  platformConfigFile: flag.text("no effect: use the flags for batching, warm-up and tags", "FILE", ""),
+  perProcessGpuMemoryFraction: flag.number("no effect: models run on the CPU", 0, 1, 0),
+  removeUnusedFieldsFromBundleMetagraph: flag.bool("no effect: the graph is compiled and not kept", true),
+  preferTfliteModel: flag.bool("no effect: SavedModels are served, TensorFlow Lite models are not"),
+  numTflitePools: flag.int("no effect: TensorFlow Lite models are not served", 0, 1_000_000, 0),
+  numTfliteInterpretersPerPool: flag.int("no effect: TensorFlow Lite models are not served", 0, 1_000_000, 0),
+  xlaCpuCompilationEnabled: flag.bool("no effect: ONNX Runtime compiles the graph"),
+  xlaGpuCompilationEnabled: flag.bool("no effect: models run on the CPU"),
+  enableProfiler: flag.bool("no effect: there is no TensorFlow profiler; see the metrics", true),
+  threadPoolFactoryConfigFile: flag.text("no effect: see --intra-op-threads", "FILE", ""),
+  mixedPrecision: flag.text("no effect: models run in the precision that they were saved with", "TYPE", ""),
+  skipInitializeTpu: flag.bool("no effect: models run on the CPU"),
+};
 
 /** Flags of everything that answers predict requests; names and meaning are TensorFlow Serving's where it has them. */
 export const SERVING_FLAGS = {
@@ -8,12 +33,38 @@ export const SERVING_FLAGS = {
   restApiTimeoutInMs: flag.int("time for a REST request to finish; 0 = no limit", 0, 86_400_000, 30_000),
   restApiEnableCorsSupport: flag.bool("CORS headers on REST replies"),
   host: flag.text("address to listen on", "ADDRESS", "0.0.0.0"),
+  sslConfigFile: flag.text("TLS of gRPC: an SSLConfig in protobuf's text format", "FILE", ""),
+  restApiSslConfigFile: flag.text("TLS of REST, metrics and health: an SSLConfig", "FILE", ""),
+  useAltsCredentials: flag.bool("refused: ALTS is not supported"),
   enableBatching: flag.bool("join requests of one signature across callers", true),
-  maxBatchRows: flag.int("rows of a joined run", 1, 1_000_000, 512),
+  maxBatchRows: flag.int("rows of a joined run, without a parameters file", 1, 1_000_000, 512),
+  batchingParametersFile: flag.text("BatchingParameters in protobuf's text format; its values rule", "FILE", ""),
+  enablePerModelBatchingParameters: flag.bool("parameters from batching_params.pbtxt of each version directory"),
   enableSerializationAsTensorContent: flag.bool("reply with tensor_content instead of typed fields"),
+  enableSignatureMethodNameCheck: flag.bool("refuse signatures whose method_name is another call's"),
+  monitoringConfigFile: flag.text("path of the metrics page: a MonitoringConfig", "FILE", ""),
   savedModelTags: flag.list("tags of the meta graph to serve", "TAGS", ["serve"]),
+  enableModelWarmup: flag.bool("run assets.extra/tf_serving_warmup_requests before a version is available", true),
+  numRequestIterationsForWarmup: flag.int("how often each of those requests is run; 0 = once", 0, 1_000_000, 0),
+  numLoadThreads: flag.int("versions loaded at once; 0 = 2", 0, 1024, 0),
   maxNumLoadRetries: flag.int("tries after a failed load", 0, 1000, 5),
+  loadRetryIntervalMicros: flag.int(
+    "longest pause between tries; pauses begin at a second",
+    0,
+    86_400_000_000,
+    60_000_000,
+  ),
   intraOpThreads: flag.int("threads of the engine; 0 = all cores", 0, 1024, 0),
+  tensorflowIntraOpParallelism: flag.int("the same, by TensorFlow Serving's name", 0, 1024, 0),
+  tensorflowSessionParallelism: flag.int("the same, by TensorFlow Serving's other name", 0, 1024, 0),
   drainSeconds: flag.int("how long requests in flight may still take after SIGTERM", 0, 86_400, 30),
   drainDelaySeconds: flag.number("how much of that goes by before new connections are refused", 0, 86_400, 0),
+  ...IGNORED_FLAGS,
 };
+
+/** Says once for each flag that was given and changes nothing, why. */
+export function warnOfIgnored(flags: Readonly<Record<string, unknown>>, logger: Logger): void {
+  for (const [key, spec] of Object.entries(IGNORED_FLAGS as FlagTable<Record<string, unknown>>)) {
+    if (flags[key] !== spec.default) logger.warn({ flag: key }, `--${flagName(key)} has ${spec.help}`);
+  }
+}

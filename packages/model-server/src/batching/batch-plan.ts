@@ -24,14 +24,20 @@ export function rowsOf(inputs: ReadonlyMap<string, Tensor>): number {
   return Math.max(rows, 0);
 }
 
-/** Requests of one key may be joined: the same signature, outputs and shapes but for dimension 0. */
+/**
+ * Requests of one key may be joined: the same signature, outputs and shapes but for dimension 0.
+ *
+ * @param isPadded  of the inner dimensions only their number matters
+ */
 export function joinKey(
   signature: string,
   outputs: readonly string[] | undefined,
   inputs: ReadonlyMap<string, Tensor>,
+  isPadded = false,
 ): string {
   let key = JSON.stringify([signature, outputs ?? null]);
-  for (const { dtype, shape } of inputs.values()) key += `|${dtype}${shape.slice(1).join(",")}`;
+  for (const { dtype, shape } of inputs.values())
+    key += `|${dtype}${isPadded ? shape.length : shape.slice(1).join(",")}`;
   return key;
 }
 

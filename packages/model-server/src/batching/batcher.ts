@@ -2,9 +2,11 @@ import { type Clock, type Logger, ServingError } from "@shardserve/core";
 import type { Model, RunResult, RunTimings, RowsReport, ServableId } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { canJoin, isSameTensor, joinKey, joinRows, rowsOf, sliceRows } from "./batch-plan.js";
-import { JoinProofs } from "./join-proofs.js";
+import { JoinProofs, type JoinState } from "./join-proofs.js";
 import { type BatchRequest, type BatchResult, Member } from "./member.js";
 import type { BatchingOptions } from "./options.js";
+import { fillRows, padInner } from "./pad-rows.js";
+import { totalReport } from "../predict/report.js";
 
 /** Requests joined while a signature is still unproven. */
 const UNPROVEN_MEMBERS_MAX = 4;
@@ -26,6 +28,8 @@ export interface RunRecord {
 
 export interface BatcherOptions {
   readonly batching: BatchingOptions;
+  /** The options of one model, where they are not `batching`. */
+  readonly batchingOf?: (model: Model) => BatchingOptions | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onRun: (record: RunRecord) => void;
@@ -33,10 +37,15 @@ export interface BatcherOptions {
 
 /** What waits for one version, and how many of its runs are under way. */
 class VersionQueue {
+  readonly options: BatchingOptions;
   readonly groups = new Map<string, Member[]>();
   runs = 0;
   rows = 0;
   wakeUp: (() => void) | null = null;
+
+  constructor(options: BatchingOptions) {
+    this.options = options;
+  }
 }
 
 /**
@@ -47,7 +56,7 @@ class VersionQueue {
  * server nothing. A run that fails is repeated in halves, so that one bad request fails alone.
  */
 export class Batcher {
-  readonly #options: BatchingOptions;
+  readonly #optionsOf: (model: Model) => BatchingOptions;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onRun: (record: RunRecord) => void;
@@ -56,31 +65,53 @@ export class Batcher {
   #sequence = 0;
 
   constructor(options: BatcherOptions) {
-    this.#options = options.batching;
+    this.#optionsOf = (model) => options.batchingOf?.(model) ?? options.batching;
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#onRun = options.onRun;
   }
 
   /**
-   * @throws ServingError UNAVAILABLE when the queue is full, whatever the model throws; the signal's reason
+   * @throws ServingError UNAVAILABLE when the queue is full, INVALID_ARGUMENT when the request has too many rows,
+   *   whatever the model throws; the signal's reason
    */
   async run(request: BatchRequest): Promise<BatchResult> {
     request.signal.throwIfAborted();
     const { model } = request.handle;
-    const queue = this.#queues.get(model) ?? new VersionQueue();
+    const queue = this.#queues.get(model) ?? new VersionQueue(this.#optionsOf(model));
     this.#queues.set(model, queue);
-
+    const { options } = queue;
     const rows = rowsOf(request.inputs);
-    const isJoinable = this.#options.isEnabled && rows > 0 && canJoin(request.signature, request.outputs);
-    const mayWait = isJoinable && this.#options.timeoutMs > 0;
-    if (queue.runs < this.#options.runsMax && queue.groups.size === 0 && !mayWait) {
+    if (options.isEnabled && rows > options.requestRowsMax) {
+      throw new ServingError(
+        "INVALID_ARGUMENT",
+        `Task size ${rows} is larger than maximum input batch size ${options.requestRowsMax}`,
+      );
+    }
+    const isJoinable = options.isEnabled && rows > 0 && canJoin(request.signature, request.outputs);
+    if (!isJoinable || !options.isLargeSplit || rows <= options.maxBatchRows) {
+      return this.#runWhole(queue, request, rows, isJoinable);
+    }
+    const pieces = splitRequest(request, rows, options.maxBatchRows);
+    const runs = pieces.map((piece) => this.#runWhole(queue, piece, rowsOf(piece.inputs), true));
+    const settled = await Promise.allSettled(runs); // all end before the caller releases its handle
+    const failed = settled.find((end) => end.status === "rejected");
+    if (failed) throw failed.reason as Error;
+    return joinResults(await Promise.all(runs), rows);
+  }
+
+  async #runWhole(queue: VersionQueue, request: BatchRequest, rows: number, isJoinable: boolean): Promise<BatchResult> {
+    const { options } = queue;
+    const mayWait = isJoinable && options.timeoutMs > 0;
+    if (queue.runs < options.runsMax && queue.groups.size === 0 && !mayWait) {
       return this.#runNow(queue, request, isJoinable ? rows : 0);
     }
     const cost = Math.max(rows, 1);
     this.#admit(queue, cost);
     const member = new Member(request, rows, this.#clock.nowMs());
-    const key = isJoinable ? joinKey(request.signature.name, request.outputs, request.inputs) : `#${this.#sequence++}`;
+    const key = isJoinable
+      ? joinKey(request.signature.name, request.outputs, request.inputs, options.isPadded)
+      : `#${this.#sequence++}`;
     const group = queue.groups.get(key);
     if (group) group.push(member);
     else queue.groups.set(key, [member]);
@@ -94,7 +125,7 @@ export class Batcher {
   async #runNow(queue: VersionQueue, request: BatchRequest, rows: number): Promise<BatchResult> {
     queue.runs++;
     try {
-      return { ...(await this.#runAlone(request, rows)), queueMs: 0 };
+      return { ...(await this.#runAlone(queue.options, request, rows)), queueMs: 0 };
     } finally {
       queue.runs--;
       this.#start(queue);
@@ -102,7 +133,7 @@ export class Batcher {
   }
 
   #admit(queue: VersionQueue, cost: number): void {
-    const { queueRowsMax, maxBatchRows } = this.#options;
+    const { queueRowsMax, maxBatchRows } = queue.options;
     if (queue.rows === 0 || queue.rows + cost <= queueRowsMax) return;
     throw new ServingError(
       "UNAVAILABLE",
@@ -124,13 +155,13 @@ export class Batcher {
 
   /** Starts as many runs as are free, the longest waiting group first. */
   #start(queue: VersionQueue): void {
-    while (queue.runs < this.#options.runsMax) {
+    while (queue.runs < queue.options.runsMax) {
       const members = this.#take(queue);
       if (!members) return;
       queue.runs++;
       // The run outlives a caller that gives up, so it pins the version by itself.
       const pin = members[0]!.request.handle.clone();
-      void this.#runMembers(members).finally(() => {
+      void this.#runMembers(queue.options, members).finally(() => {
         pin.release();
         queue.runs--;
         this.#start(queue);
@@ -145,12 +176,12 @@ export class Batcher {
     const nowMs = this.#clock.nowMs();
     let dueInMs = Number.POSITIVE_INFINITY;
     for (const [key, group] of queue.groups) {
-      const waitMs = this.#options.timeoutMs - (nowMs - group[0]!.queuedAtMs);
-      if (waitMs > 0 && rowsTotal(group) < this.#options.maxBatchRows && !key.startsWith("#")) {
+      const waitMs = queue.options.timeoutMs - (nowMs - group[0]!.queuedAtMs);
+      if (waitMs > 0 && rowsTotal(group) < queue.options.maxBatchRows && !key.startsWith("#")) {
         dueInMs = Math.min(dueInMs, waitMs);
         continue;
       }
-      const members = group.splice(0, this.#membersOfRun(group));
+      const members = group.splice(0, this.#membersOfRun(queue.options, group));
       // A group that keeps members goes to the end of the line: keys take turns.
       queue.groups.delete(key);
       if (group.length > 0) queue.groups.set(key, group);
@@ -166,29 +197,33 @@ export class Batcher {
     return undefined;
   }
 
-  #membersOfRun(group: readonly Member[]): number {
-    const { request } = group[0]!;
-    const state = this.#proofs.state(request.handle.model, planOf(request));
+  #membersOfRun(options: BatchingOptions, group: readonly Member[]): number {
+    const state = this.#stateOf(options, group[0]!.request);
     if (state === "alone") return 1;
     const membersMax = state === "unproven" ? UNPROVEN_MEMBERS_MAX : group.length;
     let rows = group[0]!.rows;
     let count = 1;
     while (count < Math.min(group.length, membersMax)) {
       rows += group[count]!.rows;
-      if (rows > this.#options.maxBatchRows) break;
+      if (rows > options.maxBatchRows) break;
       count++;
     }
     return count;
   }
 
+  /** Who asks for padding has said that joined answers may differ. */
+  #stateOf(options: BatchingOptions, request: BatchRequest): JoinState {
+    return options.isPadded ? "joins" : this.#proofs.state(request.handle.model, planOf(request));
+  }
+
   /** Settles every member; never rejects. */
-  async #runMembers(all: readonly Member[]): Promise<void> {
+  async #runMembers(options: BatchingOptions, all: readonly Member[]): Promise<void> {
     const members = all.filter((member) => !this.#dropExpired(member));
     if (members.length === 0) return;
     const startMs = this.#clock.nowMs();
-    if (members.length === 1) return this.#runMember(members[0]!, startMs);
+    if (members.length === 1) return this.#runMember(options, members[0]!, startMs);
     try {
-      await this.#runJoined(members, startMs);
+      await this.#runJoined(options, members, startMs);
     } catch (reason) {
       const error = ServingError.from(reason);
       if (SHARED_FAILURES.includes(error.status)) {
@@ -196,8 +231,8 @@ export class Batcher {
         return;
       }
       const half = members.length >> 1;
-      await this.#runMembers(members.slice(0, half));
-      await this.#runMembers(members.slice(half));
+      await this.#runMembers(options, members.slice(0, half));
+      await this.#runMembers(options, members.slice(half));
     }
   }
 
@@ -209,53 +244,61 @@ export class Batcher {
     return member.isSettled;
   }
 
-  async #runMember(member: Member, startMs: number): Promise<void> {
+  async #runMember(options: BatchingOptions, member: Member, startMs: number): Promise<void> {
     try {
-      const result = await this.#runAlone(member.request, member.rows);
+      const result = await this.#runAlone(options, member.request, member.rows);
       member.succeed({ ...result, queueMs: startMs - member.queuedAtMs });
     } catch (error) {
       member.fail(error as Error);
     }
   }
 
-  async #runAlone(request: BatchRequest, rows: number): Promise<RunResult> {
+  async #runAlone(options: BatchingOptions, request: BatchRequest, rows: number): Promise<RunResult> {
     const { handle, signature, inputs, outputs, signal, deadlineMs } = request;
-    const result = await handle.model.run(signature.name, inputs, {
+    const size = allowedSize(options.allowedRows, rows);
+    const isFilled = size > rows && rows > 0 && canJoin(signature, outputs);
+    const result = await handle.model.run(signature.name, isFilled ? filled(inputs, 0, size) : inputs, {
       signal,
       ...(outputs === undefined ? {} : { outputs }),
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
     });
     this.#record(handle.id, signature.name, rows, 1, result);
-    return result;
+    if (!isFilled) return result;
+    for (const { shape } of result.outputs.values()) if (shape[0] !== size) throw wrongOutputRows();
+    return withoutFill(result, size, rows);
   }
 
-  async #runJoined(members: readonly Member[], startMs: number): Promise<void> {
+  async #runJoined(options: BatchingOptions, members: readonly Member[], startMs: number): Promise<void> {
     const { request } = members[0]!;
     const { model, id } = request.handle;
     const plan = planOf(request);
-    const joined = await this.#runJoint(members);
+    const joined = await this.#runJoint(options, members);
     const rows = rowsTotal(members);
     this.#record(id, request.signature.name, rows, members.length, joined);
     for (const [alias, { shape }] of joined.outputs) {
       if (shape[0] === rows) continue;
       this.#stopJoining(model, id, plan, `output ${alias} of ${rows} joined rows has the shape [${shape.join(",")}]`);
-      for (const member of members) await this.#runMember(member, startMs);
+      for (const member of members) await this.#runMember(options, member, startMs);
       return;
     }
     const parts = split(joined, members);
-    if (this.#proofs.state(model, plan) === "unproven") return this.#prove(members, parts, plan, startMs);
+    if (this.#stateOf(options, request) === "unproven") return this.#prove(options, members, parts, plan, startMs);
     members.forEach((member, i) =>
       member.succeed({ ...joined, outputs: parts[i]!, queueMs: startMs - member.queuedAtMs }),
     );
   }
 
   /** One run over the rows of all members; stops when the last member gave up. */
-  async #runJoint(members: readonly Member[]): Promise<RunResult> {
+  async #runJoint(options: BatchingOptions, members: readonly Member[]): Promise<RunResult> {
     const { handle, signature, inputs, outputs } = members[0]!.request;
-    const rowsOfAll = new Map<string, Tensor>();
+    const rows = rowsTotal(members);
+    const size = allowedSize(options.allowedRows, rows);
+    let rowsOfAll = new Map<string, Tensor>();
     for (const alias of inputs.keys()) {
-      rowsOfAll.set(alias, joinRows(members.map((member) => member.request.inputs.get(alias)!)));
+      const parts = members.map((member) => member.request.inputs.get(alias)!);
+      rowsOfAll.set(alias, joinRows(options.isPadded ? padInner(parts) : parts));
     }
+    if (size > rows) rowsOfAll = filled(rowsOfAll, rows - members.at(-1)!.rows, size);
     const abort = new AbortController();
     for (const member of members) {
       member.onSettled(() => {
@@ -263,15 +306,17 @@ export class Batcher {
       });
     }
     const deadlineMs = Math.max(...members.map((member) => member.request.deadlineMs ?? Number.POSITIVE_INFINITY));
-    return handle.model.run(signature.name, rowsOfAll, {
+    const result = await handle.model.run(signature.name, rowsOfAll, {
       signal: abort.signal,
       ...(outputs === undefined ? {} : { outputs }),
       ...(Number.isFinite(deadlineMs) ? { deadlineMs } : {}),
     });
+    return size > rows ? withoutFill(result, size, rows) : result;
   }
 
   /** Answers each member with its own run, and notes whether the joined run had said the same. */
   async #prove(
+    options: BatchingOptions,
     members: readonly Member[],
     parts: readonly ReadonlyMap<string, Tensor>[],
     plan: string,
@@ -281,7 +326,7 @@ export class Batcher {
     let compared = 0;
     let different: string | undefined;
     for (const [i, member] of members.entries()) {
-      await this.#runMember(member, startMs);
+      await this.#runMember(options, member, startMs);
       const alone = await member.result.catch(() => undefined);
       if (!alone) continue;
       compared++;
@@ -312,6 +357,70 @@ function rowsTotal(members: readonly Member[]): number {
   let rows = 0;
   for (const member of members) rows += member.rows;
   return rows;
+}
+
+/** The smallest allowed number of rows that holds `rows`; `rows` where every number is, or none is large enough. */
+function allowedSize(allowed: readonly number[], rows: number): number {
+  return allowed.find((size) => size >= rows) ?? rows;
+}
+
+/** Inputs with copies of row `row` up to `size` rows. */
+function filled(inputs: ReadonlyMap<string, Tensor>, row: number, size: number): Map<string, Tensor> {
+  return new Map([...inputs].map(([alias, value]) => [alias, fillRows(value, row, size)]));
+}
+
+/** Drops the rows that were only fill; an output of another length stays as it is. */
+function withoutFill(result: RunResult, size: number, rows: number): RunResult {
+  const outputs = new Map<string, Tensor>();
+  for (const [alias, value] of result.outputs) {
+    outputs.set(alias, value.shape[0] === size ? sliceRows(value, 0, rows) : value);
+  }
+  return { ...result, outputs };
+}
+
+/** A request in pieces of at most `rowsMax` rows. */
+function splitRequest(request: BatchRequest, rows: number, rowsMax: number): BatchRequest[] {
+  return Array.from({ length: Math.ceil(rows / rowsMax) }, (_, i) => {
+    const [start, end] = [i * rowsMax, Math.min((i + 1) * rowsMax, rows)];
+    const inputs = new Map([...request.inputs].map(([alias, value]) => [alias, sliceRows(value, start, end)]));
+    return { ...request, inputs };
+  });
+}
+
+/** The answer to a request that ran in pieces. */
+function joinResults(parts: readonly BatchResult[], rows: number): BatchResult {
+  const outputs = new Map<string, Tensor>();
+  for (const alias of parts[0]!.outputs.keys()) {
+    const pieces = parts.map((part) => part.outputs.get(alias)!);
+    const [inner] = pieces.map(innerShape);
+    if (pieces.some((piece) => piece.shape.length === 0 || innerShape(piece) !== inner)) throw wrongOutputRows();
+    const joined = joinRows(pieces);
+    if (joined.shape[0] !== rows) throw wrongOutputRows();
+    outputs.set(alias, joined);
+  }
+  const sum = (of: (part: BatchResult) => number) => parts.reduce((total, part) => total + of(part), 0);
+  const report = totalReport(parts.map((part) => part.report));
+  return {
+    outputs,
+    ...(report && { report }),
+    timings: {
+      hostMs: sum((part) => part.timings.hostMs),
+      lookupMs: sum((part) => part.timings.lookupMs),
+      deviceMs: sum((part) => part.timings.deviceMs),
+    },
+    queueMs: Math.max(...parts.map((part) => part.queueMs)),
+  };
+}
+
+function innerShape({ shape }: Tensor): string {
+  return shape.slice(1).join(",");
+}
+
+function wrongOutputRows(): ServingError {
+  return new ServingError(
+    "FAILED_PRECONDITION",
+    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors",
+  );
 }
 
 /** The outputs of a joined run, cut to each member's rows. */

@@ -2,8 +2,19 @@
 export interface BatchingOptions {
   /** False: every request runs alone; the bounds on runs and queue still hold. Default true. */
   readonly isEnabled: boolean;
-  /** Rows of a joined run, default 512 (max_batch_size). A single request may be larger; it then runs alone. */
+  /** Rows of a joined run, default 512 (max_execution_batch_size). */
   readonly maxBatchRows: number;
+  /** Rows of one request, default no limit (max_batch_size); beyond: INVALID_ARGUMENT. */
+  readonly requestRowsMax: number;
+  /**
+   * Whether a request of more than maxBatchRows is run in pieces (enable_large_batch_splitting). Default false: it runs
+   * alone and whole.
+   */
+  readonly isLargeSplit: boolean;
+  /** Rows that a run may have, ascending (allowed_batch_sizes): runs are filled up to the next. Default empty = any. */
+  readonly allowedRows: readonly number[];
+  /** Whether requests that differ in inner dimensions are padded to the largest (pad_variable_length_inputs). Default false. */
+  readonly isPadded: boolean;
   /** Rows that may wait per version, default 65 536 (max_enqueued_batches x max_batch_size): some tens of milliseconds of a small model's traffic; beyond: UNAVAILABLE. */
   readonly queueRowsMax: number;
   /** Runs of one version under way at once, default 4 (num_batch_threads). What comes meanwhile queues and is joined. */
@@ -15,6 +26,10 @@ export interface BatchingOptions {
 export const DEFAULT_BATCHING: BatchingOptions = {
   isEnabled: true,
   maxBatchRows: 512,
+  requestRowsMax: Number.POSITIVE_INFINITY,
+  isLargeSplit: false,
+  allowedRows: [],
+  isPadded: false,
   queueRowsMax: 65_536,
   runsMax: 4,
   timeoutMs: 0,

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import {
   type FileSystemStoragePathSourceConfig_ServableVersionPolicy,
@@ -10,7 +9,7 @@ import {
 } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import type { ServableToMonitor, VersionPolicy } from "@shardserve/servable";
-import { parseTextFormat } from "./text-format.js";
+import { readTextFile } from "./text-file.js";
 
 const PLATFORM = "tensorflow";
 
@@ -24,11 +23,8 @@ export interface ConfiguredModel extends ServableToMonitor {
  *
  * @throws ServingError NOT_FOUND when the file cannot be read, CONFIG_INVALID "PATH:LINE:COLUMN: ..."
  */
-export async function readModelConfigFile(path: string): Promise<ModelServerConfig> {
-  const text = await readFile(path, "utf8").catch((cause: unknown) => {
-    throw new ServingError("NOT_FOUND", `${path} cannot be read: ${(cause as Error).message}`, { cause });
-  });
-  return parseTextFormat(ModelServerConfigSchema, text, path);
+export function readModelConfigFile(path: string): Promise<ModelServerConfig> {
+  return readTextFile(ModelServerConfigSchema, path);
 }
 
 /**

@@ -30,6 +30,7 @@ import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/example
 import { multiInference } from "../predict/multi-inference.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
+import type { TlsOptions } from "../tls.js";
 import { HealthService } from "./health.js";
 import { HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE } from "./services.js";
 import { grpcError, reportTrailer } from "./status.js";
@@ -49,6 +50,8 @@ export interface GrpcFrontOptions {
   readonly isOpen: () => boolean;
   /** "HOST:PORT", or "unix:PATH". */
   readonly address: string;
+  /** Absent = not encrypted. */
+  readonly tls: TlsOptions | undefined;
   /** Applies the configuration of a HandleReloadConfigRequest. */
   readonly reload: Reload | undefined;
 }
@@ -113,8 +116,16 @@ export class GrpcFront {
 
   /** @returns the bound port; 0 for a Unix socket */
   async listen(): Promise<number> {
+    const { tls } = this.#options;
+    const credentials = tls
+      ? ServerCredentials.createSsl(
+          tls.clientCa === undefined ? null : Buffer.from(tls.clientCa),
+          [{ private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.cert) }],
+          tls.isClientVerified,
+        )
+      : ServerCredentials.createInsecure();
     return new Promise((resolve, reject) => {
-      this.#server.bindAsync(this.#options.address, ServerCredentials.createInsecure(), (error, port) => {
+      this.#server.bindAsync(this.#options.address, credentials, (error, port) => {
         if (error)
           reject(new ServingError("UNAVAILABLE", `cannot listen on ${this.#options.address}: ${error.message}`));
         else resolve(this.#options.address.startsWith("unix:") ? 0 : port);

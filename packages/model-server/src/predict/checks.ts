@@ -26,6 +26,28 @@ export function predictSignature(handle: ServableHandle, name: string): Signatur
   return signature;
 }
 
+const METHODS = { Classify: "tensorflow/serving/classify", Regress: "tensorflow/serving/regress" } as const;
+
+/**
+ * @param api  Predict, Classify or Regress; others check by themselves
+ * @throws ServingError INTERNAL for Predict, else INVALID_ARGUMENT, with TensorFlow Serving's texts
+ */
+export function checkMethod({ method }: SignatureInfo, api: string): void {
+  if (api === "Predict") {
+    const known = ["tensorflow/serving/predict", METHODS.Classify, METHODS.Regress];
+    if (known.includes(method)) return;
+    const text = `Expected prediction signature method_name to be one of {${known.join(", ")}}. Was: ${method}`;
+    throw new ServingError("INTERNAL", text);
+  }
+  if (api !== "Classify" && api !== "Regress") return;
+  if (method === METHODS[api]) return;
+  const kind = api === "Classify" ? "classification" : "regression";
+  throw new ServingError(
+    "INVALID_ARGUMENT",
+    `Expected ${kind} signature method_name to be ${METHODS[api]}. Was: ${method}`,
+  );
+}
+
 /** @throws ServingError INVALID_ARGUMENT when there are too many inputs, or too few and no defaults */
 export function checkInputCount(signature: SignatureInfo, sent: ReadonlyMap<string, unknown>): void {
   const { inputs, defaults } = signature;

@@ -22,6 +22,7 @@ import {
   runRegress,
 } from "./examples.js";
 import type { Answer, Predictor } from "./predictor.js";
+import { totalReport } from "./report.js";
 
 const CLASSIFY = "tensorflow/serving/classify";
 const REGRESS = "tensorflow/serving/regress";
@@ -47,7 +48,7 @@ export async function multiInference(
   if (failed) throw failed.reason as Error;
   const done = await Promise.all(runs);
   const response = create(MultiInferenceResponseSchema, { results: done.map(({ result }) => result) });
-  const report = total(done.map((run) => run.report));
+  const report = totalReport(done.map((run) => run.report));
   return { body: Buffer.from(toBinary(MultiInferenceResponseSchema, response)), report };
 }
 
@@ -89,20 +90,6 @@ async function runTask(
   }
   const { result: value, report } = await runRegress(...run);
   return { result: create(InferenceResultSchema, { modelSpec, result: { case: "regressionResult", value } }), report };
-}
-
-function total(reports: readonly (RowsReport | undefined)[]): RowsReport | undefined {
-  return reports.reduce((sum, report) => {
-    if (!sum || !report) return sum ?? report;
-    return {
-      cacheRows: sum.cacheRows + report.cacheRows,
-      shardRows: sum.shardRows + report.shardRows,
-      redisRows: sum.redisRows + report.redisRows,
-      staleRows: sum.staleRows + report.staleRows,
-      defaultRows: sum.defaultRows + report.defaultRows,
-      epoch: report.epoch,
-    };
-  }, undefined);
 }
 
 function invalid(message: string): ServingError {

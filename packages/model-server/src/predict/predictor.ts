@@ -7,6 +7,7 @@ import type { RequestScope } from "../scope.js";
 import {
   checkDTypes,
   checkInputCount,
+  checkMethod,
   checkOutputFilter,
   decodeInputs,
   handleFor,
@@ -21,6 +22,8 @@ export interface PredictorOptions {
   readonly clock: Clock;
   /** Answers carry tensor_content instead of typed fields (--enable_serialization_as_tensor_content). */
   readonly isContentEncoded: boolean;
+  /** Refuse signatures whose method_name is another call's (--enable_signature_method_name_check). */
+  readonly isMethodChecked: boolean;
 }
 
 export interface Answer {
@@ -35,6 +38,7 @@ export class Predictor {
   readonly #metrics: ServerMetrics;
   readonly #clock: Clock;
   readonly #isContentEncoded: boolean;
+  readonly #isMethodChecked: boolean;
 
   constructor(options: PredictorOptions) {
     this.#manager = options.manager;
@@ -42,6 +46,7 @@ export class Predictor {
     this.#metrics = options.metrics;
     this.#clock = options.clock;
     this.#isContentEncoded = options.isContentEncoded;
+    this.#isMethodChecked = options.isMethodChecked;
   }
 
   handle(spec: ModelSpecFields | undefined): ServableHandle {
@@ -76,6 +81,7 @@ export class Predictor {
     scope: RequestScope,
     api: string,
   ): Promise<{ outputs: ReadonlyMap<string, Tensor>; report: RowsReport | undefined }> {
+    if (this.#isMethodChecked) checkMethod(signature, api);
     checkInputCount(signature, inputs);
     checkDTypes(signature, inputs);
     const startMs = this.#clock.nowMs();

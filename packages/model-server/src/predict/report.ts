@@ -11,3 +11,18 @@ export function reportEntries(report: RowsReport): [name: string, value: string]
     ["x-shardserve-epoch", String(report.epoch)],
   ];
 }
+
+/** The rows of several runs that answered one request. */
+export function totalReport(reports: readonly (RowsReport | undefined)[]): RowsReport | undefined {
+  return reports.reduce((sum, report) => {
+    if (!sum || !report) return sum ?? report;
+    return {
+      cacheRows: sum.cacheRows + report.cacheRows,
+      shardRows: sum.shardRows + report.shardRows,
+      redisRows: sum.redisRows + report.redisRows,
+      staleRows: sum.staleRows + report.staleRows,
+      defaultRows: sum.defaultRows + report.defaultRows,
+      epoch: report.epoch,
+    };
+  }, undefined);
+}

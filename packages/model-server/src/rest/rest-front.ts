@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { type Clock, type GrpcStatusName, HTTP_STATUS, type Logger, ServingError } from "@shardserve/core";
 import type { Manager, RowsReport } from "@shardserve/servable";
@@ -16,6 +17,7 @@ import type { Answer, Predictor } from "../predict/predictor.js";
 import { reportEntries } from "../predict/report.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
 import { runInSlices } from "../slices.js";
+import { httpsOptions, type TlsOptions } from "../tls.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
 import { isApiPath, parseTarget, type RestTarget } from "./url.js";
 
@@ -37,8 +39,10 @@ export interface RestFrontOptions {
   readonly isReady: () => boolean;
   readonly host: string;
   readonly port: number;
-  /** Path of the Prometheus page. */
-  readonly metricsPath: string;
+  /** Path of the Prometheus page; undefined = there is none. */
+  readonly metricsPath: string | undefined;
+  /** Absent = not encrypted. */
+  readonly tls: TlsOptions | undefined;
   readonly isCorsEnabled: boolean;
 }
 
@@ -53,15 +57,16 @@ export class RestFront {
     const { limits } = options;
     this.#options = options;
     this.#bodies = new BodyReader(limits);
-    this.#server = createServer(
-      {
-        headersTimeout: Math.min(HEADERS_TIMEOUT_MS, limits.receiveTimeoutMs),
-        requestTimeout: limits.receiveTimeoutMs,
-        keepAliveTimeout: limits.keepAliveMs,
-        connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MAX_MS, limits.receiveTimeoutMs),
-      },
-      (request, response) => void this.#serve(request, response),
-    );
+    const settings = {
+      headersTimeout: Math.min(HEADERS_TIMEOUT_MS, limits.receiveTimeoutMs),
+      requestTimeout: limits.receiveTimeoutMs,
+      keepAliveTimeout: limits.keepAliveMs,
+      connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MAX_MS, limits.receiveTimeoutMs),
+    };
+    const listener = (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response);
+    this.#server = options.tls
+      ? createTlsServer({ ...settings, ...httpsOptions(options.tls), handshakeTimeout: HEADERS_TIMEOUT_MS }, listener)
+      : createServer(settings, listener);
     this.#server.maxConnections = limits.restConnectionsMax;
     this.#server.timeout = limits.restTimeoutMs === 0 ? 0 : limits.restTimeoutMs + STALL_MS;
   }

@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { request } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client, credentials } from "@grpc/grpc-js";
+import { ModelServer, readMonitoringPath, readTlsConfig } from "@shardserve/model-server";
+import { tensor } from "@shardserve/tensor";
+import { failureOf, predict, startManager, startServer } from "./harness.js";
+import { halfPlus } from "./models.js";
+
+const x = tensor("float32", [1], Float32Array.of(1));
+
+describe("TLS", function () {
+  this.timeout(20_000);
+  let dir: string;
+  const file = (name: string) => readFile(join(dir, name));
+  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir, stdio: "pipe" });
+  /** An authority, and certificates of it for the server and for a client; another authority with a client's. */
+  before(async function () {
+    dir = await mkdtemp(join(tmpdir(), "shardserve-tls-"));
+    try {
+      openssl("version");
+    } catch {
+      console.log("skipped: openssl is not installed");
+      return this.skip();
+    }
+    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"];
+    await writeFile(join(dir, "san"), "subjectAltName=DNS:localhost,IP:127.0.0.1");
+    for (const [ca, names] of [
+      ["ca", ["server", "client"]],
+      ["other", ["stranger"]],
+    ] as const) {
+      openssl("req", "-x509", ...key, "-keyout", `${ca}.key`, "-out", `${ca}.pem`, "-subj", `/CN=${ca}`);
+      for (const name of names) {
+        openssl("req", ...key, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/CN=${name}`);
+        const from = ["-CA", `${ca}.pem`, "-CAkey", `${ca}.key`, "-CAcreateserial", "-extfile", "san", "-days", "1"];
+        openssl("x509", "-req", "-in", `${name}.csr`, "-out", `${name}.pem`, ...from);
+      }
+    }
+  });
+  after(() => rm(dir, { recursive: true }));
+
+  const configFile = async (name: string, isClientVerified: boolean, more = "") => {
+    const pem = async (path: string) => JSON.stringify((await file(path)).toString());
+    const ca = isClientVerified ? `custom_ca: ${await pem("ca.pem")} client_verify: true` : "";
+    const text = `server_key: ${await pem("server.key")} server_cert: ${await pem("server.pem")} ${ca} ${more}`;
+    await writeFile(join(dir, name), text);
+    return join(dir, name);
+  };
+
+  const serving = async (isClientVerified: boolean) => {
+    const tls = await readTlsConfig(await configFile("ssl.config", isClientVerified));
+    const manager = await startManager({ m: { 1: halfPlus(2) } });
+    const server = new ModelServer({
+      manager,
+      grpcPort: 0,
+      restPort: 0,
+      host: "127.0.0.1",
+      grpcTls: tls,
+      restTls: tls,
+    });
+    await server.start();
+    return {
+      async grpc(name?: string) {
+        const pair = name ? [await file(`${name}.key`), await file(`${name}.pem`)] : [null, null];
+        const client = new Client(
+          `127.0.0.1:${server.grpcPort}`,
+          credentials.createSsl(await file("ca.pem"), pair[0]!, pair[1]!),
+        );
+        const failure = await failureOf(predict(client, { x }));
+        client.close();
+        return failure;
+      },
+      async rest(name?: string) {
+        const pair = name ? { key: await file(`${name}.key`), cert: await file(`${name}.pem`) } : {};
+        const options = { host: "127.0.0.1", port: server.restPort, path: "/v1/models/m", ca: await file("ca.pem") };
+        return new Promise<number | string>((resolve) => {
+          request({ ...options, ...pair, agent: false }, (response) => resolve(response.resume().statusCode!))
+            .on("error", (error) => resolve((error as NodeJS.ErrnoException).code ?? error.message))
+            .end();
+        });
+      },
+      async plain() {
+        const client = new Client(`127.0.0.1:${server.grpcPort}`, credentials.createInsecure());
+        const failure = await failureOf(predict(client, { x }));
+        client.close();
+        return failure;
+      },
+      async [Symbol.asyncDispose]() {
+        await server.close();
+        await manager.close();
+      },
+    };
+  };
+
+  it("encrypts gRPC and REST, and refuses plain connections", async () => {
+    await using server = await serving(false);
+    assert.equal(await server.grpc(), "no failure");
+    assert.equal(await server.rest(), 200);
+    assert.match(await server.plain(), /^14: /);
+  });
+
+  it("wants a certificate of the authority from clients", async () => {
+    await using server = await serving(true);
+    assert.equal(await server.grpc("client"), "no failure");
+    assert.equal(await server.rest("client"), 200);
+    for (const name of [undefined, "stranger"]) {
+      assert.match(await server.grpc(name), /^14: /);
+      assert.match(String(await server.rest(name)), /^(ERR_SSL|ECONNRESET|EPIPE)/);
+    }
+  });
+
+  it("refuses configurations that cannot work", async () => {
+    const refused = async (text: string) => {
+      await writeFile(join(dir, "bad.config"), text);
+      return readTlsConfig(join(dir, "bad.config")).then(
+        () => "accepted",
+        (error: Error) => error.message.replace(dir, ""),
+      );
+    };
+    assert.equal(await refused('server_key: "k"'), "/bad.config: server_key and server_cert are needed, as PEM text");
+    assert.match(await refused('server_key: "k" server_cert: "c"'), /key and certificates cannot be used/);
+    assert.match(
+      await refused('server_key: "k" server_cert: "c" client_verify: true'),
+      /client_verify needs custom_ca/,
+    );
+    assert.match(await refused('key: "k"'), /:1:1: tensorflow\.serving\.SSLConfig has no field "key"/);
+  });
+
+  it("serves the metrics where the monitoring file says, or not at all", async () => {
+    const path = join(dir, "monitoring.config");
+    const read = async (text: string) => {
+      await writeFile(path, text);
+      return readMonitoringPath(path);
+    };
+    assert.equal(await read("prometheus_config { enable: true }"), undefined);
+    assert.equal(await read(""), null);
+    await assert.rejects(read('prometheus_config { enable: true path: "m" }'), /does not begin with \//);
+    const metricsPath = (await read('prometheus_config { enable: true path: "/m" }'))!;
+    for (const [option, expected] of [
+      [metricsPath, [200, 404]],
+      [null, [404, 404]],
+    ] as const) {
+      await using served = await startServer({ m: { 1: halfPlus(2) } }, { metricsPath: option });
+      const statuses = ["/m", "/monitoring/prometheus/metrics"].map(
+        async (at) => (await fetch(`${served.baseUrl}${at}`)).status,
+      );
+      assert.deepEqual(await Promise.all(statuses), expected);
+    }
+  });
+});
