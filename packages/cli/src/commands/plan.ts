@@ -1,3 +1,4 @@
+import { basename, dirname, resolve } from "node:path";
 import { contentsOf, planPlacement } from "@shardserve/controller";
 import { ServingError } from "@shardserve/core";
 import { readManifest } from "@shardserve/rowstore";
@@ -22,7 +23,8 @@ export const plan = defineCommand({
   async run([directory, ...rest], flags, terminal) {
     if (directory === undefined || rest.length > 0)
       throw new ServingError("CONFIG_INVALID", "plan: give one version directory; see --help");
-    const stored = await readManifest(directory);
+    const path = resolve(directory);
+    const stored = await readManifest(path);
     if (!stored)
       throw new ServingError(
         "MANIFEST_INVALID",
@@ -33,8 +35,9 @@ export const plan = defineCommand({
       ...(flags.capacity > 0 && { capacityBytes: flags.capacity }),
     }));
     const planned = planPlacement(contentsOf(stored), shards, {
-      model: "plan",
-      version: 0,
+      // The ring depends on the model's name: BASE/NAME/VERSION.
+      model: basename(dirname(path)),
+      version: Number(basename(path)) || 0,
       replication: flags.replication,
     });
     if (flags.json) return terminal.print(JSON.stringify(planned, undefined, 2));
