@@ -7,6 +7,7 @@ the input), runs it, and records the NodeDef's attributes, the inputs, and the o
     python scripts/make_op_goldens.py [family ...]
 """
 
+import base64
 import json
 import os
 import sys
@@ -32,12 +33,17 @@ def is_text(array):
 
 
 def value_json(array, name=None):
-    """A tensor as JSON: d(type), s(hape), v(alues). Strings are latin-1 texts of their bytes; odd numbers are texts."""
+    """A tensor as JSON: d(type), s(hape), v(alues). Strings are latin-1 texts of their bytes; odd numbers are texts. What is
+    long has its bytes as b(ase64) instead."""
     array = np.asarray(array)
     if is_text(array):
         flat = [v if isinstance(v, bytes) else v.encode() for v in array.reshape(-1).tolist()]
+        if any(len(v) > 60 and not v.isascii() for v in flat):
+            return {"d": "string", "s": list(array.shape), "v": [], "b": [base64.b64encode(v).decode() for v in flat]}
         return {"d": "string", "s": list(array.shape), "v": [v.decode("latin-1") for v in flat]}
     name = name or dtype_name(array.dtype)
+    if array.size > 40 and name in ("uint8", "uint16", "float32"):
+        return {"d": name, "s": list(array.shape), "v": [], "b": [base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()]}
     if name in ("bfloat16", "float16"):
         values = array.reshape(-1).view(np.uint16).tolist()
     elif name == "bool":

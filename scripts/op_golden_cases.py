@@ -1,5 +1,7 @@
 """The cases of make_op_goldens.py: for each family of ops a function that lists them."""
 
+import zlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -1070,6 +1072,141 @@ def parse_sequence(g):
     one([a, b], cs=[("x", f)], names=[b"one"])
 
 
+def png(rows, depth, colour, interlace=False, palette=b"", transparency=None):
+    """A PNG file of rows [height][width][samples]."""
+    def chunk(kind, body):
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    rows = np.asarray(rows)
+    height, width, samples = rows.shape
+    raw = b""
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)] if interlace else [(0, 0, 1, 1)]
+    for x, y, dx, dy in passes:
+        part = rows[y::dy, x::dx]
+        if part.shape[1] == 0:
+            continue
+        step = max(1, samples * depth // 8)
+        previous = None
+        for n, row in enumerate(part):
+            flat = row.reshape(-1)
+            line = flat.astype(">u2").tobytes() if depth == 16 else np.packbits(((flat[:, None] >> np.arange(depth - 1, -1, -1)) & 1).astype(np.uint8).reshape(-1)).tobytes()
+            kind = n % 5
+            coded = bytearray()
+            for i, value in enumerate(line):
+                left = line[i - step] if i >= step else 0
+                up = previous[i] if previous else 0
+                corner = previous[i - step] if previous and i >= step else 0
+                estimate = left + up - corner
+                best = min((abs(estimate - left), 0, left), (abs(estimate - up), 1, up), (abs(estimate - corner), 2, corner))[2]
+                coded.append((value - [0, left, up, (left + up) // 2, best][kind]) % 256)
+            raw += bytes([kind]) + bytes(coded)
+            previous = line
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour, 0, 0, int(interlace)])
+    out = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + (chunk(b"PLTE", palette) if palette else b"")
+    return out + (chunk(b"tRNS", transparency) if transparency is not None else b"") + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def bmp(pixels, top_down=False):
+    height, width, channels = pixels.shape
+    rows = [p.tobytes() + b"\0" * (-width * channels % 4) for p in (pixels if top_down else pixels[::-1])]
+    head = 14 + 40
+    size = (-height if top_down else height).to_bytes(4, "little", signed=True)
+    return (b"BM" + (head + sum(map(len, rows))).to_bytes(4, "little") + bytes(4) + head.to_bytes(4, "little") + (40).to_bytes(4, "little") + width.to_bytes(4, "little") + size
+            + (1).to_bytes(2, "little") + (8 * channels).to_bytes(2, "little") + bytes(24) + b"".join(rows))
+
+
+def gif(width, height, frames, palette):
+    """frames: (left, top, indices [h][w], transparent index or None, interlaced). Codes are never compressed: a clear code keeps them at one width."""
+    out = b"GIF89a" + width.to_bytes(2, "little") + height.to_bytes(2, "little") + bytes([0x80 | 1, 0, 0]) + bytes(palette)
+    for left, top, indices, transparent, interlaced in frames:
+        if transparent is not None:
+            out += b"\x21\xf9\x04" + bytes([1, 0, 0, transparent]) + b"\0"
+        h, w = indices.shape
+        order = [y for s, d in [(0, 8), (4, 8), (2, 4), (1, 2)] for y in range(s, h, d)] if interlaced else range(h)
+        codes = []
+        for n, value in enumerate(v for y in order for v in indices[y]):
+            codes += ([4] if n % 2 == 0 else []) + [int(value)]
+        bits = "".join(format(c, "03b")[::-1] for c in codes + [5])
+        data = bytes(int(bits[i:i + 8][::-1], 2) for i in range(0, len(bits), 8))
+        out += b"\x2c" + b"".join(v.to_bytes(2, "little") for v in (left, top, w, h)) + bytes([0x40 if interlaced else 0, 2])
+        out += b"".join(bytes([len(data[i:i + 255])]) + data[i:i + 255] for i in range(0, len(data), 255)) + b"\0"
+    return out + b";"
+
+
+def images(g):
+    r = np.random.RandomState(5)
+    y, x = np.mgrid[0:18, 0:19]
+    smooth = np.stack([(x * 11 + y) % 256, (y * 13) % 256, (x * y) % 256], -1).astype(np.uint8)
+    noise = r.randint(0, 256, (17, 18, 3)).astype(np.uint8)
+    wrap = lambda data: np.array(data, object)  # noqa: E731
+    files = {}
+    for name, pixels in [("smooth", smooth), ("noise", noise), ("tiny", noise[:1, :1]), ("narrow", noise[:9, :3])]:
+        for quality, progressive, subsampled in [(95, False, True), (50, True, True), (80, False, False), (100, True, False)]:
+            if name in ("tiny", "narrow") and quality not in (95, 80):
+                continue
+            files[name, quality] = tf.io.encode_jpeg(pixels, quality=quality, progressive=progressive, chroma_downsampling=subsampled).numpy()
+            g.case("DecodeJpeg", contents=wrap(files[name, quality]))
+    jpeg = files["smooth", 95]
+    grey = tf.io.encode_jpeg(smooth[:, :, :1], format="grayscale").numpy()
+    for channels in [0, 1, 3]:
+        g.case("DecodeJpeg", contents=wrap(grey), channels=channels)
+        g.case("DecodeJpeg", contents=wrap(files["noise", 50]), channels=channels)
+    for data in [jpeg, files["noise", 95]]:
+        g.case("DecodeJpeg", contents=wrap(data), dct_method="INTEGER_ACCURATE")
+        g.case("DecodeJpeg", contents=wrap(data), dct_method="INTEGER_FAST", fancy_upscaling=False)
+    g.case("DecodeAndCropJpeg", contents=wrap(jpeg), crop_window=i32(3, 4, 8, 9))
+    g.case("DecodeAndCropJpeg", contents=wrap(jpeg), crop_window=i32(3, 4, 80, 9))
+    for dtype in [tf.uint8, tf.uint16, tf.float32]:
+        g.case("DecodeImage", contents=wrap(files["narrow", 95]), dtype=dtype)
+    for bad in [b"", b"x", jpeg[:40], jpeg[: len(jpeg) // 2], b"\xff\xd8\xff\xd9", b"GIF8", b"BM", b"\x89PNG\r\n\x1a\n"]:
+        g.case("DecodeJpeg", contents=wrap(bad))
+        g.case("DecodeImage", contents=wrap(bad))
+    g.case("DecodeJpeg", contents=np.array([jpeg], object))
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+    palette = bytes(r.randint(0, 256, 48).tolist())
+    pngs = []
+    for colour, depths in [(0, [1, 2, 4, 8, 16]), (2, [8, 16]), (3, [1, 2, 4]), (4, [8, 16]), (6, [8, 16])]:
+        for depth in depths:
+            for interlace in [False, True]:
+                rows = r.randint(0, 2**depth, (5, 6, samples[colour]))
+                pngs.append((colour, depth, interlace, png(rows, depth, colour, interlace, palette if colour == 3 else b"")))
+    rows = r.randint(0, 4, (4, 5, 1))
+    pngs.append((3, 2, False, png(rows, 2, 3, palette=palette[:12], transparency=bytes([0, 128]))))
+    pngs.append((0, 8, False, png(rows, 8, 0, transparency=bytes([0, 2]))))
+    pngs.append((2, 8, False, png(np.repeat(rows, 3, 2), 8, 2, transparency=bytes([0, 1, 0, 1, 0, 1]))))
+    for colour, depth, interlace, data in pngs:
+        for channels in [0, 1, 3, 4] if not interlace else [0]:
+            g.case("DecodePng", contents=wrap(data), channels=channels)
+        if not interlace and depth in (2, 8, 16):
+            g.case("DecodePng", contents=wrap(data), dtype=tf.uint16)
+            g.case("DecodeImage", contents=wrap(data), dtype=tf.float32)
+    data = pngs[8][3]
+    g.case("DecodePng", contents=wrap(data[:-30]))
+    g.case("DecodePng", contents=wrap(data[:40] + b"\xee" + data[41:]))
+    g.case("DecodeJpeg", contents=wrap(data))
+    g.case("DecodePng", contents=wrap(files["tiny", 95]))
+    for channels in [1, 3, 4]:
+        pixels = r.randint(0, 256, (3, 5, channels)).astype(np.uint8)
+        for top_down in [False, True]:
+            for wanted in [0, 1, 3, 4] if top_down else [0]:
+                g.case("DecodeBmp", contents=wrap(bmp(pixels, top_down)), channels=wanted)
+        g.case("DecodeImage", contents=wrap(bmp(pixels)), channels=0)
+    g.case("DecodeBmp", contents=wrap(bmp(noise)[:100]))
+    g.case("DecodePng", contents=wrap(bmp(noise)))
+    g.case("DecodeBmp", contents=wrap(data))
+    colours = [255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 8, 7]
+    index = r.randint(0, 4, (9, 8))
+    one = gif(8, 9, [(0, 0, index, None, False)], colours)
+    two = gif(8, 9, [(0, 0, index, None, True), (2, 3, r.randint(0, 4, (3, 4)), 1, False)], colours)
+    part = gif(8, 9, [(2, 3, r.randint(0, 4, (3, 4)), 2, False)], colours)
+    for data in [one, two, part, one[:-20]]:
+        g.case("DecodeGif", contents=wrap(data))
+        g.case("DecodeImage", contents=wrap(data))
+        g.case("DecodeImage", contents=wrap(data), expand_animations=False)
+        g.case("DecodePng", contents=wrap(data))
+    g.case("DecodeGif", contents=wrap(files["tiny", 95]))
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -1092,4 +1229,5 @@ FAMILIES = {
     "sparse-more": sparse_more,
     "ragged-more": ragged_more,
     "parse-sequence": parse_sequence,
+    "images": images,
 }

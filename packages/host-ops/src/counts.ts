@@ -131,10 +131,7 @@ function bins(op: OpCall, rows: Rows, sizeAt: number): Tensor[] {
   check(size >= 0, () => `size (${size}) must be non-negative`);
   const weightsInput = op.tensor(sizeAt + 1);
   const weights = elementCount(weightsInput.shape) > 0 ? numbersOf(weightsInput) : undefined;
-  check(
-    !weights || weights.length === rows.values.length,
-    () => "Input indices and weights must have the same size.",
-  );
+  check(!weights || weights.length === rows.values.length, () => "Input indices and weights must have the same size.");
   const { dtype } = weightsInput;
   const isBinary = op.attrs.bool("binary_output");
   const shape = rows.isFlat ? [size] : [rows.rowCount, size];

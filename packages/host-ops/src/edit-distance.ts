@@ -41,7 +41,10 @@ function distance(
   equal: (i: number, j: number) => boolean,
 ): number {
   const n = yEnd - yStart;
-  check((xEnd - xStart) * n <= STEPS_MAX, () => `EditDistance of sequences of ${xEnd - xStart} and ${n} elements is too large`);
+  check(
+    (xEnd - xStart) * n <= STEPS_MAX,
+    () => `EditDistance of sequences of ${xEnd - xStart} and ${n} elements is too large`,
+  );
   let row = Float64Array.from({ length: n + 1 }, (_, j) => j);
   for (let i = xStart; i < xEnd; i++) {
     const next = new Float64Array(n + 1);

@@ -185,7 +185,10 @@ function denseContext(batch: Batch, table: RangeTable, spec: DenseSpec): Tensor 
   const name = decoder.decode(key);
   const stride = elementCount(shape);
   const spare = elementCount(fallback!.shape);
-  check(fallback!.dtype === dtype, () => `context_dense_defaults of ${name} must have type ${dtype}, got ${fallback!.dtype}`);
+  check(
+    fallback!.dtype === dtype,
+    () => `context_dense_defaults of ${name} must have type ${dtype}, got ${fallback!.dtype}`,
+  );
   check(
     shape.every((dim) => dim >= 0) && (spare === 0 || printShape(fallback!.shape) === printShape(shape)),
     () =>
@@ -215,10 +218,7 @@ function denseList(batch: Batch, table: RangeTable, spec: DenseSpec): { values: 
   const { key, dtype, shape } = spec;
   const name = decoder.decode(key);
   const stride = elementCount(shape);
-  check(
-    shape.every((dim) => dim >= 0) && stride > 0,
-    () => `Unexpected shape error in feature ${name}`,
-  );
+  check(shape.every((dim) => dim >= 0) && stride > 0, () => `Unexpected shape error in feature ${name}`);
   const rows = listRows(batch, table, key, dtype);
   const longest = rows.rowCounts.reduce((most, count) => Math.max(most, count), 0);
   const out = new Values(dtype, checkedCount(dtype, [batch.count, longest, ...shape]));

@@ -14,7 +14,8 @@ function raggedTensorToSparse(op: OpCall): Tensor[] {
   splits.forEach((list, k) => {
     check(list.length > 0, () => "Ragged splits may not be empty.");
     check(list[0] === 0, () => "First value of ragged splits must be 0.");
-    for (let i = 1; i < list.length; i++) check(list[i]! >= list[i - 1]!, () => "Ragged splits should be non decreasing.");
+    for (let i = 1; i < list.length; i++)
+      check(list[i]! >= list[i - 1]!, () => "Ragged splits should be non decreasing.");
     const size = k + 1 < depth ? splits[k + 1]!.length - 1 : values.shape[0]!;
     check(
       list[list.length - 1] === size,

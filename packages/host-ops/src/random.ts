@@ -7,7 +7,17 @@ import { check, checkScalar, invalid, printShape } from "./errors.js";
 import { allocate, checkedCount } from "./limits.js";
 import { numberArray, numbersOf, packNumbers } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
-import { normalDoubles, normalFloats, pair, Philox, PhiloxStream, toBfloat, toDouble, toFloat, toHalf } from "./philox.js";
+import {
+  normalDoubles,
+  normalFloats,
+  pair,
+  Philox,
+  PhiloxStream,
+  toBfloat,
+  toDouble,
+  toFloat,
+  toHalf,
+} from "./philox.js";
 import { countOf, indexData, integerOf, shapeOf } from "./shapes.js";
 
 type Fill = (philox: Philox, shape: readonly number[], op: OpCall) => Tensor;
@@ -118,7 +128,10 @@ function generatorOf(op: OpCall): Philox {
   const key = `random generator of ${op.node.name}`;
   const found = op.state.resources.get(key);
   if (found instanceof Generator) return found.philox;
-  let [seed, seed2] = ["seed", "seed2"].map((name) => BigInt(op.attrs.get(name) as bigint | number)) as [bigint, bigint];
+  let [seed, seed2] = ["seed", "seed2"].map((name) => BigInt(op.attrs.get(name) as bigint | number)) as [
+    bigint,
+    bigint,
+  ];
   if (seed === 0n && seed2 === 0n) [seed, seed2] = [randomSeed(), randomSeed()];
   const made = new Generator(Philox.fromSeeds(seed, seed2));
   op.state.resources.set(key, made);
@@ -163,11 +176,11 @@ function keyed(op: OpCall, keyAt: number): Philox {
   const [key, counter, algorithm] = [op.tensor(keyAt), op.tensor(keyAt + 1), op.tensor(keyAt + 2)];
   checkScalar(algorithm, "algorithm");
   const id = integerOf(algorithm);
-  check(id === 1 || id === 3, () => `Unsupported algorithm id: ${id}; only Philox (1) and the default (3) are supported`);
   check(
-    key.shape.length === 1 && key.shape[0] === 1,
-    () => `key must have shape [1], not ${printShape(key.shape)}`,
+    id === 1 || id === 3,
+    () => `Unsupported algorithm id: ${id}; only Philox (1) and the default (3) are supported`,
   );
+  check(key.shape.length === 1 && key.shape[0] === 1, () => `key must have shape [1], not ${printShape(key.shape)}`);
   check(
     counter.shape.length === 1 && counter.shape[0]! >= 2,
     () => `counter must be a vector of at least 2 elements, not of shape ${printShape(counter.shape)}`,
@@ -255,7 +268,8 @@ function multinomial(op: OpCall, philoxFor: (samples: number) => Philox): Tensor
   for (let row = 0; row < rows; row++) {
     const at = row * classes;
     let highest = -Number.MAX_VALUE;
-    for (let c = 0; c < classes; c++) if (Number.isFinite(numbers[at + c]!)) highest = Math.max(highest, numbers[at + c]!);
+    for (let c = 0; c < classes; c++)
+      if (Number.isFinite(numbers[at + c]!)) highest = Math.max(highest, numbers[at + c]!);
     let sum = 0;
     for (let c = 0; c < classes; c++) {
       if (Number.isFinite(numbers[at + c]!)) sum += Math.exp(numbers[at + c]! - highest);

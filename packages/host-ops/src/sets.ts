@@ -58,7 +58,8 @@ function sparseGroups(op: OpCall, at: number): Groups {
       check(flat !== previous, () => `indices[${i}] is repeated`);
       check(
         flat > previous,
-        () => `indices[${i}] is out of order. Many sparse ops require sorted indices. Use \`tf.sparse.reorder\` to create a correctly ordered copy.`,
+        () =>
+          `indices[${i}] is out of order. Many sparse ops require sorted indices. Use \`tf.sparse.reorder\` to create a correctly ordered copy.`,
       );
     }
     previous = flat;

@@ -203,7 +203,10 @@ function denseAt(input: Sparse, dense: Tensor): Tensor {
   for (let i = 0; i < input.count; i++) {
     for (let d = 0; d < dense.shape.length; d++) {
       const id = input.indices[i * rank + lead + d]!;
-      check(id >= 0 && id < shape[lead + d]!, () => `Provided indices are out-of-bounds w.r.t. dense side with broadcasted shape`);
+      check(
+        id >= 0 && id < shape[lead + d]!,
+        () => `Provided indices are out-of-bounds w.r.t. dense side with broadcasted shape`,
+      );
       if (dense.shape[d] !== 1) at[i] = at[i]! + id * strides[d]!;
     }
   }
@@ -223,7 +226,8 @@ function sparseTensorDenseAdd(op: OpCall): Tensor[] {
   const dense = op.tensor(3);
   check(
     sameShape(input.shape, dense.shape),
-    () => `Dimensions of sparse and dense operands do not match: ${printShape(input.shape)} vs. ${printShape(dense.shape)}`,
+    () =>
+      `Dimensions of sparse and dense operands do not match: ${printShape(input.shape)} vs. ${printShape(dense.shape)}`,
   );
   const at = positions(
     input,
@@ -244,10 +248,7 @@ function sparseSoftmax(op: OpCall): Tensor[] {
   const input = sparseAt(op, 0, 1, 2);
   const rank = input.shape.length;
   check(rank >= 2, () => `Input should have rank >= 2, but got: ${rank}`);
-  const groups = positions(
-    input,
-    input.shape.map((_, d) => d).slice(0, -1),
-  );
+  const groups = positions(input, input.shape.map((_, d) => d).slice(0, -1));
   const { dtype } = input.values;
   const numbers = numbersOf(input.values);
   const members = new Map<number, number[]>();
