@@ -25,7 +25,9 @@ const NO_STATE: HostState = {
  */
 export function fold(program: Program, inference: Inference, kernels: KernelTable): Program {
   const constants = new Map<string, Tensor>();
+  const conditional = conditionalNodes(inference.order);
   for (const node of inference.order) {
+    if (conditional.has(node.name)) continue;
     if (node.op === "Const") {
       const value = constantOf(node);
       if (value) constants.set(`${node.name}:0`, value);
@@ -48,6 +50,20 @@ export function fold(program: Program, inference: Inference, kernels: KernelTabl
     if (!isWhole) aliases.set(key, { node: name, index: 0 });
   }
   return added.size === 0 ? program : prune(rewrite(program, aliases, added));
+}
+
+/**
+ * What hangs on one side of a TF1 conditional. As a constant it would be on no side, and its Merge could not tell when it
+ * is meant; it is folded in the branch that it becomes part of.
+ */
+function conditionalNodes(order: readonly GraphNode[]): ReadonlySet<string> {
+  const conditional = new Set<string>();
+  for (const node of order) {
+    const depends =
+      node.inputs.some((ref) => conditional.has(ref.node)) || node.controls.some((name) => conditional.has(name));
+    if (depends || node.op === "Switch" || node.op === "RefSwitch") conditional.add(node.name);
+  }
+  return conditional;
 }
 
 export function constantNode(name: string, value: Tensor): GraphNode {

@@ -203,7 +203,7 @@ class Resolver {
   #read(node: GraphNode): void {
     const variable = this.#variableOf(node);
     const frozen = frozenVariable(variable, this.#table);
-    const value = { node: variable.name, index: 0 };
+    const value = this.#valueOf(node, variable);
     const { inputs, controls } = node;
     switch (node.op) {
       case "ReadVariableOp":
@@ -234,10 +234,21 @@ class Resolver {
     }
   }
 
+  /** The value of a frozen variable as a read gets it: over the Switch that puts the read on one side of a conditional. */
+  #valueOf(node: GraphNode, variable: GraphNode): TensorRef {
+    let source = nodeOf(this.#graph, node.inputs[0]!.node);
+    for (let steps = 0; source !== variable && steps <= this.#graph.size; steps++) {
+      if (source.op === "Switch" || source.op === "RefSwitch") return node.inputs[0]!;
+      if (source.inputs.length === 0) break;
+      source = nodeOf(this.#graph, source.inputs[0]!.node);
+    }
+    return { node: variable.name, index: 0 };
+  }
+
   #gather(node: GraphNode, variable: GraphNode, frozen: GraphNode | undefined): void {
     const ids = node.inputs[1]!;
     const dtype = frozen ? frozen.attrs.dtype("dtype") : node.attrs.dtype("dtype");
-    let params: TensorRef = { node: variable.name, index: 0 };
+    let params = this.#valueOf(node, variable);
     if (!frozen) {
       const name = `${node.name}/read`;
       this.replaced.set(name, this.#readOf(name, variable, node.controls));

@@ -105,6 +105,12 @@ function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | unde
       return [node.attrs.dtype("dtype")];
     case "Lookup":
       return [node.attrs.dtype("dtype"), "int32"];
+    // Its attribute says resource where a frozen variable has become a value.
+    case "Switch":
+    case "RefSwitch": {
+      const dtype = node.inputs[0] && dtypeOf(node.inputs[0]);
+      return dtype && [dtype, dtype];
+    }
     case "Loop":
     case "Branch":
       return node.attrs.dtypes("dtypes");

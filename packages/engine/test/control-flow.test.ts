@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { ServingError } from "@shardserve/core";
+import { loadOrt } from "@shardserve/native";
+import type { Model } from "@shardserve/servable";
+import { type Golden, type GoldenCase, goldenDifference, readGolden, REPO_DIR } from "@shardserve/testkit";
+import { loadModel } from "../src/index.js";
+
+const MODELS = join(REPO_DIR, "packages/engine/test/testdata/control-flow");
+
+/** Models with loops, branches and lists, made by scripts/make_control_flow_models.py, answer as TensorFlow answered. */
+describe("control flow", () => {
+  for (const name of readdirSync(MODELS)) {
+    it(name, async () => {
+      const golden = readGolden(join(MODELS, name, "golden.json"));
+      const before = { ...loadOrt().live };
+      assert.deepEqual(await differences(name, golden), []);
+      assert.deepEqual(loadOrt().live, before, "a closed model leaves nothing behind");
+    });
+  }
+
+  it("ends a loop when the request is given up", async () => {
+    const model = await loadModel({ dir: join(MODELS, "loops"), ort: loadOrt() });
+    try {
+      const [first] = readGolden(join(MODELS, "loops", "golden.json")).cases;
+      const n = { dtype: "int32", shape: [], data: Int32Array.of(2 ** 30) } as const;
+      const signal = AbortSignal.timeout(50);
+      const run = model.run("serving_default", new Map([...first!.inputs, ["n", n]]), { signal });
+      await assert.rejects(run, (error) => error === signal.reason);
+    } finally {
+      await model.close();
+    }
+  });
+});
+
+async function differences(name: string, golden: Golden): Promise<string[]> {
+  const load = () => loadModel({ dir: join(MODELS, name), ort: loadOrt() });
+  let model = await load();
+  const wrong: string[] = [];
+  try {
+    for (const [i, item] of golden.cases.entries()) {
+      if (golden.isStateful && i > 0) {
+        await model.close();
+        model = await load();
+      }
+      wrong.push(...(await caseDifferences(model, item)).map((text) => `case ${i}: ${text}`));
+    }
+  } finally {
+    await model.close();
+  }
+  return wrong;
+}
+
+async function caseDifferences(model: Model, item: GoldenCase): Promise<string[]> {
+  try {
+    const { outputs } = await model.run(item.signature, item.inputs, {});
+    if (!item.outputs) return [`must fail with ${item.error}`];
+    return [...item.outputs].flatMap(([alias, expected]) => {
+      const difference = goldenDifference(outputs.get(alias), expected);
+      return difference === undefined ? [] : [`${alias} ${difference}`];
+    });
+  } catch (error) {
+    if (!(error instanceof ServingError)) throw error;
+    return item.error !== undefined && error.status !== "INTERNAL" ? [] : [`${error.code}: ${error.message}`];
+  }
+}

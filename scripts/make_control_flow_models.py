@@ -1,0 +1,234 @@
+"""Small SavedModels with loops, branches and lists, and what TensorFlow answers for them.
+
+    python scripts/make_control_flow_models.py        (TensorFlow 2.21 with tf_keras, CPU)
+
+Writes packages/engine/test/testdata/control-flow/NAME/{saved_model.pb, variables, golden.json}; the goldens have the
+format of testkit's readGolden.
+"""
+import json, os, shutil
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+tf1 = tf.compat.v1
+OUT = os.path.join(os.path.dirname(__file__), "..", "packages", "engine", "test", "testdata", "control-flow")
+rng = np.random.default_rng(3)
+F = lambda *shape: rng.normal(size=shape).astype(np.float32)
+I = lambda *values: np.array(values if len(values) > 1 else values[0], np.int32)
+
+
+def tensor_json(value):
+    value = np.asarray(value)
+    dtype = tf.as_dtype(value.dtype if value.dtype.kind not in "OSU" else tf.string)
+    if dtype == tf.string:
+        data = [v.decode() if isinstance(v, bytes) else str(v) for v in value.ravel()]
+    elif dtype in (tf.int64, tf.uint64):
+        data = [str(v) for v in value.ravel()]
+    else:
+        data = [v.item() for v in value.ravel()]
+    return {"dtype": "DT_" + dtype.name.upper().replace("FLOAT32", "FLOAT"), "shape": list(value.shape), "data": data}
+
+
+def write_golden(name, feeds, stateful=False):
+    cases = []
+    for feed in feeds:
+        with tf.Graph().as_default(), tf1.Session() as session:  # a fresh state for every case
+            meta = tf1.saved_model.load(session, ["serve"], os.path.join(OUT, name))
+            signature = meta.signature_def["serving_default"]
+            case = {"inputs": {k: tensor_json(v) for k, v in feed.items()}}
+            try:
+                values = session.run(
+                    {k: v.name for k, v in signature.outputs.items()},
+                    {signature.inputs[k].name: v for k, v in feed.items()},
+                )
+                case["outputs"] = {k: tensor_json(v) for k, v in values.items()}
+            except tf.errors.OpError as error:
+                case["error"] = type(error).__name__ + ": " + error.message.split("\n")[0]
+            cases.append(case)
+    signatures = {"serving_default": {"method": "tensorflow/serving/predict", "cases": cases, "stateful": stateful}}
+    with open(os.path.join(OUT, name, "golden.json"), "w") as file:
+        json.dump({"tags": ["serve"], "load": "ok", "signatures": signatures}, file)
+    shutil.rmtree(os.path.join(OUT, name, "assets"), ignore_errors=True)
+    for extra in ["fingerprint.pb", "keras_metadata.pb"]:
+        if os.path.exists(os.path.join(OUT, name, extra)):
+            os.remove(os.path.join(OUT, name, extra))
+    print(name, [c.get("error", "ok")[:90] for c in cases])
+
+
+def v2(name, function, specs, feeds, stateful=False, module=None):
+    module = module or tf.Module()
+    module.f = tf.function(function, input_signature=specs)
+    tf.saved_model.save(module, os.path.join(OUT, name), signatures=module.f)
+    write_golden(name, feeds, stateful)
+
+
+def v1(name, build, feeds):
+    """build() -> (inputs, outputs), in a graph with TF1 control flow."""
+    tf1.disable_control_flow_v2()
+    with tf.Graph().as_default() as graph, tf1.Session() as session:
+        tf1.set_random_seed(1)
+        inputs, outputs = build()
+        session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
+        tf1.saved_model.simple_save(session, os.path.join(OUT, name), inputs, outputs, legacy_init_op=tf1.tables_initializer())
+    tf1.enable_control_flow_v2()
+    write_golden(name, feeds)
+
+
+def spec(shape, dtype, name):
+    return tf.TensorSpec(shape, dtype, name)
+
+
+def numeric_loops():
+    def f(x, n):
+        power, _ = tf.while_loop(lambda m, i: i < n, lambda m, i: (tf.matmul(m, x), i + 1), (x, 0))
+        grown, _ = tf.while_loop(
+            lambda m, i: i < n,
+            lambda m, i: (tf.concat([m, x * tf.cast(i, tf.float32)], 0), i + 1),
+            (x, 0),
+            shape_invariants=(tf.TensorShape([None, 2]), tf.TensorShape([])),
+        )
+        total = tf.constant(0.0)
+        for i in tf.range(n):
+            if i == 3:
+                continue
+            if i > 6:
+                break
+            inner = tf.constant(0)
+            while inner < i:
+                inner += 1
+                total += tf.cast(inner, tf.float32) * x[0, 0]
+        return {"power": power, "grown": grown, "total": total}
+
+    v2(
+        "loops",
+        f,
+        [spec([2, 2], tf.float32, "x"), spec([], tf.int32, "n")],
+        [{"x": F(2, 2), "n": I(n)} for n in (0, 1, 3, 9)],
+    )
+
+
+def branches():
+    def f(x, c, i):
+        a, b = tf.cond(c, lambda: (x * 2.0, tf.constant("yes")), lambda: (tf.cond(x[0] > 0, lambda: tf.exp(x), lambda: x), tf.strings.as_string(x[0], precision=2)))
+        s = tf.switch_case(i, [lambda: x, lambda: tf.reverse(x, [0]), lambda: tf.zeros([1])])
+        checked = tf.cond(c, lambda: tf.gather(x, i), lambda: tf.constant(0.0))
+        return {"a": a, "b": b, "s": s, "checked": checked}
+
+    x = F(3)
+    feeds = [{"x": sign * x, "c": np.array(c), "i": I(i)} for sign in (1, -1) for c in (True, False) for i in (0, 1, 2, 7, -1)]
+    v2("branches", f, [spec([None], tf.float32, "x"), spec([], tf.bool, "c"), spec([], tf.int32, "i")], feeds)
+
+
+def maps():
+    def f(x, words):
+        mapped = tf.map_fn(lambda row: tf.reduce_sum(row) * row, x)
+        texts = tf.map_fn(lambda word: tf.strings.join([word, tf.strings.as_string(tf.strings.length(word))], "-"), words)
+        two = tf.map_fn(lambda pair: (pair[0] + 1.0, tf.strings.length(pair[1])), (x[:, 0], words), fn_output_signature=(tf.float32, tf.int32))
+        scanned = tf.scan(lambda a, row: a + row, x, initializer=tf.zeros([2]))
+        folded = tf.foldr(lambda a, row: a * 0.5 + row, x)
+        return {"mapped": mapped, "texts": texts, "first": two[0], "second": two[1], "scanned": scanned, "folded": folded}
+
+    words = np.array(["a", "bcd", "", "wörter"], object)
+    feeds = [{"x": F(n, 2), "words": words[:n]} for n in (1, 4)]
+    feeds.append({"x": F(0, 2), "words": words[:0]})
+    v2("maps", f, [spec([None, 2], tf.float32, "x"), spec([None], tf.string, "words")], feeds)
+
+
+def lists():
+    def f(x, n):
+        array = tf.TensorArray(tf.float32, size=0, dynamic_size=True, element_shape=[2])
+        for i in tf.range(n):
+            array = array.write(i * 2, x[i % tf.shape(x)[0]])
+        unstacked = tf.TensorArray(tf.float32, size=tf.shape(x)[0]).unstack(x)
+        split = tf.TensorArray(tf.float32, size=2, infer_shape=False).split(x, [1, tf.shape(x)[0] - 1])
+        scattered = tf.TensorArray(tf.float32, size=5, element_shape=[2]).scatter([3, 1], x[:2])
+        return {
+            "array": array.stack(),
+            "size": array.size(),
+            "gathered": unstacked.gather([1, 0, 1]),
+            "concat": split.concat(),
+            "part": split.read(1),
+            "scattered": scattered.stack(),
+        }
+
+    v2("lists", f, [spec([None, 2], tf.float32, "x"), spec([], tf.int32, "n")], [{"x": F(3, 2), "n": I(n)} for n in (0, 1, 4)])
+
+
+def tables_and_state():
+    module = tf.Module()
+    module.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([1, 2], tf.int64)), -1)
+    module.rows = tf.Variable(F(4, 2))
+    module.count = tf.Variable(5.0)
+
+    def f(words, n):
+        ids = tf.cond(n > 0, lambda: module.table.lookup(words), lambda: tf.zeros_like(words, tf.int64))
+        total = tf.zeros([2])
+        for i in tf.range(n):
+            total += tf.gather(module.rows, i)
+        tf.cond(n > 1, lambda: module.count.assign_add(tf.cast(n, tf.float32)), lambda: module.count.assign(0.0))
+        return {"ids": ids, "total": total, "count": module.count.read_value()}
+
+    words = np.array(["b", "x", "a"], object)
+    feeds = [{"words": words, "n": I(n)} for n in (0, 1, 4, 6)]
+    v2("tables-and-state", f, [spec([None], tf.string, "words"), spec([], tf.int32, "n")], feeds, True, module)
+
+
+def recurrent():
+    keras.utils.set_random_seed(4)
+    x = keras.Input([None, 3], name="x")
+    masked = keras.layers.Masking()(x)
+    lstm, h, c = keras.layers.LSTM(4, return_sequences=True, return_state=True)(masked)
+    gru = keras.layers.GRU(3, go_backwards=True)(x)
+    old = keras.layers.GRU(3, reset_after=False, return_sequences=True)(masked)
+    both = keras.layers.Bidirectional(keras.layers.LSTM(2, activation="relu", recurrent_activation="hard_sigmoid"))(lstm)
+    simple = keras.layers.RNN([keras.layers.SimpleRNNCell(2), keras.layers.LSTMCell(2)])(x)
+    conv = keras.layers.ConvLSTM1D(2, 2)(keras.layers.Reshape([-1, 3, 1])(x))
+    model = keras.Model(x, {"lstm": lstm, "h": h, "c": c, "gru": gru, "old": old, "both": both, "simple": simple, "conv": conv})
+    model.export(os.path.join(OUT, "recurrent"))
+    padded = F(2, 5, 3)
+    padded[0, 3:] = 0
+    write_golden("recurrent", [{"x": padded}, {"x": F(1, 1, 3)}, {"x": F(3, 12, 3)}])
+
+
+def dynamic_rnn():
+    x = tf1.placeholder(tf.float32, [None, None, 3], "x")
+    lengths = tf1.placeholder(tf.int32, [None], "lengths")
+    fw, bw = tf1.nn.rnn_cell.LSTMCell(4), tf1.nn.rnn_cell.GRUCell(3)
+    outputs, states = tf1.nn.bidirectional_dynamic_rnn(fw, bw, x, lengths, dtype=tf.float32)
+    major, _ = tf1.nn.dynamic_rnn(tf1.nn.rnn_cell.BasicRNNCell(2), tf.transpose(x, [1, 0, 2]), dtype=tf.float32, time_major=True)
+    return {"x": x, "lengths": lengths}, {"fw": outputs[0], "bw": outputs[1], "state": states[0].h, "major": major}
+
+
+def old_control():
+    x = tf1.placeholder(tf.float32, [None], "x")
+    n = tf1.placeholder(tf.int32, [], "n")
+    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant([0, 1], tf.int64), ["zero", "one"]), "many")
+    weights = tf1.get_variable("w", [3], initializer=tf1.constant_initializer([1.0, 2.0, 3.0]))
+
+    def body(i, total, array):
+        step = tf1.cond(tf.equal(i % 2, 0), lambda: weights * tf.reduce_sum(x), lambda: tf1.cond(i > 2, lambda: -weights, lambda: tf.ones([3])))
+        inner = tf1.while_loop(lambda j, s: j < i, lambda j, s: (j + 1, s + tf.cast(j, tf.float32)), [0, 0.0])[1]
+        return i + 1, total + step + inner, array.write(i, total)
+
+    array = tf.TensorArray(tf.float32, size=n)
+    _, total, array = tf1.while_loop(lambda i, *_: i < n, body, [0, tf.zeros([3]), array])
+    name = tf1.cond(n > 1, lambda: table.lookup(tf.cast(n, tf.int64)), lambda: table.lookup(tf.constant(1, tf.int64)))
+    pick = tf1.case([(n > 5, lambda: tf.constant(5)), (n > 3, lambda: n * 2)], default=lambda: tf.constant(-1))
+    with tf.control_dependencies([tf1.assert_less(n, 8, message="too many")]):
+        checked = tf.identity(n)
+    return {"x": x, "n": n}, {"total": total, "array": array.stack(), "name": name, "pick": pick, "checked": checked}
+
+
+shutil.rmtree(OUT, ignore_errors=True)
+numeric_loops()
+branches()
+maps()
+lists()
+tables_and_state()
+recurrent()
+v1("dynamic-rnn", dynamic_rnn, [{"x": F(2, 4, 3), "lengths": I(4, 2)}, {"x": F(1, 1, 3), "lengths": np.array([1], np.int32)}])
+v1("old-control", old_control, [{"x": F(2), "n": I(n)} for n in (1, 2, 4, 7, 9)])
