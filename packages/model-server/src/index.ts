@@ -11,3 +11,4 @@ export type { Reload } from "./grpc/grpc-front.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export { ModelServer, type ModelServerOptions } from "./model-server.js";
 export type { TlsOptions } from "./tls.js";
+export { warmingLoader, type WarmUpOptions } from "./warm-up/warm-up.js";

@@ -1,4 +1,4 @@
-export { ServableHandle } from "./handle.js";
+export { LoadedVersion, ServableHandle } from "./handle.js";
 export * from "./loader.js";
 export * from "./manager.js";
 export * from "./model.js";

@@ -9,6 +9,7 @@ import {
   readMonitoringPath,
   readTlsConfig,
   type Reload,
+  warmingLoader,
 } from "@shardserve/model-server";
 import { type Loader, Manager, type ServableId } from "@shardserve/servable";
 import { Registry } from "prom-client";
@@ -76,9 +77,12 @@ export class ModelFront extends Service {
     checkFlags(flags);
     warnOfIgnored(flags, logger);
     const directoryOf = options.directoryOf ?? (async (_id, path) => path);
+    const warmed = flags.enableModelWarmup
+      ? warmingLoader(loader, { directoryOf, iterations: Math.max(flags.numRequestIterationsForWarmup, 1), logger })
+      : loader;
     const perModel = flags.enablePerModelBatchingParameters
-      ? perModelBatching(loader, directoryOf, batching.runsMax ?? availableParallelism())
-      : { loader };
+      ? perModelBatching(warmed, directoryOf, batching.runsMax ?? availableParallelism())
+      : { loader: warmed };
     const manager = new Manager({
       loader: perModel.loader,
       logger,

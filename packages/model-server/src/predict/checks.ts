@@ -7,7 +7,7 @@ import type { ModelSpecFields } from "./wire.js";
 export const DEFAULT_SIGNATURE = "serving_default";
 
 /** @throws ServingError INVALID_ARGUMENT, NOT_FOUND with TensorFlow Serving's texts */
-export function handleFor(manager: Manager, spec: ModelSpecFields | undefined): ServableHandle {
+export function handleFor(manager: Pick<Manager, "handle">, spec: ModelSpecFields | undefined): ServableHandle {
   if (!spec) throw new ServingError("INVALID_ARGUMENT", "Missing ModelSpec");
   if (spec.name === "") throw new ServingError("INVALID_ARGUMENT", "ModelSpec has no name specified.");
   const { name, version, label } = spec;

@@ -16,9 +16,9 @@ import {
 import { decodePredictRequest, encodePredictResponse, type ModelSpecFields } from "./wire.js";
 
 export interface PredictorOptions {
-  readonly manager: Manager;
+  readonly manager: Pick<Manager, "handle">;
   readonly batcher: Batcher;
-  readonly metrics: ServerMetrics;
+  readonly metrics: Pick<ServerMetrics, "runtimeDone" | "stageDone">;
   readonly clock: Clock;
   /** Answers carry tensor_content instead of typed fields (--enable_serialization_as_tensor_content). */
   readonly isContentEncoded: boolean;
@@ -33,9 +33,9 @@ export interface Answer {
 
 /** Predict without its transports: finds the version, checks the request, runs it, encodes the answer. */
 export class Predictor {
-  readonly #manager: Manager;
+  readonly #manager: PredictorOptions["manager"];
   readonly #batcher: Batcher;
-  readonly #metrics: ServerMetrics;
+  readonly #metrics: PredictorOptions["metrics"];
   readonly #clock: Clock;
   readonly #isContentEncoded: boolean;
   readonly #isMethodChecked: boolean;
@@ -58,7 +58,7 @@ export class Predictor {
     const request = decodePredictRequest(bytes);
     onModel(request.modelSpec?.name ?? "");
     using handle = this.handle(request.modelSpec);
-    const signature = predictSignature(handle, request.modelSpec!.signatureName);
+    const signature = predictSignature(handle, request.modelSpec?.signatureName ?? "");
     const inputs = decodeInputs(signature, request.inputs);
     const outputs = checkOutputFilter(signature, request.outputFilter);
     const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
