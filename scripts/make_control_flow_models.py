@@ -123,6 +123,16 @@ def branches():
     v2("branches", f, [spec([None], tf.float32, "x"), spec([], tf.bool, "c"), spec([], tf.int32, "i")], feeds)
 
 
+def assertions():
+    def f(x, n):
+        tf.debugging.assert_less(n, 4, message="too many")
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(x < 9.0), ["large", x])]):
+            return {"y": x * tf.cast(n, tf.float32)}
+
+    feeds = [{"x": np.array(x, np.float32), "n": I(n)} for x in ([1.0], [3.0, 12.0]) for n in (3, 4)]
+    v2("assertions", f, [spec([None], tf.float32, "x"), spec([], tf.int32, "n")], feeds)
+
+
 def maps():
     def f(x, words):
         mapped = tf.map_fn(lambda row: tf.reduce_sum(row) * row, x)
@@ -226,6 +236,7 @@ def old_control():
 shutil.rmtree(OUT, ignore_errors=True)
 numeric_loops()
 branches()
+assertions()
 maps()
 lists()
 tables_and_state()

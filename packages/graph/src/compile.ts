@@ -1,4 +1,5 @@
 import { elementCount, DTYPES, toNumbers } from "@shardserve/tensor";
+import { openAssertGuards } from "./assert-guards.js";
 import type { Shape } from "./attrs.js";
 import { resolveBranches } from "./branches.js";
 import { dropSides, formBranches, unguardAsserts } from "./conditionals.js";
@@ -49,7 +50,7 @@ export function* compiling(
   kernels: KernelTable,
   budget = new RegionBudget(),
 ): Pieces<Compiled> {
-  let program = formLoops(source);
+  let program = formLoops(openAssertGuards(source, model.library));
   let known: Inference | undefined;
   const mutable = new Map<string, string | undefined>();
   for (let round = 0; round < ROUNDS_MAX; round++) {

@@ -51,10 +51,9 @@ export class TensorList {
   /** Takes the array from the newest version, undoing what came after this one. */
   #own(): (Tensor | undefined)[] {
     if (this.#items) return this.#items;
-    const path: TensorList[] = [];
-    let at: TensorList = this;
-    for (; at.#difference; at = at.#difference.newer) path.push(at);
-    const items = at.#items!;
+    const path: TensorList[] = [this];
+    for (let next = this.#difference; next; next = next.newer.#difference) path.push(next.newer);
+    const items = path.pop()!.#items!;
     for (const older of path.reverse()) {
       const { newer, index, item } = older.#difference!;
       newer.#difference = { newer: older, index, item: items[index] };

@@ -121,7 +121,7 @@ export function markEffects(graph: Graph, library: FunctionLibrary): Graph {
 }
 
 /** True when a function that a control-flow node may run, or one that it calls, has an effect other than Assert. */
-function branchesWrite(node: GraphNode, library: FunctionLibrary): boolean {
+export function branchesWrite(node: GraphNode, library: FunctionLibrary): boolean {
   const names = new Set<string>();
   for (const [, value] of node.attrs.entries()) for (const name of functionNames(value)) names.add(name);
   for (const name of names) {
