@@ -29,8 +29,20 @@ export type {
 } from "@bufbuild/protobuf";
 export { reflect, scalarZeroValue } from "@bufbuild/protobuf/reflect";
 export type { ReflectList, ReflectMap, ReflectMessage } from "@bufbuild/protobuf/reflect";
-export { anyPack, anyUnpack, AnySchema, BoolValueSchema, Int64ValueSchema, type Any } from "@bufbuild/protobuf/wkt";
+export {
+  anyPack,
+  anyUnpack,
+  AnySchema,
+  BoolValueSchema,
+  type DescriptorProto,
+  FieldDescriptorProto_Type,
+  type FileDescriptorProto,
+  FileDescriptorProtoSchema,
+  Int64ValueSchema,
+  type Any,
+} from "@bufbuild/protobuf/wkt";
 export * from "./gen/grpc/health/v1/health_pb.js";
+export * from "./gen/grpc/reflection/v1/reflection_pb.js";
 export * from "./gen/shardserve/v1/row_service_pb.js";
 export * from "./gen/tensorflow/core/example/example_pb.js";
 export * from "./gen/tensorflow/core/example/feature_pb.js";

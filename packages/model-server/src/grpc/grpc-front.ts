@@ -32,7 +32,8 @@ import type { Answer, Predictor } from "../predict/predictor.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
 import type { TlsOptions } from "../tls.js";
 import { HealthService } from "./health.js";
-import { HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE } from "./services.js";
+import { ReflectionService } from "./reflection.js";
+import { HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE, REFLECTION_SERVICES } from "./services.js";
 import { grpcError, reportTrailer } from "./status.js";
 
 const KEEPALIVE_MS = 60_000;
@@ -63,7 +64,7 @@ type Call = ServerUnaryCall<Buffer, Buffer>;
 /** `onModel` tells whose request it is as soon as that is known. */
 type Handler = (bytes: Buffer, scope: RequestScope, onModel: (name: string) => void) => Promise<Answer> | Answer;
 
-/** The gRPC side: TensorFlow Serving's two services and grpc.health.v1. */
+/** The gRPC side: TensorFlow Serving's two services, grpc.health.v1 and reflection. */
 export class GrpcFront {
   readonly health = new HealthService();
   readonly #options: GrpcFrontOptions;
@@ -112,6 +113,10 @@ export class GrpcFront {
       Check: this.health.check.bind(this.health),
       Watch: this.health.watch.bind(this.health),
     });
+    const reflection = new ReflectionService();
+    for (const service of REFLECTION_SERVICES) {
+      this.#server.addService(service, { ServerReflectionInfo: reflection.info.bind(reflection) });
+    }
   }
 
   /** @returns the bound port; 0 for a Unix socket */

@@ -6,10 +6,15 @@ const identity = (bytes: Buffer) => bytes;
  * Bytes in, bytes out: requests are decoded by the handlers, where a bad one gets the right status and its cost is seen,
  * and answers are encoded there once, into one buffer.
  */
-function method(service: string, name: string, responseStream = false): MethodDefinition<Buffer, Buffer> {
+function method(
+  service: string,
+  name: string,
+  responseStream = false,
+  requestStream = false,
+): MethodDefinition<Buffer, Buffer> {
   return {
     path: `/${service}/${name}`,
-    requestStream: false,
+    requestStream,
     responseStream,
     requestSerialize: identity,
     requestDeserialize: identity,
@@ -40,3 +45,8 @@ export const MODEL_SERVICE = service("tensorflow.serving.ModelService", [
 ]);
 
 export const HEALTH_SERVICE = service("grpc.health.v1.Health", ["Check"], ["Watch"]);
+
+export const REFLECTION_SERVICES = [
+  "grpc.reflection.v1.ServerReflection",
+  "grpc.reflection.v1alpha.ServerReflection",
+].map((name): ServiceDefinition => ({ ServerReflectionInfo: method(name, "ServerReflectionInfo", true, true) }));
