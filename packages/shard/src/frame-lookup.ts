@@ -1,8 +1,15 @@
 import { ServingError } from "@shardserve/core";
 import { type Exchange, FRAME, type LookupHandler, readLookupRequest } from "@shardserve/transport";
 import { JointLookup, type JointLookupOptions } from "./joint-lookup.js";
-import type { GatheredRows, RowLookup } from "./row-lookup.js";
+import { type GatheredRows, lookupCost, type RowLookup } from "./row-lookup.js";
 import type { ServedVersions } from "./served-version.js";
+import { Turns } from "./turns.js";
+
+/**
+ * Work ({@link lookupCost}) after which lookups wait for the next turn of the event loop. With the largest one that is
+ * gathered on the loop behind it, that is about 5 ms.
+ */
+const TURN_COST_MAX = 4 * 2 ** 20;
 
 /** What a FramedServer needs to answer lookups. */
 export interface FrameLookup {
@@ -26,12 +33,15 @@ export function frameLookup(
     metrics.requests.inc({ protocol: "frame", code });
     exchange.fail(error);
   };
+  const joint = new JointLookup({ ...options, refuse });
+  const turns = new Turns(TURN_COST_MAX, () => joint.flush());
   const answer = (exchange: Exchange, rows: GatheredRows) => {
+    turns.spend(rows.payload.length);
     metrics.requests.inc({ protocol: "frame", code: "OK" });
     exchange.reply(FRAME.ROWS, [rows.payload], rows.release);
   };
-  const joint = new JointLookup({ ...options, refuse });
-  const handle: LookupHandler = (exchange) => {
+  const handle = (exchange: Exchange, arrivedMs: number) => {
+    if (exchange.isCancelled) return;
     try {
       const request = readLookupRequest(exchange.payload);
       const served = versions.byChannel(request.channel);
@@ -43,23 +53,34 @@ export function frameLookup(
         const text = `${served.model}/${served.version} is at epoch ${served.epoch} here, asked was ${request.epoch}`;
         throw new ServingError("EPOCH_MISMATCH", text);
       }
-      if (joint.add(exchange, served, request)) return;
       const { generation, columns, ids, remainingMs } = request;
-      const deadlineMs = remainingMs === 0 ? Number.POSITIVE_INFINITY : clock.nowMs() + remainingMs;
+      const jointBytes = joint.add(exchange, served, request);
+      turns.spend(lookupCost(jointBytes, ids.length));
+      if (jointBytes > 0) return;
+      const deadlineMs = remainingMs === 0 ? Number.POSITIVE_INFINITY : arrivedMs + remainingMs;
       const rows = lookup.runForSocket({ served, generation, columns, ids, deadlineMs });
       exchange.releasePayload();
       if ("parts" in rows) {
+        turns.spend(rows.byteLength);
         metrics.requests.inc({ protocol: "frame", code: "OK" });
         return exchange.replyLazily(FRAME.ROWS, rows);
       }
       if (!(rows instanceof Promise)) return answer(exchange, rows);
       rows.then(
-        (gathered) => answer(exchange, gathered),
+        (gathered) => {
+          if (turns.isSpent) turns.postpone(() => answer(exchange, gathered));
+          else answer(exchange, gathered);
+        },
         (error: unknown) => refuse(exchange, error),
       );
     } catch (error) {
       refuse(exchange, error);
     }
   };
-  return { lookup: handle, afterLookups: () => joint.flush() };
+  const handleInTurn: LookupHandler = (exchange) => {
+    const arrivedMs = clock.nowMs();
+    if (turns.isSpent) turns.postpone(() => handle(exchange, arrivedMs));
+    else handle(exchange, arrivedMs);
+  };
+  return { lookup: handleInTurn, afterLookups: () => joint.flush() };
 }

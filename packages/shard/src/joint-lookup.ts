@@ -68,19 +68,23 @@ export class JointLookup {
   /**
    * Locates a request's rows, to be gathered by the next `flush`, which must come in this turn of the event loop.
    *
-   * @returns false, and nothing has happened, when the request has to go alone
+   * @returns bytes of its reply; 0, and nothing has happened, when the request has to go alone
    */
-  add(exchange: Exchange, served: ServedVersion, request: LookupRequest): boolean {
-    if (served.set.mappedBytes > this.#options.residentBytesMax) return false;
-    if (!this.#fits(served, request)) return false;
+  add(exchange: Exchange, served: ServedVersion, request: LookupRequest): number {
+    if (served.set.mappedBytes > this.#options.residentBytesMax) return 0;
+    const other = this.#waiting[0]?.exchange;
+    if (other && !exchange.sharesConnection(other)) this.flush();
+    const bytes = this.#plan(served, request);
+    if (bytes === 0) return 0;
     let isLocated = false;
     try {
       isLocated = this.#locate(served, request);
     } finally {
       if (!isLocated) for (const width of this.#widths) width.count = width.countBefore;
     }
-    if (isLocated) this.#waiting.push({ exchange, request });
-    return isLocated;
+    if (!isLocated) return 0;
+    this.#waiting.push({ exchange, request });
+    return bytes;
   }
 
   /** Gathers and answers everything that waits. */
@@ -125,8 +129,8 @@ export class JointLookup {
     });
   }
 
-  /** Makes room for the request, by a flush where it must. @returns false when it is none of the small ones */
-  #fits(served: ServedVersion, { columns }: LookupRequest): boolean {
+  /** Makes room for the request, by a flush where it must. @returns bytes of the reply; 0 when it is none of the small ones */
+  #plan(served: ServedVersion, { columns }: LookupRequest): number {
     if (served !== this.#served) {
       this.flush();
       this.#turnTo(served);
@@ -137,14 +141,15 @@ export class JointLookup {
     let isFull = false;
     for (let i = 0; i < tableCount; i++) {
       const width = this.#widthOf[columns[2 * i] as number];
-      if (width === undefined) return false;
+      if (width === undefined) return 0;
       this.#rowBytes[i] = width.rowBytes;
       width.countBefore += columns[2 * i + 1] as number;
       if (width.countBefore > width.indexes.length) isFull = true;
     }
-    if (this.#plain.plan(columns, this.#rowBytes) > JOIN_BYTES_MAX) return false;
+    const bytes = this.#plain.plan(columns, this.#rowBytes);
+    if (bytes > JOIN_BYTES_MAX) return 0;
     if (isFull) this.flush();
-    return true;
+    return bytes;
   }
 
   #locate({ set }: ServedVersion, { columns, ids }: LookupRequest): boolean {

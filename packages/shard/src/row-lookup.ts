@@ -47,8 +47,14 @@ export interface RowLookupOptions {
 
 /** Rows gathered and written in one go, in bytes: small enough to be in the second-level cache when the kernel copies. */
 const PART_BYTES = 128 * 1024;
-/** Replies above this are gathered on another thread even when all rows are in memory: this many take about 4 ms. */
-const LAZY_BYTES_MAX = 16 * 2 ** 20;
+/** Lookups of a higher cost are gathered on another thread even when all rows are in memory: this much takes about 2.5 ms. */
+const LAZY_COST_MAX = 4 * 2 ** 20;
+const ROW_COST = 64;
+
+/** What a lookup costs the event loop when it is gathered there, in bytes of long rows: each row counts for 64 more. */
+export function lookupCost(replyBytes: number, rowCount: number): number {
+  return replyBytes + rowCount * ROW_COST;
+}
 
 /** A lookup that was admitted: what will be answered, and the bytes of the budget that it holds. */
 interface Admitted {
@@ -97,7 +103,8 @@ export class RowLookup {
     const admitted = this.#admit(query);
     const { bytes } = admitted.layout;
     const isWarm = query.served.set.mappedBytes <= this.#options.residentBytesMax;
-    if (admitted.gathers.length === 0 || bytes > LAZY_BYTES_MAX || !isWarm) return this.#runWhole(admitted);
+    if (admitted.gathers.length === 0 || lookupCost(bytes, query.ids.length) > LAZY_COST_MAX || !isWarm)
+      return this.#runWhole(admitted);
     const { pool, metrics, clock } = this.#options;
     const startMs = clock.nowMs();
     return {

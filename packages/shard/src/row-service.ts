@@ -111,10 +111,12 @@ async function answer(
     at += bytes.length;
   }
   const nowMs = clock.nowMs();
-  const deadlineMs = request.deadlineMs === 0 ? Number.POSITIVE_INFINITY : nowMs + request.deadlineMs;
+  const askedMs = request.deadlineMs === 0 ? Number.POSITIVE_INFINITY : nowMs + request.deadlineMs;
+  const deadlineMs = Math.min(askedMs, nowMs + Number(call.getDeadline()) - clock.wallMs()); // gRPC's is wall time
   const { generation } = served;
   const gathered = await lookup.run({ served, generation, columns, ids, deadlineMs });
   try {
+    if (call.cancelled) throw new ServingError("CANCELLED", "the caller gave up");
     return toReply(request, served, gathered, ids, columns);
   } finally {
     gathered.release();

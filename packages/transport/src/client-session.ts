@@ -258,7 +258,7 @@ export class ClientSession {
     this.#wakeMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#options.clock.nowMs();
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const pending of [...this.#pending.values()]) {
+    for (const pending of this.#pending.values()) {
       if (pending.deadlineMs <= nowMs) {
         const text = `${this.#name} did not answer in ${pending.timeoutMs} ms`;
         this.#abandon(pending, new ServingError("DEADLINE_EXCEEDED", text));

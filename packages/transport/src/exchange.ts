@@ -33,6 +33,11 @@ export class Exchange {
     return this.#owner.peer;
   }
 
+  /** True when both came by the same connection. */
+  sharesConnection(other: Exchange): boolean {
+    return this.#owner === other.#owner;
+  }
+
   /** True when nobody waits for the answer any more: cancelled, or the connection is gone. */
   get isCancelled(): boolean {
     return this.#cancelled !== null;
