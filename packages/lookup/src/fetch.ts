@@ -39,6 +39,8 @@ interface Outcome {
   /** Positions in the miss columns that are still missing. */
   readonly missing: Int32Array;
   readonly error: ServingError | undefined;
+  /** Whether another replica, or the same one later, may do better. */
+  readonly isRetryable: boolean;
 }
 
 const NOTHING = new Int32Array(0);
@@ -72,18 +74,19 @@ export async function fetchMisses(batch: LookupBatch, context: FetchContext, opt
     const outcomes = await Promise.all(plan.frames.map((frame) => ask(frame, batch, context, options)));
     signal?.throwIfAborted();
     const missing = [...plan.unroutable];
-    outcomes.forEach(({ missing: rows, error }, i) => {
+    outcomes.forEach(({ missing: rows, error, isRetryable: canRetry }, i) => {
       for (const row of rows) missing.push(row);
       if (!error) return;
       lastError = error;
-      if (!isRetryable(error)) throw error;
+      if (!canRetry) throw error;
       metrics.retries.inc({ code: error.code });
       avoid.add((plan.frames[i] as FramePlan).link);
     });
     if (missing.length === 0) return;
     pending = Int32Array.from(missing).sort();
     if (plan.frames.length > 0) continue; // another replica may have the rows
-    if (lastError?.code === "RESOURCE_EXHAUSTED") throw lastError; // all replicas are full: more load does not help
+    // all replicas are full, where more load does not help, or all fail at it
+    if (lastError?.code === "RESOURCE_EXHAUSTED" || (lastError && isFailure(lastError))) throw lastError;
     const unroutable = whyUnroutable(routes, batch, pending, lastError);
     if (unroutable.code === "DIGEST_MISMATCH" || clock.nowMs() + pauseMs >= deadlineMs) throw unroutable;
     for (const link of routes.links) void link.refresh();
@@ -109,6 +112,11 @@ function isRetryable({ code }: ServingError): boolean {
   }
 }
 
+/** A shard's own failure: it may be broken, its replicas need not be. */
+function isFailure({ code }: ServingError): boolean {
+  return code === "INTERNAL" || code === "ENGINE_FAILED";
+}
+
 /** Sends one frame and writes its rows. Never rejects. */
 async function ask(
   frame: FramePlan,
@@ -124,7 +132,8 @@ async function ask(
   try {
     reply = await link.lookup(frame.payload, { deadlineMs, ...(signal && { signal }) });
   } catch (error) {
-    return { missing: frame.rows, error: ServingError.from(error) };
+    const cause = ServingError.from(error);
+    return { missing: frame.rows, error: cause, isRetryable: isRetryable(cause) || isFailure(cause) };
   } finally {
     link.rowsInFlight -= frame.rowCount;
     context.metrics.shardSeconds.observe((context.clock.nowMs() - startMs) / 1000);
@@ -132,7 +141,8 @@ async function ask(
   try {
     return await writeRows(frame, readRowsReply(reply.bytes), reply.bytes, batch);
   } catch (error) {
-    return { missing: frame.rows, error: ServingError.from(error) };
+    const cause = ServingError.from(error);
+    return { missing: frame.rows, error: cause, isRetryable: isRetryable(cause) };
   } finally {
     reply.release();
   }
@@ -167,7 +177,7 @@ async function writeRows(frame: FramePlan, reply: RowsReply, bytes: Uint8Array, 
     }
     at += count;
   }
-  return { missing: missing.length === 0 ? NOTHING : Int32Array.from(missing), error };
+  return { missing: missing.length === 0 ? NOTHING : Int32Array.from(missing), error, isRetryable: true };
 }
 
 /** What a correct shard cannot get wrong. */

@@ -48,6 +48,8 @@ export interface ShardRowsOptions {
   readonly timeoutMs?: number;
   /** How long a link that the map no longer names may finish what is in flight, in milliseconds; default 5000. */
   readonly drainMs?: number;
+  /** How long `close` waits for leases, in milliseconds; default 30000. */
+  readonly closeMs?: number;
   readonly pool?: BufferPool;
   readonly limits?: Partial<TransportLimits>;
   readonly clock?: Clock;
@@ -208,7 +210,10 @@ export class ShardRows implements RowSource {
     }
   }
 
-  /** Waits for open leases, then closes links and frees slabs. */
+  /**
+   * Closes links, waits for open leases and frees slabs. Leases that stay open longer than `closeMs` are logged and keep
+   * the slabs: they are freed with the last of them, as a run may still read them.
+   */
   close(): Promise<void> {
     this.#isClosed = true;
     return (this.#closing ??= this.#close());
@@ -216,11 +221,24 @@ export class ShardRows implements RowSource {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#links.values()].map((link) => link.close(0)));
-    if (this.#openLeases > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
+    if (this.#openLeases === 0) return this.#freeSlabs();
+    const closeMs = this.#options.closeMs ?? 30_000;
+    await new Promise<void>((resolve) => {
+      const cancelTimer = this.#clock.after(closeMs, () => {
+        const { model, version } = this.#options.expectation;
+        const fields = { model, version, leases: this.#openLeases, closeMs };
+        this.#logger.error(fields, "row leases were not released; their memory is kept");
+        resolve();
       });
-    }
+      this.#onIdle = () => {
+        cancelTimer();
+        this.#freeSlabs();
+        resolve();
+      };
+    });
+  }
+
+  #freeSlabs(): void {
     for (const state of this.#states) state[Symbol.dispose]();
   }
 

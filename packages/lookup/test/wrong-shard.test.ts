@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { seededRandom, ServingError, systemClock } from "@shardserve/core";
+import { type Logger, seededRandom, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { place } from "@shardserve/placement";
 import type { TableInfo } from "@shardserve/rowstore";
 import {
@@ -13,7 +13,7 @@ import {
   type TableReply,
   writeRowsHead,
 } from "@shardserve/transport";
-import { divideCache, ShardRows } from "../src/index.js";
+import { divideCache, ShardRows, type ShardRowsOptions } from "../src/index.js";
 
 const TABLE: TableInfo = {
   name: "t",
@@ -73,7 +73,10 @@ function honest(exchange: Exchange, change: (table: TableReply) => TableReply = 
   exchange.reply(FRAME.ROWS, [payload]);
 }
 
-async function rowsOver(servers: Readonly<Record<string, FramedServer>>): Promise<ShardRows> {
+async function rowsOver(
+  servers: Readonly<Record<string, FramedServer>>,
+  options: Partial<ShardRowsOptions> = {},
+): Promise<ShardRows> {
   const directory = {
     shard: (id: string) => {
       const address = servers[id]?.addresses[0];
@@ -92,6 +95,7 @@ async function rowsOver(servers: Readonly<Record<string, FramedServer>>): Promis
     cacheBytes: 2 ** 16,
     timeoutMs: 400,
     random: seededRandom(1),
+    ...options,
   });
   const shards = Object.keys(servers).map((id) => ({ id, weight: 1, zone: id }));
   rows.setMap(place(shards, P, shards.length, { model: "m", version: 1, generation: 1 }));
@@ -125,6 +129,10 @@ describe("lookup against shards that misbehave", () => {
     "an error": {
       answer: (exchange) => exchange.fail(new ServingError("UNAVAILABLE", "out for lunch")),
       error: /out for lunch/,
+    },
+    "a failure of its own": {
+      answer: (exchange) => exchange.fail(new ServingError("ENGINE_FAILED", "the gather broke")),
+      error: /the gather broke/,
     },
   };
   for (const [what, { answer, error }] of Object.entries(cases)) {
@@ -182,6 +190,26 @@ describe("lookup against shards that misbehave", () => {
     assert.ok(systemClock.nowMs() - startMs < 300);
     assert.equal(rows.cacheUse.rows, 0);
     await rows.close();
+  });
+});
+
+describe("closing", () => {
+  it("waits for leases, but not for ever, and keeps their rows readable", async () => {
+    await using shard = await fakeShard("right", (exchange) => honest(exchange));
+    const errors: string[] = [];
+    const logger: Logger = { ...silentLogger, error: (_, message) => errors.push(message), child: () => logger };
+    const rows = await rowsOver({ right: shard }, { logger, closeMs: 50 });
+    await rows.whenReady({ deadlineMs: systemClock.nowMs() + 2_000 });
+    const first = await rows.lookup(REQUEST);
+    const second = await rows.lookup(REQUEST);
+    const closing = rows.close();
+    first.release();
+    await closing;
+    assert.deepEqual(errors, ["row leases were not released; their memory is kept"]);
+    const slot = second.batches[0]?.slots[1] as number;
+    const view = second.batches[0]?.rows.view<"float32">() as Float32Array;
+    assert.equal(view[slot * 4], 8);
+    second.release();
   });
 });
 
