@@ -1207,6 +1207,77 @@ def images(g):
     g.case("DecodeGif", contents=wrap(files["tiny", 95]))
 
 
+def math_more(g):
+    values = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 0.1, 0.3, 2.0, 5.0, -0.7, 3.5, 12.5, -10.25, 1e-3, 40.0, np.inf, -np.inf, np.nan]
+    for op in ["Asinh", "Acosh", "Atanh", "Lgamma", "Digamma", "Erf", "Erfc", "Erfinv", "Ndtri", "Softplus", "Softsign", "Elu", "Selu", "Relu6", "LeakyRelu",
+               "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh"]:
+        key = "features" if op in ("Softplus", "Softsign", "Elu", "Selu", "Relu6", "LeakyRelu") else "x"
+        for dtype in [np.float32, np.float64]:
+            v = np.array([x for x in values if np.isfinite(x) and abs(x) < 20 or op not in ("Tan", "Sinh", "Cosh")], dtype)
+            if op == "Erf" and dtype == np.float64:
+                v = v[np.isfinite(v)]  # TensorFlow says NaN for infinities
+            if op == "Erfinv":
+                v = np.array([0, 0.1, -0.3, 0.5, 0.75, -0.99, 1, -1, 1e-5], dtype)
+            if op == "Ndtri":
+                v = np.array([0.5, 0.1, 0.3, 0.75, 0.99, 1e-6, 0, 1], dtype)
+            if op == "Digamma":
+                v = np.array([x for x in values if x not in (0.0, -1.0, -np.inf)], dtype)
+            g.case(op, tolerance=2e-5 if dtype == np.float32 else 1e-11, **{key: v})
+    g.case("LeakyRelu", features=np.array([-2, 3], np.float32), alpha=0.5)
+    for dtype in [np.float32, np.float64]:
+        tolerance = 2e-5 if dtype == np.float32 else 1e-10
+        a, b = pairs([0.0, 1.0, -1.5, 2.25, np.inf], dtype)
+        g.case("Xlog1py", x=a, y=np.abs(b), tolerance=tolerance)
+        a, b = pairs([0.0, 1.0, -1.5, 2.25, 1e30, np.nan], dtype)
+        g.case("NextAfter", x1=a, x2=b)
+        a, x = pairs([0.5, 1.0, 2.5, 10.0], dtype)
+        g.case("Igamma", a=a, x=x, tolerance=tolerance)
+        g.case("Igammac", a=a, x=x, tolerance=tolerance)
+        g.case("Zeta", x=a + 1, q=x, tolerance=tolerance)
+        g.case("Polygamma", a=np.floor(a), x=x, tolerance=tolerance)
+        g.case("Betainc", a=a, b=x, x=np.linspace(0.05, 0.95, len(a)).astype(dtype), tolerance=1e-4 if dtype == np.float32 else tolerance)
+    for dtype in INT_TYPES:
+        g.case("PopulationCount", x=np.array(int_values(dtype), dtype))
+    for bad in [[1.0, np.nan], [np.inf], [-np.inf, np.nan], [1.0]]:
+        g.case("CheckNumerics", tensor=np.array(bad, np.float32), message="oh")
+    for dtype, half in [(np.complex64, np.float32), (np.complex128, np.float64)]:
+        x = some(dtype, (5,))
+        for op in ["Real", "Imag", "ComplexAbs", "Angle"]:
+            g.case(op, **{"x" if op == "ComplexAbs" else "input": x}, Tout=tf.as_dtype(half))
+        g.case("Conj", input=x)
+        g.case("Complex", real=some(half, (2, 1)), imag=some(half, (3,), 2), Tout=tf.as_dtype(dtype))
+
+
+def matrix_parts(g):
+    for dtype in [np.float32, np.int64, np.bool_]:
+        x = some(dtype, (2, 3, 4))
+        for lower, upper in [(0, 0), (-1, 0), (1, -1), (1, 2), (-1, -1)]:
+            g.case("MatrixBandPart", input=x, num_lower=np.int64(lower), num_upper=np.int64(upper))
+        g.case("MatrixDiag", diagonal=some(dtype, (2, 3)))
+        g.case("MatrixDiagPart", input=x)
+        g.case("MatrixSetDiag", input=x, diagonal=some(dtype, (2, 3), 5))
+        if dtype != np.bool_:
+            g.case("Diag", diagonal=some(dtype, (2, 3)))
+            g.case("DiagPart", input=some(dtype, (2, 3, 2, 3)))
+    x = some(np.float32, (2, 3, 4))
+    g.case("MatrixBandPart", input=x, num_lower=np.int64(4), num_upper=np.int64(0))
+    for k in [[0], [1], [-1], [-1, 1], [-2, -1], [0, 3], [1, 0], [5, 6], [0, 1, 2]]:
+        for align in ["RIGHT_LEFT", "LEFT_RIGHT", "LEFT_LEFT", "RIGHT_RIGHT"] if k == [-1, 1] else ["RIGHT_LEFT"]:
+            g.case("MatrixDiagPartV3", input=x, k=np.array(k, np.int32), padding_value=np.float32(9), align=align)
+            count = k[-1] - k[0] + 1
+            longest = min(3 + min(k[-1], 0), 4 - max(k[0], 0))
+            if len(k) < 3 and count > 0 and longest > 0:
+                d = some(np.float32, (2, longest) if count == 1 else (2, count, longest), 3)
+                g.case("MatrixSetDiagV3", input=x, diagonal=d, k=np.array(k, np.int32), align=align)
+                for rows, columns in [(-1, -1), (3, 4), (9, 9)]:
+                    g.case("MatrixDiagV3", diagonal=d, k=np.array(k, np.int32), num_rows=np.int32(rows), num_cols=np.int32(columns), padding_value=np.float32(7), align=align)
+        g.case("MatrixDiagPartV2", input=x, k=np.array(k, np.int32), padding_value=np.float32(9))
+    d = some(np.float32, (2, 3))
+    g.case("MatrixDiagV2", diagonal=d, k=i32(1), num_rows=np.int32(-1), num_cols=np.int32(-1), padding_value=np.float32(0))
+    g.case("MatrixSetDiagV2", input=x, diagonal=d, k=i32(0))
+    g.case("MatrixSetDiagV2", input=x, diagonal=d, k=i32(2))
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -1230,4 +1301,6 @@ FAMILIES = {
     "ragged-more": ragged_more,
     "parse-sequence": parse_sequence,
     "images": images,
+    "math-more": math_more,
+    "matrix-parts": matrix_parts,
 }

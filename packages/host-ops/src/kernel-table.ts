@@ -18,6 +18,8 @@ import { PARSE_KERNELS } from "./parse-example.js";
 import { RANDOM_KERNELS } from "./random.js";
 import { SEQUENCE_KERNELS } from "./parse-sequence.js";
 import { IMAGE_KERNELS, supportsImage } from "./images.js";
+import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math-more.js";
+import { MATRIX_PART_KERNELS } from "./matrix-parts.js";
 import { RAGGED_KERNELS } from "./ragged.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
@@ -61,6 +63,8 @@ const ANY_DTYPE: readonly Family[] = [
   VARIABLE_KERNELS,
   PARSE_KERNELS,
   SEQUENCE_KERNELS,
+  COMPLEX_KERNELS,
+  MATRIX_PART_KERNELS,
   IMAGE_KERNELS,
   RANDOM_KERNELS,
   LIST_KERNELS,
@@ -85,6 +89,7 @@ const REAL: readonly Family[] = [
   RAGGED_KERNELS,
   SET_KERNELS,
   COUNT_KERNELS,
+  MATH_MORE_KERNELS,
   EDIT_DISTANCE_KERNELS,
   RAGGED_MORE_KERNELS,
   SPARSE_MATH_KERNELS,

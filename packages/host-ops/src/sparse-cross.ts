@@ -317,7 +317,8 @@ function raggedColumnsOf(op: OpCall): { columns: CrossColumn[]; rows: number } {
     return column(op.tensor(sparseAt + sparseCount + k), splits);
   });
   const bySort: Record<string, CrossColumn[]> = { R: ragged, S: sparse, D: dense };
-  const columns = [...op.attrs.text("input_order")].map((letter) => {
+  const columns = Array.from(op.attrs.bytes("input_order"), (code) => {
+    const letter = String.fromCharCode(code);
     const next = bySort[letter]?.shift();
     if (!next) throw invalid(`Unexpected input_order value ${op.attrs.text("input_order")}.`);
     sameBatch(next.counts.length === rows);

@@ -7,7 +7,7 @@ import { allocate } from "./limits.js";
 import { is64Bit, isFloating, numberArray, numbersOf, packNumbers, roundingOf } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 
-interface UnaryOp {
+export interface UnaryOp {
   readonly float: (value: number, round: (value: number) => number) => number;
   readonly int?: (value: number) => number;
   readonly big?: (value: bigint) => bigint;
@@ -15,7 +15,7 @@ interface UnaryOp {
   readonly isNarrow?: true;
 }
 
-function unary(op: UnaryOp): Kernel {
+export function unary(op: UnaryOp): Kernel {
   return (call: OpCall): Tensor[] => {
     const value = call.tensor(0);
     const { dtype } = value;
