@@ -3,9 +3,13 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
 import { loadOrt } from "@shardserve/native";
+import { type RowSource, storedRowBytes } from "@shardserve/rowstore";
+import { BundleReader } from "@shardserve/savedmodel";
 import type { Model } from "@shardserve/servable";
+import type { Tensor } from "@shardserve/tensor";
 import { type Golden, type GoldenCase, goldenDifference, readGolden, REPO_DIR } from "@shardserve/testkit";
 import { loadModel } from "../src/index.js";
+import { ShuffledRows } from "./shuffled-rows.js";
 
 const MODELS = join(REPO_DIR, "packages/engine/test/testdata/control-flow");
 
@@ -19,6 +23,14 @@ describe("control flow", () => {
       assert.deepEqual(loadOrt().live, before, "a closed model leaves nothing behind");
     });
   }
+
+  it("fetches rows of a sharded table in every turn of a loop", async () => {
+    const name = "tables-and-state";
+    const rowSource = await shardedRows(name);
+    assert.deepEqual(await differences(name, readGolden(join(MODELS, name, "golden.json")), rowSource), []);
+    assert.ok(rowSource.calls > 4);
+    assert.equal(rowSource.leases, 0);
+  });
 
   it("ends a loop when the request is given up", async () => {
     const model = await loadModel({ dir: join(MODELS, "loops"), ort: loadOrt() });
@@ -34,8 +46,19 @@ describe("control flow", () => {
   });
 });
 
-async function differences(name: string, golden: Golden): Promise<string[]> {
-  const load = () => loadModel({ dir: join(MODELS, name), ort: loadOrt() });
+/** The table of model tables-and-state, as shards would give it. */
+async function shardedRows(name: string): Promise<ShuffledRows> {
+  await using reader = await BundleReader.open(join(MODELS, name, "variables/variables"));
+  const checkpointKey = "rows/.ATTRIBUTES/VARIABLE_VALUE";
+  const values = (await reader.read(checkpointKey)) as Tensor<"float32">;
+  const [rows, dim] = values.shape as [number, number];
+  const rowBytes = storedRowBytes("same", "float32", dim);
+  const info = { name: "rows", checkpointKey, rows, rowShape: [dim], dim, rowBytes };
+  return new ShuffledRows([{ ...info, dtype: "float32", rowDtype: "same" }], [values]);
+}
+
+async function differences(name: string, golden: Golden, rowSource?: RowSource): Promise<string[]> {
+  const load = () => loadModel({ dir: join(MODELS, name), ort: loadOrt(), ...(rowSource && { rowSource }) });
   let model = await load();
   const wrong: string[] = [];
   try {
