@@ -1,0 +1,124 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const REPO = join(import.meta.dirname, "../../../..");
+const PROGRAM = join(REPO, "packages/cli/bin/shardserve.js");
+const MODELS = join(process.env["SHARDSERVE_SHARED"] ?? join(REPO, "../shared"), "savedmodels/tf-serving");
+
+/** The program, once it has said where it listens. */
+async function serve(...args: readonly string[]): Promise<{ child: ChildProcess; url: string; log: () => string }> {
+  const child = spawn(process.execPath, [
+    PROGRAM,
+    "serve",
+    "--port=0",
+    "--rest-api-port=0",
+    "--host=127.0.0.1",
+    ...args,
+  ]);
+  let log = "";
+  child.stderr.on("data", (chunk) => (log += String(chunk)));
+  const url = await new Promise<string>((resolve, reject) => {
+    let text = "";
+    child.stdout.on("data", (chunk) => {
+      text += String(chunk);
+      const found = /REST on (\S+)/.exec(text);
+      if (found) resolve(`http://${found[1]}`);
+    });
+    child.on("exit", (code) => reject(new Error(`ended with ${code}: ${log}`)));
+  });
+  return { child, url, log: () => log };
+}
+
+const exitOf = (child: ChildProcess) => new Promise((resolve) => child.on("exit", resolve));
+
+async function until(isDone: () => Promise<boolean>): Promise<void> {
+  while (!(await isDone())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+describe("serve", function () {
+  this.timeout(60_000);
+  let dir: string;
+  let children: ChildProcess[] = [];
+  before(async function () {
+    if (!existsSync(MODELS)) {
+      console.log(`skipped: ${MODELS} is not here`);
+      return this.skip();
+    }
+    dir = await mkdtemp(join(tmpdir(), "shardserve-serve-"));
+  });
+  afterEach(() => {
+    for (const child of children) child.kill("SIGKILL");
+    children = [];
+  });
+  after(async () => {
+    if (dir) await rm(dir, { recursive: true });
+  });
+
+  const config = (...models: readonly (readonly [name: string, directory: string, more?: string])[]) =>
+    models
+      .map(
+        ([name, directory, more = ""]) =>
+          `config { name: "${name}" base_path: "${join(MODELS, directory)}" model_platform: "tensorflow" ${more} }`,
+      )
+      .join("\n");
+  const predict = async (url: string, path: string) => {
+    const answer = await fetch(`${url}/v1/models/${path}:predict`, { method: "POST", body: '{"instances": [1.0]}' });
+    return answer.ok ? ((await answer.json()) as { predictions: number[] }).predictions[0] : answer.status;
+  };
+
+  it("serves the models of a file with their labels, follows the file, and is ready only with models", async () => {
+    const file = join(dir, "models.config");
+    const label = 'model_version_policy { all {} } version_labels { key: "stable" value: 123 }';
+    await writeFile(
+      file,
+      `model_config_list { ${config(["two", "saved_model_half_plus_two_2_versions", label], ["gone", "nowhere"])} }`,
+    );
+    const { child, url, log } = await serve(
+      `--model_config_file=${file}`,
+      "--model_config_file_poll_wait_seconds=0.05",
+    );
+    children.push(child);
+    assert.equal((await fetch(`${url}/readyz`)).status, 200);
+    assert.equal(await predict(url, "two"), 2.5);
+    assert.equal(await predict(url, "two/labels/stable"), 2.5);
+    assert.equal(await predict(url, "three"), 404);
+    assert.match(log(), /Could not find base path .*nowhere for servable gone/);
+    await writeFile(file, `model_config_list { ${config(["three", "saved_model_half_plus_three"])} }`);
+    await until(async () => (await predict(url, "three")) === 3.5);
+    await until(async () => (await predict(url, "two")) === 404);
+    child.kill("SIGTERM");
+    assert.equal(await exitOf(child), 0);
+  });
+
+  it("goes on answering for the drain delay while it reports that it is not ready", async () => {
+    const { child, url } = await serve(
+      "--model_name=two",
+      `--model_base_path=${join(MODELS, "saved_model_half_plus_two_cpu")}`,
+      "--drain_delay_seconds=1",
+    );
+    children.push(child);
+    const ended = exitOf(child);
+    child.kill("SIGTERM");
+    await until(async () => (await fetch(`${url}/readyz`, { headers: { connection: "close" } })).status === 503);
+    assert.equal(await predict(url, "two"), 2.5);
+    assert.equal(await ended, 0);
+  });
+
+  it("ends when the only model cannot be loaded, and for bad files, naming line and column", async () => {
+    const file = join(dir, "bad.config");
+    await writeFile(file, "model_config_list {\n  config { nme: 'a' } }");
+    await assert.rejects(
+      serve(`--model_config_file=${file}`),
+      /ended with 2: .*bad\.config:2:12: tensorflow\.serving\.ModelConfig has no field "nme"/,
+    );
+    await assert.rejects(serve(), /ended with 2: .*give --model_base_path, or --model_config_file/);
+    await assert.rejects(
+      serve(`--model_base_path=${join(MODELS, "saved_model_half_plus_two_tflite")}`, "--max_num_load_retries=0"),
+      /ended with 1: .*LOAD_FAILED: 1 model\(s\) did not become available/s,
+    );
+  });
+});
