@@ -28,7 +28,7 @@ const RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest";
 const STATUS = "/tensorflow.serving.ModelService/GetModelStatus";
 
 /** A server over directories: version V of any model answers x / 2 + V; one whose directory holds "bad" fails. */
-async function startCatalog(options: { isUnavailableLabelAllowed?: boolean; logger?: Logger } = {}) {
+async function startCatalog(options: { isUnavailableLabelAllowed?: boolean; root?: string } = {}) {
   const base = await mkdtemp(join(tmpdir(), "shardserve-reload-"));
   const bad = new Set<string>();
   const manager = new Manager({
@@ -41,7 +41,12 @@ async function startCatalog(options: { isUnavailableLabelAllowed?: boolean; logg
     loadRetriesMax: 0,
   });
   await manager.start();
-  const catalog = new ModelCatalog({ manager, pollIntervalMs: 0, ...options });
+  const catalog = new ModelCatalog({
+    manager,
+    pollIntervalMs: 0,
+    isUnavailableLabelAllowed: options.isUnavailableLabelAllowed ?? false,
+    ...(options.root !== undefined && { rootDir: join(base, options.root) }),
+  });
   await catalog.start();
   const server = new ModelServer({
     manager,
@@ -194,6 +199,21 @@ describe("model configuration", () => {
     );
     await served.catalog.apply(create(ModelServerConfigSchema));
     assert.equal(await served.ask("a"), 1, "an empty configuration is no action");
+  });
+
+  it("keeps base paths inside the root, where there is one", async () => {
+    await using served = await startCatalog({ root: "inside" });
+    await served.versions("inside/a", 3);
+    await served.versions("inside-out", 1);
+    await served.reload(model("a", "", "a") + model("b", "", "$/inside/a"));
+    assert.equal(await served.ask("a"), 3);
+    assert.equal(await served.ask("b"), 3);
+    for (const path of ["$/inside-out", "../inside-out", "a/../../inside-out", "..", ".", "", "/"]) {
+      assert.match(await failureOf(served.reload(model("c", "", path))), /^3: model c: base_path .* does not lie in /);
+    }
+    await served.versions("inside/..b", 1);
+    await served.reload(model("d", "", "..b"));
+    assert.equal(await served.ask("d"), 1);
   });
 
   it("tells which models did not come, and serves the others", async () => {

@@ -75,7 +75,13 @@ describe("TLS", function () {
       },
       async rest(name?: string) {
         const pair = name ? { key: await file(`${name}.key`), cert: await file(`${name}.pem`) } : {};
-        const options = { host: "127.0.0.1", port: server.restPort, path: "/v1/models/m", ca: await file("ca.pem") };
+        const options = {
+          host: "127.0.0.1",
+          port: server.restPort,
+          path: "/v1/models/m",
+          ca: await file("ca.pem"),
+          servername: "localhost",
+        };
         return new Promise<number | string>((resolve) => {
           request({ ...options, ...pair, agent: false }, (response) => resolve(response.resume().statusCode!))
             .on("error", (error) => resolve((error as NodeJS.ErrnoException).code ?? error.message))

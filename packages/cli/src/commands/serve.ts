@@ -19,6 +19,7 @@ const FLAGS = {
     "",
   ),
   modelConfigFilePollWaitSeconds: flag.number("pause between looks at that file; 0 = read once", 0, 86_400, 0),
+  modelConfigListRootDir: flag.text("where relative base paths start, and what no base path may leave", "DIR", ""),
   fileSystemPollWaitSeconds: flag.number("pause between looks for new versions; 0 = look once", 0, 86_400, 1),
   version: flag.bool("print the program's version and end"),
   allowVersionLabelsForUnavailableModels: flag.bool("let a new label name a version that is not loaded"),
@@ -54,6 +55,7 @@ export const serve = defineCommand({
       manager: front.manager,
       pollIntervalMs: flags.fileSystemPollWaitSeconds * 1000,
       isUnavailableLabelAllowed: flags.allowVersionLabelsForUnavailableModels,
+      ...(flags.modelConfigListRootDir !== "" && { rootDir: resolve(flags.modelConfigListRootDir) }),
       logger,
     });
     const filePoll =

@@ -10,6 +10,8 @@ export interface ModelCatalogOptions {
   readonly pollIntervalMs?: number;
   /** --allow_version_labels_for_unavailable_models, default false. */
   readonly isUnavailableLabelAllowed?: boolean;
+  /** Absolute directory that relative base paths start from, and that none may leave; default none. */
+  readonly rootDir?: string;
   readonly clock?: Clock;
   readonly logger?: Logger;
 }
@@ -25,6 +27,7 @@ export interface ModelCatalogOptions {
 export class ModelCatalog extends Service {
   readonly #manager: Manager;
   readonly #isUnavailableLabelAllowed: boolean;
+  readonly #rootDir: string | undefined;
   readonly #source: FileSystemSource;
   #models: readonly ConfiguredModel[] = [];
   #hasList = false;
@@ -35,6 +38,7 @@ export class ModelCatalog extends Service {
     super();
     this.#manager = options.manager;
     this.#isUnavailableLabelAllowed = options.isUnavailableLabelAllowed ?? false;
+    this.#rootDir = options.rootDir;
     this.#source = new FileSystemSource({
       servables: [],
       onAspired: (name, versions) => this.#manager.setAspired(name, versions),
@@ -122,7 +126,7 @@ export class ModelCatalog extends Service {
         : new ServingError("INVALID_ARGUMENT", "custom_model_config is not supported; give a model_config_list");
     }
     if (config.case === undefined) return { models: this.#models, fresh: [] }; // TensorFlow Serving takes no action, too
-    const models = configuredModels(config.value);
+    const models = configuredModels(config.value, this.#rootDir);
     const known = new Set(this.#models.map(({ name }) => name));
     const isLabelledNow = ({ name }: ConfiguredModel) => this.#isUnavailableLabelAllowed || known.has(name);
     this.#manager.replaceLabels(

@@ -1,4 +1,4 @@
-import { isAbsolute } from "node:path";
+import { isAbsolute, relative, resolve, sep } from "node:path";
 import {
   type FileSystemStoragePathSourceConfig_ServableVersionPolicy,
   type ModelConfig,
@@ -30,24 +30,19 @@ export function readModelConfigFile(path: string): Promise<ModelServerConfig> {
 /**
  * The models of a list. Rules and texts are TensorFlow Serving's (model_servers/server_core.cc), where it has them.
  *
+ * @param rootDir  absolute directory that relative base paths start from, and that none may leave; default: base paths
+ *   are absolute, and anywhere
  * @throws ServingError INVALID_ARGUMENT, naming the model
  */
-export function configuredModels(list: ModelConfigList): readonly ConfiguredModel[] {
+export function configuredModels(list: ModelConfigList, rootDir?: string): readonly ConfiguredModel[] {
   const names = new Set<string>();
   return list.config.map((config) => {
-    const { name, basePath } = config;
-    if (name === "") throw invalid(`the model at base_path ${basePath} has no name`);
+    const { name } = config;
+    if (name === "") throw invalid(`the model at base_path ${config.basePath} has no name`);
     if (names.has(name)) throw invalid(`Illegal to list model ${name} multiple times in config list`);
     names.add(name);
     checkPlatform(config);
-    if (/^[a-z][a-z0-9+.-]*:\/\//i.test(basePath)) {
-      throw invalid(
-        `model ${name}: base_path ${basePath} is no path of this machine; object stores are not read, mount it`,
-      );
-    }
-    if (!isAbsolute(basePath)) {
-      throw invalid(`Expected model ${name} to have an absolute path or URI; got base_path()=${basePath}`);
-    }
+    const basePath = basePathOf(config, rootDir);
     if (config.loggingConfig) {
       throw invalid(`No request-logger-creator provided. (model ${name}: logging_config is not supported)`);
     }
@@ -56,6 +51,24 @@ export function configuredModels(list: ModelConfigList): readonly ConfiguredMode
     );
     return { name, basePath, versionPolicy: versionPolicy(name, config.modelVersionPolicy), labels: new Map(labels) };
   });
+}
+
+function basePathOf({ name, basePath }: ModelConfig, rootDir: string | undefined): string {
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(basePath)) {
+    throw invalid(
+      `model ${name}: base_path ${basePath} is no path of this machine; object stores are not read, mount it`,
+    );
+  }
+  if (rootDir === undefined) {
+    if (isAbsolute(basePath)) return basePath;
+    throw invalid(`Expected model ${name} to have an absolute path or URI; got base_path()=${basePath}`);
+  }
+  const path = resolve(rootDir, basePath);
+  const fromRoot = relative(rootDir, path);
+  if (fromRoot === "" || fromRoot === ".." || fromRoot.startsWith(`..${sep}`) || isAbsolute(fromRoot)) {
+    throw invalid(`model ${name}: base_path ${basePath} does not lie in ${rootDir}, the root of all models`);
+  }
+  return path;
 }
 
 function checkPlatform({ name, modelPlatform, modelType }: ModelConfig): void {
