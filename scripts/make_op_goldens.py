@@ -35,7 +35,8 @@ def is_text(array):
 def value_json(array, name=None):
     """A tensor as JSON: d(type), s(hape), v(alues). Strings are latin-1 texts of their bytes; odd numbers are texts. What is
     long has its bytes as b(ase64) instead."""
-    array = np.asarray(array)
+    # NumPy would cut the zeros off the end of plain bytes.
+    array = np.array(array, object) if isinstance(array, bytes) else np.asarray(array)
     if is_text(array):
         flat = [v if isinstance(v, bytes) else v.encode() for v in array.reshape(-1).tolist()]
         if any(len(v) > 60 and not v.isascii() for v in flat):

@@ -1278,6 +1278,42 @@ def matrix_parts(g):
     g.case("MatrixSetDiagV2", input=x, diagonal=d, k=i32(2))
 
 
+def strings_more(g):
+    value = "a\u00e9\U0001f600\x07z"
+    encoded = {"UTF-8": value.encode(), "UTF-16-BE": value.encode("utf-16-be"), "UTF-16LE": value.encode("utf-16-le"), "UTF-32-BE": value.encode("utf-32-be"),
+               "UTF-32LE": value.encode("utf-32-le"), "ISO-8859-1": b"a\xe9\x07z", "US-ASCII": b"a\xe9\x07z"}
+    broken = {"UTF-8": b"x\xffy\xc3", "UTF-16-BE": b"\x00a\xd8\x00\x00b\xdc\x00\x00c", "UTF-32-BE": b"\x00\x11\x00\x00\x00\x00\x00a\x00\x00"}
+    for name, data in encoded.items():
+        g.case("UnicodeDecodeWithOffsets", input=texts(data, b""), input_encoding=name)
+        for to in ["UTF-8", "UTF-16-BE", "UTF-32-BE"]:
+            g.case("UnicodeTranscode", input=texts(data, b"").reshape(2, 1), input_encoding=name, output_encoding=to)
+    for name, data in broken.items():
+        for errors in ["replace", "ignore", "strict"]:
+            g.case("UnicodeTranscode", input=texts(data), input_encoding=name, output_encoding="UTF-8", errors=errors, replacement_char=63)
+            g.case("UnicodeDecodeWithOffsets", input=texts(data), input_encoding=name, errors=errors)
+    for errors in ["replace", "ignore"]:
+        g.case("UnicodeTranscode", input=texts(value), input_encoding="UTF-8", output_encoding="UTF-8", errors=errors, replace_control_characters=True)
+        g.case("UnicodeDecode", input=texts(value), input_encoding="UTF-8", errors=errors, replace_control_characters=True)
+    for to in ["UTF-16-BE", "UTF-32-BE"]:
+        g.case("UnicodeEncode", input_values=i32(97, 233, 0x1F600, 0xD800), input_splits=i64(0, 2, 4), output_encoding=to)
+    for x in [some(np.float32, (2, 3)), some(np.int64, (2,)), some(object, (2, 2)), np.int32(5), some(np.bool_, (3,)), some(np.float16, (2,)), some(np.float32, (0, 2)), some(np.complex64, (2,))]:
+        g.case("SerializeTensor", tensor=x)
+        data = tf.io.serialize_tensor(x).numpy()
+        g.case("ParseTensor", serialized=np.array(data, object), out_type=tf.as_dtype(x.dtype) if x.dtype != object else tf.string)
+    g.case("ParseTensor", serialized=np.array(data, object), out_type=tf.float32)
+    g.case("ParseTensor", serialized=np.array(b"\xff\xff", object), out_type=tf.float32)
+    g.case("ParseTensor", serialized=texts("", ""), out_type=tf.float32)
+    for x in [some(np.float32, (3, 2)), some(np.int64, (2,)), some(object, (3,)), some(object, (2, 2)), some(object, (2, 1)), some(np.uint8, (2, 2, 3)), some(np.float32, (0, 2))]:
+        g.case("Fingerprint", data=x, method=np.array(b"farmhash64", object))
+    g.case("Fingerprint", data=some(np.float32, (3, 2)), method=np.array(b"md5", object))
+    g.case("Fingerprint", data=np.float32(1), method=np.array(b"farmhash64", object))
+    compress = zlib.compressobj(9, zlib.DEFLATED, 31)
+    zipped = compress.compress(b"hello" * 9) + compress.flush()
+    g.case("DecodeCompressed", bytes=texts(zlib.compress(b"hello" * 20), zlib.compress(b"")), compression_type="ZLIB")
+    g.case("DecodeCompressed", bytes=texts(zipped), compression_type="GZIP")
+    g.case("DecodeCompressed", bytes=texts("plain"), compression_type="")
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -1302,5 +1338,6 @@ FAMILIES = {
     "parse-sequence": parse_sequence,
     "images": images,
     "math-more": math_more,
+    "strings-more": strings_more,
     "matrix-parts": matrix_parts,
 }

@@ -20,6 +20,8 @@ import { SEQUENCE_KERNELS } from "./parse-sequence.js";
 import { IMAGE_KERNELS, supportsImage } from "./images.js";
 import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math-more.js";
 import { MATRIX_PART_KERNELS } from "./matrix-parts.js";
+import { SERIALIZED_KERNELS } from "./serialized.js";
+import { isDecodable, isEncodable, UNICODE_KERNELS } from "./unicode.js";
 import { RAGGED_KERNELS } from "./ragged.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
@@ -63,6 +65,8 @@ const ANY_DTYPE: readonly Family[] = [
   VARIABLE_KERNELS,
   PARSE_KERNELS,
   SEQUENCE_KERNELS,
+  SERIALIZED_KERNELS,
+  UNICODE_KERNELS,
   COMPLEX_KERNELS,
   MATRIX_PART_KERNELS,
   IMAGE_KERNELS,
@@ -134,13 +138,16 @@ function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | str
     if (isComplex(dtype) && REAL_ONLY.has(node.op)) return `${node.op} of ${dtype} has no host kernel`;
   }
   if (node.op in IMAGE_KERNELS) return supportsImage(node);
-  for (const name of ["input_encoding", "output_encoding"]) {
-    if (node.attrs.has(name) && !/^utf-?8$/i.test(node.attrs.text(name))) {
+  for (const [name, isKnown] of [
+    ["input_encoding", isDecodable],
+    ["output_encoding", isEncodable],
+  ] as const) {
+    if (node.op in UNICODE_KERNELS && node.attrs.has(name) && !isKnown(node.attrs.text(name))) {
       return `${name} ${node.attrs.text(name)} has no host kernel`;
     }
   }
   if (node.op in TABLE_KERNELS && node.attrs.has("key_dtype") && isFloating(node.attrs.dtype("key_dtype"))) {
-    return `tables with keys of ${node.attrs.dtype("key_dtype")} have no host kernel`;
+    return `tables with keys of ${node.attrs.dtype("key_dtype")} exist in no TensorFlow`;
   }
   return true;
 }

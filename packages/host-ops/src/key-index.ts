@@ -3,7 +3,13 @@
  * per key: integers are held as 32-bit lanes, strings as ranges of one buffer. Under lookup tables and Unique.
  */
 
+import { systemRandom } from "@shardserve/core";
+
 const SLOTS_MIN = 16;
+
+/** Where a key lies depends on these, so that no request can be made of keys that collide. No output depends on them. */
+const random = systemRandom();
+const [SEED, BYTES_SEED, BYTES_FACTOR] = [random.uint32(), random.uint32(), random.uint32() | 1];
 
 /** Finalizer of MurmurHash3 (Austin Appleby, public domain). */
 function mix(hash: number): number {
@@ -11,6 +17,10 @@ function mix(hash: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
   return h ^ (h >>> 16);
+}
+
+function hashLanes(low: number, high: number): number {
+  return mix(mix(low ^ SEED) ^ high);
 }
 
 function slotCountFor(count: number): number {
@@ -43,7 +53,7 @@ export class Int64Index {
   /** @returns the key's ordinal, -1 when it is absent */
   find(low: number, high: number): number {
     const mask = this.#slots.length - 1;
-    for (let slot = mix(low ^ Math.imul(high, 0x9e3779b1)) & mask; ; slot = (slot + 1) & mask) {
+    for (let slot = hashLanes(low, high) & mask; ; slot = (slot + 1) & mask) {
       const ordinal = this.#slots[slot]! - 1;
       if (ordinal < 0) return -1;
       if (this.#lanes[2 * ordinal] === low && this.#lanes[2 * ordinal + 1] === high) return ordinal;
@@ -73,7 +83,7 @@ export class Int64Index {
 
   #place(ordinal: number): void {
     const mask = this.#slots.length - 1;
-    let slot = mix(this.#lanes[2 * ordinal]! ^ Math.imul(this.#lanes[2 * ordinal + 1]!, 0x9e3779b1)) & mask;
+    let slot = hashLanes(this.#lanes[2 * ordinal]!, this.#lanes[2 * ordinal + 1]!) & mask;
     while (this.#slots[slot] !== 0) slot = (slot + 1) & mask;
     this.#slots[slot] = ordinal + 1;
   }
@@ -179,9 +189,12 @@ export class BytesIndex {
   }
 }
 
-/** FNV-1a with MurmurHash3's finalizer; only ever used in memory. */
+/** Seeded, in the manner of FNV-1a, with MurmurHash3's finalizer; only ever used in memory. */
 function hashBytes(bytes: Uint8Array, start: number, end: number): number {
-  let hash = 0x811c9dc5;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+  let hash = BYTES_SEED;
+  for (let i = start; i < end; i++) {
+    hash = Math.imul(hash ^ bytes[i]!, BYTES_FACTOR);
+    hash ^= hash >>> 15;
+  }
   return mix(hash);
 }

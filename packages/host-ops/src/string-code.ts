@@ -9,7 +9,6 @@ import {
   type StringColumn,
   StringColumnBuilder,
   type Tensor,
-  tensor,
 } from "@shardserve/tensor";
 import { withData } from "./elements.js";
 import { check, invalid } from "./errors.js";
@@ -19,8 +18,6 @@ import type { Kernel, OpCall } from "./op-call.js";
 import { mapStrings } from "./string-edit.js";
 import { boundsOf, parseFloatText, parseIntegerText } from "./string-numbers.js";
 import { integerOf } from "./shapes.js";
-import { fromIntegers } from "./int64.js";
-import { charSize } from "./utf8.js";
 
 const decoder = new TextDecoder();
 
@@ -94,73 +91,6 @@ function decodePaddedRaw(op: OpCall): Tensor[] {
     for (let at = 0; at < bytes.length; at += width) bytes.subarray(at, at + width).reverse();
   }
   return [withData(dtype, [...op.tensor(0).shape, length / width], dataFromBytes(dtype, bytes) as NumericData)];
-}
-
-/** Code points of all strings, one after the other, and where each string begins. */
-function unicodeDecode(op: OpCall): { codes: Int32Array; starts: Float64Array; splits: number[] } {
-  const encoding = op.attrs.text("input_encoding").toUpperCase();
-  check(["UTF-8", "UTF8"].includes(encoding), () => `Could not create converter for input encoding: ${encoding}`);
-  const errors = op.attrs.text("errors");
-  const replacement = op.attrs.int("replacement_char");
-  const { bytes, offsets, length } = op.strings(0);
-  const codes: number[] = [];
-  const starts: number[] = [];
-  const splits = [0];
-  for (let i = 0; i < length; i++) {
-    for (let at = offsets[i]!; at < offsets[i + 1]!; ) {
-      const size = charSize(bytes, at, offsets[i + 1]!);
-      const isBad = size < 0;
-      if (isBad && errors === "strict") throw invalid("Invalid formatting on input string");
-      if (!isBad || errors !== "ignore") {
-        codes.push(isBad ? replacement : decoder.decode(bytes.subarray(at, at + size)).codePointAt(0)!);
-        starts.push(at - offsets[i]!);
-      }
-      at += Math.abs(size);
-    }
-    splits.push(codes.length);
-  }
-  return { codes: Int32Array.from(codes), starts: Float64Array.from(starts), splits };
-}
-
-function unicodeDecodeKernel(withOffsets: boolean): Kernel {
-  return (op) => {
-    const { codes, starts, splits } = unicodeDecode(op);
-    const dtype = op.attrs.dtype("Tsplits");
-    const splitTensor = withData(
-      dtype,
-      [splits.length],
-      dtype === "int64" ? fromIntegers(splits) : Int32Array.from(splits),
-    );
-    const out = [splitTensor, tensor("int32", [codes.length], codes)];
-    return withOffsets ? [...out, tensor("int64", [starts.length], fromIntegers(starts))] : out;
-  };
-}
-
-function unicodeEncode(op: OpCall): Tensor[] {
-  const encoding = op.attrs.text("output_encoding").toUpperCase();
-  check(encoding === "UTF-8", () => `UnicodeEncode to ${encoding} is not supported`);
-  const codes = op.tensor(0).data as Int32Array;
-  const splits = Array.from(op.tensor(1).data as unknown as ArrayLike<number | bigint>, Number);
-  const errors = op.attrs.text("errors");
-  const replacement = String.fromCodePoint(op.attrs.int("replacement_char"));
-  check(splits.length > 0, () => "Invalid empty splits");
-  const builder = new StringColumnBuilder(splits.length);
-  for (let i = 0; i + 1 < splits.length; i++) {
-    check(
-      splits[i + 1]! >= splits[i]! && splits[i + 1]! <= codes.length,
-      () => "Values in input_splits must be equal or in ascending order.",
-    );
-    let text = "";
-    for (let k = splits[i]!; k < splits[i + 1]!; k++) {
-      const code = codes[k]!;
-      const isBad = code < 0 || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff);
-      if (!isBad) text += String.fromCodePoint(code);
-      else if (errors === "replace") text += replacement;
-      else if (errors === "strict") throw invalid("Code point is out of range for Unicode, or a noncharacter.");
-    }
-    builder.pushText(text);
-  }
-  return [tensor("string", [splits.length - 1], builder.build())];
 }
 
 /** Splits one CSV record into fields. */
@@ -262,8 +192,5 @@ export const STRING_CODE_KERNELS: Readonly<Record<string, Kernel>> = {
   DecodeBase64: decodeBase64,
   DecodeRaw: decodeRaw,
   DecodePaddedRaw: decodePaddedRaw,
-  UnicodeDecode: unicodeDecodeKernel(false),
-  UnicodeDecodeWithOffsets: unicodeDecodeKernel(true),
-  UnicodeEncode: unicodeEncode,
   DecodeCSV: decodeCsv,
 };
