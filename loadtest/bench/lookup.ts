@@ -35,23 +35,26 @@ const PARTITIONS = 61;
 const CLUSTER = "bench";
 const MODEL = "bench";
 const VERSION = 1;
-/** Distinct batches that a measurement goes through, so that none is answered from a warm cache line. */
-const BATCHES = 64;
+/** Distinct batches that a measurement goes through: more than CPU caches or the row cache hold, so that most rows are fetched. */
+const BATCHES = 1024;
+/** Rows that the row cache of `lookup` holds: room for what is in flight, less than comes before a batch is asked again. */
+const CACHED_SHARE = 0.02;
 const REDIS_KEYS_PER_CALL = 1024;
 
 /**
  * Rows per second of one shard, a process of its own, over loopback TCP, beside pipelined Redis and a raw TCP echo of the
  * same bytes; and of the gather inside a process beside the same kernel on anonymous memory. 26 tables of 64 float32.
  *
- * Every column of a line is measured in turn, `--rounds` times, and the best of each is taken; the ratios are what counts.
+ * The contestants of a line take turns in every round, with the same batches and as many in flight; a ratio is taken of each
+ * round's pair, and the median of `--rounds` of them counts: what a noisy neighbour takes, it takes of both.
  */
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
     options: {
       size: { type: "string", default: "256MiB" },
-      ms: { type: "string", default: "700" },
-      rounds: { type: "string", default: "3" },
+      ms: { type: "string", default: "300" },
+      rounds: { type: "string", default: "9" },
       "in-flight": { type: "string", default: "0" },
       batches: { type: "string", default: "26,260,2600,26000" },
       dir: { type: "string", default: tmpdir() },
@@ -75,17 +78,24 @@ export async function main(args: readonly string[]): Promise<void> {
     }
     report("lookup", rows, values.json);
     console.log(
-      "million rows/s. shard/Redis: reach 10; shard/echo: reach 0.5; gather/copy: reach 0.8. 'rows' is a whole lookup:" +
-        " dedup, frame, and rows written into the buffer that a run reads.",
+      "million rows/s, medians. shard/Redis: reach 10; shard/echo: reach 0.5; gather/copy: reach 0.8. Each contestant has one" +
+        " connection and 'in flight' batches on it. 'shard' is the frame client, 'lookup' a whole lookup with a cache of 2 % of the rows: dedup," +
+        " frames, and rows written into the buffer that a run reads. Redis: MGET of at most 1024 keys, auto-pipelined. Echo:" +
+        " the request's and the reply's bytes without frames, one write for each reply.",
     );
   } finally {
     await rm(work, { recursive: true, force: true });
   }
 }
 
+type Contestant = "shard" | "echo" | "lookup" | "redis";
+type GatherKind = "copy" | "gather" | "located";
+
 interface Batch {
   /** Per table as many ids as fit. */
   readonly requests: readonly { readonly table: number; readonly ids: BigInt64Array }[];
+  /** The ids of all tables behind one another, as pairs of 32-bit lanes. */
+  readonly lanes: Int32Array;
   readonly redisKeys: readonly Buffer[][];
 }
 
@@ -146,10 +156,15 @@ class Bench implements AsyncDisposable {
       directory: { shard: () => ({ machine: "", addresses: { tcp: `127.0.0.1:${shardPort}` } }) },
       machine: "",
       peer: "bench",
-      cacheBytes: TABLES * rowsPerTable * ROW_BYTES * 0.1,
+      cacheBytes: TABLES * rowsPerTable * ROW_BYTES * CACHED_SHARE,
     });
     this.#echoClient = new EchoClient(echoPort);
-    this.#redisClient = new Redis({ host: "127.0.0.1", port: redis.port, lazyConnect: true });
+    this.#redisClient = new Redis({
+      host: "127.0.0.1",
+      port: redis.port,
+      lazyConnect: true,
+      enableAutoPipelining: true, // calls of one turn leave in one write
+    });
     this.#set = new PartitionSet(stored.manifest.tables, PARTITIONS, { syncBytesMax: Number.POSITIVE_INFINITY });
   }
 
@@ -187,32 +202,38 @@ class Bench implements AsyncDisposable {
   /** One line of the table: all columns for one batch size and distribution. */
   async line(batchIds: number, distribution: "uniform" | "zipf 0.9"): Promise<Record<string, string | number>> {
     const batches = this.#batches(batchIds, distribution);
-    const best = { shard: 0, rows: 0, echo: 0, redis: 0, gather: 0, located: 0, copy: 0 };
-    const keep = (name: keyof typeof best, rowsPerS: number) => {
-      best[name] = Math.max(best[name], rowsPerS / 1e6);
+    const inFlight = this.#loop.inFlight || Math.max(4, Math.ceil(4096 / batchIds));
+    const contestants: Readonly<Record<Contestant, (i: number) => Promise<unknown>>> = {
+      shard: (i) => this.#askShard(at(batches, i)),
+      echo: () => this.#echoClient.call(batchIds * 8, batchIds * ROW_BYTES),
+      lookup: (i) => this.#askRows(at(batches, i)),
+      redis: (i) => this.#askRedis(at(batches, i)),
     };
+    const names = Object.keys(contestants) as Contestant[];
+    const rates: Record<Contestant, number[]> = { shard: [], echo: [], lookup: [], redis: [] };
+    for (const name of names) await this.#measure(batchIds, inFlight, contestants[name]); // warm-up
     for (let round = 0; round < this.#loop.rounds; round++) {
-      keep("shard", await this.#measure(batchIds, (i) => this.#askShard(at(batches, i))));
-      keep("echo", await this.#measure(batchIds, () => this.#echoClient.call(batchIds * 8, batchIds * ROW_BYTES)));
-      keep("rows", await this.#measure(batchIds, (i) => this.#askRows(at(batches, i))));
-      keep("redis", await this.#measure(batchIds, (i) => this.#askRedis(at(batches, i))));
-      keep("copy", this.#measureGather(batches, "copy"));
-      keep("gather", this.#measureGather(batches, "gather"));
-      keep("located", this.#measureGather(batches, "located"));
+      for (let k = 0; k < names.length; k++) {
+        const name = names[(round + k) % names.length] as Contestant;
+        rates[name].push((await this.#measure(batchIds, inFlight, contestants[name])) / 1e6);
+      }
     }
+    const ratio = (a: Contestant, b: Contestant) => median(rates[a].map((rate, i) => rate / (rates[b][i] as number)));
+    const gathers = this.#measureGathers(batches);
     return {
       batch: batchIds,
       ids: distribution,
-      shard: round2(best.shard),
-      rows: round2(best.rows),
-      Redis: round2(best.redis),
-      echo: round2(best.echo),
-      "shard/Redis": round2(best.shard / best.redis),
-      "rows/Redis": round2(best.rows / best.redis),
-      "shard/echo": round2(best.shard / best.echo),
-      gather: round2(best.gather),
-      "gather/copy": round2(best.gather / best.copy),
-      "locate+gather/copy": round2(best.located / best.copy),
+      "in flight": inFlight,
+      shard: round2(median(rates.shard)),
+      lookup: round2(median(rates.lookup)),
+      Redis: round2(median(rates.redis)),
+      echo: round2(median(rates.echo)),
+      "shard/Redis": round2(ratio("shard", "redis")),
+      "lookup/Redis": round2(ratio("lookup", "redis")),
+      "shard/echo": round2(ratio("shard", "echo")),
+      gather: round2(gathers.gather / 1e6),
+      "gather/copy": round2(gathers.gather / gathers.copy),
+      "locate+gather/copy": round2(gathers.located / gathers.copy),
     };
   }
 
@@ -241,30 +262,27 @@ class Bench implements AsyncDisposable {
       const keys = requests.flatMap(({ table, ids }) => Array.from(ids, (id) => redisKey(table, Number(id))));
       const redisKeys: Buffer[][] = [];
       for (let i = 0; i < keys.length; i += REDIS_KEYS_PER_CALL) redisKeys.push(keys.slice(i, i + REDIS_KEYS_PER_CALL));
-      return { requests, redisKeys };
+      const lanes = new Int32Array(perTable * TABLES * 2);
+      requests.forEach(({ ids }, table) => lanes.set(new Int32Array(ids.buffer), table * perTable * 2));
+      return { requests, lanes, redisKeys };
     });
   }
 
-  async #measure(batchIds: number, send: (i: number) => Promise<unknown>): Promise<number> {
-    const { durationMs, inFlight } = this.#loop;
-    const concurrency = inFlight || Math.max(4, Math.ceil(4096 / batchIds));
-    await closedLoop({ concurrency, durationMs: durationMs / 4, send });
+  async #measure(batchIds: number, concurrency: number, send: (i: number) => Promise<unknown>): Promise<number> {
+    const { durationMs } = this.#loop;
+    await closedLoop({ concurrency, durationMs: durationMs / 6, send }); // after the pause, caches and queues fill again
     const result = await closedLoop({ concurrency, durationMs, send });
     for (const [text, count] of result.failures) throw new Error(`${count} requests failed: ${text}`);
     return result.requestsPerS * batchIds;
   }
 
-  async #askShard({ requests }: Batch): Promise<void> {
+  async #askShard({ requests, lanes }: Batch): Promise<void> {
     const { payload, ids } = createLookupRequest(
       { channel: this.#channel, remainingMs: 10_000, generation: 1, epoch: 0 },
       requests.map(({ table }) => table),
       requests.map(({ ids: column }) => column.length),
     );
-    let lane = 0;
-    for (const { ids: column } of requests) {
-      ids.set(new Int32Array(column.buffer), lane);
-      lane += column.length * 2;
-    }
+    ids.set(lanes);
     const reply = await this.#client.lookup([payload], { deadlineMs: systemClock.nowMs() + 10_000 });
     const { tables } = readRowsReply(reply.bytes);
     if (tables.some(({ status }) => status !== 0)) throw new Error("the shard refused a table");
@@ -280,42 +298,60 @@ class Bench implements AsyncDisposable {
     for (const rows of answers) if (rows.includes(null)) throw new Error("Redis lacks a row");
   }
 
-  /** The kernel alone on mapped partitions or on anonymous memory, or with the ids' way to indexes. */
-  #measureGather(batches: readonly Batch[], kind: "copy" | "gather" | "located"): number {
+  /**
+   * Rows/s of the kernel on anonymous memory, on mapped partitions, and of the ids' way to indexes and rows. They take
+   * turns, batch by batch.
+   */
+  #measureGathers(batches: readonly Batch[]): Record<GatherKind, number> {
     const table = RowKernel.table(this.#anonymous.memory, this.#anonymous.rowCount, ROW_BYTES);
     const kernel = RowKernel.shared();
-    const columns = batches.map((batch) => this.#indexes(batch, kind));
-    const count = (columns[0] as BigInt64Array).length;
+    const copied = batches.map((batch) => this.#indexes(batch, "copy"));
+    const located = batches.map((batch) => this.#indexes(batch, "located"));
+    const count = (copied[0] as BigInt64Array).length;
     const output = Buffer.allocUnsafeSlow(count * ROW_BYTES);
-    let done = 0;
+    const runs: Readonly<Record<GatherKind, (i: number) => void>> = {
+      copy: (i) => kernel.gatherSync(table, copied[i] as BigInt64Array, 0, count, output),
+      gather: (i) => void this.#set.gather(ROW_BYTES, located[i] as BigInt64Array, 0, count, output),
+      located: (i) => {
+        const indexes = this.#locate(batches[i] as Batch, located[i] as BigInt64Array);
+        void this.#set.gather(ROW_BYTES, indexes, 0, count, output);
+      },
+    };
+    const kinds = Object.keys(runs) as GatherKind[];
+    const spentMs: Record<GatherKind, number> = { copy: 0, gather: 0, located: 0 };
+    let rounds = 0;
     const run = (untilMs: number) => {
-      for (done = 0; performance.now() < untilMs; done++) {
-        const indexes = columns[done % columns.length] as BigInt64Array;
-        if (kind === "located") this.#locate(at(batches, done), indexes);
-        if (kind === "copy") kernel.gatherSync(table, indexes, 0, count, output);
-        else void this.#set.gather(ROW_BYTES, indexes, 0, count, output);
+      for (rounds = 0; performance.now() < untilMs; rounds++) {
+        for (let k = 0; k < kinds.length; k++) {
+          const kind = kinds[(rounds + k) % kinds.length] as GatherKind;
+          const batch = (rounds * 7 + k * 11) % batches.length; // another one each time: none finds its rows in the cache
+          const startMs = performance.now();
+          runs[kind](batch);
+          spentMs[kind] += performance.now() - startMs;
+        }
       }
     };
-    run(performance.now() + this.#loop.durationMs / 4);
-    const startMs = performance.now();
-    run(startMs + this.#loop.durationMs / 2);
-    const seconds = (performance.now() - startMs) / 1000;
+    run(performance.now() + this.#loop.durationMs / 2);
+    for (const kind of kinds) spentMs[kind] = 0;
+    run(performance.now() + this.#loop.durationMs * 3);
     table.dispose();
-    return (done * count) / seconds;
+    const rate = (kind: GatherKind) => (rounds * count * 1000) / spentMs[kind];
+    return { copy: rate("copy"), gather: rate("gather"), located: rate("located") };
   }
 
-  #indexes(batch: Batch, kind: "copy" | "gather" | "located"): BigInt64Array {
+  #indexes(batch: Batch, kind: GatherKind): BigInt64Array {
     if (kind !== "copy")
       return this.#locate(batch, new BigInt64Array(batch.requests.length * batch.requests[0]!.ids.length));
     const first = (table: number) => BigInt(table * this.#rowsPerTable);
     return BigInt64Array.from(batch.requests.flatMap(({ table, ids }) => Array.from(ids, (id) => first(table) + id)));
   }
 
-  #locate({ requests }: Batch, indexes: BigInt64Array): BigInt64Array {
-    let written = 0;
+  /** As the shard does it: the ids of all tables lie behind one another, as in a frame. */
+  #locate({ requests, lanes }: Batch, indexes: BigInt64Array): BigInt64Array {
+    let at = 0;
     for (const { table, ids } of requests) {
-      if (this.#set.locate(table, ids, indexes, written) >= 0) throw new Error("an id was refused");
-      written += ids.length;
+      if (this.#set.locate(table, lanes, indexes, at, at, at + ids.length) >= 0) throw new Error("an id was refused");
+      at += ids.length;
     }
     return indexes;
   }
@@ -406,6 +442,11 @@ function parseMiB(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(MiB|GiB)$/.exec(text);
   if (!match) throw new Error(`--size ${text}: give MiB or GiB, such as 256MiB`);
   return Number(match[1]) * (match[2] === "GiB" ? 1024 : 1);
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return ((sorted[(sorted.length - 1) >> 1] as number) + (sorted[sorted.length >> 1] as number)) / 2;
 }
 
 function round2(value: number): number {
