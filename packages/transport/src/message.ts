@@ -1,8 +1,17 @@
 import { ServingError } from "@shardserve/core";
 import { Packr } from "msgpackr";
 
-/** Plain msgpack: maps with text keys, no extension types of msgpackr's own, so that any language reads it. */
-const packr = new Packr({ useRecords: false, mapsAsObjects: true, variableMapSize: true, int64AsType: "number" });
+/**
+ * Plain msgpack: maps with text keys, no extension types of msgpackr's own, so that any language reads it. Byte strings
+ * are copied out: what a message was read from is a pooled buffer that others write next.
+ */
+const packr = new Packr({
+  useRecords: false,
+  mapsAsObjects: true,
+  variableMapSize: true,
+  int64AsType: "number",
+  copyBuffers: true,
+});
 
 /** Nesting beyond this is refused: a decoder recurses once per level. */
 const DEPTH_MAX = 32;
