@@ -1314,6 +1314,41 @@ def strings_more(g):
     g.case("DecodeCompressed", bytes=texts("plain"), compression_type="")
 
 
+def array_more(g):
+    for dtype in [np.float32, np.int64]:
+        x = some(dtype, (3, 4))
+        for begin, end, strides, masks, shape in [((0, 1), (2, 3), (1, 1), {}, (2, 2)), ((2, 0), (0, 4), (-1, 2), {}, (2, 2)), ((1, 0), (2, 4), (1, 1), dict(shrink_axis_mask=1), (4,)),
+                                                  ((0, 0), (3, 4), (1, 1), dict(begin_mask=3, end_mask=3), (3, 4)), ((0, 1), (2, 3), (1, 1), {}, (3, 3)), ((0, 0), (2, 0), (1, 1), {}, (2, 0))]:
+            g.case("TensorStridedSliceUpdate", input=x, begin=np.array(begin, np.int32), end=np.array(end, np.int32), strides=np.array(strides, np.int32), value=some(dtype, shape, 5), **masks)
+        g.case("ScatterNdNonAliasingAdd", input=some(dtype, (4,)), indices=np.array([[1], [3], [1]], np.int64), updates=some(dtype, (3,), 8))
+    for index in [np.int32, np.int64]:
+        g.case("ConcatOffset", concat_dim=np.int32(1), shape=[np.array([2, 3, 4], index), np.array([2, 5, 4], index), np.array([2, 1, 4], index)])
+        g.case("UnravelIndex", indices=np.array([5, 0, 11], index), dims=np.array([3, 4], index))
+        g.case("UnravelIndex", indices=np.array(7, index), dims=np.array([2, 2, 3], index))
+        g.case("UnravelIndex", indices=np.array([12], index), dims=np.array([3, 4], index))
+        p = np.array([[1, 5, 5, 2], [9, 1, 2, 3], [np.nan, 1, 2, 3], [4, 3, np.inf, 1]], np.float32)
+        for k in [1, 2, 4]:
+            g.case("InTopK", predictions=p, targets=np.array([2, 3, 1, 0], index), k=k)
+            g.case("InTopKV2", predictions=p, targets=np.array([0, 9, -1, 2], index), k=np.array(k, index))
+    g.case("ConcatOffset", concat_dim=np.int32(-1), shape=[i32(2, 3), i32(2, 5)])
+    g.case("ConcatOffset", concat_dim=np.int32(2), shape=[i32(2, 3), i32(2, 5)])
+    g.case("ConcatOffset", concat_dim=np.int32(0), shape=[i32(2, 3), i32(2, 5)])
+    x = np.array([[-3, -1.5, 0, 0.25], [1, 2.5, 3, 7]], np.float32)
+    for dtype in [tf.quint8, tf.qint8]:
+        for mode in ["MIN_COMBINED", "SCALED"]:
+            for low, high in [(-2, 3), (0, 6), (-1, -1)]:
+                g.case("QuantizeV2", input=x, min_range=np.float32(low), max_range=np.float32(high), T=dtype, mode=mode)
+        g.case("QuantizeV2", input=x, min_range=np.float32(-2), max_range=np.float32(3), T=dtype, mode="SCALED", round_mode="HALF_TO_EVEN", narrow_range=True)
+        g.case("QuantizeV2", input=x, min_range=np.array([-2, 0], np.float32), max_range=np.array([3, 9], np.float32), T=dtype, mode="SCALED", axis=0)
+        g.case("QuantizeV2", input=x, min_range=np.float32(2), max_range=np.float32(1), T=dtype)
+        codes = np.array([[0, 1, 100], [127, -128 if dtype == tf.qint8 else 255, 7]])
+        q = codes.astype(dtype.as_numpy_dtype)
+        for mode in ["MIN_COMBINED", "SCALED"]:
+            for low, high in [(-2, 3), (0, 6)]:
+                g.case("Dequantize", input=q, min_range=np.float32(low), max_range=np.float32(high), mode=mode)
+            g.case("Dequantize", input=q, min_range=np.array([-2, 0], np.float32), max_range=np.array([3, 9], np.float32), mode=mode, axis=0, narrow_range=True, static=True)
+
+
 FAMILIES = {
     "array-shape": array_shape,
     "array-slice": array_slice,
@@ -1339,5 +1374,6 @@ FAMILIES = {
     "images": images,
     "math-more": math_more,
     "strings-more": strings_more,
+    "array-more": array_more,
     "matrix-parts": matrix_parts,
 }

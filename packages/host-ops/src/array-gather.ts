@@ -290,6 +290,7 @@ export const GATHER_KERNELS: Readonly<Record<string, Kernel>> = {
   ScatterNd: scatterNd,
   TensorScatterUpdate: tensorScatter("update"),
   TensorScatterAdd: tensorScatter("add"),
+  ScatterNdNonAliasingAdd: tensorScatter("add"),
   TensorScatterSub: tensorScatter("sub"),
   TensorScatterMax: tensorScatter("max"),
   TensorScatterMin: tensorScatter("min"),

@@ -22,6 +22,8 @@ import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math-more.js";
 import { MATRIX_PART_KERNELS } from "./matrix-parts.js";
 import { SERIALIZED_KERNELS } from "./serialized.js";
 import { isDecodable, isEncodable, UNICODE_KERNELS } from "./unicode.js";
+import { ARRAY_MORE_KERNELS } from "./array-more.js";
+import { QUANTIZE_KERNELS } from "./quantize.js";
 import { RAGGED_KERNELS } from "./ragged.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
@@ -65,6 +67,7 @@ const ANY_DTYPE: readonly Family[] = [
   VARIABLE_KERNELS,
   PARSE_KERNELS,
   SEQUENCE_KERNELS,
+  ARRAY_MORE_KERNELS,
   SERIALIZED_KERNELS,
   UNICODE_KERNELS,
   COMPLEX_KERNELS,
@@ -93,6 +96,7 @@ const REAL: readonly Family[] = [
   RAGGED_KERNELS,
   SET_KERNELS,
   COUNT_KERNELS,
+  QUANTIZE_KERNELS,
   MATH_MORE_KERNELS,
   EDIT_DISTANCE_KERNELS,
   RAGGED_MORE_KERNELS,
