@@ -59,6 +59,11 @@ export function parseArguments<C extends object>(
       break;
     }
     if (!argument.startsWith("--")) {
+      if (/^-[a-z]/i.test(argument))
+        throw new ServingError(
+          "CONFIG_INVALID",
+          `${command}: unknown flag ${argument}; flags begin with --, see --help`,
+        );
       positionals.push(argument);
       continue;
     }
@@ -83,7 +88,28 @@ export function parseArguments<C extends object>(
       raw[key] = next;
     }
   }
-  return { positionals, flags: compileConfig<C>(command, table as ConfigSpec<C>, raw) };
+  return { positionals, flags: compileFlags(command, table, raw) };
+}
+
+/** Compiles values under the names that the caller wrote, so that a refusal speaks of `--row-dtype`, not `rowDtype`. */
+function compileFlags<C extends object>(
+  command: string,
+  table: FlagTable<C>,
+  raw: Readonly<Record<string, unknown>>,
+): Readonly<C> {
+  const written = (key: string) => `--${flagName(key)}`;
+  const rename = (values: object) => Object.fromEntries(Object.entries(values).map(([key, v]) => [written(key), v]));
+  const spec = rename(table) as ConfigSpec<Record<string, unknown>>;
+  const compiled = compileConfig(command, spec, rename(raw));
+  return Object.freeze(
+    Object.fromEntries(Object.keys(table).map((key) => [key, compiled[written(key)]])),
+  ) as Readonly<C>;
+}
+
+/** @throws ServingError CONFIG_INVALID when a command that takes only flags got something else */
+export function refusePositionals(command: string, positionals: readonly string[]): void {
+  if (positionals.length > 0)
+    throw new ServingError("CONFIG_INVALID", `${command}: what is "${positionals[0]}"? see --help`);
 }
 
 /** modelBasePath -> model-base-path */

@@ -4,6 +4,7 @@ import type { Command, Terminal } from "./command.js";
 import { helpText } from "./command.js";
 import { parseArguments } from "./flags.js";
 import { progressOn } from "./terminal.js";
+import { VERSION } from "./version.js";
 
 /** 0 done, 1 failed, 2 wrong usage. */
 export type ExitCode = 0 | 1 | 2;
@@ -19,6 +20,10 @@ export async function main(commands: readonly Command[], args: readonly string[]
   if (name === undefined || name === "--help" || name === "help") {
     console.log(overview(commands));
     return name === undefined ? 2 : 0;
+  }
+  if (name === "--version") {
+    console.log(`shardserve ${VERSION}`);
+    return 0;
   }
   const command = commands.find((candidate) => candidate.name === name);
   if (!command) {
@@ -63,6 +68,11 @@ function terminal(verbose: boolean): Terminal {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, () => stop.abort(new ServingError("CANCELLED", `stopped by ${signal}`)));
+  }
+  if (process.connected) {
+    // `shardserve up` starts the roles as its children; one that outlives it, however it ended, has no purpose.
+    process.once("disconnect", () => stop.abort(new ServingError("CANCELLED", "the parent process ended")));
+    process.channel?.unref(); // it keeps nothing alive
   }
   const level = verbose ? "debug" : (environment["SHARDSERVE_LOG_LEVEL"] ?? "info");
   return {

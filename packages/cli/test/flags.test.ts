@@ -40,8 +40,10 @@ describe("parseArguments", () => {
     refuse(["--out=d", "--out=e"], /--out is given twice/);
     refuse(["--out"], /--out needs a value \(DIR\)/);
     refuse(["--out=d", "--no-port"], /only switches can be negated/);
-    refuse(["--out=d", "--port=70000"], /port="70000": must be an integer in \[0, 65535\]/);
-    refuse([], /"out" is required/);
+    refuse(["--out=d", "--port=70000"], /--port="70000": must be an integer in \[0, 65535\]/);
+    refuse(["--out=d", "-json"], /unknown flag -json; flags begin with --/);
+    refuse([], /"--out" is required/);
+    assert.deepEqual(Object.keys(parseArguments("serve", flags, ["--out=d"]).flags), Object.keys(flags));
   });
 });
 

@@ -5,7 +5,7 @@ import { LeasedKeys, MapFollower } from "@shardserve/registry";
 import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
-import { flag } from "../flags.js";
+import { flag, refusePositionals } from "../flags.js";
 import { ClusterLoader } from "../roles/cluster-loader.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
@@ -31,7 +31,8 @@ export const executor = defineCommand({
     ...REGISTRY_FLAGS,
     ...SERVING_FLAGS,
   },
-  async run(_positionals, flags, terminal) {
+  async run(positionals, flags, terminal) {
+    refusePositionals("executor", positionals);
     const { logger, signal } = terminal;
     const registry = openRegistry(flags, `executor ${flags.id}`, terminal.environment, logger);
     const follower = new MapFollower(registry, { logger });

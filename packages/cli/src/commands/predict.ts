@@ -3,7 +3,7 @@ import { ServingError, systemClock } from "@shardserve/core";
 import { dtypeFromTf, type Tensor } from "@shardserve/tensor";
 import { PredictionClient } from "../clients.js";
 import { defineCommand } from "../command.js";
-import { flag } from "../flags.js";
+import { flag, refusePositionals } from "../flags.js";
 import { tensorFromJson, tensorToJson } from "../tensor-json.js";
 
 export const predict = defineCommand({
@@ -23,7 +23,9 @@ export const predict = defineCommand({
     timeoutSeconds: flag.number("how long to wait", 0.001, 86_400, 30),
     json: flag.bool("print the version and all outputs as one JSON object"),
   },
-  async run(_positionals, flags, terminal) {
+  async run(positionals, flags, terminal) {
+    refusePositionals("predict", positionals);
+    const given = Object.entries(parseInputs(flags.inputs));
     const version = flags.modelVersion === 0 ? undefined : flags.modelVersion;
     using client = new PredictionClient(flags.address, flags.timeoutSeconds * 1000, () => systemClock.wallMs());
     const { signatures } = await client.signatures(flags.model, version);
@@ -35,7 +37,7 @@ export const predict = defineCommand({
       );
     }
     const inputs = new Map<string, Tensor>();
-    for (const [alias, value] of Object.entries(parseInputs(flags.inputs))) {
+    for (const [alias, value] of given) {
       const info = signature.inputs[alias];
       if (!info)
         throw new ServingError(

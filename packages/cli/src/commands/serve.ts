@@ -4,7 +4,7 @@ import { isServingError, type Logger, ServingError } from "@shardserve/core";
 import { ConfigFilePoll, ModelCatalog, readModelConfigFile } from "@shardserve/model-server";
 import type { Manager } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
-import { type FlagValues, flag } from "../flags.js";
+import { type FlagValues, flag, refusePositionals } from "../flags.js";
 import { localLoader } from "../roles/local-loader.js";
 import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
@@ -37,8 +37,7 @@ export const serve = defineCommand({
   ],
   flags: FLAGS,
   async run(positionals, flags, terminal) {
-    if (positionals.length > 0)
-      throw new ServingError("CONFIG_INVALID", `serve: what is "${positionals[0]}"? see --help`);
+    refusePositionals("serve", positionals);
     if (flags.version) return terminal.print(`shardserve ${VERSION}`);
     const { logger, signal } = terminal;
     const config = await initialConfig(flags);

@@ -3,7 +3,7 @@ import { ShardServer } from "@shardserve/shard";
 import { Controller } from "@shardserve/controller";
 import { formatAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
-import { flag } from "../flags.js";
+import { flag, refusePositionals } from "../flags.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { MetricsEndpoint } from "../roles/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/model-front.js";
@@ -51,7 +51,8 @@ export const shard = defineCommand({
     drainSeconds: flag.int("how long lookups in flight may still take after SIGTERM", 0, 86_400, 30),
     ...REGISTRY_FLAGS,
   },
-  async run(_positionals, flags, terminal) {
+  async run(positionals, flags, terminal) {
+    refusePositionals("shard", positionals);
     const { logger, signal } = terminal;
     const registry = openRegistry(flags, `shard ${flags.id}`, terminal.environment, logger);
     const repository = resolve(flags.modelRepository);

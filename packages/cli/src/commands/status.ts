@@ -1,6 +1,6 @@
 import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
 import { defineCommand } from "../command.js";
-import { flag } from "../flags.js";
+import { flag, refusePositionals } from "../flags.js";
 import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
 import { amount, table } from "../terminal.js";
 
@@ -10,7 +10,8 @@ export const status = defineCommand({
   usage: "--etcd=HOSTS [--cluster=NAME]",
   examples: ["shardserve status --etcd=e1:2379 --cluster=prod", "shardserve status --etcd=e1:2379 --json"],
   flags: { ...REGISTRY_FLAGS, json: flag.bool("print everything as JSON") },
-  async run(_positionals, flags, terminal) {
+  async run(positionals, flags, terminal) {
+    refusePositionals("status", positionals);
     const registry = openRegistry(flags, "status", terminal.environment, terminal.logger);
     try {
       const found = await clusterStatus(registry, { signal: terminal.signal });

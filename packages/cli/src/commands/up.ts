@@ -6,7 +6,7 @@ import { MemoryRegistry, RegistryServer } from "@shardserve/registry";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
 import { parseAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
-import { type FlagValues, flag, flagName } from "../flags.js";
+import { type FlagValues, flag, flagName, refusePositionals } from "../flags.js";
 import { LocalCluster, whenServing } from "../roles/local-cluster.js";
 import { runUntilStopped } from "../roles/model-front.js";
 import { openRegistry, REGISTRY_FLAGS, registryArguments } from "../roles/registry-flags.js";
@@ -35,7 +35,8 @@ export const up = defineCommand({
     "shardserve up --model_repository=repository --etcd=localhost:2379 --cluster=try",
   ],
   flags: FLAGS,
-  async run(_positionals, flags, terminal) {
+  async run(positionals, flags, terminal) {
+    refusePositionals("up", positionals);
     const { logger, signal } = terminal;
     if (flags.replication > flags.shards)
       throw new ServingError(

@@ -56,7 +56,9 @@ export class LocalCluster extends Service {
   }
 
   #spawn(id: string, args: readonly string[]): void {
-    const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, [PROGRAM, ...args], {
+      stdio: ["ignore", "pipe", "inherit", "ipc"], // the channel tells the child when this process is gone
+    });
     createInterface({ input: child.stdout! }).on("line", (line) => this.#options.onLine(id, line));
     const ended = new Promise<void>((resolve) => {
       child.once("exit", (code, signal) => {
