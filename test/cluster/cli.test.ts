@@ -1,0 +1,270 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { commands } from "shardserve";
+import { EtcdServer, eventually, readGolden, REPO_DIR, type TempDir, tempDir } from "@shardserve/testkit";
+import { cli, cliJson, startCli } from "./support/cli.js";
+import { GoldenCheck } from "./support/golden-check.js";
+import { GrpcClient } from "./support/grpc.js";
+import { type Front, startUp } from "./support/roles.js";
+
+const SOURCE = join(REPO_DIR, "test/fixtures/models/dlrm/1");
+const GOLDEN = join(REPO_DIR, "test/fixtures/models/dlrm/golden.json");
+/** Rows of the fixture's tables, as make_fixtures.py says. */
+const TABLE_ROWS = [1000, 37, 5003, 3, 211, 2048];
+const LONG_FLAG = /(?:^|\s)--([a-z][a-z0-9_-]*)/g;
+
+const kebab = (key: string) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+describe("every command", () => {
+  it("of the design is there", () => {
+    const names = commands.map(({ name }) => name).sort();
+    for (const name of [
+      "executor",
+      "inspect",
+      "plan",
+      "predict",
+      "serve",
+      "shard",
+      "shard-export",
+      "status",
+      "up",
+      "verify",
+    ])
+      assert.ok(names.includes(name), name);
+  });
+
+  for (const { name, flags } of commands) {
+    it(`${name} has --help with an example and all its flags`, async () => {
+      const { code, stdout, stderr } = await cli(name, "--help");
+      assert.equal(code, 0);
+      assert.equal(stderr, "");
+      const examples = /^Examples:\n((?: {2}.*\n)+)/m.exec(stdout)?.[1] ?? "";
+      assert.match(examples, new RegExp(`^ {2}(shardserve )?${name} `, "m"));
+      const known = new Set(Object.keys(flags).map(kebab));
+      for (const key of known) assert.match(stdout, new RegExp(`^ {2}--${key}\\b`, "m"));
+      for (const line of examples.split("\n").filter((text) => /^ {2}(shardserve|shard-export) /.test(text))) {
+        for (const [, used] of line.matchAll(LONG_FLAG)) {
+          const isKnown = known.has(used!.replaceAll("_", "-"));
+          assert.ok(isKnown, `the example uses --${used}, which is no flag of ${name}`);
+        }
+      }
+    });
+
+    it(`${name} refuses an unknown flag and names it`, async () => {
+      const { code, stdout, stderr } = await cli(name, "--no-such-flag=1");
+      assert.deepEqual([code, stdout], [2, ""]);
+      assert.match(stderr, new RegExp(`^shardserve ${name}: CONFIG_INVALID: .*--no-such-flag`));
+    });
+  }
+});
+
+describe("exit codes: 0 done, 1 failed, 2 wrong usage", () => {
+  const cases: readonly (readonly [code: number, message: RegExp, ...args: string[]])[] = [
+    [2, /^$/],
+    [2, /there is no command "shrad"/, "shrad"],
+    [2, /--id/, "shard", "--etcd=127.0.0.1:1", "--model-repository=."],
+    [2, /--replication/, "plan", "x", "--replication=none"],
+    [2, /--row-dtype/, "shard-export", "x", "--out=y", "--row-dtype=float8"],
+    [2, /--etcd/, "status"],
+    [2, /given twice/, "predict", "--model=a", "--model=b", "--inputs={}"],
+    [2, /one SavedModel directory/, "inspect"],
+    [2, /--inputs must be an object/, "predict", "--model=a", "--inputs=[1]"],
+    [1, /SAVED_MODEL_INVALID|NOT_FOUND/, "inspect", "no/such/model"],
+    [1, /MANIFEST_INVALID/, "plan", SOURCE],
+    [1, /UNAVAILABLE: .*127\.0\.0\.1:1/, "predict", "--address=127.0.0.1:1", "--model=a", "--inputs={}"],
+    [1, /REGISTRY_UNAVAILABLE: .*127\.0\.0\.1:1/, "status", "--etcd=127.0.0.1:1"],
+    [1, /NOT_FOUND: .*no\/such\/repository/, "up", "--model-repository=no/such/repository"],
+    [2, /what is "prod"/, "status", "prod"],
+    [2, /unknown flag -json/, "status", "-json"],
+    [0, /^$/, "--help"],
+    [0, /^$/, "--version"],
+  ];
+  for (const [expected, message, ...args] of cases) {
+    it(`${expected}: shardserve ${args.map((text) => text.replace(REPO_DIR, "")).join(" ")}`, async () => {
+      const { code, stderr } = await cli(...args);
+      assert.equal(code, expected, stderr);
+      assert.match(stderr, message);
+      assert.doesNotMatch(stderr, /^\s+at /m, "no stack trace");
+    }).timeout(60_000);
+  }
+});
+
+describe("commands on a model", function () {
+  this.timeout(90_000);
+  let dir: TempDir;
+  let etcd: EtcdServer;
+  let up: Front;
+  let repository: string;
+  let version: string;
+  const registry = () => [`--etcd=${etcd.host}`, "--cluster=cli"];
+
+  before(async () => {
+    [dir, etcd] = await Promise.all([tempDir("shardserve-cli-"), EtcdServer.start()]);
+    repository = join(dir.path, "repository");
+    version = join(repository, "dlrm", "1");
+  });
+  after(async () => {
+    await up?.process.stop();
+    await etcd?.stop();
+    await dir?.remove();
+  });
+
+  it("inspect --json shows signatures, tables and lookups", async () => {
+    const found = await cliJson<{
+      signatures: { signature: string; inputs: string[]; lookups: unknown[]; unsupported: string[] }[];
+      tables: { rows: number; rowShape: number[] }[];
+    }>("inspect", SOURCE);
+    const [signature] = found.signatures.filter((item) => item.signature === "serving_default");
+    assert.equal(signature?.lookups.length, TABLE_ROWS.length);
+    assert.deepEqual(signature.unsupported, []);
+    assert.deepEqual(found.tables.map(({ rows }) => rows).sort(), [...TABLE_ROWS].sort());
+    const { stdout } = await cli("inspect", SOURCE, "--nodes");
+    for (const text of ["tables are looked up", "signature serving_default", "nodes of serving_default"])
+      assert.ok(stdout.includes(text), text);
+  });
+
+  it("shard-export --dry-run writes nothing; shard-export writes, and never overwrites", async () => {
+    const args = ["shard-export", SOURCE, `--out=${version}`, "--min-table-bytes=0"];
+    const planned = await cliJson<{ tables: { rows: number; rowBytes: number }[]; partition: { count: number } }>(
+      ...args,
+      "--dry-run",
+    );
+    assert.deepEqual(await readdir(dir.path), []);
+    const report = await cliJson<{ out: string; partitionCount: number; tableBytes: number }>(...args);
+    assert.equal(report.out, version);
+    assert.equal(report.partitionCount, planned.partition.count);
+    assert.equal(
+      planned.tables.reduce((sum, { rows }) => sum + rows, 0),
+      TABLE_ROWS.reduce((sum, rows) => sum + rows, 0),
+    );
+    const again = await cli(...args);
+    assert.equal(again.code, 1);
+    assert.match(again.stderr, /OUTPUT_EXISTS/);
+  });
+
+  it("verify finds the exported version equal to its source", async () => {
+    const report = await cliJson<{ predictions: { isEqual: boolean }[]; rows: { rowsCompared: number }[] }>(
+      "verify",
+      SOURCE,
+      version,
+    );
+    assert.ok(report.predictions.length > 0 && report.predictions.every(({ isEqual }) => isEqual));
+    assert.deepEqual(report.rows.map(({ rowsCompared }) => rowsCompared).sort(), [...TABLE_ROWS].sort());
+    const other = await cli("verify", join(REPO_DIR, "test/fixtures/models/wide-deep/1"), version);
+    assert.equal(other.code, 1);
+  });
+
+  it("up runs a cluster on etcd, and predict asks it", async () => {
+    up = await startUp(repository, "--shards=3", "--replication=2", "--executors=2", ...registry());
+    const { inputs, outputs } = readGolden(GOLDEN).cases[0]!;
+    const rows = inputs.get("dense")!.shape[0]!;
+    const nested = (alias: string) => {
+      const { shape, data } = inputs.get(alias)!;
+      const width = shape[1]!;
+      return Array.from({ length: rows }, (_, row) =>
+        Array.from({ length: width }, (_, i) => Number((data as Float32Array)[row * width + i])),
+      );
+    };
+    const request = JSON.stringify({ dense: nested("dense"), sparse: nested("sparse") });
+    const reply = await cliJson<{ version: number; outputs: Record<string, number[][]> }>(
+      "predict",
+      `--address=${up.grpc}`,
+      "--model=dlrm",
+      `--inputs=${request}`,
+    );
+    assert.equal(reply.version, 1);
+    const expected = outputs!.get("logit")!.data as Float32Array;
+    reply.outputs["logit"]!.forEach(([value], i) => assert.ok(Math.abs(value! - expected[i]!) <= 1e-5 * 10));
+    const wrong = await cli("predict", `--address=${up.grpc}`, "--model=dlrm", '--inputs={"denes": [[1]]}');
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /"denes" is no input; inputs are .*dense/);
+  });
+
+  it("verify --address asks the cluster as well", async () => {
+    const { predictions } = await cliJson<{ predictions: { answeredBy: string; isEqual: boolean }[] }>(
+      "verify",
+      SOURCE,
+      version,
+      `--address=${up.grpc}`,
+      "--model=dlrm",
+    );
+    assert.ok(predictions.some(({ answeredBy, isEqual }) => answeredBy === up.grpc && isEqual));
+  });
+
+  it("status shows the cluster; plan had said where the partitions go", async () => {
+    interface Load {
+      readonly id: string;
+      readonly bytes: number;
+    }
+    const found = await cliJson<{ shards: (Load & { partitionCount: number })[]; executors: { id: string }[] }>(
+      "status",
+      ...registry(),
+    );
+    const planned = await cliJson<{ shards: (Load & { partitions: number[] })[] }>(
+      "plan",
+      version,
+      "--shards=3",
+      "--replication=2",
+    );
+    assert.deepEqual(
+      found.shards.map(({ id, bytes, partitionCount }) => [id, partitionCount, bytes]),
+      planned.shards.map(({ id, bytes, partitions }) => [id, partitions.length, bytes]),
+    );
+    assert.deepEqual(
+      found.executors.map(({ id }) => id),
+      ["executor-0", "executor-1"],
+    );
+    const { stdout } = await cli("status", ...registry());
+    assert.match(stdout, /^cluster cli: leader shard-\d$/m);
+    assert.match(stdout, /^ {2}dlrm\/1 +enabled +1 +61 x 2 +122 of 122 /m);
+  });
+
+  it("up with the embedded registry serves, and SIGTERM ends all its processes", async () => {
+    const embedded = await startUp(repository, "--shards=3", "--replication=2");
+    try {
+      using client = new GrpcClient(embedded.grpc);
+      const check = await GoldenCheck.open("dlrm", readGolden(GOLDEN), embedded.rest);
+      assert.deepEqual(await check.overGrpc(client), []);
+      assert.deepEqual((await check.overRest(embedded.rest, client)).wrong, []);
+      const children = childrenOf(embedded.process.pid!);
+      assert.equal(children.length, 4);
+      embedded.process.signal("SIGTERM");
+      assert.deepEqual(await embedded.process.exit, { code: 0, signal: null });
+      for (const pid of children) assert.equal(isAlive(pid), false, `process ${pid} lives on`);
+    } finally {
+      await embedded.process.stop();
+    }
+  });
+
+  it("up killed with SIGKILL leaves no process behind", async () => {
+    const killed = startCli("up", `--model-repository=${repository}`, "--port=0", "--rest-api-port=0");
+    await killed.waitForOutput(/^ready: /m, { timeoutMs: 60_000 });
+    const children = childrenOf(killed.pid!);
+    assert.equal(children.length, 4);
+    try {
+      await killed.stop("SIGKILL");
+      await eventually(() => !children.some(isAlive), { timeoutMs: 30_000, intervalMs: 200 });
+    } finally {
+      for (const pid of children.filter(isAlive)) process.kill(pid, "SIGKILL");
+    }
+  });
+});
+
+/** Process ids of the children of a process. */
+function childrenOf(pid: number): number[] {
+  return execFileSync("ps", ["-o", "pid=", "--ppid", String(pid)], { encoding: "utf8" })
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map(Number);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
