@@ -205,6 +205,7 @@ class Program:
         self.graph = tf.Graph()
         self.session = tf.compat.v1.Session(graph=self.graph)
         self.numbers = {}
+        self.handle_feeds = {}
         self.paths = {}
 
     def file(self, content):
@@ -238,10 +239,11 @@ class Program:
         try:
             if is_handle:
                 self.numbers[node.outputs[0].name] = len(self.entry["steps"])
+                self.handle_feeds.update({**feeds, **real})
                 if node.outputs[0].dtype == tf.resource:
-                    self.session.run(node.outputs[0].op)
+                    self.session.run(node.outputs[0].op, self.handle_feeds)
             else:
-                values = self.session.run(list(node.outputs) or node, {**feeds, **real})
+                values = self.session.run(list(node.outputs) or node, {**self.handle_feeds, **feeds, **real})
                 entry["outputs"] = [value_json(v, dtype_name(t.dtype)) for v, t in zip(values or [], node.outputs)]
         except tf.errors.OpError as error:
             entry["error"] = ERROR_CODES[error.error_code]

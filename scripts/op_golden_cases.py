@@ -1315,6 +1315,29 @@ def strings_more(g):
 
 
 def array_more(g):
+    for k, v in [(i64(3, 7, 3, -5), some(np.float32, (4, 2))), (texts("a", "b", "a", ""), i64(1, 2, 3, 4))]:
+        p = g.program(f"MutableDenseHashTableV2 {k.dtype}")
+        reserved = (np.int64(-1), np.int64(-2)) if k.dtype != object else (np.array(b"<empty>", object), np.array(b"<gone>", object))
+        t = p.step("MutableDenseHashTableV2", empty_key=reserved[0], deleted_key=reserved[1], value_dtype=tf.as_dtype(v.dtype), value_shape=list(v.shape[1:]), shared_name="dense")
+        none = v[3]
+        p.step("LookupTableInsertV2", table_handle=t, keys=k[:3], values=v[:3])
+        p.step("LookupTableFindV2", table_handle=t, keys=k, default_value=np.asarray(none))
+        p.step("LookupTableSizeV2", table_handle=t)
+        p.step("LookupTableRemoveV2", table_handle=t, keys=k[:1])
+        p.step("LookupTableFindV2", table_handle=t, keys=k[:2], default_value=np.asarray(none))
+        p.step("LookupTableSizeV2", table_handle=t)
+        for key in reserved:
+            p.step("LookupTableFindV2", table_handle=t, keys=key.reshape(1), default_value=np.asarray(none), text=True)
+            p.step("LookupTableInsertV2", table_handle=t, keys=key.reshape(1), values=v[:1], text=True)
+            p.step("LookupTableRemoveV2", table_handle=t, keys=key.reshape(1), text=True)
+    a, b = np.array([1, 2, np.nan], np.float32), np.array([1.000001, 2.1, np.nan], np.float32)
+    g.case("ApproximateEqual", x=a, y=b)
+    g.case("AccumulateNV2", inputs=[a, b], shape=[3])
+    g.case("CheckNumericsV2", tensor=a, message="oh")
+    g.case("Inv", x=np.array([2, -4], np.float32))
+    g.case("ConjugateTranspose", x=some(np.complex64, (2, 3)), perm=i32(1, 0))
+    g.case("PreventGradient", input=a)
+    g.case("Snapshot", input=a)
     for dtype in [np.float32, np.int64]:
         x = some(dtype, (3, 4))
         for begin, end, strides, masks, shape in [((0, 1), (2, 3), (1, 1), {}, (2, 2)), ((2, 0), (0, 4), (-1, 2), {}, (2, 2)), ((1, 0), (2, 4), (1, 1), dict(shrink_axis_mask=1), (4,)),

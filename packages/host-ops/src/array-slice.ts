@@ -3,6 +3,8 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { broadcastTo } from "./broadcast.js";
 import { appender, build, copyStrided, forEachOffset, reshaped, stridesOf } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
+import { conjugated } from "./math-more.js";
+import { isComplex } from "./numeric.js";
 import { type Kernel, type OpCall } from "./op-call.js";
 import { checkedCount } from "./limits.js";
 import { countOf, integerOf, integersOf, normalAxis, sameShape, shapeOf } from "./shapes.js";
@@ -293,11 +295,7 @@ export const SLICE_KERNELS: Readonly<Record<string, Kernel>> = {
   Slice: slice,
   StridedSlice: stridedSlice,
   Transpose: transpose,
-  ConjugateTranspose: (op) => {
-    if (op.tensor(0).dtype.startsWith("complex"))
-      throw invalid("ConjugateTranspose of complex tensors is not supported");
-    return transpose(op);
-  },
+  ConjugateTranspose: (op) => transpose(op).map((value) => (isComplex(value.dtype) ? conjugated(value) : value)),
   Tile: tile,
   ReverseV2: reverse,
   Reverse: reverseByMask,

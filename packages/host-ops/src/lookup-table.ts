@@ -69,6 +69,7 @@ export class LookupTable implements HostResource {
   }
 
   remove(keys: Tensor): void {
+    this.#checkDtypes(keys, this.#values.data());
     const { keys: all, values } = this.export();
     const gone = keyLookup(this.spec.keyDtype);
     const addGone = gone.reader(keys);
@@ -172,9 +173,14 @@ export class LookupTable implements HostResource {
   }
 
   #checkDtypes(keys: Tensor, values: Tensor): void {
-    const { keyDtype, valueDtype } = this.spec;
+    const { keyDtype, valueDtype, reservedKeys } = this.spec;
     check(keys.dtype === keyDtype, () => `Key must be type ${keyDtype} but got ${keys.dtype}`);
     check(values.dtype === valueDtype, () => `Value must be type ${valueDtype} but got ${values.dtype}`);
+    for (const { name, key } of reservedKeys ?? []) {
+      for (let i = 0; i < elementCount(keys.shape); i++) {
+        check(!sameRow(keys, i, key, 0), () => `Using the ${name} as a table key is not allowed`);
+      }
+    }
   }
 
   #check(keys: Tensor, values: Tensor): void {

@@ -5,7 +5,7 @@ import { broadcastTo } from "./broadcast.js";
 import { withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
 import { allocate } from "./limits.js";
-import { numberArray, numbersOf, packNumbers } from "./numeric.js";
+import { isComplex, numberArray, numbersOf, packNumbers } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { broadcastShape } from "./shapes.js";
 import { betainc, digamma, erf, erfc, erfinv, hurwitz, igamma, igammac, lgamma, ndtri, polygamma } from "./special.js";
@@ -89,11 +89,11 @@ function complex(op: OpCall): Tensor[] {
   return [withData(dtype, shape, out)];
 }
 
-function conjugate(op: OpCall): Tensor[] {
-  const value = op.tensor(0);
+/** A complex tensor with the signs of its imaginary parts turned. */
+export function conjugated(value: Tensor): Tensor {
   const out = (value.data as Float32Array).slice();
   for (let i = 1; i < out.length; i += 2) out[i] = -out[i]!;
-  return [withData(value.dtype, value.shape, out)];
+  return withData(value.dtype, value.shape, out);
 }
 
 function leakyRelu(op: OpCall): Tensor[] | Promise<Tensor[]> {
@@ -157,5 +157,5 @@ export const COMPLEX_KERNELS: Readonly<Record<string, Kernel>> = {
   Imag: fromComplex((_, imaginary) => imaginary),
   ComplexAbs: fromComplex(Math.hypot),
   Angle: fromComplex((real, imaginary) => Math.atan2(imaginary, real)),
-  Conj: conjugate,
+  Conj: (op) => [isComplex(op.tensor(0).dtype) ? conjugated(op.tensor(0)) : op.tensor(0)],
 };

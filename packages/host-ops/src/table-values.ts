@@ -20,6 +20,8 @@ export interface TableSpec {
   readonly valueShape: readonly number[];
   /** Static tables are filled once and refuse a key with two values; mutable ones overwrite. */
   readonly isMutable: boolean;
+  /** Keys that may not be used, and what the table calls them. */
+  readonly reservedKeys?: readonly { readonly name: string; readonly key: Tensor }[];
 }
 
 /** Rows of values: appended, replaced, and read as one array or column. */

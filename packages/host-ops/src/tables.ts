@@ -51,6 +51,20 @@ function tableKernel(isMutable: boolean): Kernel {
     });
 }
 
+/** A dense table keeps two keys for its own bookkeeping; using one as a key is an error there. */
+function denseTable(op: OpCall): ResourceHandle[] {
+  return handle(op, {
+    keyDtype: op.attrs.dtype("key_dtype"),
+    valueDtype: op.attrs.dtype("value_dtype"),
+    valueShape: op.attrs.shape("value_shape") ?? [],
+    isMutable: true,
+    reservedKeys: [
+      { name: "empty_key", key: op.tensor(0) },
+      { name: "deleted_key", key: op.tensor(1) },
+    ],
+  });
+}
+
 function initialize(op: OpCall): [] {
   const [keys, values] = [op.tensor(1), op.tensor(2)];
   check(keys.shape.length === 1, () => `Keys must be a vector, but received shape [${keys.shape.join(",")}]`);
@@ -113,10 +127,9 @@ export const TABLE_KERNELS: Readonly<Record<string, Kernel>> = {
   MutableHashTableOfTensors: mutableHashTable,
   MutableHashTableOfTensorsV2: mutableHashTable,
   AnonymousMutableHashTableOfTensors: mutableHashTable,
-  // The empty and deleted keys steer TensorFlow's own probing; ours needs none.
-  MutableDenseHashTable: mutableHashTable,
-  MutableDenseHashTableV2: mutableHashTable,
-  AnonymousMutableDenseHashTable: mutableHashTable,
+  MutableDenseHashTable: denseTable,
+  MutableDenseHashTableV2: denseTable,
+  AnonymousMutableDenseHashTable: denseTable,
   InitializeTable: initialize,
   InitializeTableV2: initialize,
   InitializeTableFromTextFile: initializeFromFile,
