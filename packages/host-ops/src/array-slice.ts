@@ -2,7 +2,7 @@
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { broadcastTo } from "./broadcast.js";
 import { appender, build, copyStrided, forEachOffset, reshaped, stridesOf } from "./elements.js";
-import { check, invalid, printShape } from "./errors.js";
+import { check, printShape } from "./errors.js";
 import { conjugated } from "./math-more.js";
 import { isComplex } from "./numeric.js";
 import { type Kernel, type OpCall } from "./op-call.js";
