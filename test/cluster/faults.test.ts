@@ -216,7 +216,7 @@ describe("a cluster under faults", function () {
     await one.more(100);
     for (const result of [await one.stop(), await two.stop()]) {
       assertClean(result);
-      assert.deepEqual([...result.versions.keys()].sort(), [1, 2]);
+      assert.deepEqual(new Set(result.versions.keys()), new Set([1, 2]));
     }
   });
 
