@@ -241,6 +241,7 @@ export class Keeper {
   async #dropExpired(held: Held, served: ServedVersion): Promise<void> {
     const { clock, dropAfterMs, metrics, logger } = this.#options;
     const nowMs = clock.nowMs();
+    let dropped = 0;
     for (const partition of served.digests.keys()) {
       if (held.wanted.has(partition)) {
         held.dropAtMs.delete(partition);
@@ -252,8 +253,12 @@ export class Keeper {
       served.digests.delete(partition); // proved no more before it goes
       held.dropAtMs.delete(partition);
       await served.set.remove(partition);
-      logger.info({ model: held.model, version: held.version, partition }, "partition dropped");
+      dropped++;
       metrics.partitions.set({ model: held.model, version: String(held.version) }, served.digests.size);
+    }
+    if (dropped > 0) {
+      const { model, version } = held;
+      logger.info({ model, version, dropped, held: served.digests.size }, "partitions dropped");
     }
     this.#observeMapped();
   }
