@@ -55,6 +55,7 @@ describe("reflection", () => {
         [
           "tensorflow.serving.PredictionService",
           "tensorflow.serving.ModelService",
+          "tensorflow.serving.SessionService",
           "grpc.health.v1.Health",
           "grpc.reflection.v1.ServerReflection",
         ],

@@ -18,6 +18,7 @@ import {
   RegressionRequestSchema,
   ReloadConfigRequestSchema,
   ReloadConfigResponseSchema,
+  SessionRunRequestSchema,
   StatusProtoSchema,
   toBinary,
 } from "@shardserve/api";
@@ -28,13 +29,14 @@ import type { ServerMetrics } from "../metrics.js";
 import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
 import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/examples.js";
 import { multiInference } from "../predict/multi-inference.js";
+import { sessionRun } from "../predict/session-run.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
 import type { TlsOptions } from "../tls.js";
 import { HealthService } from "./health.js";
 import { ReflectionService } from "./reflection.js";
-import { HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE, REFLECTION_SERVICES } from "./services.js";
-import { grpcError, reportTrailer } from "./status.js";
+import { HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE, REFLECTION_SERVICES, SESSION_SERVICE } from "./services.js";
+import { answerTrailer, grpcError } from "./status.js";
 
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
@@ -64,7 +66,7 @@ type Call = ServerUnaryCall<Buffer, Buffer>;
 /** `onModel` tells whose request it is as soon as that is known. */
 type Handler = (bytes: Buffer, scope: RequestScope, onModel: (name: string) => void) => Promise<Answer> | Answer;
 
-/** The gRPC side: TensorFlow Serving's two services, grpc.health.v1 and reflection. */
+/** The gRPC side: TensorFlow Serving's three services, grpc.health.v1 and reflection. */
 export class GrpcFront {
   readonly health = new HealthService();
   readonly #options: GrpcFrontOptions;
@@ -97,15 +99,22 @@ export class GrpcFront {
       MultiInference: this.#unary("", (bytes, scope) =>
         multiInference(predictor, decode(MultiInferenceRequestSchema, bytes), scope),
       ),
-      GetModelMetadata: this.#unary("", (bytes) => ({
-        body: Buffer.from(getModelMetadata(manager, decode(GetModelMetadataRequestSchema, bytes))),
-        report: undefined,
-      })),
+      GetModelMetadata: this.#unary("", (bytes) =>
+        getModelMetadata(manager, decode(GetModelMetadataRequestSchema, bytes)),
+      ),
+    });
+    this.#server.addService(SESSION_SERVICE, {
+      SessionRun: this.#unary("SessionRun", (bytes, scope, onModel) => {
+        const request = decode(SessionRunRequestSchema, bytes);
+        onModel(request.modelSpec?.name ?? "");
+        return sessionRun(predictor, request, scope);
+      }),
     });
     this.#server.addService(MODEL_SERVICE, {
       GetModelStatus: this.#unary("", (bytes) => ({
         body: Buffer.from(getModelStatus(manager, decode(GetModelStatusRequestSchema, bytes))),
         report: undefined,
+        by: undefined,
       })),
       HandleReloadConfigRequest: this.#unary("", (bytes, scope) => handleReload(options.reload, bytes, scope)),
     });
@@ -167,8 +176,8 @@ export class GrpcFront {
       if (scopes.count > limits.requestsInFlightMax) {
         throw new ServingError("RESOURCE_EXHAUSTED", `${limits.requestsInFlightMax} requests are under way already`);
       }
-      const { body, report } = await handler(call.request, scope, (name) => (model = name));
-      callback(null, body, reportTrailer(report));
+      const answer = await handler(call.request, scope, (name) => (model = name));
+      callback(null, answer.body, answerTrailer(answer));
       this.#count(api, model, "OK", startMs);
     } catch (reason) {
       const error = ServingError.from(reason);
@@ -205,7 +214,7 @@ async function handleReload(reload: Reload | undefined, bytes: Buffer, { signal 
   }
   await reload(config, { signal });
   const response = create(ReloadConfigResponseSchema, { status: create(StatusProtoSchema) });
-  return { body: Buffer.from(toBinary(ReloadConfigResponseSchema, response)), report: undefined };
+  return { body: Buffer.from(toBinary(ReloadConfigResponseSchema, response)), report: undefined, by: undefined };
 }
 
 /** Time left to the deadline that the client set; undefined when it set none. */

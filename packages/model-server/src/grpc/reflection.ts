@@ -10,13 +10,14 @@ import {
   type ServerReflectionRequest,
   ServerReflectionRequestSchema,
   ServerReflectionResponseSchema,
+  SessionService,
   toBinary,
 } from "@shardserve/api";
 import { DescriptorIndex } from "./descriptors.js";
 
 /** grpc.reflection.v1.ServerReflection, also under its old name v1alpha (the same on the wire). */
 export class ReflectionService {
-  readonly #index = new DescriptorIndex([PredictionService, ModelService, Health, ServerReflection]);
+  readonly #index = new DescriptorIndex([PredictionService, ModelService, SessionService, Health, ServerReflection]);
 
   /** One answer for each request; the next one is read only when the client has taken the answers before. */
   info(stream: ServerDuplexStream<Buffer, Buffer>): void {

@@ -44,6 +44,9 @@ export const MODEL_SERVICE = service("tensorflow.serving.ModelService", [
   "HandleReloadConfigRequest",
 ]);
 
+/** Declared by TensorFlow Serving, but not registered by its own binary. */
+export const SESSION_SERVICE = service("tensorflow.serving.SessionService", ["SessionRun"]);
+
 export const HEALTH_SERVICE = service("grpc.health.v1.Health", ["Check"], ["Watch"]);
 
 export const REFLECTION_SERVICES = [

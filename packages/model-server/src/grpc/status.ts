@@ -1,7 +1,7 @@
 import { Metadata, type ServerErrorResponse, type ServiceError } from "@grpc/grpc-js";
 import { GRPC_STATUS, type ServingError } from "@shardserve/core";
-import type { RowsReport } from "@shardserve/servable";
-import { reportEntries } from "../predict/report.js";
+import type { Answer } from "../predict/predictor.js";
+import { answerEntries } from "../predict/report.js";
 
 /** TensorFlow Serving cuts the text of a status at this many bytes: headers have limits. */
 const MESSAGE_BYTES_MAX = 1024;
@@ -30,10 +30,11 @@ function truncated(message: string): string {
   return `${kept}...TRUNCATED`;
 }
 
-/** The trailers that tell where the rows of an answer came from. */
-export function reportTrailer(report: RowsReport | undefined): Metadata | undefined {
-  if (!report) return undefined;
+/** The trailers that tell which version answered, and where its rows came from. */
+export function answerTrailer({ by, report }: Answer): Metadata | undefined {
+  const entries = answerEntries(by, report);
+  if (entries.length === 0) return undefined;
   const metadata = new Metadata();
-  for (const [name, value] of reportEntries(report)) metadata.set(name, value);
+  for (const [name, value] of entries) metadata.set(name, value);
   return metadata;
 }

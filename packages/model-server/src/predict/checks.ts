@@ -62,21 +62,23 @@ export function checkInputCount(signature: SignatureInfo, sent: ReadonlyMap<stri
 }
 
 /**
- * Decodes the inputs of a gRPC request and fills in the signature's defaults; in the signature's order.
+ * Decodes the inputs of a request and fills in the signature's defaults; in the signature's order.
  *
+ * @param decode  makes a tensor of what was sent under an alias
  * @throws ServingError INVALID_ARGUMENT with TensorFlow Serving's texts
  */
-export function decodeInputs(
+export function fillInputs<T>(
   signature: SignatureInfo,
-  sent: ReadonlyMap<string, Uint8Array>,
+  sent: ReadonlyMap<string, T>,
+  decode: (alias: string, value: T) => Tensor,
 ): ReadonlyMap<string, Tensor> {
   checkInputCount(signature, sent);
   const inputs = new Map<string, Tensor>();
   let used = 0;
   for (const spec of signature.inputs.values()) {
-    const bytes = sent.get(spec.name);
+    const value = sent.get(spec.name);
     const fallback = signature.defaults.get(spec.name);
-    if (bytes === undefined && fallback === undefined) {
+    if (value === undefined && fallback === undefined) {
       throw new ServingError(
         "INVALID_ARGUMENT",
         `Signature input alias: ${spec.name}(feed name: ${spec.tensorName}) not found in request and no default value ` +
@@ -84,8 +86,8 @@ export function decodeInputs(
           sorted(signature.defaults.keys()),
       );
     }
-    if (bytes !== undefined) used++;
-    inputs.set(spec.name, bytes === undefined ? fallback! : decodeInput(spec.name, bytes));
+    if (value !== undefined) used++;
+    inputs.set(spec.name, value === undefined ? fallback! : decode(spec.name, value));
   }
   if (used !== sent.size) {
     const known = [...sent.keys()].filter((alias) => signature.inputs.has(alias));
@@ -97,7 +99,8 @@ export function decodeInputs(
   return inputs;
 }
 
-function decodeInput(alias: string, bytes: Uint8Array): Tensor {
+/** @throws ServingError INVALID_ARGUMENT for bytes that are no TensorProto, RESOURCE_EXHAUSTED */
+export function decodeInput(alias: string, bytes: Uint8Array): Tensor {
   try {
     return decodeTensorProto(bytes);
   } catch (error) {

@@ -18,6 +18,7 @@ import {
 import { GRPC_STATUS, ServingError } from "@shardserve/core";
 import type { Manager, ServableHandle, VersionStatus } from "@shardserve/servable";
 import { handleFor } from "./checks.js";
+import type { Answer } from "./predictor.js";
 import type { ModelSpecFields } from "./wire.js";
 
 const SIGNATURE_DEF = "signature_def";
@@ -36,7 +37,7 @@ export function specFields(spec: ModelSpec | undefined): ModelSpecFields | undef
 }
 
 /** @throws ServingError INVALID_ARGUMENT, NOT_FOUND with TensorFlow Serving's texts */
-export function getModelMetadata(manager: Manager, request: GetModelMetadataRequest): Uint8Array {
+export function getModelMetadata(manager: Manager, request: GetModelMetadataRequest): Answer {
   if (!request.modelSpec) throw new ServingError("INVALID_ARGUMENT", "Missing ModelSpec");
   if (request.metadataField.length === 0) {
     throw new ServingError("INVALID_ARGUMENT", "GetModelMetadataRequest must specify at least one metadata_field");
@@ -52,7 +53,8 @@ export function getModelMetadata(manager: Manager, request: GetModelMetadataRequ
     },
     metadata: { [SIGNATURE_DEF]: create(AnySchema, { typeUrl: SIGNATURE_DEF_TYPE, value: handle.model.metadata }) },
   });
-  return toBinary(GetModelMetadataResponseSchema, response);
+  const body = Buffer.from(toBinary(GetModelMetadataResponseSchema, response));
+  return { body, report: undefined, by: handle.id };
 }
 
 /** The body of GET .../metadata: protobuf's JSON with proto field names and all defaults written out. */

@@ -13,7 +13,7 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
-import type { RowsReport, ServableHandle, SignatureInfo } from "@shardserve/servable";
+import type { RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
 import { type StringColumn, StringColumnBuilder, type Tensor, tensor, tfDTypeName } from "@shardserve/tensor";
 import type { RequestScope } from "../scope.js";
 import { DEFAULT_SIGNATURE } from "./checks.js";
@@ -30,16 +30,23 @@ const CLASSES = "classes";
 const SCORES = "scores";
 const OUTPUTS = "outputs";
 
+interface ExampleAnswer<R> {
+  readonly result: R;
+  readonly spec: ModelSpec;
+  readonly report: RowsReport | undefined;
+  readonly by: ServableId;
+}
+
 export async function classify(
   predictor: Predictor,
   spec: ModelSpecFields | undefined,
   examples: () => Tensor<"string">,
   scope: RequestScope,
-): Promise<{ result: ClassificationResult; spec: ModelSpec; report: RowsReport | undefined }> {
+): Promise<ExampleAnswer<ClassificationResult>> {
   using handle = predictor.handle(spec);
   const signature = exampleSignature(handle, spec!.signatureName);
   const run = await runClassify(predictor, handle, signature, examples, scope, "Classify");
-  return { ...run, spec: answeredBy(handle, signature) };
+  return { ...run, spec: answeredBy(handle, signature), by: handle.id };
 }
 
 /** Classifies with one signature of a version at hand. `examples` is called once the signature was found fit. */
@@ -63,11 +70,11 @@ export async function regress(
   spec: ModelSpecFields | undefined,
   examples: () => Tensor<"string">,
   scope: RequestScope,
-): Promise<{ result: RegressionResult; spec: ModelSpec; report: RowsReport | undefined }> {
+): Promise<ExampleAnswer<RegressionResult>> {
   using handle = predictor.handle(spec);
   const signature = exampleSignature(handle, spec!.signatureName);
   const run = await runRegress(predictor, handle, signature, examples, scope, "Regress");
-  return { ...run, spec: answeredBy(handle, signature) };
+  return { ...run, spec: answeredBy(handle, signature), by: handle.id };
 }
 
 /** Regresses with one signature of a version at hand. `examples` is called once the signature was found fit. */
@@ -86,15 +93,15 @@ export async function runRegress(
 }
 
 export async function classifyAnswer(...call: Parameters<typeof classify>): Promise<Answer> {
-  const { result, spec, report } = await classify(...call);
+  const { result, spec, report, by } = await classify(...call);
   const response = create(ClassificationResponseSchema, { result, modelSpec: spec });
-  return { body: Buffer.from(toBinary(ClassificationResponseSchema, response)), report };
+  return { body: Buffer.from(toBinary(ClassificationResponseSchema, response)), report, by };
 }
 
 export async function regressAnswer(...call: Parameters<typeof regress>): Promise<Answer> {
-  const { result, spec, report } = await regress(...call);
+  const { result, spec, report, by } = await regress(...call);
   const response = create(RegressionResponseSchema, { result, modelSpec: spec });
-  return { body: Buffer.from(toBinary(RegressionResponseSchema, response)), report };
+  return { body: Buffer.from(toBinary(RegressionResponseSchema, response)), report, by };
 }
 
 /**

@@ -49,7 +49,7 @@ export async function multiInference(
   const done = await Promise.all(runs);
   const response = create(MultiInferenceResponseSchema, { results: done.map(({ result }) => result) });
   const report = totalReport(done.map((run) => run.report));
-  return { body: Buffer.from(toBinary(MultiInferenceResponseSchema, response)), report };
+  return { body: Buffer.from(toBinary(MultiInferenceResponseSchema, response)), report, by: handle.id };
 }
 
 const NO_NAME = { name: "", version: undefined, label: undefined, signatureName: "" };

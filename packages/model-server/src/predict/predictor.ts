@@ -1,5 +1,5 @@
 import type { Clock } from "@shardserve/core";
-import type { Manager, RowsReport, ServableHandle, SignatureInfo } from "@shardserve/servable";
+import type { Manager, RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import type { Batcher } from "../batching/batcher.js";
 import type { ServerMetrics } from "../metrics.js";
@@ -9,7 +9,8 @@ import {
   checkInputCount,
   checkMethod,
   checkOutputFilter,
-  decodeInputs,
+  decodeInput,
+  fillInputs,
   handleFor,
   predictSignature,
 } from "./checks.js";
@@ -29,6 +30,8 @@ export interface PredictorOptions {
 export interface Answer {
   readonly body: Buffer;
   readonly report: RowsReport | undefined;
+  /** The version that answered; undefined where none did, as for a status. */
+  readonly by: ServableId | undefined;
 }
 
 /** Predict without its transports: finds the version, checks the request, runs it, encodes the answer. */
@@ -59,7 +62,7 @@ export class Predictor {
     onModel(request.modelSpec?.name ?? "");
     using handle = this.handle(request.modelSpec);
     const signature = predictSignature(handle, request.modelSpec?.signatureName ?? "");
-    const inputs = decodeInputs(signature, request.inputs);
+    const inputs = fillInputs(signature, request.inputs, decodeInput);
     const outputs = checkOutputFilter(signature, request.outputFilter);
     const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
     return this.encode(handle, signature.name, () => ({
@@ -69,6 +72,7 @@ export class Predictor {
         this.#isContentEncoded,
       ),
       report: result.report,
+      by: handle.id,
     }));
   }
 

@@ -1,7 +1,16 @@
-import type { RowsReport } from "@shardserve/servable";
+import type { RowsReport, ServableId } from "@shardserve/servable";
+
+/** What the trailers or headers of an answer tell of it: which version gave it, where its rows came from. */
+export function answerEntries(
+  by: ServableId | undefined,
+  report: RowsReport | undefined,
+): [name: string, value: string][] {
+  const entries: [string, string][] = by ? [["x-shardserve-model-version", String(by.version)]] : [];
+  return report ? [...entries, ...reportEntries(report)] : entries;
+}
 
 /** Where the rows of an answer came from, by trailer or header name; a joined run's rows count for all its requests. */
-export function reportEntries(report: RowsReport): [name: string, value: string][] {
+function reportEntries(report: RowsReport): [name: string, value: string][] {
   return [
     ["x-shardserve-rows-cache", String(report.cacheRows)],
     ["x-shardserve-rows-shard", String(report.shardRows)],

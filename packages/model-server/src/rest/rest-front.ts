@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { type Clock, type GrpcStatusName, HTTP_STATUS, type Logger, ServingError } from "@shardserve/core";
-import type { Manager, RowsReport } from "@shardserve/servable";
+import type { Manager } from "@shardserve/servable";
 import { indexJson } from "../json/document.js";
 import { readExampleBody } from "../json/example-body.js";
 import { classificationToJson, regressionToJson } from "../json/example-response.js";
@@ -14,7 +14,7 @@ import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { modelMetadataJson, modelStatuses, modelStatusJson } from "../predict/describe-model.js";
 import { classify, regress } from "../predict/examples.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
-import { reportEntries } from "../predict/report.js";
+import { answerEntries } from "../predict/report.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
 import { runInSlices } from "../slices.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
@@ -139,8 +139,8 @@ export class RestFront {
         throw new ServingError("RESOURCE_EXHAUSTED", `${limits.requestsInFlightMax} requests are under way already`);
       }
       target = parseTarget(httpMethod, path);
-      const { body, report } = await this.#dispatch(target, request, scope);
-      setReport(response, report);
+      const { body, report, by } = await this.#dispatch(target, request, scope);
+      for (const [name, value] of answerEntries(by, report)) response.setHeader(name, value);
       await send(response, 200, "application/json", body);
     } catch (reason) {
       const error = ServingError.from(reason);
@@ -162,11 +162,15 @@ export class RestFront {
   async #dispatch(target: RestTarget, request: IncomingMessage, scope: RequestScope): Promise<Answer> {
     const { manager, predictor } = this.#options;
     if (target.method === "status") {
-      return { body: Buffer.from(modelStatusJson(modelStatuses(manager, target.spec))), report: undefined };
+      return {
+        body: Buffer.from(modelStatusJson(modelStatuses(manager, target.spec))),
+        report: undefined,
+        by: undefined,
+      };
     }
     if (target.method === "metadata") {
       using handle = predictor.handle(target.spec);
-      return { body: Buffer.from(modelMetadataJson(handle)), report: undefined };
+      return { body: Buffer.from(modelMetadataJson(handle)), report: undefined, by: handle.id };
     }
     const { body, release } = await this.#bodies.read(request, scope.signal);
     try {
@@ -196,7 +200,7 @@ export class RestFront {
     const startMs = this.#options.clock.nowMs();
     const body = await runInSlices(format === "row" ? rowsToJson(outputs) : columnsToJson(outputs), scope.signal);
     this.#options.metrics.stageDone("encode", handle.id, signature.name, this.#options.clock.nowMs() - startMs);
-    return { body, report };
+    return { body, report, by: handle.id };
   }
 
   async #examples(target: RestTarget, bytes: Buffer, scope: RequestScope): Promise<Answer> {
@@ -206,11 +210,11 @@ export class RestFront {
     const spec = { ...target.spec, signatureName: signatureNameOf(document, root) };
     const examples = await runInSlices(readExampleBody(document, root), scope.signal);
     if (target.method === "classify") {
-      const { result, report } = await classify(predictor, spec, () => examples, scope);
-      return { body: classificationToJson(result), report };
+      const { result, report, by } = await classify(predictor, spec, () => examples, scope);
+      return { body: classificationToJson(result), report, by };
     }
-    const { result, report } = await regress(predictor, spec, () => examples, scope);
-    return { body: regressionToJson(result), report };
+    const { result, report, by } = await regress(predictor, spec, () => examples, scope);
+    return { body: regressionToJson(result), report, by };
   }
 
   async #sendMetrics(response: ServerResponse): Promise<void> {
@@ -225,10 +229,6 @@ export class RestFront {
 
 function errorBody(message: string): string {
   return JSON.stringify({ error: message }, null, 4);
-}
-
-function setReport(response: ServerResponse, report: RowsReport | undefined): void {
-  if (report) for (const [name, value] of reportEntries(report)) response.setHeader(name, value);
 }
 
 /** Resolves once the answer was handed to the system, or the client is gone. */
