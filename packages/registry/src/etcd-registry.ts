@@ -99,23 +99,33 @@ export class EtcdRegistry implements Registry {
   /**
    * A listing, then the stream of changes behind it; whatever ends the stream (etcd away, compaction, a slow reader, a
    * member that fell behind), it starts again with a listing. So there is one way to be right, and no delete is missed.
+   *
+   * The stream is opened before the listing is made. One opened behind it, at the listing's next revision, would read
+   * etcd's history, and where that very revision deletes a key and is compacted first, the delete is not in it and
+   * nothing says so (etcd-io/etcd#18089, fixed in 3.4.34 and 3.5.16).
    */
   async *watch(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<WatchEvent, void, void> {
     const ended = signal ? AbortSignal.any([signal, this.#closed.signal]) : this.#closed.signal;
     const backoff = new Backoff({ firstMs: 100, maxMs: 2_000 }, this.#random);
     const key = this.#bytes(prefix);
+    const range = { key, range_end: endOfPrefix(key) };
     while (!ended.aborted) {
       try {
-        const { revision, entries } = await this.list(prefix, { signal: ended });
-        yield { type: "snapshot", revision, entries };
-        const range = { key, range_end: endOfPrefix(key), start_revision: revision + 1 };
-        for await (const response of watchStream(this.#client, range, ended)) {
+        let listedRevision = 0;
+        for await (const { created, events } of watchStream(this.#client, range, ended)) {
+          if (created) {
+            const { revision, entries } = await this.list(prefix, { signal: ended });
+            listedRevision = revision;
+            yield { type: "snapshot", revision, entries };
+            continue;
+          }
           backoff.reset();
-          if (response.events.length === 0) continue;
+          const news = events.filter(({ kv }) => Number(kv.mod_revision) > listedRevision);
+          if (news.length === 0) continue;
           yield {
             type: "changes",
-            revision: Math.max(...response.events.map(({ kv }) => Number(kv.mod_revision))),
-            changes: response.events.map(({ type, kv }) =>
+            revision: Math.max(...news.map(({ kv }) => Number(kv.mod_revision))),
+            changes: news.map(({ type, kv }) =>
               type === "Put" ? { type: "put", entry: this.#entry(kv) } : { type: "delete", key: this.#key(kv.key) },
             ),
           };

@@ -5,7 +5,7 @@ import type { Etcd3, IWatchCreateRequest, IWatchResponse } from "etcd3";
 const QUEUE_RESPONSES_MAX = 1024;
 
 /**
- * Responses of one etcd watch, from `start_revision` on, without the one that says "created".
+ * Responses of one etcd watch; the first is the one that says "created".
  *
  * Uses etcd3's raw stream: its own watcher leaves a reader without events for good when etcd answers with a compaction,
  * and reports it only as an untyped "error" event (see docs/decisions/021-etcd3.md).
@@ -33,7 +33,6 @@ export async function* watchStream(
         response.compact_revision === "0" ? response.cancel_reason : `compacted at ${response.compact_revision}`;
       return fail(new ServingError("REGISTRY_UNAVAILABLE", `etcd cancelled the watch: ${why}`));
     }
-    if (response.created) return;
     if (queue.length >= QUEUE_RESPONSES_MAX) {
       return fail(new ServingError("REGISTRY_UNAVAILABLE", `${queue.length} watch responses wait for their reader`));
     }
