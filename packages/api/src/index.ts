@@ -43,6 +43,7 @@ export {
 } from "@bufbuild/protobuf/wkt";
 export * from "./gen/grpc/health/v1/health_pb.js";
 export * from "./gen/grpc/reflection/v1/reflection_pb.js";
+export * from "./gen/kserve/open_inference_grpc_pb.js";
 export * from "./gen/shardserve/v1/row_service_pb.js";
 export * from "./gen/tensorflow/core/example/example_pb.js";
 export * from "./gen/tensorflow/core/example/feature_pb.js";

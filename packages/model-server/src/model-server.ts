@@ -33,6 +33,8 @@ export interface ModelServerOptions {
   readonly grpcTls?: TlsOptions;
   /** TLS of REST; absent = not encrypted. */
   readonly restTls?: TlsOptions;
+  /** The program's version, as the Open Inference Protocol's server metadata name it. */
+  readonly serverVersion?: string;
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly batching?: Partial<BatchingOptions>;
@@ -55,8 +57,8 @@ export interface ModelServerOptions {
 }
 
 /**
- * The TensorFlow Serving-compatible server: Predict, Classify, Regress, metadata and status over gRPC and REST, health,
- * metrics, batching.
+ * The TensorFlow Serving-compatible server: Predict, Classify, Regress, metadata and status over gRPC and REST, KServe's
+ * Open Inference Protocol v2 over both, health, metrics, batching.
  *
  * A drain reports NOT_SERVING, stops listening and tells open connections to go elsewhere, but answers whatever still
  * arrives on them until `drainMs`; then it refuses, and aborts what is left.
@@ -95,7 +97,18 @@ export class ModelServer extends Service {
     });
     const { isContentEncoded = false, isMethodChecked = false } = options;
     const predictor = new Predictor({ manager, batcher, metrics, clock, isContentEncoded, isMethodChecked });
-    const common = { manager, predictor, metrics, scopes, clock, logger, limits, isOpen: () => this.#isOpen };
+    const common = {
+      manager,
+      predictor,
+      metrics,
+      scopes,
+      clock,
+      logger,
+      limits,
+      isOpen: () => this.#isOpen,
+      isReady: () => this.#isReporting && this.state === "ready",
+      serverVersion: options.serverVersion ?? "",
+    };
     if (options.grpcPort !== undefined) {
       const address = typeof options.grpcPort === "string" ? options.grpcPort : `${host}:${options.grpcPort}`;
       this.#grpc = new GrpcFront({ ...common, address, reload: options.reload, tls: options.grpcTls });
@@ -105,7 +118,6 @@ export class ModelServer extends Service {
         ...common,
         host,
         port: options.restPort,
-        isReady: () => this.#isReporting && this.state === "ready",
         metricsPath: options.metricsPath === null ? undefined : (options.metricsPath ?? DEFAULT_METRICS_PATH),
         tls: options.restTls,
         isCorsEnabled: options.isCorsEnabled ?? false,

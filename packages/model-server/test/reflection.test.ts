@@ -56,6 +56,7 @@ describe("reflection", () => {
           "tensorflow.serving.PredictionService",
           "tensorflow.serving.ModelService",
           "tensorflow.serving.SessionService",
+          "inference.GRPCInferenceService",
           "grpc.health.v1.Health",
           "grpc.reflection.v1.ServerReflection",
         ],

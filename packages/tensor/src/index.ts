@@ -1,6 +1,6 @@
 export * from "./dtype.js";
 export * from "./strings.js";
 export * from "./tensor.js";
-export { decodeTensorProto, type DecodeTensorOptions } from "./tensor-proto-decode.js";
-export { encodeTensorProto, type EncodeTensorOptions } from "./tensor-proto-encode.js";
+export { decodeRepeatedField, decodeTensorProto, type DecodeTensorOptions } from "./tensor-proto-decode.js";
+export { encodeRepeatedField, encodeTensorProto, type EncodeTensorOptions } from "./tensor-proto-encode.js";
 export * from "./wire-reader.js";

@@ -65,6 +65,50 @@ export function decodeTensorProto(bytes: Uint8Array, options: DecodeTensorOption
   return tensor<NumericDType>(dtype, shape, data);
 }
 
+/**
+ * The elements of one repeated field of any message as a tensor: other protocols keep theirs in such fields, too. Packed
+ * floats become a view of `bytes` where they are aligned.
+ *
+ * @param field  its number; its type is that of the dtype's xxx_val field in TensorProto, bytes for strings
+ * @throws ServingError INVALID_ARGUMENT for malformed bytes, and when the field has not exactly the shape's elements
+ */
+export function decodeRepeatedField<D extends NumericDType | "string">(
+  bytes: Uint8Array,
+  field: number,
+  dtype: D,
+  shape: readonly number[],
+): Tensor {
+  const wireType = dtype === "string" ? WIRE_BYTES : VALUE_FIELDS[dtype as NumericDType][1];
+  const expected = elementCount(shape);
+  const chunks =
+    dtype === "string" ? { count: countStrings(bytes, field), onlyStart: -1 } : countValues(bytes, field, wireType);
+  if (chunks.count !== expected) {
+    throw new ServingError(
+      "INVALID_ARGUMENT",
+      `${chunks.count} elements for a tensor of shape [${shape.join(",")}], which needs ${expected}`,
+    );
+  }
+  if (dtype === "string") return tensor("string", shape, stringsFromValues(bytes, expected, 0, field));
+  const numeric = dtype as NumericDType;
+  if (wireType !== WIRE_VARINT && chunks.onlyStart >= 0) {
+    const end = chunks.onlyStart + expected * DTYPES[numeric].bytes;
+    return tensor(numeric, shape, dataFromBytes(numeric, bytes.subarray(chunks.onlyStart, end)));
+  }
+  const data = newData(numeric, expected);
+  fillValues(bytes, field, wireType, numeric, data, expected);
+  return tensor(numeric, shape, data);
+}
+
+function countStrings(bytes: Uint8Array, field: number): number {
+  let count = 0;
+  for (const reader = new WireReader(bytes); reader.position < reader.end; ) {
+    const tag = readTag(reader);
+    if (tag === ((field << 3) | WIRE_BYTES)) count++;
+    reader.skip(tag & 7);
+  }
+  return count;
+}
+
 interface Header {
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -340,8 +384,13 @@ function fillVarints64(reader: WireReader, lanes: Int32Array, filled: number, li
 }
 
 /** string_val entries as one column; the last one repeats up to `count`. */
-function stringsFromValues(bytes: Uint8Array, count: number, splatBytesMax: number): StringColumn {
-  const tagOfValue = (FIELD_STRING_VAL << 3) | WIRE_BYTES;
+function stringsFromValues(
+  bytes: Uint8Array,
+  count: number,
+  splatBytesMax: number,
+  field = FIELD_STRING_VAL,
+): StringColumn {
+  const tagOfValue = (field << 3) | WIRE_BYTES;
   let present = 0;
   let byteLength = 0;
   let lastLength = 0;

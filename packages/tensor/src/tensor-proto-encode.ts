@@ -35,6 +35,22 @@ export function encodeTensorProto(value: Tensor, options: EncodeTensorOptions = 
     : encodeVarints32(header, field, data as Int32Array);
 }
 
+/**
+ * A message of one repeated field that holds the elements of a tensor; the other direction of decodeRepeatedField.
+ *
+ * @throws ServingError RESOURCE_EXHAUSTED when the message would exceed protobuf's 2 GiB
+ */
+export function encodeRepeatedField(value: Tensor, field: number): Uint8Array {
+  const header = new Uint8Array();
+  if (value.dtype === "string") return encodeStringValues(header, value.data as StringColumn, field);
+  const data = value.data as NumericData;
+  if (data.length === 0) return header;
+  if (VALUE_FIELDS[value.dtype as NumericDType][1] !== WIRE_VARINT) return append(header, field, bytesOf(data));
+  return value.dtype === "int64" || value.dtype === "uint64"
+    ? encodeVarints64(header, field, lanesOf(data as BigInt64Array))
+    : encodeVarints32(header, field, data as Int32Array);
+}
+
 function encodeHeader(value: Tensor): Uint8Array {
   let shapeLength = 0;
   for (const dim of value.shape) shapeLength += 2 + (dim === 0 ? 0 : 1 + varintLength(dim));
@@ -101,7 +117,7 @@ function encodeVarints64(header: Uint8Array, field: number, lanes: Int32Array): 
   return out;
 }
 
-function encodeStringValues(header: Uint8Array, column: StringColumn): Uint8Array {
+function encodeStringValues(header: Uint8Array, column: StringColumn, field = FIELD_STRING_VAL): Uint8Array {
   let total = header.length;
   for (let i = 0; i < column.length; i++) {
     const length = column.offsets[i + 1]! - column.offsets[i]!;
@@ -115,7 +131,7 @@ function encodeStringValues(header: Uint8Array, column: StringColumn): Uint8Arra
   let position = header.length;
   for (let i = 0; i < column.length; i++) {
     const value = column.at(i);
-    out[position++] = (FIELD_STRING_VAL << 3) | WIRE_BYTES;
+    out[position++] = (field << 3) | WIRE_BYTES; // fields below 16 have one byte of tag
     position = writeVarint(out, position, value.length);
     out.set(value, position);
     position += value.length;

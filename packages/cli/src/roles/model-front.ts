@@ -14,6 +14,7 @@ import {
 import { type Loader, Manager, type ServableId } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import type { FlagValues } from "../flags.js";
+import { VERSION } from "../version.js";
 import { type SERVING_FLAGS, warnOfIgnored } from "./serving-flags.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
@@ -97,6 +98,7 @@ export class ModelFront extends Service {
       metricsRegistry: options.metrics ?? new Registry(),
       ...(options.reload && { reload: options.reload }),
       logger,
+      serverVersion: VERSION,
       host: flags.host,
       grpcPort: flags.grpcSocketPath === "" ? flags.port : `unix:${flags.grpcSocketPath}`,
       ...(flags.restApiPort < 0 ? {} : { restPort: flags.restApiPort }),

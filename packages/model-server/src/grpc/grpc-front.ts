@@ -8,11 +8,8 @@ import {
 import {
   ClassificationRequestSchema,
   create,
-  type DescMessage,
-  fromBinary,
   GetModelMetadataRequestSchema,
   GetModelStatusRequestSchema,
-  type MessageShape,
   type ModelServerConfig,
   MultiInferenceRequestSchema,
   RegressionRequestSchema,
@@ -33,9 +30,18 @@ import { sessionRun } from "../predict/session-run.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
 import type { TlsOptions } from "../tls.js";
+import { inferenceHandlers } from "../v2/grpc.js";
+import { decodeMessage, type Handler } from "./handler.js";
 import { HealthService } from "./health.js";
 import { ReflectionService } from "./reflection.js";
-import { HEALTH_SERVICE, MODEL_SERVICE, PREDICTION_SERVICE, REFLECTION_SERVICES, SESSION_SERVICE } from "./services.js";
+import {
+  HEALTH_SERVICE,
+  INFERENCE_SERVICE,
+  MODEL_SERVICE,
+  PREDICTION_SERVICE,
+  REFLECTION_SERVICES,
+  SESSION_SERVICE,
+} from "./services.js";
 import { answerTrailer, grpcError } from "./status.js";
 
 const KEEPALIVE_MS = 60_000;
@@ -51,6 +57,10 @@ export interface GrpcFrontOptions {
   readonly logger: Logger;
   /** False while the server refuses new requests. */
   readonly isOpen: () => boolean;
+  /** What ServerReady answers. */
+  readonly isReady: () => boolean;
+  /** What ServerMetadata names. */
+  readonly serverVersion: string;
   /** "HOST:PORT", or "unix:PATH". */
   readonly address: string;
   /** Absent = not encrypted. */
@@ -63,10 +73,8 @@ export interface GrpcFrontOptions {
 export type Reload = (config: ModelServerConfig, options: { readonly signal: AbortSignal }) => Promise<void>;
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
-/** `onModel` tells whose request it is as soon as that is known. */
-type Handler = (bytes: Buffer, scope: RequestScope, onModel: (name: string) => void) => Promise<Answer> | Answer;
 
-/** The gRPC side: TensorFlow Serving's three services, grpc.health.v1 and reflection. */
+/** The gRPC side: TensorFlow Serving's three services, the Open Inference Protocol, grpc.health.v1 and reflection. */
 export class GrpcFront {
   readonly health = new HealthService();
   readonly #options: GrpcFrontOptions;
@@ -87,37 +95,47 @@ export class GrpcFront {
     this.#server.addService(PREDICTION_SERVICE, {
       Predict: this.#unary("Predict", (bytes, scope, onModel) => predictor.predict(bytes, scope, onModel)),
       Classify: this.#unary("Classify", (bytes, scope, onModel) => {
-        const request = decode(ClassificationRequestSchema, bytes);
+        const request = decodeMessage(ClassificationRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
         return classifyAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
       }),
       Regress: this.#unary("Regress", (bytes, scope, onModel) => {
-        const request = decode(RegressionRequestSchema, bytes);
+        const request = decodeMessage(RegressionRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
         return regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
       }),
       MultiInference: this.#unary("", (bytes, scope) =>
-        multiInference(predictor, decode(MultiInferenceRequestSchema, bytes), scope),
+        multiInference(predictor, decodeMessage(MultiInferenceRequestSchema, bytes), scope),
       ),
       GetModelMetadata: this.#unary("", (bytes) =>
-        getModelMetadata(manager, decode(GetModelMetadataRequestSchema, bytes)),
+        getModelMetadata(manager, decodeMessage(GetModelMetadataRequestSchema, bytes)),
       ),
     });
     this.#server.addService(SESSION_SERVICE, {
       SessionRun: this.#unary("SessionRun", (bytes, scope, onModel) => {
-        const request = decode(SessionRunRequestSchema, bytes);
+        const request = decodeMessage(SessionRunRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
         return sessionRun(predictor, request, scope);
       }),
     });
     this.#server.addService(MODEL_SERVICE, {
       GetModelStatus: this.#unary("", (bytes) => ({
-        body: Buffer.from(getModelStatus(manager, decode(GetModelStatusRequestSchema, bytes))),
+        body: Buffer.from(getModelStatus(manager, decodeMessage(GetModelStatusRequestSchema, bytes))),
         report: undefined,
         by: undefined,
       })),
       HandleReloadConfigRequest: this.#unary("", (bytes, scope) => handleReload(options.reload, bytes, scope)),
     });
+    const inference = inferenceHandlers(options);
+    this.#server.addService(
+      INFERENCE_SERVICE,
+      Object.fromEntries(
+        Object.entries(inference).map(([name, handler]) => [
+          name,
+          this.#unary(name === "ModelInfer" ? name : "", handler),
+        ]),
+      ),
+    );
     this.#server.addService(HEALTH_SERVICE, {
       Check: this.health.check.bind(this.health),
       Watch: this.health.watch.bind(this.health),
@@ -205,7 +223,7 @@ async function handleReload(reload: Reload | undefined, bytes: Buffer, { signal 
       "HandleReloadConfigRequest is not supported here: what this process serves is decided elsewhere",
     );
   }
-  const { config } = decode(ReloadConfigRequestSchema, bytes);
+  const { config } = decodeMessage(ReloadConfigRequestSchema, bytes);
   if (config?.config.case !== "modelConfigList") {
     throw new ServingError(
       "INVALID_ARGUMENT",
@@ -222,14 +240,4 @@ function timeoutOf(call: Call, clock: Clock): number | undefined {
   const deadline = call.getDeadline();
   const atMs = deadline instanceof Date ? deadline.getTime() : deadline;
   return Number.isFinite(atMs) ? atMs - clock.wallMs() : undefined;
-}
-
-function decode<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageShape<D> {
-  try {
-    return fromBinary(schema, bytes);
-  } catch (error) {
-    throw new ServingError("INVALID_ARGUMENT", `the request is no valid ${schema.name}: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
 }

@@ -2,6 +2,7 @@ import { type ServerDuplexStream, status } from "@grpc/grpc-js";
 import {
   create,
   fromBinary,
+  GRPCInferenceService,
   Health,
   type MessageInitShape,
   ModelService,
@@ -17,7 +18,14 @@ import { DescriptorIndex } from "./descriptors.js";
 
 /** grpc.reflection.v1.ServerReflection, also under its old name v1alpha (the same on the wire). */
 export class ReflectionService {
-  readonly #index = new DescriptorIndex([PredictionService, ModelService, SessionService, Health, ServerReflection]);
+  readonly #index = new DescriptorIndex([
+    PredictionService,
+    ModelService,
+    SessionService,
+    GRPCInferenceService,
+    Health,
+    ServerReflection,
+  ]);
 
   /** One answer for each request; the next one is read only when the client has taken the answers before. */
   info(stream: ServerDuplexStream<Buffer, Buffer>): void {

@@ -47,6 +47,16 @@ export const MODEL_SERVICE = service("tensorflow.serving.ModelService", [
 /** Declared by TensorFlow Serving, but not registered by its own binary. */
 export const SESSION_SERVICE = service("tensorflow.serving.SessionService", ["SessionRun"]);
 
+/** KServe's Open Inference Protocol v2. */
+export const INFERENCE_SERVICE = service("inference.GRPCInferenceService", [
+  "ServerLive",
+  "ServerReady",
+  "ModelReady",
+  "ServerMetadata",
+  "ModelMetadata",
+  "ModelInfer",
+]);
+
 export const HEALTH_SERVICE = service("grpc.health.v1.Health", ["Check"], ["Watch"]);
 
 export const REFLECTION_SERVICES = [

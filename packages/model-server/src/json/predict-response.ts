@@ -4,7 +4,7 @@ import { formatFloat32, formatFloat64, formatInt64 } from "./format-number.js";
 import { JsonWriter } from "./writer.js";
 
 /** Elements between two pauses. */
-const SLICE_ELEMENTS = 8 * 1024;
+export const SLICE_ELEMENTS = 8 * 1024;
 
 type WriteElement = (writer: JsonWriter, i: number) => void;
 
@@ -129,7 +129,8 @@ function* writeSliced(writer: JsonWriter, write: WriteElement, shape: readonly n
   writer.ascii("]");
 }
 
-function elementWriter(name: string, value: Tensor): WriteElement {
+/** @throws ServingError INVALID_ARGUMENT for an element type that has no JSON form */
+export function elementWriter(name: string, value: Tensor): WriteElement {
   switch (value.dtype) {
     case "float32": {
       const data = value.data as Float32Array;

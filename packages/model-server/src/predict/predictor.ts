@@ -65,7 +65,7 @@ export class Predictor {
     const inputs = fillInputs(signature, request.inputs, decodeInput);
     const outputs = checkOutputFilter(signature, request.outputFilter);
     const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
-    return this.encode(handle, signature.name, () => ({
+    return this.encode(handle.id, signature.name, () => ({
       body: encodePredictResponse(
         result.outputs,
         { name: handle.id.name, version: handle.id.version, signatureName: signature.name },
@@ -97,10 +97,10 @@ export class Predictor {
   }
 
   /** Times the encoding of an answer. */
-  encode<T>(handle: ServableHandle, signature: string, encode: () => T): T {
+  encode<T>(id: ServableId, signature: string, encode: () => T): T {
     const startMs = this.#clock.nowMs();
     const encoded = encode();
-    this.#metrics.stageDone("encode", handle.id, signature, this.#clock.nowMs() - startMs);
+    this.#metrics.stageDone("encode", id, signature, this.#clock.nowMs() - startMs);
     return encoded;
   }
 }

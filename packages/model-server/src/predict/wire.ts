@@ -39,8 +39,12 @@ export function decodePredictRequest(bytes: Uint8Array): PredictRequestFields {
   return { modelSpec, inputs, outputFilter };
 }
 
-/** Calls back for each field until the end; `read` consumes the value and returns true, or returns false to skip it. */
-function decodeFields(
+/**
+ * Calls back for each field until the end; `read` consumes the value and returns true, or returns false to skip it.
+ *
+ * @throws ServingError INVALID_ARGUMENT for bytes that are no such message
+ */
+export function decodeFields(
   what: string,
   bytes: Uint8Array,
   read: (reader: BinaryReader, field: number, wireType: WireType) => boolean,

@@ -18,6 +18,8 @@ import { answerEntries } from "../predict/report.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
 import { runInSlices } from "../slices.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
+import { InferRest, type InferRestAnswer } from "../v2/rest.js";
+import { type InferTarget, isInferPath, parseInferTarget } from "../v2/url.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
 import { isApiPath, parseTarget, type RestTarget } from "./url.js";
 
@@ -35,6 +37,8 @@ export interface RestFrontOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly isOpen: () => boolean;
+  /** The program's version. */
+  readonly serverVersion: string;
   /** What /readyz answers. */
   readonly isReady: () => boolean;
   readonly host: string;
@@ -46,10 +50,11 @@ export interface RestFrontOptions {
   readonly isCorsEnabled: boolean;
 }
 
-/** The REST side: TensorFlow Serving's API, the Prometheus page, /healthz and /readyz. */
+/** The REST side: TensorFlow Serving's API, the Open Inference Protocol, the Prometheus page, /healthz and /readyz. */
 export class RestFront {
   readonly #options: RestFrontOptions;
   readonly #bodies: BodyReader;
+  readonly #infer: InferRest;
   readonly #server: Server;
   #isClosing = false;
 
@@ -57,6 +62,7 @@ export class RestFront {
     const { limits } = options;
     this.#options = options;
     this.#bodies = new BodyReader(limits);
+    this.#infer = new InferRest(options);
     const settings = {
       headersTimeout: Math.min(HEADERS_TIMEOUT_MS, limits.receiveTimeoutMs),
       requestTimeout: limits.receiveTimeoutMs,
@@ -108,8 +114,8 @@ export class RestFront {
       const isOk = path === "/healthz" || this.#options.isReady();
       return void send(response, isOk ? 200 : 503, "text/plain", isOk ? "ok\n" : "not ready\n");
     }
-    if (!isApiPath(path)) {
-      const text = `Not found: ${httpMethod} ${path}; the API is under /v1/models`;
+    if (!isApiPath(path) && !isInferPath(path)) {
+      const text = `Not found: ${httpMethod} ${path}; the API is under /v1/models and /v2/models`;
       return void send(response, 404, "application/json", errorBody(text));
     }
     if (this.#options.isCorsEnabled) {
@@ -131,17 +137,22 @@ export class RestFront {
     response.on("close", () => {
       if (!response.writableFinished) scope.cancel("the client closed the connection");
     });
-    let target: RestTarget | undefined;
+    let target: RestTarget | InferTarget | undefined;
     let status: GrpcStatusName = "OK";
     try {
       if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");
       if (scopes.count > limits.requestsInFlightMax) {
         throw new ServingError("RESOURCE_EXHAUSTED", `${limits.requestsInFlightMax} requests are under way already`);
       }
-      target = parseTarget(httpMethod, path);
-      const { body, report, by } = await this.#dispatch(target, request, scope);
-      for (const [name, value] of answerEntries(by, report)) response.setHeader(name, value);
-      await send(response, 200, "application/json", body);
+      target = isInferPath(path) ? parseInferTarget(httpMethod, path) : parseTarget(httpMethod, path);
+      const answer =
+        "spec" in target
+          ? await this.#dispatch(target, request, scope)
+          : await this.#dispatchInfer(target, request, scope);
+      for (const [name, value] of answerEntries(answer.by, answer.report)) response.setHeader(name, value);
+      const { httpStatus = 200, contentType = "application/json", headers = {} }: InferRestAnswer = answer;
+      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+      await send(response, httpStatus, contentType, answer.body);
     } catch (reason) {
       const error = ServingError.from(reason);
       status = error.status;
@@ -153,7 +164,8 @@ export class RestFront {
       await send(response, code, "application/json", errorBody(error.message));
     } finally {
       scope.end();
-      const model = target && manager.isKnown(target.spec.name) ? target.spec.name : "";
+      const asked = target && ("spec" in target ? target.spec.name : target.model);
+      const model = asked !== undefined && manager.isKnown(asked) ? asked : "";
       const api = target && httpMethod === "POST" ? target.method : "";
       metrics.requestDone(model, api, "REST", status, clock.nowMs() - startMs);
     }
@@ -177,6 +189,16 @@ export class RestFront {
       return await (target.method === "predict"
         ? this.#predict(target, body, scope)
         : this.#examples(target, body, scope));
+    } finally {
+      release();
+    }
+  }
+
+  async #dispatchInfer(target: InferTarget, request: IncomingMessage, scope: RequestScope): Promise<InferRestAnswer> {
+    if (target.method !== "infer") return this.#infer.describe(target);
+    const { body, release } = await this.#bodies.read(request, scope.signal);
+    try {
+      return await this.#infer.infer(target, request.headers, body, scope);
     } finally {
       release();
     }

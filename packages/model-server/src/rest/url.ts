@@ -52,7 +52,7 @@ function parseVersion(digits: string): bigint {
 }
 
 /** %41 -> A; anything that is no escape stays. The result is read as UTF-8. */
-function percentDecoded(text: string): string {
+export function percentDecoded(text: string): string {
   if (!text.includes("%")) return text;
   const latin1 = Buffer.from(text).toString("latin1");
   const decoded = latin1.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) =>
