@@ -37,6 +37,8 @@ export async function main(commands: readonly Command[], args: readonly string[]
     return 0;
   }
   const verbose = rest.includes("--verbose");
+  // The clock's timers keep no process alive: one that only waits (for etcd to come back, say) would end without a word.
+  const alive = setInterval(() => undefined, 2 ** 30);
   try {
     const { positionals, flags } = parseArguments(
       command.name,
@@ -49,6 +51,8 @@ export async function main(commands: readonly Command[], args: readonly string[]
     const failure = ServingError.from(error);
     console.error(verbose ? failure : `shardserve ${command.name}: ${failure.code}: ${failure.message}`);
     return isServingError(failure, "CONFIG_INVALID") ? 2 : 1;
+  } finally {
+    clearInterval(alive);
   }
 }
 

@@ -22,9 +22,10 @@ import { Backoff } from "@shardserve/transport";
 import type { Registry as MetricsRegistry } from "prom-client";
 import { type ClusterState, readClusterState } from "./cluster-state.js";
 import { ControllerMetrics } from "./metrics.js";
-import { type Decision, eligibleShards, nextStep, type Step } from "./next-step.js";
+import { type Decision, nextStep, type Step } from "./next-step.js";
 import { Repository, type RepositoryContents } from "./repository.js";
 import { type ControllerSettings, controllerSettings } from "./settings.js";
+import { ShardWatch } from "./shard-watch.js";
 
 export interface ControllerOptions {
   readonly registry: Registry;
@@ -217,16 +218,14 @@ class LeaderRounds {
   #repository: RepositoryContents = new Map();
   #scannedMs = -Infinity;
   #scanError: string | undefined;
-  #eligible = "";
-  #settledSinceMs: number;
-  readonly #absentSinceMs = new Map<string, number>();
+  readonly #shards: ShardWatch;
   #said = new Set<string>();
   #saidBroken = new Set<string>();
 
   constructor(clock: Clock, settings: ControllerSettings) {
     this.#clock = clock;
     this.#settings = settings;
-    this.#settledSinceMs = clock.nowMs();
+    this.#shards = new ShardWatch(clock.nowMs());
   }
 
   async scan(repository: Repository, signal: AbortSignal): Promise<void> {
@@ -247,18 +246,10 @@ class LeaderRounds {
   }
 
   decide(state: ClusterState): Decision {
-    const nowMs = this.#clock.nowMs();
-    const eligible = JSON.stringify(eligibleShards(state));
-    if (eligible !== this.#eligible) this.#settledSinceMs = nowMs;
-    this.#eligible = eligible;
-    const absent = absentShards(state);
-    for (const id of this.#absentSinceMs.keys()) if (!absent.has(id)) this.#absentSinceMs.delete(id);
-    for (const id of absent) if (!this.#absentSinceMs.has(id)) this.#absentSinceMs.set(id, nowMs);
     return nextStep({
       state,
       repository: this.#repository,
-      absentForMs: new Map([...this.#absentSinceMs].map(([id, sinceMs]) => [id, nowMs - sinceMs])),
-      settledForMs: nowMs - this.#settledSinceMs,
+      ...this.#shards.observe(state, this.#clock.nowMs()),
       nowMs: this.#clock.wallMs(),
       settings: this.#settings,
     });
@@ -279,17 +270,4 @@ class LeaderRounds {
     this.#saidBroken = new Set(texts);
     return fresh;
   }
-}
-
-/** Shards that a map names and that have no living lease. */
-function absentShards(state: ClusterState): Set<string> {
-  const absent = new Set<string>();
-  for (const { versions } of state.models.values()) {
-    for (const { map } of versions.values()) {
-      for (const found of [map?.value.enabled, map?.value.staged]) {
-        for (const id of found?.shards ?? []) if (!state.shards.has(id)) absent.add(id);
-      }
-    }
-  }
-  return absent;
 }

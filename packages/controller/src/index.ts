@@ -3,6 +3,7 @@ export * from "./next-step.js";
 export * from "./proof.js";
 export * from "./repository.js";
 export * from "./settings.js";
+export * from "./shard-watch.js";
 export * from "./version-contents.js";
 export * from "./cluster-status.js";
 export * from "./controller.js";

@@ -27,8 +27,10 @@ import type { VersionContents } from "./version-contents.js";
 export interface Observed {
   readonly state: ClusterState;
   readonly repository: RepositoryContents;
-  /** For how long shards that maps name have been gone, in milliseconds, by id, as far as this leader saw. */
+  /** For how long shards that maps name have been gone, or came and went, in milliseconds, by id, as far as this leader saw. */
   readonly absentForMs: ReadonlyMap<string, number>;
+  /** Shards whose registration came and went too often of late: they get nothing new (ShardWatch). */
+  readonly unsteady: ReadonlySet<string>;
   /** For how long the set of shards that can be placed on has been the same, in milliseconds. */
   readonly settledForMs: number;
   /** Wall clock, milliseconds since the epoch. */
@@ -44,6 +46,7 @@ export interface Observed {
  * - `fail`: a shard refused the version.
  * - `rebalance`: an enabled version gets a new placement beside the one in force.
  * - `flip`: that placement is proved and becomes the one in force.
+ * - `raise`: the map in force gets a generation above one that shards hold from before the registry lost its history.
  * - `retire`, `reinstate`: a replaced version is given its time of departure, or is wanted again.
  * - `remove`: a version leaves the registry, and with that the shards.
  */
@@ -55,6 +58,7 @@ export type StepKind =
   | "fail"
   | "rebalance"
   | "flip"
+  | "raise"
   | "retire"
   | "reinstate"
   | "remove";
@@ -93,9 +97,9 @@ export function nextStep(observed: Observed): Decision {
 }
 
 /** Shards that partitions may be placed on. */
-export function eligibleShards(state: ClusterState): string[] {
+export function eligibleShards(state: ClusterState, unsteady: ReadonlySet<string> = new Set()): string[] {
   return [...state.shards.values()]
-    .filter((shard) => !shard.isDraining)
+    .filter((shard) => !shard.isDraining && !unsteady.has(shard.id))
     .map((shard) => shard.id)
     .sort();
 }
@@ -158,7 +162,8 @@ class ModelSteps {
   #stage(version: number): Step | undefined {
     const contents = this.#contents.get(version);
     const orphan = this.#state.versions.get(version)?.map;
-    const map = contents && this.#place(version, contents, this.#served(contents.partitionCount), 1);
+    const generation = heldGeneration(this.#state.versions.get(version)) + 1;
+    const map = contents && this.#place(version, contents, this.#served(contents.partitionCount), generation);
     if (!contents || !map) return undefined;
     return this.#write("stage", version, `found in the repository; ${map.shards.length} shards`, {
       record: this.#record(contents, "staged"),
@@ -219,7 +224,7 @@ class ModelSteps {
     previous: PartitionMap | undefined,
     why: string,
   ): Step | undefined {
-    const generation = (state.map?.value.staged?.generation ?? 0) + 1;
+    const generation = Math.max(state.map?.value.staged?.generation ?? 0, heldGeneration(state)) + 1;
     const map = this.#place(version, contents, previous ?? this.#served(contents.partitionCount), generation);
     if (!map) return undefined;
     return this.#write("restage", version, why, {
@@ -237,6 +242,16 @@ class ModelSteps {
       return this.#wait(version, "it is enabled but has no map; remove its keys to have it rolled out again");
     const contents = this.#contents.get(version);
     const { staged } = state.map?.value ?? {};
+    const heldAt = heldGeneration(state);
+    if (heldAt >= enabled.generation && contents && !staged) {
+      const proof = proveMap(enabled, contents, state.holdings);
+      if (!proof.isComplete)
+        return this.#wait(version, `shards hold generation ${heldAt} of a lost history: ${describeProof(proof)}`);
+      return this.#write("raise", version, `shards hold generation ${heldAt} of a lost history`, {
+        map: { enabled: { ...enabled, generation: heldAt + 1 } },
+        compares: this.#expect(version, state),
+      });
+    }
     if (!contents) {
       // Without the manifest nothing new can be proved; what is served goes on.
       const lost = this.#lost(enabled);
@@ -267,7 +282,8 @@ class ModelSteps {
     enabled: PartitionMap,
     why: string,
   ): Step | undefined {
-    const generation = Math.max(enabled.generation, state.map?.value.staged?.generation ?? 0) + 1;
+    const staged = state.map?.value.staged?.generation ?? 0;
+    const generation = Math.max(enabled.generation, staged, heldGeneration(state)) + 1;
     const map = this.#place(version, contents, enabled, generation);
     if (!map) return undefined;
     const isUndone = isSamePlacement(map, enabled);
@@ -342,9 +358,10 @@ class ModelSteps {
     for (const id of map.shards) {
       const shard = state.shards.get(id);
       if (shard?.isDraining) return `${id} is draining`;
-      if (!shard && (absentForMs.get(id) ?? 0) >= settings.replaceAfterMs) {
-        return `${id} is gone for ${Math.round((absentForMs.get(id) ?? 0) / 1000)} s`;
-      }
+      const absentMs = absentForMs.get(id) ?? 0;
+      if (!shard && absentMs >= settings.replaceAfterMs) return `${id} is gone for ${Math.round(absentMs / 1000)} s`;
+      if (shard && absentMs >= settings.replaceAfterMs)
+        return `${id} comes and goes for ${Math.round(absentMs / 1000)} s`;
     }
     return undefined;
   }
@@ -355,7 +372,7 @@ class ModelSteps {
     if (map.shards.some((id) => !state.shards.has(id))) return undefined; // it may come back before anything is moved
     const wanted = this.#state.aspired?.replication ?? settings.replication;
     if (map.replication !== wanted) return `${wanted} replicas are wanted, there are ${map.replication}`;
-    const joined = eligibleShards(state).filter((id) => !map.shards.includes(id));
+    const joined = eligibleShards(state, this.#observed.unsteady).filter((id) => !map.shards.includes(id));
     return joined.length > 0 ? `${joined.join(", ")} joined` : undefined;
   }
 
@@ -367,7 +384,7 @@ class ModelSteps {
     generation: number,
   ): PartitionMap | undefined {
     const { state, settings, settledForMs } = this.#observed;
-    const ids = eligibleShards(state);
+    const ids = eligibleShards(state, this.#observed.unsteady);
     if (ids.length < settings.minShards && !isFormed(state)) {
       return this.#wait(version, `${ids.length} shards are there, ${settings.minShards} are needed (minShards)`);
     }
@@ -437,6 +454,13 @@ class ModelSteps {
   #wait(version: number, why: string): undefined {
     this.#waiting.push({ model: this.#model, version, why });
   }
+}
+
+/** The highest generation that a shard goes on with although the registry has forgotten it; 0 = none. */
+function heldGeneration(state: VersionState | undefined): number {
+  let highest = 0;
+  for (const { heldGeneration: held } of state?.holdings.values() ?? []) highest = Math.max(highest, held ?? 0);
+  return highest;
 }
 
 function describeProof({ provedCount, neededCount, missing, estranged, refusals }: Proof): string {

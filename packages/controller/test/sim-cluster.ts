@@ -17,9 +17,9 @@ import {
   type ControllerSettings,
   type ClusterState,
   controllerSettings,
-  eligibleShards,
   nextStep,
   readClusterState,
+  ShardWatch,
   type VersionContents,
 } from "@shardserve/controller";
 import { type PartitionMap, partitionsOf } from "@shardserve/placement";
@@ -29,12 +29,11 @@ export class SimCluster {
   readonly #store = new MemoryStore({ clock: new ManualClock() });
   readonly #disk = new Map<string, Map<number, VersionContents>>();
   readonly #bad = new Map<string, { readonly partition: number; readonly kind: string }>();
+  readonly #held = new Map<string, number>();
   readonly #serving = new Map<string, ServedVersion[]>();
-  readonly #absentSinceMs = new Map<string, number>();
+  readonly #watch = new ShardWatch(0);
   #settings: ControllerSettings = controllerSettings();
   #nowMs = 0;
-  #settledSinceMs = 0;
-  #eligible = "";
 
   /** @returns what the command says, a line each */
   run(line: string): string[] {
@@ -59,6 +58,14 @@ export class SimCluster {
         return [];
       case "leave":
         for (const id of args) this.#leave(id);
+        return [];
+      case "held":
+        this.#held.set(`${args[0]} ${args[1]} ${args[2]}`, Number(args[3]));
+        return [];
+      case "wipe":
+        for (const { key } of this.#store.list("").entries) {
+          if (/^(models|maps)\//.test(key)) this.#store.txn([], [{ delete: key }]);
+        }
         return [];
       case "load":
         return (args.length > 0 ? args : [...this.state().shards.keys()].sort()).flatMap((id) => this.#load(id));
@@ -152,6 +159,9 @@ export class SimCluster {
           digests: partitions.map((p) =>
             bad?.kind === "digest" && bad.partition === p ? "other" : (contents.digests[p] ?? ""),
           ),
+          ...(this.#held.has(`${id} ${model} ${version}`) && {
+            heldGeneration: this.#held.get(`${id} ${model} ${version}`) as number,
+          }),
           ...(bad?.kind === "error" && {
             error: { code: "CHECKSUM_MISMATCH", message: `partition ${bad.partition}: block 3 is damaged` },
           }),
@@ -199,22 +209,10 @@ export class SimCluster {
 
   #observe() {
     const state = this.state();
-    const eligible = eligibleShards(state).join();
-    if (eligible !== this.#eligible) this.#settledSinceMs = this.#nowMs;
-    this.#eligible = eligible;
-    for (const { versions } of state.models.values()) {
-      for (const { map } of versions.values()) {
-        for (const id of [map?.value.enabled, map?.value.staged].flatMap((found) => found?.shards ?? [])) {
-          if (state.shards.has(id)) this.#absentSinceMs.delete(id);
-          else if (!this.#absentSinceMs.has(id)) this.#absentSinceMs.set(id, this.#nowMs);
-        }
-      }
-    }
     return {
       state,
       repository: this.#disk,
-      absentForMs: new Map([...this.#absentSinceMs].map(([id, sinceMs]) => [id, this.#nowMs - sinceMs])),
-      settledForMs: this.#nowMs - this.#settledSinceMs,
+      ...this.#watch.observe(state, this.#nowMs),
       nowMs: this.#nowMs,
       settings: this.#settings,
     };

@@ -127,6 +127,11 @@ export const ERRORS = {
   EPOCH_MISMATCH: { status: "FAILED_PRECONDITION", retry: "refresh", text: "the epoch of rows and request differ" },
   DIGEST_MISMATCH: { status: "DATA_LOSS", retry: "never", text: "a peer holds other bytes than the manifest names" },
   FRAME_INVALID: { status: "INVALID_ARGUMENT", retry: "never", text: "a frame violates the wire format" },
+  STATE_INVALID: {
+    status: "DATA_LOSS",
+    retry: "never",
+    text: "a state file (--state-dir) is damaged, or of another cluster or program",
+  },
   REGISTRY_CONFLICT: { status: "ABORTED", retry: "refresh", text: "the registry changed since it was read" },
   REGISTRY_DENIED: { status: "PERMISSION_DENIED", retry: "never", text: "the registry refuses the credentials" },
   REGISTRY_UNAVAILABLE: { status: "UNAVAILABLE", retry: "backoff", text: "the registry cannot be reached" },

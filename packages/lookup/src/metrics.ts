@@ -1,4 +1,5 @@
-import { Counter, Histogram, Registry } from "prom-client";
+import { type Clock, systemClock } from "@shardserve/core";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
 const SECONDS_BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
 
@@ -10,8 +11,10 @@ export class LookupMetrics {
   readonly shardSeconds: Histogram;
   readonly retries: Counter<"code">;
   readonly compact: Counter<"model">;
+  /** When the maps that are followed were saved, wall clock; undefined = they come from the registry. */
+  mapsSavedAtMs: number | undefined;
 
-  constructor(registry: Registry = new Registry()) {
+  constructor(registry: Registry = new Registry(), clock: Clock = systemClock) {
     const registers = [registry];
     this.requests = new Counter({
       name: "shardserve_lookup_requests_total",
@@ -49,6 +52,15 @@ export class LookupMetrics {
       help: "Tables of batches that did not fit into the cache and got a buffer of their own.",
       labelNames: ["model"],
       registers,
+    });
+    const age = new Gauge({
+      name: "shardserve_lookup_map_age_seconds",
+      help: "Age of the partition maps taken from --state-dir because the registry is away; 0 = they are the registry's.",
+      registers,
+      collect: () => {
+        const savedAtMs = this.mapsSavedAtMs;
+        age.set(savedAtMs === undefined ? 0 : (clock.wallMs() - savedAtMs) / 1000);
+      },
     });
   }
 }

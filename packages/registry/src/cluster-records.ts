@@ -48,6 +48,8 @@ export interface HoldingRecord {
   readonly digests: readonly string[];
   /** Why partitions of the version are missing here; absent = nothing went wrong. */
   readonly error?: RecordedError;
+  /** Generation of the map that the shard goes on with because the registry, having lost its history, has an older one. */
+  readonly heldGeneration?: number;
 }
 
 export interface RecordedError {
@@ -159,6 +161,7 @@ export const holdingRecord: RecordCodec<HoldingRecord> = codec((reader) => {
     partitions,
     digests,
     ...reader.optional("error", () => readError(reader.object("error"))),
+    ...reader.optional("heldGeneration", () => reader.integer("heldGeneration")),
   };
 });
 

@@ -1,9 +1,11 @@
 import { type Logger, ServingError, silentLogger } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
 import { MAPS_PREFIX, parseKey, SHARDS_PREFIX, shardKey } from "./cluster-keys.js";
-import { mapRecord, type ShardRecord, shardRecord } from "./cluster-records.js";
-import type { Entry, Registry } from "./registry.js";
-import { RegistryView } from "./registry-view.js";
+import { type ShardRecord, shardRecord } from "./cluster-records.js";
+import { KnownMaps } from "./known-maps.js";
+import type { Registry } from "./registry.js";
+import { RegistryView, type RegistryViewOptions } from "./registry-view.js";
+import type { StateFile } from "./state-file.js";
 
 /** A shard as an executor knows it. */
 export interface KnownShard {
@@ -12,9 +14,9 @@ export interface KnownShard {
   readonly isAlive: boolean;
 }
 
-interface ReadMap {
-  readonly modRevision: number;
-  readonly map: PartitionMap | undefined;
+export interface MapFollowerOptions extends Omit<RegistryViewOptions, "state"> {
+  /** Where maps and shards are kept for a start without the registry; absent = nowhere. */
+  readonly state?: { readonly maps: StateFile; readonly shards: StateFile };
 }
 
 /**
@@ -27,15 +29,16 @@ export class MapFollower {
   readonly #shardView: RegistryView;
   readonly #logger: Logger;
   readonly #listeners = new Set<() => void>();
-  /** By key; with the entry that each was read from, so that only what changed is decoded again. */
-  #enabled = new Map<string, ReadMap>();
+  readonly #known: KnownMaps;
   #byModel = new Map<string, Map<number, PartitionMap>>();
   readonly #shards = new Map<string, { readonly modRevision: number; shard: KnownShard }>();
 
-  constructor(registry: Registry, options: { readonly logger?: Logger } = {}) {
+  constructor(registry: Registry, options: MapFollowerOptions = {}) {
+    const { state, ...rest } = options;
     this.#logger = options.logger ?? silentLogger;
-    this.#maps = new RegistryView(registry, MAPS_PREFIX, options);
-    this.#shardView = new RegistryView(registry, SHARDS_PREFIX, options);
+    this.#known = new KnownMaps({ logger: this.#logger });
+    this.#maps = new RegistryView(registry, MAPS_PREFIX, { ...rest, ...(state && { state: state.maps }) });
+    this.#shardView = new RegistryView(registry, SHARDS_PREFIX, { ...rest, ...(state && { state: state.shards }) });
     this.#maps.subscribe(() => this.#readMaps());
     this.#shardView.subscribe(() => this.#readShards());
   }
@@ -46,7 +49,17 @@ export class MapFollower {
     this.#shardView.start();
   }
 
-  /** Waits until the registry was heard once. @throws the signal's reason */
+  /** When what is known was saved, ms since the epoch, as long as it comes from the state files; else undefined. */
+  get savedAtMs(): number | undefined {
+    return this.#maps.savedAtMs;
+  }
+
+  /** Versions whose map is held because the registry lost its history. */
+  get heldCount(): number {
+    return [...this.#known.all.values()].filter(({ held }) => held).length;
+  }
+
+  /** Waits until the registry was heard once, or the state files were taken instead. @throws the signal's reason */
   async reach(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     await Promise.all([this.#maps.reach(1, options), this.#shardView.reach(1, options)]);
   }
@@ -87,34 +100,17 @@ export class MapFollower {
   }
 
   #readMaps(): void {
-    const enabled = new Map<string, ReadMap>();
+    this.#known.update(this.#maps);
     const byModel = new Map<string, Map<number, PartitionMap>>();
-    for (const entry of this.#maps.entries.values()) {
-      const key = parseKey(entry.key);
-      if (key?.kind !== "map") continue;
-      const known = this.#enabled.get(entry.key);
-      const read = known?.modRevision === entry.modRevision ? known : this.#readMap(entry, known?.map);
-      enabled.set(entry.key, read);
-      if (!read.map) continue;
-      const versions = byModel.get(key.model) ?? new Map<number, PartitionMap>();
-      byModel.set(key.model, versions.set(key.version, read.map));
+    for (const { model, version, record } of this.#known.all.values()) {
+      if (!record.enabled) continue;
+      const before = this.map(model, version);
+      const versions = byModel.get(model) ?? new Map<number, PartitionMap>();
+      byModel.set(model, versions.set(version, isSame(before, record.enabled) ? before : record.enabled));
     }
-    this.#enabled = enabled;
     this.#byModel = byModel;
     this.#forgetShards();
     this.#notify();
-  }
-
-  #readMap(entry: Entry, before: PartitionMap | undefined): ReadMap {
-    try {
-      const { enabled } = mapRecord.decode(entry.value, entry.key);
-      const isSame =
-        before !== undefined && enabled?.generation === before.generation && enabled.epoch === before.epoch;
-      return { modRevision: entry.modRevision, map: isSame ? before : enabled };
-    } catch (error) {
-      this.#logger.error({ error: ServingError.from(error).message }, "unreadable partition map; the last one stays");
-      return { modRevision: entry.modRevision, map: before };
-    }
   }
 
   #readShards(): void {
@@ -146,4 +142,8 @@ export class MapFollower {
   #notify(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+function isSame(before: PartitionMap | undefined, now: PartitionMap): before is PartitionMap {
+  return before !== undefined && before.generation === now.generation && before.epoch === now.epoch;
 }

@@ -1,24 +1,49 @@
-import { type Logger, ServingError, silentLogger } from "@shardserve/core";
+import { type Clock, type Logger, ServingError, silentLogger, sleep, systemClock } from "@shardserve/core";
 import type { Entry, Registry } from "./registry.js";
+import type { SavedState, StateFile } from "./state-file.js";
+
+export interface RegistryViewOptions {
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+  /** Where the last known keys are kept; absent = nowhere, and a view that starts without the registry knows nothing. */
+  readonly state?: StateFile;
+  /** How long a starting view waits for the registry before it takes the keys from `state`, in milliseconds; default 3000. */
+  readonly stateAfterMs?: number;
+}
+
+/** Writes of the state file are at least this far apart: a rollout changes many keys within a second. */
+const SAVE_PAUSE_MS = 500;
 
 /**
- * A mirror of all keys under a prefix, kept current by a watch. While the registry is away it keeps what it knew last.
+ * A mirror of all keys under a prefix, kept current by a watch. While the registry is away it keeps what it knew last;
+ * with a state file that holds over a restart, too.
  */
 export class RegistryView {
   readonly prefix: string;
   readonly #registry: Registry;
   readonly #logger: Logger;
+  readonly #clock: Clock;
+  readonly #state: StateFile | undefined;
+  readonly #stateAfterMs: number;
   readonly #entries = new Map<string, Entry>();
   readonly #listeners = new Set<() => void>();
   readonly #stop = new AbortController();
   #revision = 0;
+  #historyCount = 0;
+  #saved: SavedState | undefined;
+  #isFromDisk = false;
   #failure: ServingError | undefined;
   #watching: Promise<void> | undefined;
+  #saving: Promise<void> | undefined;
+  #isUnsaved = false;
 
-  constructor(registry: Registry, prefix: string, options: { readonly logger?: Logger } = {}) {
+  constructor(registry: Registry, prefix: string, options: RegistryViewOptions = {}) {
     this.#registry = registry;
     this.prefix = prefix;
     this.#logger = options.logger ?? silentLogger;
+    this.#clock = options.clock ?? systemClock;
+    this.#state = options.state;
+    this.#stateAfterMs = options.stateAfterMs ?? 3_000;
   }
 
   /** Keys as last seen; the map changes in place, between events never. */
@@ -29,6 +54,19 @@ export class RegistryView {
   /** Revision that the view has reached; 0 = nothing was heard yet. */
   get revision(): number {
     return this.#revision;
+  }
+
+  /**
+   * How often the registry turned out to have another history than before: its revision went back, so it was restored
+   * from a backup or begun anew. What it lacks now was not deleted by anybody.
+   */
+  get historyCount(): number {
+    return this.#historyCount;
+  }
+
+  /** When the keys were saved, ms since the epoch, as long as they are those of the state file; else undefined. */
+  get savedAtMs(): number | undefined {
+    return this.#isFromDisk ? this.#saved?.savedAtMs : undefined;
   }
 
   /** Begins to watch; a second call does nothing. */
@@ -65,15 +103,23 @@ export class RegistryView {
     }
   }
 
+  /** Ends the watch and saves what was not saved yet. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#watching;
+    await this.#saving;
+    if (this.#isUnsaved) await this.#save();
   }
 
   async #watch(): Promise<void> {
+    await this.#loadState();
+    const cancel = this.#clock.after(this.#stateAfterMs, () => {
+      if (this.#revision === 0 && !this.#stop.signal.aborted) this.#takeSaved();
+    });
     try {
       for await (const event of this.#registry.watch(this.prefix, { signal: this.#stop.signal })) {
         if (event.type === "snapshot") {
+          this.#compareHistory(event.revision);
           this.#entries.clear();
           for (const entry of event.entries) this.#entries.set(entry.key, entry);
         } else {
@@ -83,14 +129,81 @@ export class RegistryView {
           }
         }
         this.#revision = event.revision;
+        this.#isFromDisk = false;
         this.#notify();
+        this.#saveSoon();
       }
       this.#failure = new ServingError("REGISTRY_UNAVAILABLE", `the watch on ${this.prefix} is closed`);
     } catch (error) {
       this.#failure = ServingError.from(error);
       this.#logger.error({ prefix: this.prefix, error: this.#failure.message }, "watch ended for good");
     }
+    cancel();
     this.#notify();
+  }
+
+  #compareHistory(revision: number): void {
+    const knownRevision = Math.max(this.#revision, this.#saved?.revision ?? 0);
+    if (revision >= knownRevision) return;
+    if (this.#revision === 0) this.#takeSaved(); // who listens learns first what was there before
+    this.#historyCount++;
+    this.#saved = undefined;
+    this.#logger.error(
+      { prefix: this.prefix, revision, knownRevision },
+      "the registry's revision went back: restored from a backup, or begun anew",
+    );
+  }
+
+  async #loadState(): Promise<void> {
+    try {
+      this.#saved = await this.#state?.load();
+    } catch (error) {
+      this.#logger.error({ prefix: this.prefix, error: ServingError.from(error).message }, "no last known state");
+    }
+  }
+
+  #takeSaved(): void {
+    if (!this.#saved) return;
+    const { revision, savedAtMs, entries } = this.#saved;
+    for (const entry of entries) this.#entries.set(entry.key, entry);
+    this.#revision = revision;
+    this.#isFromDisk = true;
+    const ageSeconds = Math.round((this.#clock.wallMs() - savedAtMs) / 1000);
+    this.#logger.warn(
+      { prefix: this.prefix, revision, ageSeconds, keys: entries.length },
+      "the registry is away: going on with the last known state from disk",
+    );
+    this.#notify();
+  }
+
+  #saveSoon(): void {
+    if (!this.#state) return;
+    this.#isUnsaved = true;
+    this.#saving ??= this.#saveUntilSaved().finally(() => (this.#saving = undefined));
+  }
+
+  async #saveUntilSaved(): Promise<void> {
+    while (this.#isUnsaved && !this.#stop.signal.aborted) {
+      await this.#save();
+      await sleep(this.#clock, SAVE_PAUSE_MS, this.#stop.signal).catch(() => undefined); // close saves the rest
+    }
+  }
+
+  async #save(): Promise<void> {
+    this.#isUnsaved = false;
+    const state = {
+      revision: this.#revision,
+      savedAtMs: this.#clock.wallMs(),
+      entries: [...this.#entries.values()],
+    };
+    try {
+      await this.#state?.save(state);
+    } catch (error) {
+      this.#logger.error(
+        { path: this.#state?.path, error: (error as Error).message },
+        "the last known state was not saved; the one before stays",
+      );
+    }
   }
 
   #notify(): void {

@@ -38,7 +38,7 @@ export function readOperations(reader: RecordReader): StoreOperation[] {
   });
 }
 
-function entryOf(reader: RecordReader): Entry {
+export function entryOf(reader: RecordReader): Entry {
   return {
     key: reader.text("key"),
     value: bytesOf(reader),

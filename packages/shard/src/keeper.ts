@@ -4,6 +4,7 @@ import { partitionsOf } from "@shardserve/placement";
 import {
   holdingKey,
   holdingRecord,
+  type KnownMap,
   type LeasedKeys,
   type MapRecord,
   type RecordedError,
@@ -77,11 +78,10 @@ export class Keeper {
   }
 
   /** Takes all maps as they stand now; replaces what was known. Works in the background. */
-  setMaps(
-    maps: ReadonlyMap<string, { readonly model: string; readonly version: number; readonly record: MapRecord }>,
-  ): void {
+  setMaps(maps: readonly KnownMap[]): void {
     const { shard } = this.#options;
-    for (const { model, version, record } of maps.values()) {
+    const byName = new Map(maps.map((known) => [servableName(known.model, known.version), known]));
+    for (const { model, version, record } of maps) {
       const wanted = new Set<number>();
       for (const map of [record.staged, record.enabled]) {
         if (map) for (const partition of partitionsOf(map, shard)) wanted.add(partition);
@@ -97,15 +97,15 @@ export class Keeper {
       if (held.served) setEnabled(held.served, record);
     }
     for (const [name, held] of this.#held) {
-      if (maps.has(name)) continue;
+      if (byName.has(name)) continue;
       held.wanted = new Set();
       if (held.served) held.served.isEnabled = false;
     }
-    this.#maps = maps;
+    this.#maps = byName;
     this.#kick();
   }
 
-  #maps: Parameters<Keeper["setMaps"]>[0] = new Map();
+  #maps: ReadonlyMap<string, KnownMap> = new Map();
 
   /** Resolves when the pass that runs, or the next one if maps came since, has ended. For tests and orderly closing. */
   async whenIdle(): Promise<void> {
@@ -268,6 +268,7 @@ export class Keeper {
     const { served } = held;
     const partitions = [...(served?.digests.keys() ?? [])].sort((a, b) => a - b);
     const error = held.openFailure?.error ?? firstFailure(held);
+    const heldGeneration = this.#maps.get(servableName(held.model, held.version))?.held?.generation;
     const record = {
       instance,
       manifestDigest: served?.manifestDigest ?? "",
@@ -275,6 +276,7 @@ export class Keeper {
       partitions,
       digests: partitions.map((partition) => served?.digests.get(partition) ?? ""),
       ...(error && { error }),
+      ...(heldGeneration !== undefined && { heldGeneration }),
     };
     const text = JSON.stringify(record);
     if (text === held.published) return;

@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from "@shardserve/core";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
 /** Numbers of one shard in Prometheus form. */
@@ -14,8 +15,10 @@ export class ShardMetrics {
   readonly partitions: Gauge<"model" | "version">;
   readonly mappedBytes: Gauge;
   readonly loadFailures: Counter<"model" | "code">;
+  /** When the maps that are followed were saved, wall clock; undefined = they come from the registry. */
+  mapsSavedAtMs: number | undefined;
 
-  constructor(registry: Registry = new Registry()) {
+  constructor(registry: Registry = new Registry(), clock: Clock = systemClock) {
     this.registry = registry;
     const registers = [registry];
     this.requests = new Counter({
@@ -70,6 +73,15 @@ export class ShardMetrics {
       help: "Partitions or manifests that were refused, by code.",
       labelNames: ["model", "code"],
       registers,
+    });
+    const age = new Gauge({
+      name: "shardserve_shard_map_age_seconds",
+      help: "Age of the partition maps taken from --state-dir because the registry is away; 0 = they are the registry's.",
+      registers,
+      collect: () => {
+        const savedAtMs = this.mapsSavedAtMs;
+        age.set(savedAtMs === undefined ? 0 : (clock.wallMs() - savedAtMs) / 1000);
+      },
     });
   }
 }

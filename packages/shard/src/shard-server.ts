@@ -2,13 +2,13 @@ import { networkInterfaces, totalmem } from "node:os";
 import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import {
+  KnownMaps,
   LeasedKeys,
   MAPS_PREFIX,
-  type MapRecord,
-  mapRecord,
-  parseKey,
   type Registry,
+  RegistryView,
   type ShardRecord,
+  type StateFile,
   shardKey,
   shardRecord,
 } from "@shardserve/registry";
@@ -48,6 +48,8 @@ export interface ShardServerOptions {
   /** Host that others reach this shard by; default the host of `listen`, or where that is any, this machine's first address. */
   readonly advertisedHost?: string;
   readonly registry: Registry;
+  /** Where the partition maps are kept for a start without the registry; absent = nowhere, and such a start waits for it. */
+  readonly state?: StateFile;
   /** Folder with NAME/VERSION version directories. */
   readonly repository: string;
   /** Bytes of partitions that may be mapped over all versions; absent = no limit. */
@@ -73,6 +75,8 @@ export interface ShardServerOptions {
   readonly logger?: Logger;
 }
 
+const NEVER = new Promise<never>(() => undefined);
+
 const DEFAULT_REPLY_BYTES_IN_FLIGHT = 512 * 2 ** 20;
 
 /**
@@ -90,12 +94,11 @@ export class ShardServer extends Service {
   readonly #versions = new ServedVersions();
   readonly #frames: FramedServer;
   readonly #grpc: GrpcServer;
-  readonly #stop = new AbortController();
   readonly #residentBytesMax: number;
   #grpcAddress: string | undefined;
   #keys: LeasedKeys | undefined;
   #keeper: Keeper | undefined;
-  #watching: Promise<void> | undefined;
+  readonly #maps: RegistryView;
 
   constructor(options: ShardServerOptions) {
     super();
@@ -133,6 +136,8 @@ export class ShardServer extends Service {
         residentBytesMax: this.#residentBytesMax,
       }),
     });
+    const { registry, state } = options;
+    this.#maps = new RegistryView(registry, MAPS_PREFIX, { logger: this.#logger, clock, ...(state && { state }) });
     this.#grpc = createRowServer({
       versions: this.#versions,
       lookup,
@@ -183,7 +188,6 @@ export class ShardServer extends Service {
       clock: this.#clock,
       logger: this.#logger,
     });
-    await this.#register(false);
     const { id, instance, repository, capacityBytes, dropAfterMs, loadsMax, retryMs } = this.#options;
     this.#keeper = new Keeper({
       shard: id,
@@ -200,11 +204,13 @@ export class ShardServer extends Service {
       clock: this.#clock,
       logger: this.#logger,
     });
-    this.#watching = this.#watchMaps(this.#keeper);
+    this.#followMaps(this.#keeper);
+    // With the last known maps a shard serves before the registry is there: executors know where it was.
+    const fromDisk = this.#options.state ? this.#maps.reach(1, { signal }) : NEVER;
+    await Promise.race([this.#register(false), fromDisk]);
   }
 
   protected async onDrain(drainMs: number): Promise<void> {
-    this.#stop.abort(new ServingError("DRAINING", `shard ${this.#options.id} closes`));
     await this.#keys?.close().catch((error: unknown) => {
       this.#logger.warn({ error: ServingError.from(error).message }, "keys stay until their lease ends");
     });
@@ -212,8 +218,7 @@ export class ShardServer extends Service {
   }
 
   protected async onClose(): Promise<void> {
-    this.#stop.abort();
-    await this.#watching;
+    await this.#maps.close();
     await this.#keys?.close().catch(() => undefined); // the lease ends by itself
     await this.#frames.close({ drainMs: 0 });
     this.#grpc.forceShutdown();
@@ -261,41 +266,15 @@ export class ShardServer extends Service {
     return { host: this.#options.advertisedHost ?? (isAny ? ownAddress() : address.host), port: address.port };
   }
 
-  async #watchMaps(keeper: Keeper): Promise<void> {
-    const { registry } = this.#options;
-    const maps = new Map<string, { model: string; version: number; record: MapRecord }>();
-    const put = (key: string, value: Uint8Array) => {
-      const parsed = parseKey(key);
-      if (parsed?.kind !== "map") return;
-      const { model, version } = parsed;
-      try {
-        maps.set(servableName(model, version), { model, version, record: mapRecord.decode(value, key) });
-      } catch (error) {
-        this.#logger.error(
-          { key, error: ServingError.from(error).message },
-          "a partition map cannot be read; the last one stays",
-        );
-      }
-    };
-    try {
-      for await (const event of registry.watch(MAPS_PREFIX, { signal: this.#stop.signal })) {
-        if (event.type === "snapshot") {
-          maps.clear();
-          for (const entry of event.entries) put(entry.key, entry.value);
-        } else {
-          for (const change of event.changes) {
-            if (change.type === "put") put(change.entry.key, change.entry.value);
-            else {
-              const parsed = parseKey(change.key);
-              if (parsed?.kind === "map") maps.delete(servableName(parsed.model, parsed.version));
-            }
-          }
-        }
-        keeper.setMaps(new Map(maps));
-      }
-    } catch (error) {
-      if (!this.#stop.signal.aborted) throw error;
-    }
+  /** Works towards every new set of maps. */
+  #followMaps(keeper: Keeper): void {
+    const known = new KnownMaps({ logger: this.#logger });
+    this.#maps.subscribe(() => {
+      known.update(this.#maps);
+      this.metrics.mapsSavedAtMs = this.#maps.savedAtMs;
+      keeper.setMaps([...known.all.values()]);
+    });
+    this.#maps.start();
   }
 
   #listenGrpc(listen: string): Promise<string> {

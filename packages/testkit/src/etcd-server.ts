@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { flags, launch, type LaunchedProcess } from "./child-process.js";
 import { freePort } from "./ports.js";
@@ -9,13 +10,40 @@ export interface EtcdOptions {
   readonly args?: readonly string[];
 }
 
+/** What members of one cluster know of each other. */
+interface Membership {
+  readonly name: string;
+  /** NAME=PEER_URL of all members. */
+  readonly initialCluster: string;
+}
+
 /** A real single-member etcd on free ports; its data lives in a temporary folder until `stop`. */
 export class EtcdServer implements AsyncDisposable {
   readonly port: number;
   readonly #peerPort: number;
   readonly #dir: TempDir;
   readonly #args: readonly string[];
+  readonly #membership: Membership;
   #process: LaunchedProcess | undefined;
+
+  /** Members of one cluster on free ports, all running; stop each of them. */
+  static async startCluster(size: number, options: EtcdOptions = {}): Promise<EtcdServer[]> {
+    const peers = await Promise.all(Array.from({ length: size }, () => freePort()));
+    const initialCluster = peers.map((port, i) => `m${i}=http://127.0.0.1:${port}`).join(",");
+    const members = await Promise.all(
+      peers.map(async (peerPort, i) => {
+        const dir = await tempDir("shardserve-etcd-");
+        return new EtcdServer(await freePort(), peerPort, dir, options.args ?? [], { name: `m${i}`, initialCluster });
+      }),
+    );
+    try {
+      await Promise.all(members.map((member) => member.resume()));
+    } catch (error) {
+      await Promise.all(members.map((member) => member.stop()));
+      throw error;
+    }
+    return members;
+  }
 
   static async start(options: EtcdOptions = {}): Promise<EtcdServer> {
     const server = new EtcdServer(
@@ -33,11 +61,18 @@ export class EtcdServer implements AsyncDisposable {
     return server;
   }
 
-  private constructor(port: number, peerPort: number, dir: TempDir, args: readonly string[]) {
+  private constructor(
+    port: number,
+    peerPort: number,
+    dir: TempDir,
+    args: readonly string[],
+    membership: Membership = { name: "test", initialCluster: `test=http://127.0.0.1:${peerPort}` },
+  ) {
     this.port = port;
     this.#peerPort = peerPort;
     this.#dir = dir;
     this.#args = args;
+    this.#membership = membership;
   }
 
   /** `127.0.0.1:PORT` */
@@ -55,6 +90,21 @@ export class EtcdServer implements AsyncDisposable {
     this.#process = undefined;
   }
 
+  /** Stops the process (SIGSTOP) without ending it; {@link thaw} lets it go on. */
+  freeze(): void {
+    this.#process?.signal("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.#process?.signal("SIGCONT");
+  }
+
+  /** Ends the process and forgets all data, as the loss of its disk; `resume` begins a new history. */
+  async wipe(): Promise<void> {
+    await this.pause();
+    await rm(join(this.#dir.path, "data"), { recursive: true, force: true });
+  }
+
   /** Starts the process again on the same ports and data, and waits until it answers. */
   async resume(): Promise<void> {
     const { path, env } = findProgram("etcd");
@@ -63,7 +113,7 @@ export class EtcdServer implements AsyncDisposable {
     const child = launch(path, {
       args: [
         ...flags({
-          name: "test",
+          name: this.#membership.name,
           "data-dir": join(this.#dir.path, "data"),
           logger: "zap",
           "log-level": "warn",
@@ -71,7 +121,7 @@ export class EtcdServer implements AsyncDisposable {
           "advertise-client-urls": client,
           "listen-peer-urls": peer,
           "initial-advertise-peer-urls": peer,
-          "initial-cluster": `test=${peer}`,
+          "initial-cluster": this.#membership.initialCluster,
           "heartbeat-interval": "50",
           "election-timeout": "500", // one member elects itself soon
         }),

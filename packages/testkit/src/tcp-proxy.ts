@@ -10,9 +10,13 @@ export class TcpProxy implements AsyncDisposable {
   readonly #sockets: Set<Socket>;
   readonly #state: ProxyState;
 
-  /** @param target  where connections go; a host and port or the path of a Unix socket */
+  /**
+   * @param target  where connections go; a host and port or the path of a Unix socket
+   * @param listen  default any free port of 127.0.0.1
+   */
   static start(
     target: { readonly host: string; readonly port: number } | { readonly path: string },
+    listen: { readonly host: string; readonly port: number } = { host: "127.0.0.1", port: 0 },
   ): Promise<TcpProxy> {
     const sockets = new Set<Socket>();
     const state: ProxyState = { delayMs: 0, isDark: false, isRefusing: false, bytes: 0 };
@@ -35,7 +39,7 @@ export class TcpProxy implements AsyncDisposable {
     });
     return new Promise((resolve, reject) => {
       server.once("error", reject);
-      server.listen(0, "127.0.0.1", () => {
+      server.listen(listen.port, listen.host, () => {
         const address = server.address();
         if (typeof address === "object" && address) resolve(new TcpProxy(address.port, server, sockets, state));
         else reject(new Error("the proxy got no port"));

@@ -39,7 +39,8 @@ export async function startShard(
   id: string,
   ...more: readonly string[]
 ): Promise<LaunchedProcess> {
-  const child = startCli("shard", ...common(place), `--id=${id}`, "--listen=127.0.0.1:0", ...more);
+  const listen = more.some((flag) => flag.startsWith("--listen=")) ? [] : ["--listen=127.0.0.1:0"];
+  const child = startCli("shard", ...common(place), `--id=${id}`, ...listen, ...more);
   await child.waitForOutput(/^shard \S+: rows on /m);
   return child;
 }

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { ServingError } from "@shardserve/core";
 import { LookupMetrics } from "@shardserve/lookup";
-import { LeasedKeys, MapFollower } from "@shardserve/registry";
+import { LeasedKeys, MapFollower, MAPS_PREFIX, SHARDS_PREFIX } from "@shardserve/registry";
 import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
@@ -9,7 +9,7 @@ import { flag, refusePositionals } from "../flags.js";
 import { ClusterLoader } from "../roles/cluster-loader.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
-import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
 import { reportServedVersions } from "../roles/served-versions.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
 import { versionDirectory } from "../roles/version-directory.js";
@@ -25,6 +25,7 @@ export const executor = defineCommand({
     id: flag.text("name of this executor, unique in the cluster", "ID"),
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
     zone: flag.text("failure domain of this machine", "ZONE", ""),
+    stateDir: STATE_FLAG,
     cacheBytes: flag.bytes("memory for cached rows, per version", 256 * 2 ** 20),
     lookupTimeoutMs: flag.int("longest time for the rows of one batch", 1, 3_600_000, 5000),
     readyTimeoutSeconds: flag.int("how long a version waits for a replica of every partition", 1, 86_400, 60),
@@ -35,10 +36,14 @@ export const executor = defineCommand({
     refusePositionals("executor", positionals);
     const { logger, signal } = terminal;
     const registry = openRegistry(flags, `executor ${flags.id}`, terminal.environment, logger);
-    const follower = new MapFollower(registry, { logger });
+    const maps = stateFile(flags.stateDir, flags.cluster, MAPS_PREFIX);
+    const shards = stateFile(flags.stateDir, flags.cluster, SHARDS_PREFIX);
+    const follower = new MapFollower(registry, { logger, ...(maps && shards && { state: { maps, shards } }) });
     const keys = new LeasedKeys(registry, { logger });
     const machine = machineIdentity();
     const metrics = new Registry();
+    const lookupMetrics = new LookupMetrics(metrics);
+    follower.subscribe(() => (lookupMetrics.mapsSavedAtMs = follower.savedAtMs));
     const repository = resolve(flags.modelRepository);
     const loader = new ClusterLoader({
       ort: openEngine(flags),
@@ -51,7 +56,7 @@ export const executor = defineCommand({
       cacheBytes: flags.cacheBytes,
       lookupTimeoutMs: flags.lookupTimeoutMs,
       readyTimeoutMs: flags.readyTimeoutSeconds * 1000,
-      metrics: new LookupMetrics(metrics),
+      metrics: lookupMetrics,
       logger,
     });
     const whenLoaded = async (manager: Manager, stop: AbortSignal) => {

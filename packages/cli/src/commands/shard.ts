@@ -1,13 +1,14 @@
 import { resolve } from "node:path";
 import { ShardServer } from "@shardserve/shard";
 import { Controller } from "@shardserve/controller";
+import { MAPS_PREFIX } from "@shardserve/registry";
 import { formatAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { MetricsEndpoint } from "../roles/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/model-front.js";
-import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
 
 export const shard = defineCommand({
   name: "shard",
@@ -24,6 +25,7 @@ export const shard = defineCommand({
     advertisedHost: flag.text("host that others reach this shard by; default the host of --listen", "HOST", ""),
     metricsPort: flag.int("HTTP port of /metrics and /healthz; -1 = none, 0 = any free one", -1, 65_535, -1),
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+    stateDir: STATE_FLAG,
     capacity: flag.bytes("bytes of partitions that this shard may hold; 0 = no limit", 0),
     zone: flag.text("failure domain of this machine", "ZONE", ""),
     weight: flag.number("share of the load relative to other shards", 0.01, 1000, 1),
@@ -57,6 +59,7 @@ export const shard = defineCommand({
     const registry = openRegistry(flags, `shard ${flags.id}`, terminal.environment, logger);
     const repository = resolve(flags.modelRepository);
     const instance = newInstance();
+    const state = stateFile(flags.stateDir, flags.cluster, MAPS_PREFIX);
     const server = new ShardServer({
       id: flags.id,
       cluster: flags.cluster,
@@ -67,6 +70,7 @@ export const shard = defineCommand({
       ...(flags.grpcListen !== "" && { grpcListen: flags.grpcListen }),
       ...(flags.advertisedHost !== "" && { advertisedHost: flags.advertisedHost }),
       registry,
+      ...(state && { state }),
       repository,
       ...(flags.capacity > 0 && { capacityBytes: flags.capacity }),
       zone: flags.zone,

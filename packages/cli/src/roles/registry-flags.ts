@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { type Logger, ServingError } from "@shardserve/core";
-import { EtcdRegistry, type Registry, RemoteRegistry } from "@shardserve/registry";
+import { EtcdRegistry, type Registry, RemoteRegistry, StateFile } from "@shardserve/registry";
 import { parseAddress } from "@shardserve/transport";
 import { type FlagValues, flag } from "../flags.js";
 
@@ -14,6 +15,20 @@ export const REGISTRY_FLAGS = {
   registrySocket: flag.text("Unix socket of the registry that `shardserve up` serves, instead of etcd", "PATH", ""),
   cluster: flag.text("cluster name; all keys live under /shardserve/CLUSTER/", "NAME", "default"),
 };
+
+/** Flag of processes that serve on while the registry is away, also after a restart. */
+export const STATE_FLAG = flag.text(
+  "folder of this process alone for the last known partition maps: with it, it can start while etcd is away",
+  "DIR",
+  "",
+);
+
+/** The file for one prefix of the registry in `--state-dir`; undefined without the flag. */
+export function stateFile(stateDir: string, cluster: string, prefix: string): StateFile | undefined {
+  if (stateDir === "") return undefined;
+  const name = `${encodeURIComponent(cluster)}-${prefix.replaceAll("/", "")}.state`;
+  return new StateFile(join(resolve(stateDir), name), { cluster, prefix });
+}
 
 export type RegistryFlags = Readonly<FlagValues<typeof REGISTRY_FLAGS>>;
 

@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import { mkdir, rename } from "node:fs/promises";
+import { join } from "node:path";
+import type { ClusterStatus, VersionStatus } from "@shardserve/controller";
+import { eventually, freePort, type LaunchedProcess, TcpProxy } from "@shardserve/testkit";
+import { cli, cliJson } from "./cli.js";
+import { type ClusterPlace, type Front, startExecutor, startShard } from "./roles.js";
+import { STAMPED, writeStamped } from "./stamped-model.js";
+
+/** Executors reach shards at this address of the loopback network, where a proxy stands before each of them. */
+const PROXIED_HOST = "127.0.0.2";
+
+export interface LiveClusterOptions {
+  /** Folder for the repository, state and sources. */
+  readonly dir: string;
+  /** host:port of etcd's members. */
+  readonly etcd: readonly string[];
+  readonly cluster: string;
+  readonly replication: number;
+  readonly minShards: number;
+  /** Further flags of every shard. */
+  readonly shardFlags?: readonly string[];
+  /** Further flags of every executor. */
+  readonly executorFlags?: readonly string[];
+}
+
+/** A process with its own links: what it hears of etcd, and (shards) what others hear of it, go through proxies. */
+interface Member {
+  process: LaunchedProcess;
+  readonly toEtcd: readonly TcpProxy[];
+  readonly inbound: TcpProxy | undefined;
+  readonly port: number;
+}
+
+/**
+ * A cluster of real processes with a proxy on every link, a folder for each process's state, and fixed ports, so that
+ * every process can be stopped, frozen, cut off and started again under its name.
+ */
+export class LiveCluster {
+  readonly repository: string;
+  readonly #options: LiveClusterOptions;
+  readonly #shards = new Map<string, Member>();
+  readonly #executors = new Map<string, Member & { front: Front }>();
+
+  constructor(options: LiveClusterOptions) {
+    this.#options = options;
+    this.repository = join(options.dir, "repository");
+  }
+
+  get shardIds(): string[] {
+    return [...this.#shards.keys()].sort();
+  }
+
+  get executorIds(): string[] {
+    return [...this.#executors.keys()].sort();
+  }
+
+  /** The running (or last) process of a shard or executor. */
+  process(id: string): LaunchedProcess {
+    return this.#member(id).process;
+  }
+
+  front(id: string): Front {
+    return this.#executors.get(id)!.front;
+  }
+
+  /** The link from a process to etcd; one for each of its members. */
+  etcdLinks(id: string): readonly TcpProxy[] {
+    return this.#member(id).toEtcd;
+  }
+
+  /** The link that executors reach a shard by. */
+  shardLink(id: string): TcpProxy {
+    return this.#shards.get(id)!.inbound!;
+  }
+
+  stateDir(id: string): string {
+    return join(this.#options.dir, "state", id);
+  }
+
+  /** Starts a shard, or starts it again after it ended. */
+  async startShard(id: string): Promise<void> {
+    const known = this.#shards.get(id);
+    const port = known?.port ?? (await freePort());
+    const toEtcd = known?.toEtcd ?? (await this.#etcdProxies());
+    const inbound = known?.inbound ?? (await TcpProxy.start({ host: "127.0.0.1", port }, { host: PROXIED_HOST, port }));
+    const process = await startShard(
+      this.#place(toEtcd),
+      id,
+      `--listen=127.0.0.1:${port}`,
+      `--advertised-host=${PROXIED_HOST}`,
+      `--state-dir=${this.stateDir(id)}`,
+      `--replication=${this.#options.replication}`,
+      `--min-shards=${this.#options.minShards}`,
+      "--settle-seconds=0.3",
+      "--repository-poll-seconds=0.3",
+      "--retire-after-seconds=1",
+      ...(this.#options.shardFlags ?? []),
+    );
+    this.#shards.set(id, { process, toEtcd, inbound, port });
+  }
+
+  /** Starts an executor, or starts it again (on other ports) after it ended. */
+  async startExecutor(id: string): Promise<Front> {
+    const known = this.#executors.get(id);
+    const toEtcd = known?.toEtcd ?? (await this.#etcdProxies());
+    const front = await startExecutor(
+      this.#place(toEtcd),
+      id,
+      "--cache-bytes=64KiB",
+      `--state-dir=${this.stateDir(id)}`,
+      ...(this.#options.executorFlags ?? []),
+    );
+    this.#executors.set(id, { process: front.process, front, toEtcd, inbound: undefined, port: 0 });
+    return front;
+  }
+
+  /** Forgets a shard that ended for good. */
+  async forgetShard(id: string): Promise<void> {
+    const member = this.#shards.get(id)!;
+    this.#shards.delete(id);
+    await Promise.all([...member.toEtcd, member.inbound!].map((proxy) => proxy.stop()));
+  }
+
+  async stop(): Promise<void> {
+    const members = [...this.#shards.values(), ...this.#executors.values()];
+    for (const { process } of members) process.signal("SIGCONT"); // a frozen one cannot end
+    await Promise.all(members.map(({ process }) => process.stop("SIGTERM", 3_000)));
+    await Promise.all(
+      members.flatMap(({ toEtcd, inbound }) => [...toEtcd, ...(inbound ? [inbound] : [])].map((proxy) => proxy.stop())),
+    );
+  }
+
+  /** Exports a version of the stamped model outside the repository and moves it in, as a publisher would. */
+  async publish(version: number, change?: (out: string) => Promise<void>): Promise<void> {
+    const source = join(this.#options.dir, "source", String(version));
+    const out = join(this.#options.dir, "outgoing", String(version));
+    await writeStamped(source, version);
+    const { code, stderr } = await cli("shard-export", source, `--out=${out}`, "--min-table-bytes=0");
+    assert.equal(code, 0, stderr);
+    await change?.(out);
+    await mkdir(join(this.repository, STAMPED), { recursive: true });
+    await rename(out, join(this.repository, STAMPED, String(version)));
+  }
+
+  /** Runs a command against the cluster, past the proxies. */
+  command(name: string, ...args: readonly string[]) {
+    return cli(name, ...args, `--etcd=${this.#options.etcd.join(",")}`, `--cluster=${this.#options.cluster}`);
+  }
+
+  status(): Promise<ClusterStatus> {
+    const { etcd, cluster } = this.#options;
+    return cliJson<ClusterStatus>("status", `--etcd=${etcd.join(",")}`, `--cluster=${cluster}`);
+  }
+
+  /** Waits until the status is as wanted. @throws Error with the last status when it does not come to that */
+  until(isSo: (found: ClusterStatus) => boolean, timeoutMs = 40_000): Promise<ClusterStatus> {
+    return eventually(
+      async () => {
+        const found = await this.status();
+        if (!isSo(found)) throw new Error(JSON.stringify(found));
+        return found;
+      },
+      { timeoutMs, intervalMs: 250 },
+    );
+  }
+
+  #member(id: string): Member {
+    const member = this.#shards.get(id) ?? this.#executors.get(id);
+    assert.ok(member, `no process ${id}`);
+    return member;
+  }
+
+  #place(toEtcd: readonly TcpProxy[]): ClusterPlace {
+    const etcd = toEtcd.map((proxy) => `127.0.0.1:${proxy.port}`).join(",");
+    return { etcd, cluster: this.#options.cluster, repository: this.repository };
+  }
+
+  #etcdProxies(): Promise<TcpProxy[]> {
+    return Promise.all(
+      this.#options.etcd.map((address) => {
+        const [host, port] = address.split(":");
+        return TcpProxy.start({ host: host!, port: Number(port) });
+      }),
+    );
+  }
+}
+
+export function versionOf(found: ClusterStatus, version: number): VersionStatus | undefined {
+  return found.models.find((item) => item.model === STAMPED)?.versions.find((item) => item.version === version);
+}
+
+/** Every replica of every version is held by a living shard, nothing moves and nobody is missing. */
+export function isWhole(found: ClusterStatus): boolean {
+  return (
+    found.missingShards.length === 0 &&
+    found.models.every(({ versions }) =>
+      versions.every(
+        ({ heldCount, neededCount, degradedCount, isMoving }) =>
+          heldCount === neededCount && degradedCount === 0 && !isMoving,
+      ),
+    )
+  );
+}
