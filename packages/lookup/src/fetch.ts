@@ -1,26 +1,26 @@
-import { type Clock, type Logger, type Random, ServingError, sleep } from "@shardserve/core";
-import {
-  readRowsReply,
-  type ReplyPayload,
-  type RowsReply,
-  type RowsTable,
-  statusCode,
-  TABLE_STATUS,
-} from "@shardserve/transport";
+import { type Clock, type Random, ServingError } from "@shardserve/core";
+import { readRowsReply, type ReplyPayload } from "@shardserve/transport";
 import type { LookupBatch } from "./batch.js";
-import { type FramePlan, partitionOfLanes, planFrames, type Routes } from "./frame-plan.js";
+import { expired, firstUnreachable, isFailure, isFault, isRetryable, whyUnroutable } from "./fetch-errors.js";
+import { type FramePlan, type Plan, planFrames, type Routes } from "./frame-plan.js";
+import { Hedging } from "./hedging.js";
 import type { LookupMetrics } from "./metrics.js";
+import { ReplicaChoice } from "./replica-choice.js";
+import { RowsDone, writeReply } from "./reply-rows.js";
+import { sizeClass } from "./shard-health.js";
 import type { ShardLink } from "./shard-link.js";
 
 export interface FetchContext {
-  /** The routes now; they may be swapped between two rounds. */
+  /** The routes now; they may be swapped at any time. */
   readonly routes: () => Routes;
   readonly clock: Clock;
   readonly random: Random;
-  readonly logger: Logger;
+  readonly hedging: Hedging;
   readonly metrics: LookupMetrics;
   /** "ctr/3", for messages. */
   readonly servable: string;
+  /** Our failure domain; "" = not known. */
+  readonly zone: string;
 }
 
 export interface FetchOptions {
@@ -29,214 +29,351 @@ export interface FetchOptions {
   readonly deadlineMs: number;
 }
 
-/** Rows written in one go before other work gets a turn: 8 MiB take about 5 ms. */
-const TURN_BYTES = 8 * 2 ** 20;
 /** Longest pause before all replicas are tried again. */
 const PAUSE_MAX_MS = 100;
 
-/** What became of one frame. */
-interface Outcome {
-  /** Positions in the miss columns that are still missing. */
-  readonly missing: Int32Array;
-  readonly error: ServingError | undefined;
-  /** Whether another replica, or the same one later, may do better. */
-  readonly isRetryable: boolean;
-}
-
-const NOTHING = new Int32Array(0);
-
 /**
- * Fetches the rows that a batch misses: one frame per shard, all at once; what a shard could not give is asked of the
- * partition's other replicas, and when none is left, of all again after a pause, until the deadline.
+ * Fetches the rows that a batch misses: one frame per shard, all at once. What a shard could not give is asked of the
+ * partition's other replicas; what it does not give in its usual time is asked of another one as well, and the first answer
+ * counts. When no replica is left, all are asked again after a pause, until the deadline; when none is connected, it fails at once.
  *
  * @throws ServingError DEADLINE_EXCEEDED; UNAVAILABLE or RESOURCE_EXHAUSTED naming shard and cause; what no retry can mend;
  * the signal's reason. Nothing is written after it settled.
  */
-export async function fetchMisses(batch: LookupBatch, context: FetchContext, options: FetchOptions): Promise<void> {
-  const { clock, random, metrics } = context;
-  const { deadlineMs, signal } = options;
-  const avoid = new Set<ShardLink>();
-  let pending = Int32Array.from({ length: batch.missCount }, (_, i) => i);
-  let lastError: ServingError | undefined;
-  let pauseMs = 5;
-  for (;;) {
-    const routes = context.routes();
-    if (routes.map.epoch !== batch.epoch) {
-      throw new ServingError(
-        "EPOCH_MISMATCH",
-        `${context.servable} moved from epoch ${batch.epoch} to ${routes.map.epoch}`,
-      );
-    }
-    const remainingMs = Math.ceil(deadlineMs - clock.nowMs());
-    if (remainingMs <= 0) throw expired(context, lastError);
-    const header = { generation: routes.map.generation, epoch: batch.epoch, remainingMs };
-    const plan = planFrames(routes, batch.misses, pending, avoid, header, random);
-    const outcomes = await Promise.all(plan.frames.map((frame) => ask(frame, batch, context, options)));
-    signal?.throwIfAborted();
-    const missing = [...plan.unroutable];
-    outcomes.forEach(({ missing: rows, error, isRetryable: canRetry }, i) => {
-      for (const row of rows) missing.push(row);
-      if (!error) return;
-      lastError = error;
-      if (!canRetry) throw error;
-      metrics.retries.inc({ code: error.code });
-      avoid.add((plan.frames[i] as FramePlan).link);
+export function fetchMisses(batch: LookupBatch, context: FetchContext, options: FetchOptions): Promise<void> {
+  return new MissFetch(batch, context, options).run();
+}
+
+/** A frame that is on its way. */
+interface Attempt {
+  readonly frame: FramePlan;
+  readonly startMs: number;
+  /** Usual time of such a frame: after it the rows are asked of another replica as well. */
+  readonly delayMs: number;
+  /** The frame whose rows this one asks for once more. */
+  readonly hedgeOf: Attempt | undefined;
+  /** When it is looked at next: whether its rows should be asked of another replica. Infinity = never. */
+  hedgeAtMs: number;
+  /** Its rows came from elsewhere; the answer is awaited only for what it says of the shard. */
+  isOvertaken: boolean;
+  cancel: () => void;
+}
+
+class MissFetch {
+  readonly #batch: LookupBatch;
+  readonly #context: FetchContext;
+  readonly #options: FetchOptions;
+  readonly #done: RowsDone;
+  /** Shards that failed this batch since all were tried last. */
+  readonly #avoid = new Set<ShardLink>();
+  readonly #attempts = new Set<Attempt>();
+  /** Replies that are being written. */
+  #writing = 0;
+  #lastError: ServingError | undefined;
+  #pauseMs = 5;
+  #isSettled = false;
+  #resolve: () => void = () => undefined;
+  #reject: (reason: unknown) => void = () => undefined;
+  #cancelTimer: () => void = () => undefined;
+
+  constructor(batch: LookupBatch, context: FetchContext, options: FetchOptions) {
+    this.#batch = batch;
+    this.#context = context;
+    this.#options = options;
+    this.#done = new RowsDone(batch.missCount);
+  }
+
+  run(): Promise<void> {
+    const { signal } = this.#options;
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+      if (signal?.aborted) return this.#settle(signal.reason);
+      signal?.addEventListener("abort", this.#onAbort, { once: true });
+      this.#guard(() => this.#next(Int32Array.from({ length: this.#batch.missCount }, (_, i) => i)));
     });
-    if (missing.length === 0) return;
-    pending = Int32Array.from(missing).sort();
-    if (plan.frames.length > 0) continue; // another replica may have the rows
+  }
+
+  readonly #onAbort = () => this.#settle(this.#options.signal?.reason);
+
+  /** Ends it, well without a reason. What is still on its way is given up. */
+  #settle(reason?: unknown): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.#cancelTimer();
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    for (const attempt of this.#attempts) {
+      if (reason === undefined) this.#overtaken(attempt);
+      else this.#giveUp(attempt);
+    }
+    if (reason === undefined) this.#resolve();
+    else this.#reject(reason);
+  }
+
+  /** Runs a step; its error is the fetch's. */
+  #guard(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#settle(error);
+    }
+  }
+
+  /** Asks for rows that nobody is being asked for. What cannot be asked waits for the frames under way, or for a pause. */
+  #next(pending: Int32Array): void {
+    if (pending.length === 0) return;
+    const routes = this.#currentRoutes();
+    const plan = this.#plan(routes, pending, this.#avoid, false);
+    for (const frame of plan.frames) this.#send(frame, undefined);
+    if (plan.frames.length > 0) return this.#armTimer();
+    if (this.#attempts.size > 0 || this.#writing > 0) return; // their end brings us here again
+    this.#tryLater(routes, pending);
+  }
+
+  #currentRoutes(): Routes {
+    const { servable, clock } = this.#context;
+    const routes = this.#context.routes();
+    const { epoch } = this.#batch;
+    if (routes.map.epoch !== epoch) {
+      throw new ServingError("EPOCH_MISMATCH", `${servable} moved from epoch ${epoch} to ${routes.map.epoch}`);
+    }
+    if (this.#options.deadlineMs <= clock.nowMs()) throw expired(servable, this.#lastError);
+    return routes;
+  }
+
+  #plan(routes: Routes, pending: Int32Array, avoid: ReadonlySet<ShardLink>, isHedge: boolean): Plan {
+    const { clock, random, zone } = this.#context;
+    const nowMs = clock.nowMs();
+    const remainingMs = Math.max(1, Math.ceil(this.#options.deadlineMs - nowMs));
+    const header = { generation: routes.map.generation, epoch: this.#batch.epoch, remainingMs };
+    const choice = new ReplicaChoice(routes, { avoid, zone, isHedge, nowMs }, random);
+    return planFrames(routes, this.#batch.misses, pending, choice, header);
+  }
+
+  /** No replica can be asked now. */
+  #tryLater(routes: Routes, pending: Int32Array): void {
+    const { clock, random } = this.#context;
     // all replicas are full, where more load does not help, or all fail at it
-    if (lastError?.code === "RESOURCE_EXHAUSTED" || (lastError && isFailure(lastError))) throw lastError;
-    const unroutable = whyUnroutable(routes, batch, pending, lastError);
-    if (unroutable.code === "DIGEST_MISMATCH" || clock.nowMs() + pauseMs >= deadlineMs) throw unroutable;
+    const error = this.#lastError;
+    if (error?.code === "RESOURCE_EXHAUSTED" || (error && isFailure(error))) throw error;
+    const nowMs = clock.nowMs();
+    const { misses } = this.#batch;
+    const dark = firstUnreachable(routes, misses, pending, nowMs);
+    const why = whyUnroutable(routes, misses, dark < 0 ? (pending[0] as number) : dark, error);
+    const isLate = nowMs + this.#pauseMs >= this.#options.deadlineMs;
+    if (dark >= 0 || isLate || why.code === "DIGEST_MISMATCH") throw why;
     for (const link of routes.links) void link.refresh();
-    await sleep(clock, pauseMs * (0.5 + random.next()), signal);
-    pauseMs = Math.min(PAUSE_MAX_MS, pauseMs * 2);
-    avoid.clear();
+    this.#cancelTimer();
+    this.#cancelTimer = clock.after(this.#pauseMs * (0.5 + random.next()), () => {
+      this.#avoid.clear();
+      this.#guard(() => this.#next(pending));
+    });
+    this.#pauseMs = Math.min(PAUSE_MAX_MS, this.#pauseMs * 2);
   }
-}
 
-/** Errors that another replica, or the same one later, may not give. */
-function isRetryable({ code }: ServingError): boolean {
-  switch (code) {
-    case "UNAVAILABLE":
-    case "DRAINING":
-    case "PARTITION_NOT_OWNED":
-    case "VERSION_NOT_READY":
-    case "RESOURCE_EXHAUSTED":
-    case "DIGEST_MISMATCH":
-    case "FRAME_INVALID": // the connection was closed; a healthy replica can answer
-      return true;
-    default:
-      return false;
+  #send(frame: FramePlan, hedgeOf: Attempt | undefined): void {
+    const { clock, hedging } = this.#context;
+    const { link } = frame;
+    const startMs = clock.nowMs();
+    const { links, map } = this.#context.routes();
+    const canHedge = hedging.isOn && map.replication > 1;
+    const delayMs = hedging.delayMs(sizeClass(frame.rowBytes), links, startMs);
+    const hedgeAtMs = canHedge ? startMs + delayMs : Number.POSITIVE_INFINITY;
+    const attempt: Attempt = {
+      frame,
+      startMs,
+      delayMs,
+      hedgeOf,
+      hedgeAtMs,
+      isOvertaken: false,
+      cancel: () => undefined,
+    };
+    this.#attempts.add(attempt);
+    if (!hedgeOf) hedging.earn();
+    link.rowsInFlight += frame.rowCount;
+    const { deadlineMs } = this.#options;
+    const cancel = link.ask(
+      frame.payload,
+      { deadlineMs },
+      (reply) => this.#onReply(attempt, reply),
+      // it may fail before the frames beside it are sent
+      (error) => queueMicrotask(() => this.#onFail(attempt, ServingError.from(error))),
+    );
+    attempt.cancel = cancel;
   }
-}
 
-/** A shard's own failure: it may be broken, its replicas need not be. */
-function isFailure({ code }: ServingError): boolean {
-  return code === "INTERNAL" || code === "ENGINE_FAILED";
-}
-
-/** Sends one frame and writes its rows. Never rejects. */
-async function ask(
-  frame: FramePlan,
-  batch: LookupBatch,
-  context: FetchContext,
-  options: FetchOptions,
-): Promise<Outcome> {
-  const { link } = frame;
-  const { deadlineMs, signal } = options;
-  const startMs = context.clock.nowMs();
-  let reply: ReplyPayload;
-  link.rowsInFlight += frame.rowCount;
-  try {
-    reply = await link.lookup(frame.payload, { deadlineMs, ...(signal && { signal }) });
-  } catch (error) {
-    const cause = ServingError.from(error);
-    return { missing: frame.rows, error: cause, isRetryable: isRetryable(cause) || isFailure(cause) };
-  } finally {
-    link.rowsInFlight -= frame.rowCount;
-    context.metrics.shardSeconds.observe((context.clock.nowMs() - startMs) / 1000);
+  /** It is no longer under way. @returns how long it was, in milliseconds */
+  #ended(attempt: Attempt): number {
+    const { clock, metrics } = this.#context;
+    this.#attempts.delete(attempt);
+    attempt.frame.link.rowsInFlight -= attempt.frame.rowCount;
+    const latencyMs = clock.nowMs() - attempt.startMs;
+    metrics.shardSeconds.observe(latencyMs / 1000);
+    return latencyMs;
   }
-  try {
-    return await writeRows(frame, readRowsReply(reply.bytes), reply.bytes, batch);
-  } catch (error) {
-    const cause = ServingError.from(error);
-    return { missing: frame.rows, error: cause, isRetryable: isRetryable(cause) };
-  } finally {
-    reply.release();
-  }
-}
 
-async function writeRows(frame: FramePlan, reply: RowsReply, bytes: Uint8Array, batch: LookupBatch): Promise<Outcome> {
-  checkReply(frame, reply, batch);
-  const missing: number[] = [];
-  let error: ServingError | undefined;
-  let at = 0;
-  let turnBytes = 0;
-  for (let k = 0; k < reply.tables.length; k++) {
-    const table = reply.tables[k] as RowsTable;
-    const count = frame.counts[k] as number;
-    if (table.status !== TABLE_STATUS.OK) {
-      error = tableError(frame, table, batch);
-      if (!isRetryable(error)) throw error;
-      for (let i = 0; i < count; i++) missing.push(frame.rows[at + i] as number);
-      at += count;
-      continue;
+  #onReply(attempt: Attempt, reply: ReplyPayload): void {
+    const { frame } = attempt;
+    const latencyMs = this.#ended(attempt);
+    this.#judge(attempt, latencyMs);
+    if (attempt.isOvertaken) {
+      attempt.cancel();
+      return reply.release();
     }
-    const section = frame.sections[k] as number;
-    const rowsPerTurn = Math.max(1, Math.floor(TURN_BYTES / table.rowBytes));
-    for (let done = 0; done < count; ) {
-      const rowCount = Math.min(count - done, rowsPerTurn);
-      batch.accept(section, bytes, table.rowOffset + done * table.rowBytes, rowCount, frame.slots, at + done);
-      done += rowCount;
-      turnBytes += rowCount * table.rowBytes;
-      if (turnBytes < TURN_BYTES) continue;
-      turnBytes = 0;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    at += count;
-  }
-  return { missing: missing.length === 0 ? NOTHING : Int32Array.from(missing), error, isRetryable: true };
-}
-
-/** What a correct shard cannot get wrong. */
-function checkReply(frame: FramePlan, reply: RowsReply, batch: LookupBatch): void {
-  const refuse = (why: string) =>
-    new ServingError("FRAME_INVALID", `shard ${frame.link.shard} sent rows that were not asked for: ${why}`);
-  if (reply.epoch !== batch.epoch) {
-    throw new ServingError(
-      "EPOCH_MISMATCH",
-      `shard ${frame.link.shard} answered at epoch ${reply.epoch}, asked was ${batch.epoch}`,
+    this.#writing++;
+    void this.#write(attempt, reply).then(
+      () => this.#guard(() => this.#afterWrite()),
+      (reason: unknown) => {
+        this.#writing--;
+        const error = ServingError.from(reason);
+        if (isFault(error)) this.#fault(frame.link);
+        this.#guard(() => this.#failed(attempt, error));
+      },
     );
   }
-  if (reply.tables.length !== frame.sections.length) throw refuse(`${reply.tables.length} tables`);
-  reply.tables.forEach((table, k) => {
-    const section = batch.misses.sections[frame.sections[k] as number];
-    if (table.table !== section?.table) throw refuse(`table ${table.table} at place ${k}`);
-    if (table.status !== TABLE_STATUS.OK) return;
-    if (table.rowCount !== frame.counts[k]) throw refuse(`${table.rowCount} of ${String(frame.counts[k])} rows`);
-    if (table.rowBytes !== section.rowBytes) throw refuse(`rows of ${table.rowBytes} bytes`);
-    if (table.defaults.length > 0) throw refuse(`${table.defaults.length} rows are defaults, which nobody allowed`);
-  });
-}
 
-function tableError(frame: FramePlan, table: RowsTable, batch: LookupBatch): ServingError {
-  const code = statusCode(table.status);
-  const { table: index } = batch.misses.sections.find((section) => section.table === table.table) ?? table;
-  const what = code === "PARTITION_NOT_OWNED" ? `partition ${table.detail}` : `table ${index}`;
-  return new ServingError(code, `shard ${frame.link.shard} has no rows of ${what}`, {
-    details: { shard: frame.link.shard },
-  });
-}
-
-function whyUnroutable(
-  { map, links }: Routes,
-  batch: LookupBatch,
-  pending: Int32Array,
-  cause: ServingError | undefined,
-): ServingError {
-  const row = pending[0] as number;
-  const partition = partitionOfLanes(
-    batch.misses.lo[row] as number,
-    batch.misses.hi[row] as number,
-    map.partitionCount,
-  );
-  const start = partition * map.replication;
-  const reasons: string[] = [];
-  let isWrong = false;
-  for (let i = 0; i < map.replication; i++) {
-    const link = links[map.replicas[start + i] as number];
-    if (link?.lastError?.code === "DIGEST_MISMATCH") isWrong = true;
-    reasons.push(
-      `${link?.shard ?? "?"}: ${link?.lastError?.message ?? (link?.isReady ? "does not hold it" : "not connected")}`,
-    );
+  async #write(attempt: Attempt, reply: ReplyPayload): Promise<void> {
+    const { frame, hedgeOf } = attempt;
+    const leftBefore = this.#done.leftCount;
+    try {
+      const rows = readRowsReply(reply.bytes);
+      const refusal = await writeReply(frame, rows, reply.bytes, this.#batch, this.#done, () => this.#isSettled);
+      if (refusal) throw refusal;
+    } finally {
+      reply.release();
+    }
+    if (hedgeOf) this.#count(this.#done.leftCount < leftBefore ? "won" : "lost");
   }
-  const text = `no replica of partition ${partition} of ${map.model}/${map.version} can be asked (${reasons.join("; ")})`;
-  return new ServingError(isWrong ? "DIGEST_MISMATCH" : "UNAVAILABLE", text, { details: { partition }, cause });
-}
 
-function expired({ servable }: FetchContext, cause: ServingError | undefined): ServingError {
-  const why = cause ? `; the last failure was: ${cause.message}` : "";
-  return new ServingError("DEADLINE_EXCEEDED", `rows of ${servable} were not fetched in time${why}`, { cause });
+  #afterWrite(): void {
+    this.#writing--;
+    if (this.#isSettled) return;
+    if (this.#done.leftCount === 0) return this.#settle();
+    if (this.#done.isContested) this.#dropOvertaken();
+    if (this.#attempts.size === 0 && this.#writing === 0) this.#next(this.#uncovered());
+  }
+
+  #onFail(attempt: Attempt, error: ServingError): void {
+    if (!this.#attempts.has(attempt) && !attempt.isOvertaken) return; // given up meanwhile
+    this.#ended(attempt);
+    const { link } = attempt.frame;
+    if (isFault(error)) this.#fault(link);
+    if (attempt.isOvertaken) return attempt.cancel();
+    if (attempt.hedgeOf) this.#count("failed");
+    this.#guard(() => this.#failed(attempt, error));
+  }
+
+  /** What a frame asked for must come from another replica. */
+  #failed({ frame, hedgeOf }: Attempt, error: ServingError): void {
+    if (this.#isSettled) return;
+    this.#lastError = error;
+    if (!isRetryable(error) && !isFailure(error)) throw error;
+    this.#context.metrics.retries.inc({ code: error.code });
+    this.#avoid.add(frame.link);
+    // the frame that was too slow may be tried once more: not with this shard
+    if (hedgeOf && this.#attempts.has(hedgeOf)) hedgeOf.hedgeAtMs = this.#context.clock.nowMs();
+    this.#next(this.#uncovered());
+    this.#armTimer();
+  }
+
+  /** Rows that are neither there nor asked for, ascending. */
+  #uncovered(): Int32Array {
+    const isCovered = new Uint8Array(this.#batch.missCount);
+    for (const { frame } of this.#attempts) for (const row of frame.rows) isCovered[row] = 1;
+    const rows: number[] = [];
+    for (let row = 0; row < isCovered.length; row++) if (isCovered[row] === 0 && !this.#done.has(row)) rows.push(row);
+    return Int32Array.from(rows);
+  }
+
+  /** Wakes up when the next frame has taken longer than usual. */
+  #armTimer(): void {
+    const { clock, hedging } = this.#context;
+    if (!hedging.isOn) return;
+    let atMs = Number.POSITIVE_INFINITY;
+    for (const attempt of this.#attempts) atMs = Math.min(atMs, attempt.hedgeAtMs);
+    if (atMs === Number.POSITIVE_INFINITY) return;
+    this.#cancelTimer();
+    // After a busy turn timers come first: what has arrived meanwhile is read before anybody is called late.
+    const wake = () => setImmediate(() => this.#guard(() => this.#hedge()));
+    this.#cancelTimer = clock.after(Math.max(0, atMs - clock.nowMs()), wake);
+  }
+
+  #hedge(): void {
+    if (this.#isSettled) return;
+    const nowMs = this.#context.clock.nowMs();
+    const routes = this.#context.routes();
+    if (routes.map.epoch !== this.#batch.epoch || nowMs >= this.#options.deadlineMs) return; // those under way may still do
+    for (const attempt of this.#attempts) if (attempt.hedgeAtMs <= nowMs) this.#hedgeOne(attempt, routes, nowMs);
+    this.#armTimer();
+  }
+
+  /** Asks other replicas for what a frame did not bring in its usual time. */
+  #hedgeOne(attempt: Attempt, routes: Routes, nowMs: number): void {
+    const { hedging } = this.#context;
+    const { link } = attempt.frame;
+    attempt.hedgeAtMs = Number.POSITIVE_INFINITY;
+    const avoid = new Set(this.#avoid);
+    for (let tried: Attempt | undefined = attempt; tried; tried = tried.hedgeOf) avoid.add(tried.frame.link);
+    const { frames } = this.#plan(routes, Int32Array.from(this.#done.missing(attempt.frame.rows)), avoid, true);
+    if (frames.length === 0) return; // nobody else has them
+    // a shard that is known to be ill is given up rather than hedged: that costs no budget
+    if (!link.health.circuit.isOpen && !hedging.spend(frames.length)) {
+      this.#count("refused");
+      attempt.hedgeAtMs = nowMs + attempt.delayMs;
+      return;
+    }
+    this.#done.isContested = true;
+    for (const frame of frames) this.#send(frame, attempt);
+  }
+
+  /** Gives up frames all of whose rows are there. */
+  #dropOvertaken(): void {
+    for (const attempt of this.#attempts) {
+      if (attempt.frame.rows.every((row) => this.#done.has(row))) this.#overtaken(attempt);
+    }
+  }
+
+  /**
+   * Another replica was faster. The answer is awaited all the same, to learn what the shard's latency is, and dropped unread;
+   * when it is overdue it is cancelled and speaks against the shard.
+   */
+  #overtaken(attempt: Attempt): void {
+    if (attempt.hedgeOf) {
+      this.#count("lost");
+      return this.#giveUp(attempt);
+    }
+    const { clock } = this.#context;
+    this.#attempts.delete(attempt);
+    attempt.isOvertaken = true;
+    const overdueMs = Hedging.overdueMs(attempt.delayMs);
+    const cancelRequest = attempt.cancel;
+    const cancelTimer = clock.after(attempt.startMs + overdueMs - clock.nowMs(), () => {
+      cancelRequest();
+      this.#judge(attempt, this.#ended(attempt));
+    });
+    attempt.cancel = cancelTimer; // by whoever learns of its end
+  }
+
+  #giveUp(attempt: Attempt): void {
+    attempt.cancel();
+    this.#attempts.delete(attempt);
+    attempt.frame.link.rowsInFlight -= attempt.frame.rowCount;
+  }
+
+  /** What an answer's latency says of its shard. */
+  #judge({ frame, delayMs }: Attempt, latencyMs: number): void {
+    const { health } = frame.link;
+    health.observe(latencyMs, frame.rowBytes, this.#context.clock.nowMs());
+    if (latencyMs >= Hedging.overdueMs(delayMs)) this.#fault(frame.link);
+    else health.circuit.succeeded();
+  }
+
+  #fault(link: ShardLink): void {
+    if (!link.health.circuit.failed(this.#context.clock.nowMs())) return;
+    this.#context.metrics.circuits.inc({ shard: link.shard });
+  }
+
+  #count(outcome: "won" | "lost" | "failed" | "refused"): void {
+    this.#context.metrics.hedges.inc({ outcome });
+  }
 }

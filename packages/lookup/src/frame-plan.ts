@@ -1,6 +1,6 @@
-import type { Random } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
 import { createLookupRequest, type LookupHeader, lookupRequestBytes } from "@shardserve/transport";
+import type { ReplicaChoice } from "./replica-choice.js";
 import type { ShardLink } from "./shard-link.js";
 
 /** A partition map and the links to its shards, by the map's index. Immutable: swapped as a whole. */
@@ -32,6 +32,8 @@ export interface FramePlan {
   readonly link: ShardLink;
   readonly payload: Uint8Array;
   readonly rowCount: number;
+  /** Bytes of those rows on the wire. */
+  readonly rowBytes: number;
   /** Index into `Misses.sections` per column. */
   readonly sections: readonly number[];
   readonly counts: readonly number[];
@@ -53,26 +55,24 @@ export function partitionOfLanes(lo: number, hi: number, partitionCount: number)
 }
 
 /**
- * Distributes rows over frames: a partition's rows go to one of its usable replicas, the one with fewer rows in flight of
- * two picked at random; all rows for a shard go in one frame, for all tables, unless that exceeds its limits.
+ * Distributes rows over frames: a partition's rows go to one of its usable replicas, as `replica-choice.ts` picks it; all
+ * rows for a shard go in one frame, for all tables, unless that exceeds its limits.
  *
  * @param pending  positions in the miss columns, ascending
- * @param avoid    links that failed this batch already
+ * @param choice   made for this plan alone
  * @param header   what every frame says; the channel is the link's own
  */
 export function planFrames(
   routes: Routes,
   misses: Misses,
   pending: Int32Array,
-  avoid: ReadonlySet<ShardLink>,
+  choice: ReplicaChoice,
   header: Omit<LookupHeader, "channel">,
-  random: Random,
 ): Plan {
   const { map, links } = routes;
   const { partitionCount } = map;
   const sectionCount = misses.sections.length;
-  const choice = new Int32Array(partitionCount).fill(UNDECIDED);
-  const assigned = new Int32Array(links.length);
+  const chosen = new Int32Array(partitionCount).fill(UNDECIDED);
   const open: (Draft | undefined)[] = links.map(() => undefined);
   const drafts: Draft[] = [];
   const draftOf = new Int32Array(pending.length);
@@ -83,17 +83,17 @@ export function planFrames(
     const row = pending[i] as number;
     while (row >= (misses.sections[section] as MissSection).end) section++;
     const partition = partitionOfLanes(misses.lo[row] as number, misses.hi[row] as number, partitionCount);
-    let link = choice[partition] as number;
+    let link = chosen[partition] as number;
     if (link === UNDECIDED) {
-      link = chooseReplica(routes, partition, avoid, assigned, random);
-      choice[partition] = link;
+      link = choice.choose(partition);
+      chosen[partition] = link;
     }
     if (link < 0) {
       unroutable.push(row);
       draftOf[i] = -1;
       continue;
     }
-    assigned[link] = (assigned[link] as number) + 1;
+    choice.assign(link);
     const { rowBytes } = misses.sections[section] as MissSection;
     let draft = open[link];
     if (draft === undefined || !hasRoom(draft, rowBytes, sectionCount)) {
@@ -108,7 +108,6 @@ export function planFrames(
 }
 
 const UNDECIDED = -2;
-const NO_REPLICA = -1;
 /** Head, table entries and padding of a ROWS payload stay below this for any lookup that its request limit admits. */
 const REPLY_HEAD_BYTES_MAX = 256 * 1024;
 
@@ -145,48 +144,6 @@ function hasRoom(draft: Draft, rowBytes: number, sectionCount: number): boolean 
   );
 }
 
-function chooseReplica(
-  { map, links }: Routes,
-  partition: number,
-  avoid: ReadonlySet<ShardLink>,
-  assigned: Int32Array,
-  random: Random,
-): number {
-  const { replication, replicas } = map;
-  const start = partition * replication;
-  let usableCount = 0;
-  for (let i = 0; i < replication; i++)
-    if (isUsable(links[replicas[start + i] as number], partition, avoid)) usableCount++;
-  if (usableCount === 0) return NO_REPLICA;
-  const first = usableAt(Math.floor(random.next() * usableCount));
-  if (usableCount === 1) return first;
-  const second = usableAt((rank(first) + 1 + Math.floor(random.next() * (usableCount - 1))) % usableCount);
-  return load(second) < load(first) ? second : first;
-
-  function usableAt(wanted: number): number {
-    for (let i = 0, seen = 0; i < replication; i++) {
-      const link = replicas[start + i] as number;
-      if (isUsable(links[link], partition, avoid) && seen++ === wanted) return link;
-    }
-    return NO_REPLICA;
-  }
-  function rank(of: number): number {
-    for (let i = 0, seen = 0; i < replication; i++) {
-      const link = replicas[start + i] as number;
-      if (link === of) return seen;
-      if (isUsable(links[link], partition, avoid)) seen++;
-    }
-    return 0;
-  }
-  function load(link: number): number {
-    return (links[link] as ShardLink).rowsInFlight + (assigned[link] as number);
-  }
-}
-
-function isUsable(link: ShardLink | undefined, partition: number, avoid: ReadonlySet<ShardLink>): boolean {
-  return link !== undefined && link.holds(partition) && !avoid.has(link);
-}
-
 function fillFrames(
   drafts: readonly Draft[],
   draftOf: Int32Array,
@@ -207,11 +164,12 @@ function fillFrames(
     const tables = sections.map((s) => (misses.sections[s] as MissSection).table);
     const { payload, ids } = createLookupRequest({ ...header, channel: draft.link.channel }, tables, counts);
     idsOf.push(ids);
-    const { link, rowCount } = draft;
+    const { link, rowCount, rowBytes } = draft;
     return {
       link,
       payload,
       rowCount,
+      rowBytes,
       sections,
       counts,
       rows: new Int32Array(rowCount),

@@ -10,6 +10,8 @@ export class LookupMetrics {
   readonly seconds: Histogram<"model">;
   readonly shardSeconds: Histogram;
   readonly retries: Counter<"code">;
+  readonly hedges: Counter<"outcome">;
+  readonly circuits: Counter<"shard">;
   readonly compact: Counter<"model">;
   /** When the maps that are followed were saved, wall clock; undefined = they come from the registry. */
   mapsSavedAtMs: number | undefined;
@@ -45,6 +47,18 @@ export class LookupMetrics {
       name: "shardserve_lookup_retries_total",
       help: "Frames whose rows were asked of another replica, by the reason.",
       labelNames: ["code"],
+      registers,
+    });
+    this.hedges = new Counter({
+      name: "shardserve_lookup_hedges_total",
+      help: "Second frames to other replicas, by outcome: won, lost, failed, or refused by the budget.",
+      labelNames: ["outcome"],
+      registers,
+    });
+    this.circuits = new Counter({
+      name: "shardserve_lookup_circuits_opened_total",
+      help: "How often a shard was found failing or far too slow, and is avoided since.",
+      labelNames: ["shard"],
       registers,
     });
     this.compact = new Counter({

@@ -14,12 +14,15 @@ import {
   type TransportLimits,
   verifyProof,
 } from "@shardserve/transport";
+import { ShardHealth } from "./shard-health.js";
 
 /** Where a shard can be reached, as it registered itself. */
 export interface ShardLocation {
   /** Identity of the machine that it runs on; equal to ours = its Unix socket works. */
   readonly machine: string;
   readonly addresses: { readonly tcp?: string; readonly unix?: string };
+  /** Failure domain; absent or "" = not known. */
+  readonly zone?: string;
 }
 
 /** Finds shards; the registry's map follower is one. */
@@ -43,6 +46,9 @@ export interface ShardLinkOptions {
   readonly logger: Logger;
 }
 
+/** Time for a broken connection to come back, with two or three attempts, before requests fail for it at once. */
+const DOWN_AFTER_MS = 300;
+
 /**
  * The connection to one shard for one model version. Rows are asked only of partitions whose digest the shard proved on
  * this very connection.
@@ -51,17 +57,22 @@ export class ShardLink {
   readonly shard: string;
   /** Rows asked for and not yet here; what replicas are chosen by. */
   rowsInFlight = 0;
+  /** How it answered so far, over all its connections. */
+  readonly health: ShardHealth;
   readonly #options: ShardLinkOptions;
   readonly #client: FramedClient;
   #proven: Uint8Array;
   #channel = -1;
   #epoch = -1;
   #refreshing: Promise<void> | undefined;
+  #downSinceMs: number;
 
   constructor(options: ShardLinkOptions) {
     this.shard = options.shard;
     this.#options = options;
     this.#proven = new Uint8Array(options.partitionCount);
+    this.health = new ShardHealth(options.random);
+    this.#downSinceMs = options.clock.nowMs();
     this.#client = new FramedClient({
       address: () => this.#locate(),
       peer: options.peer,
@@ -70,7 +81,13 @@ export class ShardLink {
       random: options.random,
       logger: options.logger,
       ...(options.limits && { limits: options.limits }),
-      handshake: async (session, { signal }) => this.#accept(await this.#open(session, { signal })),
+      handshake: async (session, { signal }) => {
+        this.#accept(await this.#open(session, { signal }));
+        this.health.circuit.reset();
+      },
+      onStateChange: (isReady) => {
+        if (!isReady) this.#downSinceMs = options.clock.nowMs();
+      },
     });
   }
 
@@ -82,6 +99,11 @@ export class ShardLink {
   /** @param drainMs  how long requests in flight may still take */
   async close(drainMs: number): Promise<void> {
     await this.#client.close({ drainMs });
+  }
+
+  /** The shard's failure domain as it registered it; "" = not known. */
+  get zone(): string {
+    return this.#options.directory.shard(this.shard)?.zone ?? "";
   }
 
   get isReady(): boolean {
@@ -114,6 +136,11 @@ export class ShardLink {
     return this.#client.requestBytesMax;
   }
 
+  /** True when there has been no connection for so long that a moment's wait is not likely to bring one. */
+  isDown(nowMs: number): boolean {
+    return !this.#client.isReady && this.#client.lastError !== undefined && nowMs - this.#downSinceMs >= DOWN_AFTER_MS;
+  }
+
   /** True when rows of the partition may be asked for now. */
   holds(partition: number): boolean {
     return this.#client.isReady && this.#proven[partition] === 1;
@@ -123,9 +150,18 @@ export class ShardLink {
     return this.#client.whenReady(options);
   }
 
-  /** Sends one LOOKUP. Errors as FramedClient.lookup. */
-  lookup(payload: Uint8Array, options: RequestOptions): Promise<ReplyPayload> {
-    return this.#client.lookup([payload], options);
+  /**
+   * Sends one LOOKUP now; one of the callbacks is called, perhaps at once. Errors as FramedClient.lookup.
+   *
+   * @returns gives it up and tells the shard so: nothing is called after it
+   */
+  ask(
+    payload: Uint8Array,
+    options: RequestOptions,
+    onReply: (reply: ReplyPayload) => void,
+    onFail: (error: unknown) => void,
+  ): () => void {
+    return this.#client.ask([payload], options, onReply, onFail);
   }
 
   /** Asks for a new proof: the shard may hold more partitions than when the connection was made. Never throws. */

@@ -26,6 +26,7 @@ import { type FetchContext, fetchMisses, type FetchOptions } from "./fetch.js";
 import { FillBoard } from "./fill-board.js";
 import type { Routes } from "./frame-plan.js";
 import { findOutOfRange, idAt, idLanes } from "./id-lanes.js";
+import { Hedging } from "./hedging.js";
 import { LookupMetrics } from "./metrics.js";
 import { type ShardDirectory, ShardLink } from "./shard-link.js";
 import { TableState } from "./table-state.js";
@@ -44,6 +45,10 @@ export interface ShardRowsOptions {
   readonly peer: string;
   /** Memory for cached rows over all tables, indexes included, in bytes; 0 = no cache. */
   readonly cacheBytes: number;
+  /** Our failure domain: replicas in it are preferred; default "" = no preference. */
+  readonly zone?: string;
+  /** Frames that may be sent to a second replica because the first is late, as a share of all; 0 = none, default 0.05. */
+  readonly hedgeShare?: number;
   /** Longest time that one lookup may take where the caller names no earlier deadline, in milliseconds; default 5000. */
   readonly timeoutMs?: number;
   /** How long a link that the map no longer names may finish what is in flight, in milliseconds; default 5000. */
@@ -118,9 +123,10 @@ export class ShardRows implements RowSource {
       routes: () => this.#routes as Routes,
       clock: this.#clock,
       random: this.#random,
-      logger: this.#logger,
+      hedging: new Hedging({ budgetShare: options.hedgeShare ?? 0.05 }),
       metrics: this.#metrics,
       servable: this.#name,
+      zone: options.zone ?? "",
     };
   }
 

@@ -4,6 +4,8 @@ import type { PartitionMap } from "@shardserve/placement";
 import { readLookupRequest } from "@shardserve/transport";
 import fc from "fast-check";
 import { type Misses, partitionOfLanes, planFrames, type Routes } from "../src/frame-plan.js";
+import { ReplicaChoice } from "../src/replica-choice.js";
+import { ShardHealth } from "../src/shard-health.js";
 import type { ShardLink } from "../src/shard-link.js";
 
 const P = 11;
@@ -15,6 +17,8 @@ function fakeLink(shard: string, held: ReadonlySet<number>, rowsInFlight: number
     channel: 9,
     replyBytesMax,
     requestBytesMax: 2 ** 24,
+    zone: "",
+    health: new ShardHealth(seededRandom(1)),
     holds: (p: number) => held.has(p),
   };
   return fake as unknown as ShardLink; // planFrames looks at nothing else of a link
@@ -60,6 +64,10 @@ function missesOf(tables: readonly (readonly bigint[])[]): { misses: Misses; ids
   };
 }
 
+function choiceOf(routes: Routes, avoid: ReadonlySet<ShardLink> = new Set(), seed = 1): ReplicaChoice {
+  return new ReplicaChoice(routes, { avoid, zone: "", isHedge: false, nowMs: 0 }, seededRandom(seed));
+}
+
 describe("frame plan", () => {
   it("asks for every row exactly once, of a usable replica of its partition, in one frame per shard", () => {
     const tables = fc.array(fc.array(fc.bigInt({ min: 0n, max: 2n ** 40n }), { maxLength: 30 }), {
@@ -81,7 +89,7 @@ describe("frame plan", () => {
           const avoid = new Set([links[avoided]].filter((link) => link !== undefined));
           const pending = Int32Array.from(ids, (_, i) => i).filter((i) => (i + seed) % 7 !== 0);
           const header = { remainingMs: 100, generation: 5, epoch: 2 };
-          const plan = planFrames(routes, misses, pending, avoid, header, seededRandom(seed));
+          const plan = planFrames(routes, misses, pending, choiceOf(routes, avoid, seed), header);
           const seen: number[] = [...plan.unroutable];
           assert.equal(new Set(plan.frames.map(({ link }) => link)).size, plan.frames.length);
           for (const frame of plan.frames) {
@@ -126,10 +134,11 @@ describe("frame plan", () => {
     const all = new Set(Array.from({ length: P }, (_, i) => i));
     const busy = fakeLink("busy", all, 10_000);
     const idle = fakeLink("idle", all, 0);
+    const routes = routesOf([busy, idle], 2);
     const { misses } = missesOf([Array.from({ length: 50 }, (_, i) => BigInt(i))]);
     const pending = Int32Array.from({ length: 50 }, (_, i) => i);
     const header = { remainingMs: 0, generation: 1, epoch: 0 };
-    const plan = planFrames(routesOf([busy, idle], 2), misses, pending, new Set(), header, seededRandom(1));
+    const plan = planFrames(routes, misses, pending, choiceOf(routes), header);
     assert.deepEqual(
       plan.frames.map(({ link, rowCount }) => [link.shard, rowCount]),
       [["idle", 50]],
@@ -139,10 +148,11 @@ describe("frame plan", () => {
   it("splits what exceeds a shard's reply limit", () => {
     const all = new Set(Array.from({ length: P }, (_, i) => i));
     const link = fakeLink("s", all, 0, 256 * 1024 + 64 * 10);
+    const routes = routesOf([link], 1);
     const { misses } = missesOf([Array.from({ length: 25 }, (_, i) => BigInt(i))]);
     const pending = Int32Array.from({ length: 25 }, (_, i) => i);
     const header = { remainingMs: 0, generation: 1, epoch: 0 };
-    const plan = planFrames(routesOf([link], 1), misses, pending, new Set(), header, seededRandom(1));
+    const plan = planFrames(routes, misses, pending, choiceOf(routes), header);
     assert.deepEqual(
       plan.frames.map(({ rowCount }) => rowCount),
       [10, 10, 5],

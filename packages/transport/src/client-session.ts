@@ -163,6 +163,27 @@ export class ClientSession {
     });
   }
 
+  /**
+   * As `request`, with callbacks, one of which is called once, perhaps at once.
+   *
+   * @returns gives the request up and tells the server so; nothing is called after it
+   */
+  ask(
+    type: number,
+    parts: readonly Uint8Array[],
+    replyType: number,
+    options: RequestOptions,
+    onReply: (reply: ReplyPayload) => void,
+    onFail: (error: unknown) => void,
+  ): () => void {
+    const pending = this.#begin(replyType, onReply, onFail, undefined, options);
+    if (!pending) return () => undefined;
+    this.#writer.send(type, 0, pending.requestId, parts);
+    return () => {
+      if (this.#finish(pending)) this.#writer.send(FRAME.CANCEL, 0, pending.requestId, []);
+    };
+  }
+
   /** Calls a method of the server and resolves with its result. Errors as `request`. */
   async call(method: string, params: unknown, options: RequestOptions = {}): Promise<unknown> {
     const payload = encodeMessage({ method, params, timeoutMs: this.#remainingMs(options) });

@@ -180,6 +180,25 @@ export class FramedClient extends Service {
     return (this.#session as ClientSession).request(FRAME.LOOKUP, parts, FRAME.ROWS, options);
   }
 
+  /**
+   * As `lookup`, with callbacks, one of which is called once, perhaps at once: an answer that another replica gave first can
+   * be given up.
+   *
+   * @returns gives the request up and tells the server so; nothing is called after it
+   */
+  ask(
+    parts: readonly Uint8Array[],
+    options: RequestOptions,
+    onReply: (reply: ReplyPayload) => void,
+    onFail: (error: unknown) => void,
+  ): () => void {
+    if (!this.#isReady) {
+      onFail(this.#unavailable());
+      return () => undefined;
+    }
+    return (this.#session as ClientSession).ask(FRAME.LOOKUP, parts, FRAME.ROWS, options, onReply, onFail);
+  }
+
   protected onStart(): Promise<void> {
     this.#connect();
     return Promise.resolve();

@@ -21,6 +21,7 @@ export class SteadyLoad implements AsyncDisposable {
   readonly #senders: Promise<unknown>;
   readonly #failures: string[] = [];
   readonly #versions = new Map<number, number>();
+  readonly #latenciesMs: number[] = [];
   #ok = 0;
   #isStopped = false;
 
@@ -34,6 +35,11 @@ export class SteadyLoad implements AsyncDisposable {
   async more(count: number): Promise<void> {
     const target = this.#ok + this.#failures.length + count;
     while (this.#ok + this.#failures.length < target) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  /** Latencies of good replies since this was asked last, in milliseconds, ascending. */
+  takeLatencies(): number[] {
+    return this.#latenciesMs.splice(0).sort((a, b) => a - b);
   }
 
   /** Replies of a version so far. */
@@ -57,9 +63,11 @@ export class SteadyLoad implements AsyncDisposable {
     const random = seededRandom(seed);
     while (!this.#isStopped) {
       const request = stampedRequest(random);
+      const startMs = performance.now();
       try {
         const reply = await this.#client.send(request.bytes);
         request.check(reply);
+        this.#latenciesMs.push(performance.now() - startMs);
         this.#ok++;
         this.#versions.set(reply.version, this.answeredBy(reply.version) + 1);
       } catch (error) {

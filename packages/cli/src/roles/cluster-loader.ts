@@ -21,6 +21,10 @@ export interface ClusterLoaderOptions {
   /** Memory for cached rows of one version. */
   readonly cacheBytes: number;
   readonly lookupTimeoutMs: number;
+  /** Frames that may go to a second replica, as a share of all. */
+  readonly hedgeShare: number;
+  /** Failure domain of this executor; "" = not known. */
+  readonly zone: string;
   /** How long a load waits for a replica of every partition. */
   readonly readyTimeoutMs: number;
   readonly metrics: LookupMetrics;
@@ -51,6 +55,8 @@ export class ClusterLoader implements Loader {
       peer: `executor ${this.#options.id}`,
       cacheBytes,
       timeoutMs: lookupTimeoutMs,
+      hedgeShare: this.#options.hedgeShare,
+      zone: this.#options.zone,
       metrics,
       logger,
     });
