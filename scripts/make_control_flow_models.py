@@ -1,11 +1,11 @@
 """Small SavedModels with loops, branches and lists, and what TensorFlow answers for them.
 
-    python scripts/make_control_flow_models.py        (TensorFlow 2.21 with tf_keras, CPU)
+    python scripts/make_control_flow_models.py [NAME ...]        (TensorFlow 2.21 with tf_keras, CPU)
 
 Writes packages/engine/test/testdata/control-flow/NAME/{saved_model.pb, variables, golden.json}; the goldens have the
 format of testkit's readGolden.
 """
-import json, os, shutil
+import json, os, shutil, sys
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
@@ -233,13 +233,77 @@ def old_control():
     return {"x": x, "n": n}, {"total": total, "array": array.stack(), "name": name, "pick": pick, "checked": checked}
 
 
-shutil.rmtree(OUT, ignore_errors=True)
-numeric_loops()
-branches()
-assertions()
-maps()
-lists()
-tables_and_state()
-recurrent()
-v1("dynamic-rnn", dynamic_rnn, [{"x": F(2, 4, 3), "lengths": I(4, 2)}, {"x": F(1, 1, 3), "lengths": np.array([1], np.int32)}])
-v1("old-control", old_control, [{"x": F(2), "n": I(n)} for n in (1, 2, 4, 7, 9)])
+def walks():
+    """Loops that walk lists in every way that the compiler must tell apart: from 0 by one, and otherwise."""
+    weights = tf.Variable(F(2, 3))
+
+    def f(x, n):
+        rows = tf.shape(x)[0]
+        source = tf.TensorArray(tf.float32, size=rows).unstack(x)
+
+        def walk(size, start, step, shape, index=lambda i: i, read=lambda i: i):
+            array = tf.TensorArray(tf.float32, size=size, element_shape=shape)
+            body = lambda i, a: (i + step, a.write(index(i), tf.matmul(source.read(read(i))[None], weights)[0]))
+            return tf.while_loop(lambda i, _: i < n, body, [start, array])[1]
+
+        deep = tf.map_fn(lambda row: tf.map_fn(lambda v: tf.matmul([[v, v]], weights)[0], row), x)
+        state = tf.scan(lambda s, row: tf.matmul(s, weights[:, :2]) + row, x, initializer=tf.ones([1, 2]))
+        ints = tf.map_fn(lambda i: tf.cast(tf.matmul([[tf.cast(i, tf.float32), 1.0]], weights)[0], tf.int64) + tf.cast(i, tf.int64), tf.range(rows), fn_output_signature=tf.int64)
+        picked = walk(rows, 0, 1, [3]).gather([0, rows - 1])
+        grown = tf.while_loop(lambda i, *_: i < n, lambda i, m, a: (i + 1, tf.concat([m, m[:1] @ tf.ones([2, 2])], 0), a.write(i, m[0])), [0, x, tf.TensorArray(tf.float32, size=n, element_shape=[2])], shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, 2]), None])
+        return {
+            "exact": walk(n, 0, 1, [3]).stack(),
+            "longer": walk(rows, 0, 1, [3]).stack(),
+            "unshaped": walk(rows, 0, 1, [None]).stack(),
+            "late": walk(rows, 1, 1, [3]).stack(),
+            "every_other": walk(rows, 0, 2, [3]).stack(),
+            "backwards": walk(n, 0, 1, [3], lambda i: n - 1 - i).stack(),
+            "mirrored": walk(n, 0, 1, [3], read=lambda i: n - 1 - i).stack(),
+            "length": walk(n, 0, 1, [3]).size(),
+            "deep": deep, "state": state, "ints": ints, "picked": picked, "grown": grown[1], "firsts": grown[2].stack(),
+        }
+
+    module = tf.Module()
+    module.weights = weights
+    v2("walks", f, [spec([None, 2], tf.float32, "x"), spec([], tf.int32, "n")], [{"x": F(4, 2), "n": I(n)} for n in (4, 1, 2, 0, 5)], module=module)
+
+
+def recurrent_layers():
+    """Keras' recurrent layers in the forms that the first model of them lacks."""
+    keras.utils.set_random_seed(5)
+    x = keras.Input([None, 3], name="x")
+    h = keras.Input([4], name="h")
+    layers = keras.layers
+    outputs = {
+        "stateful": layers.LSTM(4, return_sequences=True)(x, initial_state=[h, h * 0.5]),
+        "unrolled": layers.GRU(2, unroll=True, return_sequences=True)(layers.Lambda(lambda v: tf.ensure_shape(v[:, :3], [None, 3, 3]))(x)),
+        "concat": layers.Bidirectional(layers.GRU(2, return_sequences=True), merge_mode="concat")(x),
+        "sum": layers.Bidirectional(layers.LSTM(3, return_sequences=True, go_backwards=True), merge_mode="sum")(x),
+        "zeroed": layers.RNN(layers.LSTMCell(3), return_sequences=True, zero_output_for_mask=True)(layers.Masking()(x)),
+        "major": layers.RNN(layers.GRUCell(2), time_major=True, return_sequences=True)(layers.Permute([1, 2])(x)),
+        "sigmoid": layers.GRU(3, activation="sigmoid", recurrent_activation="tanh", reset_after=False, use_bias=False)(x),
+        "plain": layers.SimpleRNN(3, return_sequences=True)(x),
+    }
+    model = keras.Model([x, h], outputs)
+    model.export(os.path.join(OUT, "recurrent-layers"))
+    padded = F(2, 5, 3)
+    padded[1, 2:] = 0
+    write_golden("recurrent-layers", [{"x": padded, "h": F(2, 4)}, {"x": F(1, 3, 3), "h": F(1, 4)}, {"x": F(3, 9, 3), "h": F(3, 4)}])
+
+
+MODELS = {
+    "loops": numeric_loops,
+    "branches": branches,
+    "assertions": assertions,
+    "maps": maps,
+    "lists": lists,
+    "tables-and-state": tables_and_state,
+    "recurrent": recurrent,
+    "dynamic-rnn": lambda: v1("dynamic-rnn", dynamic_rnn, [{"x": F(2, 4, 3), "lengths": I(4, 2)}, {"x": F(1, 1, 3), "lengths": np.array([1], np.int32)}]),
+    "old-control": lambda: v1("old-control", old_control, [{"x": F(2), "n": I(n)} for n in (1, 2, 4, 7, 9)]),
+    "walks": walks,
+    "recurrent-layers": recurrent_layers,
+}
+for name in sys.argv[1:] or MODELS:
+    shutil.rmtree(os.path.join(OUT, name), ignore_errors=True)
+    MODELS[name]()

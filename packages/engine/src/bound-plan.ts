@@ -88,7 +88,7 @@ export class BoundPlan {
     for (const [name, control] of plan.controls) {
       const regions: BoundPlan[] = [];
       for (const region of control.regions) regions.push(await BoundPlan.bind(region, sessions, context));
-      controls.set(name, controlKernel(control, regions, clock));
+      controls.set(name, controlKernel(control, regions, clock, context.kernels));
     }
     const kernelOf = (node: GraphNode): HostKernel | undefined =>
       controls.get(node.name) ?? context.kernels.get(node.op);

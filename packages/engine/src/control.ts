@@ -1,7 +1,18 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Clock, invariant, ServingError } from "@shardserve/core";
-import { type ControlPlan, type GraphNode, type HostKernel, type HostValue, isTensor } from "@shardserve/graph";
-import { elementCount, type StringColumn, type Tensor } from "@shardserve/tensor";
+import {
+  Attrs,
+  type ControlPlan,
+  type GraphNode,
+  type HostKernel,
+  type HostValue,
+  isTensor,
+  type KernelCall,
+  type KernelTable,
+  refKey,
+  type ValueInfo,
+} from "@shardserve/graph";
+import { elementCount, type NumericDType, type StringColumn, strings, type Tensor, zeros } from "@shardserve/tensor";
 import type { BoundPlan, RegionOptions } from "./bound-plan.js";
 
 /** A loop that took this many turns is not going to end; TensorFlow would go on for ever. */
@@ -10,8 +21,15 @@ const TURNS_MAX = 100_000_000;
 const PAUSE_MS = 8;
 
 /** The kernel of a `Branch` or `Loop` node whose regions are bound. */
-export function controlKernel({ node }: ControlPlan, regions: readonly BoundPlan[], clock: Clock): HostKernel {
-  return node.op === "Branch" ? branchKernel(node, regions) : loopKernel(node, regions, clock);
+export function controlKernel(
+  control: ControlPlan,
+  regions: readonly BoundPlan[],
+  clock: Clock,
+  kernels: KernelTable,
+): HostKernel {
+  return control.node.op === "Branch"
+    ? branchKernel(control.node, regions)
+    : loopKernel(control, regions, clock, kernels);
 }
 
 function branchKernel(node: GraphNode, regions: readonly BoundPlan[]): HostKernel {
@@ -36,29 +54,51 @@ function isTrue({ dtype, shape, data }: Tensor): boolean {
   return Number((data as Uint8Array)[0]) !== 0;
 }
 
-function loopKernel(node: GraphNode, [condition, body]: readonly BoundPlan[], clock: Clock): HostKernel {
+function loopKernel(
+  { node, regions: plans }: ControlPlan,
+  [condition, body]: readonly BoundPlan[],
+  clock: Clock,
+  kernels: KernelTable,
+): HostKernel {
   invariant(condition && body, "a loop has a condition and a body");
   const carried = node.attrs.int("carried");
-  return ({ inputs, signal, deadlineMs }) => {
+  const stackedInfos = plans[1]!.outputs.slice(carried).map(({ ref }) => plans[1]!.infos.get(refKey(ref)));
+  const limits = node.attrs.has("limits") ? node.attrs.ints("limits") : [];
+  return (call) => {
+    const { inputs, signal, deadlineMs } = call;
     const values = inputs.slice();
+    const stacks = stackedInfos.map((): Tensor[] => []);
+    const limit = Math.min(TURNS_MAX, ...limits.map((input) => integerOf(inputs[input]!)));
     const options: RegionOptions = { signal, deadlineMs };
     let turns = 0;
     let pauseAtMs = clock.nowMs() + PAUSE_MS;
     const store = (results: readonly HostValue[]): void => {
       for (let i = 0; i < carried; i++) values[i] = results[i]!;
+      for (let i = 0; i < stacks.length; i++) stacks[i]!.push(results[carried + i] as Tensor);
     };
-    const checkTurn = (): void => {
+    const isOver = (verdict: readonly HostValue[]): boolean => {
       signal?.throwIfAborted();
-      if (++turns <= TURNS_MAX) return;
-      throw new ServingError("RESOURCE_EXHAUSTED", `loop "${node.name}" did not end within ${TURNS_MAX} turns`);
+      if (!isTrue(verdict[0] as Tensor)) return true;
+      if (++turns <= limit) return false;
+      if (limit === TURNS_MAX)
+        throw new ServingError("RESOURCE_EXHAUSTED", `loop "${node.name}" did not end within ${TURNS_MAX} turns`);
+      throw new ServingError(
+        "INVALID_ARGUMENT",
+        `Trying to modify element ${limit} in a list with ${Math.max(limit, 0)} elements.`,
+      );
+    };
+    const finish = (): readonly HostValue[] | Promise<readonly HostValue[]> => {
+      const last = values.slice(0, carried);
+      if (stacks.length === 0) return last;
+      const packed = stacks.map((items, i) => stack(items, stackedInfos[i], call, kernels));
+      return [...last, ...packed];
     };
     /** Turns until the end, or until something must be waited for: then the promise of that, to go on after. */
     const runOn = (): readonly HostValue[] | Promise<readonly HostValue[]> => {
       for (;;) {
-        checkTurn();
         const verdict = condition.runRegion(values, options);
-        if (verdict instanceof Promise) return verdict.then((results) => turn(results));
-        if (!isTrue(verdict[0] as Tensor)) return values.slice(0, carried);
+        if (verdict instanceof Promise) return verdict.then(turn);
+        if (isOver(verdict)) return finish();
         const results = body.runRegion(values, options);
         if (results instanceof Promise) return results.then(goOn);
         store(results);
@@ -74,10 +114,35 @@ function loopKernel(node: GraphNode, [condition, body]: readonly BoundPlan[], cl
       return clock.nowMs() >= pauseAtMs ? nextTurn().then(resume) : runOn();
     };
     const turn = (verdict: readonly HostValue[]): ReturnType<typeof runOn> => {
-      if (!isTrue(verdict[0] as Tensor)) return values.slice(0, carried);
+      if (isOver(verdict)) return finish();
       const results = body.runRegion(values, options);
       return results instanceof Promise ? results.then(goOn) : goOn(results);
     };
     return runOn();
   };
+}
+
+function integerOf(value: HostValue): number {
+  invariant(isTensor(value), "the length of a list is a tensor");
+  return Number((value.data as Int32Array)[0]);
+}
+
+/** Values of all turns as one tensor [turns, ...]. Without a turn, dimensions that nothing tells are 0. */
+function stack(
+  items: readonly Tensor[],
+  info: ValueInfo | undefined,
+  call: KernelCall,
+  kernels: KernelTable,
+): HostValue {
+  const dtype = items[0]?.dtype ?? info?.dtype;
+  invariant(dtype, "a stacked value has a dtype");
+  if (items.length === 0) {
+    const shape = [0, ...(info?.shape ?? []).map((dim) => Math.max(dim, 0))];
+    if (dtype === "string") return strings(shape, []);
+    return zeros(dtype as NumericDType, shape);
+  }
+  const attrs = new Attrs("Pack", { N: items.length, T: dtype, axis: 0 });
+  const packed = kernels.get("Pack")!({ ...call, node: { ...call.node, op: "Pack", attrs }, inputs: items });
+  invariant(!(packed instanceof Promise), "Pack waits for nothing");
+  return packed[0]!;
 }

@@ -21,6 +21,8 @@ export class BoundDeviceStep {
   readonly #isRows: Uint8Array;
   readonly #clock: Clock;
   readonly #runs: Semaphore;
+  /** Its time follows from the values of its inputs, not from their sizes: it has a loop. */
+  readonly #isUnpredictable: boolean;
   /** Expected milliseconds by size class; NaN = never run. */
   readonly #expectedMs = new Float64Array(SIZE_CLASSES).fill(Number.NaN);
 
@@ -39,6 +41,7 @@ export class BoundDeviceStep {
     this.#isRows = Uint8Array.from(this.#inputs, (slot) => Number(rowSlots.has(slot)));
     this.#clock = clock;
     this.#runs = runs;
+    this.#isUnpredictable = step.nodes.some((node) => node.op === "Loop");
   }
 
   run(run: Run): void | Promise<void> {
@@ -50,6 +53,7 @@ export class BoundDeviceStep {
       // The rows of a lookup are as large as their cache; their slots say how much work there is.
       if (this.#isRows[i] === 0) size += elementCount(feed.shape);
     }
+    if (this.#isUnpredictable) return this.#runAsync(feeds, run, 0);
     const sizeClass = Math.min(31 - Math.clz32(size), SIZE_CLASSES - 1);
     if (this.#expectedMs[sizeClass]! <= SYNC_MS_MAX) this.#runSync(feeds, run, sizeClass);
     else return this.#runAsync(feeds, run, sizeClass);

@@ -2,9 +2,19 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
+import { importModel, planSignature, type SignaturePlan } from "@shardserve/graph";
+import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
+import { deviceSupports } from "@shardserve/onnx";
 import { type RowSource, storedRowBytes } from "@shardserve/rowstore";
-import { BundleReader } from "@shardserve/savedmodel";
+import {
+  BundleReader,
+  initOp,
+  objectKeys,
+  readSavedModel,
+  selectMetaGraph,
+  variableBindings,
+} from "@shardserve/savedmodel";
 import type { Model } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { type Golden, type GoldenCase, goldenDifference, readGolden, REPO_DIR } from "@shardserve/testkit";
@@ -23,6 +33,12 @@ describe("control flow", () => {
       assert.deepEqual(loadOrt().live, before, "a closed model leaves nothing behind");
     });
   }
+
+  it("leaves no loop of a recurrent layer to the host", async () => {
+    for (const name of ["recurrent", "recurrent-layers", "dynamic-rnn"]) {
+      assert.deepEqual([...(await planOf(name)).controls.keys()], [], name);
+    }
+  });
 
   it("fetches rows of a sharded table in every turn of a loop", async () => {
     const name = "tables-and-state";
@@ -45,6 +61,15 @@ describe("control flow", () => {
     }
   });
 });
+
+async function planOf(name: string): Promise<SignaturePlan> {
+  const savedModel = await readSavedModel(join(MODELS, name), {});
+  const metaGraph = selectMetaGraph(savedModel, ["serve"]);
+  await using reader = await BundleReader.open(savedModel.variablesPrefix!);
+  const bindings = variableBindings(metaGraph, reader.entries, await objectKeys(metaGraph, reader, {})).variables;
+  const model = importModel(metaGraph, { bindings, entries: reader.entries, initOp: initOp(metaGraph) });
+  return planSignature(model, "serving_default", { kernels: hostKernels, device: { supports: deviceSupports } });
+}
 
 /** The table of model tables-and-state, as shards would give it. */
 async function shardedRows(name: string): Promise<ShuffledRows> {

@@ -10,6 +10,7 @@ import { fold } from "./fold.js";
 import { formLoops } from "./frames.js";
 import { formRegions } from "./functional.js";
 import type { KernelTable } from "./host.js";
+import { liftLists } from "./loop-lists.js";
 import { contextOf, infer, type Inference } from "./infer/infer.js";
 import { constantOf, type GraphNode, type TensorRef } from "./ir.js";
 import { exposeLookups } from "./lookups.js";
@@ -71,7 +72,7 @@ export function* compiling(
   }
   const unguarded = unguardAsserts(program);
   const branched = dropSides(formBranches(unguarded, infer(unguarded, known)));
-  const formed = internLeaves(formRegions(branched, model.library));
+  const formed = liftLists(internLeaves(formRegions(branched, model.library)));
   const controls = yield* compileControls(formed, infer(formed, known), (region) =>
     compiling(model, region, kernels, budget.enter()),
   );

@@ -1,4 +1,5 @@
 import { ServingError } from "@shardserve/core";
+import type { DType } from "@shardserve/tensor";
 import type { Shape } from "./attrs.js";
 import type { Pieces } from "./cooperative.js";
 import { infer, type Inference } from "./infer/infer.js";
@@ -121,10 +122,20 @@ function* compileLoop<C extends CompiledRegion>(
       return dtype === before.dtype && sameShape(shape, before.shape);
     });
     if (isSettled || tries > TRIES_MAX) {
-      return { regions: [yield* compileRegion(withArgs(condition, args)), compiled], outputs: variables };
+      const stacked = node.attrs
+        .dtypes("dtypes")
+        .slice(carried)
+        .map((dtype, i): ValueInfo => stackInfo(outputInfo(compiled, carried + i), dtype));
+      const regions = [yield* compileRegion(withArgs(condition, args)), compiled];
+      return { regions, outputs: [...variables, ...stacked] };
     }
     variables = next;
   }
+}
+
+/** One value a turn, stacked. */
+function stackInfo(turn: ValueInfo | undefined, dtype: DType): ValueInfo {
+  return { dtype: turn?.dtype ?? dtype, shape: turn?.shape && [-1, ...turn.shape] };
 }
 
 function outputInfo(region: CompiledRegion, i: number): ValueInfo | undefined {

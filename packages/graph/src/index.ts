@@ -15,6 +15,7 @@ export {
 } from "./model.js";
 export * from "./op-table.js";
 export * from "./plan.js";
+export { topologicalOrder } from "./program.js";
 export { TensorList } from "./tensor-list.js";
 export {
   planInit,

@@ -22,7 +22,9 @@ export function refKey(ref: TensorRef): string {
  * - `GatherRows`: the device end of a cut lookup. Inputs rows [capacity, ...row shape], slots int32 (shape of the ids).
  * - `Branch`: If and Case. Input 0 the condition or index, the rest go to every region; one region a branch, whose outputs are the node's.
  * - `Loop`: While. The first `carried` inputs change from turn to turn, the others go to every turn. Regions: the condition (one
- *   output) and the body (`carried` outputs, which are the node's after the last turn).
+ *   output) and the body. The body's first `carried` outputs are the node's after the last turn; the `stacked` (attribute, else
+ *   0) others are values of one turn, of which the node's outputs are the stacks [turns, ...]. `limits` names
+ *   inputs, int32 scalars that no region uses: more turns than that are an error.
  *   Both have attributes dtypes and shapes (of the outputs) and hasEffect.
  */
 export interface GraphNode {
@@ -52,6 +54,8 @@ export interface Program {
 export interface Region extends Program {
   /** Names of the Placeholders that take the node's inputs, in order; one that nothing uses may be gone. */
   readonly args: readonly string[];
+  /** Once it is compiled: dtype and shape of every value that is known, by `refKey`. */
+  readonly infos?: ReadonlyMap<string, ValueInfo>;
 }
 
 /** What is known of a value before any request: its dtype and as much of its shape as can be trusted. */

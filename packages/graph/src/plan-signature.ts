@@ -17,7 +17,8 @@ import {
 } from "./model.js";
 import { type Placement, place } from "./place.js";
 import type { ControlPlan, NodePlacement, PlannedTable, SignaturePlan, UnsupportedNode } from "./plan.js";
-import type { Program } from "./program.js";
+import { deviceLoops } from "./device-loops.js";
+import { type Program, rewrite } from "./program.js";
 import { makeSteps } from "./segments.js";
 import { tableOf } from "./tables.js";
 
@@ -99,12 +100,13 @@ function* planningProgram(
   isRegion = false,
 ): Pieces<SignaturePlan> {
   yield;
-  const controls = yield* planningControls(model, signature, compiled, options);
+  const onDevice = deviceLoops(model, compiled, options);
+  const controls = yield* planningControls(model, signature, compiled, options, onDevice);
   const { chosen, tables, conflicts } = chooseLookups(model, compiled, options);
-  const program = cutLookups(compiled.program, chosen);
+  const program = cutLookups(rewrite(compiled.program, new Map(), onDevice), chosen);
   const inference = infer(program, compiled.inference);
   yield;
-  const placement = place(program, inference, withControls(options.kernels), options.device, isRegion);
+  const placement = place(program, inference, withControls(options.kernels, onDevice), options.device, isRegion);
   yield;
   const handles = (isRegion ? [] : program.outputs).flatMap((ref): [string, string][] => {
     const dtype = inference.infos.get(refKey(ref))?.dtype;
@@ -147,17 +149,19 @@ function* planningProgram(
   };
 }
 
-/** Plans of the regions of all control nodes. */
+/** Plans of the regions of all control nodes that the host runs. */
 function* planningControls(
   model: ModelGraph,
   { name, method }: Signature,
   compiled: Compiled,
   options: PlanOptions,
+  onDevice: ReadonlyMap<string, GraphNode>,
 ): Pieces<Map<string, ControlPlan>> {
   const controls = new Map<string, ControlPlan>();
   // In a loop a device gather beats a lookup step a turn; what is sharded has no choice.
   const cut = (table: PlannedTable): CutPolicy => (options.cut?.(table) === "always" ? "always" : "never");
   for (const [node, regions] of compiled.regions) {
+    if (onDevice.has(node)) continue;
     const control = compiled.program.graph.get(node)!;
     const plans: SignaturePlan[] = [];
     for (const [i, region] of regions.entries()) {
@@ -176,14 +180,17 @@ function* planningControls(
 }
 
 /** The engine runs control nodes on the host; what of their regions cannot run is told by the regions' plans. */
-function withControls(kernels: KernelTable): KernelTable {
+function withControls(kernels: KernelTable, onDevice: ReadonlyMap<string, GraphNode>): KernelTable {
   const isControl = (op: string): boolean => op === "Loop" || op === "Branch";
   const kernel = (): never => {
     throw new Error("control nodes are the engine's");
   };
   return {
     get: (op) => (isControl(op) ? kernel : kernels.get(op)),
-    supports: (node, context) => (isControl(node.op) ? true : kernels.supports(node, context)),
+    supports: (node, context) => {
+      if (onDevice.has(node.name)) return "it is part of an engine graph with all its turns";
+      return isControl(node.op) ? true : kernels.supports(node, context);
+    },
   };
 }
 

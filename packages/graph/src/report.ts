@@ -1,6 +1,6 @@
 import { DTYPES, type DType, elementCount } from "@shardserve/tensor";
 import type { Shape } from "./attrs.js";
-import { refKey, type TensorRef } from "./ir.js";
+import { type Graph, type GraphNode, refKey, type TensorRef } from "./ir.js";
 import type { ModelGraph } from "./model.js";
 import { type PlanOptions, planSignature } from "./plan-signature.js";
 import { plansWithin, type SignaturePlan, type Step } from "./plan.js";
@@ -35,7 +35,7 @@ export function reportModel(model: ModelGraph, options: PlanOptions): ModelRepor
   const read = new Set<string>();
   const mutable = new Set<string>();
   for (const plan of plans.flatMap((whole) => [...plansWithin(whole)])) {
-    for (const node of plan.graph.values()) {
+    for (const node of nodesWithin(plan.graph)) {
       if (node.op === "Variable") read.add(node.attrs.text("checkpointKey"));
     }
     for (const key of plan.mutableVariables.values()) if (key !== undefined) mutable.add(key);
@@ -53,6 +53,14 @@ export function reportModel(model: ModelGraph, options: PlanOptions): ModelRepor
     return [{ name, checkpointKey, dtype, shape, bytes, role: roleOf(checkpointKey) }];
   });
   return { plans, broken: model.broken, tables, variables };
+}
+
+/** Nodes of a graph and of the regions in it. */
+function* nodesWithin(graph: Graph): Generator<GraphNode, void> {
+  for (const node of graph.values()) {
+    yield node;
+    for (const region of node.regions ?? []) yield* nodesWithin(region.graph);
+  }
 }
 
 /** "float32[?,8]", "int64[...]" for an unknown rank. */

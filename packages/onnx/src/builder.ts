@@ -1,4 +1,5 @@
 import { invariant } from "@shardserve/core";
+import type { Shape } from "@shardserve/graph";
 import {
   bytesOf,
   type DType,
@@ -14,6 +15,7 @@ import {
   encodeModel,
   type FileRange,
   type OnnxAttr,
+  type OnnxGraph,
   type OnnxInitializer,
   type OnnxNode,
   type OnnxValue,
@@ -125,15 +127,57 @@ export class OnnxBuilder {
    * @param condition  bool, one element
    */
   choose(condition: Value, dtypes: readonly DType[], yes: () => readonly Value[], no: () => readonly Value[]): Value[] {
-    const branch = (make: () => readonly Value[]) => {
-      const outer = this.#nodes;
-      this.#nodes = [];
-      const outputs = make().map((value) => ({ name: value.name, dtype: value.dtype, shape: undefined }));
-      const nodes = this.#nodes;
-      this.#nodes = outer;
-      return { branch: { nodes, initializers: [], inputs: [], outputs } };
-    };
+    const branch = (make: () => readonly Value[]) => this.#branch([], make, undefined);
     return this.ops("If", [condition], dtypes, { then_branch: branch(yes), else_branch: branch(no) });
+  }
+
+  /**
+   * Runs `turn` as long as its condition holds; it may use every value made before.
+   *
+   * @param limit      int64, one element: the most turns; undefined = no limit
+   * @param condition  bool, one element: whether to take a first turn
+   * @param first      the variables before the first turn, with what is known of their shapes in all turns
+   * @param turn       from variables to the condition of another turn, the variables after, and what is stacked
+   * @param stacked    what is known of the values that one turn adds to the stacks
+   * @returns the variables after the last turn, then the stacks [turns, ...]
+   */
+  loop(
+    limit: Value | undefined,
+    condition: Value,
+    first: readonly { readonly value: Value; readonly shape: Shape }[],
+    turn: (variables: readonly Value[]) => readonly [condition: Value, ...results: Value[]],
+    stacked: readonly { readonly dtype: DType; readonly shape: Shape }[],
+  ): Value[] {
+    const variables = first.map(({ value }) => this.#value(value.dtype));
+    const shapes = [...first.map(({ shape }) => shape), ...stacked.map(({ shape }) => shape)];
+    const inputs: OnnxValue[] = [
+      { ...this.#value("int64"), shape: [] },
+      { ...this.#value("bool"), shape: [] },
+      ...variables.map((value, i) => ({ ...value, shape: shapes[i] })),
+    ];
+    const body = this.#branch(inputs, () => turn(variables), [[], ...shapes]);
+    const dtypes = [...first.map(({ value }) => value.dtype), ...stacked.map(({ dtype }) => dtype)];
+    return this.ops("Loop", [limit, condition, ...first.map(({ value }) => value)], dtypes, { body });
+  }
+
+  /** A graph inside a node. Its outputs must be results of its own nodes, each only once. */
+  #branch(
+    inputs: readonly OnnxValue[],
+    make: () => readonly Value[],
+    shapes: readonly Shape[] | undefined,
+  ): { readonly branch: OnnxGraph } {
+    const outer = this.#nodes;
+    this.#nodes = [];
+    const seen = new Set<string>();
+    const outputs = make().map((value, i): OnnxValue => {
+      const isOwn = this.#nodes.some((node) => node.outputs.includes(value.name)) && !seen.has(value.name);
+      const { name, dtype } = isOwn ? value : this.op("Identity", [value]);
+      seen.add(name);
+      return { name, dtype, shape: shapes?.[i] };
+    });
+    const nodes = this.#nodes;
+    this.#nodes = outer;
+    return { branch: { nodes, initializers: [], inputs, outputs } };
   }
 
   /**

@@ -62,13 +62,24 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
   model.text(2, "shardserve");
   model.message(7, (out) => writeGraph(out, graph));
   model.message(8, (opset) => opset.int(2, ONNX_OPSET));
-  if (graph.nodes.some((node) => node.domain !== "")) {
+  if (hasForeignOps(graph)) {
     model.message(8, (opset) => {
       opset.text(1, "com.microsoft");
       opset.int(2, 1);
     });
   }
   return model.finish();
+}
+
+function hasForeignOps({ nodes }: OnnxGraph): boolean {
+  return nodes.some(
+    (node) =>
+      node.domain !== "" || Object.values(node.attrs).some((value) => isBranch(value) && hasForeignOps(value.branch)),
+  );
+}
+
+function isBranch(value: OnnxAttr): value is { readonly branch: OnnxGraph } {
+  return typeof value === "object" && "branch" in value;
 }
 
 function writeGraph(out: WireWriter, graph: OnnxGraph): void {
