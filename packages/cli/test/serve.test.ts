@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -69,6 +69,26 @@ describe("serve", function () {
     const answer = await fetch(`${url}/v1/models/${path}:predict`, { method: "POST", body: '{"instances": [1.0]}' });
     return answer.ok ? ((await answer.json()) as { predictions: number[] }).predictions[0] : answer.status;
   };
+
+  it("loads a version that failed again once its files are whole", async () => {
+    const version = join(dir, "mended/7");
+    await cp(join(MODELS, "saved_model_half_plus_two_cpu/00000123"), version, { recursive: true });
+    const graph = await readFile(join(version, "saved_model.pb"));
+    await writeFile(join(version, "saved_model.pb"), graph.subarray(0, graph.length / 2)); // a copy under way
+    const file = join(dir, "mended.config");
+    const mended = `config { name: "mended" base_path: "${join(dir, "mended")}" model_platform: "tensorflow" }`;
+    await writeFile(file, `model_config_list { ${mended} ${config(["two", "saved_model_half_plus_two_cpu"])} }`);
+    const { child, url } = await serve(
+      `--model_config_file=${file}`,
+      "--file_system_poll_wait_seconds=0.05",
+      "--max_num_load_retries=0",
+    );
+    children.push(child);
+    assert.equal(await predict(url, "two"), 2.5);
+    assert.equal(await predict(url, "mended"), 404);
+    await writeFile(join(version, "saved_model.pb"), graph);
+    await until(async () => (await predict(url, "mended")) === 2.5);
+  });
 
   it("serves the models of a file with their labels, follows the file, and is ready only with models", async () => {
     const file = join(dir, "models.config");

@@ -17,6 +17,13 @@ const HOPELESS = [
   "DEPENDENCY_MISSING",
 ] as const;
 
+/**
+ * Text that changes whenever the files of a version do.
+ *
+ * @throws when the files cannot be read
+ */
+export type Fingerprint = (id: ServableId, path: string) => Promise<string>;
+
 export interface HarnessOptions {
   readonly loader: Loader;
   readonly clock: Clock;
@@ -25,6 +32,8 @@ export interface HarnessOptions {
   readonly loadRetriesMax: number;
   /** Ceiling of the pause between tries; the pause starts at one second and doubles. */
   readonly loadRetryIntervalMs: number;
+  /** Names the state of the version's files; absent = they are not looked at. */
+  readonly fingerprint?: Fingerprint;
   /** Something changed: the manager should look again. */
   readonly onChange: (harness: Harness) => void;
 }
@@ -48,6 +57,8 @@ export class Harness {
   #publicState: VersionState = "START";
   #error: VersionStatus["error"] = NO_ERROR;
   #loaded: LoadedVersion | null = null;
+  /** Of the files that the last try read; "" = unknown. */
+  #fingerprint = "";
 
   constructor(id: ServableId, path: string, options: HarnessOptions) {
     this.id = id;
@@ -100,6 +111,12 @@ export class Harness {
     this.#options.onChange(this);
   }
 
+  /** Whether the files are others than those that the last try failed on. */
+  async hasNewFiles(): Promise<boolean> {
+    const now = await this.#readFingerprint();
+    return now !== "" && now !== this.#fingerprint;
+  }
+
   /** A load that nobody wants any more stops at its next await. */
   cancelLoad(): void {
     this.#abort.abort(new ServingError("CANCELLED", "Loading of servable cancelled"));
@@ -135,6 +152,7 @@ export class Harness {
     const { loader, clock, logger, loadRetriesMax, loadRetryIntervalMs } = this.#options;
     const { signal } = this.#abort;
     for (let attempt = 0; ; attempt++) {
+      if (this.#options.fingerprint) this.#fingerprint = await this.#readFingerprint();
       try {
         const model = await loader.load(this.id, this.path, { signal });
         if (!signal.aborted) return model;
@@ -150,6 +168,11 @@ export class Harness {
         await sleep(clock, pauseMs, signal);
       }
     }
+  }
+
+  async #readFingerprint(): Promise<string> {
+    // Files that cannot be read now are no reason to try again; the load itself says what is wrong with them.
+    return (await this.#options.fingerprint?.(this.id, this.path).catch(() => "")) ?? "";
   }
 
   #fail(error: ServingError): void {

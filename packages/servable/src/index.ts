@@ -1,4 +1,6 @@
+export * from "./file-fingerprint.js";
 export { LoadedVersion, ServableHandle } from "./handle.js";
+export type { Fingerprint } from "./harness.js";
 export * from "./loader.js";
 export * from "./manager.js";
 export * from "./model.js";

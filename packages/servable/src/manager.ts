@@ -1,6 +1,6 @@
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import type { ServableHandle } from "./handle.js";
-import { Harness } from "./harness.js";
+import { type Fingerprint, Harness } from "./harness.js";
 import type { Loader } from "./loader.js";
 import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
 import type { AspiredSet } from "./servable-id.js";
@@ -24,6 +24,8 @@ export interface ManagerOptions {
   readonly loadRetryIntervalMs?: number;
   /** Loads under way at once, default 2: a load competes with traffic for disk and cores. */
   readonly loadsMax?: number;
+  /** Lets a version that failed be loaded anew once its files changed; default: it stays failed. */
+  readonly fingerprint?: Fingerprint;
   /** True in tests: nothing happens until `step` is called. Default false: every change steps by itself. */
   readonly stepByHand?: boolean;
 }
@@ -41,7 +43,8 @@ export class Manager extends Service {
   readonly #logger: Logger;
   readonly #options: Required<
     Pick<ManagerOptions, "loadRetriesMax" | "loadRetryIntervalMs" | "loadsMax" | "stepByHand">
-  >;
+  > &
+    Pick<ManagerOptions, "fingerprint">;
   readonly #aspired = new Map<string, AspiredSet>();
   readonly #harnesses = new Map<string, Map<number, Harness>>();
   readonly #ended = new Map<string, Map<number, VersionStatus>>();
@@ -61,6 +64,7 @@ export class Manager extends Service {
       loadRetryIntervalMs: options.loadRetryIntervalMs ?? 60_000,
       loadsMax: options.loadsMax ?? 2,
       stepByHand: options.stepByHand ?? false,
+      ...(options.fingerprint && { fingerprint: options.fingerprint }),
     };
   }
 
@@ -68,6 +72,7 @@ export class Manager extends Service {
   setAspired(name: string, versions: AspiredSet): void {
     if (this.state === "draining" || this.state === "closed") return;
     this.#aspired.set(name, versions);
+    for (const harness of this.#harnesses.get(name)?.values() ?? []) void this.#forgetIfMended(harness);
     this.#changed();
   }
 
@@ -263,6 +268,16 @@ export class Manager extends Service {
       // A version that is aspired again while it leaves waits until it has left.
       if (!harnesses.has(version)) harnesses.set(version, this.#newHarness(name, version, path));
     }
+  }
+
+  /** A failed version whose files changed is forgotten, so that the next step loads it as a new one. */
+  async #forgetIfMended(harness: Harness): Promise<void> {
+    if (harness.state !== "error" || !this.#options.fingerprint || !(await harness.hasNewFiles())) return;
+    const { name, version } = harness.id;
+    if (this.#harnesses.get(name)?.get(version) !== harness) return; // another look was quicker
+    this.#logger.info({ model: name, version }, "the files of a failed version changed; it is loaded again");
+    this.#forget(harness);
+    this.#changed();
   }
 
   #newHarness(name: string, version: number, path: string): Harness {

@@ -76,6 +76,31 @@ describe("manager", () => {
     assert.deepEqual(states(), ["2 AVAILABLE", "1 END"]);
   });
 
+  it("loads a failed version again once its files changed, and not before", async () => {
+    let files = "half a copy";
+    const { loader, manager, states, aspire } = await startManager({
+      fingerprint: async () => files,
+      loadRetriesMax: 0,
+    });
+    aspire(1);
+    manager.step();
+    await settle();
+    await loader.fail(new ServingError("SAVED_MODEL_INVALID", "cut short"));
+    aspire(1);
+    await settle();
+    manager.step();
+    assert.deepEqual(states(), ["1 END"]);
+    assert.equal(loader.pending.length, 0);
+    files = "the whole copy";
+    aspire(1);
+    await settle();
+    manager.step();
+    await settle();
+    assert.deepEqual(states(), ["1 LOADING"]);
+    await loader.succeed();
+    assert.deepEqual(states(), ["1 AVAILABLE"]);
+  });
+
   it("resource-preserving unloads first", async () => {
     const { loader, manager, states, aspire } = await startManager({ policy: resourcePreserving });
     aspire(1);

@@ -11,7 +11,7 @@ import {
   type Reload,
   warmingLoader,
 } from "@shardserve/model-server";
-import { type Loader, Manager, type ServableId } from "@shardserve/servable";
+import { fileFingerprint, type Loader, Manager, type ServableId } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import type { FlagValues } from "../flags.js";
 import { VERSION } from "../version.js";
@@ -87,6 +87,7 @@ export class ModelFront extends Service {
     const manager = new Manager({
       loader: perModel.loader,
       logger,
+      fingerprint: async (id, path) => fileFingerprint(await directoryOf(id, path)),
       loadRetriesMax: flags.maxNumLoadRetries,
       loadRetryIntervalMs: flags.loadRetryIntervalMicros / 1000,
       ...(flags.numLoadThreads > 0 && { loadsMax: flags.numLoadThreads }),
