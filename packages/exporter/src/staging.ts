@@ -1,6 +1,9 @@
-import { mkdir, open, readFile, rename, rm, stat, unlink } from "node:fs/promises";
+import { link, mkdir, open, readFile, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ServingError } from "@shardserve/core";
+
+/** Drafts of lock files that this process wrote. */
+let drafts = 0;
 
 /**
  * The directory in which an export grows, beside its target and invisible to servers, which look for numbers. It becomes
@@ -64,12 +67,15 @@ export class Staging {
 
   async #takeLock(): Promise<void> {
     for (let attempt = 0; ; attempt++) {
+      // The lock appears with its owner's number in it: an empty one would pass for that of a process that is gone.
+      const draft = `${this.#lock}.${process.pid}.${++drafts}`;
+      await writeFile(draft, String(process.pid));
       try {
-        const handle = await open(this.#lock, "wx");
-        await handle.writeFile(String(process.pid));
-        return await handle.close();
+        return await link(draft, this.#lock);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      } finally {
+        await unlink(draft);
       }
       const owner = Number(await readFile(this.#lock, "utf8").catch(() => "0"));
       if (attempt > 0 || isAlive(owner)) {
