@@ -95,6 +95,12 @@ export const ERRORS = {
   CHECKSUM_MISMATCH: { status: "DATA_LOSS", retry: "never", text: "stored bytes do not match their checksum" },
   MANIFEST_INVALID: { status: "FAILED_PRECONDITION", retry: "never", text: "a version's manifest cannot be read" },
   PARTITION_INVALID: { status: "FAILED_PRECONDITION", retry: "never", text: "a partition file cannot be read" },
+  DELTA_INVALID: { status: "FAILED_PRECONDITION", retry: "never", text: "a delta cannot be read" },
+  DELTA_OUT_OF_ORDER: {
+    status: "FAILED_PRECONDITION",
+    retry: "never",
+    text: "a delta does not follow the one before it",
+  },
   OP_UNSUPPORTED: {
     status: "UNIMPLEMENTED",
     retry: "never",

@@ -1,3 +1,4 @@
+export { type DeltaOptions, type DeltaPlan, optionsOfVersion, planDelta } from "./delta-plan.js";
 export {
   type DenseVariable,
   type ExportOptions,
@@ -8,3 +9,4 @@ export {
 } from "./export-plan.js";
 export type { ParityReport } from "./parity.js";
 export { type ExportReport, type RunOptions, runExport } from "./run-export.js";
+export { type DeltaReport, type DeltaRunOptions, type DeltaTableReport, runDelta } from "./run-delta.js";

@@ -17,6 +17,7 @@ import type { ExportPlan } from "./export-plan.js";
 import { JOURNAL_NAME, readJournal } from "./journal.js";
 import { checkParity, type ParityReport } from "./parity.js";
 import { CHUNK_BYTES, JOURNAL_EVERY_BYTES, RowWriter } from "./row-writer.js";
+import { shareFiles } from "./share-files.js";
 import { Staging } from "./staging.js";
 
 export interface RunOptions {
@@ -24,6 +25,8 @@ export interface RunOptions {
   readonly writer: string;
   /** Rows are moved in chunks of about this many bytes, default 32 MiB; memory is six chunks. */
   readonly chunkBytes?: number;
+  /** Version directory whose partition files are taken over, as links, where they are the same. */
+  readonly shareWith?: string;
   /** How often progress is recorded for a later run, default every 1 GiB. */
   readonly journalEveryBytes?: number;
   readonly progress?: Progress;
@@ -39,6 +42,8 @@ export interface ExportReport {
   /** Identity of the version. */
   readonly manifestDigest: string;
   readonly isResumed: boolean;
+  /** Partition files that are one with those of `shareWith`. */
+  readonly sharedPartitions: number;
   /** One per table with reduced rows. */
   readonly parity: readonly ParityReport[];
 }
@@ -82,6 +87,8 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
       signal,
     });
     const partitions = await writer.write();
+    const sharedPartitions =
+      options.shareWith === undefined ? 0 : await shareFiles(options.shareWith, staging.dir, partitions);
     await writeDenseRemainder(plan, bundle, staging.dir, task, signal);
     await rm(join(staging.dir, JOURNAL_NAME), { force: true });
     const files = [
@@ -98,6 +105,7 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
       denseBytes,
       manifestDigest,
       isResumed: writer.isResumed,
+      sharedPartitions,
       parity,
     };
   } catch (error) {
@@ -131,7 +139,7 @@ function sourceBytes(plan: ExportPlan): number {
 }
 
 /** Everything but the partition files, with digests. */
-async function otherFiles(dir: string, signal: AbortSignal | undefined): Promise<ManifestFile[]> {
+export async function otherFiles(dir: string, signal: AbortSignal | undefined): Promise<ManifestFile[]> {
   const entries = await readdir(dir, { recursive: true, withFileTypes: true });
   const files: ManifestFile[] = [];
   for (const entry of entries) {

@@ -109,6 +109,17 @@ export class AddressRange implements Disposable {
     this.#place(length, atOffset, PROT.read, MAP.shared | MAP.fixed, fd, fileOffset);
   }
 
+  /**
+   * Puts zeroed, writable memory at `[atOffset, atOffset + length)`, in place of what was there. Pages cost memory only
+   * once touched.
+   *
+   * @param atOffset  multiple of {@link PAGE_BYTES}
+   * @throws ServingError RESOURCE_EXHAUSTED when the system refuses
+   */
+  mapMemory(atOffset: number, length: number): void {
+    this.#place(length, atOffset, PROT.read | PROT.write, MAP.private | MAP.anonymous | MAP.fixed, -1, 0);
+  }
+
   /** Turns `[atOffset, atOffset + length)` back into a hole and frees what it held. Nothing may use it meanwhile. */
   unmap(atOffset: number, length: number): void {
     this.#place(length, atOffset, PROT.none, MAP.private | MAP.anonymous | MAP.noReserve | MAP.fixed, -1, 0);

@@ -1,3 +1,8 @@
+export { type DeltaSection, deltaInvalid } from "./delta-format.js";
+export { listEpochs, readDeltaChain } from "./delta-chain.js";
+export * from "./delta-manifest.js";
+export { DeltaFile, type OpenSegment } from "./delta-reader.js";
+export { DeltaRowsWriter } from "./delta-writer.js";
 export { fileDigest } from "./file-digest.js";
 export { halfFromFloat, halfTable } from "./float16.js";
 export { LocalRows, type LocalTable } from "./local-rows.js";
@@ -24,6 +29,7 @@ export {
   type Section,
   type StrideGroup,
 } from "./partition-layout.js";
+export { Overlay, type OverlayUse } from "./overlay.js";
 export { PartitionFile } from "./partition-reader.js";
 export { type OpenPartitionRowsOptions, PartitionRows } from "./partition-rows.js";
 export { type AddOptions, PartitionSet, type PartitionSetOptions } from "./partition-set.js";

@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { invariant, ServingError } from "@shardserve/core";
 import { lanesOf } from "@shardserve/tensor";
 import { locateRows } from "./locate.js";
+import { Overlay } from "./overlay.js";
 import { encodePartitionHeader, partitionInvalid } from "./partition-format.js";
 import { type PartitionLayout, partitionLayout } from "./partition-layout.js";
 import { PartitionFile } from "./partition-reader.js";
@@ -28,6 +29,8 @@ export interface AddOptions {
   readonly expectedDigest?: string;
   /** Whether every block is read and compared with its checksum first; default true. */
   readonly verify?: boolean;
+  /** Awaited when the partition is mapped and before ids find it: to add the rows of deltas. */
+  readonly prepare?: () => Promise<void>;
   readonly signal?: AbortSignal;
 }
 
@@ -64,6 +67,7 @@ export class PartitionSet {
   #mapped: (() => void) | undefined;
   #closing: Promise<void> | undefined;
   #isClosed = false;
+  #overlay: Overlay;
   #lastIndexes: BigInt64Array = new BigInt64Array(0);
   #lastIndexLanes = lanesOf(this.#lastIndexes);
 
@@ -82,6 +86,33 @@ export class PartitionSet {
         base += section.rowCount;
       }
     }
+    this.#overlay = this.newOverlay();
+  }
+
+  /** Rows of the deltas on this version. */
+  get overlay(): Overlay {
+    return this.#overlay;
+  }
+
+  /** An overlay that is filled beside the one in use, for {@link replaceOverlay}. */
+  newOverlay(): Overlay {
+    return new Overlay(
+      this.tables,
+      this.partitionCount,
+      (rowBytes) => this.#arena(rowBytes).overlay,
+      (free) => {
+        void this.#nextEra().then(() => {
+          if (!this.#isClosed) free();
+        });
+      },
+    );
+  }
+
+  /** From now on ids find the rows of another overlay; the one before gives its memory back. */
+  replaceOverlay(overlay: Overlay): void {
+    const before = this.#overlay;
+    this.#overlay = overlay;
+    before.clear();
   }
 
   get partitionCount(): number {
@@ -121,7 +152,7 @@ export class PartitionSet {
         this.#checkIdentity(file, partition, options.expectedDigest);
         if (options.verify !== false) await file.verify({ signal: options.signal });
         options.signal?.throwIfAborted();
-        await this.#map(partition, file);
+        await this.#map(partition, file, options.prepare);
       } finally {
         await file.close();
       }
@@ -138,7 +169,10 @@ export class PartitionSet {
     this.#isHeld[partition] = 0;
     this.#heldCount--;
     await this.#nextEra();
-    if (!this.#isClosed) this.#unmap(partition);
+    if (!this.#isClosed) {
+      this.#unmap(partition);
+      this.#overlay.drop(partition);
+    }
     this.#isBusy[partition] = 0;
   }
 
@@ -148,6 +182,7 @@ export class PartitionSet {
    *
    * @param ids    as BigInt64Array, or as its 32-bit lanes
    * @param first  position in `ids` of the first one wanted, and `end` the one behind the last; default all
+   * @param epoch  whose rows; default 0, as exported. The caller knows that it is there
    * @returns -1, or the position of the first id that cannot be served: {@link refusal} says why
    */
   locate(
@@ -157,6 +192,7 @@ export class PartitionSet {
     at: number,
     first = 0,
     end = ids instanceof Int32Array ? ids.length / 2 : ids.length,
+    epoch = 0,
   ): number {
     const info = this.tables[table];
     invariant(info !== undefined, `table ${table} of ${this.tables.length}`);
@@ -165,25 +201,31 @@ export class PartitionSet {
       2 * end <= lanes.length && at + end - first <= indexes.length,
       `ids ${first} to ${end} of ${lanes.length / 2} to ${at} of ${indexes.length} indexes`,
     );
-    return locateRows(
+    const indexLanes = this.#indexLanes(indexes);
+    const bad = locateRows(
       lanes,
-      info.rows,
+      epoch === 0 ? info.rows : this.#overlay.rowsOf(table, epoch),
       this.partitionCount,
       this.#isHeld,
       this.#bases[table]!,
       this.#arena(info.rowBytes).rowsPerSlot,
-      this.#indexLanes(indexes),
+      indexLanes,
       at,
       first,
       end,
     );
+    if (bad >= 0 || epoch === 0) return bad;
+    const lacking = this.#overlay.resolve(table, epoch, lanes, first, end, indexLanes, at);
+    invariant(lacking < 0, `epoch ${epoch} of ${info.name} lacks a row that it added`);
+    return -1;
   }
 
   /** Why {@link locate} stopped at `position`: ROW_OUT_OF_RANGE or PARTITION_NOT_OWNED. */
-  refusal(table: number, ids: BigInt64Array | Int32Array, position: number): ServingError {
+  refusal(table: number, ids: BigInt64Array | Int32Array, position: number, epoch = 0): ServingError {
     const info = this.tables[table] as TableInfo;
     const id = ids instanceof Int32Array ? idAt(ids, position) : ids[position]!;
-    if (id < 0n || id >= BigInt(info.rows)) return rowOutOfRange(info, position, id);
+    const rows = epoch === 0 ? info.rows : this.#overlay.rowsOf(table, epoch);
+    if (id < 0n || id >= BigInt(rows)) return rowOutOfRange({ ...info, rows }, position, id);
     const partition = Number(id % BigInt(this.partitionCount));
     return new ServingError(
       "PARTITION_NOT_OWNED",
@@ -270,7 +312,7 @@ export class PartitionSet {
     );
   }
 
-  async #map(partition: number, file: PartitionFile): Promise<void> {
+  async #map(partition: number, file: PartitionFile, prepare: AddOptions["prepare"]): Promise<void> {
     const refuseIfClosed = () => {
       if (this.#isClosed) throw new ServingError("DRAINING", `${file.path}: the partition set was closed meanwhile`);
     };
@@ -279,8 +321,10 @@ export class PartitionSet {
     this.#mappingCount++;
     try {
       for (const arena of this.#arenas.values()) await arena.map(partition, file.fd, isCold);
+      await prepare?.();
     } catch (error) {
       this.#unmap(partition);
+      this.#overlay.drop(partition);
       throw error;
     } finally {
       if (--this.#mappingCount === 0) this.#mapped?.();

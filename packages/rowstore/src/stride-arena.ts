@@ -1,19 +1,25 @@
 import { invariant } from "@shardserve/core";
 import { type AddressRange, type OrtValue, PAGE_BYTES, reserveAddresses } from "@shardserve/native";
+import { OverlayArea } from "./overlay-area.js";
 import type { StrideGroup } from "./partition-layout.js";
 import { RowKernel } from "./row-kernel.js";
+
+/** Addresses for rows of deltas: as many as for the rows of files, and at least this much. */
+const OVERLAY_BYTES_MIN = 4 * 2 ** 30;
 
 /**
  * All rows of one width of one version, as one array: partition p's group of that width is mapped `p` slots from the
  * start. A slot is a whole number of pages and of rows, so row indexes are plain arithmetic, one Gather serves every
  * table and partition, and a partition that comes or goes moves nothing. Addresses are reserved for all partitions of
- * the version; those without a file cost nothing.
+ * the version; those without a file cost nothing. Behind the slots of partitions lie the rows that deltas brought.
  */
 export class StrideArena {
   readonly rowBytes: number;
   /** Row index of the first row of partition p is `p * rowsPerSlot`. */
   readonly rowsPerSlot: number;
   readonly rowCount: number;
+  /** Rows of deltas. */
+  readonly overlay: OverlayArea;
   /** For {@link RowKernel}: shape [rowCount, rowBytes]. */
   readonly table: OrtValue;
   readonly #group: StrideGroup;
@@ -26,9 +32,12 @@ export class StrideArena {
     this.#slotBytes = Math.max(1, Math.ceil((group.rowCount * group.rowBytes) / unit)) * unit;
     this.rowBytes = group.rowBytes;
     this.rowsPerSlot = this.#slotBytes / group.rowBytes;
-    this.rowCount = this.rowsPerSlot * partitionCount;
-    invariant(Number.isSafeInteger(this.#slotBytes * partitionCount), "an arena exceeds 2^53 bytes");
-    this.#range = reserveAddresses(this.#slotBytes * partitionCount);
+    const slotsBytes = this.#slotBytes * partitionCount;
+    const bytes = slotsBytes + Math.ceil(Math.max(OVERLAY_BYTES_MIN, slotsBytes) / unit) * unit;
+    invariant(Number.isSafeInteger(bytes), "an arena exceeds 2^53 bytes");
+    this.rowCount = bytes / group.rowBytes;
+    this.#range = reserveAddresses(bytes);
+    this.overlay = new OverlayArea(this.#range, slotsBytes, group.rowBytes, unit);
     this.table = RowKernel.table(this.#range.memory, this.rowCount, group.rowBytes);
   }
 

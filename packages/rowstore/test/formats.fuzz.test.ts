@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { isServingError, seededRandom } from "@shardserve/core";
-import { decodeManifest, digestHex, encodeManifest, partitionLayout } from "../src/index.js";
+import {
+  decodeDeltaManifest,
+  decodeManifest,
+  digestHex,
+  encodeDeltaManifest,
+  encodeManifest,
+  partitionLayout,
+} from "../src/index.js";
+import { decodeSegmentHead, encodeSegmentHead, readHeadBytes, segmentLayout } from "../src/delta-format.js";
 import {
   decodePartitionFooter,
   decodePartitionHeader,
@@ -14,7 +22,7 @@ const FUZZ_MS = Number(process.env["FUZZ_MS"] ?? 300);
 /** Damages copies of `good` until time is up; `parse` may refuse with the code or accept, nothing else. */
 function fuzz(
   good: Uint8Array,
-  code: "MANIFEST_INVALID" | "PARTITION_INVALID",
+  code: "MANIFEST_INVALID" | "PARTITION_INVALID" | "DELTA_INVALID",
   parse: (bytes: Uint8Array) => void,
 ): void {
   const seed = (performance.now() * 1000) >>> 0;
@@ -48,6 +56,39 @@ describe("formats under fuzz", function () {
   it("manifest", () => {
     const digests = Array.from({ length: 5 }, (_, i) => digestHex(new Uint8Array(i)));
     fuzz(encodeManifest(manifestOf(tables, 5, digests)), "MANIFEST_INVALID", (bytes) => decodeManifest(bytes, "m"));
+  });
+
+  it("manifest of a delta", () => {
+    const digest = "0123456789abcdef0123456789abcdef";
+    const good = encodeDeltaManifest({
+      writer: "test",
+      epoch: 3,
+      baseDigest: digest,
+      parent: { epoch: 2, digest },
+      sourceDigest: digest,
+      createdAtMs: 1,
+      partitionCount: 5,
+      tables: tables.map(({ rows }) => ({ rows, changed: 4 })),
+      segments: [1, 3].map((partition) => ({ partition, offset: partition * 4096, bytes: 512, digest })),
+      files: [{ path: "dense/saved_model.pb", bytes: 9, digest }],
+    });
+    assert.equal(decodeDeltaManifest(good, "d").manifest.segments.length, 2);
+    fuzz(good, "DELTA_INVALID", (bytes) => decodeDeltaManifest(bytes, "d"));
+  });
+
+  it("head of a segment", () => {
+    const sections = tables.map(({ rowBytes }, table) => ({ table, rowBytes, rowCount: 7 + table }));
+    const segment = segmentLayout(4, 2, 5, sections);
+    const good = encodeSegmentHead(segment);
+    for (const [i, { rowCount }] of sections.entries()) {
+      const positions = new Uint32Array(good.buffer, segment.positionOffsets[i], rowCount);
+      for (let k = 0; k < rowCount; k++) positions[k] = 3 * k;
+    }
+    assert.equal(decodeSegmentHead(good, "s").positions.length, 2);
+    fuzz(good, "DELTA_INVALID", (bytes) => {
+      const length = readHeadBytes(bytes, segment.bytes, "s");
+      if (length === bytes.length) decodeSegmentHead(bytes, "s");
+    });
   });
 
   it("partition header", () => {

@@ -1,10 +1,18 @@
 import { ServingError } from "@shardserve/core";
-import { type ExportPlan, type ExportReport, planExport, runExport, shardShares } from "@shardserve/exporter";
+import {
+  type ExportPlan,
+  type ExportReport,
+  optionsOfVersion,
+  planExport,
+  runExport,
+  shardShares,
+} from "@shardserve/exporter";
 import { hostKernels } from "@shardserve/host-ops";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag } from "../flags.js";
 import { amount, table } from "../terminal.js";
 import { VERSION } from "../version.js";
+import { exportDelta, refuseTableFlags } from "./export-delta.js";
 
 const SHARD_COUNTS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
 const DENSE_SHOWN_MAX = 12;
@@ -12,14 +20,22 @@ const DENSE_SHOWN_MAX = 12;
 export const shardExport = defineCommand({
   name: "shard-export",
   summary: "Splits a SavedModel's embedding tables over partition files, the rest into a dense SavedModel",
-  usage: "SAVED_MODEL --out=BASE/NAME/VERSION",
+  usage: "SAVED_MODEL --out=BASE/NAME/VERSION | SAVED_MODEL --base=BASE/NAME/VERSION",
   examples: [
     "shard-export models/dlrm/1 --out=repository/dlrm/1",
     "shard-export models/dlrm/1 --out=repository/dlrm/1 --dry-run",
     "shard-export models/dlrm/1 --out=repository/dlrm/2 --row-dtype=int8 --min-table-bytes=64MiB",
+    "shard-export models/dlrm/2 --base=repository/dlrm/1",
+    "shard-export models/dlrm/2 --base=repository/dlrm/1 --out=repository/dlrm/2",
   ],
   flags: {
     out: flag.text("version directory to write; never overwritten", "DIR", ""),
+    base: flag.text(
+      "exported version to compare with: alone, what changed is written as its next epoch; with --out, unchanged partition files are shared with it",
+      "DIR",
+      "",
+    ),
+    parent: flag.int("epoch that the new one follows; -1 = the newest", -1, Number.MAX_SAFE_INTEGER, -1),
     dryRun: flag.bool("print the plan with exact bytes; write nothing"),
     tables: flag.list("shard just these tables, by name or checkpoint key", "NAMES", []),
     minTableBytes: flag.bytes("smaller tables stay with the dense graph", 16 * 2 ** 20),
@@ -35,14 +51,17 @@ export const shardExport = defineCommand({
   async run([source, ...rest], flags, terminal) {
     if (source === undefined || rest.length > 0)
       throw new ServingError("CONFIG_INVALID", "shard-export: give one SavedModel directory; see --help");
+    if (flags.base !== "") refuseTableFlags(flags);
+    if (flags.base !== "" && flags.out === "") return exportDelta(source, flags, terminal);
     if (flags.out === "" && !flags.dryRun)
       throw new ServingError("CONFIG_INVALID", "shard-export: --out is required, or --dry-run");
     const options = {
-      tags: flags.savedModelTags,
-      ...(flags.tables.length === 0 ? {} : { tables: flags.tables }),
       minTableBytes: flags.minTableBytes,
-      ...(flags.partitions === 0 ? {} : { partitions: flags.partitions }),
+      ...(flags.tables.length > 0 && { tables: flags.tables }),
+      ...(flags.partitions > 0 && { partitions: flags.partitions }),
       rowDtype: flags.rowDtype === "float32" ? ("same" as const) : flags.rowDtype,
+      ...(flags.base !== "" && (await optionsOfVersion(flags.base))),
+      tags: flags.savedModelTags,
     };
     const plan = await planExport(source, options, hostKernels, terminal.signal);
     if (flags.dryRun) return printPlan(plan, flags.json, terminal);
@@ -55,6 +74,7 @@ export const shardExport = defineCommand({
     }
     const report = await runExport(plan, flags.out, {
       writer: `shardserve ${VERSION}`,
+      ...(flags.base !== "" && { shareWith: flags.base }),
       progress: terminal.progress,
       logger: terminal.logger,
       signal: terminal.signal,
@@ -122,4 +142,6 @@ function printReport(report: ExportReport, isJson: boolean, terminal: Terminal):
   terminal.print(
     `${report.out}: ${report.partitionCount} partitions, ${amount(report.tableBytes, "bytes")} of rows, ${amount(report.denseBytes, "bytes")} dense, digest ${report.manifestDigest}`,
   );
+  if (report.sharedPartitions > 0)
+    terminal.print(`${report.sharedPartitions} partition files are those of the base and take no room of their own`);
 }

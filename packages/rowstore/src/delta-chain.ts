@@ -1,0 +1,58 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { ServingError } from "@shardserve/core";
+import { checkFollows, deltaPath, type EpochRef, readDeltaManifest, type StoredDelta } from "./delta-manifest.js";
+import type { StoredManifest } from "./manifest.js";
+
+/**
+ * Epochs that have a folder below `deltas/` of a version directory, ascending; whole or not. A version without that
+ * folder has none.
+ */
+export async function listEpochs(versionDir: string): Promise<number[]> {
+  const path = join(versionDir, "deltas");
+  const names = await readdir(path).catch((error: unknown) => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return [];
+    throw new ServingError("UNAVAILABLE", `cannot list ${path}: ${message}; check the disk and its rights`, {
+      cause: error,
+    });
+  });
+  return names
+    .filter((name) => /^[1-9]\d{0,15}$/.test(name) && Number.isSafeInteger(Number(name)))
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/**
+ * The deltas that lead from a version as exported to an epoch, first to last, each checked to follow the one before.
+ *
+ * @param epoch  0 = none
+ * @throws ServingError NOT_FOUND when one is not there; DELTA_INVALID; DELTA_OUT_OF_ORDER when they do not form a chain
+ */
+export async function readDeltaChain(versionDir: string, base: StoredManifest, epoch: number): Promise<StoredDelta[]> {
+  const chain: StoredDelta[] = [];
+  for (let wanted = epoch; wanted > 0; ) {
+    const directory = join(versionDir, deltaPath(wanted));
+    const stored = await readDeltaManifest(directory);
+    if (!stored)
+      throw new ServingError(
+        "NOT_FOUND",
+        `there is no delta in ${directory}, which epoch ${epoch} builds on; export the delta again`,
+      );
+    if (stored.manifest.epoch !== wanted) {
+      throw new ServingError(
+        "DELTA_OUT_OF_ORDER",
+        `${directory} holds epoch ${stored.manifest.epoch}; a delta lies in the folder of its epoch`,
+      );
+    }
+    chain.unshift(stored);
+    wanted = stored.manifest.parent.epoch;
+  }
+  let parent: EpochRef = { epoch: 0, digest: base.digest };
+  for (const stored of chain) {
+    const { epoch: next } = stored.manifest;
+    checkFollows(stored, base.manifest, parent, base.digest, join(versionDir, deltaPath(next)));
+    parent = { epoch: next, digest: stored.digest };
+  }
+  return chain;
+}

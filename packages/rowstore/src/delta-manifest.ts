@@ -1,0 +1,251 @@
+import { open, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { ServingError } from "@shardserve/core";
+import { PARTITION_COUNT_MAX } from "@shardserve/placement";
+import { decodeMessage, encodeMessage } from "@shardserve/transport";
+import { FieldReader } from "./manifest-fields.js";
+import type { Manifest, ManifestFile } from "./manifest.js";
+import { digestHex } from "./partition-format.js";
+import type { TableInfo } from "./table-info.js";
+
+/** Name of a delta's manifest in its directory; written last: a directory that has it is whole. */
+export const DELTA_MANIFEST_FILE = "shardserve.delta";
+/** Name of the file with the changed rows of all partitions. */
+export const DELTA_ROWS_FILE = "rows.delta";
+/** Folder of a delta with the dense SavedModel of its epoch, where that changed. */
+export const DELTA_DENSE_DIR = "dense";
+
+const MANIFEST_BYTES_MAX = 64 * 2 ** 20;
+const TABLES_MAX = 0xffff;
+const FILES_MAX = 2 ** 20;
+const TEXT_LENGTH_MAX = 4096;
+const DIGEST = /^[0-9a-f]{32}$/;
+
+/** One delta as another one, or the registry, names it. */
+export interface EpochRef {
+  readonly epoch: number;
+  /** Digest of the delta's manifest, 32 hex digits; of the version's own manifest for epoch 0. */
+  readonly digest: string;
+}
+
+/** What a delta does to one table. */
+export interface DeltaTable {
+  /** Rows of the table from this epoch on; never fewer than before. */
+  readonly rows: number;
+  /** Rows that this delta brings: changed and added ones. */
+  readonly changed: number;
+}
+
+/** The changed rows of one partition, in the rows file. */
+export interface DeltaSegment {
+  readonly partition: number;
+  readonly offset: number;
+  readonly bytes: number;
+  /** See segmentDigest: covers every byte of the segment whose blocks match their checksums. */
+  readonly digest: string;
+}
+
+/** What a delta consists of and what it follows. */
+export interface DeltaManifest {
+  readonly writer: string;
+  readonly epoch: number;
+  /** Identity of the version that the chain stands on. */
+  readonly baseDigest: string;
+  /** The delta before this one; {epoch 0, baseDigest} for the first. */
+  readonly parent: EpochRef;
+  /** Identifies the SavedModel that this epoch equals. */
+  readonly sourceDigest: string;
+  /** Wall clock at the end of the export, ms since the epoch: where freshness is counted from. */
+  readonly createdAtMs: number;
+  readonly partitionCount: number;
+  /** One per table of the version, in its order. */
+  readonly tables: readonly DeltaTable[];
+  /** Ascending by partition; partitions without changed rows are left out. */
+  readonly segments: readonly DeltaSegment[];
+  /** Everything below `dense/`; [] = the dense part is the parent's. */
+  readonly files: readonly ManifestFile[];
+}
+
+export interface StoredDelta {
+  readonly manifest: DeltaManifest;
+  /** xxh3-128 of the manifest file: the identity of the epoch, and through its parent's of all before it. */
+  readonly digest: string;
+}
+
+/** "deltas/7", relative to the version directory. */
+export function deltaPath(epoch: number): string {
+  return `deltas/${epoch}`;
+}
+
+export function encodeDeltaManifest(manifest: DeltaManifest): Uint8Array {
+  const { writer, epoch, baseDigest, parent, sourceDigest, createdAtMs, partitionCount, tables, segments, files } =
+    manifest;
+  return new Uint8Array(
+    encodeMessage({
+      format: "shardserve.delta",
+      formatVersion: 1,
+      writer,
+      epoch,
+      baseDigest,
+      parentEpoch: parent.epoch,
+      parentDigest: parent.digest,
+      sourceDigest,
+      createdAtMs,
+      partitionCount,
+      tables: tables.map(({ rows, changed }) => ({ rows, changed })),
+      segments: segments.map(({ partition, offset, bytes, digest }) => ({ partition, offset, bytes, digest })),
+      files: files.map(({ path, bytes, digest }) => ({ path, bytes, digest })),
+    }),
+  );
+}
+
+/** @throws ServingError DELTA_INVALID naming the field */
+export function decodeDeltaManifest(bytes: Uint8Array, where: string): StoredDelta {
+  const refuse = (why: string, cause?: unknown) =>
+    new ServingError("DELTA_INVALID", `${where}: ${why}; copy the delta again or export it anew`, { cause });
+  let plain: unknown;
+  try {
+    plain = decodeMessage(bytes, "the manifest of a delta");
+  } catch (error) {
+    throw refuse((error as Error).message, error);
+  }
+  const fields = new FieldReader(plain, "", refuse);
+  fields.oneOf("format", ["shardserve.delta"]);
+  fields.int("formatVersion", 1, 1);
+  const epoch = fields.int("epoch", 1, Number.MAX_SAFE_INTEGER);
+  const partitionCount = fields.int("partitionCount", 1, PARTITION_COUNT_MAX);
+  const manifest: DeltaManifest = {
+    writer: fields.text("writer", TEXT_LENGTH_MAX),
+    epoch,
+    baseDigest: fields.text("baseDigest", 32, DIGEST),
+    parent: { epoch: fields.int("parentEpoch", 0, epoch - 1), digest: fields.text("parentDigest", 32, DIGEST) },
+    sourceDigest: fields.text("sourceDigest", 32, DIGEST),
+    createdAtMs: fields.int("createdAtMs", 0, Number.MAX_SAFE_INTEGER),
+    partitionCount,
+    tables: fields.list("tables", TABLES_MAX, (value, at) => {
+      const table = new FieldReader(value, `${at}.`, refuse);
+      const rows = table.int("rows", 0, Number.MAX_SAFE_INTEGER);
+      const read = { rows, changed: table.int("changed", 0, rows) };
+      table.end();
+      return read;
+    }),
+    segments: fields.list("segments", partitionCount, (value, at) => {
+      const segment = new FieldReader(value, `${at}.`, refuse);
+      const read = {
+        partition: segment.int("partition", 0, partitionCount - 1),
+        offset: segment.int("offset", 0, Number.MAX_SAFE_INTEGER),
+        bytes: segment.int("bytes", 1, Number.MAX_SAFE_INTEGER),
+        digest: segment.text("digest", 32, DIGEST),
+      };
+      segment.end();
+      return read;
+    }),
+    files: fields.list("files", FILES_MAX, (value, at) => {
+      const file = new FieldReader(value, `${at}.`, refuse);
+      const read = {
+        path: file.text("path", TEXT_LENGTH_MAX),
+        bytes: file.int("bytes", 0, Number.MAX_SAFE_INTEGER),
+        digest: file.text("digest", 32, DIGEST),
+      };
+      file.end();
+      return read;
+    }),
+  };
+  fields.end();
+  checkDelta(manifest, refuse);
+  return { manifest, digest: digestHex(bytes) };
+}
+
+/** Rules between fields. */
+function checkDelta({ segments, files, parent, baseDigest }: DeltaManifest, refuse: (why: string) => Error): void {
+  let end = 0;
+  segments.forEach(({ partition, offset, bytes }, i) => {
+    if (i > 0 && partition <= (segments[i - 1] as DeltaSegment).partition)
+      throw refuse("its segments are out of order");
+    if (offset < end) throw refuse(`the segment of partition ${partition} overlaps the one before`);
+    end = offset + bytes;
+    if (!Number.isSafeInteger(end)) throw refuse("its segments exceed 2^53 bytes");
+  });
+  for (const { path } of files) {
+    const isInside = path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
+    if (!isInside || /[\\\0]/.test(path) || !path.startsWith(`${DELTA_DENSE_DIR}/`))
+      throw refuse(`${JSON.stringify(path)} does not lie in ${DELTA_DENSE_DIR}/`);
+  }
+  if (parent.epoch === 0 && parent.digest !== baseDigest) throw refuse("it follows epoch 0 of another version");
+}
+
+/**
+ * Reads the manifest of a delta's directory.
+ *
+ * @returns undefined when the directory has none: the delta is not there, or not whole yet
+ * @throws ServingError DELTA_INVALID
+ */
+export async function readDeltaManifest(directory: string): Promise<StoredDelta | undefined> {
+  const path = join(directory, DELTA_MANIFEST_FILE);
+  try {
+    const { size } = await stat(path);
+    if (size > MANIFEST_BYTES_MAX)
+      throw new ServingError("DELTA_INVALID", `${path}: ${size} bytes are more than a delta's manifest has`);
+    return decodeDeltaManifest(await readFile(path), path);
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    if (error instanceof ServingError) throw error;
+    throw new ServingError("DELTA_INVALID", `cannot read ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Writes the manifest of a delta and hands it to the disk. The caller renames the directory afterwards. @returns its digest */
+export async function writeDeltaManifest(directory: string, manifest: DeltaManifest): Promise<string> {
+  const bytes = encodeDeltaManifest(manifest);
+  const path = join(directory, DELTA_MANIFEST_FILE);
+  const { digest } = decodeDeltaManifest(bytes, path); // what cannot be read back is not written
+  const handle = await open(path, "w");
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  return digest;
+}
+
+/**
+ * Refuses a delta that does not stand on this version and follow this epoch.
+ *
+ * @param where  names the delta in errors
+ * @throws ServingError DELTA_OUT_OF_ORDER saying what it follows and what it should
+ */
+export function checkFollows(
+  { manifest }: StoredDelta,
+  base: Manifest,
+  parent: EpochRef,
+  baseDigest: string,
+  where: string,
+): void {
+  const refuse = (why: string) => new ServingError("DELTA_OUT_OF_ORDER", `${where}: ${why}`, { details: { where } });
+  if (manifest.baseDigest !== baseDigest) {
+    throw refuse(
+      `it changes version ${manifest.baseDigest}, this one is ${baseDigest}; export it against this version`,
+    );
+  }
+  if (manifest.parent.epoch !== parent.epoch) {
+    throw refuse(
+      `it follows epoch ${manifest.parent.epoch}, the one before it here is ${parent.epoch}; a delta is missing or out of order`,
+    );
+  }
+  if (manifest.parent.digest !== parent.digest) {
+    throw refuse(
+      `it follows another epoch ${parent.epoch} (${manifest.parent.digest}) than the one here (${parent.digest}); export it anew`,
+    );
+  }
+  if (manifest.partitionCount !== base.partitionCount || manifest.tables.length !== base.tables.length) {
+    throw refuse(
+      `it has ${manifest.tables.length} tables in ${manifest.partitionCount} partitions, the version ${base.tables.length} in ${base.partitionCount}`,
+    );
+  }
+}
+
+/** The version's tables as they are at a delta's epoch: some may have grown. */
+export function tablesAt(tables: readonly TableInfo[], delta: DeltaManifest | undefined): readonly TableInfo[] {
+  return delta ? tables.map((table, i) => ({ ...table, rows: (delta.tables[i] as DeltaTable).rows })) : tables;
+}
