@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -112,6 +113,31 @@ describe("serve", function () {
     await until(async () => (await predict(url, "two")) === 404);
     child.kill("SIGTERM");
     assert.equal(await exitOf(child), 0);
+  });
+
+  it("asks for tokens, and follows their file", async () => {
+    const file = join(dir, "tokens.json");
+    const write = (token: string) => {
+      const sha256 = createHash("sha256").update(token).digest("hex");
+      return writeFile(
+        file,
+        JSON.stringify({ tokens: [{ name: "t", sha256, models: ["two"], actions: ["describe"] }] }),
+      );
+    };
+    await write("first");
+    const { child, url, log } = await serve(
+      "--model_name=two",
+      `--model_base_path=${join(MODELS, "saved_model_half_plus_two_cpu")}`,
+      `--auth-tokens-file=${file}`,
+    );
+    children.push(child);
+    const status = async (token: string) =>
+      (await fetch(`${url}/v1/models/two`, { headers: { authorization: `Bearer ${token}` } })).status;
+    assert.match(log(), /not every port has TLS/);
+    assert.deepEqual([await predict(url, "two"), await status("first"), await status("second")], [401, 200, 401]);
+    await write("second");
+    await until(async () => (await status("second")) === 200);
+    assert.equal(await status("first"), 401);
   });
 
   it("goes on answering for the drain delay while it reports that it is not ready", async () => {

@@ -84,6 +84,12 @@ export const ERRORS = {
     text: "the deadline passed before the work was done",
   },
   CANCELLED: { status: "CANCELLED", retry: "never", text: "the caller cancelled the work" },
+  UNAUTHENTICATED: { status: "UNAUTHENTICATED", retry: "never", text: "the request shows no token that is known" },
+  PERMISSION_DENIED: {
+    status: "PERMISSION_DENIED",
+    retry: "never",
+    text: "the token does not allow what is asked for",
+  },
   RESOURCE_EXHAUSTED: { status: "RESOURCE_EXHAUSTED", retry: "backoff", text: "a bounded queue or budget is full" },
   UNIMPLEMENTED: { status: "UNIMPLEMENTED", retry: "never", text: "the operation is not supported" },
   INTERNAL: { status: "INTERNAL", retry: "never", text: "an unexpected failure inside shardserve" },

@@ -5,10 +5,13 @@ export { ConfigFilePoll, type ConfigFilePollOptions } from "./config/config-file
 export { ModelCatalog, type ModelCatalogOptions } from "./config/model-catalog.js";
 export { type ConfiguredModel, configuredModels, readModelConfigFile } from "./config/model-config.js";
 export { readMonitoringPath } from "./config/monitoring.js";
-export { readTlsConfig } from "./config/ssl-config.js";
+export { parseTlsConfig, readTlsConfig } from "./config/ssl-config.js";
 export { parseTextFormat } from "./config/text-format.js";
 export type { Reload } from "./grpc/grpc-front.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export { ModelServer, type ModelServerOptions } from "./model-server.js";
+export { Access, type AccessRule, ACTIONS } from "./security/access.js";
+export { parseTokensFile } from "./security/tokens-file.js";
+export { readWatched, WatchedFile } from "./security/watched-file.js";
 export type { TlsOptions } from "./tls.js";
 export { warmingLoader, type WarmUpOptions } from "./warm-up/warm-up.js";

@@ -9,6 +9,7 @@ import { ServerMetrics } from "./metrics.js";
 import { Predictor } from "./predict/predictor.js";
 import { RestFront } from "./rest/rest-front.js";
 import { RequestScopes } from "./scope.js";
+import type { Access } from "./security/access.js";
 import type { TlsOptions } from "./tls.js";
 
 /** Where TensorFlow Serving has it. */
@@ -35,6 +36,8 @@ export interface ModelServerOptions {
   readonly restTls?: TlsOptions;
   /** The program's version, as the Open Inference Protocol's server metadata name it. */
   readonly serverVersion?: string;
+  /** Who may do what, by bearer tokens; absent = everybody may do everything. */
+  readonly access?: Access;
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly batching?: Partial<BatchingOptions>;
@@ -108,6 +111,7 @@ export class ModelServer extends Service {
       isOpen: () => this.#isOpen,
       isReady: () => this.#isReporting && this.state === "ready",
       serverVersion: options.serverVersion ?? "",
+      access: options.access,
     };
     if (options.grpcPort !== undefined) {
       const address = typeof options.grpcPort === "string" ? options.grpcPort : `${host}:${options.grpcPort}`;
@@ -133,6 +137,16 @@ export class ModelServer extends Service {
   /** The bound REST port; 0 before start. */
   get restPort(): number {
     return this.#restPort;
+  }
+
+  /** Certificates for gRPC connections from now on; requests under way are not touched. */
+  replaceGrpcTls(tls: TlsOptions): void {
+    this.#grpc?.replaceTls(tls);
+  }
+
+  /** The same for REST. */
+  replaceRestTls(tls: TlsOptions): void {
+    this.#rest?.replaceTls(tls);
   }
 
   /** Requests under way. */

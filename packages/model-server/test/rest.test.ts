@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
+import { get } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -340,6 +341,31 @@ describe("REST", () => {
     assert.equal((await post("/V1/Models/a%20b:predict", '{"instances": [1]}')).status, 200);
     const shouted = await post("/v1/models/m:PREDICT", '{"instances": [1]}');
     assert.equal(shouted.text, JSON.stringify({ error: "Malformed request: POST /v1/models/m:PREDICT" }, null, 4));
+  });
+
+  it("takes no name of a model, a version or a label for a path", async () => {
+    for (const name of [
+      "..",
+      "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+      "..%5c..",
+      "%00",
+      "m%2f..%2fm",
+      "/etc/passwd",
+      "file:%2f%2fetc",
+    ]) {
+      for (const path of [
+        `/v1/models/${name}`,
+        `/v1/models/${name}/metadata`,
+        `/v2/models/${name}`,
+        `/v1/models/m/labels/${name}/metadata`,
+      ]) {
+        // Over a socket: fetch would resolve the dots by itself.
+        const status = await new Promise<number>((resolve, reject) => {
+          get(server.baseUrl, { path }, (reply) => resolve(reply.resume().statusCode!)).on("error", reject);
+        });
+        assert.ok(status === 404 || status === 400, `${path}: ${status}`);
+      }
+    }
   });
 
   it("prints status and metadata as protobuf does", async () => {

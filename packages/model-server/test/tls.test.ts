@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
+import { connect } from "node:tls";
 import { join } from "node:path";
 import { Client, credentials } from "@grpc/grpc-js";
 import { ModelServer, readMonitoringPath, readTlsConfig } from "@shardserve/model-server";
@@ -94,6 +95,19 @@ describe("TLS", function () {
         client.close();
         return failure;
       },
+      /** Subject of the certificate that a new connection is shown. */
+      subject(port: number) {
+        return new Promise<string>((resolve, reject) => {
+          const socket = connect(
+            { host: "127.0.0.1", port, rejectUnauthorized: false, ALPNProtocols: ["h2", "http/1.1"] },
+            () => {
+              resolve(String(socket.getPeerCertificate().subject.CN));
+              socket.destroy();
+            },
+          ).on("error", reject);
+        });
+      },
+      server,
       async [Symbol.asyncDispose]() {
         await server.close();
         await manager.close();
@@ -116,6 +130,32 @@ describe("TLS", function () {
       assert.match(await server.grpc(name), /^14: /);
       assert.match(String(await server.rest(name)), /^(ERR_SSL|ECONNRESET|EPIPE)/);
     }
+  });
+
+  it("shows new certificates on new connections, and keeps open ones", async () => {
+    await using serving_ = await serving(true);
+    const { server } = serving_;
+    const client = new Client(
+      `127.0.0.1:${server.grpcPort}`,
+      credentials.createSsl(await file("ca.pem"), await file("client.key"), await file("client.pem")),
+    );
+    assert.equal(await failureOf(predict(client, { x })), "no failure");
+    const ports = [server.grpcPort, server.restPort];
+    assert.deepEqual(await Promise.all(ports.map((port) => serving_.subject(port))), ["server", "server"]);
+    const next = {
+      key: (await file("client.key")).toString(),
+      cert: (await file("client.pem")).toString(),
+      clientCa: (await file("ca.pem")).toString(),
+      isClientVerified: true,
+    };
+    server.replaceGrpcTls(next);
+    server.replaceRestTls(next);
+    assert.deepEqual(await Promise.all(ports.map((port) => serving_.subject(port))), ["client", "client"]);
+    assert.equal(await failureOf(predict(client, { x })), "no failure");
+    assert.notEqual(await serving_.grpc(), "no failure", "clients still need certificates");
+    assert.notEqual(await serving_.rest(), 200);
+    assert.equal(await serving_.rest("client"), 200);
+    client.close();
   });
 
   it("refuses configurations that cannot work", async () => {

@@ -2,14 +2,18 @@ import { availableParallelism } from "node:os";
 import { type CloseOptions, type Logger, Service, ServingError } from "@shardserve/core";
 import { loadOrt, type Ort } from "@shardserve/native";
 import {
+  Access,
   type BatchingOptions,
   ModelServer,
+  parseTlsConfig,
+  parseTokensFile,
   perModelBatching,
   readBatchingParameters,
   readMonitoringPath,
-  readTlsConfig,
+  readWatched,
   type Reload,
   warmingLoader,
+  WatchedFile,
 } from "@shardserve/model-server";
 import { fileFingerprint, type Loader, Manager, type ServableId } from "@shardserve/servable";
 import { Registry } from "prom-client";
@@ -53,12 +57,15 @@ export interface ModelFrontOptions {
 export class ModelFront extends Service {
   readonly manager: Manager;
   readonly server: ModelServer;
+  /** Certificates and tokens, followed while the process runs. */
+  readonly #files: readonly Service[];
   readonly #whenLoaded: WhenLoaded;
 
-  private constructor(manager: Manager, server: ModelServer, whenLoaded: WhenLoaded) {
+  private constructor(manager: Manager, server: ModelServer, files: readonly Service[], whenLoaded: WhenLoaded) {
     super();
     this.manager = manager;
     this.server = server;
+    this.#files = files;
     this.#whenLoaded = whenLoaded;
   }
 
@@ -94,6 +101,13 @@ export class ModelFront extends Service {
     });
     const metricsPath =
       flags.monitoringConfigFile === "" ? undefined : await readMonitoringPath(flags.monitoringConfigFile);
+    const grpcTls = await readIfNamed(flags.sslConfigFile, parseTlsConfig);
+    const restTls = await readIfNamed(flags.restApiSslConfigFile, parseTlsConfig);
+    const tokens = await readIfNamed(flags.authTokensFile, parseTokensFile);
+    const access = tokens && new Access(tokens.value);
+    if (access && !(grpcTls && (restTls || flags.restApiPort < 0))) {
+      logger.warn({}, "tokens are asked for, but not every port has TLS: whoever can listen can read them");
+    }
     const server = new ModelServer({
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
@@ -104,8 +118,9 @@ export class ModelFront extends Service {
       grpcPort: flags.grpcSocketPath === "" ? flags.port : `unix:${flags.grpcSocketPath}`,
       ...(flags.restApiPort < 0 ? {} : { restPort: flags.restApiPort }),
       ...(metricsPath !== undefined && { metricsPath }),
-      ...(flags.sslConfigFile !== "" && { grpcTls: await readTlsConfig(flags.sslConfigFile) }),
-      ...(flags.restApiSslConfigFile !== "" && { restTls: await readTlsConfig(flags.restApiSslConfigFile) }),
+      ...(grpcTls && { grpcTls: grpcTls.value }),
+      ...(restTls && { restTls: restTls.value }),
+      ...(access && { access }),
       isCorsEnabled: flags.restApiEnableCorsSupport,
       isContentEncoded: flags.enableSerializationAsTensorContent,
       isMethodChecked: flags.enableSignatureMethodNameCheck,
@@ -114,7 +129,12 @@ export class ModelFront extends Service {
       drainDelayMs: flags.drainDelaySeconds * 1000,
       limits: { restTimeoutMs: flags.restApiTimeoutInMs },
     });
-    return new ModelFront(manager, server, whenLoaded);
+    const files = [
+      grpcTls?.watch((tls) => server.replaceGrpcTls(tls), logger),
+      restTls?.watch((tls) => server.replaceRestTls(tls), logger),
+      tokens?.watch((rules) => access!.replace(rules), logger),
+    ].filter((file) => file !== undefined);
+    return new ModelFront(manager, server, files, whenLoaded);
   }
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */
@@ -131,6 +151,7 @@ export class ModelFront extends Service {
     await this.manager.start({ signal });
     await this.#whenLoaded(this.manager, signal);
     await this.server.start({ signal });
+    for (const file of this.#files) await file.start({ signal });
   }
 
   protected override async onDrain(drainMs: number): Promise<void> {
@@ -140,9 +161,25 @@ export class ModelFront extends Service {
   }
 
   protected override async onClose(): Promise<void> {
+    for (const file of this.#files) await file.close();
     await this.server.close();
     await this.manager.close();
   }
+}
+
+/**
+ * Reads a file that a flag names, to be followed later; undefined where the flag is empty.
+ *
+ * @throws ServingError NOT_FOUND, CONFIG_INVALID
+ */
+async function readIfNamed<T>(path: string, parse: (text: string, path: string) => T) {
+  if (path === "") return undefined;
+  const text = await readWatched(path);
+  return {
+    value: parse(text, path),
+    watch: (onChange: (value: T) => void, logger: Logger): Service =>
+      new WatchedFile({ path, text, parse, onChange, logger }),
+  };
 }
 
 function readBatching(flags: ServingFlags): Promise<Partial<BatchingOptions>> {

@@ -35,6 +35,7 @@ export const SERVING_FLAGS = {
   host: flag.text("address to listen on", "ADDRESS", "0.0.0.0"),
   sslConfigFile: flag.text("TLS of gRPC: an SSLConfig in protobuf's text format", "FILE", ""),
   restApiSslConfigFile: flag.text("TLS of REST, metrics and health: an SSLConfig", "FILE", ""),
+  authTokensFile: flag.text("bearer tokens and what each may do; without it everybody may do everything", "FILE", ""),
   useAltsCredentials: flag.bool("refused: ALTS is not supported"),
   enableBatching: flag.bool("join requests of one signature across callers", true),
   maxBatchRows: flag.int("rows of a joined run, without a parameters file", 1, 1_000_000, 512),

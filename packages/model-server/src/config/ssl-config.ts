@@ -2,7 +2,8 @@ import { createSecureContext } from "node:tls";
 import { SSLConfigSchema } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import type { TlsOptions } from "../tls.js";
-import { readTextFile } from "./text-file.js";
+import { readWatched } from "../security/watched-file.js";
+import { parseTextFormat } from "./text-format.js";
 
 /**
  * Reads an --ssl_config_file: an SSLConfig in protobuf's text format, with PEM texts (not paths) as values.
@@ -10,12 +11,21 @@ import { readTextFile } from "./text-file.js";
  * @throws ServingError NOT_FOUND, CONFIG_INVALID also when key and certificates do not fit
  */
 export async function readTlsConfig(path: string): Promise<TlsOptions> {
+  return parseTlsConfig(await readWatched(path), path);
+}
+
+/**
+ * The same for its text.
+ *
+ * @throws ServingError CONFIG_INVALID
+ */
+export function parseTlsConfig(text: string, path: string): TlsOptions {
   const {
     serverKey: key,
     serverCert: cert,
     customCa,
     clientVerify: isClientVerified,
-  } = await readTextFile(SSLConfigSchema, path);
+  } = parseTextFormat(SSLConfigSchema, text, path);
   const invalid = (message: string, cause?: unknown) =>
     new ServingError("CONFIG_INVALID", `${path}: ${message}`, { cause });
   if (key === "" || cert === "") throw invalid("server_key and server_cert are needed, as PEM text");

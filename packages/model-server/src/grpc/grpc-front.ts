@@ -19,7 +19,7 @@ import {
   StatusProtoSchema,
   toBinary,
 } from "@shardserve/api";
-import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import { type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
 import type { Manager } from "@shardserve/servable";
 import type { ServerLimits } from "../limits.js";
 import type { ServerMetrics } from "../metrics.js";
@@ -29,6 +29,7 @@ import { multiInference } from "../predict/multi-inference.js";
 import { sessionRun } from "../predict/session-run.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
+import { type Access, type Action, type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
 import { inferenceHandlers } from "../v2/grpc.js";
 import { decodeMessage, type Handler } from "./handler.js";
@@ -43,6 +44,7 @@ import {
   SESSION_SERVICE,
 } from "./services.js";
 import { answerTrailer, grpcError } from "./status.js";
+import { TlsCredentials } from "./tls-credentials.js";
 
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
@@ -65,6 +67,8 @@ export interface GrpcFrontOptions {
   readonly address: string;
   /** Absent = not encrypted. */
   readonly tls: TlsOptions | undefined;
+  /** Absent = everybody may do everything. */
+  readonly access: Access | undefined;
   /** Applies the configuration of a HandleReloadConfigRequest. */
   readonly reload: Reload | undefined;
 }
@@ -79,9 +83,11 @@ export class GrpcFront {
   readonly health = new HealthService();
   readonly #options: GrpcFrontOptions;
   readonly #server: Server;
+  readonly #tls: TlsCredentials | undefined;
 
   constructor(options: GrpcFrontOptions) {
     this.#options = options;
+    this.#tls = options.tls && new TlsCredentials(options.tls);
     this.#server = new Server({
       "grpc.max_receive_message_length": -1,
       "grpc.max_send_message_length": -1,
@@ -93,49 +99,55 @@ export class GrpcFront {
     });
     const { manager, predictor } = options;
     this.#server.addService(PREDICTION_SERVICE, {
-      Predict: this.#unary("Predict", (bytes, scope, onModel) => predictor.predict(bytes, scope, onModel)),
-      Classify: this.#unary("Classify", (bytes, scope, onModel) => {
+      Predict: this.#unary("Predict", "predict", (bytes, scope, onModel) => predictor.predict(bytes, scope, onModel)),
+      Classify: this.#unary("Classify", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(ClassificationRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
         return classifyAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
       }),
-      Regress: this.#unary("Regress", (bytes, scope, onModel) => {
+      Regress: this.#unary("Regress", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(RegressionRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
         return regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
       }),
-      MultiInference: this.#unary("", (bytes, scope) =>
-        multiInference(predictor, decodeMessage(MultiInferenceRequestSchema, bytes), scope),
-      ),
-      GetModelMetadata: this.#unary("", (bytes) =>
-        getModelMetadata(manager, decodeMessage(GetModelMetadataRequestSchema, bytes)),
-      ),
+      MultiInference: this.#unary("", "predict", (bytes, scope, onModel) => {
+        const request = decodeMessage(MultiInferenceRequestSchema, bytes);
+        onModel(request.tasks[0]?.modelSpec?.name ?? "");
+        return multiInference(predictor, request, scope);
+      }),
+      GetModelMetadata: this.#unary("", "describe", (bytes, _scope, onModel) => {
+        const request = decodeMessage(GetModelMetadataRequestSchema, bytes);
+        onModel(request.modelSpec?.name ?? "");
+        return getModelMetadata(manager, request);
+      }),
     });
     this.#server.addService(SESSION_SERVICE, {
-      SessionRun: this.#unary("SessionRun", (bytes, scope, onModel) => {
+      SessionRun: this.#unary("SessionRun", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(SessionRunRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
         return sessionRun(predictor, request, scope);
       }),
     });
     this.#server.addService(MODEL_SERVICE, {
-      GetModelStatus: this.#unary("", (bytes) => ({
-        body: Buffer.from(getModelStatus(manager, decodeMessage(GetModelStatusRequestSchema, bytes))),
-        report: undefined,
-        by: undefined,
-      })),
-      HandleReloadConfigRequest: this.#unary("", (bytes, scope) => handleReload(options.reload, bytes, scope)),
+      GetModelStatus: this.#unary("", "describe", (bytes, _scope, onModel) => {
+        const request = decodeMessage(GetModelStatusRequestSchema, bytes);
+        onModel(request.modelSpec?.name ?? "");
+        return { body: Buffer.from(getModelStatus(manager, request)), report: undefined, by: undefined };
+      }),
+      HandleReloadConfigRequest: this.#unary("", "reload", (bytes, scope, onModel) => {
+        onModel("*");
+        return handleReload(options.reload, bytes, scope);
+      }),
     });
     const inference = inferenceHandlers(options);
-    this.#server.addService(
-      INFERENCE_SERVICE,
-      Object.fromEntries(
-        Object.entries(inference).map(([name, handler]) => [
-          name,
-          this.#unary(name === "ModelInfer" ? name : "", handler),
-        ]),
-      ),
-    );
+    this.#server.addService(INFERENCE_SERVICE, {
+      ServerLive: this.#unary("", "open", inference.ServerLive),
+      ServerReady: this.#unary("", "open", inference.ServerReady),
+      ServerMetadata: this.#unary("", "open", inference.ServerMetadata),
+      ModelReady: this.#unary("", "describe", inference.ModelReady),
+      ModelMetadata: this.#unary("", "describe", inference.ModelMetadata),
+      ModelInfer: this.#unary("ModelInfer", "predict", inference.ModelInfer),
+    });
     this.#server.addService(HEALTH_SERVICE, {
       Check: this.health.check.bind(this.health),
       Watch: this.health.watch.bind(this.health),
@@ -148,14 +160,7 @@ export class GrpcFront {
 
   /** @returns the bound port; 0 for a Unix socket */
   async listen(): Promise<number> {
-    const { tls } = this.#options;
-    const credentials = tls
-      ? ServerCredentials.createSsl(
-          tls.clientCa === undefined ? null : Buffer.from(tls.clientCa),
-          [{ private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.cert) }],
-          tls.isClientVerified,
-        )
-      : ServerCredentials.createInsecure();
+    const credentials = this.#tls ?? ServerCredentials.createInsecure();
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(this.#options.address, credentials, (error, port) => {
         if (error)
@@ -163,6 +168,11 @@ export class GrpcFront {
         else resolve(this.#options.address.startsWith("unix:") ? 0 : port);
       });
     });
+  }
+
+  /** Certificates for connections from now on. */
+  replaceTls(tls: TlsOptions): void {
+    this.#tls?.replace(tls);
   }
 
   /** Takes no new connections and ends each open one after its last call, at the latest after `graceMs`. */
@@ -177,24 +187,41 @@ export class GrpcFront {
     });
   }
 
-  /** @param api  label of the metrics; "" = not counted, as in TensorFlow Serving */
-  #unary(api: string, handler: Handler): handleUnaryCall<Buffer, Buffer> {
-    return (call, callback) => void this.#answer(api, handler, call, callback);
+  /**
+   * @param api  label of the metrics; "" = not counted, as in TensorFlow Serving
+   * @param action  what the caller must be allowed to do with the model; "open" = anybody may
+   */
+  #unary(api: string, action: Action | "open", handler: Handler): handleUnaryCall<Buffer, Buffer> {
+    return (call, callback) => void this.#answer(api, action, handler, call, callback);
   }
 
   /** Never rejects: every failure becomes a status. */
-  async #answer(api: string, handler: Handler, call: Call, callback: sendUnaryData<Buffer>): Promise<void> {
+  async #answer(
+    api: string,
+    action: Action | "open",
+    handler: Handler,
+    call: Call,
+    callback: sendUnaryData<Buffer>,
+  ): Promise<void> {
     const { clock, scopes, limits, isOpen } = this.#options;
     const startMs = clock.nowMs();
     const scope = scopes.begin(timeoutOf(call, clock));
     call.on("cancelled", () => scope.cancel("the client cancelled the call"));
     let model = "";
+    let isAllowed = action === "open";
     try {
       if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");
       if (scopes.count > limits.requestsInFlightMax) {
         throw new ServingError("RESOURCE_EXHAUSTED", `${limits.requestsInFlightMax} requests are under way already`);
       }
-      const answer = await handler(call.request, scope, (name) => (model = name));
+      const caller = action === "open" ? EVERYBODY : this.#callerOf(call);
+      const answer = await handler(call.request, scope, (name) => {
+        model = name;
+        if (action === "open") return;
+        caller.check(action, name);
+        isAllowed = true;
+      });
+      invariant(isAllowed, "a handler did not say whose request it is");
       callback(null, answer.body, answerTrailer(answer));
       this.#count(api, model, "OK", startMs);
     } catch (reason) {
@@ -205,6 +232,11 @@ export class GrpcFront {
     } finally {
       scope.end();
     }
+  }
+
+  #callerOf(call: Call): Caller {
+    const { access } = this.#options;
+    return access ? access.callerOf(call.metadata.get("authorization")[0]?.toString()) : EVERYBODY;
   }
 
   #count(api: string, model: string, status: ServingError["status"], startMs: number): void {

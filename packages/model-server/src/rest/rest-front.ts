@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { type Clock, type GrpcStatusName, HTTP_STATUS, type Logger, ServingError } from "@shardserve/core";
 import type { Manager } from "@shardserve/servable";
@@ -16,10 +16,11 @@ import { classify, regress } from "../predict/examples.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import { answerEntries } from "../predict/report.js";
 import type { RequestScope, RequestScopes } from "../scope.js";
+import { type Access, type Caller, EVERYBODY } from "../security/access.js";
 import { runInSlices } from "../slices.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
 import { InferRest, type InferRestAnswer } from "../v2/rest.js";
-import { type InferTarget, isInferPath, parseInferTarget } from "../v2/url.js";
+import { type InferTarget, isInferPath, isOpenToAll, parseInferTarget } from "../v2/url.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
 import { isApiPath, parseTarget, type RestTarget } from "./url.js";
 
@@ -47,6 +48,8 @@ export interface RestFrontOptions {
   readonly metricsPath: string | undefined;
   /** Absent = not encrypted. */
   readonly tls: TlsOptions | undefined;
+  /** Absent = everybody may do everything. */
+  readonly access: Access | undefined;
   readonly isCorsEnabled: boolean;
 }
 
@@ -89,6 +92,11 @@ export class RestFront {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** Certificates for connections from now on. Whether clients must show theirs is fixed when the server starts. */
+  replaceTls(tls: TlsOptions): void {
+    if ("setSecureContext" in this.#server) (this.#server as TlsServer).setSecureContext(httpsOptions(tls));
+  }
+
   /** Takes no new connections; open ones are told to close with their next answer. */
   stopAccepting(): Promise<void> {
     this.#isClosing = true;
@@ -109,7 +117,7 @@ export class RestFront {
     const httpMethod = request.method ?? "";
     response.on("error", () => undefined); // the client went; its scope is aborted below
     if (this.#isClosing) response.setHeader("Connection", "close");
-    if (path === this.#options.metricsPath) return this.#sendMetrics(response);
+    if (path === this.#options.metricsPath) return this.#sendMetrics(request, response);
     if (path === "/healthz" || path === "/readyz") {
       const isOk = path === "/healthz" || this.#options.isReady();
       return void send(response, isOk ? 200 : 503, "text/plain", isOk ? "ok\n" : "not ready\n");
@@ -121,7 +129,8 @@ export class RestFront {
     if (this.#options.isCorsEnabled) {
       response.setHeader("Access-Control-Allow-Origin", "*");
       response.setHeader("Access-Control-Allow-Methods", "POST, GET");
-      response.setHeader("Access-Control-Allow-Headers", "Content-Type");
+      const headers = this.#options.access ? "Content-Type, Authorization" : "Content-Type";
+      response.setHeader("Access-Control-Allow-Headers", headers);
     }
     if (httpMethod === "OPTIONS") {
       const isPreflight = /https?:\/\//.test(request.headers.origin ?? "");
@@ -144,7 +153,10 @@ export class RestFront {
       if (scopes.count > limits.requestsInFlightMax) {
         throw new ServingError("RESOURCE_EXHAUSTED", `${limits.requestsInFlightMax} requests are under way already`);
       }
-      target = isInferPath(path) ? parseInferTarget(httpMethod, path) : parseTarget(httpMethod, path);
+      const isInfer = isInferPath(path);
+      const caller = isInfer && isOpenToAll(path) ? EVERYBODY : this.#callerOf(request);
+      target = isInfer ? parseInferTarget(httpMethod, path) : parseTarget(httpMethod, path);
+      caller.check(httpMethod === "POST" ? "predict" : "describe", "spec" in target ? target.spec.name : target.model);
       const answer =
         "spec" in target
           ? await this.#dispatch(target, request, scope)
@@ -160,6 +172,7 @@ export class RestFront {
       // A body that was not read to its end makes the connection useless.
       if (!request.complete) response.setHeader("Connection", "close");
       response.setHeader("x-shardserve-error", error.code);
+      setChallenge(response, status);
       const code = error instanceof BodyTooLargeError ? 413 : HTTP_STATUS[status];
       await send(response, code, "application/json", errorBody(error.message));
     } finally {
@@ -239,14 +252,28 @@ export class RestFront {
     return { body: regressionToJson(result), report, by };
   }
 
-  async #sendMetrics(response: ServerResponse): Promise<void> {
+  async #sendMetrics(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
+      this.#callerOf(request).check("metrics", "*");
       await send(response, 200, "text/plain", await this.#options.metrics.page());
     } catch (error) {
-      this.#options.logger.error({ err: error }, "the metrics page failed");
-      await send(response, 500, "text/plain", `${(error as Error).message}\n`);
+      const { status, message } = ServingError.from(error);
+      if (status === "INTERNAL") this.#options.logger.error({ err: error }, "the metrics page failed");
+      setChallenge(response, status);
+      await send(response, HTTP_STATUS[status], "text/plain", `${message}\n`);
     }
   }
+
+  /** @throws ServingError UNAUTHENTICATED */
+  #callerOf(request: IncomingMessage): Caller {
+    const { access } = this.#options;
+    return access ? access.callerOf(request.headers.authorization) : EVERYBODY;
+  }
+}
+
+/** What HTTP wants with a 401. */
+function setChallenge(response: ServerResponse, status: GrpcStatusName): void {
+  if (status === "UNAUTHENTICATED") response.setHeader("WWW-Authenticate", "Bearer");
 }
 
 function errorBody(message: string): string {

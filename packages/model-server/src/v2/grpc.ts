@@ -26,10 +26,12 @@ export interface InferenceServiceOptions {
   readonly isReady: () => boolean;
 }
 
+type InferenceMethod = "ServerLive" | "ServerReady" | "ServerMetadata" | "ModelReady" | "ModelMetadata" | "ModelInfer";
+
 const NO_PARAMETERS = new Map<string, never>();
 
 /** inference.GRPCInferenceService: KServe's Open Inference Protocol v2, by method. */
-export function inferenceHandlers(options: InferenceServiceOptions): Record<string, Handler> {
+export function inferenceHandlers(options: InferenceServiceOptions): Record<InferenceMethod, Handler> {
   const { manager, predictor, serverVersion, isReady } = options;
   return {
     ServerLive: () => answer(ServerLiveResponseSchema, { live: true }),

@@ -38,6 +38,11 @@ export function parseInferTarget(httpMethod: string, path: string): InferTarget 
   return { method, model: percentDecoded(name), version: percentDecoded(version) };
 }
 
+/** Paths that tell of the server only; probes ask for them without a token. */
+export function isOpenToAll(path: string): boolean {
+  return path in SERVER_PATHS;
+}
+
 const SERVER_PATHS: Readonly<Record<string, InferMethod>> = {
   "/v2": "server",
   "/v2/": "server",
