@@ -11,11 +11,11 @@ import {
   type SignaturePlan,
   type TensorRef,
 } from "@shardserve/graph";
-import type { OrtSession } from "@shardserve/native";
 import type { RowLease } from "@shardserve/rowstore";
 import type { RowsReport, RunResult, RunTimings } from "@shardserve/servable";
 import { type Tensor, tfDTypeString } from "@shardserve/tensor";
 import type { Checkpoint } from "./checkpoint.js";
+import type { DeviceSession } from "./device.js";
 import { controlKernel } from "./control.js";
 import { BoundDeviceStep } from "./device-step.js";
 import { type FrameValue, Run, SlotMap } from "./frame.js";
@@ -74,7 +74,7 @@ export class BoundPlan {
   /** @param sessions  one for every device step, those of loops and branches included */
   static async bind(
     plan: SignaturePlan,
-    sessions: ReadonlyMap<DeviceStep, OrtSession>,
+    sessions: ReadonlyMap<DeviceStep, DeviceSession>,
     context: BindContext,
   ): Promise<BoundPlan> {
     invariant(plan.unsupported.length === 0, `the plan of ${plan.signature} has unsupported nodes`);

@@ -1,17 +1,33 @@
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { invariant, ServingError } from "@shardserve/core";
 import type { CheckpointTensor } from "@shardserve/graph";
+import { type MappedFile, mapFile, type NativeMemory } from "@shardserve/native";
 import { type FileRange as ModelRange, permuteBytes, type Weight } from "@shardserve/onnx";
 import { LocalRows, type RowSource, storedRowBytes } from "@shardserve/rowstore";
 import type { PlannedTable } from "@shardserve/graph";
 import { BundleReader } from "@shardserve/savedmodel";
-import { bytesOf, DTYPES, dtypeInfo, elementCount, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
+import {
+  bytesOf,
+  DTYPES,
+  dtypeInfo,
+  elementCount,
+  isNumeric,
+  type NumericData,
+  type NumericDType,
+  type Tensor,
+} from "@shardserve/tensor";
 
 /** Smaller weights are written into the model: a mapping of a page each would cost more. */
 const MAPPED_BYTES_MIN = 4096;
 
 /** A lookup's ids are int32 slots into a table in one piece. */
 const LOCAL_ROWS_MAX = 2 ** 31 - 1;
+
+/** The box `[start, start + length)` of a variable: one part of a partitioned one. */
+export interface VariableBox {
+  readonly start: readonly number[];
+  readonly length: readonly number[];
+}
 
 /** The variables of a loaded model: read for the host, placed for the engine, mapped as local tables. */
 export class Checkpoint {
@@ -20,6 +36,8 @@ export class Checkpoint {
   readonly reader: BundleReader | undefined;
   readonly #values = new Map<string, Promise<Tensor>>();
   readonly #tables = new Map<string, LocalRows>();
+  /** Mapped data files by path. */
+  readonly #files = new Map<string, MappedFile>();
 
   private constructor(reader: BundleReader | undefined, rowSource: RowSource | undefined) {
     this.reader = reader;
@@ -47,14 +65,34 @@ export class Checkpoint {
   }
 
   /** A variable, or one part of it, as a host value. */
-  read(
-    key: string,
-    slice?: { readonly start: readonly number[]; readonly length: readonly number[] },
-  ): Promise<Tensor> {
+  read(key: string, slice?: VariableBox): Promise<Tensor> {
     if (slice) return this.read(key).then((whole) => part(whole, slice));
     let value = this.#values.get(key);
     if (!value) this.#values.set(key, (value = this.#need(key).read(key)));
     return value;
+  }
+
+  /** As {@link read}, for a value that nobody reads twice: it is not kept. */
+  async readOnce(key: string, slice?: VariableBox): Promise<Tensor> {
+    const whole = await this.#need(key).read(key, { bytesMax: Number.POSITIVE_INFINITY });
+    return slice ? part(whole, slice) : whole;
+  }
+
+  /** A variable in the mapped checkpoint file; undefined where it is not in one piece there, or not worth a mapping. */
+  mapped(
+    key: string,
+    slice?: VariableBox,
+  ): { readonly dtype: NumericDType; readonly shape: readonly number[]; readonly memory: NativeMemory } | undefined {
+    const { dtype, shape } = this.tensors.get(key) ?? {};
+    if (dtype === undefined || shape === undefined || !isNumeric(dtype)) return undefined;
+    const boxShape = slice?.length ?? shape;
+    if (elementCount(boxShape) * DTYPES[dtype].bytes < MAPPED_BYTES_MIN) return undefined;
+    const range = this.#range(key, slice);
+    if (!range) return undefined;
+    const path = join(this.folder!, range.location);
+    let file = this.#files.get(path);
+    if (!file) this.#files.set(path, (file = mapFile(path)));
+    return { dtype, shape: boxShape, memory: file.memory.part(range.offset, range.length) };
   }
 
   /** Where the bytes of an engine weight are: in the checkpoint file as they stand, if they can be, else here. */
@@ -97,6 +135,8 @@ export class Checkpoint {
   async close(): Promise<void> {
     for (const table of this.#tables.values()) await table.close();
     this.#tables.clear();
+    for (const file of this.#files.values()) file.close();
+    this.#files.clear();
     this.#values.clear();
     await this.reader?.close();
   }
@@ -109,7 +149,7 @@ export class Checkpoint {
     );
   }
 
-  #range(key: string, slice: { readonly start: readonly number[]; readonly length: readonly number[] } | undefined) {
+  #range(key: string, slice: VariableBox | undefined) {
     const ranges = this.#need(key).ranges(key);
     const { shape, dtype } = this.tensors.get(key)!;
     if (!ranges) return undefined;
@@ -133,7 +173,7 @@ export class Checkpoint {
 }
 
 /** The box of a tensor that a slice names. */
-function part(whole: Tensor, slice: { readonly start: readonly number[]; readonly length: readonly number[] }): Tensor {
+function part(whole: Tensor, slice: VariableBox): Tensor {
   const { bytes: elementBytes } = dtypeInfo(whole.dtype);
   const source = bytesOf(whole.data as NumericData);
   const result = new Uint8Array(elementCount(slice.length) * elementBytes);

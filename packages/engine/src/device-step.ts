@@ -1,20 +1,14 @@
 import type { Clock, Semaphore } from "@shardserve/core";
 import type { DeviceStep } from "@shardserve/graph";
-import type { OrtSession, OrtValue } from "@shardserve/native";
 import { elementCount } from "@shardserve/tensor";
+import type { DeviceSession, DeviceValue } from "./device.js";
 import { deviceError } from "./device-error.js";
 import type { Run, SlotMap } from "./frame.js";
-
-/** Below this the hop to another thread costs more than it frees; above it the event loop would notice. */
-const SYNC_MS_MAX = 0.3;
-/** What the hop adds to a run on another thread. */
-const HOP_MS = 0.1;
-/** Input sizes are told apart by their power of two. */
-const SIZE_CLASSES = 32;
+import { RunPace } from "./run-pace.js";
 
 /** A device step and its session. Learns from its runs which sizes are quick enough for the event loop. */
 export class BoundDeviceStep {
-  readonly #session: OrtSession;
+  readonly #session: DeviceSession;
   readonly #inputs: Int32Array;
   readonly #outputs: Int32Array;
   /** 1 for inputs that are the rows of a lookup. */
@@ -23,13 +17,12 @@ export class BoundDeviceStep {
   readonly #runs: Semaphore;
   /** Its time follows from the values of its inputs, not from their sizes: it has a loop. */
   readonly #isUnpredictable: boolean;
-  /** Expected milliseconds by size class; NaN = never run. */
-  readonly #expectedMs = new Float64Array(SIZE_CLASSES).fill(Number.NaN);
+  readonly #pace = new RunPace();
 
   /** @param rowSlots  slots that hold rows of lookups */
   constructor(
     step: DeviceStep,
-    session: OrtSession,
+    session: DeviceSession,
     slots: SlotMap,
     rowSlots: ReadonlySet<number>,
     clock: Clock,
@@ -45,41 +38,36 @@ export class BoundDeviceStep {
   }
 
   run(run: Run): void | Promise<void> {
-    const feeds: OrtValue[] = [];
+    const feeds: DeviceValue[] = [];
     let size = 1;
     for (let i = 0; i < this.#inputs.length; i++) {
-      const feed = run.forDevice(this.#inputs[i]!);
+      const feed = run.forDevice(this.#inputs[i]!, this.#session);
       feeds.push(feed);
       // The rows of a lookup are as large as their cache; their slots say how much work there is.
       if (this.#isRows[i] === 0) size += elementCount(feed.shape);
     }
-    if (this.#isUnpredictable) return this.#runAsync(feeds, run, 0);
-    const sizeClass = Math.min(31 - Math.clz32(size), SIZE_CLASSES - 1);
-    if (this.#expectedMs[sizeClass]! <= SYNC_MS_MAX) this.#runSync(feeds, run, sizeClass);
-    else return this.#runAsync(feeds, run, sizeClass);
+    if (!this.#isUnpredictable && this.#pace.isQuick(size)) this.#runSync(feeds, run, size);
+    else return this.#runAsync(feeds, run, size);
   }
 
-  #runSync(feeds: readonly OrtValue[], run: Run, sizeClass: number): void {
+  #runSync(feeds: readonly DeviceValue[], run: Run, size: number): void {
     const startMs = this.#clock.nowMs();
     try {
       this.#store(this.#session.runSync(feeds), run);
     } catch (error) {
       throw deviceError(error);
     }
-    const elapsedMs = this.#clock.nowMs() - startMs;
-    this.#expectedMs[sizeClass] = 0.75 * this.#expectedMs[sizeClass]! + 0.25 * elapsedMs;
+    this.#pace.ranSync(size, this.#clock.nowMs() - startMs);
   }
 
-  async #runAsync(feeds: readonly OrtValue[], run: Run, sizeClass: number): Promise<void> {
-    const { signal } = run;
+  async #runAsync(feeds: readonly DeviceValue[], run: Run, size: number): Promise<void> {
+    const { signal, deadlineMs } = run;
     await this.#runs.acquire(1, signal);
     try {
       const startMs = this.#clock.nowMs();
-      this.#store(await this.#session.run(feeds, { signal }), run);
-      const elapsedMs = Math.max(this.#clock.nowMs() - startMs - HOP_MS, 0);
-      const expectedMs = this.#expectedMs[sizeClass]!;
-      // Waiting for a thread only ever adds: believe the quickest run, but forget it slowly.
-      this.#expectedMs[sizeClass] = Number.isNaN(expectedMs) ? elapsedMs : Math.min(elapsedMs, expectedMs * 1.05);
+      const timeoutMs = deadlineMs === undefined ? undefined : deadlineMs - startMs;
+      this.#store(await this.#session.run(feeds, { signal, timeoutMs }), run);
+      this.#pace.ranAsync(size, this.#clock.nowMs() - startMs);
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       throw deviceError(error);
@@ -88,7 +76,7 @@ export class BoundDeviceStep {
     }
   }
 
-  #store(outputs: readonly OrtValue[], run: Run): void {
+  #store(outputs: readonly DeviceValue[], run: Run): void {
     for (let i = 0; i < outputs.length; i++) run.values[this.#outputs[i]!] = run.own(outputs[i]!);
   }
 }

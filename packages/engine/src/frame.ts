@@ -1,12 +1,12 @@
 import type { HostValue, TensorRef } from "@shardserve/graph";
 import { refKey } from "@shardserve/graph";
-import { OrtValue } from "@shardserve/native";
 import { invariant } from "@shardserve/core";
 import type { Tensor } from "@shardserve/tensor";
 import type { RowLease } from "@shardserve/rowstore";
+import { type DeviceSession, type DeviceValue, isDeviceValue } from "./device.js";
 
 /** What one slot of a run's frame holds. */
-export type FrameValue = HostValue | OrtValue | undefined;
+export type FrameValue = HostValue | DeviceValue | undefined;
 
 /** Numbers the values of a plan, so that a run keeps them in an array. */
 export class SlotMap {
@@ -29,7 +29,7 @@ export class Run {
   readonly values: FrameValue[];
   readonly signal: AbortSignal | undefined;
   readonly deadlineMs: number | undefined;
-  readonly #owned: OrtValue[] = [];
+  readonly #owned: DeviceValue[] = [];
   readonly leases: RowLease[] = [];
 
   /** @param template  values that every run starts with: constants and variables of host steps */
@@ -40,19 +40,19 @@ export class Run {
   }
 
   /** A value for the engine: what the engine made, or an alias of a tensor. */
-  forDevice(slot: number): OrtValue {
+  forDevice(slot: number, session: DeviceSession): DeviceValue {
     const value = this.values[slot];
     invariant(value !== undefined, `slot ${slot} is empty`);
-    if (value instanceof OrtValue) return value;
     invariant("dtype" in value, "a resource handle cannot go to the engine");
-    return this.own(OrtValue.fromTensor(value));
+    const feed = session.feed(value);
+    return feed === value ? feed : this.own(feed);
   }
 
   /** A value for the host: engine values are copied out once. */
   forHost(slot: number): HostValue {
     const value = this.values[slot];
     invariant(value !== undefined, `slot ${slot} is empty`);
-    if (!(value instanceof OrtValue)) return value;
+    if (!isDeviceValue(value)) return value;
     const tensor = value.toTensor();
     this.values[slot] = tensor;
     return tensor;
@@ -65,7 +65,7 @@ export class Run {
   }
 
   /** Takes over an engine value; it is released with the run. */
-  own(value: OrtValue): OrtValue {
+  own<V extends DeviceValue>(value: V): V {
     this.#owned.push(value);
     return value;
   }

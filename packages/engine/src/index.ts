@@ -1,2 +1,2 @@
-export { loadModel } from "./load-model.js";
-export type { EngineLimits, LoadModelOptions } from "./options.js";
+export { type EngineModel, loadModel } from "./load-model.js";
+export * from "./options.js";

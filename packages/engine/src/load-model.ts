@@ -1,22 +1,10 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
+import type { MetaGraphDef } from "@shardserve/api";
 import { Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
-import {
-  type CutPolicy,
-  type HostState,
-  importModel,
-  type KernelTable,
-  type ModelGraph,
-  type PlannedLookup,
-  type PlannedTable,
-  planInit,
-  planSignature,
-  plansWithin,
-  type Shape,
-  type SignaturePlan,
-} from "@shardserve/graph";
+import { importModel, readSignatures, type ModelGraph, wholeGraph } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
-import { deviceSupports } from "@shardserve/onnx";
+import type { TensorFlow } from "@shardserve/native";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
 import {
   assets,
@@ -30,27 +18,35 @@ import {
 } from "@shardserve/savedmodel";
 import type { Model, RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
-import { type BindContext, BoundPlan } from "./bound-plan.js";
 import { Checkpoint } from "./checkpoint.js";
-import { emptyState, restoreTables, restoreVariables } from "./initialise.js";
-import type { TableLocation } from "./lookup-step.js";
-import type { LoadModelOptions } from "./options.js";
-import { SessionPool } from "./session-pool.js";
+import type { Device } from "./device.js";
+import type { LoadModelOptions, ModelEngine } from "./options.js";
+import { OrtDevice } from "./ort-device.js";
+import { SegmentedModel } from "./segmented-model.js";
 import { signatureInfos, signatureMetadata, withGraphDTypes } from "./signature-info.js";
-import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
+import { TfDevice } from "./tf-device.js";
+import { WholeModel, wholeObstacles } from "./whole-model.js";
 
 const DEFAULT_LIMITS = { concurrentRuns: 4, waitingRuns: 1024, planVariants: 16 };
 
+/** A loaded model, and what it runs on. */
+export interface EngineModel extends Model {
+  readonly engine: ModelEngine;
+}
+
 /**
- * Loads a SavedModel: reads it, restores its variables, plans every signature, opens engine sessions over the mapped
- * checkpoint and runs the init op. The same plans are made whether rows come from shards or from this machine, so both
- * give the same bits.
+ * Loads a SavedModel: reads it, picks an engine, restores its variables, runs the init op.
+ *
+ * On ONNX Runtime, and on TensorFlow where tables are sharded, every signature is compiled to a plan of host steps, lookups
+ * and device steps. The same plans are made whether rows come from shards or from this machine, so both give the same
+ * bits. On TensorFlow a model whose tables are all here runs as it stands.
  *
  * A signature with an op that nothing here can run answers UNIMPLEMENTED; when all are like that, the load fails.
  *
- * @throws ServingError SAVED_MODEL_INVALID, CHECKPOINT_INVALID, GRAPH_INVALID, OP_UNSUPPORTED; the signal's reason
+ * @throws ServingError SAVED_MODEL_INVALID, CHECKPOINT_INVALID, GRAPH_INVALID, OP_UNSUPPORTED; DEPENDENCY_MISSING when an
+ *   engine is wanted that is not there; the signal's reason
  */
-export async function loadModel(options: LoadModelOptions): Promise<Model> {
+export async function loadModel(options: LoadModelOptions): Promise<EngineModel> {
   const loader = new Loader(options);
   try {
     return await loader.load();
@@ -60,94 +56,64 @@ export async function loadModel(options: LoadModelOptions): Promise<Model> {
   }
 }
 
+interface Runner {
+  run(inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult>;
+}
+
+/** One way to serve the model, found out before anything is opened. */
+interface Candidate {
+  readonly engine: Omit<ModelEngine, "why">;
+  readonly signatures: ModelGraph["signatures"];
+  /** Signatures that cannot be served this way, with the reason. */
+  readonly broken: ReadonlyMap<string, string>;
+  load(): Promise<ReadonlyMap<string, Runner>>;
+  close(): Promise<void>;
+}
+
 class Loader {
   readonly #options: LoadModelOptions;
-  readonly #kernels: KernelTable;
-  readonly #sharded: ReadonlyMap<string, number>;
-  readonly #state: HostState = emptyState();
   #checkpoint: Checkpoint | undefined;
-  #sessions: SessionPool | undefined;
+  #candidate: Candidate | undefined;
 
   constructor(options: LoadModelOptions) {
     this.#options = options;
-    this.#kernels = options.kernels ?? hostKernels;
-    this.#sharded = new Map(options.rowSource?.tables.map((table, i) => [table.checkpointKey, i]));
   }
 
-  async load(): Promise<Model> {
-    const { dir, tags, ort, rowSource, signal, logger = silentLogger } = this.#options;
-    const limits = { ...DEFAULT_LIMITS, ...this.#options.limits };
+  async load(): Promise<EngineModel> {
+    const { dir, tags, rowSource, signal, logger = silentLogger } = this.#options;
     const savedModel = await readSavedModel(dir, { ...(signal && { signal }) });
     const metaGraph = selectMetaGraph(savedModel, tags);
-    const checkpoint = await Checkpoint.open(savedModel.variablesPrefix, rowSource, signal);
-    this.#checkpoint = checkpoint;
-    const bindings = await this.#bindings(savedModel, metaGraph, checkpoint);
-    const model = importModel(withGraphDTypes(metaGraph), {
-      bindings: bindings.variables,
-      entries: checkpoint.tensors,
-      initOp: initOp(metaGraph),
-    });
-    signal?.throwIfAborted();
-
-    const plans = new Map<string, SignaturePlan>();
-    const broken = new Map<string, string>(model.broken);
-    for (const name of model.signatures.keys()) {
-      const plan = this.#plan(model, name);
-      const reason = unsupportedText(plan);
-      if (reason === undefined) plans.set(name, plan);
-      else broken.set(name, reason);
-      await yieldToLoop();
-      signal?.throwIfAborted();
-    }
-    if (plans.size === 0 && broken.size > 0) {
+    this.#checkpoint = await Checkpoint.open(savedModel.variablesPrefix, rowSource, signal);
+    const bindings = await this.#bindings(savedModel, metaGraph, this.#checkpoint);
+    const source = new Source(this.#options, savedModel, metaGraph, this.#checkpoint, bindings);
+    const { candidate, why } = await choose(this.#options, source);
+    this.#candidate = candidate;
+    const { signatures, broken } = candidate;
+    if (broken.size > 0 && [...signatures.keys()].every((name) => broken.has(name))) {
       throw new ServingError(
         "OP_UNSUPPORTED",
         `no signature of ${dir} can be served: ${[...broken.values()].join("; ")}`,
       );
     }
     for (const [name, reason] of broken) logger.warn({ signature: name, dir }, `signature cannot be served: ${reason}`);
-
-    const context: BindContext = {
-      kernels: this.#kernels,
-      state: this.#state,
-      checkpoint,
-      clock: this.#options.clock ?? systemClock,
-      runs: new Semaphore(limits.concurrentRuns, limits.waitingRuns),
-      locate: (plan, lookup) => this.#locate(plan, lookup),
-    };
-    await this.#initialise(
-      savedModel,
-      model,
-      metaGraphAssets(savedModel, metaGraph),
-      [...plans.values()],
-      bindings,
-      context,
-    );
-    this.#sessions = new SessionPool(ort, checkpoint);
-    const variants = await this.#bind([...plans.values()], context);
-    const stateLock = new Semaphore(1, limits.waitingRuns);
-    const runners = new Map<string, SignatureRunner>();
-    for (const [i, name] of [...plans.keys()].entries()) {
-      const make = async (shapes: ReadonlyMap<string, Shape>): Promise<PlanVariant> => {
-        const plan = this.#plan(model, name, shapes);
-        const reason = unsupportedText(plan);
-        if (reason !== undefined) throw new ServingError("INVALID_ARGUMENT", `inputs of these shapes: ${reason}`);
-        return (await this.#bind([plan], context))[0]!;
-      };
-      runners.set(name, new SignatureRunner(variants[i]!, make, limits.planVariants, stateLock));
-    }
+    const runners = await candidate.load();
     signal?.throwIfAborted();
-    return new LoadedModel(signatureInfos(metaGraph, model), signatureMetadata(metaGraph), runners, broken, () =>
-      this.close(),
-    );
+    const engine: ModelEngine = { ...candidate.engine, why };
+    logger.info({ dir, engine }, `loaded on ${engine.library}, ${engine.device}, ${engine.form}: ${why}`);
+    return new LoadedModel({
+      engine,
+      signatures: signatureInfos(metaGraph, signatures),
+      metadata: signatureMetadata(metaGraph),
+      runners,
+      broken,
+      release: () => this.close(),
+    });
   }
 
   async close(): Promise<void> {
-    await this.#sessions?.close();
+    await this.#candidate?.close();
     await this.#checkpoint?.close();
     await this.#options.rowSource?.close();
-    this.#state.resources.clear();
-    this.#state.variables.clear();
   }
 
   async #bindings(
@@ -163,61 +129,156 @@ class Loader {
     const isExported = this.#options.rowSource !== undefined || (await hasManifest(savedModel.dir));
     return variableBindings(metaGraph, isExported ? new LeftOut(checkpoint.tensors) : checkpoint.tensors, keys);
   }
+}
 
-  #plan(model: ModelGraph, signature: string, inputShapes?: ReadonlyMap<string, Shape>): SignaturePlan {
-    return planSignature(model, signature, {
-      kernels: this.#kernels,
-      device: { supports: deviceSupports },
-      cut: (table) => this.#cutPolicy(table),
-      ...(inputShapes && { inputShapes }),
-    });
-  }
-
-  #cutPolicy(table: PlannedTable): CutPolicy {
-    if (this.#sharded.has(table.checkpointKey)) return "always";
-    return this.#checkpoint!.hasLocalTable(table) ? "cheap" : "never";
-  }
-
-  #locate(plan: SignaturePlan, lookup: PlannedLookup): TableLocation {
-    const table = this.#sharded.get(lookup.checkpointKey);
-    if (table !== undefined) return { source: this.#options.rowSource!, table };
-    const planned = plan.tables.find(({ checkpointKey }) => checkpointKey === lookup.checkpointKey);
-    return { source: this.#checkpoint!.table(planned!), table: 0 };
-  }
-
-  async #initialise(
-    savedModel: SavedModel,
-    model: ModelGraph,
-    assetPaths: ReadonlyMap<string, string>,
-    plans: readonly SignaturePlan[],
-    bindings: Bindings,
-    context: BindContext,
-  ): Promise<void> {
-    const init = planInit(model, { kernels: this.#kernels, assets: assetPaths });
-    await restoreVariables(init ? [init, ...plans] : plans, this.#state, context.checkpoint);
-    await restoreTables(bindings.tables, plans, model, this.#kernels, this.#state, context.checkpoint);
-    if (!init) return;
-    const reason = unsupportedText(init);
-    if (reason !== undefined)
-      throw new ServingError("OP_UNSUPPORTED", `${savedModel.dir} cannot be initialised: ${reason}`);
-    const bound = await BoundPlan.bind(init, new Map(), context);
-    await bound.run(new Map(), { signal: this.#options.signal });
-  }
-
-  async #bind(plans: readonly SignaturePlan[], context: BindContext): Promise<PlanVariant[]> {
-    const steps = plans.flatMap((whole) =>
-      [...plansWithin(whole)].flatMap(({ steps: own, infos }) =>
-        own.flatMap((step) => (step.kind === "device" ? [{ step, infos }] : [])),
-      ),
+/**
+ * The way that is wanted, or the first that serves every signature; when none does, the first one.
+ *
+ * @throws ServingError DEPENDENCY_MISSING when TensorFlow is wanted and not there
+ */
+async function choose(
+  { engine = "auto", tensorFlow }: LoadModelOptions,
+  source: Source,
+): Promise<{ readonly candidate: Candidate; readonly why: string }> {
+  if (engine === "onnxruntime") return { candidate: await source.onOnnxRuntime(), why: "it was asked for" };
+  if (engine === "tensorflow") {
+    if (tensorFlow) return { candidate: await source.onTensorFlow(tensorFlow), why: "it was asked for" };
+    throw new ServingError(
+      "DEPENDENCY_MISSING",
+      "engine tensorflow was asked for and there is no libtensorflow: name its folder, or install @tensorflow/tfjs-node-gpu",
     );
-    const opened = await this.#sessions!.open(steps);
-    const sessions = new Map(steps.map(({ step }, i) => [step, opened[i]!]));
-    const variants: PlanVariant[] = [];
-    for (const plan of plans) {
-      const bound = await BoundPlan.bind(plan, sessions, context);
-      variants.push({ inputs: plan.inputs, bound, isStateful: plan.mutableVariables.size > 0 });
-    }
-    return variants;
+  }
+  if (!tensorFlow) return { candidate: await source.onOnnxRuntime(), why: "there is no libtensorflow" };
+  const ways = [() => source.onOnnxRuntime(), () => source.onTensorFlow(tensorFlow)] as const;
+  const [prefer, otherwise] = tensorFlow.hasGpu ? [ways[1], ways[0]] : ways;
+  const first = await prefer();
+  const why = tensorFlow.hasGpu ? "TensorFlow has a GPU" : "TensorFlow has no GPU";
+  const [problem] = [...first.broken].filter(([name]) => first.signatures.has(name));
+  if (!problem) return { candidate: first, why };
+  const second = await otherwise();
+  if ([...first.broken.keys()].some((name) => second.broken.has(name))) {
+    await second.close();
+    return { candidate: first, why };
+  }
+  await first.close();
+  return { candidate: second, why: `${first.engine.library} lacks something: ${problem[1]}` };
+}
+
+/** A SavedModel that was read, and the ways to serve it. */
+class Source {
+  readonly #options: LoadModelOptions;
+  readonly #metaGraph: MetaGraphDef;
+  readonly #checkpoint: Checkpoint;
+  readonly #bindings: Bindings;
+  readonly #assets: ReadonlyMap<string, string>;
+  #model: ModelGraph | undefined;
+
+  constructor(
+    options: LoadModelOptions,
+    savedModel: SavedModel,
+    metaGraph: MetaGraphDef,
+    checkpoint: Checkpoint,
+    bindings: Bindings,
+  ) {
+    this.#options = options;
+    this.#metaGraph = metaGraph;
+    this.#checkpoint = checkpoint;
+    this.#bindings = bindings;
+    this.#assets = new Map(assets(savedModel, metaGraph).map(({ tensorName, path }) => [tensorName, path]));
+  }
+
+  async onOnnxRuntime(): Promise<Candidate> {
+    const { ort } = this.#options;
+    const engine = { name: "onnxruntime", library: `ONNX Runtime ${ort.version}`, device: "cpu" } as const;
+    return this.#segmented(engine, new OrtDevice(ort, this.#checkpoint));
+  }
+
+  /**
+   * As it stands where that can be, else in segments: rows of shards come in at cuts, the host helps with ops that
+   * TensorFlow has dropped, and what requests change is kept there, so that its order does not hang on threads.
+   */
+  async onTensorFlow(tensorFlow: TensorFlow): Promise<Candidate> {
+    const engine = {
+      name: "tensorflow",
+      library: `TensorFlow ${tensorFlow.version}`,
+      device: tensorFlow.hasGpu ? "gpu" : "cpu",
+    } as const;
+    const whole = this.#options.rowSource ? undefined : this.#whole(engine, tensorFlow);
+    if (whole && !whole.changesState) return whole;
+    const segments = await this.#segmented(engine, new TfDevice(tensorFlow, this.#checkpoint));
+    if (!whole || segments.broken.size <= whole.broken.size) return segments;
+    await segments.close();
+    return whole;
+  }
+
+  /** undefined when TensorFlow cannot run the graph as it stands. */
+  #whole(
+    engine: Omit<ModelEngine, "why" | "form">,
+    tensorFlow: TensorFlow,
+  ): (Candidate & { readonly changesState: boolean }) | undefined {
+    const { clock = systemClock, signal } = this.#options;
+    const limits = this.#limits;
+    const { signatures, broken } = readSignatures(withGraphDTypes(this.#metaGraph));
+    const graph = wholeGraph(this.#metaGraph, {
+      signatures: signatures.values(),
+      initOp: initOp(this.#metaGraph),
+      assets: this.#assets,
+      variables: this.#bindings.variables,
+      tables: this.#bindings.tables,
+    });
+    if (wholeObstacles(graph, tensorFlow).length > 0) return undefined;
+    let model: WholeModel | undefined;
+    return {
+      engine: { ...engine, form: "whole" },
+      changesState: graph.writes.size > 0,
+      signatures,
+      broken,
+      load: async () => {
+        const opened = await WholeModel.open(graph, tensorFlow, this.#checkpoint, signal);
+        model = opened;
+        const context = {
+          clock,
+          runs: new Semaphore(limits.concurrentRuns, limits.waitingRuns),
+          stateLock: new Semaphore(1, limits.waitingRuns),
+        };
+        return new Map([...signatures].map(([name, signature]) => [name, opened.runner(signature, context)]));
+      },
+      close: async () => model?.close(),
+    };
+  }
+
+  async #segmented(engine: Omit<ModelEngine, "why" | "form">, device: Device): Promise<Candidate> {
+    const { kernels = hostKernels, rowSource, clock = systemClock, signal, dir } = this.#options;
+    this.#model ??= importModel(withGraphDTypes(this.#metaGraph), {
+      bindings: this.#bindings.variables,
+      entries: this.#checkpoint.tensors,
+      initOp: initOp(this.#metaGraph),
+    });
+    signal?.throwIfAborted();
+    const segmented = await SegmentedModel.plan({
+      model: this.#model,
+      device,
+      checkpoint: this.#checkpoint,
+      kernels,
+      rowSource,
+      assets: this.#assets,
+      tables: this.#bindings.tables,
+      limits: this.#limits,
+      clock,
+      signal,
+      dir,
+    });
+    return {
+      engine: { ...engine, form: "segments" },
+      signatures: this.#model.signatures,
+      broken: segmented.broken,
+      load: () => segmented.load(),
+      close: () => segmented.close(),
+    };
+  }
+
+  get #limits() {
+    return { ...DEFAULT_LIMITS, ...this.#options.limits };
   }
 }
 
@@ -238,58 +299,39 @@ function hasManifest(dir: string): Promise<boolean> {
   );
 }
 
-/** Asset paths by the name of the tensor that takes each. */
-function metaGraphAssets(savedModel: SavedModel, metaGraph: Parameters<typeof assets>[1]): Map<string, string> {
-  return new Map(assets(savedModel, metaGraph).map(({ tensorName, path }) => [tensorName, path]));
-}
-
-/** How many of a plan's problems an error names. */
-const UNSUPPORTED_SHOWN = 5;
-
-function unsupportedText({ unsupported }: SignaturePlan): string | undefined {
-  if (unsupported.length === 0) return undefined;
-  const shown = unsupported
-    .slice(0, UNSUPPORTED_SHOWN)
-    .map(({ op, node, signature, why }) => `signature "${signature}" needs op ${op} of node "${node}": ${why}`);
-  const rest = unsupported.length - shown.length;
-  return `${shown.join("; ")}${rest > 0 ? `; and ${rest} more` : ""}`;
-}
-
-function yieldToLoop(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
-class LoadedModel implements Model {
+interface LoadedParts {
+  readonly engine: ModelEngine;
   readonly signatures: ReadonlyMap<string, SignatureInfo>;
   readonly metadata: Uint8Array;
-  readonly #runners: ReadonlyMap<string, SignatureRunner>;
-  readonly #broken: ReadonlyMap<string, string>;
-  readonly #release: () => Promise<void>;
+  readonly runners: ReadonlyMap<string, Runner>;
+  readonly broken: ReadonlyMap<string, string>;
+  readonly release: () => Promise<void>;
+}
+
+class LoadedModel implements EngineModel {
+  readonly engine: ModelEngine;
+  readonly signatures: ReadonlyMap<string, SignatureInfo>;
+  readonly metadata: Uint8Array;
+  readonly #parts: LoadedParts;
   #closed: Promise<void> | undefined;
 
-  constructor(
-    signatures: ReadonlyMap<string, SignatureInfo>,
-    metadata: Uint8Array,
-    runners: ReadonlyMap<string, SignatureRunner>,
-    broken: ReadonlyMap<string, string>,
-    release: () => Promise<void>,
-  ) {
-    this.signatures = signatures;
-    this.metadata = metadata;
-    this.#runners = runners;
-    this.#broken = broken;
-    this.#release = release;
+  constructor(parts: LoadedParts) {
+    this.engine = parts.engine;
+    this.signatures = parts.signatures;
+    this.metadata = parts.metadata;
+    this.#parts = parts;
   }
 
   async run(signature: string, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult> {
-    const runner = this.#runners.get(signature);
+    const { runners, broken } = this.#parts;
+    const runner = runners.get(signature);
     if (runner) return runner.run(inputs, options);
-    const reason = this.#broken.get(signature);
+    const reason = broken.get(signature);
     if (reason !== undefined) throw new ServingError("OP_UNSUPPORTED", reason);
     throw new ServingError("NOT_FOUND", `the model has no signature "${signature}"`);
   }
 
   close(): Promise<void> {
-    return (this.#closed ??= this.#release());
+    return (this.#closed ??= this.#parts.release());
   }
 }

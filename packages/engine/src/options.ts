@@ -1,6 +1,6 @@
 import type { Clock, Logger } from "@shardserve/core";
 import type { KernelTable } from "@shardserve/graph";
-import type { Ort } from "@shardserve/native";
+import type { Ort, TensorFlow } from "@shardserve/native";
 import type { RowSource } from "@shardserve/rowstore";
 
 /** Bounds of one loaded model. */
@@ -16,12 +16,33 @@ export interface EngineLimits {
   readonly planVariants?: number;
 }
 
+/** What runs the numeric parts of models. `auto`: see {@link LoadModelOptions.engine}. */
+export type EngineChoice = "auto" | "onnxruntime" | "tensorflow";
+
+/** What a model was loaded on, and why. */
+export interface ModelEngine {
+  readonly name: "onnxruntime" | "tensorflow";
+  /** "ONNX Runtime 1.30.0", "TensorFlow 2.21.0" */
+  readonly library: string;
+  readonly device: "cpu" | "gpu";
+  /** `whole`: each signature is one run of the engine. `segments`: host steps, lookups and runs of the engine in turn. */
+  readonly form: "whole" | "segments";
+  readonly why: string;
+}
+
 export interface LoadModelOptions {
   /** SavedModel directory: one version. */
   readonly dir: string;
   /** Exact tag set of the meta graph; default `["serve"]`. */
   readonly tags?: readonly string[];
   readonly ort: Ort;
+  /** Absent = models can only run on ONNX Runtime. */
+  readonly tensorFlow?: TensorFlow | undefined;
+  /**
+   * Default `auto`: TensorFlow where it has a GPU, else ONNX Runtime; and a model that the one cannot serve goes to the
+   * other, if that can.
+   */
+  readonly engine?: EngineChoice;
   /**
    * Where the rows of sharded tables come from; their variables need not be in the checkpoint. Rows of other tables come
    * from the mapped checkpoint. Taken over: closed with the model, or when loading fails.

@@ -31,11 +31,14 @@ export function withGraphDTypes(metaGraph: MetaGraphDef): MetaGraphDef {
  * What callers may know of the signatures that can be read.
  *
  * @param metaGraph  as it stands in the SavedModel: its declared dtypes are what callers see
- * @param model      imported {@link withGraphDTypes}
+ * @param signatures  of the graph imported {@link withGraphDTypes}
  */
-export function signatureInfos(metaGraph: MetaGraphDef, model: ModelGraph): Map<string, SignatureInfo> {
+export function signatureInfos(
+  metaGraph: MetaGraphDef,
+  signatures: ModelGraph["signatures"],
+): Map<string, SignatureInfo> {
   const infos = new Map<string, SignatureInfo>();
-  for (const [name, { method, inputs, outputs }] of model.signatures) {
+  for (const [name, { method, inputs, outputs }] of signatures) {
     const def = metaGraph.signatureDef[name]!;
     const specs = (tensors: typeof inputs, defs: typeof def.inputs): Map<string, TensorSpec> =>
       new Map(

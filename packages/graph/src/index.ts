@@ -8,6 +8,7 @@ export {
   importModel,
   importModelInTurns,
   INIT_SIGNATURE,
+  readSignatures,
   type ModelGraph,
   type ModelOptions,
   type Signature,
@@ -25,7 +26,9 @@ export {
   type InitPlanOptions,
   type PlanOptions,
 } from "./plan-signature.js";
+export { exportNode } from "./export.js";
 export { FOLD_BYTES_MAX } from "./fold.js";
 export { findTables, type FoundTable } from "./tables.js";
 export type { CheckpointTensor } from "./variables.js";
+export { type RestoreTable, type RestoreVariable, type WholeGraph, wholeGraph } from "./whole-graph.js";
 export { formatPlan, formatType, reportModel, type ModelReport, type ReportedVariable } from "./report.js";

@@ -82,15 +82,14 @@ export function importModelInTurns(
 
 function* importing(metaGraph: MetaGraphDef, options: ModelOptions): Pieces<ModelGraph> {
   const { graph, library } = importGraph(metaGraph.graphDef ?? create(GraphDefSchema));
+  const read = readSignatures(metaGraph);
   const signatures = new Map<string, Signature>();
-  const broken = new Map<string, string>();
+  const broken = new Map(read.broken);
   const programs = new Map<string, Program>();
   const written = new Set<string>();
-  for (const [name, def] of Object.entries(metaGraph.signatureDef)) {
-    if (RESERVED_SIGNATURES.has(name)) continue;
+  for (const [name, signature] of read.signatures) {
     yield;
     try {
-      const signature = readSignature(name, def);
       const fed = feed({ graph, outputs: signature.outputs.map(({ ref }) => ref), targets: [] }, signature.inputs);
       const program = inlineCalls(prune(fed.program), library);
       const rename = (tensor: SignatureTensor, ref: TensorRef): SignatureTensor => ({ ...tensor, ref });
@@ -162,6 +161,22 @@ export function observableInit(program: Program, programs: ReadonlyMap<string, P
     for (const name of kept.graph.keys()) observed.add(name);
     if (observed.size === before) return kept;
   }
+}
+
+/** What a MetaGraph's signatures say; `broken` ones cannot be read (sparse tensors, unknown dtypes). */
+export function readSignatures(metaGraph: MetaGraphDef): Pick<ModelGraph, "signatures" | "broken"> {
+  const signatures = new Map<string, Signature>();
+  const broken = new Map<string, string>();
+  for (const [name, def] of Object.entries(metaGraph.signatureDef)) {
+    if (RESERVED_SIGNATURES.has(name)) continue;
+    try {
+      signatures.set(name, readSignature(name, def));
+    } catch (error) {
+      if (!(error instanceof ServingError)) throw error;
+      broken.set(name, error.message);
+    }
+  }
+  return { signatures, broken };
 }
 
 function readSignature(name: string, def: SignatureDef): Signature {

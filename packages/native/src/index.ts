@@ -7,3 +7,8 @@ export { bundledLibraryPath } from "./ort-library.js";
 export { ORT_CODES } from "./ort-runtime.js";
 export { OrtSession, type RunOptions, type ValueInfo } from "./ort-session.js";
 export { dtypeFromOnnx, OrtValue } from "./ort-value.js";
+export { loadTensorFlow, TensorFlow, type TensorFlowOptions, type TfDevice, type TfGpuOptions } from "./tf.js";
+export type { TfKernel } from "./tf-kernels.js";
+export { installedTensorFlow } from "./tf-library.js";
+export { TfCallable, type TfOutput, type TfRunOptions, TfSession } from "./tf-session.js";
+export { TfTensor } from "./tf-tensor.js";

@@ -1,4 +1,4 @@
-import koffi from "koffi";
+import koffi, { type LibraryHandle } from "koffi";
 
 /**
  * Stack of calls on other threads: ONNX Runtime's kernels and graph passes recurse, koffi's default of 128 KiB is too
@@ -59,4 +59,39 @@ export function lastErrno(): string {
   const number = koffi.errno();
   const name = Object.entries(koffi.os.errno).find(([, value]) => value === number)?.[0];
   return name === undefined ? String(number) : `${name} (${number})`;
+}
+
+const setenv = libc.func("setenv", "int", ["const char *", "const char *", "int"]) as (
+  name: string,
+  value: string,
+  overwrite: number,
+) => number;
+
+/** Sets an environment variable for native libraries, unless the operator has: they read it when they are loaded. */
+export function setDefaultEnvironment(name: string, value: string): void {
+  setenv(name, value, 0);
+}
+
+/** Address of a pure function of libc: for libraries that insist on a callback where there is nothing to do. */
+export const harmlessCallback = libc.symbol("abs", "void") as bigint;
+
+/** RTLD_LAZY | RTLD_NODELETE */
+const DLOPEN_FOR_EVER = isDarwin ? 0x81 : 0x1001;
+
+/**
+ * Keeps a loaded library in memory until the process has ended. koffi unloads libraries when Node shuts down, under the
+ * threads that they started: TensorFlow's crash the process then.
+ */
+export function neverUnload(path: string): void {
+  dlopenOf(libc)(path, DLOPEN_FOR_EVER);
+}
+
+/** dlopen moved into libc with glibc 2.34. */
+function dlopenOf(library: LibraryHandle): (path: string, flags: number) => bigint | null {
+  try {
+    return library.func("dlopen", "void *", ["const char *", "int"]) as never;
+  } catch (error) {
+    if (library !== libc) throw error;
+    return dlopenOf(koffi.load("libdl.so.2"));
+  }
 }

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file tensorflow/core/protobuf/config.proto.
  */
 export const file_tensorflow_core_protobuf_config: GenFile = /*@__PURE__*/
-  fileDesc("CiV0ZW5zb3JmbG93L2NvcmUvcHJvdG9idWYvY29uZmlnLnByb3RvEgp0ZW5zb3JmbG93IokCCgpHUFVPcHRpb25zEicKH3Blcl9wcm9jZXNzX2dwdV9tZW1vcnlfZnJhY3Rpb24YASABKAESFgoOYWxsb2NhdG9yX3R5cGUYAiABKAkSHwoXZGVmZXJyZWRfZGVsZXRpb25fYnl0ZXMYAyABKAMSFAoMYWxsb3dfZ3Jvd3RoGAQgASgIEhsKE3Zpc2libGVfZGV2aWNlX2xpc3QYBSABKAkSIgoacG9sbGluZ19hY3RpdmVfZGVsYXlfdXNlY3MYBiABKAUSJAoccG9sbGluZ19pbmFjdGl2ZV9kZWxheV9tc2VjcxgHIAEoBRIcChRmb3JjZV9ncHVfY29tcGF0aWJsZRgIIAEoCCKqAwoLQ29uZmlnUHJvdG8SPgoMZGV2aWNlX2NvdW50GAEgAygLMigudGVuc29yZmxvdy5Db25maWdQcm90by5EZXZpY2VDb3VudEVudHJ5EiQKHGludHJhX29wX3BhcmFsbGVsaXNtX3RocmVhZHMYAiABKAUSGAoQcGxhY2VtZW50X3BlcmlvZBgDIAEoBRIWCg5kZXZpY2VfZmlsdGVycxgEIAMoCRIkChxpbnRlcl9vcF9wYXJhbGxlbGlzbV90aHJlYWRzGAUgASgFEisKC2dwdV9vcHRpb25zGAYgASgLMhYudGVuc29yZmxvdy5HUFVPcHRpb25zEhwKFGFsbG93X3NvZnRfcGxhY2VtZW50GAcgASgIEhwKFGxvZ19kZXZpY2VfcGxhY2VtZW50GAggASgIEh8KF3VzZV9wZXJfc2Vzc2lvbl90aHJlYWRzGAkgASgIEh8KF29wZXJhdGlvbl90aW1lb3V0X2luX21zGAsgASgDGjIKEERldmljZUNvdW50RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgFOgI4ASLHAgoKUnVuT3B0aW9ucxI2Cgt0cmFjZV9sZXZlbBgBIAEoDjIhLnRlbnNvcmZsb3cuUnVuT3B0aW9ucy5UcmFjZUxldmVsEhUKDXRpbWVvdXRfaW5fbXMYAiABKAMSHAoUaW50ZXJfb3BfdGhyZWFkX3Bvb2wYAyABKAUSHwoXb3V0cHV0X3BhcnRpdGlvbl9ncmFwaHMYBSABKAgSFQoNZGVidWdfb3B0aW9ucxgGIAEoDBIqCiJyZXBvcnRfdGVuc29yX2FsbG9jYXRpb25zX3Vwb25fb29tGAcgASgIEhQKDGV4cGVyaW1lbnRhbBgIIAEoDCJSCgpUcmFjZUxldmVsEgwKCE5PX1RSQUNFEAASEgoOU09GVFdBUkVfVFJBQ0UQARISCg5IQVJEV0FSRV9UUkFDRRACEg4KCkZVTExfVFJBQ0UQAyI1CgtSdW5NZXRhZGF0YRISCgpzdGVwX3N0YXRzGAEgASgMEhIKCmNvc3RfZ3JhcGgYAiABKAxiBnByb3RvMw");
+  fileDesc("CiV0ZW5zb3JmbG93L2NvcmUvcHJvdG9idWYvY29uZmlnLnByb3RvEgp0ZW5zb3JmbG93Is0DCgpHUFVPcHRpb25zEicKH3Blcl9wcm9jZXNzX2dwdV9tZW1vcnlfZnJhY3Rpb24YASABKAESFgoOYWxsb2NhdG9yX3R5cGUYAiABKAkSHwoXZGVmZXJyZWRfZGVsZXRpb25fYnl0ZXMYAyABKAMSFAoMYWxsb3dfZ3Jvd3RoGAQgASgIEhsKE3Zpc2libGVfZGV2aWNlX2xpc3QYBSABKAkSIgoacG9sbGluZ19hY3RpdmVfZGVsYXlfdXNlY3MYBiABKAUSJAoccG9sbGluZ19pbmFjdGl2ZV9kZWxheV9tc2VjcxgHIAEoBRIcChRmb3JjZV9ncHVfY29tcGF0aWJsZRgIIAEoCBI5CgxleHBlcmltZW50YWwYCSABKAsyIy50ZW5zb3JmbG93LkdQVU9wdGlvbnMuRXhwZXJpbWVudGFsGoYBCgxFeHBlcmltZW50YWwSSwoPdmlydHVhbF9kZXZpY2VzGAEgAygLMjIudGVuc29yZmxvdy5HUFVPcHRpb25zLkV4cGVyaW1lbnRhbC5WaXJ0dWFsRGV2aWNlcxopCg5WaXJ0dWFsRGV2aWNlcxIXCg9tZW1vcnlfbGltaXRfbWIYASADKAIiqgMKC0NvbmZpZ1Byb3RvEj4KDGRldmljZV9jb3VudBgBIAMoCzIoLnRlbnNvcmZsb3cuQ29uZmlnUHJvdG8uRGV2aWNlQ291bnRFbnRyeRIkChxpbnRyYV9vcF9wYXJhbGxlbGlzbV90aHJlYWRzGAIgASgFEhgKEHBsYWNlbWVudF9wZXJpb2QYAyABKAUSFgoOZGV2aWNlX2ZpbHRlcnMYBCADKAkSJAocaW50ZXJfb3BfcGFyYWxsZWxpc21fdGhyZWFkcxgFIAEoBRIrCgtncHVfb3B0aW9ucxgGIAEoCzIWLnRlbnNvcmZsb3cuR1BVT3B0aW9ucxIcChRhbGxvd19zb2Z0X3BsYWNlbWVudBgHIAEoCBIcChRsb2dfZGV2aWNlX3BsYWNlbWVudBgIIAEoCBIfChd1c2VfcGVyX3Nlc3Npb25fdGhyZWFkcxgJIAEoCBIfChdvcGVyYXRpb25fdGltZW91dF9pbl9tcxgLIAEoAxoyChBEZXZpY2VDb3VudEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBToCOAEixwIKClJ1bk9wdGlvbnMSNgoLdHJhY2VfbGV2ZWwYASABKA4yIS50ZW5zb3JmbG93LlJ1bk9wdGlvbnMuVHJhY2VMZXZlbBIVCg10aW1lb3V0X2luX21zGAIgASgDEhwKFGludGVyX29wX3RocmVhZF9wb29sGAMgASgFEh8KF291dHB1dF9wYXJ0aXRpb25fZ3JhcGhzGAUgASgIEhUKDWRlYnVnX29wdGlvbnMYBiABKAwSKgoicmVwb3J0X3RlbnNvcl9hbGxvY2F0aW9uc191cG9uX29vbRgHIAEoCBIUCgxleHBlcmltZW50YWwYCCABKAwiUgoKVHJhY2VMZXZlbBIMCghOT19UUkFDRRAAEhIKDlNPRlRXQVJFX1RSQUNFEAESEgoOSEFSRFdBUkVfVFJBQ0UQAhIOCgpGVUxMX1RSQUNFEAMiNQoLUnVuTWV0YWRhdGESEgoKc3RlcF9zdGF0cxgBIAEoDBISCgpjb3N0X2dyYXBoGAIgASgMYgZwcm90bzM");
 
 /**
  * @generated from message tensorflow.GPUOptions
@@ -57,6 +57,11 @@ export type GPUOptions = Message<"tensorflow.GPUOptions"> & {
    * @generated from field: bool force_gpu_compatible = 8;
    */
   forceGpuCompatible: boolean;
+
+  /**
+   * @generated from field: tensorflow.GPUOptions.Experimental experimental = 9;
+   */
+  experimental?: GPUOptions_Experimental | undefined;
 };
 
 /**
@@ -65,6 +70,42 @@ export type GPUOptions = Message<"tensorflow.GPUOptions"> & {
  */
 export const GPUOptionsSchema: GenMessage<GPUOptions> = /*@__PURE__*/
   messageDesc(file_tensorflow_core_protobuf_config, 0);
+
+/**
+ * @generated from message tensorflow.GPUOptions.Experimental
+ */
+export type GPUOptions_Experimental = Message<"tensorflow.GPUOptions.Experimental"> & {
+  /**
+   * @generated from field: repeated tensorflow.GPUOptions.Experimental.VirtualDevices virtual_devices = 1;
+   */
+  virtualDevices: GPUOptions_Experimental_VirtualDevices[];
+};
+
+/**
+ * Describes the message tensorflow.GPUOptions.Experimental.
+ * Use `create(GPUOptions_ExperimentalSchema)` to create a new message.
+ */
+export const GPUOptions_ExperimentalSchema: GenMessage<GPUOptions_Experimental> = /*@__PURE__*/
+  messageDesc(file_tensorflow_core_protobuf_config, 0, 0);
+
+/**
+ * @generated from message tensorflow.GPUOptions.Experimental.VirtualDevices
+ */
+export type GPUOptions_Experimental_VirtualDevices = Message<"tensorflow.GPUOptions.Experimental.VirtualDevices"> & {
+  /**
+   * One virtual device per entry; its memory in MiB.
+   *
+   * @generated from field: repeated float memory_limit_mb = 1;
+   */
+  memoryLimitMb: number[];
+};
+
+/**
+ * Describes the message tensorflow.GPUOptions.Experimental.VirtualDevices.
+ * Use `create(GPUOptions_Experimental_VirtualDevicesSchema)` to create a new message.
+ */
+export const GPUOptions_Experimental_VirtualDevicesSchema: GenMessage<GPUOptions_Experimental_VirtualDevices> = /*@__PURE__*/
+  messageDesc(file_tensorflow_core_protobuf_config, 0, 0, 0);
 
 /**
  * @generated from message tensorflow.ConfigProto

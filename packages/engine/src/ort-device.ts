@@ -1,18 +1,20 @@
 import { createHash } from "node:crypto";
-import type { DeviceStep, ValueInfo } from "@shardserve/graph";
-import type { Ort, OrtSession } from "@shardserve/native";
-import { type LoweredSegment, lowerSegment, type Weight } from "@shardserve/onnx";
-import { elementCount } from "@shardserve/tensor";
+import { invariant } from "@shardserve/core";
+import { type Ort, type OrtSession, OrtValue, TfTensor } from "@shardserve/native";
+import { deviceSupports, type LoweredSegment, lowerSegment, type Weight } from "@shardserve/onnx";
+import { elementCount, type Tensor } from "@shardserve/tensor";
 import type { Checkpoint } from "./checkpoint.js";
+import type { Device, DeviceRunOptions, DeviceSession, DeviceValue, PlannedDeviceStep } from "./device.js";
 
 /** A weight this large must not exist twice in memory. */
 const SHARED_ELEMENTS_MIN = 256 * 1024;
 
 /**
- * The engine sessions of a model. Steps that compute the same share a session, whatever their signatures. Large weights
+ * Device steps on ONNX Runtime: the sessions of a model. Steps that compute the same share a session, whatever their signatures. Large weights
  * stay in the mapped checkpoint; ONNX Runtime may keep its own packed copy of one only where a single session reads it.
  */
-export class SessionPool {
+export class OrtDevice implements Device {
+  readonly supports = deviceSupports;
   readonly #ort: Ort;
   readonly #checkpoint: Checkpoint;
   readonly #sessions = new Map<string, Promise<OrtSession>>();
@@ -25,7 +27,7 @@ export class SessionPool {
   }
 
   /** Sessions for all steps of the plans that are loaded together. */
-  async open(steps: readonly { step: DeviceStep; infos: ReadonlyMap<string, ValueInfo> }[]): Promise<OrtSession[]> {
+  async open(steps: readonly PlannedDeviceStep[]): Promise<DeviceSession[]> {
     const models: { readonly id: string; readonly bytes: Uint8Array; readonly weights: readonly Weight[] }[] = [];
     for (const { step, infos } of steps) models.push(await this.#encode(lowerSegment(step, infos)));
     const readers = new Map<string, Set<string>>();
@@ -37,9 +39,9 @@ export class SessionPool {
       }
     }
     return Promise.all(
-      models.map(({ id, bytes, weights }) => {
+      models.map(async ({ id, bytes, weights }) => {
         const isShared = largeKeys(weights).some((key) => readers.get(key)!.size > 1);
-        return this.#session(id, bytes, !isShared);
+        return new OrtSegment(await this.#session(id, bytes, !isShared));
       }),
     );
   }
@@ -67,6 +69,28 @@ export class SessionPool {
       this.#sessions.set(id, session);
     }
     return session;
+  }
+}
+
+class OrtSegment implements DeviceSession {
+  readonly #session: OrtSession;
+
+  constructor(session: OrtSession) {
+    this.#session = session;
+  }
+
+  feed(value: Tensor | DeviceValue): DeviceValue {
+    if (value instanceof OrtValue) return value;
+    invariant(!(value instanceof TfTensor), "a model's device steps run on one engine");
+    return OrtValue.fromTensor(value);
+  }
+
+  run(feeds: readonly DeviceValue[], { signal }: DeviceRunOptions): Promise<DeviceValue[]> {
+    return this.#session.run(feeds as readonly OrtValue[], { signal });
+  }
+
+  runSync(feeds: readonly DeviceValue[]): DeviceValue[] {
+    return this.#session.runSync(feeds as readonly OrtValue[]);
   }
 }
 

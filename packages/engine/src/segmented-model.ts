@@ -1,0 +1,184 @@
+import { type Clock, Semaphore, ServingError } from "@shardserve/core";
+import {
+  type CutPolicy,
+  type HostState,
+  type KernelTable,
+  type ModelGraph,
+  type PlannedLookup,
+  type PlannedTable,
+  planInit,
+  planSignature,
+  plansWithin,
+  type Shape,
+  type SignaturePlan,
+} from "@shardserve/graph";
+import type { RowSource } from "@shardserve/rowstore";
+import type { TableBinding } from "@shardserve/savedmodel";
+import { type BindContext, BoundPlan } from "./bound-plan.js";
+import type { Checkpoint } from "./checkpoint.js";
+import type { Device, DeviceSession } from "./device.js";
+import { emptyState, restoreTables, restoreVariables } from "./initialise.js";
+import type { TableLocation } from "./lookup-step.js";
+import type { EngineLimits } from "./options.js";
+import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
+
+export interface SegmentedModelOptions {
+  readonly model: ModelGraph;
+  readonly device: Device;
+  readonly checkpoint: Checkpoint;
+  readonly kernels: KernelTable;
+  readonly rowSource: RowSource | undefined;
+  /** Absolute path of each asset by the name of the tensor that takes it. */
+  readonly assets: ReadonlyMap<string, string>;
+  /** Mutable tables that the checkpoint fills. */
+  readonly tables: ReadonlyMap<string, TableBinding>;
+  readonly limits: Required<EngineLimits>;
+  readonly clock: Clock;
+  readonly signal: AbortSignal | undefined;
+  /** What error texts call the model. */
+  readonly dir: string;
+}
+
+/** A model whose signatures run as host steps, lookups and device steps in turn. */
+export class SegmentedModel {
+  /** Signatures that cannot be served, with the reason. */
+  readonly broken: ReadonlyMap<string, string>;
+  readonly #options: SegmentedModelOptions;
+  readonly #plans: ReadonlyMap<string, SignaturePlan>;
+  readonly #sharded: ReadonlyMap<string, number>;
+  readonly #state: HostState = emptyState();
+
+  private constructor(
+    options: SegmentedModelOptions,
+    plans: ReadonlyMap<string, SignaturePlan>,
+    broken: ReadonlyMap<string, string>,
+  ) {
+    this.#options = options;
+    this.#plans = plans;
+    this.broken = broken;
+    this.#sharded = shardedTables(options.rowSource);
+  }
+
+  /** Plans every signature; opens nothing. */
+  static async plan(options: SegmentedModelOptions): Promise<SegmentedModel> {
+    const { model, signal } = options;
+    const plans = new Map<string, SignaturePlan>();
+    const broken = new Map<string, string>(model.broken);
+    for (const name of model.signatures.keys()) {
+      const plan = planOf(options, name);
+      const reason = unsupportedText(plan);
+      if (reason === undefined) plans.set(name, plan);
+      else broken.set(name, reason);
+      await yieldToLoop();
+      signal?.throwIfAborted();
+    }
+    return new SegmentedModel(options, plans, broken);
+  }
+
+  /**
+   * Restores variables and tables, runs the init op and opens engine sessions.
+   *
+   * @throws ServingError OP_UNSUPPORTED when the init op needs what nothing here can run
+   */
+  async load(): Promise<ReadonlyMap<string, SignatureRunner>> {
+    const { kernels, checkpoint, clock, limits } = this.#options;
+    const context: BindContext = {
+      kernels,
+      state: this.#state,
+      checkpoint,
+      clock,
+      runs: new Semaphore(limits.concurrentRuns, limits.waitingRuns),
+      locate: (plan, lookup) => this.#locate(plan, lookup),
+    };
+    const plans = [...this.#plans.values()];
+    await this.#initialise(plans, context);
+    const variants = await this.#bind(plans, context);
+    const stateLock = new Semaphore(1, limits.waitingRuns);
+    const runners = new Map<string, SignatureRunner>();
+    for (const [i, name] of [...this.#plans.keys()].entries()) {
+      const make = async (shapes: ReadonlyMap<string, Shape>): Promise<PlanVariant> => {
+        const plan = planOf(this.#options, name, shapes);
+        const reason = unsupportedText(plan);
+        if (reason !== undefined) throw new ServingError("INVALID_ARGUMENT", `inputs of these shapes: ${reason}`);
+        return (await this.#bind([plan], context))[0]!;
+      };
+      runners.set(name, new SignatureRunner(variants[i]!, make, limits.planVariants, stateLock));
+    }
+    return runners;
+  }
+
+  async close(): Promise<void> {
+    await this.#options.device.close();
+    this.#state.resources.clear();
+    this.#state.variables.clear();
+  }
+
+  #locate(plan: SignaturePlan, lookup: PlannedLookup): TableLocation {
+    const { rowSource, checkpoint } = this.#options;
+    const table = this.#sharded.get(lookup.checkpointKey);
+    if (table !== undefined) return { source: rowSource!, table };
+    const planned = plan.tables.find(({ checkpointKey }) => checkpointKey === lookup.checkpointKey);
+    return { source: checkpoint.table(planned!), table: 0 };
+  }
+
+  async #initialise(plans: readonly SignaturePlan[], context: BindContext): Promise<void> {
+    const { model, kernels, assets, tables, signal, dir } = this.#options;
+    const init = planInit(model, { kernels, assets });
+    await restoreVariables(init ? [init, ...plans] : plans, this.#state, context.checkpoint);
+    await restoreTables(tables, plans, model, kernels, this.#state, context.checkpoint);
+    if (!init) return;
+    const reason = unsupportedText(init);
+    if (reason !== undefined) throw new ServingError("OP_UNSUPPORTED", `${dir} cannot be initialised: ${reason}`);
+    const bound = await BoundPlan.bind(init, new Map(), context);
+    await bound.run(new Map(), { signal });
+  }
+
+  async #bind(plans: readonly SignaturePlan[], context: BindContext): Promise<PlanVariant[]> {
+    const steps = plans.flatMap((whole) =>
+      [...plansWithin(whole)].flatMap(({ steps: own, infos }) =>
+        own.flatMap((step) => (step.kind === "device" ? [{ step, infos }] : [])),
+      ),
+    );
+    const opened = await this.#options.device.open(steps);
+    const sessions = new Map(steps.map(({ step }, i): [typeof step, DeviceSession] => [step, opened[i]!]));
+    const variants: PlanVariant[] = [];
+    for (const plan of plans) {
+      const bound = await BoundPlan.bind(plan, sessions, context);
+      variants.push({ inputs: plan.inputs, bound, isStateful: plan.mutableVariables.size > 0 });
+    }
+    return variants;
+  }
+}
+
+function planOf(
+  { model, kernels, device, checkpoint, rowSource }: SegmentedModelOptions,
+  signature: string,
+  inputShapes?: ReadonlyMap<string, Shape>,
+): SignaturePlan {
+  const sharded = shardedTables(rowSource);
+  const cut = (table: PlannedTable): CutPolicy => {
+    if (sharded.has(table.checkpointKey)) return "always";
+    return checkpoint.hasLocalTable(table) ? "cheap" : "never";
+  };
+  return planSignature(model, signature, { kernels, device, cut, ...(inputShapes && { inputShapes }) });
+}
+
+function shardedTables(rowSource: RowSource | undefined): Map<string, number> {
+  return new Map(rowSource?.tables.map((table, i) => [table.checkpointKey, i]));
+}
+
+/** How many of a plan's problems an error names. */
+const UNSUPPORTED_SHOWN = 5;
+
+function unsupportedText({ unsupported }: SignaturePlan): string | undefined {
+  if (unsupported.length === 0) return undefined;
+  const shown = unsupported
+    .slice(0, UNSUPPORTED_SHOWN)
+    .map(({ op, node, signature, why }) => `signature "${signature}" needs op ${op} of node "${node}": ${why}`);
+  const rest = unsupported.length - shown.length;
+  return `${shown.join("; ")}${rest > 0 ? `; and ${rest} more` : ""}`;
+}
+
+function yieldToLoop(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,85 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { ServingError } from "@shardserve/core";
+import type { Model } from "@shardserve/servable";
+import { type Golden, type GoldenCase, goldenDifference, REPO_DIR } from "@shardserve/testkit";
+
+/** A SavedModel with TensorFlow's answers beside it. */
+export interface ModelCase {
+  readonly name: string;
+  readonly dir: string;
+  readonly golden: string;
+}
+
+/** Models that a committed script made and trained. */
+export function ownModels(): ModelCase[] {
+  const root = join(REPO_DIR, "test/fixtures/models");
+  return readdirSync(root).map((name) => ({
+    name: `fixtures/${name}`,
+    dir: join(root, name, "1"),
+    golden: join(root, name, "golden.json"),
+  }));
+}
+
+export function sharedModels(shared: string): ModelCase[] {
+  const found: ModelCase[] = [];
+  const zoo = join(shared, "savedmodels/zoo");
+  for (const name of readdirSync(zoo)) {
+    const golden = join(zoo, name, "golden.json");
+    if (existsSync(golden)) found.push({ name, dir: join(zoo, name), golden });
+  }
+  const serving = join(shared, "savedmodels/tf-serving");
+  for (const entry of readdirSync(serving, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    for (const file of readdirSync(join(serving, entry.name))) {
+      const version = /^golden\.(.+)\.json$/.exec(file)?.[1];
+      if (version === undefined) continue;
+      const dir = join(serving, entry.name);
+      found.push({ name: `${entry.name}/${version}`, dir: join(dir, version), golden: join(dir, file) });
+    }
+  }
+  return found;
+}
+
+/**
+ * Every difference from TensorFlow's answers, in words; [] = conforms.
+ *
+ * @param load  loads the model; a stateful one is loaded for every case
+ */
+export async function differences(golden: Golden, load: () => Promise<Model>): Promise<string[]> {
+  let model = await load();
+  const wrong: string[] = [];
+  try {
+    for (const [i, item] of golden.cases.entries()) {
+      if (golden.isStateful && i > 0) {
+        await model.close();
+        model = await load();
+      }
+      wrong.push(...(await caseDifferences(model, item)).map((text) => `${item.signature}[${i}]: ${text}`));
+    }
+  } finally {
+    await model.close();
+  }
+  return wrong;
+}
+
+async function caseDifferences(model: Model, item: GoldenCase): Promise<string[]> {
+  const signature = model.signatures.get(item.signature);
+  const inputs = new Map([...(signature?.defaults ?? []), ...item.inputs]);
+  if (item.examples) inputs.set([...signature!.inputs.keys()][0]!, item.examples);
+  let outputs: Awaited<ReturnType<Model["run"]>>["outputs"];
+  try {
+    ({ outputs } = await model.run(item.signature, inputs, {}));
+  } catch (error) {
+    if (!(error instanceof ServingError)) throw error;
+    if (item.error !== undefined && error.status !== "INTERNAL") return [];
+    return [`${error.code}: ${error.message}`];
+  }
+  if (item.outputs === undefined) return [`must fail with ${item.error}`];
+  return [...item.outputs].flatMap(([alias, expected]) => {
+    const difference = goldenDifference(outputs.get(alias), expected);
+    const other = item.otherOutputs?.get(alias);
+    if (difference === undefined || (other && goldenDifference(outputs.get(alias), other) === undefined)) return [];
+    return [`${alias} ${difference}`];
+  });
+}
