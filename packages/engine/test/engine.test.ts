@@ -1,60 +1,16 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type RowSource, storedRowBytes, type TableInfo } from "@shardserve/rowstore";
+import type { RowSource } from "@shardserve/rowstore";
 import { loadModel } from "@shardserve/engine";
 import { loadOrt } from "@shardserve/native";
-import { BundleReader } from "@shardserve/savedmodel";
 import type { Model, RunResult } from "@shardserve/servable";
 import { type DataOf, type Tensor, tensor } from "@shardserve/tensor";
 import { readGolden, REPO_DIR, sharedDir } from "@shardserve/testkit";
-import { ShuffledRows } from "./shuffled-rows.js";
+import { dlrmInputs, dlrmRows } from "./dlrm.js";
 
 const MODELS = join(REPO_DIR, "test/fixtures/models");
 const load = (name: string, rowSource?: RowSource): Promise<Model> =>
   loadModel({ dir: join(MODELS, name, "1"), ort: loadOrt(), ...(rowSource && { rowSource }) });
-
-/** Every variable of DLRM's `tables`, as a sharded table. */
-async function dlrmRows(): Promise<ShuffledRows> {
-  await using reader = await BundleReader.open(join(MODELS, "dlrm/1/variables/variables"));
-  const keys = [...reader.entries.keys()].filter((key) => key.startsWith("tables/"));
-  const values = await Promise.all(keys.map((key) => reader.read(key) as Promise<Tensor<"float32">>));
-  const tables = keys.map((checkpointKey, i): TableInfo => {
-    const [rows, dim] = values[i]!.shape as [number, number];
-    const rowBytes = storedRowBytes("same", "float32", dim);
-    return {
-      name: checkpointKey,
-      checkpointKey,
-      rows,
-      rowShape: [dim],
-      dim,
-      dtype: "float32",
-      rowDtype: "same",
-      rowBytes,
-    };
-  });
-  return new ShuffledRows(tables, values);
-}
-
-function dlrmInputs(batch: number, id = (i: number) => i % 3): Map<string, Tensor> {
-  return new Map<string, Tensor>([
-    [
-      "dense",
-      tensor(
-        "float32",
-        [batch, 13],
-        Float32Array.from({ length: batch * 13 }, (_, i) => Math.sin(i)),
-      ),
-    ],
-    [
-      "sparse",
-      tensor(
-        "int64",
-        [batch, 6],
-        BigInt64Array.from({ length: batch * 6 }, (_, i) => BigInt(id(i))),
-      ),
-    ],
-  ]);
-}
 
 const x = (shape: number[], ...values: number[]) =>
   new Map([["x", tensor("float32", shape, Float32Array.from(values))]]);

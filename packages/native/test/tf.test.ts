@@ -5,16 +5,7 @@ import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type AttrValue, AttrValueSchema, create, GraphDefSchema, type NodeDef, toBinary } from "@shardserve/api";
 import { isServingError } from "@shardserve/core";
-import {
-  DTYPES,
-  type DType,
-  newData,
-  type NumericDType,
-  StringColumn,
-  strings,
-  type Tensor,
-  tensor,
-} from "@shardserve/tensor";
+import { DTYPES, type DType, newData, type NumericDType, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { NO_TENSORFLOW, tensorFlowDir } from "@shardserve/testkit";
 import fc from "fast-check";
 import { allocate, loadTensorFlow, type TensorFlow, type TfSession, TfTensor } from "../src/index.js";
