@@ -6,8 +6,9 @@ export class InvariantError extends Error {
 /**
  * Asserts what must hold unless the program itself is wrong. Never use it for input: that is a ServingError.
  *
+ * @param message  as a function on hot paths: a text with values in it costs more than what it guards
  * @throws InvariantError when `condition` is falsy
  */
-export function invariant(condition: unknown, message: string): asserts condition {
-  if (!condition) throw new InvariantError(message);
+export function invariant(condition: unknown, message: string | (() => string)): asserts condition {
+  if (!condition) throw new InvariantError(typeof message === "string" ? message : message());
 }

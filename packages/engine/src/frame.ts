@@ -42,7 +42,7 @@ export class Run {
   /** A value for the engine: what the engine made, or an alias of a tensor. */
   forDevice(slot: number, session: DeviceSession): DeviceValue {
     const value = this.values[slot];
-    invariant(value !== undefined, `slot ${slot} is empty`);
+    invariant(value !== undefined, () => `slot ${slot} is empty`);
     invariant("dtype" in value, "a resource handle cannot go to the engine");
     const feed = session.feed(value);
     return feed === value ? feed : this.own(feed);
@@ -51,7 +51,7 @@ export class Run {
   /** A value for the host: engine values are copied out once. */
   forHost(slot: number): HostValue {
     const value = this.values[slot];
-    invariant(value !== undefined, `slot ${slot} is empty`);
+    invariant(value !== undefined, () => `slot ${slot} is empty`);
     if (!isDeviceValue(value)) return value;
     const tensor = value.toTensor();
     this.values[slot] = tensor;

@@ -100,7 +100,10 @@ function call(bound: BoundNode, kernelCall: KernelCall): ReturnType<HostKernel> 
 
 function store(bound: BoundNode, outputs: readonly HostValue[], values: FrameValue[]): void {
   const { node } = bound;
-  invariant(outputs.length >= bound.outputs.length, `${node.op} "${node.name}" returned ${outputs.length} values`);
+  invariant(
+    outputs.length >= bound.outputs.length,
+    () => `${node.op} "${node.name}" returned ${outputs.length} values`,
+  );
   for (let k = 0; k < bound.outputs.length; k++) values[bound.outputs[k]!] = outputs[k];
 }
 

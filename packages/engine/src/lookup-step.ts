@@ -69,7 +69,7 @@ async function fetch(source: RowSource, lookups: readonly BoundLookup[], run: Ru
 
 /** Ids as rows of the whole table; ids of a part are checked here, because the source knows only the whole. */
 function shifted(ids: Tensor, lookup: PlannedLookup, rows: number): BigInt64Array | Int32Array {
-  invariant(ids.dtype === "int64" || ids.dtype === "int32", `ids of dtype ${ids.dtype}`);
+  invariant(ids.dtype === "int64" || ids.dtype === "int32", () => `ids of dtype ${ids.dtype}`);
   const data = ids.data as BigInt64Array | Int32Array;
   if (lookup.rowOffset === 0 && lookup.rowCount === rows) return data;
   const position = firstOutside(data, lookup.rowCount);

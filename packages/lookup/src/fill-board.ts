@@ -34,7 +34,7 @@ export class FillBoard {
     const promises: Promise<boolean>[] = [];
     for (const batch of batches) {
       const fill = this.#fills.get(batch);
-      invariant(fill, `batch ${batch} fills slots but is not on the board`);
+      invariant(fill, () => `batch ${batch} fills slots but is not on the board`);
       promises.push(fill.promise);
     }
     return (await Promise.all(promises)).every(Boolean);

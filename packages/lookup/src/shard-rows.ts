@@ -152,7 +152,7 @@ export class ShardRows implements RowSource {
    */
   setMap(map: PartitionMap, changed?: ChangedRows): void {
     const { partitionCount, expectation } = this.#options;
-    invariant(!this.#isClosed, `${this.#name}: the row source is closed`);
+    invariant(!this.#isClosed, () => `${this.#name}: the row source is closed`);
     invariant(
       map.partitionCount === partitionCount && map.model === expectation.model && map.version === expectation.version,
       `a map of ${map.model}/${map.version} with ${map.partitionCount} partitions for ${this.#name} with ${partitionCount}`,

@@ -43,7 +43,7 @@ export class NativeMemory {
   /** A view of `[offset, offset + length)`, at most {@link VIEW_BYTES_MAX} bytes. */
   slice(offset: number, length: number): Uint8Array {
     this.#check(offset, length);
-    invariant(length <= VIEW_BYTES_MAX, `a view of ${length} bytes is larger than ${VIEW_BYTES_MAX}`);
+    invariant(length <= VIEW_BYTES_MAX, () => `a view of ${length} bytes is larger than ${VIEW_BYTES_MAX}`);
     if (length === 0) return new Uint8Array(0);
     return new Uint8Array(koffi.view(this.address + BigInt(offset), length));
   }
@@ -86,7 +86,7 @@ export class NativeMemory {
   #check(offset: number, length: number): void {
     invariant(
       offset >= 0 && length >= 0 && offset + length <= this.byteLength,
-      `range [${offset}, ${offset + length}) of ${this.byteLength} bytes`,
+      () => `range [${offset}, ${offset + length}) of ${this.byteLength} bytes`,
     );
   }
 }

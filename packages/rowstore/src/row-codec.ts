@@ -21,7 +21,7 @@ export function encodeRows(
 ): void {
   invariant(
     source.length >= rowCount * dim && out.length >= rowCount * storedRowBytes(rowDtype, "float32", dim),
-    `${rowCount} rows of ${dim} elements`,
+    () => `${rowCount} rows of ${dim} elements`,
   );
   if (rowDtype === "float16") {
     const halves = new Uint16Array(out.buffer, out.byteOffset, rowCount * dim);

@@ -83,7 +83,7 @@ export function tensor<D extends DType>(dtype: D, shape: readonly number[], data
   const length = (data as TensorData).length;
   invariant(
     length === elementCount(shape) * lanesPerElement(dtype),
-    `${dtype} tensor of shape [${shape.join(",")}] with ${length} entries`,
+    () => `${dtype} tensor of shape [${shape.join(",")}] with ${length} entries`,
   );
   return { dtype, shape, data };
 }
@@ -143,6 +143,6 @@ export function strings(shape: readonly number[], values: readonly (string | Uin
 
 /** Elements as JavaScript numbers, for shapes, axes and other small integer tensors; never for bulk data. */
 export function toNumbers(value: Tensor): number[] {
-  invariant(isNumeric(value.dtype), `toNumbers of a ${value.dtype} tensor`);
+  invariant(isNumeric(value.dtype), () => `toNumbers of a ${value.dtype} tensor`);
   return Array.from(value.data as ArrayLike<number | bigint>, Number);
 }
