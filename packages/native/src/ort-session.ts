@@ -42,6 +42,8 @@ export class OrtSession implements Disposable {
   readonly #initializers: readonly OrtValue[];
   readonly #names: NameTable;
   readonly #allOutputs: readonly number[];
+  /** Pointer arrays of runs that are over: a fresh typed array costs more than what it carries, once C sees its memory. */
+  readonly #idlePointers: RunPointers[] = [];
   #running = 0;
   #isClosed = false;
 
@@ -93,12 +95,12 @@ export class OrtSession implements Disposable {
       const status = this.#runtime.library.functions.Run(
         this.#handle,
         null,
-        call.inputNames,
-        call.inputPointers,
+        this.#names.pointers,
+        call.pointers.inputs,
         feeds.length,
-        call.outputNames,
+        call.pointers.outputNames,
         call.outputs.length,
-        call.outputPointers,
+        call.pointers.outputs,
       );
       checkStatus(this.#runtime.library, status, "run the model");
       return this.#collect(call);
@@ -126,33 +128,25 @@ export class OrtSession implements Disposable {
 
   #begin(feeds: readonly OrtValue[], options: RunOptions): Call {
     invariant(!this.#isClosed, "the session is closed");
-    invariant(feeds.length === this.inputs.length, `${feeds.length} feeds for ${this.inputs.length} inputs`);
+    invariant(feeds.length === this.inputs.length, () => `${feeds.length} feeds for ${this.inputs.length} inputs`);
     const outputs = options.outputs ?? this.#allOutputs;
-    const inputPointers = new BigUint64Array(Math.max(feeds.length, 1));
-    for (let i = 0; i < feeds.length; i++) inputPointers[i] = feeds[i]!.handle;
-    const outputNames = new BigUint64Array(Math.max(outputs.length, 1));
-    const outputPointers = new BigUint64Array(Math.max(outputs.length, 1));
+    invariant(outputs.length <= this.outputs.length, () => `${outputs.length} outputs of ${this.outputs.length}`);
+    const pointers = this.#idlePointers.pop() ?? new RunPointers(this.inputs.length, this.outputs.length);
+    for (let i = 0; i < feeds.length; i++) pointers.inputs[i] = feeds[i]!.handle;
     for (let i = 0; i < outputs.length; i++) {
-      outputNames[i] = this.#names.pointers[this.inputs.length + outputs[i]!]!;
-      outputPointers[i] = options.into?.[i]?.handle ?? 0n;
+      pointers.outputNames[i] = this.#names.pointers[this.inputs.length + outputs[i]!]!;
+      pointers.outputs[i] = options.into?.[i]?.handle ?? 0n;
     }
     for (const feed of feeds) feed.pin();
     for (const value of options.into ?? []) value?.pin();
     this.#running++;
-    return {
-      feeds,
-      into: options.into,
-      outputs,
-      inputNames: this.#names.pointers,
-      inputPointers,
-      outputNames,
-      outputPointers,
-    };
+    return { feeds, into: options.into, outputs, pointers };
   }
 
   #end(call: Call): void {
     for (const feed of call.feeds) feed.unpin();
     for (const value of call.into ?? []) value?.unpin();
+    this.#idlePointers.push(call.pointers);
     if (--this.#running === 0 && this.#isClosed) this.#release();
   }
 
@@ -169,12 +163,12 @@ export class OrtSession implements Disposable {
         Run.async(
           this.#handle,
           runOptions ?? null,
-          call.inputNames,
-          call.inputPointers,
+          this.#names.pointers,
+          call.pointers.inputs,
           call.feeds.length,
-          call.outputNames,
+          call.pointers.outputNames,
           call.outputs.length,
-          call.outputPointers,
+          call.pointers.outputs,
           (error, result) => (error ? reject(error) : resolve(result)),
         );
       });
@@ -194,12 +188,12 @@ export class OrtSession implements Disposable {
     const values: OrtValue[] = [];
     try {
       for (let i = 0; i < call.outputs.length; i++) {
-        values.push(call.into?.[i] ?? OrtValue.adopt(this.#runtime, call.outputPointers[i]!));
+        values.push(call.into?.[i] ?? OrtValue.adopt(this.#runtime, call.pointers.outputs[i]!));
       }
     } catch (error) {
       for (const [i, value] of values.entries()) if (call.into?.[i] !== value) value.dispose();
       for (let i = values.length + 1; i < call.outputs.length; i++) {
-        if (!call.into?.[i]) this.#runtime.library.functions.ReleaseValue(call.outputPointers[i]!);
+        if (!call.into?.[i]) this.#runtime.library.functions.ReleaseValue(call.pointers.outputs[i]!);
       }
       throw error;
     }
@@ -207,15 +201,25 @@ export class OrtSession implements Disposable {
   }
 }
 
-/** One run's arrays: reachable from the promise chain until the run is over, as koffi's other thread reads them. */
+/** One run: reachable from the promise chain until it is over, as koffi's other thread reads its arrays. */
 interface Call {
   readonly feeds: readonly OrtValue[];
   readonly into: readonly (OrtValue | undefined)[] | undefined;
   readonly outputs: readonly number[];
-  readonly inputNames: BigUint64Array;
-  readonly inputPointers: BigUint64Array;
+  readonly pointers: RunPointers;
+}
+
+/** The arrays of pointers that a run passes to C. */
+class RunPointers {
+  readonly inputs: BigUint64Array;
   readonly outputNames: BigUint64Array;
-  readonly outputPointers: BigUint64Array;
+  readonly outputs: BigUint64Array;
+
+  constructor(inputCount: number, outputCount: number) {
+    this.inputs = new BigUint64Array(Math.max(inputCount, 1));
+    this.outputNames = new BigUint64Array(Math.max(outputCount, 1));
+    this.outputs = new BigUint64Array(Math.max(outputCount, 1));
+  }
 }
 
 /** NUL-terminated names and an array of their addresses, made once per session. */

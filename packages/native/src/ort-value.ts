@@ -85,7 +85,7 @@ export class OrtValue implements Disposable {
     const bytes = elementCount(shape) * info.bytes;
     invariant(
       bytes <= memory.byteLength,
-      `${dtype} tensor of shape [${shape.join(",")}] needs ${bytes} bytes, the memory has ${memory.byteLength}`,
+      () => `${dtype} tensor of shape [${shape.join(",")}] needs ${bytes} bytes, the memory has ${memory.byteLength}`,
     );
     const address = memory instanceof NativeMemory ? memory.address : addressOf(memory);
     const handle = outPointer(runtime.library, "wrap a tensor", (out) =>
@@ -105,13 +105,13 @@ export class OrtValue implements Disposable {
   /** A tensor over the data of `value`: an alias for numbers, a copy for strings. */
   static fromTensor(value: Tensor): OrtValue {
     if (value.dtype === "string") return OrtValue.strings(value.data as StringColumn, value.shape);
-    invariant(isNumeric(value.dtype), `a ${value.dtype} tensor has no place in ONNX Runtime`);
+    invariant(isNumeric(value.dtype), () => `a ${value.dtype} tensor has no place in ONNX Runtime`);
     return OrtValue.overMemory(value.dtype, value.shape, value.data as DataOf[NumericDType]);
   }
 
   /** A string tensor with copies of the column's bytes; any bytes, NUL included. */
   static strings(column: StringColumn, shape: readonly number[]): OrtValue {
-    invariant(column.length === elementCount(shape), `${column.length} strings for shape [${shape.join(",")}]`);
+    invariant(column.length === elementCount(shape), () => `${column.length} strings for shape [${shape.join(",")}]`);
     const runtime = ortRuntime();
     const { CreateTensorAsOrtValue } = runtime.library.functions;
     const handle = outPointer(runtime.library, "make a string tensor", (out) =>
@@ -235,10 +235,18 @@ export class OrtValue implements Disposable {
   }
 }
 
-function shapeCells(shape: readonly number[]): BigInt64Array {
-  const cells = new BigInt64Array(Math.max(shape.length, 1));
-  for (let i = 0; i < shape.length; i++) cells[i] = BigInt(shape[i]!);
-  return cells;
+const RANK_MAX = 32;
+/** Reused: C copies a shape, and calls on this thread never nest. */
+const shapeLanes = new Int32Array(2 * RANK_MAX);
+
+/** The shape as int64, valid until the next call. */
+function shapeCells(shape: readonly number[]): Int32Array {
+  invariant(shape.length <= RANK_MAX, () => `rank ${shape.length}`);
+  for (let i = 0; i < shape.length; i++) {
+    shapeLanes[2 * i] = shape[i]!;
+    shapeLanes[2 * i + 1] = Math.floor(shape[i]! / 2 ** 32);
+  }
+  return shapeLanes;
 }
 
 /** NUL-terminated copies in one buffer, and their addresses. */
@@ -279,7 +287,7 @@ export function dimsOf({ library }: OrtRuntime, info: bigint): number[] {
   const { GetDimensionsCount, GetDimensions } = library.functions;
   const rank = Number(outPointer(library, "read a rank", (out) => GetDimensionsCount(info, out)));
   if (rank === 0) return [];
-  const dims = new BigInt64Array(rank);
-  checkStatus(library, GetDimensions(info, dims, rank), "read dimensions");
-  return Array.from(dims, Number);
+  invariant(rank <= RANK_MAX, () => `rank ${rank}`);
+  checkStatus(library, GetDimensions(info, shapeLanes, rank), "read dimensions");
+  return Array.from({ length: rank }, (_, i) => shapeLanes[2 * i + 1]! * 2 ** 32 + (shapeLanes[2 * i]! >>> 0));
 }
