@@ -2,9 +2,10 @@ import { loadOrt, type NativeMemory, type OrtSession, OrtValue, opModel } from "
 import { invariant } from "@shardserve/core";
 
 /**
- * ONNX Runtime's Gather over rows of bytes: C-speed copies of scattered rows, on all cores, from memory that JavaScript
+ * ONNX Runtime's GatherND over rows of bytes: C-speed copies of scattered rows, on all cores, from memory that JavaScript
  * cannot address. One session serves every row width: the kernel copies rows with memcpy whatever the element type, so
- * uint8 is as fast as any (docs/decisions/010-gather-is-the-row-kernel.md).
+ * uint8 is as fast as any. GatherND works out all addresses before it copies, Gather one by one between the copies, so
+ * that fewer rows are on their way from memory at a time (docs/decisions/010-gather-is-the-row-kernel.md).
  */
 export class RowKernel {
   readonly #session: OrtSession;
@@ -20,10 +21,10 @@ export class RowKernel {
     RowKernel.#shared ??= new RowKernel(
       loadOrt().createSessionSync(
         opModel(
-          "Gather",
+          "GatherND",
           [
             { dtype: "uint8", shape: [-1, -1] },
-            { dtype: "int64", shape: [-1] },
+            { dtype: "int64", shape: [-1, 1] },
           ],
           [{ dtype: "uint8", shape: [-1, -1] }],
         ),
@@ -84,10 +85,10 @@ function wrap(
   const rowBytes = table.shape[1] as number;
   invariant(
     output.byteLength >= count * rowBytes && at + count <= indexes.length,
-    `${count} rows of ${rowBytes} bytes into ${output.byteLength}`,
+    () => `${count} rows of ${rowBytes} bytes into ${output.byteLength}`,
   );
   return [
-    OrtValue.overMemory("int64", [count], at === 0 ? indexes : indexes.subarray(at)),
+    OrtValue.overMemory("int64", [count, 1], at === 0 ? indexes : indexes.subarray(at)),
     OrtValue.overMemory("uint8", [count, rowBytes], output),
   ];
 }

@@ -1,12 +1,27 @@
 import { invariant } from "@shardserve/core";
 
 const CLASS_BYTES_MIN = 4 * 1024;
+/** Where views begin at a multiple of this address, when the pool was told how to find it: a line of the CPU's cache. */
+const ALIGNMENT_BYTES = 64;
 const USERS = Symbol("users");
+const START = Symbol("start");
 
 /** A block that a pool made; the count of its users is kept on the block itself: a WeakMap of thousands costs more to collect. */
 interface PooledBlock extends ArrayBuffer {
   /** Who may still read it; 0 = free. */
   [USERS]?: number;
+  /** Offset of the views. */
+  [START]?: number;
+}
+
+export interface BufferPoolOptions {
+  /** Bytes kept for reuse at most; what is released above that is left to the collector. Default 256 MiB. */
+  readonly retainedBytesMax?: number;
+  /**
+   * Address of a view's first byte. With it, views of 4 KiB and more begin at a multiple of 64: rows that are copied to
+   * another place cost up to a quarter more, as each of their stores touches two lines of the cache.
+   */
+  readonly addressOf?: (view: Uint8Array) => bigint;
 }
 
 /**
@@ -18,28 +33,29 @@ interface PooledBlock extends ArrayBuffer {
  */
 export class BufferPool {
   readonly #retainedBytesMax: number;
+  readonly #addressOf: BufferPoolOptions["addressOf"];
   /** Free blocks by the logarithm of their size. */
   readonly #free: PooledBlock[][] = [];
   #retainedBytes = 0;
 
-  /** @param retainedBytesMax  bytes kept for reuse at most; what is released above that is left to the collector */
-  constructor(retainedBytesMax = 256 * 2 ** 20) {
-    this.#retainedBytesMax = retainedBytesMax;
+  constructor(options: BufferPoolOptions = {}) {
+    this.#retainedBytesMax = options.retainedBytesMax ?? 256 * 2 ** 20;
+    this.#addressOf = options.addressOf;
   }
 
   get retainedBytes(): number {
     return this.#retainedBytes;
   }
 
-  /** A view of exactly `bytes` bytes, 8-aligned, contents undefined. */
+  /** A view of exactly `bytes` bytes, 8-aligned or better, contents undefined. */
   acquire(bytes: number): Uint8Array {
     if (bytes < CLASS_BYTES_MIN) return Buffer.allocUnsafe(bytes);
     const classLog2 = 32 - Math.clz32(bytes - 1);
     let block = this.#free[classLog2]?.pop();
-    if (block !== undefined) this.#retainedBytes -= block.byteLength;
-    else block = Buffer.allocUnsafeSlow(2 ** classLog2).buffer;
+    if (block !== undefined) this.#retainedBytes -= 2 ** classLog2;
+    else block = this.#allocate(2 ** classLog2);
     block[USERS] = 1;
-    return new Uint8Array(block, 0, bytes);
+    return new Uint8Array(block, block[START], bytes);
   }
 
   /** Counts one more user of the block under `view`, who releases it too: it is free when the last one did. */
@@ -63,12 +79,25 @@ export class BufferPool {
     invariant(users > 0, "a pooled buffer was released twice");
     block[USERS] = users - 1;
     if (users > 1) return;
-    const classBytes = block.byteLength;
+    const classLog2 = 31 - Math.clz32(block.byteLength); // of 2^n bytes, and some for the alignment
+    const classBytes = 2 ** classLog2;
     if (this.#retainedBytes + classBytes > this.#retainedBytesMax) {
       delete block[USERS]; // from now on it is the collector's
       return;
     }
     this.#retainedBytes += classBytes;
-    (this.#free[31 - Math.clz32(classBytes)] ??= []).push(block);
+    (this.#free[classLog2] ??= []).push(block);
+  }
+
+  #allocate(bytes: number): PooledBlock {
+    if (!this.#addressOf) {
+      const block: PooledBlock = Buffer.allocUnsafeSlow(bytes).buffer;
+      block[START] = 0;
+      return block;
+    }
+    const view = Buffer.allocUnsafeSlow(bytes + ALIGNMENT_BYTES);
+    const block: PooledBlock = view.buffer;
+    block[START] = Number(-this.#addressOf(view) & BigInt(ALIGNMENT_BYTES - 1));
+    return block;
   }
 }

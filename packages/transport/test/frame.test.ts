@@ -105,7 +105,7 @@ describe("frame decoder", () => {
 
 describe("buffer pool", () => {
   it("hands released blocks out again, up to its bound", () => {
-    const pool = new BufferPool(256 * 1024);
+    const pool = new BufferPool({ retainedBytesMax: 256 * 1024 });
     const first = pool.acquire(100_000);
     pool.release(first);
     assert.equal(pool.retainedBytes, 131_072);
