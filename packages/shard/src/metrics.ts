@@ -47,7 +47,7 @@ export class ShardMetrics {
     });
     this.gatherSeconds = new Histogram({
       name: "shardserve_shard_gather_seconds",
-      help: "Time to gather the rows of a lookup, or of small ones that arrived together; path is loop, pool (another thread) or lazy (while the reply is written).",
+      help: "Time to gather the rows of a lookup, or of small ones that arrived together; path is loop or pool (another thread).",
       labelNames: ["path"],
       buckets: [0.00001, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1],
       registers,

@@ -1,8 +1,7 @@
-import { type Clock, invariant, ServingError } from "@shardserve/core";
+import { type Clock, ServingError } from "@shardserve/core";
 import type { TableInfo } from "@shardserve/rowstore";
 import {
   type BufferPool,
-  type LazyPayload,
   noDefaults,
   planRows,
   type RowsLayout,
@@ -41,14 +40,8 @@ export interface RowLookupOptions {
   readonly clock: Clock;
   /** Largest reply, in bytes. */
   readonly replyBytesMax: number;
-  /** Mapped bytes that are expected to stay in memory; beyond it gathers may wait for the disk. */
-  readonly residentBytesMax: number;
 }
 
-/** Rows gathered and written in one go, in bytes: small enough to be in the second-level cache when the kernel copies. */
-const PART_BYTES = 128 * 1024;
-/** Lookups of a higher cost are gathered on another thread even when all rows are in memory: this much takes about 2.5 ms. */
-const LAZY_COST_MAX = 4 * 2 ** 20;
 const ROW_COST = 64;
 
 /** What a lookup costs the event loop when it is gathered there, in bytes of long rows: each row counts for 64 more. */
@@ -58,7 +51,6 @@ export function lookupCost(replyBytes: number, rowCount: number): number {
 
 /** A lookup that was admitted: what will be answered, and the bytes of the budget that it holds. */
 interface Admitted {
-  readonly query: RowsQuery;
   readonly tables: readonly TableReply[];
   readonly layout: RowsLayout;
   readonly gathers: readonly Gather[];
@@ -92,30 +84,22 @@ export class RowLookup {
    * DEADLINE_EXCEEDED when it expired before the gather
    */
   run(query: RowsQuery): GatheredRows | Promise<GatheredRows> {
-    return this.#runWhole(this.#admit(query));
-  }
-
-  /**
-   * The rows for a socket: as a payload that is gathered while it is written where all rows are in memory, else as one
-   * buffer. A lazy payload must be written in this turn of the event loop. Errors as {@link run}.
-   */
-  runForSocket(query: RowsQuery): LazyPayload | GatheredRows | Promise<GatheredRows> {
-    const admitted = this.#admit(query);
-    const { bytes } = admitted.layout;
-    const isWarm = query.served.set.mappedBytes <= this.#options.residentBytesMax;
-    if (admitted.gathers.length === 0 || lookupCost(bytes, query.ids.length) > LAZY_COST_MAX || !isWarm)
-      return this.#runWhole(admitted);
-    const { pool, metrics, clock } = this.#options;
-    const startMs = clock.nowMs();
-    return {
-      byteLength: bytes,
-      parts: gatherParts(admitted, pool),
-      onPartFlushed: (part) => pool.release(part),
-      onFlushed: () => {
-        admitted.releaseBudget();
-        metrics.gatherSeconds.observe({ path: "lazy" }, (clock.nowMs() - startMs) / 1000);
-      },
+    const { tables, layout, gathers, releaseBudget } = this.#admit(query);
+    const { pool } = this.#options;
+    const payload = pool.acquire(layout.bytes);
+    const release = () => {
+      pool.release(payload);
+      releaseBudget();
     };
+    try {
+      writeRowsHead(payload, layout, query.generation, query.served.epoch, tables);
+      const result: GatheredRows = { payload, layout, tables, release };
+      const gathering = this.#gather(query.served, gathers, payload);
+      return gathering === undefined ? result : settle(gathering, result);
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   #admit(query: RowsQuery): Admitted {
@@ -140,25 +124,7 @@ export class RowLookup {
       budget.give(bytes);
       metrics.replyBytesInFlight.set(budget.usedBytes);
     };
-    return { query, tables, layout, gathers: place(gathers, tables, layout), releaseBudget };
-  }
-
-  #runWhole({ query, tables, layout, gathers, releaseBudget }: Admitted): GatheredRows | Promise<GatheredRows> {
-    const { pool } = this.#options;
-    const payload = pool.acquire(layout.bytes);
-    const release = () => {
-      pool.release(payload);
-      releaseBudget();
-    };
-    try {
-      writeRowsHead(payload, layout, query.generation, query.served.epoch, tables);
-      const result: GatheredRows = { payload, layout, tables, release };
-      const gathering = this.#gather(query.served, gathers, payload);
-      return gathering === undefined ? result : settle(gathering, result);
-    } catch (error) {
-      release();
-      throw error;
-    }
+    return { tables, layout, gathers: place(gathers, tables, layout), releaseBudget };
   }
 
   /** All gathers begin in this turn, as the indexes demand; undefined when all are done already. */
@@ -179,34 +145,6 @@ export class RowLookup {
     }
     return allSettled(running).finally(() => observe("pool"));
   }
-}
-
-/** Head and rows of a reply, part by part; the buffer is used again whenever the kernel took a part at once. */
-function* gatherParts(
-  { query, tables, layout, gathers }: Admitted,
-  pool: BufferPool,
-): Generator<Uint8Array, void, boolean> {
-  const { served, generation } = query;
-  const headBytes = (gathers[0] as Gather).byteOffset;
-  const head = Buffer.allocUnsafe(headBytes);
-  writeRowsHead(head, layout, generation, served.epoch, tables);
-  yield head;
-  let at = headBytes;
-  let buffer: Uint8Array | undefined;
-  for (const { rowBytes, rowCount, indexes, byteOffset } of gathers) {
-    if (byteOffset > at) yield Buffer.alloc(byteOffset - at);
-    const rowsPerPart = Math.max(1, Math.floor(PART_BYTES / rowBytes));
-    for (let row = 0; row < rowCount; row += rowsPerPart) {
-      const count = Math.min(rowsPerPart, rowCount - row);
-      buffer ??= pool.acquire(Math.max(PART_BYTES, rowBytes));
-      const part = buffer.subarray(0, count * rowBytes);
-      const gathering = served.set.gather(rowBytes, indexes, row, count, part);
-      invariant(gathering === undefined, "a part of a warm set is gathered at once");
-      if (!(yield part)) buffer = undefined;
-    }
-    at = byteOffset + rowCount * rowBytes;
-  }
-  if (buffer) pool.release(buffer);
 }
 
 /** Rejects with the first failure, but only when none is writing into the reply any more. */

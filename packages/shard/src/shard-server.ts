@@ -1,6 +1,7 @@
 import { networkInterfaces, totalmem } from "node:os";
 import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { addressOf } from "@shardserve/native";
 import {
   KnownMaps,
   LeasedKeys,
@@ -107,7 +108,7 @@ export class ShardServer extends Service {
     this.#logger = options.logger ?? silentLogger;
     this.metrics = options.metrics ?? new ShardMetrics();
     this.#residentBytesMax = options.residentBytesMax ?? Math.floor(0.7 * memoryBytes());
-    const pool = new BufferPool();
+    const pool = new BufferPool({ addressOf });
     const budget = new ByteBudget(options.replyBytesInFlightMax ?? DEFAULT_REPLY_BYTES_IN_FLIGHT);
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     const clock = this.#clock;
@@ -117,7 +118,6 @@ export class ShardServer extends Service {
       metrics: this.metrics,
       clock,
       replyBytesMax: limits.replyBytesMax,
-      residentBytesMax: this.#residentBytesMax,
     });
     const listen: Address[] = [parseAddress(options.listen)];
     if (options.unixPath !== undefined) listen.push({ path: options.unixPath });
@@ -131,9 +131,9 @@ export class ShardServer extends Service {
       calls: { [OPEN_METHOD]: (params) => this.#open(params) },
       ...frameLookup(this.#versions, lookup, {
         budget,
+        pool,
         metrics: this.metrics,
         clock,
-        residentBytesMax: this.#residentBytesMax,
       }),
     });
     const { registry, state } = options;

@@ -1,5 +1,4 @@
 import { ServingError } from "@shardserve/core";
-import type { LazyPayload } from "./frame-writer.js";
 
 /** What an exchange needs of its connection. */
 export interface ExchangeOwner {
@@ -8,7 +7,6 @@ export interface ExchangeOwner {
   sendReply(exchange: Exchange, type: number, parts: readonly Uint8Array[], onFlushed?: () => void): void;
   reserveReply(exchange: Exchange, type: number, payloadBytes: number): Uint8Array | undefined;
   afterSent(callback: () => void): void;
-  sendReplyLazily(exchange: Exchange, type: number, payload: LazyPayload): void;
   sendError(exchange: Exchange, error: ServingError): void;
   releasePayload(payload: Uint8Array): void;
 }
@@ -76,16 +74,6 @@ export class Exchange {
   /** Calls back once all that was sent on this connection so far has left, or the connection is gone. */
   afterSent(callback: () => void): void {
     this.#owner.afterSent(callback);
-  }
-
-  /** As `reply`, with a payload that is made while it is written. */
-  replyLazily(type: number, payload: LazyPayload): void {
-    if (this.#isAnswered) {
-      payload.onFlushed();
-      return;
-    }
-    this.#isAnswered = true;
-    this.#owner.sendReplyLazily(this, type, payload);
   }
 
   fail(error: unknown): void {

@@ -13,18 +13,6 @@ const SLAB_BYTES = 512 * 1024;
 /** Heads of large payloads up to this size are written from a copy, so that no slab waits with them. */
 const COPIED_BYTES = 4096;
 
-/** A payload that is made while it is written, so that each part is still in the CPU's cache when the kernel copies it. */
-export interface LazyPayload {
-  /** Bytes of all parts together. */
-  readonly byteLength: number;
-  /** Yields the parts; is told whether the kernel took each at once: then its memory may be used for the next one. */
-  readonly parts: Generator<Uint8Array, void, boolean>;
-  /** A part that was not taken at once has left. */
-  onPartFlushed(part: Uint8Array): void;
-  /** Everything has left, or the socket is gone. Called once. */
-  onFlushed(): void;
-}
-
 /**
  * Writes frames to a socket. Small frames of one turn of the event loop are joined in one buffer and leave in one write;
  * large payloads are not copied and must stay untouched until `onFlushed`.
@@ -82,7 +70,7 @@ export class FrameWriter {
    * @returns the place of the payload; its contents are undefined
    */
   reserve(type: number, flags: number, requestId: number, payloadBytes: number): Uint8Array {
-    invariant(payloadBytes <= JOIN_BYTES_MAX, `${payloadBytes} bytes are too many to be joined`);
+    invariant(payloadBytes <= JOIN_BYTES_MAX, () => `${payloadBytes} bytes are too many to be joined`);
     const at = this.#begin(type, flags, requestId, payloadBytes);
     this.#filled += payloadBytes;
     return (this.#slab as Uint8Array).subarray(at, at + payloadBytes);
@@ -92,29 +80,6 @@ export class FrameWriter {
   afterSent(callback: () => void): void {
     this.#schedule();
     this.#afterSent.push(callback);
-  }
-
-  /**
-   * Writes a frame part by part. Nothing else may be sent before it returns; when a part cannot be made, the frame is torn
-   * and the socket is destroyed.
-   */
-  sendLazily(type: number, flags: number, requestId: number, payload: LazyPayload): void {
-    const socket = this.#socket;
-    this.#begin(type, flags, requestId, 0, payload.byteLength);
-    let isTaken = true;
-    let leftBytes = payload.byteLength;
-    try {
-      for (let step = payload.parts.next(true); !step.done; step = payload.parts.next(isTaken)) {
-        const part = step.value;
-        leftBytes -= part.length;
-        isTaken = this.#writePart(part, payload, leftBytes === 0);
-      }
-      invariant(leftBytes === 0, `the parts of a payload miss its length by ${leftBytes} bytes`);
-    } catch (error) {
-      socket.destroy();
-      if (leftBytes > 0) payload.onFlushed();
-      throw error;
-    }
   }
 
   /** Hands the joined frames to the socket now instead of at the end of the turn. */
@@ -144,29 +109,6 @@ export class FrameWriter {
     if (!this.#hasLeft) return;
     isReleased = true; // so that all connections work in the same, cached memory
     this.#pool.release(slab);
-  }
-
-  /** @returns whether the part's memory may be used again */
-  #writePart(part: Uint8Array, payload: LazyPayload, isLast: boolean): boolean {
-    if (!isLast && this.#filled + part.length <= COPIED_BYTES) {
-      this.#slab?.set(part, this.#filled);
-      this.#filled += part.length;
-      return true;
-    }
-    const socket = this.#socket;
-    const isJoined = this.#filled > 0;
-    if (isJoined) {
-      socket.cork(); // the head, and what was sent before, leave with this part
-      this.flush();
-    }
-    let isReusable = false;
-    socket.write(part, () => {
-      if (!isReusable) payload.onPartFlushed(part);
-      if (isLast) payload.onFlushed();
-    });
-    if (isJoined) socket.uncork();
-    isReusable = this.#hasLeft;
-    return isReusable;
   }
 
   /** What is not counted as waiting was written in the very call. */

@@ -5,7 +5,7 @@ export { ClientSession, type ReplyPayload, type RequestOptions } from "./client-
 export { Exchange } from "./exchange.js";
 export { checkHeader, FRAME, type FrameRole, HEADER_BYTES, writeHeader } from "./frame.js";
 export * from "./frame-decoder.js";
-export { JOIN_BYTES_MAX, type LazyPayload } from "./frame-writer.js";
+export { JOIN_BYTES_MAX } from "./frame-writer.js";
 export * from "./framed-client.js";
 export * from "./framed-server.js";
 export * from "./handshake.js";

@@ -4,7 +4,7 @@ import type { BufferPool } from "./buffer-pool.js";
 import { Exchange, type ExchangeOwner } from "./exchange.js";
 import { FLAG_STREAM, FRAME } from "./frame.js";
 import { FrameDecoder } from "./frame-decoder.js";
-import { FrameWriter, type LazyPayload } from "./frame-writer.js";
+import { FrameWriter } from "./frame-writer.js";
 import { PROTOCOL_VERSION, readHello } from "./handshake.js";
 import type { TransportLimits } from "./limits.js";
 import { asRecord, decodeMessage, encodeMessage } from "./message.js";
@@ -145,16 +145,6 @@ export class ServerConnection implements ExchangeOwner {
 
   afterSent(callback: () => void): void {
     this.#writer.afterSent(callback);
-  }
-
-  sendReplyLazily(exchange: Exchange, type: number, payload: LazyPayload): void {
-    this.#exchanges.delete(exchange.requestId);
-    if (this.#isClosed || exchange.isCancelled) {
-      payload.onFlushed();
-      return;
-    }
-    this.#writer.sendLazily(type, 0, exchange.requestId, payload);
-    this.#watchWrites();
   }
 
   sendError(exchange: Exchange, error: ServingError): void {
