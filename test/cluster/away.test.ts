@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EtcdServer, type TempDir, tempDir } from "@shardserve/testkit";
-import { isWhole, LiveCluster, versionOf } from "./support/live-cluster.js";
+import { isGone, isWhole, LiveCluster, versionOf } from "./support/live-cluster.js";
 import { whenAvailable } from "./support/roles.js";
 import { STAMPED } from "./support/stamped-model.js";
 import { type LoadResult, SteadyLoad } from "./support/steady-load.js";
@@ -106,7 +106,7 @@ describe("a cluster whose etcd is away or forgetful, whose processes are frozen"
     await new Promise((resolve) => setTimeout(resolve, LEASES_END_MS / 4));
     cluster.process(leader).signal("SIGCONT");
     const found = await cluster.until(
-      (now) => isWhole(now) && versionOf(now, 2)?.state === "enabled" && versionOf(now, 1) === undefined,
+      (now) => isWhole(now) && versionOf(now, 2)?.state === "enabled" && isGone(now, 1),
     );
     assert.notEqual(found.leader, leader);
     await cluster.process(leader).waitForOutput(/no longer leads/);

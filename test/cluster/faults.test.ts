@@ -65,7 +65,7 @@ describe("a cluster under faults", function () {
   const versionOf = (found: Status, version: number, model = STAMPED) =>
     found.models.find((item) => item.model === model)?.versions.find((item) => item.version === version);
   /** Retired and forgotten by the leader; shards keep its partitions for a while, until no executor can still ask. */
-  const isGone = (found: Status, version: number) => (versionOf(found, version)?.state ?? "unknown") === "unknown";
+  const isGone = (found: Status, version: number) => (versionOf(found, version)?.state ?? "dropping") === "dropping";
   const until = (isSo: (found: Status) => boolean) =>
     eventually(
       async () => {

@@ -7,6 +7,8 @@ import {
   executorRecord,
   type HoldingRecord,
   holdingRecord,
+  type LabelsRecord,
+  labelsRecord,
   type LeaderRecord,
   leaderRecord,
   type MapRecord,
@@ -14,6 +16,7 @@ import {
   parseKey,
   type ShardRecord,
   shardRecord,
+  shardWish,
   type VersionRecord,
   versionRecord,
 } from "@shardserve/registry";
@@ -33,6 +36,9 @@ export interface VersionState {
 
 export interface ModelState {
   readonly aspired: AspiredRecord | undefined;
+  /** Revision of the operator's wish to have the model levelled; undefined = there is none. */
+  readonly levelRevision: number | undefined;
+  readonly labels: LabelsRecord | undefined;
   readonly versions: ReadonlyMap<number, VersionState>;
 }
 
@@ -54,6 +60,8 @@ interface MutableVersion {
 
 interface MutableModel {
   aspired: AspiredRecord | undefined;
+  levelRevision: number | undefined;
+  labels: LabelsRecord | undefined;
   versions: Map<number, MutableVersion>;
 }
 
@@ -72,10 +80,16 @@ export function readClusterState(entries: Iterable<Entry>): ClusterState {
     readonly record: HoldingRecord;
   }[] = [];
   const unreadable: string[] = [];
+  const drained = new Set<string>();
   let leader: LeaderRecord | undefined;
 
   const modelOf = (name: string): MutableModel => {
-    const found = models.get(name) ?? { aspired: undefined, versions: new Map<number, MutableVersion>() };
+    const found: MutableModel = models.get(name) ?? {
+      aspired: undefined,
+      levelRevision: undefined,
+      labels: undefined,
+      versions: new Map(),
+    };
     models.set(name, found);
     return found;
   };
@@ -108,6 +122,10 @@ export function readClusterState(entries: Iterable<Entry>): ClusterState {
       if (key.kind === "leader") leader = read(leaderRecord);
       else if (key.kind === "shard") shards.set(key.id, read(shardRecord));
       else if (key.kind === "executor") executors.set(key.id, read(executorRecord));
+      else if (key.kind === "wish") {
+        if (read(shardWish).isDraining) drained.add(key.shard);
+      } else if (key.kind === "level") modelOf(key.model).levelRevision = entry.modRevision;
+      else if (key.kind === "labels") modelOf(key.model).labels = read(labelsRecord);
       else if (key.kind === "aspired") modelOf(key.model).aspired = read(aspiredRecord);
       else if (key.kind === "version") versionOf(key.model, key.version).record = stored(versionRecord);
       else if (key.kind === "map") versionOf(key.model, key.version).map = stored(mapRecord);
@@ -115,6 +133,10 @@ export function readClusterState(entries: Iterable<Entry>): ClusterState {
     } catch (error) {
       unreadable.push(ServingError.from(error).message);
     }
+  }
+  for (const id of drained) {
+    const shard = shards.get(id);
+    if (shard) shards.set(id, { ...shard, isDraining: true });
   }
   for (const { shard, model, version, record } of holdings) {
     if (shards.get(shard)?.instance === record.instance) versionOf(model, version).holdings.set(shard, record);

@@ -1,11 +1,20 @@
 import { type PartitionMap, partitionsOf, replicasOf } from "@shardserve/placement";
-import type { ExecutorRecord, RecordedError, Registry, ShardRecord, VersionRecord } from "@shardserve/registry";
+import type {
+  AspiredRecord,
+  ExecutorRecord,
+  RecordedError,
+  Registry,
+  ShardRecord,
+  VersionRecord,
+} from "@shardserve/registry";
+import { moveCounts } from "./moves-in-flight.js";
 import { type ClusterState, readClusterState, type VersionState } from "./cluster-state.js";
 
 /** One version as `shardserve status` shows it. */
 export interface VersionStatus {
   readonly version: number;
-  readonly state: VersionRecord["state"] | "unknown";
+  /** `dropping`: gone from the registry's plans; shards still hold partitions for their grace. `unknown`: a map without a state. */
+  readonly state: VersionRecord["state"] | "dropping" | "unknown";
   readonly error?: RecordedError & { readonly shard: string };
   /** Generation of the map that executors use; 0 = none yet. */
   readonly generation: number;
@@ -18,6 +27,9 @@ export interface VersionStatus {
   readonly neededCount: number;
   /** A new placement is being loaded beside the one in force. */
   readonly isMoving: boolean;
+  /** Partitions that are being copied to other shards, and those whose turn comes after them. */
+  readonly movingCount: number;
+  readonly movesLeftCount: number;
   /** Partitions of the enabled map with fewer living replicas than wanted, and those with none. */
   readonly degradedCount: number;
   readonly darkCount: number;
@@ -29,12 +41,20 @@ export interface ShardStatus extends ShardRecord {
   readonly bytes: number;
 }
 
+export interface ModelStatus {
+  readonly model: string;
+  /** What an operator wishes; absent = the leader's defaults. */
+  readonly aspired?: AspiredRecord;
+  readonly labels?: Readonly<Record<string, number>>;
+  readonly versions: readonly VersionStatus[];
+}
+
 export interface ClusterStatus {
   /** Id of the shard that leads; absent = nobody does now. */
   readonly leader?: string;
   readonly shards: readonly ShardStatus[];
   readonly executors: readonly ExecutorRecord[];
-  readonly models: readonly { readonly model: string; readonly versions: readonly VersionStatus[] }[];
+  readonly models: readonly ModelStatus[];
   /** Shards that maps name and that are not there. */
   readonly missingShards: readonly string[];
   readonly unreadable: readonly string[];
@@ -60,6 +80,8 @@ export async function clusterStatus(
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([model, found]) => ({
         model,
+        ...(found.aspired && { aspired: found.aspired }),
+        ...(found.labels && { labels: Object.fromEntries(found.labels.labels) }),
         versions: [...found.versions]
           .sort(([a], [b]) => a - b)
           .map(([version, one]) => versionStatus(version, one, state)),
@@ -80,9 +102,10 @@ function versionStatus(version: number, found: VersionState, state: ClusterState
     if (living === 0) darkCount++;
   }
   const record = found.record?.value;
+  const moves = moveCounts(found.map?.value ?? {});
   return {
     version,
-    state: record?.state ?? "unknown",
+    state: record?.state ?? (found.map ? "unknown" : "dropping"),
     ...(record?.error && { error: record.error }),
     generation: enabled?.generation ?? 0,
     partitionCount: target?.partitionCount ?? record?.partitionCount ?? 0,
@@ -90,7 +113,9 @@ function versionStatus(version: number, found: VersionState, state: ClusterState
     bytes: record?.bytes ?? 0,
     heldCount: target ? heldCount(target, found) : 0,
     neededCount: target?.replicas.length ?? 0,
-    isMoving: enabled !== undefined && staged !== undefined,
+    isMoving: enabled !== undefined && (staged ?? found.map?.value.target) !== undefined,
+    movingCount: moves.inFlightCount,
+    movesLeftCount: moves.leftCount,
     degradedCount,
     darkCount,
   };

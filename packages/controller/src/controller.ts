@@ -162,7 +162,7 @@ export class Controller extends Service {
     for (let steps = 0; steps < STEPS_PER_ROUND_MAX; steps++) {
       const state = readClusterState(view.entries.values());
       const decision = round.decide(state);
-      this.#metrics?.observed(state, decision);
+      this.#metrics?.observed(state, decision, round.unsteadyCount);
       this.#report(round, decision, state);
       if (!decision.step) return;
       const revision = await this.#take(decision.step, leadership, signal);
@@ -176,7 +176,7 @@ export class Controller extends Service {
     const { kind, model, version, why } = step;
     try {
       const revision = await this.#registry.txn([...step.compares, leadership.guard], step.operations, { signal });
-      this.#metrics?.stepTaken(kind);
+      this.#metrics?.stepTaken(step);
       this.#logger.info({ kind, model, version, why }, "step taken");
       return revision;
     } catch (error) {
@@ -245,11 +245,15 @@ class LeaderRounds {
     return this.#scanError;
   }
 
+  unsteadyCount = 0;
+
   decide(state: ClusterState): Decision {
+    const presence = this.#shards.observe(state, this.#clock.nowMs());
+    this.unsteadyCount = presence.unsteady.size;
     return nextStep({
       state,
       repository: this.#repository,
-      ...this.#shards.observe(state, this.#clock.nowMs()),
+      ...presence,
       nowMs: this.#clock.wallMs(),
       settings: this.#settings,
     });

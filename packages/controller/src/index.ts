@@ -1,4 +1,6 @@
 export * from "./cluster-state.js";
+export * from "./drain.js";
+export * from "./moves-in-flight.js";
 export * from "./next-step.js";
 export * from "./proof.js";
 export * from "./repository.js";

@@ -1,6 +1,7 @@
 import { Counter, Gauge, type Registry as MetricsRegistry } from "prom-client";
 import type { ClusterState } from "./cluster-state.js";
-import type { Decision, StepKind } from "./next-step.js";
+import { moveCounts } from "./moves-in-flight.js";
+import type { Decision, Step } from "./next-step.js";
 
 /** Metrics of the control plane; only the leader's change. */
 export class ControllerMetrics {
@@ -11,6 +12,10 @@ export class ControllerMetrics {
   readonly #waiting: Gauge;
   readonly #shards: Gauge;
   readonly #generation: Gauge;
+  readonly #moving: Gauge;
+  readonly #movesLeft: Gauge;
+  readonly #movedBytes: Counter;
+  readonly #unsteady: Gauge;
 
   constructor(registry: MetricsRegistry) {
     const registers = [registry];
@@ -24,6 +29,10 @@ export class ControllerMetrics {
     this.#failures = counter("failures_total", "Rounds that failed: registry or model repository away");
     this.#waiting = gauge("waiting", "Versions that wait for something, see the log or `shardserve status`");
     this.#shards = gauge("shards", "Shards with a living lease");
+    this.#moving = gauge("moves_in_flight", "Partitions of enabled versions that are being copied to other shards");
+    this.#movesLeft = gauge("moves_left", "Partitions that move after those in flight");
+    this.#movedBytes = counter("moved_bytes_total", "Bytes of replicas that flips brought into force on other shards");
+    this.#unsteady = gauge("unsteady_shards", "Shards that are treated as gone because their registration flaps");
     this.#generation = gauge("map_generation", "Generation of the enabled partition map", ["model", "version"]);
   }
 
@@ -32,8 +41,9 @@ export class ControllerMetrics {
     if (!isLeader) this.#generation.reset();
   }
 
-  stepTaken(kind: StepKind): void {
+  stepTaken({ kind, movedBytes }: Step): void {
     this.#steps.inc({ kind });
+    this.#movedBytes.inc(movedBytes ?? 0);
   }
 
   conflict(): void {
@@ -44,14 +54,21 @@ export class ControllerMetrics {
     this.#failures.inc();
   }
 
-  observed(state: ClusterState, decision: Decision): void {
+  observed(state: ClusterState, decision: Decision, unsteadyCount: number): void {
+    this.#unsteady.set(unsteadyCount);
+    let [moving, left] = [0, 0];
     this.#waiting.set(decision.waiting.length);
     this.#shards.set(state.shards.size);
     this.#generation.reset();
     for (const [model, { versions }] of state.models) {
       for (const [version, { map }] of versions) {
+        const moves = moveCounts(map?.value ?? {});
+        moving += moves.inFlightCount;
+        left += moves.leftCount;
         if (map?.value.enabled) this.#generation.set({ model, version: String(version) }, map.value.enabled.generation);
       }
     }
+    this.#moving.set(moving);
+    this.#movesLeft.set(left);
   }
 }

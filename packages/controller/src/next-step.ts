@@ -4,11 +4,21 @@
  * another stopped. docs/architecture.md, "Cluster"; the states are VersionRecord's.
  */
 import { isServingError } from "@shardserve/core";
-import { isSamePlacement, type PartitionMap, type PlacementShard, partitionsOf, place } from "@shardserve/placement";
+import {
+  isSamePlacement,
+  movedCount,
+  type PartitionMap,
+  type PlacementShard,
+  partitionsOf,
+  place,
+  quotas,
+  towards,
+} from "@shardserve/placement";
 import {
   type Compare,
   type Delete,
   type ExecutorRecord,
+  levelKey,
   type MapRecord,
   mapKey,
   mapRecord,
@@ -18,6 +28,7 @@ import {
   versionRecord,
 } from "@shardserve/registry";
 import type { ClusterState, ModelState, VersionState } from "./cluster-state.js";
+import { inFlightCount } from "./moves-in-flight.js";
 import { type Proof, proveMap } from "./proof.js";
 import { aspiredVersions, type RepositoryContents } from "./repository.js";
 import type { ControllerSettings } from "./settings.js";
@@ -45,7 +56,8 @@ export interface Observed {
  * - `enable`: loaded becomes enabled; executors may use it.
  * - `fail`: a shard refused the version.
  * - `rebalance`: an enabled version gets a new placement beside the one in force.
- * - `flip`: that placement is proved and becomes the one in force.
+ * - `flip`: that placement is proved and becomes the one in force; the next moves towards the target are staged with it.
+ * - `levelled`: an operator's wish to level a model is fulfilled.
  * - `raise`: the map in force gets a generation above one that shards hold from before the registry lost its history.
  * - `retire`, `reinstate`: a replaced version is given its time of departure, or is wanted again.
  * - `remove`: a version leaves the registry, and with that the shards.
@@ -59,6 +71,7 @@ export type StepKind =
   | "rebalance"
   | "flip"
   | "raise"
+  | "levelled"
   | "retire"
   | "reinstate"
   | "remove";
@@ -71,6 +84,8 @@ export interface Step {
   readonly why: string;
   readonly compares: readonly Compare[];
   readonly operations: readonly (Put | Delete)[];
+  /** Of a flip: bytes that were copied for it. */
+  readonly movedBytes?: number;
 }
 
 /** Something that does not move, and what it waits for. */
@@ -104,7 +119,7 @@ export function eligibleShards(state: ClusterState, unsteady: ReadonlySet<string
     .sort();
 }
 
-const NO_MODEL: ModelState = { aspired: undefined, versions: new Map() };
+const NO_MODEL: ModelState = { aspired: undefined, levelRevision: undefined, labels: undefined, versions: new Map() };
 
 /** Decides for one model. */
 class ModelSteps {
@@ -133,7 +148,25 @@ class ModelSteps {
       const step = state.record && this.#advance(version, state, state.record.value, aspired);
       if (step) return step;
     }
-    return undefined;
+    return this.#levelled();
+  }
+
+  /** The wish to level goes once no enabled version has anything to move. */
+  #levelled(): Step | undefined {
+    const revision = this.#state.levelRevision;
+    if (revision === undefined || [...this.#state.versions.values()].some(({ map }) => map?.value.staged))
+      return undefined;
+    if (this.#observed.settledForMs < this.#observed.settings.settleMs) return undefined;
+    const key = levelKey(this.#model);
+    const version = Math.max(0, ...this.#state.versions.keys());
+    return {
+      kind: "levelled",
+      model: this.#model,
+      version,
+      why: "every shard has its share",
+      compares: [{ key, modRevision: revision }],
+      operations: [{ delete: key }],
+    };
   }
 
   /** Wanted versions, highest first; undefined when nothing is on disk: then what is served stays. */
@@ -260,38 +293,85 @@ class ModelSteps {
         : undefined;
     }
     if (staged) {
-      const lost = this.#lost(staged);
+      // What is only a part of the way may still name a shard that is leaving; the end of the way may not.
+      const lost = this.#lost(state.map?.value.target ?? staged);
       if (lost) return this.#rebalance(version, state, contents, enabled, lost);
-      const proof = proveMap(staged, contents, state.holdings);
-      if (proof.isComplete) {
-        return this.#write("flip", version, `generation ${staged.generation}`, {
-          map: { enabled: staged },
-          compares: this.#expect(version, state),
-        });
-      }
-      return this.#wait(version, `a move is staged: ${describeProof(proof)}`);
+      const proof = proveMap(staged, contents, state.holdings, enabled);
+      if (!proof.isComplete) return this.#wait(version, `a move is staged: ${describeProof(proof)}`);
+      const movedBytes = movedCount(enabled, staged) * contents.partitionBytes;
+      const flip = this.#flip(version, state, staged);
+      return flip && { ...flip, movedBytes };
     }
-    const why = this.#lost(enabled) ?? this.#gained(enabled);
-    return why === undefined ? undefined : this.#rebalance(version, state, contents, enabled, why);
+    const { target } = state.map?.value ?? {};
+    if (target) {
+      const outdated = this.#lost(target) ?? this.#gained(target);
+      if (outdated) return this.#rebalance(version, state, contents, enabled, outdated, true);
+      return this.#move("rebalance", version, state, enabled, target, enabled.generation + 1, "moves go on");
+    }
+    const lost = this.#lost(enabled);
+    if (lost) return this.#rebalance(version, state, contents, enabled, lost);
+    const shards = this.#shards(version);
+    if (isAtRest(enabled, shards, this.#replication(), this.#state.levelRevision)) return undefined;
+    const gained = this.#gained(enabled);
+    if (gained) return this.#rebalance(version, state, contents, enabled, gained);
+    const uneven = this.#uneven(enabled, contents, shards);
+    return uneven === undefined ? undefined : this.#rebalance(version, state, contents, enabled, uneven, true);
   }
 
+  /** @param isLevelled  evens out all shards, not only those that joined */
   #rebalance(
     version: number,
     state: VersionState,
     contents: VersionContents,
     enabled: PartitionMap,
     why: string,
+    isLevelled = false,
   ): Step | undefined {
     const staged = state.map?.value.staged?.generation ?? 0;
     const generation = Math.max(enabled.generation, staged, heldGeneration(state)) + 1;
-    const map = this.#place(version, contents, enabled, generation);
-    if (!map) return undefined;
-    const isUndone = isSamePlacement(map, enabled);
-    if (isUndone && !state.map?.value.staged) return undefined; // the newcomer gets nothing of this version
-    return this.#write("rebalance", version, why, {
-      map: isUndone ? { enabled } : { enabled, staged: map },
-      compares: this.#expect(version, state),
+    const target = this.#place(version, contents, enabled, generation, isLevelled);
+    if (!target) return undefined;
+    if (!isSamePlacement(target, enabled))
+      return this.#move("rebalance", version, state, enabled, target, generation, why);
+    if (state.map?.value.staged ?? state.map?.value.target) {
+      return this.#write("rebalance", version, why, { map: { enabled }, compares: this.#expect(version, state) });
+    }
+    rest(enabled, this.#shards(version), this.#replication(), this.#state.levelRevision); // nothing of this version moves
+    return undefined;
+  }
+
+  /** Stages as many of the moves from `from` to `target` as may be in flight now. */
+  #move(
+    kind: "rebalance" | "flip",
+    version: number,
+    state: VersionState,
+    from: PartitionMap,
+    target: PartitionMap,
+    generation: number,
+    why: string,
+  ): Step | undefined {
+    const { movesInFlightMax } = this.#observed.settings;
+    const elsewhere = inFlightCount(this.#observed.state, state.map?.value);
+    const compares = this.#expect(version, state);
+    if (elsewhere >= movesInFlightMax) {
+      if (kind === "flip") return this.#write(kind, version, why, { map: { enabled: from, target }, compares });
+      return this.#wait(version, `${why}; but ${elsewhere} partitions of others move already (moves-in-flight)`);
+    }
+    const { map, leftCount } = towards(from, target, movesInFlightMax - elsewhere, generation);
+    const left = leftCount > 0 ? `; ${leftCount} partitions move after these` : "";
+    return this.#write(kind, version, why + left, {
+      map: { enabled: from, staged: map, ...(leftCount > 0 && { target }) },
+      compares,
     });
+  }
+
+  #flip(version: number, state: VersionState, staged: PartitionMap): Step | undefined {
+    const why = `generation ${staged.generation}`;
+    const { target } = state.map?.value ?? {};
+    if (!target || this.#lost(target) !== undefined || this.#gained(target) !== undefined) {
+      return this.#write("flip", version, why, { map: { enabled: staged }, compares: this.#expect(version, state) });
+    }
+    return this.#move("flip", version, state, staged, target, staged.generation + 1, why);
   }
 
   // A version that goes.
@@ -368,12 +448,55 @@ class ModelSteps {
 
   /** Why a map could be better: a shard joined, or another replication is wanted. */
   #gained(map: PartitionMap): string | undefined {
-    const { state, settings } = this.#observed;
+    const { state } = this.#observed;
     if (map.shards.some((id) => !state.shards.has(id))) return undefined; // it may come back before anything is moved
-    const wanted = this.#state.aspired?.replication ?? settings.replication;
+    const wanted = this.#replication();
     if (map.replication !== wanted) return `${wanted} replicas are wanted, there are ${map.replication}`;
     const joined = eligibleShards(state, this.#observed.unsteady).filter((id) => !map.shards.includes(id));
     return joined.length > 0 ? `${joined.join(", ")} joined` : undefined;
+  }
+
+  /** Why a map gives some shards too much or too little: weights or capacities changed, or the operator wants it level. */
+  #uneven(map: PartitionMap, contents: VersionContents, shards: readonly PlacementShard[]): string | undefined {
+    const ids = new Set(shards.map((shard) => shard.id));
+    if (map.shards.some((id) => !ids.has(id))) return undefined; // it may come back before anything is moved
+    if (this.#state.levelRevision !== undefined) return "levelling was asked for";
+    const load = new Map(map.shards.map((id) => [id, 0]));
+    for (const index of map.replicas) {
+      const id = map.shards[index] as string;
+      load.set(id, (load.get(id) ?? 0) + 1);
+    }
+    try {
+      const { share, bound } = quotas(this.#model, shards, {
+        ...contents,
+        replication: map.replication,
+        loadFactor: 1.1,
+      });
+      for (const [i, { id }] of shards.entries()) {
+        const held = load.get(id) ?? 0;
+        if (held > (bound[i] as number)) return `${id} holds ${held} replicas, its bound is ${bound[i]}`;
+        const least = Math.floor((share[i] as number) / 1.1);
+        if (held < least) return `${id} holds ${held} replicas, its share is ${Math.round(share[i] as number)}`;
+      }
+    } catch (error) {
+      if (!isServingError(error, "PLACEMENT_INFEASIBLE")) throw error; // what is served stays as it is
+    }
+    return undefined;
+  }
+
+  #replication(): number {
+    return this.#state.aspired?.replication ?? this.#observed.settings.replication;
+  }
+
+  /** The eligible shards with what each has left for a version. */
+  #shards(version: number): PlacementShard[] {
+    const { state, unsteady } = this.#observed;
+    const used = bytesInUse(state, this.#model, version);
+    return eligibleShards(state, unsteady).map((id): PlacementShard => {
+      const { weight, zone, capacityBytes } = state.shards.get(id) as PlacementShard;
+      if (capacityBytes === undefined) return { id, weight, zone };
+      return { id, weight, zone, capacityBytes: Math.max(0, capacityBytes - (used.get(id) ?? 0)) };
+    });
   }
 
   /** A map of what the eligible shards should hold, or undefined with the reason among what waits. */
@@ -382,25 +505,21 @@ class ModelSteps {
     contents: VersionContents,
     previous: PartitionMap | undefined,
     generation: number,
+    isLevelled = false,
   ): PartitionMap | undefined {
     const { state, settings, settledForMs } = this.#observed;
-    const ids = eligibleShards(state, this.#observed.unsteady);
-    if (ids.length < settings.minShards && !isFormed(state)) {
-      return this.#wait(version, `${ids.length} shards are there, ${settings.minShards} are needed (minShards)`);
+    const shards = this.#shards(version);
+    if (shards.length < settings.minShards && !isFormed(state)) {
+      return this.#wait(version, `${shards.length} shards are there, ${settings.minShards} are needed (minShards)`);
     }
     if (settledForMs < settings.settleMs) return this.#wait(version, "the set of shards changed just now");
-    const used = bytesInUse(state, this.#model, version);
-    const shards = ids.map((id): PlacementShard => {
-      const { weight, zone, capacityBytes } = state.shards.get(id) as PlacementShard;
-      if (capacityBytes === undefined) return { id, weight, zone };
-      return { id, weight, zone, capacityBytes: Math.max(0, capacityBytes - (used.get(id) ?? 0)) };
-    });
     try {
-      return place(shards, contents.partitionCount, this.#state.aspired?.replication ?? settings.replication, {
+      return place(shards, contents.partitionCount, this.#replication(), {
         model: this.#model,
         version,
         generation,
         partitionBytes: contents.partitionBytes,
+        isLevelled,
         ...(previous && { previous }),
       });
     } catch (error) {
@@ -461,6 +580,24 @@ function heldGeneration(state: VersionState | undefined): number {
   let highest = 0;
   for (const { heldGeneration: held } of state?.holdings.values() ?? []) highest = Math.max(highest, held ?? 0);
   return highest;
+}
+
+/**
+ * Maps that were found to need no move, with what that rested on: placing is the dearest part of a decision, and most
+ * decisions find everything at rest. A cache of a pure function; maps keep their identity until they are written again.
+ */
+const atRest = new WeakMap<PartitionMap, string>();
+
+function basis(shards: readonly PlacementShard[], replication: number, levelRevision: number | undefined): string {
+  return JSON.stringify([shards, replication, levelRevision]);
+}
+
+function isAtRest(map: PartitionMap, ...on: Parameters<typeof basis>): boolean {
+  return atRest.get(map) === basis(...on);
+}
+
+function rest(map: PartitionMap, ...on: Parameters<typeof basis>): void {
+  atRest.set(map, basis(...on));
 }
 
 function describeProof({ provedCount, neededCount, missing, estranged, refusals }: Proof): string {

@@ -19,11 +19,14 @@ export interface Proof {
 /**
  * Compares what shards hold with the manifest. A replica is proved when its shard computed, from the bytes that it
  * mapped, the digest that the manifest names.
+ *
+ * @param inForce  replicas of this map need no proof: a move must prove what it adds, whatever became of the rest
  */
 export function proveMap(
   map: PartitionMap,
   contents: VersionContents,
   holdings: ReadonlyMap<string, HoldingRecord>,
+  inForce?: PartitionMap,
 ): Proof {
   const missing = new Map<string, number>();
   const refusals = new Map<string, RecordedError>();
@@ -39,6 +42,10 @@ export function proveMap(
       if (map.replicas[i] !== index) continue;
       const partition = Math.floor(i / map.replication);
       const digest = held.get(partition);
+      if (digest === undefined && inForce && isReplica(inForce, partition, shard)) {
+        provedCount++;
+        continue;
+      }
       if (digest !== undefined && digest === contents.digests[partition]) {
         provedCount++;
         continue;
@@ -51,6 +58,12 @@ export function proveMap(
     if (holding?.error && !isEstranged && missing.has(shard)) refusals.set(shard, holding.error);
   }
   return { isComplete: provedCount === neededCount, provedCount, neededCount, missing, estranged, refusals };
+}
+
+function isReplica({ shards, replicas, replication }: PartitionMap, partition: number, shard: string): boolean {
+  const first = partition * replication;
+  for (let i = first; i < first + replication; i++) if (shards[replicas[i] as number] === shard) return true;
+  return false;
 }
 
 const NOTHING: ReadonlyMap<number, string> = new Map();

@@ -12,6 +12,8 @@ export interface ControllerSettings {
   readonly settleMs: number;
   /** How long a replaced version stays after its successor is in use everywhere, for a quick way back. Default 30 s. */
   readonly retireAfterMs: number;
+  /** Partitions of enabled versions that may be on their way to other shards at once, over all models. Default 64. */
+  readonly movesInFlightMax: number;
   /** Between two looks at the model repository. Default 1 s (TensorFlow Serving's file_system_poll_wait_seconds). */
   readonly pollMs: number;
   /** How long a dead leader keeps the office, in seconds. Default 10. */
@@ -28,6 +30,7 @@ export function controllerSettings(raw: Readonly<Partial<ControllerSettings>> = 
       replaceAfterMs: option.number(0, 86_400_000, 60_000),
       settleMs: option.number(0, 3_600_000, 2_000),
       retireAfterMs: option.number(0, 86_400_000, 30_000),
+      movesInFlightMax: option.int(1, 131_072, 64),
       pollMs: option.number(10, 3_600_000, 1_000),
       leaderTtlSeconds: option.int(1, 3_600, 10),
     },

@@ -3,6 +3,10 @@ import {
   aspiredRecord,
   executorKey,
   executorRecord,
+  levelKey,
+  levelWish,
+  shardWish,
+  wishKey,
   holdingKey,
   holdingRecord,
   MemoryStore,
@@ -31,7 +35,7 @@ export class SimCluster {
   readonly #bad = new Map<string, { readonly partition: number; readonly kind: string }>();
   readonly #held = new Map<string, number>();
   readonly #serving = new Map<string, ServedVersion[]>();
-  readonly #watch = new ShardWatch(0);
+  #watch = new ShardWatch(0);
   #settings: ControllerSettings = controllerSettings();
   #nowMs = 0;
 
@@ -58,6 +62,16 @@ export class SimCluster {
         return [];
       case "leave":
         for (const id of args) this.#leave(id);
+        return [];
+      case "drain":
+      case "undrain":
+        for (const id of args) this.#drain(id, command === "drain");
+        return [];
+      case "level":
+        this.#store.txn([], [{ put: levelKey(args[0] ?? ""), value: levelWish.encode({ wishedAtMs: this.#nowMs }) }]);
+        return [];
+      case "elect":
+        this.#watch = new ShardWatch(this.#nowMs); // all that a leader remembers
         return [];
       case "held":
         this.#held.set(`${args[0]} ${args[1]} ${args[2]}`, Number(args[3]));
@@ -125,6 +139,11 @@ export class SimCluster {
       isDraining: draining === "yes",
     };
     this.#store.txn([], [{ put: shardKey(id), value: shardRecord.encode(record) }]);
+  }
+
+  #drain(id: string, isDraining: boolean): void {
+    const wish = { put: wishKey(id), value: shardWish.encode({ isDraining }) };
+    this.#store.txn([], [isDraining ? wish : { delete: wishKey(id) }]);
   }
 
   #leave(id: string): void {
@@ -223,11 +242,12 @@ export class SimCluster {
     for (const [model, { versions }] of sortedByKey(this.state().models)) {
       for (const [version, { record, map }] of sortedByKey(versions)) {
         if (!record && !map) continue;
-        const { enabled, staged } = map?.value ?? {};
+        const { enabled, staged, target } = map?.value ?? {};
         const parts = [
           `${model} ${version} ${record?.value.state ?? "-"}`,
           ...(enabled ? [`enabled ${describe(enabled)}`] : []),
           ...(staged ? [`staged ${describe(staged)}`] : []),
+          ...(target ? [`target ${describe(target)}`] : []),
           ...(record?.value.error ? [`error ${record.value.error.code} on ${record.value.error.shard}`] : []),
         ];
         lines.push(parts.join("; "));

@@ -19,6 +19,11 @@ export interface PlaceOptions {
   readonly generation?: number;
   /** Where the partitions are now. They stay wherever they may; absent = placed afresh. */
   readonly previous?: PartitionMap;
+  /**
+   * Gives every shard below its share what the others have above theirs, not only those that joined: after weights changed,
+   * or where moves were broken off half-way. Default false.
+   */
+  readonly isLevelled?: boolean;
   /** Bytes of the largest partition, to be held against capacities. Absent = capacities are ignored. */
   readonly partitionBytes?: number;
 }
@@ -74,6 +79,9 @@ export function place(
   for (const newcomer of newcomers) takeShare(assignment, newcomer, quota, preference);
   shed(assignment, preference);
   fillAll();
+  if (previous && options.isLevelled) {
+    for (const shard of sorted.keys()) takeShare(assignment, shard, quota, preference);
+  }
   return toMap(assignment, sorted, preference, partitionCount, replication, options);
 }
 

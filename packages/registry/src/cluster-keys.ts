@@ -7,7 +7,10 @@
  * | `shards/ID` | the shard | its lease | ShardRecord |
  * | `holdings/ID/NAME/V` | the shard | its lease | HoldingRecord |
  * | `executors/ID` | the executor | its lease | ExecutorRecord |
+ * | `wishes/ID` | operator, for a shard | until deleted | ShardWish |
  * | `models/NAME/aspired` | operator, or nobody | until deleted | AspiredRecord |
+ * | `models/NAME/level` | operator; the leader deletes it | until done | LevelWish |
+ * | `labels/NAME` | operator | until deleted | LabelsRecord |
  * | `models/NAME/versions/V` | leader | until removed | VersionRecord |
  * | `maps/NAME/V` | leader | with the version | MapRecord |
  * | `leader` | the elected shard | its lease | LeaderRecord |
@@ -19,6 +22,8 @@ export const HOLDINGS_PREFIX = "holdings/";
 export const EXECUTORS_PREFIX = "executors/";
 export const MODELS_PREFIX = "models/";
 export const MAPS_PREFIX = "maps/";
+export const WISHES_PREFIX = "wishes/";
+export const LABELS_PREFIX = "labels/";
 export const LEADER_KEY = "leader";
 
 /** What a key names; undefined from {@link parseKey} when it is none of ours (a newer program's, say). */
@@ -26,7 +31,10 @@ export type ParsedKey =
   | { readonly kind: "shard"; readonly id: string }
   | { readonly kind: "holding"; readonly shard: string; readonly model: string; readonly version: number }
   | { readonly kind: "executor"; readonly id: string }
+  | { readonly kind: "wish"; readonly shard: string }
   | { readonly kind: "aspired"; readonly model: string }
+  | { readonly kind: "level"; readonly model: string }
+  | { readonly kind: "labels"; readonly model: string }
   | { readonly kind: "version"; readonly model: string; readonly version: number }
   | { readonly kind: "map"; readonly model: string; readonly version: number }
   | { readonly kind: "leader" };
@@ -48,6 +56,20 @@ export function aspiredKey(model: string): string {
   return `${MODELS_PREFIX}${segment(model)}/aspired`;
 }
 
+/** What the operator wants of a shard, alive or not. */
+export function wishKey(shard: string): string {
+  return WISHES_PREFIX + segment(shard);
+}
+
+/** Present while the operator wants the model's partitions to be levelled over the shards. */
+export function levelKey(model: string): string {
+  return `${MODELS_PREFIX}${segment(model)}/level`;
+}
+
+export function labelsKey(model: string): string {
+  return LABELS_PREFIX + segment(model);
+}
+
 export function versionKey(model: string, version: number): string {
   return `${MODELS_PREFIX}${segment(model)}/versions/${versionText(version)}`;
 }
@@ -63,7 +85,10 @@ export function parseKey(key: string): ParsedKey | undefined {
   if (a === undefined || a === "" || parts.includes(undefined)) return undefined;
   if (root === "shards" && parts.length === 2) return { kind: "shard", id: a };
   if (root === "executors" && parts.length === 2) return { kind: "executor", id: a };
+  if (root === "wishes" && parts.length === 2) return { kind: "wish", shard: a };
+  if (root === "labels" && parts.length === 2) return { kind: "labels", model: a };
   if (root === "models" && parts.length === 3 && b === "aspired") return { kind: "aspired", model: a };
+  if (root === "models" && parts.length === 3 && b === "level") return { kind: "level", model: a };
   if (root === "models" && parts.length === 4 && b === "versions") {
     const version = parseVersion(c);
     return version === undefined ? undefined : { kind: "version", model: a, version };

@@ -88,6 +88,23 @@ export interface AspiredRecord {
   readonly replication?: number;
 }
 
+/** `wishes/ID` */
+export interface ShardWish {
+  /** The shard's partitions are to move away; it goes on serving meanwhile. */
+  readonly isDraining: boolean;
+}
+
+/** `models/NAME/level` */
+export interface LevelWish {
+  /** Wall clock of the wish, ms since the epoch; informational. */
+  readonly wishedAtMs: number;
+}
+
+/** `labels/NAME`: names for versions that requests may ask by, as in TensorFlow Serving. */
+export interface LabelsRecord {
+  readonly labels: ReadonlyMap<string, number>;
+}
+
 /**
  * `models/NAME/versions/V`. `staged`: shards are told to load. `loaded`: every replica of every partition is proved.
  * `enabled`: executors may use it. `retiring`: replaced; goes at `retireAtMs`. `failed`: a shard refused it; it goes on
@@ -114,6 +131,8 @@ export interface VersionRecord {
 export interface MapRecord {
   readonly enabled?: PartitionMap;
   readonly staged?: PartitionMap;
+  /** Where the moves lead, while `staged` is only a part of the way; nobody loads it yet. */
+  readonly target?: PartitionMap;
 }
 
 /** `leader` */
@@ -183,6 +202,19 @@ export const aspiredRecord: RecordCodec<AspiredRecord> = codec((reader) => ({
   ...reader.optional("replication", () => reader.integer("replication", 1)),
 }));
 
+export const shardWish: RecordCodec<ShardWish> = codec((reader) => ({ isDraining: reader.boolean("isDraining") }));
+
+export const levelWish: RecordCodec<LevelWish> = codec((reader) => ({
+  wishedAtMs: reader.number("wishedAtMs", 0, Number.MAX_SAFE_INTEGER),
+}));
+
+export const labelsRecord: RecordCodec<LabelsRecord> = codec(
+  (reader) => ({
+    labels: new Map(reader.objects("labels").map((item) => [item.text("label"), item.integer("version")] as const)),
+  }),
+  ({ labels }) => ({ labels: [...labels].map(([label, version]) => ({ label, version })) }),
+);
+
 export const versionRecord: RecordCodec<VersionRecord> = codec((reader) => ({
   state: reader.oneOf("state", ["staged", "loaded", "enabled", "retiring", "failed"]),
   manifestDigest: reader.text("manifestDigest"),
@@ -200,10 +232,12 @@ export const mapRecord: RecordCodec<MapRecord> = codec(
   (reader) => ({
     ...reader.optional("enabled", () => fromPlainMap(reader.raw("enabled"), `${reader.where}: enabled`)),
     ...reader.optional("staged", () => fromPlainMap(reader.raw("staged"), `${reader.where}: staged`)),
+    ...reader.optional("target", () => fromPlainMap(reader.raw("target"), `${reader.where}: target`)),
   }),
-  ({ enabled, staged }) => ({
+  ({ enabled, staged, target }) => ({
     ...(enabled && { enabled: toPlainMap(enabled) }),
     ...(staged && { staged: toPlainMap(staged) }),
+    ...(target && { target: toPlainMap(target) }),
   }),
 );
 

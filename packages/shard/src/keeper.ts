@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
-import { partitionsOf } from "@shardserve/placement";
+import { partitionsOf, replicasOf } from "@shardserve/placement";
 import {
   holdingKey,
   holdingRecord,
@@ -12,6 +12,7 @@ import {
 } from "@shardserve/registry";
 import { partitionDigestOf, PartitionSet, partitionPath, readManifest } from "@shardserve/rowstore";
 import type { ShardMetrics } from "./metrics.js";
+import { MoveRate } from "./move-rate.js";
 import { type ServedVersion, type ServedVersions, servableName } from "./served-version.js";
 
 export interface KeeperOptions {
@@ -28,6 +29,8 @@ export interface KeeperOptions {
   readonly dropAfterMs: number;
   /** Partition files verified at the same time. */
   readonly loadsMax: number;
+  /** Bytes a second at which partitions that move here are read; Infinity = not limited. Restarts and rollouts are not slowed. */
+  readonly moveBytesPerSecond: number;
   /** First pause after a failed load, doubled up to {@link RETRY_MAX_MS}, in milliseconds. */
   readonly retryMs: number;
   readonly keys: Pick<LeasedKeys, "set" | "delete">;
@@ -67,6 +70,9 @@ interface Held {
 export class Keeper {
   readonly #options: KeeperOptions;
   readonly #held = new Map<string, Held>();
+  readonly #moveRate: MoveRate;
+  /** When a move that had to wait may start, on the clock's `nowMs` scale. */
+  #nextMoveAtMs = Number.POSITIVE_INFINITY;
   #pass: Promise<void> | undefined;
   #isDirty = false;
   #isClosed = false;
@@ -75,6 +81,7 @@ export class Keeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
+    this.#moveRate = new MoveRate(options.moveBytesPerSecond);
   }
 
   /** Takes all maps as they stand now; replaces what was known. Works in the background. */
@@ -134,6 +141,7 @@ export class Keeper {
   async #run(): Promise<void> {
     while (this.#isDirty && !this.#isClosed) {
       this.#isDirty = false;
+      this.#nextMoveAtMs = Number.POSITIVE_INFINITY;
       for (const held of this.#held.values()) {
         try {
           await this.#advance(held);
@@ -207,6 +215,14 @@ export class Keeper {
     const load = async () => {
       for (let partition = missing.shift(); partition !== undefined; partition = missing.shift()) {
         if (this.#isClosed || !held.wanted.has(partition)) continue;
+        if (this.#isMove(held, partition)) {
+          // Its turn comes later; a restart or a rollout is not kept waiting for it.
+          const waitMs = this.#moveRate.tryStart(served.set.layout.fileBytes, clock.nowMs());
+          if (waitMs > 0) {
+            this.#nextMoveAtMs = Math.min(this.#nextMoveAtMs, clock.nowMs() + waitMs);
+            continue;
+          }
+        }
         await this.#load(held, served, partition);
         if (clock.nowMs() - provedAtMs < PROGRESS_MS) continue;
         provedAtMs = clock.nowMs();
@@ -236,6 +252,12 @@ export class Keeper {
     }
     metrics.partitions.set({ model, version: String(version) }, served.digests.size);
     this.#observeMapped();
+  }
+
+  /** True when the partition comes from another shard: an enabled version has it elsewhere. */
+  #isMove({ model, version }: Held, partition: number): boolean {
+    const enabled = this.#maps.get(servableName(model, version))?.record.enabled;
+    return enabled !== undefined && !replicasOf(enabled, partition).includes(this.#options.shard);
   }
 
   async #dropExpired(held: Held, served: ServedVersion): Promise<void> {
@@ -331,7 +353,7 @@ export class Keeper {
 
   /** Wakes up when the next partition is to be dropped or tried again. */
   #schedule(): void {
-    let nextMs = Number.POSITIVE_INFINITY;
+    let nextMs = this.#nextMoveAtMs;
     for (const held of this.#held.values()) {
       for (const dropAtMs of held.dropAtMs.values()) nextMs = Math.min(nextMs, dropAtMs);
       for (const { retryAtMs } of held.failures.values()) nextMs = Math.min(nextMs, retryAtMs);

@@ -66,6 +66,8 @@ export interface ShardServerOptions {
   readonly dropAfterMs?: number;
   /** Partition files verified at the same time; default 2. */
   readonly loadsMax?: number;
+  /** Bytes a second at which partitions that move here from other shards are read; absent = not limited. */
+  readonly moveBytesPerSecond?: number;
   /** First pause after a load that failed, in milliseconds; default 5000. */
   readonly retryMs?: number;
   /** Life of the shard's keys after it was last heard of, in seconds; default 10. */
@@ -188,7 +190,8 @@ export class ShardServer extends Service {
       clock: this.#clock,
       logger: this.#logger,
     });
-    const { id, instance, repository, capacityBytes, dropAfterMs, loadsMax, retryMs } = this.#options;
+    const { id, instance, repository, capacityBytes, dropAfterMs, loadsMax, retryMs, moveBytesPerSecond } =
+      this.#options;
     this.#keeper = new Keeper({
       shard: id,
       instance,
@@ -197,6 +200,7 @@ export class ShardServer extends Service {
       residentBytesMax: this.#residentBytesMax,
       dropAfterMs: dropAfterMs ?? 30_000,
       loadsMax: loadsMax ?? 2,
+      moveBytesPerSecond: moveBytesPerSecond ?? Number.POSITIVE_INFINITY,
       retryMs: retryMs ?? 5_000,
       keys: this.#keys,
       versions: this.#versions,

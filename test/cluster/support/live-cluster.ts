@@ -190,6 +190,11 @@ export function versionOf(found: ClusterStatus, version: number): VersionStatus 
   return found.models.find((item) => item.model === STAMPED)?.versions.find((item) => item.version === version);
 }
 
+/** Retired and forgotten by the leader; shards may hold its partitions for a while. */
+export function isGone(found: ClusterStatus, version: number): boolean {
+  return (versionOf(found, version)?.state ?? "dropping") === "dropping";
+}
+
 /** Every replica of every version is held by a living shard, nothing moves and nobody is missing. */
 export function isWhole(found: ClusterStatus): boolean {
   return (

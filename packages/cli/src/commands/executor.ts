@@ -6,6 +6,7 @@ import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
+import { followLabels } from "../roles/cluster-labels.js";
 import { ClusterLoader } from "../roles/cluster-loader.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
@@ -80,6 +81,7 @@ export const executor = defineCommand({
     };
     const directoryOf = (id: ServableId) => versionDirectory(repository, id.name, id.version);
     let front: ModelFront | undefined;
+    let endLabels: (() => Promise<void>) | undefined;
     try {
       front = await ModelFront.open(loader, whenLoaded, flags, logger, { metrics, directoryOf });
       await front.start({ signal });
@@ -88,9 +90,11 @@ export const executor = defineCommand({
         rest: `${flags.host}:${front.server.restPort}`,
       };
       reportServedVersions(front.manager, keys, { id: flags.id, instance: newInstance(), addresses, zone: flags.zone });
+      endLabels = followLabels(registry, front.manager, logger);
       terminal.print(`executor ${flags.id}: ${front.describe(flags)}`);
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {
+      await endLabels?.();
       await front?.close();
       await keys.close();
       await follower.close();

@@ -49,7 +49,7 @@ function describe(cluster: string, found: ClusterStatus): string {
       `${version.heldCount} of ${version.neededCount}`,
       amount(version.bytes, "bytes"),
       [
-        version.isMoving ? "moving" : "",
+        version.isMoving ? `moving ${version.movingCount} partitions, ${version.movesLeftCount} after them` : "",
         version.degradedCount > 0 ? `${version.degradedCount} partitions below ${version.replication} replicas` : "",
         version.darkCount > 0 ? `${version.darkCount} partitions without any replica` : "",
         version.error ? `${version.error.code} on ${version.error.shard}: ${version.error.message}` : "",
@@ -59,6 +59,11 @@ function describe(cluster: string, found: ClusterStatus): string {
     ]),
   );
   lines.push(table([["  version", "state", "generation", "partitions", "held", "bytes", ""], ...versions]));
+  for (const { model, labels, aspired } of found.models) {
+    const named = Object.entries(labels ?? {}).map(([label, version]) => `${label}=${version}`);
+    if (named.length > 0) lines.push(`  labels of ${model}: ${named.join(" ")}`);
+    if (aspired) lines.push(`  wanted of ${model}: ${JSON.stringify(aspired)}`);
+  }
   for (const text of found.unreadable) lines.push(`  unreadable: ${text}`);
   return lines.join("\n");
 }

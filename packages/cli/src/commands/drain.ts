@@ -1,0 +1,61 @@
+import { checkDrain, replicasOn } from "@shardserve/controller";
+import { ServingError } from "@shardserve/core";
+import { shardWish, wishKey } from "@shardserve/registry";
+import { defineCommand } from "../command.js";
+import { flag } from "../flags.js";
+import { change, onlyArgument, waitUntil, withRegistry } from "../roles/operator.js";
+import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
+
+export const drain = defineCommand({
+  name: "drain",
+  summary: "Moves all partitions away from a shard, which serves on meanwhile; then it can be stopped without any loss",
+  usage: "SHARD --etcd=HOSTS [--cluster=NAME]",
+  examples: [
+    "shardserve drain shard-2 --etcd=e1:2379 --cluster=prod",
+    "shardserve drain shard-2 --etcd=e1:2379 --no-wait",
+  ],
+  flags: {
+    ...REGISTRY_FLAGS,
+    wait: flag.bool("wait until the shard holds nothing that is in use", true),
+    timeoutSeconds: flag.number("how long to wait", 1, 604_800, 3_600),
+  },
+  async run(positionals, flags, terminal) {
+    const id = onlyArgument("drain", positionals, "shard id");
+    await withRegistry("drain", flags, terminal, async (registry) => {
+      const wish = shardWish.encode({ isDraining: true });
+      const decide: Parameters<typeof change>[2] = (state) => {
+        if (!state.shards.has(id))
+          throw new ServingError(
+            "NOT_FOUND",
+            `there is no shard ${id}; there are ${[...state.shards.keys()].sort().join(", ")}`,
+          );
+        checkDrain(state, id);
+        return wish;
+      };
+      await change(registry, wishKey(id), decide, terminal.signal);
+      terminal.print(`${id} is draining`);
+      if (!flags.wait) return;
+      const progress = (state: Parameters<typeof replicasOn>[0]) => {
+        const count = replicasOn(state, id);
+        return count === 0 ? undefined : `${id} holds ${count} partitions that are in use`;
+      };
+      await waitUntil(registry, progress, { timeoutSeconds: flags.timeoutSeconds, terminal });
+      terminal.print(`${id} is drained: stop it, or take it back with \`shardserve undrain ${id}\``);
+    });
+  },
+});
+
+export const undrain = defineCommand({
+  name: "undrain",
+  summary: "Takes a drained or draining shard back: it gets its share again",
+  usage: "SHARD --etcd=HOSTS [--cluster=NAME]",
+  examples: ["shardserve undrain shard-2 --etcd=e1:2379 --cluster=prod"],
+  flags: { ...REGISTRY_FLAGS },
+  async run(positionals, flags, terminal) {
+    const id = onlyArgument("undrain", positionals, "shard id");
+    await withRegistry("undrain", flags, terminal, async (registry) => {
+      await change(registry, wishKey(id), () => "delete", terminal.signal);
+      terminal.print(`${id} is not draining`);
+    });
+  },
+});

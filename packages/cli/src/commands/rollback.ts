@@ -1,0 +1,58 @@
+import type { ModelState } from "@shardserve/controller";
+import { ServingError } from "@shardserve/core";
+import { aspiredKey, aspiredRecord } from "@shardserve/registry";
+import { defineCommand } from "../command.js";
+import { flag } from "../flags.js";
+import { change, onlyArgument, withRegistry } from "../roles/operator.js";
+import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
+
+export const rollback = defineCommand({
+  name: "rollback",
+  summary: "Goes back to the version before, or to a named one, and stays there until --undo",
+  usage: "MODEL [--to=VERSION] --etcd=HOSTS [--cluster=NAME]",
+  examples: [
+    "shardserve rollback dlrm --etcd=e1:2379 --cluster=prod",
+    "shardserve rollback dlrm --to=41 --etcd=e1:2379",
+    "shardserve rollback dlrm --undo --etcd=e1:2379",
+  ],
+  flags: {
+    ...REGISTRY_FLAGS,
+    to: flag.int("version to serve; 0 = the one before the highest that is enabled", 0, Number.MAX_SAFE_INTEGER, 0),
+    undo: flag.bool("serve the highest version of the repository again"),
+  },
+  async run(positionals, flags, terminal) {
+    const model = onlyArgument("rollback", positionals, "model");
+    await withRegistry("rollback", flags, terminal, async (registry) => {
+      let said = "";
+      const decide: Parameters<typeof change>[2] = (state) => {
+        const found = state.models.get(model);
+        if (!found) throw new ServingError("NOT_FOUND", `the cluster has no model ${model}; see \`shardserve status\``);
+        const { replication } = found.aspired ?? {};
+        const kept = replication === undefined ? {} : { replication };
+        if (flags.undo) {
+          said = `${model}: the highest version is wanted again`;
+          return replication === undefined
+            ? "delete"
+            : aspiredRecord.encode({ policy: { kind: "latest", count: 1 }, ...kept });
+        }
+        const version = flags.to > 0 ? flags.to : versionBefore(model, found);
+        said = `${model}: version ${version} is wanted; \`shardserve rollback ${model} --undo\` ends that`;
+        return aspiredRecord.encode({ policy: { kind: "specific", versions: [version] }, ...kept });
+      };
+      await change(registry, aspiredKey(model), decide, terminal.signal);
+      terminal.print(said);
+    });
+  },
+});
+
+/** @throws ServingError FAILED_PRECONDITION when the cluster has forgotten it already */
+function versionBefore(model: string, { versions }: ModelState): number {
+  const known = [...versions].filter(([, { record }]) => record).sort(([a], [b]) => b - a);
+  const current = known.find(([, { record }]) => record?.value.state === "enabled")?.[0];
+  const before = known.find(([version]) => current !== undefined && version < current)?.[0];
+  if (before !== undefined) return before;
+  throw new ServingError(
+    "FAILED_PRECONDITION",
+    `the cluster holds no version of ${model} before ${current ?? "one that is enabled"} any more; name one of the repository with --to=VERSION`,
+  );
+}
