@@ -19,6 +19,10 @@ const BENCHMARKS: Readonly<
     what: "executor requests/s against a bare gRPC server and the bare engine",
     load: () => import("./bench/predict.js"),
   },
+  cache: {
+    what: "hit rate of the row cache against the best possible, and its cost against a Map",
+    load: () => import("./bench/cache.js"),
+  },
   export: {
     what: "shard-export against cp of the same bytes, and its peak memory (--size 4GiB)",
     load: () => import("./bench/export.js"),

@@ -1,5 +1,6 @@
 export { divideCache } from "./cache-budget.js";
 export { proofExpectation } from "./expectation.js";
 export { LookupMetrics } from "./metrics.js";
+export { type CacheClaim, RowCache } from "./row-cache.js";
 export type { ShardDirectory, ShardLocation } from "./shard-link.js";
 export { type CacheUse, type ChangedRows, ShardRows, type ShardRowsOptions } from "./shard-rows.js";

@@ -1,11 +1,45 @@
 import { invariant } from "@shardserve/core";
+import { faded, GhostCounts } from "./ghost-counts.js";
 
 const EMPTY = 0;
 const FILLING = 1;
 const READY = 2;
 
-/** Entry of the index: [lo, hi, slot + 1, unused]; 0 in the third word = free. */
-const ENTRY_WORDS = 4;
+/** Index entry: [hash, slot + 1]; 0 in the second word = free. */
+const ENTRY_WORDS = 2;
+
+/** What is known of a slot, one after another, so that a hit touches one cache line of it. */
+const SLOT_WORDS = 8;
+const ID_LO = 0;
+const ID_HI = 1;
+/** Batches that pinned it. */
+const USERS = 2;
+/** Last batch that pinned it: tells a first appearance from a repeated one. */
+const STAMP = 3;
+/** Batch that fills it, while FILLING. */
+const FILLER = 4;
+/** Bits 0-1 state, 2 indexed, 3 in the window, 8-15 count, 16-23 era of the count. */
+const META = 5;
+const EPOCH = 6;
+/** Next slot of the window, + 1. */
+const NEXT = 7;
+
+const STATE = 0b11;
+const INDEXED = 0b100;
+const IN_WINDOW = 0b1000;
+const FLAGS = STATE | INDEXED | IN_WINDOW;
+
+/** Newcomers' share of the slots: they stay until as many more have come, and go on only when asked for more than others. */
+const WINDOW_SHARE = 0.02;
+/** Rows beside those in the cache whose counts are remembered, per slot. */
+const GHOSTS_PER_SLOT = 4;
+/** Counts are halved after so many lookups per slot: longer eras know rare rows better, shorter ones follow changes faster. */
+const ERA_PER_SLOT = 32;
+const COUNT_MAX = 255;
+/** Rows that are compared for the least asked-for one. */
+const SAMPLE = 6;
+/** Slots that are looked at for them, where most are in use. */
+const SAMPLE_STEPS = 64;
 
 /** What one batch collects over its tables: which slots it pinned, which rows it must fetch, which fills it waits for. */
 export interface CacheClaim {
@@ -24,28 +58,32 @@ export interface CacheClaim {
 }
 
 /**
- * Which row of a table lies in which slot of its slab: an open-addressing index on 32-bit id lanes, CLOCK eviction,
+ * Which row of a table lies in which slot of its slab: an open-addressing index on 32-bit id lanes, eviction by frequency,
  * and a count of users per slot. It never touches the rows themselves.
  *
  * A slot is EMPTY, FILLING (indexed, but its row is on the way: the batch that claimed it fills it, others wait for that
  * batch), or READY. A slot with users is never evicted. A row that was invalidated while in use leaves the index at once
  * and its slot when the last user is gone. Not a row's object in sight: all state is in typed arrays.
+ *
+ * Which row goes is decided as W-TinyLFU does (Einziger, Friedman, Manes 2017): a newcomer enters a small window, and when
+ * it leaves that, it stays only if it was asked for more often than the least asked-for of a few others. Counts of rows
+ * that are here stand with their slots, those of others in {@link GhostCounts}; all fade by halves.
  */
 export class RowCache {
   readonly capacity: number;
   readonly #mask: number;
   readonly #index: Int32Array;
-  readonly #idLo: Int32Array;
-  readonly #idHi: Int32Array;
-  readonly #users: Int32Array;
-  readonly #state: Uint8Array;
-  readonly #isIndexed: Uint8Array;
-  readonly #isRecent: Uint8Array;
-  readonly #epoch: Float64Array;
-  /** Batch that fills the slot, while FILLING. */
-  readonly #filler: Int32Array;
-  /** Last batch that pinned the slot: tells a first appearance from a repeated one. */
-  readonly #stamp: Int32Array;
+  readonly #slots: Int32Array;
+  readonly #ghosts: GhostCounts;
+  readonly #windowMax: number;
+  readonly #eraLength: number;
+  #era = 0;
+  #accessCount = 0;
+  /** Slots from here on were never used. */
+  #freshFrom = 0;
+  #windowHead = 0;
+  #windowTail = 0;
+  #windowCount = 0;
   #hand = 0;
   #validFromEpoch = 0;
   #indexedCount = 0;
@@ -55,18 +93,13 @@ export class RowCache {
   constructor(capacity: number) {
     invariant(Number.isInteger(capacity) && capacity >= 1 && capacity < 2 ** 29, `a cache of ${capacity} slots`);
     this.capacity = capacity;
-    const entryCount = 2 ** Math.ceil(Math.log2(capacity * 2));
+    const entryCount = 2 ** Math.ceil(Math.log2(capacity * 1.5));
     this.#mask = entryCount - 1;
     this.#index = new Int32Array(entryCount * ENTRY_WORDS);
-    this.#idLo = new Int32Array(capacity);
-    this.#idHi = new Int32Array(capacity);
-    this.#users = new Int32Array(capacity);
-    this.#state = new Uint8Array(capacity);
-    this.#isIndexed = new Uint8Array(capacity);
-    this.#isRecent = new Uint8Array(capacity);
-    this.#epoch = new Float64Array(capacity);
-    this.#filler = new Int32Array(capacity);
-    this.#stamp = new Int32Array(capacity);
+    this.#slots = new Int32Array(capacity * SLOT_WORDS);
+    this.#ghosts = new GhostCounts(capacity * GHOSTS_PER_SLOT);
+    this.#windowMax = Math.max(1, Math.floor(capacity * WINDOW_SHARE));
+    this.#eraLength = capacity * ERA_PER_SLOT;
   }
 
   /** Rows that can be found now, those on the way included. */
@@ -98,44 +131,48 @@ export class RowCache {
     slots: Int32Array,
     claim: CacheClaim,
   ): number {
+    invariant(epoch < 2 ** 31, `epoch ${epoch}`);
     const { batch, pinned, missSlots, missLo, missHi } = claim;
     const pinnedStart = claim.pinnedCount;
     const missStart = claim.missCount;
-    const users = this.#users;
-    const state = this.#state;
-    const stamp = this.#stamp;
-    const filler = this.#filler;
+    const words = this.#slots;
     let pinnedCount = pinnedStart;
     let missCount = missStart;
     let cachedCount = 0;
     for (let i = 0; i < idCount; i++) {
       const lo = lanes[i * stride] as number;
       const hi = stride === 2 ? (lanes[i * 2 + 1] as number) : 0;
-      let slot = this.#find(lo, hi);
+      const hash = hashLanes(lo, hi);
+      let slot = this.#find(lo, hi, hash);
+      let at = slot * SLOT_WORDS;
       if (slot < 0) {
-        slot = this.#take(lo, hi, epoch, batch);
+        slot = this.#take(lo, hi, hash, epoch, batch);
         if (slot < 0) {
           this.#undo(claim, pinnedStart, pinnedCount, missStart, missCount);
           return -1;
         }
+        at = slot * SLOT_WORDS;
         missSlots[missCount] = slot;
         missLo[missCount] = lo;
         missHi[missCount] = hi;
         missCount++;
-      } else {
-        this.#isRecent[slot] = 1;
-        if (state[slot] !== FILLING) cachedCount++;
-        else if (filler[slot] !== batch) {
-          cachedCount++;
-          claim.waitsFor.add(filler[slot] as number);
-        }
+      } else if (((words[at + META] as number) & STATE) !== FILLING) cachedCount++;
+      else if (words[at + FILLER] !== batch) {
+        cachedCount++;
+        claim.waitsFor.add(words[at + FILLER] as number);
       }
-      if (stamp[slot] !== batch) {
-        stamp[slot] = batch;
-        users[slot] = (users[slot] as number) + 1;
+      if (words[at + STAMP] !== batch) {
+        words[at + STAMP] = batch;
+        words[at + USERS] = (words[at + USERS] as number) + 1;
+        words[at + META] = this.#counted(words[at + META] as number);
         pinned[pinnedCount++] = slot;
       }
       slots[i] = slot;
+    }
+    this.#accessCount += pinnedCount - pinnedStart;
+    if (this.#accessCount >= this.#eraLength) {
+      this.#accessCount = 0;
+      this.#era = (this.#era + 1) & 0xff;
     }
     claim.pinnedCount = pinnedCount;
     claim.missCount = missCount;
@@ -144,36 +181,41 @@ export class RowCache {
 
   /** The slot of a row that is READY, or -1; pins nothing. */
   peek(lo: number, hi: number): number {
-    const slot = this.#find(lo, hi);
-    return slot >= 0 && this.#state[slot] === READY ? slot : -1;
+    const slot = this.#find(lo, hi, hashLanes(lo, hi));
+    return slot >= 0 && (this.#meta(slot) & STATE) === READY ? slot : -1;
   }
 
   /** The rows of these slots are written: whoever waited may read them. */
   complete(slots: Int32Array, start: number, end: number): void {
-    for (let i = start; i < end; i++) this.#state[slots[i] as number] = READY;
+    for (let i = start; i < end; i++) this.#setState(slots[i] as number, READY);
   }
 
   /** The rows of these slots will not come: they leave the index. Slots that are READY already stay. */
   abandon(slots: Int32Array, start: number, end: number): void {
     for (let i = start; i < end; i++) {
       const slot = slots[i] as number;
-      if (this.#state[slot] !== FILLING) continue;
-      if (this.#isIndexed[slot] === 1) this.#remove(slot);
-      this.#state[slot] = EMPTY;
+      if ((this.#meta(slot) & STATE) !== FILLING) continue;
+      if (this.#isIndexed(slot)) this.#remove(slot);
+      this.#setState(slot, EMPTY);
     }
   }
 
   /** Takes back one pin of each slot. */
   release(slots: Int32Array, start: number, end: number): void {
-    const users = this.#users;
-    for (let i = start; i < end; i++) users[slots[i] as number] = (users[slots[i] as number] as number) - 1;
+    const words = this.#slots;
+    for (let i = start; i < end; i++) {
+      const at = (slots[i] as number) * SLOT_WORDS + USERS;
+      words[at] = (words[at] as number) - 1;
+    }
   }
 
   /** Forgets rows that a delta changed; runs that use them keep what they have. */
   invalidate(lanes: Int32Array, idCount: number): void {
     for (let i = 0; i < idCount; i++) {
-      const slot = this.#find(lanes[i * 2] as number, lanes[i * 2 + 1] as number);
-      if (slot >= 0) this.#remove(slot);
+      const lo = lanes[i * 2] as number;
+      const hi = lanes[i * 2 + 1] as number;
+      const slot = this.#find(lo, hi, hashLanes(lo, hi));
+      if (slot >= 0) this.#forget(slot);
     }
   }
 
@@ -184,77 +226,172 @@ export class RowCache {
 
   /** Batch numbers begin again: what earlier batches left on the slots must not be taken for a later one's. */
   forgetStamps(): void {
-    this.#stamp.fill(0);
+    for (let slot = 0; slot < this.capacity; slot++) this.#slots[slot * SLOT_WORDS + STAMP] = 0;
   }
 
   /** Slots with users, for tests and gauges. */
   countPinned(): number {
     let count = 0;
-    for (const users of this.#users) if (users > 0) count++;
+    for (let slot = 0; slot < this.capacity; slot++) if (this.#isInUse(slot)) count++;
     return count;
   }
 
-  #find(lo: number, hi: number): number {
+  #meta(slot: number): number {
+    return this.#slots[slot * SLOT_WORDS + META] as number;
+  }
+
+  #setState(slot: number, state: number): void {
+    const at = slot * SLOT_WORDS + META;
+    this.#slots[at] = ((this.#slots[at] as number) & ~STATE) | state;
+  }
+
+  #isIndexed(slot: number): boolean {
+    return (this.#meta(slot) & INDEXED) !== 0;
+  }
+
+  #isInUse(slot: number): boolean {
+    return this.#slots[slot * SLOT_WORDS + USERS] !== 0;
+  }
+
+  #count(slot: number): number {
+    const meta = this.#meta(slot);
+    return faded((meta >>> 8) & 0xff, (meta >>> 16) & 0xff, this.#era);
+  }
+
+  /** The word of a slot that is asked for once more. */
+  #counted(meta: number): number {
+    const count = Math.min(COUNT_MAX, faded((meta >>> 8) & 0xff, (meta >>> 16) & 0xff, this.#era) + 1);
+    return (meta & FLAGS) | (count << 8) | (this.#era << 16);
+  }
+
+  #find(lo: number, hi: number, hash: number): number {
     const index = this.#index;
+    const words = this.#slots;
     const mask = this.#mask;
-    for (let at = hashLanes(lo, hi) & mask; ; at = (at + 1) & mask) {
-      const word = at * ENTRY_WORDS;
-      const entry = index[word + 2] as number;
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const entry = index[at * ENTRY_WORDS + 1] as number;
       if (entry === 0) return -1;
-      if (index[word] !== lo || index[word + 1] !== hi) continue;
+      if (index[at * ENTRY_WORDS] !== hash) continue;
       const slot = entry - 1;
-      if ((this.#epoch[slot] as number) >= this.#validFromEpoch) return slot;
-      this.#remove(slot);
+      const word = slot * SLOT_WORDS;
+      if (words[word + ID_LO] !== lo || words[word + ID_HI] !== hi) continue;
+      if ((words[word + EPOCH] as number) >= this.#validFromEpoch) return slot;
+      this.#forget(slot);
       return -1;
     }
   }
 
   /** Takes a slot for a new row and indexes it as FILLING; -1 when every slot has users. */
-  #take(lo: number, hi: number, epoch: number, batch: number): number {
-    const slot = this.#victim();
+  #take(lo: number, hi: number, hash: number, epoch: number, batch: number): number {
+    const slot = this.#freshFrom < this.capacity ? this.#freshFrom++ : this.#reuse();
     if (slot < 0) return -1;
-    if (this.#isIndexed[slot] === 1) {
-      this.#remove(slot);
-      this.#evictionCount++;
-    }
-    this.#idLo[slot] = lo;
-    this.#idHi[slot] = hi;
-    this.#epoch[slot] = epoch;
-    this.#state[slot] = FILLING;
-    this.#filler[slot] = batch;
-    this.#stamp[slot] = 0;
-    this.#isRecent[slot] = 0;
-    this.#insert(slot);
+    const words = this.#slots;
+    const at = slot * SLOT_WORDS;
+    words[at + ID_LO] = lo;
+    words[at + ID_HI] = hi;
+    words[at + EPOCH] = epoch;
+    words[at + FILLER] = batch;
+    words[at + STAMP] = 0;
+    words[at + META] = FILLING | (this.#ghosts.take(hash, this.#era) << 8) | (this.#era << 16);
+    this.#insert(slot, hash);
+    this.#pushWindow(slot);
+    if (this.#windowCount > this.#windowMax) this.#popWindow(); // there is room for it yet
     return slot;
   }
 
-  /** CLOCK: goes round, spares slots in use, gives those used since the last round one more chance. */
-  #victim(): number {
-    const { capacity } = this;
-    let hand = this.#hand;
-    for (let steps = 2 * capacity; steps > 0; steps--) {
-      const slot = hand;
-      hand = hand + 1 === capacity ? 0 : hand + 1;
-      if (this.#users[slot] !== 0) continue;
-      if (this.#isRecent[slot] === 1 && this.#isIndexed[slot] === 1) this.#isRecent[slot] = 0;
-      else {
-        this.#hand = hand;
-        return slot;
-      }
+  /** A slot whose row goes: the window's oldest, or one that is asked for less than it. -1 when every slot has users. */
+  #reuse(): number {
+    const oldest = this.#popWindow();
+    const isInUse = this.#isInUse(oldest);
+    const rank = this.#rank(oldest);
+    if (!isInUse && rank <= 1) return this.#evict(oldest); // most were asked for once: no need to look for a worse one
+    const victim = this.#victim();
+    if (victim >= 0 && (isInUse || rank > this.#rank(victim))) return this.#evict(victim);
+    if (!isInUse) return this.#evict(oldest);
+    this.#pushWindow(oldest);
+    return this.#reuseInWindow();
+  }
+
+  /** Nothing outside the window is free. */
+  #reuseInWindow(): number {
+    for (let i = this.#windowCount; i > 0; i--) {
+      const slot = this.#popWindow();
+      if (!this.#isInUse(slot)) return this.#evict(slot);
+      this.#pushWindow(slot);
     }
     return -1;
   }
 
-  #insert(slot: number): void {
+  /** The least asked-for of a few slots outside the window that nobody uses; -1 when there is none. */
+  #victim(): number {
+    const { capacity } = this;
+    let hand = this.#hand;
+    let victim = -1;
+    let lowest = Number.POSITIVE_INFINITY;
+    for (let step = 0, seen = 0; step < capacity && seen < SAMPLE && (seen === 0 || step < SAMPLE_STEPS); step++) {
+      const slot = hand;
+      hand = hand + 1 === capacity ? 0 : hand + 1;
+      if (this.#isInUse(slot) || (this.#meta(slot) & IN_WINDOW) !== 0) continue;
+      seen++;
+      const rank = this.#rank(slot);
+      if (rank >= lowest) continue;
+      lowest = rank;
+      victim = slot;
+    }
+    this.#hand = hand;
+    return victim;
+  }
+
+  /** What a slot's row is worth: how often it was asked for; -1 = there is none. */
+  #rank(slot: number): number {
+    return this.#isIndexed(slot) ? this.#count(slot) : -1;
+  }
+
+  #evict(slot: number): number {
+    if (this.#isIndexed(slot)) {
+      this.#forget(slot);
+      this.#evictionCount++;
+    }
+    return slot;
+  }
+
+  /** The row goes, how often it was asked for does not. */
+  #forget(slot: number): void {
+    const at = slot * SLOT_WORDS;
+    const hash = hashLanes(this.#slots[at + ID_LO] as number, this.#slots[at + ID_HI] as number);
+    this.#ghosts.put(hash, this.#count(slot), this.#era);
+    this.#remove(slot);
+  }
+
+  #pushWindow(slot: number): void {
+    const words = this.#slots;
+    const at = slot * SLOT_WORDS;
+    words[at + META] = (words[at + META] as number) | IN_WINDOW;
+    words[at + NEXT] = 0;
+    if (this.#windowCount === 0) this.#windowHead = slot;
+    else words[this.#windowTail * SLOT_WORDS + NEXT] = slot + 1;
+    this.#windowTail = slot;
+    this.#windowCount++;
+  }
+
+  /** The oldest of the window leaves it. */
+  #popWindow(): number {
+    const words = this.#slots;
+    const slot = this.#windowHead;
+    const at = slot * SLOT_WORDS;
+    words[at + META] = (words[at + META] as number) & ~IN_WINDOW;
+    this.#windowHead = (words[at + NEXT] as number) - 1;
+    this.#windowCount--;
+    return slot;
+  }
+
+  #insert(slot: number, hash: number): void {
     const index = this.#index;
-    const lo = this.#idLo[slot] as number;
-    const hi = this.#idHi[slot] as number;
-    let at = hashLanes(lo, hi) & this.#mask;
-    while (index[at * ENTRY_WORDS + 2] !== 0) at = (at + 1) & this.#mask;
-    index[at * ENTRY_WORDS] = lo;
-    index[at * ENTRY_WORDS + 1] = hi;
-    index[at * ENTRY_WORDS + 2] = slot + 1;
-    this.#isIndexed[slot] = 1;
+    let at = hash & this.#mask;
+    while (index[at * ENTRY_WORDS + 1] !== 0) at = (at + 1) & this.#mask;
+    index[at * ENTRY_WORDS] = hash;
+    index[at * ENTRY_WORDS + 1] = slot + 1;
+    this.#slots[slot * SLOT_WORDS + META] = this.#meta(slot) | INDEXED;
     this.#indexedCount++;
   }
 
@@ -262,30 +399,34 @@ export class RowCache {
   #remove(slot: number): void {
     const index = this.#index;
     const mask = this.#mask;
-    let hole = hashLanes(this.#idLo[slot] as number, this.#idHi[slot] as number) & mask;
-    while (index[hole * ENTRY_WORDS + 2] !== slot + 1) hole = (hole + 1) & mask;
-    for (let at = (hole + 1) & mask; index[at * ENTRY_WORDS + 2] !== 0; at = (at + 1) & mask) {
-      const home = hashLanes(index[at * ENTRY_WORDS] as number, index[at * ENTRY_WORDS + 1] as number) & mask;
+    const word = slot * SLOT_WORDS;
+    let hole = hashLanes(this.#slots[word + ID_LO] as number, this.#slots[word + ID_HI] as number) & mask;
+    while (index[hole * ENTRY_WORDS + 1] !== slot + 1) hole = (hole + 1) & mask;
+    for (let at = (hole + 1) & mask; index[at * ENTRY_WORDS + 1] !== 0; at = (at + 1) & mask) {
+      const home = (index[at * ENTRY_WORDS] as number) & mask;
       if (((at - home) & mask) < ((at - hole) & mask)) continue; // it lies between its home and the hole: leave it
-      index.copyWithin(hole * ENTRY_WORDS, at * ENTRY_WORDS, at * ENTRY_WORDS + ENTRY_WORDS);
+      index[hole * ENTRY_WORDS] = index[at * ENTRY_WORDS] as number;
+      index[hole * ENTRY_WORDS + 1] = index[at * ENTRY_WORDS + 1] as number;
       hole = at;
     }
-    index[hole * ENTRY_WORDS + 2] = 0;
-    this.#isIndexed[slot] = 0;
+    index[hole * ENTRY_WORDS + 1] = 0;
+    this.#slots[word + META] = this.#meta(slot) & ~INDEXED;
     this.#indexedCount--;
   }
 
   #undo(claim: CacheClaim, pinnedStart: number, pinnedEnd: number, missStart: number, missEnd: number): void {
     this.abandon(claim.missSlots, missStart, missEnd);
     this.release(claim.pinned, pinnedStart, pinnedEnd);
-    for (let i = pinnedStart; i < pinnedEnd; i++) this.#stamp[claim.pinned[i] as number] = 0;
+    for (let i = pinnedStart; i < pinnedEnd; i++) {
+      this.#slots[(claim.pinned[i] as number) * SLOT_WORDS + STAMP] = 0;
+    }
   }
 }
 
-/** murmur3's finaliser over both lanes; ids that differ by a multiple of the table size do not pile up. */
+/** murmur3's finaliser over both lanes, as an int32; ids that differ by a multiple of the table size do not pile up. */
 export function hashLanes(lo: number, hi: number): number {
   let h = lo ^ Math.imul(hi, 0x9e3779b1);
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
+  return h ^ (h >>> 16);
 }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { seededRandom } from "@shardserve/core";
 import fc from "fast-check";
-import { type CacheClaim, RowCache } from "../src/row-cache.js";
+import { GhostCounts } from "../src/ghost-counts.js";
+import { type CacheClaim, hashLanes, RowCache } from "../src/row-cache.js";
 
 function newClaim(batch: number, room: number): CacheClaim {
   return {
@@ -208,5 +209,103 @@ describe("row cache against a slow twin", () => {
       [1, 2, 3].map((id) => cache.peek(id, 0) >= 0),
       [false, true, false],
     );
+  });
+});
+
+describe("row cache, what it keeps", () => {
+  const ROWS = 400_000;
+  /** Zipf 0.9, ids scrambled. */
+  function zipf(seed: number): () => number {
+    const random = seededRandom(seed);
+    const upTo = new Float64Array(ROWS);
+    let total = 0;
+    for (let rank = 0; rank < ROWS; rank++) upTo[rank] = total += (rank + 1) ** -0.9;
+    return () => {
+      const wanted = random.next() * total;
+      let low = 0;
+      for (let high = ROWS - 1; low < high; ) {
+        const middle = (low + high) >> 1;
+        if ((upTo[middle] as number) < wanted) low = middle + 1;
+        else high = middle;
+      }
+      return (low * 7_919) % ROWS;
+    };
+  }
+
+  function hitRate(cache: RowCache, draw: () => number, batches: number, startBatch: number): number {
+    const size = 512;
+    const slots = new Int32Array(size);
+    let hits = 0;
+    for (let batch = startBatch; batch < startBatch + batches; batch++) {
+      const claim = newClaim(batch, size);
+      hits += cache.claim(Int32Array.from({ length: size }, draw), 1, size, 0, slots, claim);
+      cache.complete(claim.missSlots, 0, claim.missCount);
+      cache.release(claim.pinned, 0, claim.pinnedCount);
+    }
+    return hits / (batches * size);
+  }
+
+  for (const share of [0.01, 0.05]) {
+    it(`the hot rows: on Zipf 0.9 with a slab of ${share * 100} % it hits within 3 points of the best fixed choice`, () => {
+      const capacity = ROWS * share;
+      const cache = new RowCache(capacity);
+      const draw = zipf(11);
+      hitRate(cache, draw, Math.ceil((capacity * 60) / 512), 1);
+      const found = hitRate(cache, draw, 1_000, 1_000_000);
+      let top = 0;
+      let total = 0;
+      for (let rank = 1; rank <= ROWS; rank++) {
+        total += rank ** -0.9;
+        if (rank <= capacity) top += rank ** -0.9;
+      }
+      assert.ok(found >= top / total - 0.03, `${found}, best ${top / total}`);
+    }).timeout(20_000);
+  }
+
+  it("a scan of rows that never come again does not drive them out", () => {
+    const capacity = 4_000;
+    const cache = new RowCache(capacity);
+    const draw = zipf(3);
+    hitRate(cache, draw, 400, 1);
+    const before = hitRate(cache, draw, 100, 10_000);
+    let next = ROWS;
+    hitRate(cache, () => next++, 100, 20_000); // 51 200 rows, twelve times the slab
+    const after = hitRate(cache, draw, 100, 30_000);
+    assert.ok(after >= before - 0.03, `${after}, before ${before}`);
+  }).timeout(20_000);
+
+  it("follows when other rows become hot", () => {
+    const cache = new RowCache(4_000);
+    const draw = zipf(3);
+    hitRate(cache, draw, 500, 1);
+    const before = hitRate(cache, draw, 100, 10_000);
+    const moved = () => ROWS + draw();
+    hitRate(cache, moved, 1_500, 20_000);
+    const after = hitRate(cache, moved, 100, 40_000);
+    assert.ok(after >= before - 0.05, `${after}, before ${before}`);
+  }).timeout(20_000);
+});
+
+describe("ghost counts against a Map", () => {
+  it("never makes up a row, and remembers rows asked for often rather than others", () => {
+    const ghosts = new GhostCounts(256);
+    const random = seededRandom(4);
+    const twin = new Map<number, number>();
+    for (let i = 0; i < 20_000; i++) {
+      const hash = hashLanes(random.uint32() % 400, 0);
+      const count = ghosts.take(hash, 0);
+      assert.ok(count === 0 || count === twin.get(hash), "a count that was never put");
+      const more = Math.min(255, count + 1);
+      ghosts.put(hash, more, 0);
+      twin.set(hash, more);
+    }
+    const hot = hashLanes(7, 1);
+    ghosts.put(hot, 200, 0);
+    for (let i = 0; i < 2_000; i++) ghosts.put(hashLanes(i, 2), 1, 0);
+    assert.equal(ghosts.take(hot, 0), 200);
+    ghosts.put(hot, 200, 0);
+    assert.equal(ghosts.take(hot, 3), 25);
+    ghosts.put(hot, 200, 250);
+    assert.equal(ghosts.take(hot, 4), 0, "ten eras later");
   });
 });
