@@ -28,6 +28,7 @@ describe("batching parameters", () => {
       queueRowsMax: 10_000,
       runsMax: 3,
       timeoutMs: 0,
+      targetLatencyMs: Number.POSITIVE_INFINITY,
     } satisfies BatchingOptions);
     assert.deepEqual(
       read(`max_batch_size { value: 128 } batch_timeout_micros { value: 1500 } max_enqueued_batches { value: 7 }
@@ -43,6 +44,7 @@ describe("batching parameters", () => {
         queueRowsMax: 224,
         runsMax: 2,
         timeoutMs: 1.5,
+        targetLatencyMs: Number.POSITIVE_INFINITY,
       } satisfies BatchingOptions,
     );
     assert.equal(read("max_enqueued_batches { value: 0 }").queueRowsMax, 1000, "0 is 1");

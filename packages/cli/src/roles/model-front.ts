@@ -184,7 +184,9 @@ async function readIfNamed<T>(path: string, parse: (text: string, path: string) 
 
 function readBatching(flags: ServingFlags): Promise<Partial<BatchingOptions>> {
   const { enableBatching, batchingParametersFile, maxBatchRows } = flags;
-  if (batchingParametersFile === "") return Promise.resolve({ isEnabled: enableBatching, maxBatchRows });
+  const targetLatencyMs = flags.targetLatencyMs || Number.POSITIVE_INFINITY;
+  if (batchingParametersFile === "")
+    return Promise.resolve({ isEnabled: enableBatching, maxBatchRows, targetLatencyMs });
   if (!enableBatching)
     throw new ServingError(
       "CONFIG_INVALID",

@@ -39,6 +39,12 @@ export const SERVING_FLAGS = {
   useAltsCredentials: flag.bool("refused: ALTS is not supported"),
   enableBatching: flag.bool("join requests of one signature across callers", true),
   maxBatchRows: flag.int("rows of a joined run, without a parameters file", 1, 1_000_000, 512),
+  targetLatencyMs: flag.int(
+    "how long a request may wait for its run, without a parameters file; 0 = no limit",
+    0,
+    86_400_000,
+    1000,
+  ),
   batchingParametersFile: flag.text("BatchingParameters in protobuf's text format; its values rule", "FILE", ""),
   enablePerModelBatchingParameters: flag.bool("parameters from batching_params.pbtxt of each version directory"),
   enableSerializationAsTensorContent: flag.bool("reply with tensor_content instead of typed fields"),

@@ -5,9 +5,14 @@ import { canJoin, isSameTensor, joinKey, joinRows, rowsOf, sliceRows } from "./b
 import { JoinProofs, type JoinState } from "./join-proofs.js";
 import { type BatchRequest, type BatchResult, Member } from "./member.js";
 import type { BatchingOptions } from "./options.js";
+import { Pace } from "./pace.js";
 import { fillRows, padInner } from "./pad-rows.js";
 import { totalReport } from "../predict/report.js";
 
+/** Part of the target latency that one joined run may take. */
+const RUN_PART = 0.1;
+/** How much longer than estimated an answer may take and still be in time. */
+const ESTIMATE_MARGIN = 1.25;
 /** Requests joined while a signature is still unproven. */
 const UNPROVEN_MEMBERS_MAX = 4;
 /** Two runs of the same row may differ by this part of the tensor's largest magnitude. */
@@ -39,12 +44,20 @@ export interface BatcherOptions {
 class VersionQueue {
   readonly options: BatchingOptions;
   readonly groups = new Map<string, Member[]>();
+  readonly pace: Pace;
   runs = 0;
   rows = 0;
   wakeUp: (() => void) | null = null;
 
   constructor(options: BatchingOptions) {
     this.options = options;
+    this.pace = new Pace(options.maxBatchRows, options.targetLatencyMs * RUN_PART);
+  }
+
+  /** Time until what waits now has started, by the pace of recent runs; 0 when the next runs take it all. */
+  get waitMs(): number {
+    const { runsMax } = this.options;
+    return this.rows <= this.pace.runRows ? 0 : (this.rows * this.pace.msPerRow) / runsMax;
   }
 }
 
@@ -107,7 +120,7 @@ export class Batcher {
       return this.#runNow(queue, request, isJoinable ? rows : 0);
     }
     const cost = Math.max(rows, 1);
-    this.#admit(queue, cost);
+    this.#admit(queue, cost, request.deadlineMs);
     const member = new Member(request, rows, this.#clock.nowMs());
     const key = isJoinable
       ? joinKey(request.signature.name, request.outputs, request.inputs, options.isPadded)
@@ -125,16 +138,31 @@ export class Batcher {
   async #runNow(queue: VersionQueue, request: BatchRequest, rows: number): Promise<BatchResult> {
     queue.runs++;
     try {
-      return { ...(await this.#runAlone(queue.options, request, rows)), queueMs: 0 };
+      return { ...(await this.#runAlone(queue, request, rows)), queueMs: 0 };
     } finally {
       queue.runs--;
       this.#start(queue);
     }
   }
 
-  #admit(queue: VersionQueue, cost: number): void {
-    const { queueRowsMax, maxBatchRows } = queue.options;
-    if (queue.rows === 0 || queue.rows + cost <= queueRowsMax) return;
+  /** Refuses at once what could only be refused later: that is what keeps an overloaded server useful. */
+  #admit(queue: VersionQueue, cost: number, deadlineMs: number | undefined): void {
+    const { queueRowsMax, maxBatchRows, targetLatencyMs } = queue.options;
+    if (queue.rows === 0) return;
+    if (queue.rows + cost <= queueRowsMax) {
+      const { waitMs, pace } = queue;
+      if (waitMs === 0 || targetLatencyMs === Number.POSITIVE_INFINITY) return;
+      // Who waits to the edge of the deadline is answered behind it: then all work would be in vain.
+      const answerMs = (waitMs + pace.msPerRun) * ESTIMATE_MARGIN;
+      const leftMs = deadlineMs === undefined ? Number.POSITIVE_INFINITY : deadlineMs - this.#clock.nowMs();
+      if (waitMs <= targetLatencyMs && answerMs <= leftMs) return;
+      const limit =
+        waitMs > targetLatencyMs ? `${targetLatencyMs} are allowed` : `its deadline is in ${Math.ceil(leftMs)} ms`;
+      throw new ServingError(
+        "UNAVAILABLE",
+        `overloaded: the request would wait about ${Math.ceil(waitMs)} ms for its run, ${limit}; try again later`,
+      );
+    }
     throw new ServingError(
       "UNAVAILABLE",
       "The batch scheduling queue to which this task was submitted is full; currently " +
@@ -161,7 +189,7 @@ export class Batcher {
       queue.runs++;
       // The run outlives a caller that gives up, so it pins the version by itself.
       const pin = members[0]!.request.handle.clone();
-      void this.#runMembers(queue.options, members).finally(() => {
+      void this.#runMembers(queue, members).finally(() => {
         pin.release();
         queue.runs--;
         this.#start(queue);
@@ -177,11 +205,11 @@ export class Batcher {
     let dueInMs = Number.POSITIVE_INFINITY;
     for (const [key, group] of queue.groups) {
       const waitMs = queue.options.timeoutMs - (nowMs - group[0]!.queuedAtMs);
-      if (waitMs > 0 && rowsTotal(group) < queue.options.maxBatchRows && !key.startsWith("#")) {
+      if (waitMs > 0 && rowsTotal(group) < queue.pace.runRows && !key.startsWith("#")) {
         dueInMs = Math.min(dueInMs, waitMs);
         continue;
       }
-      const members = group.splice(0, this.#membersOfRun(queue.options, group));
+      const members = group.splice(0, this.#membersOfRun(queue, group));
       // A group that keeps members goes to the end of the line: keys take turns.
       queue.groups.delete(key);
       if (group.length > 0) queue.groups.set(key, group);
@@ -197,15 +225,16 @@ export class Batcher {
     return undefined;
   }
 
-  #membersOfRun(options: BatchingOptions, group: readonly Member[]): number {
-    const state = this.#stateOf(options, group[0]!.request);
+  #membersOfRun(queue: VersionQueue, group: readonly Member[]): number {
+    const state = this.#stateOf(queue.options, group[0]!.request);
     if (state === "alone") return 1;
     const membersMax = state === "unproven" ? UNPROVEN_MEMBERS_MAX : group.length;
+    const { runRows } = queue.pace;
     let rows = group[0]!.rows;
     let count = 1;
     while (count < Math.min(group.length, membersMax)) {
       rows += group[count]!.rows;
-      if (rows > options.maxBatchRows) break;
+      if (rows > runRows) break;
       count++;
     }
     return count;
@@ -217,13 +246,13 @@ export class Batcher {
   }
 
   /** Settles every member; never rejects. */
-  async #runMembers(options: BatchingOptions, all: readonly Member[]): Promise<void> {
+  async #runMembers(queue: VersionQueue, all: readonly Member[]): Promise<void> {
     const members = all.filter((member) => !this.#dropExpired(member));
     if (members.length === 0) return;
     const startMs = this.#clock.nowMs();
-    if (members.length === 1) return this.#runMember(options, members[0]!, startMs);
+    if (members.length === 1) return this.#runMember(queue, members[0]!, startMs);
     try {
-      await this.#runJoined(options, members, startMs);
+      await this.#runJoined(queue, members, startMs);
     } catch (reason) {
       const error = ServingError.from(reason);
       if (SHARED_FAILURES.includes(error.status)) {
@@ -231,8 +260,8 @@ export class Batcher {
         return;
       }
       const half = members.length >> 1;
-      await this.#runMembers(options, members.slice(0, half));
-      await this.#runMembers(options, members.slice(half));
+      await this.#runMembers(queue, members.slice(0, half));
+      await this.#runMembers(queue, members.slice(half));
     }
   }
 
@@ -244,45 +273,49 @@ export class Batcher {
     return member.isSettled;
   }
 
-  async #runMember(options: BatchingOptions, member: Member, startMs: number): Promise<void> {
+  async #runMember(queue: VersionQueue, member: Member, startMs: number): Promise<void> {
     try {
-      const result = await this.#runAlone(options, member.request, member.rows);
+      const result = await this.#runAlone(queue, member.request, member.rows);
       member.succeed({ ...result, queueMs: startMs - member.queuedAtMs });
     } catch (error) {
       member.fail(error as Error);
     }
   }
 
-  async #runAlone(options: BatchingOptions, request: BatchRequest, rows: number): Promise<RunResult> {
+  async #runAlone(queue: VersionQueue, request: BatchRequest, rows: number): Promise<RunResult> {
     const { handle, signature, inputs, outputs, signal, deadlineMs } = request;
-    const size = allowedSize(options.allowedRows, rows);
+    const size = allowedSize(queue.options.allowedRows, rows);
+    const startMs = this.#clock.nowMs();
     const isFilled = size > rows && rows > 0 && canJoin(signature, outputs);
     const result = await handle.model.run(signature.name, isFilled ? filled(inputs, 0, size) : inputs, {
       signal,
       ...(outputs === undefined ? {} : { outputs }),
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
     });
+    queue.pace.runDone(Math.max(rows, 1), this.#clock.nowMs() - startMs);
     this.#record(handle.id, signature.name, rows, 1, result);
     if (!isFilled) return result;
     for (const { shape } of result.outputs.values()) if (shape[0] !== size) throw wrongOutputRows();
     return withoutFill(result, size, rows);
   }
 
-  async #runJoined(options: BatchingOptions, members: readonly Member[], startMs: number): Promise<void> {
+  async #runJoined(queue: VersionQueue, members: readonly Member[], startMs: number): Promise<void> {
     const { request } = members[0]!;
     const { model, id } = request.handle;
     const plan = planOf(request);
-    const joined = await this.#runJoint(options, members);
+    const runStartMs = this.#clock.nowMs();
+    const joined = await this.#runJoint(queue.options, members);
     const rows = rowsTotal(members);
+    queue.pace.runDone(rows, this.#clock.nowMs() - runStartMs);
     this.#record(id, request.signature.name, rows, members.length, joined);
     for (const [alias, { shape }] of joined.outputs) {
       if (shape[0] === rows) continue;
       this.#stopJoining(model, id, plan, `output ${alias} of ${rows} joined rows has the shape [${shape.join(",")}]`);
-      for (const member of members) await this.#runMember(options, member, startMs);
+      for (const member of members) await this.#runMember(queue, member, startMs);
       return;
     }
     const parts = split(joined, members);
-    if (this.#stateOf(options, request) === "unproven") return this.#prove(options, members, parts, plan, startMs);
+    if (this.#stateOf(queue.options, request) === "unproven") return this.#prove(queue, members, parts, plan, startMs);
     members.forEach((member, i) =>
       member.succeed({ ...joined, outputs: parts[i]!, queueMs: startMs - member.queuedAtMs }),
     );
@@ -316,7 +349,7 @@ export class Batcher {
 
   /** Answers each member with its own run, and notes whether the joined run had said the same. */
   async #prove(
-    options: BatchingOptions,
+    queue: VersionQueue,
     members: readonly Member[],
     parts: readonly ReadonlyMap<string, Tensor>[],
     plan: string,
@@ -326,7 +359,7 @@ export class Batcher {
     let compared = 0;
     let different: string | undefined;
     for (const [i, member] of members.entries()) {
-      await this.#runMember(options, member, startMs);
+      await this.#runMember(queue, member, startMs);
       const alone = await member.result.catch(() => undefined);
       if (!alone) continue;
       compared++;

@@ -21,6 +21,12 @@ export interface BatchingOptions {
   readonly runsMax: number;
   /** How long a request may wait for company while a run could start, default 0 (batch_timeout_micros / 1000). */
   readonly timeoutMs: number;
+  /**
+   * How long a request may wait for its run, default 1000 (--target-latency-ms; Infinity with a parameters file). By the pace of
+   * recent runs: a request that would wait longer, or past its deadline, is refused at once (UNAVAILABLE), and joined runs
+   * are kept so small that one takes about a tenth of it.
+   */
+  readonly targetLatencyMs: number;
 }
 
 export const DEFAULT_BATCHING: BatchingOptions = {
@@ -33,4 +39,5 @@ export const DEFAULT_BATCHING: BatchingOptions = {
   queueRowsMax: 65_536,
   runsMax: 4,
   timeoutMs: 0,
+  targetLatencyMs: 1000,
 };

@@ -63,5 +63,6 @@ export function batchingOptions(parameters: BatchingParameters, cores: number, w
     queueRowsMax: Math.max(batches, 1) * maxBatchRows,
     runsMax: within("num_batch_threads", parameters.numBatchThreads ?? BigInt(cores), 1n),
     timeoutMs: within("batch_timeout_micros", parameters.batchTimeoutMicros ?? 0n, 0n) / 1000,
+    targetLatencyMs: Number.POSITIVE_INFINITY,
   };
 }

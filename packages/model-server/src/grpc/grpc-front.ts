@@ -84,6 +84,7 @@ export class GrpcFront {
   readonly #options: GrpcFrontOptions;
   readonly #server: Server;
   readonly #tls: TlsCredentials | undefined;
+  #bytesInFlight = 0;
 
   constructor(options: GrpcFrontOptions) {
     this.#options = options;
@@ -207,12 +208,18 @@ export class GrpcFront {
     const startMs = clock.nowMs();
     const scope = scopes.begin(timeoutOf(call, clock));
     call.on("cancelled", () => scope.cancel("the client cancelled the call"));
+    const bytes = call.request.length;
+    this.#bytesInFlight += bytes;
     let model = "";
     let isAllowed = action === "open";
     try {
       if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");
       if (scopes.count > limits.requestsInFlightMax) {
         throw new ServingError("RESOURCE_EXHAUSTED", `${limits.requestsInFlightMax} requests are under way already`);
+      }
+      if (this.#bytesInFlight > limits.messageBytesInFlightMax && this.#bytesInFlight > bytes) {
+        const text = `messages under way exceed ${limits.messageBytesInFlightMax} bytes; try again later`;
+        throw new ServingError("RESOURCE_EXHAUSTED", text);
       }
       const caller = action === "open" ? EVERYBODY : this.#callerOf(call);
       const answer = await handler(call.request, scope, (name) => {
@@ -230,6 +237,7 @@ export class GrpcFront {
       callback(grpcError(error));
       this.#count(api, model, error.status, startMs);
     } finally {
+      this.#bytesInFlight -= bytes;
       scope.end();
     }
   }
