@@ -60,6 +60,18 @@ describe("every command", () => {
   }
 });
 
+describe("--device gpu", () => {
+  it("runs on a GPU, or ends saying that there is none: never on the CPU", async () => {
+    const { code, stdout, stderr } = await cli("inspect", SOURCE, "--device=gpu", "--engine=onnxruntime");
+    if (code === 0) assert.match(stdout, /^would be served on ONNX Runtime \S+ \(gpu\)/m);
+    else
+      assert.match(
+        stderr,
+        /^shardserve inspect: DEPENDENCY_MISSING: --device gpu: there is no GPU\. .*cuda: .*webgpu: /ms,
+      );
+  });
+});
+
 describe("exit codes: 0 done, 1 failed, 2 wrong usage", () => {
   const cases: readonly (readonly [code: number, message: RegExp, ...args: string[]])[] = [
     [2, /^$/],
@@ -73,6 +85,16 @@ describe("exit codes: 0 done, 1 failed, 2 wrong usage", () => {
     [2, /--inputs must be an object/, "predict", "--model=a", "--inputs=[1]"],
     [1, /SAVED_MODEL_INVALID|NOT_FOUND/, "inspect", "no/such/model"],
     [1, /MANIFEST_INVALID/, "plan", SOURCE],
+    [1, /DEPENDENCY_MISSING: no libtensorflow in nowhere/, "inspect", SOURCE, "--libtensorflow=nowhere"],
+    [
+      2,
+      /give one of --intra-op-threads/,
+      "inspect",
+      SOURCE,
+      "--intra-op-threads=2",
+      "--tensorflow-session-parallelism=2",
+    ],
+    [2, /--engine/, "serve", "--model-base-path=x", "--engine=tflite"],
     [1, /UNAVAILABLE: .*127\.0\.0\.1:1/, "predict", "--address=127.0.0.1:1", "--model=a", "--inputs={}"],
     [1, /REGISTRY_UNAVAILABLE: .*127\.0\.0\.1:1/, "status", "--etcd=127.0.0.1:1"],
     [1, /NOT_FOUND: .*no\/such\/repository/, "up", "--model-repository=no/such/repository"],

@@ -1,2 +1,2 @@
-export { type EngineModel, loadModel } from "./load-model.js";
+export { chooseEngine, type EngineModel, type EnginePlan, loadModel } from "./load-model.js";
 export * from "./options.js";

@@ -56,6 +56,24 @@ export async function loadModel(options: LoadModelOptions): Promise<EngineModel>
   }
 }
 
+/** What {@link loadModel} would load the model on, and what it could not serve. */
+export interface EnginePlan {
+  readonly engine: ModelEngine;
+  /** Signatures that cannot be served, with the reason. */
+  readonly broken: ReadonlyMap<string, string>;
+}
+
+/** Picks the engine as {@link loadModel} does, and loads nothing. @throws ServingError as loadModel */
+export async function chooseEngine(options: LoadModelOptions): Promise<EnginePlan> {
+  const loader = new Loader(options);
+  try {
+    const { engine, candidate } = await loader.choose();
+    return { engine, broken: candidate.broken };
+  } finally {
+    await loader.close();
+  }
+}
+
 interface Runner {
   run(inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult>;
 }
@@ -79,8 +97,9 @@ class Loader {
     this.#options = options;
   }
 
-  async load(): Promise<EngineModel> {
-    const { dir, tags, rowSource, signal, logger = silentLogger } = this.#options;
+  /** Reads the model and picks the way to serve it. */
+  async choose(): Promise<{ engine: ModelEngine; candidate: Candidate; metaGraph: MetaGraphDef }> {
+    const { dir, tags, rowSource, signal } = this.#options;
     const savedModel = await readSavedModel(dir, { ...(signal && { signal }) });
     const metaGraph = selectMetaGraph(savedModel, tags);
     this.#checkpoint = await Checkpoint.open(savedModel.variablesPrefix, rowSource, signal);
@@ -88,6 +107,12 @@ class Loader {
     const source = new Source(this.#options, savedModel, metaGraph, this.#checkpoint, bindings);
     const { candidate, why } = await choose(this.#options, source);
     this.#candidate = candidate;
+    return { engine: { ...candidate.engine, why }, candidate, metaGraph };
+  }
+
+  async load(): Promise<EngineModel> {
+    const { dir, signal, logger = silentLogger } = this.#options;
+    const { engine, candidate, metaGraph } = await this.choose();
     const { signatures, broken } = candidate;
     if (broken.size > 0 && [...signatures.keys()].every((name) => broken.has(name))) {
       throw new ServingError(
@@ -98,8 +123,7 @@ class Loader {
     for (const [name, reason] of broken) logger.warn({ signature: name, dir }, `signature cannot be served: ${reason}`);
     const runners = await candidate.load();
     signal?.throwIfAborted();
-    const engine: ModelEngine = { ...candidate.engine, why };
-    logger.info({ dir, engine }, `loaded on ${engine.library}, ${engine.device}, ${engine.form}: ${why}`);
+    logger.info({ dir, engine }, `loaded on ${engine.library}, ${engine.device}, ${engine.form}: ${engine.why}`);
     return new LoadedModel({
       engine,
       signatures: signatureInfos(metaGraph, signatures),
@@ -137,7 +161,7 @@ class Loader {
  * @throws ServingError DEPENDENCY_MISSING when TensorFlow is wanted and not there
  */
 async function choose(
-  { engine = "auto", tensorFlow }: LoadModelOptions,
+  { engine = "auto", ort, tensorFlow }: LoadModelOptions,
   source: Source,
 ): Promise<{ readonly candidate: Candidate; readonly why: string }> {
   if (engine === "onnxruntime") return { candidate: await source.onOnnxRuntime(), why: "it was asked for" };
@@ -152,7 +176,8 @@ async function choose(
   const ways = [() => source.onOnnxRuntime(), () => source.onTensorFlow(tensorFlow)] as const;
   const [prefer, otherwise] = tensorFlow.hasGpu ? [ways[1], ways[0]] : ways;
   const first = await prefer();
-  const why = tensorFlow.hasGpu ? "TensorFlow has a GPU" : "TensorFlow has no GPU";
+  const without = ort.gpu ? `ONNX Runtime has a GPU (${ort.gpu.provider})` : "TensorFlow has no GPU";
+  const why = tensorFlow.hasGpu ? "TensorFlow has a GPU" : without;
   const [problem] = [...first.broken].filter(([name]) => first.signatures.has(name));
   if (!problem) return { candidate: first, why };
   const second = await otherwise();
@@ -189,7 +214,8 @@ class Source {
 
   async onOnnxRuntime(): Promise<Candidate> {
     const { ort } = this.#options;
-    const engine = { name: "onnxruntime", library: `ONNX Runtime ${ort.version}`, device: "cpu" } as const;
+    const device = ort.gpu ? "gpu" : "cpu";
+    const engine = { name: "onnxruntime", library: `ONNX Runtime ${ort.version}`, device } as const;
     return this.#segmented(engine, new OrtDevice(ort, this.#checkpoint));
   }
 

@@ -65,7 +65,7 @@ export class OrtDevice implements Device {
     if (!session) {
       const { folder } = this.#checkpoint;
       const config = folder === undefined ? {} : { "session.model_external_initializers_file_folder_path": folder };
-      session = this.#ort.createSession(model, { prepacking, config });
+      session = this.#ort.createSession(model, { prepacking, config, gpu: this.#ort.gpu });
       this.#sessions.set(id, session);
     }
     return session;

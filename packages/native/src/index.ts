@@ -3,6 +3,7 @@ export { AddressRange, type MappedFile, mapFile, PAGE_BYTES, reserveAddresses } 
 export { Allocation, addressOf, allocate, NativeMemory, VIEW_BYTES_MAX } from "./native-memory.js";
 export { type OpAttribute, type OpValue, opModel } from "./op-model.js";
 export { loadOrt, Ort, type OrtOptions, type SessionOptions } from "./ort.js";
+export { ORT_GPU_PROVIDERS, type OrtGpu, type OrtGpuOptions, type OrtGpuProvider } from "./ort-gpu.js";
 export { bundledLibraryPath } from "./ort-library.js";
 export { ORT_CODES } from "./ort-runtime.js";
 export { OrtSession, type RunOptions, type ValueInfo } from "./ort-session.js";

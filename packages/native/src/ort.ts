@@ -1,5 +1,13 @@
 import { availableParallelism } from "node:os";
 import { Semaphore, ServingError } from "@shardserve/core";
+import {
+  appendGpu,
+  ORT_GPU_PROVIDERS,
+  type OrtGpu,
+  type OrtGpuOptions,
+  type OrtGpuProvider,
+  probeGpu,
+} from "./ort-gpu.js";
 import { bundledLibraryPath, type OrtLibrary, openOrtLibrary } from "./ort-library.js";
 import { checkStatus, type OrtRuntime, outPointer, setOrtRuntime } from "./ort-runtime.js";
 import { OrtSession } from "./ort-session.js";
@@ -37,6 +45,8 @@ export interface SessionOptions {
   readonly prepacking?: boolean;
   /** Whether freed output memory is kept for the next run; default true. */
   readonly arena?: boolean;
+  /** Where the session's ops run if they can; the others run on the CPU. Default the CPU. Found by {@link Ort.findGpu}. */
+  readonly gpu?: OrtGpu | undefined;
   /** Further ORT session settings ("session.xyz" -> "1"). */
   readonly config?: Readonly<Record<string, string>>;
 }
@@ -52,6 +62,7 @@ export class Ort {
   readonly #asyncRuns: Semaphore;
   /** Models being read on another thread: reachable meanwhile, whatever their owners do. */
   readonly #loading = new Set<Uint8Array>();
+  #gpu: OrtGpu | undefined;
 
   /** @internal */
   constructor(runtime: OrtRuntime, environment: bigint, concurrentRuns: number) {
@@ -67,6 +78,26 @@ export class Ort {
 
   get libraryPath(): string {
     return this.#runtime.library.path;
+  }
+
+  /** The GPU that sessions may use; undefined before {@link findGpu}. */
+  get gpu(): OrtGpu | undefined {
+    return this.#gpu;
+  }
+
+  /**
+   * Finds a GPU by computing something on it: with the CUDA provider where its libraries lie beside ONNX Runtime, else with
+   * WebGPU, which needs Vulkan.
+   *
+   * @param providers  what to try, in order
+   * @throws ServingError DEPENDENCY_MISSING saying why neither works
+   */
+  async findGpu(
+    providers: readonly OrtGpuProvider[] = ORT_GPU_PROVIDERS,
+    options: OrtGpuOptions = {},
+  ): Promise<OrtGpu> {
+    this.#gpu = await probeGpu(this, providers, options);
+    return this.#gpu;
   }
 
   /** ORT objects made and not yet released. */
@@ -162,6 +193,7 @@ export class Ort {
       if (options.arena === false) check(calls.DisableCpuMemArena(settings));
       const config = { ...(options.prepacking === false && { "session.disable_prepacking": "1" }), ...options.config };
       for (const [key, value] of Object.entries(config)) check(calls.AddSessionConfigEntry(settings, key, value));
+      if (options.gpu) appendGpu(library, settings, options.gpu);
       for (const [name, value] of options.initializers ?? []) {
         check(calls.AddInitializer(settings, name, value.handle));
       }

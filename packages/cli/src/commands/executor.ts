@@ -8,8 +8,9 @@ import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
 import { followLabels } from "../roles/cluster-labels.js";
 import { ClusterLoader } from "../roles/cluster-loader.js";
+import { openEngines } from "../roles/engines.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
-import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
+import { ModelFront, runUntilStopped } from "../roles/model-front.js";
 import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
 import { reportServedVersions } from "../roles/served-versions.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
@@ -42,6 +43,7 @@ export const executor = defineCommand({
   async run(positionals, flags, terminal) {
     refusePositionals("executor", positionals);
     const { logger, signal } = terminal;
+    const engines = await openEngines(flags, terminal.environment, logger);
     const registry = openRegistry(flags, `executor ${flags.id}`, terminal.environment, logger);
     const maps = stateFile(flags.stateDir, flags.cluster, MAPS_PREFIX);
     const shards = stateFile(flags.stateDir, flags.cluster, SHARDS_PREFIX);
@@ -53,7 +55,7 @@ export const executor = defineCommand({
     follower.subscribe(() => (lookupMetrics.mapsSavedAtMs = follower.savedAtMs));
     const repository = resolve(flags.modelRepository);
     const loader = new ClusterLoader({
-      ort: openEngine(flags),
+      engines,
       cluster: flags.cluster,
       id: flags.id,
       machine,

@@ -1,4 +1,5 @@
 import { ServingError } from "@shardserve/core";
+import { chooseEngine, type EnginePlan } from "@shardserve/engine";
 import {
   type DeviceSupport,
   type FoundTable,
@@ -22,6 +23,7 @@ import {
 import { DTYPES, elementCount, isNumeric } from "@shardserve/tensor";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
+import { ENGINE_FLAGS, openEngines } from "../roles/engines.js";
 import { amount, table } from "../terminal.js";
 
 /** What inspect shows of one signature. */
@@ -44,12 +46,14 @@ export const inspect = defineCommand({
   examples: ["shardserve inspect models/dlrm/1", "shardserve inspect models/dlrm/1 --json"],
   flags: {
     savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
+    ...ENGINE_FLAGS,
     nodes: flag.bool("also list every node with the place where it runs and why"),
     json: flag.bool("print everything as JSON"),
   },
   async run([dir, ...rest], flags, terminal) {
     if (dir === undefined || rest.length > 0)
       throw new ServingError("CONFIG_INVALID", "inspect: give one SavedModel directory; see --help");
+    const engines = await openEngines(flags, terminal.environment, terminal.logger);
     const savedModel = await readSavedModel(dir, { signal: terminal.signal });
     const metaGraph = selectMetaGraph(savedModel, flags.savedModelTags);
     await using bundle = savedModel.variablesPrefix ? await BundleReader.open(savedModel.variablesPrefix) : undefined;
@@ -68,13 +72,22 @@ export const inspect = defineCommand({
       bytes: isNumeric(dtype) ? elementCount(shape) * DTYPES[dtype].bytes : 0,
     }));
     const signatures = [...plans.map(describeSignature(model)), ...brokenSignatures(model)];
+    const chosen = await chooseEngine({ ...engines, dir, tags: flags.savedModelTags, signal: terminal.signal });
     const placements = flags.nodes
       ? plans.map(({ signature, placements: places }) => ({ signature, placements: places }))
       : undefined;
     if (flags.json) {
       return terminal.print(
         JSON.stringify(
-          { dir, tagSets: tagSets(savedModel), signatures, tables, variables, ...(placements && { placements }) },
+          {
+            dir,
+            tagSets: tagSets(savedModel),
+            engine: chosen.engine,
+            signatures,
+            tables,
+            variables,
+            ...(placements && { placements }),
+          },
           undefined,
           2,
         ),
@@ -89,6 +102,7 @@ export const inspect = defineCommand({
     );
     const bytes = variables.reduce((sum, variable) => sum + variable.bytes, 0);
     terminal.print(`${variables.length} variables, ${amount(bytes, "bytes")}`);
+    printEngine(chosen, terminal.print);
     printTables(tables, terminal.print);
     for (const signature of signatures) printSignature(signature, terminal.print);
     for (const { signature, placements: places } of placements ?? []) {
@@ -97,6 +111,12 @@ export const inspect = defineCommand({
     }
   },
 });
+
+function printEngine({ engine, broken }: EnginePlan, print: (line: string) => void): void {
+  const form = engine.form === "whole" ? "each signature as one run" : "in segments, as below";
+  print(`would be served on ${engine.library} (${engine.device}), ${form}: ${engine.why}`);
+  for (const [signature, why] of broken) print(`  but not ${signature}: ${why}`);
+}
 
 function describeSignature(model: ModelGraph): (plan: SignaturePlan) => SignatureReport {
   const shown = (tensors: SignaturePlan["inputs"] | SignaturePlan["outputs"]) =>

@@ -5,8 +5,9 @@ import { ConfigFilePoll, ModelCatalog, readModelConfigFile } from "@shardserve/m
 import type { Manager } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { type FlagValues, flag, refusePositionals } from "../flags.js";
+import { openEngines } from "../roles/engines.js";
 import { localLoader } from "../roles/local-loader.js";
-import { ModelFront, openEngine, runUntilStopped } from "../roles/model-front.js";
+import { ModelFront, runUntilStopped } from "../roles/model-front.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
 import { VERSION } from "../version.js";
 
@@ -39,9 +40,13 @@ export const serve = defineCommand({
   async run(positionals, flags, terminal) {
     refusePositionals("serve", positionals);
     if (flags.version) return terminal.print(`shardserve ${VERSION}`);
-    const { logger, signal } = terminal;
+    const { logger, signal, environment } = terminal;
     const config = await initialConfig(flags);
-    const loader = localLoader({ ort: openEngine(flags), tags: flags.savedModelTags, logger });
+    const loader = localLoader({
+      engines: await openEngines(flags, environment, logger),
+      tags: flags.savedModelTags,
+      logger,
+    });
     const whenLoaded = async (manager: Manager, stop: AbortSignal) => {
       await catalog.start({ signal: stop });
       const mayAppear = flags.fileSystemPollWaitSeconds > 0;

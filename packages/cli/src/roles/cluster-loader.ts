@@ -2,14 +2,14 @@ import { type Logger, ServingError, systemClock } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import { type LookupMetrics, proofExpectation, ShardRows } from "@shardserve/lookup";
-import type { Ort } from "@shardserve/native";
 import type { MapFollower } from "@shardserve/registry";
 import { readManifest } from "@shardserve/rowstore";
 import type { Loader, Model, ServableId } from "@shardserve/servable";
+import type { Engines } from "./engines.js";
 import { versionDirectory } from "./version-directory.js";
 
 export interface ClusterLoaderOptions {
-  readonly ort: Ort;
+  readonly engines: Engines;
   readonly cluster: string;
   /** Names this executor in the shards' logs. */
   readonly id: string;
@@ -40,7 +40,7 @@ export class ClusterLoader implements Loader {
   }
 
   async load(id: ServableId, _path: string, { signal }: { readonly signal: AbortSignal }): Promise<Model> {
-    const { ort, cluster, repository, tags, cacheBytes, lookupTimeoutMs, metrics, logger } = this.#options;
+    const { engines, cluster, repository, tags, cacheBytes, lookupTimeoutMs, metrics, logger } = this.#options;
     const dir = await versionDirectory(repository, id.name, id.version);
     const stored = await readManifest(dir);
     if (!stored)
@@ -70,7 +70,7 @@ export class ClusterLoader implements Loader {
     }
     try {
       // The engine closes the rows: with the model, or when it cannot load it.
-      const model = await loadModel({ dir, tags, ort, kernels: hostKernels, rowSource: rows, logger, signal });
+      const model = await loadModel({ ...engines, dir, tags, kernels: hostKernels, rowSource: rows, logger, signal });
       return closing(model, unfollow);
     } catch (error) {
       unfollow();

@@ -1,6 +1,5 @@
 import { availableParallelism } from "node:os";
 import { type CloseOptions, type Logger, Service, ServingError } from "@shardserve/core";
-import { loadOrt, type Ort } from "@shardserve/native";
 import {
   Access,
   type BatchingOptions,
@@ -22,24 +21,6 @@ import { VERSION } from "../version.js";
 import { type SERVING_FLAGS, warnOfIgnored } from "./serving-flags.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
-
-/**
- * The engine with the threads that the operator allows; one per process.
- *
- * @throws ServingError CONFIG_INVALID when they are given twice
- */
-export function openEngine(flags: ServingFlags): Ort {
-  const given = [flags.intraOpThreads, flags.tensorflowIntraOpParallelism, flags.tensorflowSessionParallelism].filter(
-    (threads) => threads > 0,
-  );
-  if (given.length > 1) {
-    throw new ServingError(
-      "CONFIG_INVALID",
-      "give one of --intra-op-threads, --tensorflow-intra-op-parallelism and --tensorflow-session-parallelism",
-    );
-  }
-  return loadOrt({ intraOpThreads: given[0] ?? availableParallelism() });
-}
 
 /** Waits until what should be served at first is loaded. */
 export type WhenLoaded = (manager: Manager, signal: AbortSignal) => Promise<void>;

@@ -1,5 +1,6 @@
 import type { Logger } from "@shardserve/core";
 import { type FlagTable, flag, flagName } from "../flags.js";
+import { ENGINE_FLAGS } from "./engines.js";
 
 /** Flags of tensorflow_model_server that are taken and change nothing, with the reason in their help. */
 export const IGNORED_FLAGS = {
@@ -9,20 +10,18 @@ export const IGNORED_FLAGS = {
   enableGrpcHealthcheckService: flag.bool("no effect: the health service is always there", true),
   numUnloadThreads: flag.int("no effect: versions are released as their last request ends", 0, 1_000_000, 0),
   flushFilesystemCaches: flag.bool("no effect: weights are mapped, their pages are the cache", true),
-  tensorflowInterOpParallelism: flag.int("no effect: see --intra-op-threads", 0, 1_000_000, 0),
-  tensorflowSessionConfigFile: flag.text("no effect: there is no TensorFlow session", "FILE", ""),
+  tensorflowSessionConfigFile: flag.text("no effect: see --engine, --device and the --gpu flags", "FILE", ""),
   platformConfigFile: flag.text("no effect: use the flags for batching, warm-up and tags", "FILE", ""),
-  perProcessGpuMemoryFraction: flag.number("no effect: models run on the CPU", 0, 1, 0),
   removeUnusedFieldsFromBundleMetagraph: flag.bool("no effect: the graph is compiled and not kept", true),
   preferTfliteModel: flag.bool("no effect: SavedModels are served, TensorFlow Lite models are not"),
   numTflitePools: flag.int("no effect: TensorFlow Lite models are not served", 0, 1_000_000, 0),
   numTfliteInterpretersPerPool: flag.int("no effect: TensorFlow Lite models are not served", 0, 1_000_000, 0),
-  xlaCpuCompilationEnabled: flag.bool("no effect: ONNX Runtime compiles the graph"),
-  xlaGpuCompilationEnabled: flag.bool("no effect: models run on the CPU"),
+  xlaCpuCompilationEnabled: flag.bool("no effect: the engine compiles the graph"),
+  xlaGpuCompilationEnabled: flag.bool("no effect: the engine compiles the graph"),
   enableProfiler: flag.bool("no effect: there is no TensorFlow profiler; see the metrics", true),
   threadPoolFactoryConfigFile: flag.text("no effect: see --intra-op-threads", "FILE", ""),
   mixedPrecision: flag.text("no effect: models run in the precision that they were saved with", "TYPE", ""),
-  skipInitializeTpu: flag.bool("no effect: models run on the CPU"),
+  skipInitializeTpu: flag.bool("no effect: no engine here uses a TPU"),
 };
 
 /** Flags of everything that answers predict requests; names and meaning are TensorFlow Serving's where it has them. */
@@ -61,9 +60,7 @@ export const SERVING_FLAGS = {
     86_400_000_000,
     60_000_000,
   ),
-  intraOpThreads: flag.int("threads of the engine; 0 = all cores", 0, 1024, 0),
-  tensorflowIntraOpParallelism: flag.int("the same, by TensorFlow Serving's name", 0, 1024, 0),
-  tensorflowSessionParallelism: flag.int("the same, by TensorFlow Serving's other name", 0, 1024, 0),
+  ...ENGINE_FLAGS,
   drainSeconds: flag.int("how long requests in flight may still take after SIGTERM", 0, 86_400, 30),
   drainDelaySeconds: flag.number("how much of that goes by before new connections are refused", 0, 86_400, 0),
   ...IGNORED_FLAGS,
