@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -138,6 +138,42 @@ describe("serve", function () {
     await write("second");
     await until(async () => (await status("second")) === 200);
     assert.equal(await status("first"), 401);
+  });
+
+  it("splits traffic by its file, follows the file, and keeps the split while the file is bad", async () => {
+    const models = join(dir, "split.config");
+    const traffic = join(dir, "traffic.config");
+    const all = "model_version_policy { all {} }";
+    const replace = async (text: string) => {
+      await writeFile(`${traffic}.new`, text);
+      await rename(`${traffic}.new`, traffic); // whole at once: half a file would be a configuration, too
+    };
+    await writeFile(models, `model_config_list { ${config(["two", "saved_model_half_plus_two_2_versions", all])} }`);
+    await replace('model { name: "two" split { version: 123 weight: 1 } }');
+    const { child, url, log } = await serve(
+      `--model_config_file=${models}`,
+      `--traffic-config-file=${traffic}`,
+      "--model_config_file_poll_wait_seconds=0.05",
+    );
+    children.push(child);
+    const versionOf = async (headers = {}) => {
+      const request = { method: "POST", body: '{"instances": [1.0]}', headers };
+      return (await fetch(`${url}/v1/models/two:predict`, request)).headers.get("x-shardserve-model-version");
+    };
+    assert.equal(await versionOf(), "123");
+    await replace('model { name: "two" split { version: 123 weight: 1 } split { version: 124 weight: 1 } }');
+    const seen = new Set<string | null>();
+    await until(async () => seen.add(await versionOf()).size === 2);
+    const keyed = await Promise.all(Array.from({ length: 8 }, () => versionOf({ "x-shardserve-sticky-key": "me" })));
+    assert.equal(new Set(keyed).size, 1);
+    await replace('model { name: "two" split { version: 124 } }');
+    await until(async () => log().includes("version 124 has weight 0"));
+    seen.clear();
+    await until(async () => seen.add(await versionOf()).size === 2);
+    await assert.rejects(
+      serve(`--model_config_file=${models}`, `--traffic-config-file=${traffic}`),
+      /ended with 2: .*CONFIG_INVALID: traffic configuration: model two: version 124 has weight 0/s,
+    );
   });
 
   it("goes on answering for the drain delay while it reports that it is not ready", async () => {

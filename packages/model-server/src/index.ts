@@ -6,6 +6,7 @@ export { ModelCatalog, type ModelCatalogOptions } from "./config/model-catalog.j
 export { type ConfiguredModel, configuredModels, readModelConfigFile } from "./config/model-config.js";
 export { readMonitoringPath } from "./config/monitoring.js";
 export { parseTlsConfig, readTlsConfig } from "./config/ssl-config.js";
+export { readTrafficFile, trafficPolicies } from "./config/traffic-config.js";
 export { parseTextFormat } from "./config/text-format.js";
 export type { Reload } from "./grpc/grpc-front.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";

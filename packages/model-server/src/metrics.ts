@@ -3,6 +3,7 @@ import type { GrpcStatusName } from "@shardserve/core";
 import type { ServableId } from "@shardserve/servable";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { RunRecord } from "./batching/batcher.js";
+import { SHADOW_OUTCOMES, type ShadowOutcome } from "./predict/shadow.js";
 
 /** TensorFlow Serving's latency buckets: 10 us x 1.8^i, 33 of them, up to about 20 minutes. */
 const LATENCY_BUCKETS_US = exponential(10, 1.8, 33);
@@ -43,6 +44,7 @@ export class ServerMetrics {
   readonly #batchRows: Histogram<"model" | "version" | "signature">;
   readonly #batchRequests: Histogram<"model" | "version" | "signature">;
   readonly #rows: Counter<"model" | "version" | "source">;
+  readonly #shadows: Counter<"model" | "version" | "outcome">;
   readonly #inFlight: Gauge;
   readonly #loopDelay: IntervalHistogram;
   readonly #meters = new Map<string, SignatureMeters>();
@@ -88,6 +90,12 @@ export class ServerMetrics {
       name: "shardserve_rows_total",
       help: "Embedding rows by where they came from; stale ones are counted there, too.",
       labelNames: ["model", "version", "source"],
+      registers,
+    });
+    this.#shadows = new Counter({
+      name: "shardserve_shadow_requests_total",
+      help: "Requests copied to a shadow version, by how its answer compared.",
+      labelNames: ["model", "version", "outcome"],
       registers,
     });
     this.#inFlight = new Gauge({ name: "shardserve_requests_in_flight", help: "Requests under way.", registers });
@@ -142,6 +150,10 @@ export class ServerMetrics {
     this.#rows.inc({ model, version, source: "default" }, report.defaultRows);
   }
 
+  shadowDone(model: string, version: number, outcome: ShadowOutcome): void {
+    this.#shadows.inc({ model, version: String(version), outcome });
+  }
+
   /** Drops the series of versions that are gone, or they would pile up with every rollout. */
   retainVersions(isLive: (id: ServableId) => boolean): void {
     for (const [key, { id, signature }] of this.#meters) {
@@ -152,6 +164,7 @@ export class ServerMetrics {
       this.#batchRows.remove({ model, version, signature });
       this.#batchRequests.remove({ model, version, signature });
       for (const source of ROW_SOURCES) this.#rows.remove({ model, version, source });
+      for (const outcome of SHADOW_OUTCOMES) this.#shadows.remove({ model, version, outcome });
     }
   }
 

@@ -1,4 +1,13 @@
-import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import {
+  type Clock,
+  type Logger,
+  type Random,
+  Service,
+  ServingError,
+  silentLogger,
+  systemClock,
+  systemRandom,
+} from "@shardserve/core";
 import type { Manager, Model } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import { Batcher } from "./batching/batcher.js";
@@ -7,6 +16,7 @@ import { GrpcFront, type Reload } from "./grpc/grpc-front.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 import { ServerMetrics } from "./metrics.js";
 import { Predictor } from "./predict/predictor.js";
+import { ShadowMirror } from "./predict/shadow.js";
 import { RestFront } from "./rest/rest-front.js";
 import { RequestScopes } from "./scope.js";
 import type { Access } from "./security/access.js";
@@ -40,6 +50,8 @@ export interface ModelServerOptions {
   readonly access?: Access;
   readonly logger?: Logger;
   readonly clock?: Clock;
+  /** Draws the requests that are copied to a shadow. */
+  readonly random?: Random;
   readonly batching?: Partial<BatchingOptions>;
   /** The options of one model, where they are not `batching`. */
   readonly batchingOf?: (model: Model) => BatchingOptions | undefined;
@@ -99,7 +111,14 @@ export class ModelServer extends Service {
       onRun: (record) => metrics.runDone(record),
     });
     const { isContentEncoded = false, isMethodChecked = false } = options;
-    const predictor = new Predictor({ manager, batcher, metrics, clock, isContentEncoded, isMethodChecked });
+    const shadow = new ShadowMirror({
+      manager,
+      batcher,
+      clock,
+      random: options.random ?? systemRandom(),
+      onOutcome: (model, version, outcome) => metrics.shadowDone(model, version, outcome),
+    });
+    const predictor = new Predictor({ manager, batcher, metrics, clock, shadow, isContentEncoded, isMethodChecked });
     const common = {
       manager,
       predictor,

@@ -1,16 +1,22 @@
 import { type Clock, ServingError } from "@shardserve/core";
 
+/** Metadata entry (gRPC) or header (REST) with the key that keeps a caller on one version of a traffic split. */
+export const STICKY_KEY = "x-shardserve-sticky-key";
+
 /** One request under way: its signal aborts when the caller goes, its deadline passes, or the server stops waiting for it. */
 export class RequestScope {
   readonly deadlineMs: number | undefined;
+  /** Requests with the same key go to the same version of a traffic split; undefined = each is drawn. */
+  readonly stickyKey: string | undefined;
   readonly #abort = new AbortController();
   readonly #cancelTimer: (() => void) | null;
   readonly #onEnd: (scope: RequestScope) => void;
   #isEnded = false;
 
   /** @param timeoutMs  time left to the caller's deadline; undefined = none */
-  constructor(clock: Clock, timeoutMs: number | undefined, onEnd: (scope: RequestScope) => void) {
+  constructor(clock: Clock, timeoutMs: number | undefined, onEnd: (scope: RequestScope) => void, stickyKey?: string) {
     this.#onEnd = onEnd;
+    this.stickyKey = stickyKey;
     this.deadlineMs = timeoutMs === undefined ? undefined : clock.nowMs() + timeoutMs;
     this.#cancelTimer =
       timeoutMs === undefined
@@ -57,12 +63,17 @@ export class RequestScopes {
     return this.#live.size;
   }
 
-  begin(timeoutMs: number | undefined): RequestScope {
-    const scope = new RequestScope(this.#clock, timeoutMs, (ended) => {
+  /**
+   * @param timeoutMs  time left to the caller's deadline; undefined = none
+   * @param stickyKey  what the client sent as {@link STICKY_KEY}
+   */
+  begin(timeoutMs: number | undefined, stickyKey?: string): RequestScope {
+    const onEnd = (ended: RequestScope) => {
       if (!this.#live.delete(ended)) return;
       this.#onCount(this.#live.size);
       if (this.#live.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
-    });
+    };
+    const scope = new RequestScope(this.#clock, timeoutMs, onEnd, stickyKey);
     this.#live.add(scope);
     this.#onCount(this.#live.size);
     return scope;

@@ -59,9 +59,10 @@ describe("drain", () => {
   });
 
   it("loses no request of clients that turn to another server when told to", async function () {
-    this.timeout(20_000);
+    this.timeout(30_000);
     const model = slowModel(5);
-    const first = await startServer({ m: { 1: model } }, { drainDelayMs: 300 });
+    // Long enough for the balancer and for every client's turn, however slow the machine.
+    const first = await startServer({ m: { 1: model } }, { drainDelayMs: 3000 });
     const second = await startServer({ m: { 1: model } });
     let isMoved = false;
     let isDone = false;
@@ -85,7 +86,7 @@ describe("drain", () => {
     };
     const clients = Array.from({ length: 10 }, client);
     await new Promise((resolve) => setTimeout(resolve, 200));
-    await first.server.close({ drainMs: 5000 });
+    await first.server.close({ drainMs: 10_000 });
     await balancer;
     await new Promise((resolve) => setTimeout(resolve, 100));
     isDone = true;

@@ -246,6 +246,8 @@ describe("model configuration", () => {
     const applied = await readModelConfigFile(path);
     await served.catalog.apply(applied);
     const poll = new ConfigFilePoll({
+      what: "model configuration",
+      schema: ModelServerConfigSchema,
       path,
       applied,
       intervalMs: 5,

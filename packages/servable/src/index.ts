@@ -9,3 +9,4 @@ export * from "./servable-id.js";
 export type { ServableRequest } from "./serving-map.js";
 export * from "./source.js";
 export * from "./status.js";
+export * from "./traffic.js";

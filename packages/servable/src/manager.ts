@@ -1,4 +1,13 @@
-import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import {
+  type Clock,
+  type Logger,
+  type Random,
+  Service,
+  ServingError,
+  silentLogger,
+  systemClock,
+  systemRandom,
+} from "@shardserve/core";
 import type { ServableHandle } from "./handle.js";
 import { type Fingerprint, Harness } from "./harness.js";
 import type { Loader } from "./loader.js";
@@ -6,6 +15,7 @@ import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
 import type { AspiredSet } from "./servable-id.js";
 import { type ServableRequest, ServingMap } from "./serving-map.js";
 import type { VersionStatus } from "./status.js";
+import type { TrafficPolicy } from "./traffic.js";
 
 /** Ended versions remembered per model; TensorFlow Serving forgets none, and its list grows with every rollout. */
 const ENDED_VERSIONS_MAX = 64;
@@ -17,6 +27,8 @@ export interface ManagerOptions {
   /** Default {@link availabilityPreserving}. */
   readonly policy?: AspiredVersionPolicy;
   readonly clock?: Clock;
+  /** Draws the version of a request under a traffic split. */
+  readonly random?: Random;
   readonly logger?: Logger;
   /** Tries after the first one; default 5 (--max_num_load_retries). */
   readonly loadRetriesMax?: number;
@@ -40,6 +52,7 @@ export class Manager extends Service {
   readonly #loader: Loader;
   readonly #policy: AspiredVersionPolicy;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #logger: Logger;
   readonly #options: Required<
     Pick<ManagerOptions, "loadRetriesMax" | "loadRetryIntervalMs" | "loadsMax" | "stepByHand">
@@ -50,7 +63,8 @@ export class Manager extends Service {
   readonly #ended = new Map<string, Map<number, VersionStatus>>();
   readonly #listeners = new Set<() => void>();
   #labels: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map();
-  #map = new ServingMap([], new Map());
+  #traffic: ReadonlyMap<string, TrafficPolicy> = new Map();
+  #map = new ServingMap([], new Map(), new Map());
   #isStepQueued = false;
 
   constructor(options: ManagerOptions) {
@@ -58,6 +72,7 @@ export class Manager extends Service {
     this.#loader = options.loader;
     this.#policy = options.policy ?? availabilityPreserving;
     this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom();
     this.#logger = options.logger ?? silentLogger;
     this.#options = {
       loadRetriesMax: options.loadRetriesMax ?? 5,
@@ -83,7 +98,21 @@ export class Manager extends Service {
    */
   handle(request: ServableRequest): ServableHandle {
     this.assertReady();
-    return this.#map.find(request).pin();
+    return this.#map.find(request, () => this.#random.next()).pin();
+  }
+
+  /**
+   * Replaces the traffic policies of all models. A share of a version that is not available goes to the others; where
+   * none of a split is available, the highest version that is takes the requests.
+   */
+  replaceTraffic(policies: ReadonlyMap<string, TrafficPolicy>): void {
+    this.#traffic = new Map(policies);
+    this.#swapMap();
+  }
+
+  /** What was said of a model's traffic last. */
+  trafficOf(name: string): TrafficPolicy | undefined {
+    return this.#traffic.get(name);
   }
 
   /**
@@ -326,7 +355,7 @@ export class Manager extends Service {
     const ready = this.#all()
       .map((harness) => harness.ready)
       .filter((loaded) => loaded !== null && loaded !== leaving);
-    this.#map = new ServingMap(ready as NonNullable<(typeof ready)[number]>[], this.#labels);
+    this.#map = new ServingMap(ready as NonNullable<(typeof ready)[number]>[], this.#labels, this.#traffic);
   }
 
   /** Drops an ended version from the live ones and keeps what became of it, up to a bound. */

@@ -1,16 +1,24 @@
 import { ServingError } from "@shardserve/core";
 import type { LoadedVersion } from "./handle.js";
+import { stickyPoint, type TrafficPolicy, type TrafficShare, versionAt } from "./traffic.js";
 
-/** Which version a request asks for: a number, a label, or neither = the highest that is ready. */
+/**
+ * Which version a request asks for: a number, a label, or neither = what the traffic policy gives it, without one the
+ * highest that is ready.
+ */
 export interface ServableRequest {
   readonly name: string;
   readonly version?: number | bigint;
   readonly label?: string;
+  /** Requests with the same key get the same version of a traffic split; absent = each is drawn. */
+  readonly stickyKey?: string;
 }
 
 interface ServedModel {
   readonly latest: LoadedVersion;
   readonly versions: ReadonlyMap<number, LoadedVersion>;
+  /** Of the traffic split, the versions that are ready; empty = no split. */
+  readonly shares: readonly TrafficShare[];
 }
 
 /**
@@ -21,7 +29,11 @@ export class ServingMap {
   readonly #models: ReadonlyMap<string, ServedModel>;
   readonly #labels: ReadonlyMap<string, ReadonlyMap<string, number>>;
 
-  constructor(ready: Iterable<LoadedVersion>, labels: ReadonlyMap<string, ReadonlyMap<string, number>>) {
+  constructor(
+    ready: Iterable<LoadedVersion>,
+    labels: ReadonlyMap<string, ReadonlyMap<string, number>>,
+    traffic: ReadonlyMap<string, TrafficPolicy>,
+  ) {
     const versionsOf = new Map<string, Map<number, LoadedVersion>>();
     for (const loaded of ready) {
       const { name, version } = loaded.id;
@@ -30,7 +42,8 @@ export class ServingMap {
     }
     const models = new Map<string, ServedModel>();
     for (const [name, versions] of versionsOf) {
-      models.set(name, { versions, latest: versions.get(Math.max(...versions.keys()))! });
+      const shares = (traffic.get(name)?.split ?? []).filter(({ version }) => versions.has(version));
+      models.set(name, { versions, latest: versions.get(Math.max(...versions.keys()))!, shares });
     }
     this.#models = models;
     this.#labels = labels;
@@ -40,8 +53,11 @@ export class ServingMap {
     return this.#models.get(name)?.versions.has(version) ?? false;
   }
 
-  /** @throws ServingError NOT_FOUND or INVALID_ARGUMENT with TensorFlow Serving's texts */
-  find(request: ServableRequest): LoadedVersion {
+  /**
+   * @param draw  a number in [0, 1) for a request without a sticky key
+   * @throws ServingError NOT_FOUND or INVALID_ARGUMENT with TensorFlow Serving's texts
+   */
+  find(request: ServableRequest, draw: () => number): LoadedVersion {
     let { version } = request;
     if (request.label !== undefined) {
       version = this.#labels.get(request.name)?.get(request.label);
@@ -50,6 +66,10 @@ export class ServingMap {
       }
     }
     const model = this.#models.get(request.name);
+    if (version === undefined && model && model.shares.length > 0) {
+      const { name, stickyKey } = request;
+      version = versionAt(model.shares, stickyKey === undefined ? draw() : stickyPoint(name, stickyKey));
+    }
     const found = version === undefined ? model?.latest : model?.versions.get(Number(version));
     if (!found) {
       const asked = version === undefined ? `Latest(${request.name})` : `Specific(${request.name}, ${version})`;

@@ -1,7 +1,19 @@
 import { resolve } from "node:path";
-import { create, type ModelServerConfig, ModelServerConfigSchema } from "@shardserve/api";
-import { isServingError, type Logger, ServingError } from "@shardserve/core";
-import { ConfigFilePoll, ModelCatalog, readModelConfigFile } from "@shardserve/model-server";
+import {
+  create,
+  type ModelServerConfig,
+  ModelServerConfigSchema,
+  type TrafficConfig,
+  TrafficConfigSchema,
+} from "@shardserve/api";
+import { isServingError, type Logger, type Service, ServingError } from "@shardserve/core";
+import {
+  ConfigFilePoll,
+  ModelCatalog,
+  readModelConfigFile,
+  readTrafficFile,
+  trafficPolicies,
+} from "@shardserve/model-server";
 import type { Manager } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { type FlagValues, flag, refusePositionals } from "../flags.js";
@@ -19,7 +31,8 @@ const FLAGS = {
     "FILE",
     "",
   ),
-  modelConfigFilePollWaitSeconds: flag.number("pause between looks at that file; 0 = read once", 0, 86_400, 0),
+  modelConfigFilePollWaitSeconds: flag.number("pause between looks at both files; 0 = read once", 0, 86_400, 0),
+  trafficConfigFile: flag.text("traffic splits and shadows: a TrafficConfig in protobuf's text format", "FILE", ""),
   modelConfigListRootDir: flag.text("where relative base paths start, and what no base path may leave", "DIR", ""),
   fileSystemPollWaitSeconds: flag.number("pause between looks for new versions; 0 = look once", 0, 86_400, 1),
   version: flag.bool("print the program's version and end"),
@@ -62,23 +75,28 @@ export const serve = defineCommand({
       ...(flags.modelConfigListRootDir !== "" && { rootDir: resolve(flags.modelConfigListRootDir) }),
       logger,
     });
-    const filePoll =
-      flags.modelConfigFile !== "" && flags.modelConfigFilePollWaitSeconds > 0
-        ? new ConfigFilePoll({
-            path: flags.modelConfigFile,
-            applied: config,
-            intervalMs: flags.modelConfigFilePollWaitSeconds * 1000,
-            apply: (next, options) => catalog.apply(next, options),
-            logger,
-          })
-        : undefined;
+    const polling = { intervalMs: flags.modelConfigFilePollWaitSeconds * 1000, logger };
+    const polls: Service[] = [];
+    if (flags.modelConfigFile !== "" && polling.intervalMs > 0) {
+      const file = { what: "model configuration", schema: ModelServerConfigSchema, path: flags.modelConfigFile };
+      const apply = (next: ModelServerConfig, options: { readonly signal: AbortSignal }) =>
+        catalog.apply(next, options);
+      polls.push(new ConfigFilePoll({ ...polling, ...file, applied: config, apply }));
+    }
+    if (flags.trafficConfigFile !== "") {
+      const traffic = await readTrafficFile(flags.trafficConfigFile);
+      const apply = async (next: TrafficConfig) => front.manager.replaceTraffic(trafficPolicies(next));
+      await apply(traffic);
+      const file = { what: "traffic configuration", schema: TrafficConfigSchema, path: flags.trafficConfigFile };
+      if (polling.intervalMs > 0) polls.push(new ConfigFilePoll({ ...polling, ...file, applied: traffic, apply }));
+    }
     try {
       await front.start({ signal });
-      await filePoll?.start();
+      for (const poll of polls) await poll.start();
       terminal.print(`serving ${catalog.models.map(({ name }) => name).join(", ")}: ${front.describe(flags)}`);
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {
-      await filePoll?.close();
+      for (const poll of polls) await poll.close();
       await catalog.close();
       await front.close();
     }

@@ -28,7 +28,7 @@ import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/example
 import { multiInference } from "../predict/multi-inference.js";
 import { sessionRun } from "../predict/session-run.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
-import type { RequestScope, RequestScopes } from "../scope.js";
+import { type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
 import { type Access, type Action, type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
 import { inferenceHandlers } from "../v2/grpc.js";
@@ -206,7 +206,7 @@ export class GrpcFront {
   ): Promise<void> {
     const { clock, scopes, limits, isOpen } = this.#options;
     const startMs = clock.nowMs();
-    const scope = scopes.begin(timeoutOf(call, clock));
+    const scope = scopes.begin(timeoutOf(call, clock), call.metadata.get(STICKY_KEY)[0]?.toString());
     call.on("cancelled", () => scope.cancel("the client cancelled the call"));
     const bytes = call.request.length;
     this.#bytesInFlight += bytes;

@@ -7,7 +7,11 @@ import type { ModelSpecFields } from "./wire.js";
 export const DEFAULT_SIGNATURE = "serving_default";
 
 /** @throws ServingError INVALID_ARGUMENT, NOT_FOUND with TensorFlow Serving's texts */
-export function handleFor(manager: Pick<Manager, "handle">, spec: ModelSpecFields | undefined): ServableHandle {
+export function handleFor(
+  manager: Pick<Manager, "handle">,
+  spec: ModelSpecFields | undefined,
+  stickyKey?: string,
+): ServableHandle {
   if (!spec) throw new ServingError("INVALID_ARGUMENT", "Missing ModelSpec");
   if (spec.name === "") throw new ServingError("INVALID_ARGUMENT", "ModelSpec has no name specified.");
   const { name, version, label } = spec;
@@ -15,6 +19,7 @@ export function handleFor(manager: Pick<Manager, "handle">, spec: ModelSpecField
     name,
     ...(version === undefined ? {} : { version }),
     ...(label === undefined ? {} : { label }),
+    ...(stickyKey === undefined ? {} : { stickyKey }),
   });
 }
 

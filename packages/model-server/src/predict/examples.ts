@@ -43,7 +43,7 @@ export async function classify(
   examples: () => Tensor<"string">,
   scope: RequestScope,
 ): Promise<ExampleAnswer<ClassificationResult>> {
-  using handle = predictor.handle(spec);
+  using handle = predictor.handle(spec, scope);
   const signature = exampleSignature(handle, spec!.signatureName);
   const run = await runClassify(predictor, handle, signature, examples, scope, "Classify");
   return { ...run, spec: answeredBy(handle, signature), by: handle.id };
@@ -71,7 +71,7 @@ export async function regress(
   examples: () => Tensor<"string">,
   scope: RequestScope,
 ): Promise<ExampleAnswer<RegressionResult>> {
-  using handle = predictor.handle(spec);
+  using handle = predictor.handle(spec, scope);
   const signature = exampleSignature(handle, spec!.signatureName);
   const run = await runRegress(predictor, handle, signature, examples, scope, "Regress");
   return { ...run, spec: answeredBy(handle, signature), by: handle.id };

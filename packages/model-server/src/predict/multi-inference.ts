@@ -38,7 +38,7 @@ export async function multiInference(
   scope: RequestScope,
 ): Promise<Answer> {
   const [first] = request.tasks;
-  using handle = predictor.handle(specFields(first?.modelSpec) ?? NO_NAME);
+  using handle = predictor.handle(specFields(first?.modelSpec) ?? NO_NAME, scope);
   const signatures = request.tasks.length === 0 ? [] : checkTasks(handle, request.tasks);
   const examples = exampleTensor(request.input);
   const runs = request.tasks.map((task, i) => runTask(predictor, handle, task, signatures[i]!, examples, scope));

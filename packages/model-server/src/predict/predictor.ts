@@ -14,6 +14,7 @@ import {
   handleFor,
   predictSignature,
 } from "./checks.js";
+import type { ShadowMirror } from "./shadow.js";
 import { decodePredictRequest, encodePredictResponse, type ModelSpecFields } from "./wire.js";
 
 export interface PredictorOptions {
@@ -21,6 +22,8 @@ export interface PredictorOptions {
   readonly batcher: Batcher;
   readonly metrics: Pick<ServerMetrics, "runtimeDone" | "stageDone">;
   readonly clock: Clock;
+  /** Copies requests to another version; absent = none are copied. */
+  readonly shadow?: Pick<ShadowMirror, "mirror">;
   /** Answers carry tensor_content instead of typed fields (--enable_serialization_as_tensor_content). */
   readonly isContentEncoded: boolean;
   /** Refuse signatures whose method_name is another call's (--enable_signature_method_name_check). */
@@ -40,6 +43,7 @@ export class Predictor {
   readonly #batcher: Batcher;
   readonly #metrics: PredictorOptions["metrics"];
   readonly #clock: Clock;
+  readonly #shadow: PredictorOptions["shadow"];
   readonly #isContentEncoded: boolean;
   readonly #isMethodChecked: boolean;
 
@@ -48,19 +52,21 @@ export class Predictor {
     this.#batcher = options.batcher;
     this.#metrics = options.metrics;
     this.#clock = options.clock;
+    this.#shadow = options.shadow;
     this.#isContentEncoded = options.isContentEncoded;
     this.#isMethodChecked = options.isMethodChecked;
   }
 
-  handle(spec: ModelSpecFields | undefined): ServableHandle {
-    return handleFor(this.#manager, spec);
+  /** @param scope  of the request; none for questions about a model that are no predictions */
+  handle(spec: ModelSpecFields | undefined, scope?: Pick<RequestScope, "stickyKey">): ServableHandle {
+    return handleFor(this.#manager, spec, scope?.stickyKey);
   }
 
   /** A serialised PredictRequest to a serialised PredictResponse. */
   async predict(bytes: Uint8Array, scope: RequestScope, onModel: (name: string) => void): Promise<Answer> {
     const request = decodePredictRequest(bytes);
     onModel(request.modelSpec?.name ?? "");
-    using handle = this.handle(request.modelSpec);
+    using handle = this.handle(request.modelSpec, scope);
     const signature = predictSignature(handle, request.modelSpec?.signatureName ?? "");
     const inputs = fillInputs(signature, request.inputs, decodeInput);
     const outputs = checkOutputFilter(signature, request.outputFilter);
@@ -93,6 +99,7 @@ export class Predictor {
     const result = await this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs });
     this.#metrics.runtimeDone(handle.id.name, api, this.#clock.nowMs() - startMs);
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
+    this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
   }
 

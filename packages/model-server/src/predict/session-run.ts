@@ -27,7 +27,7 @@ export async function sessionRun(
   request: SessionRunRequest,
   scope: RequestScope,
 ): Promise<Answer> {
-  using handle = predictor.handle(specFields(request.modelSpec));
+  using handle = predictor.handle(specFields(request.modelSpec), scope);
   if (request.target.length > 0) {
     throw new ServingError("UNIMPLEMENTED", `target: nodes are not run by name (${request.target[0]})`);
   }

@@ -15,7 +15,7 @@ import { modelMetadataJson, modelStatuses, modelStatusJson } from "../predict/de
 import { classify, regress } from "../predict/examples.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import { answerEntries } from "../predict/report.js";
-import type { RequestScope, RequestScopes } from "../scope.js";
+import { type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
 import { type Access, type Caller, EVERYBODY } from "../security/access.js";
 import { runInSlices } from "../slices.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
@@ -142,7 +142,11 @@ export class RestFront {
   async #answer(request: IncomingMessage, response: ServerResponse, httpMethod: string, path: string): Promise<void> {
     const { clock, scopes, limits, isOpen, logger, manager, metrics } = this.#options;
     const startMs = clock.nowMs();
-    const scope = scopes.begin(limits.restTimeoutMs === 0 ? undefined : limits.restTimeoutMs);
+    const stickyKey = request.headers[STICKY_KEY];
+    const scope = scopes.begin(
+      limits.restTimeoutMs === 0 ? undefined : limits.restTimeoutMs,
+      typeof stickyKey === "string" ? stickyKey : undefined,
+    );
     response.on("close", () => {
       if (!response.writableFinished) scope.cancel("the client closed the connection");
     });
@@ -222,7 +226,7 @@ export class RestFront {
     const document = await runInSlices(indexJson(bytes), scope.signal);
     const root = rootObject(document);
     const signatureName = signatureNameOf(document, root) || DEFAULT_SIGNATURE;
-    using handle = predictor.handle(target.spec);
+    using handle = predictor.handle(target.spec, scope);
     const signature = handle.model.signatures.get(signatureName);
     if (!signature) {
       throw new ServingError(

@@ -58,7 +58,7 @@ export async function infer<T>(
   decode: (name: string, value: T) => Tensor,
   scope: RequestScope,
 ): Promise<InferResult> {
-  using handle = predictor.handle(call.spec);
+  using handle = predictor.handle(call.spec, scope);
   const name = call.spec.signatureName || DEFAULT_SIGNATURE;
   const signature = handle.model.signatures.get(name);
   if (!signature) throw new ServingError("INVALID_ARGUMENT", `Serving signature key "${name}" not found.`);
