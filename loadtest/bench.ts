@@ -27,6 +27,10 @@ const BENCHMARKS: Readonly<
     what: "shard-export against cp of the same bytes, and its peak memory (--size 4GiB)",
     load: () => import("./bench/export.js"),
   },
+  dlrm: {
+    what: "latency of a DLRM on every engine here (--device cpu|gpu, --size MiB)",
+    load: () => import("./bench/dlrm.js"),
+  },
   zoo: {
     what: "latency and load time of every model of the zoo: engine onnxruntime over engine tensorflow (--model PART)",
     load: () => import("./bench/zoo.js"),
