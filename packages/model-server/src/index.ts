@@ -11,6 +11,7 @@ export { parseTextFormat } from "./config/text-format.js";
 export type { Reload } from "./grpc/grpc-front.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export { ModelServer, type ModelServerOptions } from "./model-server.js";
+export { type ModelLogging, RequestLog } from "./request-log/request-log.js";
 export { Access, type AccessRule, ACTIONS } from "./security/access.js";
 export { parseTokensFile } from "./security/tokens-file.js";
 export { readWatched, WatchedFile } from "./security/watched-file.js";

@@ -19,6 +19,7 @@ import { Predictor } from "./predict/predictor.js";
 import { ShadowMirror } from "./predict/shadow.js";
 import { RestFront } from "./rest/rest-front.js";
 import { RequestScopes } from "./scope.js";
+import type { RequestLog } from "./request-log/request-log.js";
 import type { Access } from "./security/access.js";
 import type { TlsOptions } from "./tls.js";
 
@@ -46,6 +47,8 @@ export interface ModelServerOptions {
   readonly restTls?: TlsOptions;
   /** The program's version, as the Open Inference Protocol's server metadata name it. */
   readonly serverVersion?: string;
+  /** Logs a sample of the requests; started by its owner before the server, closed after it. */
+  readonly requestLog?: RequestLog;
   /** Who may do what, by bearer tokens; absent = everybody may do everything. */
   readonly access?: Access;
   readonly logger?: Logger;
@@ -118,7 +121,18 @@ export class ModelServer extends Service {
       random: options.random ?? systemRandom(),
       onOutcome: (model, version, outcome) => metrics.shadowDone(model, version, outcome),
     });
-    const predictor = new Predictor({ manager, batcher, metrics, clock, shadow, isContentEncoded, isMethodChecked });
+    const { requestLog } = options;
+    if (requestLog) requestLog.onLogged = (...logged) => metrics.requestLogged(...logged);
+    const predictor = new Predictor({
+      manager,
+      batcher,
+      metrics,
+      clock,
+      shadow,
+      isContentEncoded,
+      isMethodChecked,
+      requestLog,
+    });
     const common = {
       manager,
       predictor,

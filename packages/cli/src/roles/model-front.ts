@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { type CloseOptions, type Logger, Service, ServingError } from "@shardserve/core";
 import {
   Access,
@@ -11,6 +12,7 @@ import {
   readMonitoringPath,
   readWatched,
   type Reload,
+  RequestLog,
   warmingLoader,
   WatchedFile,
 } from "@shardserve/model-server";
@@ -38,15 +40,23 @@ export interface ModelFrontOptions {
 export class ModelFront extends Service {
   readonly manager: Manager;
   readonly server: ModelServer;
+  readonly requestLog: RequestLog | undefined;
   /** Certificates and tokens, followed while the process runs. */
   readonly #files: readonly Service[];
   readonly #whenLoaded: WhenLoaded;
 
-  private constructor(manager: Manager, server: ModelServer, files: readonly Service[], whenLoaded: WhenLoaded) {
+  private constructor(
+    manager: Manager,
+    server: ModelServer,
+    files: readonly Service[],
+    requestLog: RequestLog | undefined,
+    whenLoaded: WhenLoaded,
+  ) {
     super();
     this.manager = manager;
     this.server = server;
     this.#files = files;
+    this.requestLog = requestLog;
     this.#whenLoaded = whenLoaded;
   }
 
@@ -89,6 +99,7 @@ export class ModelFront extends Service {
     if (access && !(grpcTls && (restTls || flags.restApiPort < 0))) {
       logger.warn({}, "tokens are asked for, but not every port has TLS: whoever can listen can read them");
     }
+    const requestLog = openRequestLog(flags, logger);
     const server = new ModelServer({
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
@@ -102,6 +113,7 @@ export class ModelFront extends Service {
       ...(grpcTls && { grpcTls: grpcTls.value }),
       ...(restTls && { restTls: restTls.value }),
       ...(access && { access }),
+      ...(requestLog && { requestLog }),
       isCorsEnabled: flags.restApiEnableCorsSupport,
       isContentEncoded: flags.enableSerializationAsTensorContent,
       isMethodChecked: flags.enableSignatureMethodNameCheck,
@@ -115,7 +127,7 @@ export class ModelFront extends Service {
       restTls?.watch((tls) => server.replaceRestTls(tls), logger),
       tokens?.watch((rules) => access!.replace(rules), logger),
     ].filter((file) => file !== undefined);
-    return new ModelFront(manager, server, files, whenLoaded);
+    return new ModelFront(manager, server, files, requestLog, whenLoaded);
   }
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */
@@ -131,6 +143,7 @@ export class ModelFront extends Service {
   protected override async onStart(signal: AbortSignal): Promise<void> {
     await this.manager.start({ signal });
     await this.#whenLoaded(this.manager, signal);
+    await this.requestLog?.start({ signal });
     await this.server.start({ signal });
     for (const file of this.#files) await file.start({ signal });
   }
@@ -144,8 +157,25 @@ export class ModelFront extends Service {
   protected override async onClose(): Promise<void> {
     for (const file of this.#files) await file.close();
     await this.server.close();
+    await this.requestLog?.close();
     await this.manager.close();
   }
+}
+
+/** @throws ServingError CONFIG_INVALID when requests are sampled, but there is no place for them */
+function openRequestLog(flags: ServingFlags, logger: Logger): RequestLog | undefined {
+  const { requestLogDir, requestLogSamplingRate: samplingRate } = flags;
+  if (requestLogDir !== "") {
+    return new RequestLog({
+      directory: resolve(requestLogDir),
+      samplingRate,
+      tags: flags.savedModelTags,
+      pid: process.pid,
+      logger,
+    });
+  }
+  if (samplingRate === 0) return undefined;
+  throw new ServingError("CONFIG_INVALID", "--request-log-sampling-rate is set, but --request-log-dir is not");
 }
 
 /**

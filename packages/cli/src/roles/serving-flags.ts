@@ -48,6 +48,8 @@ export const SERVING_FLAGS = {
   enablePerModelBatchingParameters: flag.bool("parameters from batching_params.pbtxt of each version directory"),
   enableSerializationAsTensorContent: flag.bool("reply with tensor_content instead of typed fields"),
   enableSignatureMethodNameCheck: flag.bool("refuse signatures whose method_name is another call's"),
+  requestLogDir: flag.text("directory for logged requests; also lets models have a logging_config", "DIR", ""),
+  requestLogSamplingRate: flag.number("part of the requests of every model that is logged", 0, 1, 0),
   monitoringConfigFile: flag.text("path of the metrics page: a MonitoringConfig", "FILE", ""),
   savedModelTags: flag.list("tags of the meta graph to serve", "TAGS", ["serve"]),
   enableModelWarmup: flag.bool("run assets.extra/tf_serving_warmup_requests before a version is available", true),

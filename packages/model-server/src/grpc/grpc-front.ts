@@ -23,11 +23,13 @@ import { type Clock, invariant, type Logger, ServingError } from "@shardserve/co
 import type { Manager } from "@shardserve/servable";
 import type { ServerLimits } from "../limits.js";
 import type { ServerMetrics } from "../metrics.js";
+import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
 import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/examples.js";
 import { multiInference } from "../predict/multi-inference.js";
 import { sessionRun } from "../predict/session-run.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
+import type { LoggedCall } from "../request-log/request-log.js";
 import { type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
 import { type Access, type Action, type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
@@ -99,22 +101,40 @@ export class GrpcFront {
       "grpc.max_concurrent_streams": options.limits.requestsInFlightMax,
     });
     const { manager, predictor } = options;
+    /** Predict logs by itself. */
+    const logged = async (
+      call: LoggedCall,
+      bytes: Buffer,
+      signature: string | undefined,
+      run: () => Promise<Answer>,
+    ): Promise<Answer> => {
+      const answer = await run();
+      const { requestLog } = predictor;
+      if (answer.by && requestLog?.isSampled(answer.by.name)) {
+        requestLog.write(call, bytes, answer.body, answer.by, signature || DEFAULT_SIGNATURE);
+      }
+      return answer;
+    };
     this.#server.addService(PREDICTION_SERVICE, {
       Predict: this.#unary("Predict", "predict", (bytes, scope, onModel) => predictor.predict(bytes, scope, onModel)),
       Classify: this.#unary("Classify", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(ClassificationRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
-        return classifyAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
+        return logged("Classify", bytes, request.modelSpec?.signatureName, () =>
+          classifyAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope),
+        );
       }),
       Regress: this.#unary("Regress", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(RegressionRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
-        return regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
+        return logged("Regress", bytes, request.modelSpec?.signatureName, () =>
+          regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope),
+        );
       }),
       MultiInference: this.#unary("", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(MultiInferenceRequestSchema, bytes);
         onModel(request.tasks[0]?.modelSpec?.name ?? "");
-        return multiInference(predictor, request, scope);
+        return logged("MultiInference", bytes, "", () => multiInference(predictor, request, scope));
       }),
       GetModelMetadata: this.#unary("", "describe", (bytes, _scope, onModel) => {
         const request = decodeMessage(GetModelMetadataRequestSchema, bytes);
@@ -126,7 +146,9 @@ export class GrpcFront {
       SessionRun: this.#unary("SessionRun", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(SessionRunRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
-        return sessionRun(predictor, request, scope);
+        return logged("SessionRun", bytes, request.modelSpec?.signatureName, () =>
+          sessionRun(predictor, request, scope),
+        );
       }),
     });
     this.#server.addService(MODEL_SERVICE, {

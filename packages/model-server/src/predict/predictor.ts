@@ -3,6 +3,7 @@ import type { Manager, RowsReport, ServableHandle, ServableId, SignatureInfo } f
 import type { Tensor } from "@shardserve/tensor";
 import type { Batcher } from "../batching/batcher.js";
 import type { ServerMetrics } from "../metrics.js";
+import type { RequestLog } from "../request-log/request-log.js";
 import type { RequestScope } from "../scope.js";
 import {
   checkDTypes,
@@ -28,6 +29,8 @@ export interface PredictorOptions {
   readonly isContentEncoded: boolean;
   /** Refuse signatures whose method_name is another call's (--enable_signature_method_name_check). */
   readonly isMethodChecked: boolean;
+  /** Logs a sample of the requests; absent = none. */
+  readonly requestLog?: RequestLog | undefined;
 }
 
 export interface Answer {
@@ -46,6 +49,7 @@ export class Predictor {
   readonly #shadow: PredictorOptions["shadow"];
   readonly #isContentEncoded: boolean;
   readonly #isMethodChecked: boolean;
+  readonly requestLog: RequestLog | undefined;
 
   constructor(options: PredictorOptions) {
     this.#manager = options.manager;
@@ -55,6 +59,7 @@ export class Predictor {
     this.#shadow = options.shadow;
     this.#isContentEncoded = options.isContentEncoded;
     this.#isMethodChecked = options.isMethodChecked;
+    this.requestLog = options.requestLog;
   }
 
   /** @param scope  of the request; none for questions about a model that are no predictions */
@@ -71,7 +76,7 @@ export class Predictor {
     const inputs = fillInputs(signature, request.inputs, decodeInput);
     const outputs = checkOutputFilter(signature, request.outputFilter);
     const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
-    return this.encode(handle.id, signature.name, () => ({
+    const answer = this.encode(handle.id, signature.name, () => ({
       body: encodePredictResponse(
         result.outputs,
         { name: handle.id.name, version: handle.id.version, signatureName: signature.name },
@@ -80,6 +85,10 @@ export class Predictor {
       report: result.report,
       by: handle.id,
     }));
+    if (this.requestLog?.isSampled(handle.id.name)) {
+      this.requestLog.write("Predict", bytes, answer.body, handle.id, signature.name);
+    }
+    return answer;
   }
 
   /** Runs a signature on decoded inputs, through the batcher; counts and dtypes are checked here. */

@@ -1,8 +1,16 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import {
+  ClassificationResponseSchema,
+  create,
+  type ModelSpec,
+  RegressionResponseSchema,
+  toBinary,
+} from "@shardserve/api";
 import { type Clock, type GrpcStatusName, HTTP_STATUS, type Logger, ServingError } from "@shardserve/core";
-import type { Manager } from "@shardserve/servable";
+import type { Manager, ServableId } from "@shardserve/servable";
+import type { Tensor } from "@shardserve/tensor";
 import { indexJson } from "../json/document.js";
 import { readExampleBody } from "../json/example-body.js";
 import { classificationToJson, regressionToJson } from "../json/example-response.js";
@@ -239,6 +247,8 @@ export class RestFront {
     const startMs = this.#options.clock.nowMs();
     const body = await runInSlices(format === "row" ? rowsToJson(outputs) : columnsToJson(outputs), scope.signal);
     this.#options.metrics.stageDone("encode", handle.id, signature.name, this.#options.clock.nowMs() - startMs);
+    const { requestLog } = predictor;
+    if (requestLog?.isSampled(handle.id.name)) requestLog.writePredict(inputs, outputs, handle.id, signature.name);
     return { body, report, by: handle.id };
   }
 
@@ -249,10 +259,16 @@ export class RestFront {
     const spec = { ...target.spec, signatureName: signatureNameOf(document, root) };
     const examples = await runInSlices(readExampleBody(document, root), scope.signal);
     if (target.method === "classify") {
-      const { result, report, by } = await classify(predictor, spec, () => examples, scope);
+      const { result, spec: modelSpec, report, by } = await classify(predictor, spec, () => examples, scope);
+      logExamples("Classify", predictor, examples, by, modelSpec, () =>
+        toBinary(ClassificationResponseSchema, create(ClassificationResponseSchema, { result, modelSpec })),
+      );
       return { body: classificationToJson(result), report, by };
     }
-    const { result, report, by } = await regress(predictor, spec, () => examples, scope);
+    const { result, spec: modelSpec, report, by } = await regress(predictor, spec, () => examples, scope);
+    logExamples("Regress", predictor, examples, by, modelSpec, () =>
+      toBinary(RegressionResponseSchema, create(RegressionResponseSchema, { result, modelSpec })),
+    );
     return { body: regressionToJson(result), report, by };
   }
 
@@ -273,6 +289,17 @@ export class RestFront {
     const { access } = this.#options;
     return access ? access.callerOf(request.headers.authorization) : EVERYBODY;
   }
+}
+
+function logExamples(
+  call: "Classify" | "Regress",
+  { requestLog }: Predictor,
+  examples: Tensor<"string">,
+  by: ServableId,
+  { signatureName }: ModelSpec,
+  response: () => Uint8Array,
+): void {
+  if (requestLog?.isSampled(by.name)) requestLog.writeExamples(call, examples, response(), by, signatureName);
 }
 
 /** What HTTP wants with a 401. */
