@@ -15,5 +15,7 @@ export { type ModelLogging, RequestLog } from "./request-log/request-log.js";
 export { Access, type AccessRule, ACTIONS } from "./security/access.js";
 export { parseTokensFile } from "./security/tokens-file.js";
 export { readWatched, WatchedFile } from "./security/watched-file.js";
+export { openTelemetry, type OpenTelemetryOptions } from "./tracing/open-telemetry.js";
+export type { Tracing } from "./tracing/tracing.js";
 export type { TlsOptions } from "./tls.js";
 export { warmingLoader, type WarmUpOptions } from "./warm-up/warm-up.js";

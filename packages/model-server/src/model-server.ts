@@ -22,6 +22,7 @@ import { RequestScopes } from "./scope.js";
 import type { RequestLog } from "./request-log/request-log.js";
 import type { Access } from "./security/access.js";
 import type { TlsOptions } from "./tls.js";
+import type { Tracing } from "./tracing/tracing.js";
 
 /** Where TensorFlow Serving has it. */
 const DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics";
@@ -47,6 +48,8 @@ export interface ModelServerOptions {
   readonly restTls?: TlsOptions;
   /** The program's version, as the Open Inference Protocol's server metadata name it. */
   readonly serverVersion?: string;
+  /** Traces requests; closed by its owner, after the server. Absent = none are. */
+  readonly tracing?: Tracing;
   /** Logs a sample of the requests; started by its owner before the server, closed after it. */
   readonly requestLog?: RequestLog;
   /** Who may do what, by bearer tokens; absent = everybody may do everything. */
@@ -145,6 +148,7 @@ export class ModelServer extends Service {
       isReady: () => this.#isReporting && this.state === "ready",
       serverVersion: options.serverVersion ?? "",
       access: options.access,
+      tracing: options.tracing,
     };
     if (options.grpcPort !== undefined) {
       const address = typeof options.grpcPort === "string" ? options.grpcPort : `${host}:${options.grpcPort}`;

@@ -11,8 +11,10 @@ import {
   readBatchingParameters,
   readMonitoringPath,
   readWatched,
+  openTelemetry,
   type Reload,
   RequestLog,
+  type Tracing,
   warmingLoader,
   WatchedFile,
 } from "@shardserve/model-server";
@@ -41,6 +43,7 @@ export class ModelFront extends Service {
   readonly manager: Manager;
   readonly server: ModelServer;
   readonly requestLog: RequestLog | undefined;
+  readonly #tracing: Tracing | undefined;
   /** Certificates and tokens, followed while the process runs. */
   readonly #files: readonly Service[];
   readonly #whenLoaded: WhenLoaded;
@@ -49,7 +52,7 @@ export class ModelFront extends Service {
     manager: Manager,
     server: ModelServer,
     files: readonly Service[],
-    requestLog: RequestLog | undefined,
+    { requestLog, tracing }: { readonly requestLog: RequestLog | undefined; readonly tracing: Tracing | undefined },
     whenLoaded: WhenLoaded,
   ) {
     super();
@@ -57,6 +60,7 @@ export class ModelFront extends Service {
     this.server = server;
     this.#files = files;
     this.requestLog = requestLog;
+    this.#tracing = tracing;
     this.#whenLoaded = whenLoaded;
   }
 
@@ -100,6 +104,7 @@ export class ModelFront extends Service {
       logger.warn({}, "tokens are asked for, but not every port has TLS: whoever can listen can read them");
     }
     const requestLog = openRequestLog(flags, logger);
+    const tracing = await openTracing(flags, logger);
     const server = new ModelServer({
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
@@ -114,6 +119,7 @@ export class ModelFront extends Service {
       ...(restTls && { restTls: restTls.value }),
       ...(access && { access }),
       ...(requestLog && { requestLog }),
+      ...(tracing && { tracing }),
       isCorsEnabled: flags.restApiEnableCorsSupport,
       isContentEncoded: flags.enableSerializationAsTensorContent,
       isMethodChecked: flags.enableSignatureMethodNameCheck,
@@ -127,7 +133,7 @@ export class ModelFront extends Service {
       restTls?.watch((tls) => server.replaceRestTls(tls), logger),
       tokens?.watch((rules) => access!.replace(rules), logger),
     ].filter((file) => file !== undefined);
-    return new ModelFront(manager, server, files, requestLog, whenLoaded);
+    return new ModelFront(manager, server, files, { requestLog, tracing }, whenLoaded);
   }
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */
@@ -158,6 +164,7 @@ export class ModelFront extends Service {
     for (const file of this.#files) await file.close();
     await this.server.close();
     await this.requestLog?.close();
+    await this.#tracing?.close();
     await this.manager.close();
   }
 }
@@ -176,6 +183,18 @@ function openRequestLog(flags: ServingFlags, logger: Logger): RequestLog | undef
   }
   if (samplingRate === 0) return undefined;
   throw new ServingError("CONFIG_INVALID", "--request-log-sampling-rate is set, but --request-log-dir is not");
+}
+
+async function openTracing(flags: ServingFlags, logger: Logger): Promise<Tracing | undefined> {
+  const { otlpEndpoint: endpoint, traceSamplingRate: samplingRate } = flags;
+  if (endpoint === "") return undefined;
+  if (!URL.canParse(endpoint) || !/^https?:/.test(endpoint)) {
+    throw new ServingError(
+      "CONFIG_INVALID",
+      `--otlp-endpoint=${endpoint}: a URL such as http://collector:4318/v1/traces is needed`,
+    );
+  }
+  return openTelemetry({ endpoint, samplingRate, serviceName: "shardserve", serviceVersion: VERSION, logger });
 }
 
 /**

@@ -50,6 +50,8 @@ export const SERVING_FLAGS = {
   enableSignatureMethodNameCheck: flag.bool("refuse signatures whose method_name is another call's"),
   requestLogDir: flag.text("directory for logged requests; also lets models have a logging_config", "DIR", ""),
   requestLogSamplingRate: flag.number("part of the requests of every model that is logged", 0, 1, 0),
+  otlpEndpoint: flag.text("where OpenTelemetry traces go, such as http://collector:4318/v1/traces", "URL", ""),
+  traceSamplingRate: flag.number("part of the requests that begin a trace; a caller's own is followed", 0, 1, 0.01),
   monitoringConfigFile: flag.text("path of the metrics page: a MonitoringConfig", "FILE", ""),
   savedModelTags: flag.list("tags of the meta graph to serve", "TAGS", ["serve"]),
   enableModelWarmup: flag.bool("run assets.extra/tf_serving_warmup_requests before a version is available", true),

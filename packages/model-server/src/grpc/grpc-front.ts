@@ -20,7 +20,7 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
-import type { Manager } from "@shardserve/servable";
+import type { Manager, ServableId } from "@shardserve/servable";
 import type { ServerLimits } from "../limits.js";
 import type { ServerMetrics } from "../metrics.js";
 import { DEFAULT_SIGNATURE } from "../predict/checks.js";
@@ -33,6 +33,8 @@ import type { LoggedCall } from "../request-log/request-log.js";
 import { type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
 import { type Access, type Action, type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
+import { traceAttributes } from "../tracing/attributes.js";
+import type { Tracing } from "../tracing/tracing.js";
 import { inferenceHandlers } from "../v2/grpc.js";
 import { decodeMessage, type Handler } from "./handler.js";
 import { HealthService } from "./health.js";
@@ -71,6 +73,8 @@ export interface GrpcFrontOptions {
   readonly tls: TlsOptions | undefined;
   /** Absent = everybody may do everything. */
   readonly access: Access | undefined;
+  /** Absent = calls are not traced. */
+  readonly tracing: Tracing | undefined;
   /** Applies the configuration of a HandleReloadConfigRequest. */
   readonly reload: Reload | undefined;
 }
@@ -226,7 +230,7 @@ export class GrpcFront {
     call: Call,
     callback: sendUnaryData<Buffer>,
   ): Promise<void> {
-    const { clock, scopes, limits, isOpen } = this.#options;
+    const { clock, scopes, limits, isOpen, tracing } = this.#options;
     const startMs = clock.nowMs();
     const scope = scopes.begin(timeoutOf(call, clock), call.metadata.get(STICKY_KEY)[0]?.toString());
     call.on("cancelled", () => scope.cancel("the client cancelled the call"));
@@ -234,6 +238,9 @@ export class GrpcFront {
     this.#bytesInFlight += bytes;
     let model = "";
     let isAllowed = action === "open";
+    let by: ServableId | undefined;
+    let failure: ServingError | undefined;
+    scope.trace = tracing?.begin(call.getPath().slice(1), startMs, (name) => call.metadata.get(name)[0]?.toString());
     try {
       if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");
       if (scopes.count > limits.requestsInFlightMax) {
@@ -251,16 +258,19 @@ export class GrpcFront {
         isAllowed = true;
       });
       invariant(isAllowed, "a handler did not say whose request it is");
+      by = answer.by;
       callback(null, answer.body, answerTrailer(answer));
       this.#count(api, model, "OK", startMs);
     } catch (reason) {
       const error = ServingError.from(reason);
+      failure = error;
       if (error.status === "INTERNAL") this.#options.logger.error({ err: error, api, model }, "a call failed");
       callback(grpcError(error));
       this.#count(api, model, error.status, startMs);
     } finally {
       this.#bytesInFlight -= bytes;
       scope.end();
+      scope.trace?.end({ ...traceAttributes(model, by), "rpc.system": "grpc" }, failure);
     }
   }
 

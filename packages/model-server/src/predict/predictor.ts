@@ -2,9 +2,11 @@ import type { Clock } from "@shardserve/core";
 import type { Manager, RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import type { Batcher } from "../batching/batcher.js";
+import type { BatchResult } from "../batching/member.js";
 import type { ServerMetrics } from "../metrics.js";
 import type { RequestLog } from "../request-log/request-log.js";
 import type { RequestScope } from "../scope.js";
+import type { RequestTrace } from "../tracing/tracing.js";
 import {
   checkDTypes,
   checkInputCount,
@@ -76,7 +78,7 @@ export class Predictor {
     const inputs = fillInputs(signature, request.inputs, decodeInput);
     const outputs = checkOutputFilter(signature, request.outputFilter);
     const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
-    const answer = this.encode(handle.id, signature.name, () => ({
+    const answer = this.encode(handle.id, signature.name, scope, () => ({
       body: encodePredictResponse(
         result.outputs,
         { name: handle.id.name, version: handle.id.version, signatureName: signature.name },
@@ -108,16 +110,39 @@ export class Predictor {
     const result = await this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs });
     this.#metrics.runtimeDone(handle.id.name, api, this.#clock.nowMs() - startMs);
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
+    if (scope.trace) traceRun(scope.trace, startMs, result);
     this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
   }
 
   /** Times the encoding of an answer. */
-  encode<T>(id: ServableId, signature: string, encode: () => T): T {
+  encode<T>(id: ServableId, signature: string, scope: RequestScope, encode: () => T): T {
     const startMs = this.#clock.nowMs();
     const encoded = encode();
-    this.#metrics.stageDone("encode", id, signature, this.#clock.nowMs() - startMs);
+    this.encoded(id, signature, scope, startMs);
     return encoded;
+  }
+
+  /** An answer was encoded, from `startMs` until now. */
+  encoded(id: ServableId, signature: string, scope: RequestScope, startMs: number): void {
+    const durationMs = this.#clock.nowMs() - startMs;
+    this.#metrics.stageDone("encode", id, signature, durationMs);
+    scope.trace?.stage("encode", startMs, durationMs);
+  }
+}
+
+/** What a run of a signature took; a joined run's stages are those of all its requests, and are laid end to end. */
+function traceRun(trace: RequestTrace, startMs: number, { queueMs, timings }: BatchResult): void {
+  let atMs = startMs;
+  const stages = [
+    ["queue", queueMs],
+    ["host", timings.hostMs],
+    ["lookup", timings.lookupMs],
+    ["device", timings.deviceMs],
+  ] as const;
+  for (const [name, durationMs] of stages) {
+    if (durationMs > 0 || name === "queue") trace.stage(name, atMs, durationMs);
+    atMs += durationMs;
   }
 }
 
