@@ -75,6 +75,7 @@ export class Keeper {
   #nextMoveAtMs = Number.POSITIVE_INFINITY;
   #pass: Promise<void> | undefined;
   #isDirty = false;
+  #isMapped = false;
   #isClosed = false;
   #abort = new AbortController();
   #cancelTimer: () => void = () => undefined;
@@ -109,10 +110,24 @@ export class Keeper {
       if (held.served) held.served.isEnabled = false;
     }
     this.#maps = byName;
+    this.#isMapped = true;
     this.#kick();
   }
 
   #maps: ReadonlyMap<string, KnownMap> = new Map();
+
+  /** True once the maps are known and every partition that executors may ask of this shard is held. */
+  get isComplete(): boolean {
+    if (!this.#isMapped) return false;
+    for (const [name, { record }] of this.#maps) {
+      const served = this.#held.get(name)?.served;
+      if (!record.enabled || served?.set.tables.length === 0) continue; // without tables there are no partition files
+      for (const partition of partitionsOf(record.enabled, this.#options.shard)) {
+        if (!served?.digests.has(partition)) return false;
+      }
+    }
+    return true;
+  }
 
   /** Resolves when the pass that runs, or the next one if maps came since, has ended. For tests and orderly closing. */
   async whenIdle(): Promise<void> {

@@ -165,6 +165,11 @@ export class ShardServer extends Service {
     return this.state === "ready";
   }
 
+  /** True while lookups are answered and every partition that an enabled map gives this shard is held. */
+  get isReady(): boolean {
+    return this.isHealthy && (this.#keeper?.isComplete ?? false);
+  }
+
   /** Partitions held and verified now, by "model/version". */
   get holdings(): ReadonlyMap<string, readonly number[]> {
     const holdings = new Map<string, readonly number[]>();

@@ -23,7 +23,7 @@ export const shard = defineCommand({
     unixSocket: flag.text("Unix socket for executors on this machine", "PATH", ""),
     grpcListen: flag.text("address of RowService over gRPC, for programs in other languages", "HOST:PORT", ""),
     advertisedHost: flag.text("host that others reach this shard by; default the host of --listen", "HOST", ""),
-    metricsPort: flag.int("HTTP port of /metrics and /healthz; -1 = none, 0 = any free one", -1, 65_535, -1),
+    metricsPort: flag.int("HTTP port of /metrics, /healthz and /readyz; -1 = none, 0 = any free one", -1, 65_535, -1),
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
     stateDir: STATE_FLAG,
     capacity: flag.bytes("bytes of partitions that this shard may hold; 0 = no limit", 0),
@@ -109,6 +109,7 @@ export const shard = defineCommand({
             port: flags.metricsPort,
             registry: server.metrics.registry,
             isHealthy: () => server.isHealthy,
+            isReady: () => server.isReady,
           });
     try {
       await server.start({ signal });

@@ -8,10 +8,13 @@ export interface MetricsEndpointOptions {
   /** 0 = any free one. */
   readonly port: number;
   readonly registry: Registry;
+  /** What /healthz answers. */
   readonly isHealthy: () => boolean;
+  /** What /readyz answers. */
+  readonly isReady: () => boolean;
 }
 
-/** Prometheus metrics at `/metrics` and health at `/healthz`, for processes without a REST port of their own. */
+/** Prometheus metrics at `/metrics`, health at `/healthz` and `/readyz`, for processes without a REST port of their own. */
 export class MetricsEndpoint extends Service {
   readonly #options: MetricsEndpointOptions;
   readonly #server: Server;
@@ -20,9 +23,11 @@ export class MetricsEndpoint extends Service {
     super();
     this.#options = options;
     this.#server = createServer((request, response) => {
-      const { registry, isHealthy } = options;
+      const { registry, isHealthy, isReady } = options;
       if (request.url === "/healthz") {
         response.writeHead(isHealthy() ? 200 : 503).end();
+      } else if (request.url === "/readyz") {
+        response.writeHead(isReady() ? 200 : 503).end();
       } else if (request.url === "/metrics") {
         registry.metrics().then(
           (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
