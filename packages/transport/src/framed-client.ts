@@ -50,6 +50,8 @@ export class FramedClient extends Service {
   #session: ClientSession | undefined;
   #isReady = false;
   #lastError: ServingError | undefined;
+  /** Why it is not connected, as it was logged; "" while it is. */
+  #loggedReason = "";
   #cancelReconnect: () => void = () => undefined;
   #address: Address | undefined;
   #handshakeAbort: AbortController | undefined;
@@ -268,6 +270,8 @@ export class FramedClient extends Service {
     if (this.#session !== session || !this.#isAlive) return;
     this.#backoff.reset();
     this.#lastError = undefined;
+    if (this.#loggedReason !== "") this.#logger.info({ address: this.where }, "connected again");
+    this.#loggedReason = "";
     this.#setReady(true);
   }
 
@@ -277,7 +281,12 @@ export class FramedClient extends Service {
     this.#setReady(false);
     if (!this.#isAlive) return;
     const waitMs = this.#backoff.nextMs();
-    this.#logger.info({ address: this.where, waitMs, reason: reason.message }, "reconnecting later");
+    const isNews = reason.message !== this.#loggedReason;
+    this.#loggedReason = reason.message;
+    this.#logger[isNews ? "info" : "debug"](
+      { address: this.where, waitMs, reason: reason.message },
+      "reconnecting later",
+    );
     this.#cancelReconnect = this.#clock.after(waitMs, () => {
       if (this.#isAlive) this.#connect();
     });

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isServingError, seededRandom, ServingError, systemClock, sleep } from "@shardserve/core";
+import { isServingError, seededRandom, ServingError, silentLogger, systemClock, sleep } from "@shardserve/core";
 import {
   type Address,
   createLookupRequest,
@@ -51,6 +51,24 @@ describe("framed client and server", () => {
     }
     await server.close();
     await rm(folder, { recursive: true });
+  });
+
+  it("says once why it is not connected, however often it tries", async () => {
+    const lines: string[] = [];
+    const note = (level: string) => (_fields: object, message: string) => void lines.push(`${level} ${message}`);
+    const logger = { ...silentLogger, debug: note("debug"), info: note("info") };
+    await using server = await serve({});
+    let target: Address = { host: "127.0.0.1", port: 1 };
+    await using client = new FramedClient({ address: () => target, peer: "test-client", backoff: FAST, logger });
+    await client.start();
+    const untilMs = systemClock.nowMs() + 5_000;
+    const repeated = () => lines.filter((line) => line === "debug reconnecting later").length;
+    while (repeated() < 3 && systemClock.nowMs() < untilMs) await sleep(systemClock, 5);
+    assert.ok(repeated() >= 3);
+    target = server.addresses[0] as Address;
+    await client.whenReady();
+    const news = lines.filter((line) => line.startsWith("info"));
+    assert.deepEqual(news, ["info reconnecting later", "info connected again"]);
   });
 
   it("carries a handler's error with its code and message", async () => {
