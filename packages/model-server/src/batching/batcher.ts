@@ -333,9 +333,11 @@ export class Batcher {
     }
     if (size > rows) rowsOfAll = filled(rowsOfAll, rows - members.at(-1)!.rows, size);
     const abort = new AbortController();
+    let isOver = false;
     for (const member of members) {
       member.onSettled(() => {
-        if (members.every((other) => other.isSettled)) abort.abort(new ServingError("CANCELLED", "nobody waits"));
+        if (isOver || !members.every((other) => other.isSettled)) return;
+        abort.abort(new ServingError("CANCELLED", "nobody waits"));
       });
     }
     const deadlineMs = Math.max(...members.map((member) => member.request.deadlineMs ?? Number.POSITIVE_INFINITY));
@@ -344,6 +346,7 @@ export class Batcher {
       ...(outputs === undefined ? {} : { outputs }),
       ...(Number.isFinite(deadlineMs) ? { deadlineMs } : {}),
     });
+    isOver = true; // members settle with their answers: no error is made for each run that went well
     return size > rows ? withoutFill(result, size, rows) : result;
   }
 
