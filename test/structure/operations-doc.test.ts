@@ -29,6 +29,7 @@ describe("docs/operations.md", () => {
         "packages/controller/src/metrics.ts",
         "packages/lookup/src/metrics.ts",
         "packages/model-server/src/metrics.ts",
+        "packages/shard/src/epoch-metrics.ts",
         "packages/shard/src/metrics.ts",
       ],
       "a new one belongs to registeredMetrics() in test/structure/metrics.ts too",

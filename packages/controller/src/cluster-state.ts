@@ -14,6 +14,8 @@ import {
   type MapRecord,
   mapRecord,
   parseKey,
+  type RollbackRecord,
+  rollbackRecord,
   type ShardRecord,
   shardRecord,
   shardWish,
@@ -30,6 +32,8 @@ export interface Stored<T> {
 export interface VersionState {
   readonly record: Stored<VersionRecord> | undefined;
   readonly map: Stored<MapRecord> | undefined;
+  /** Epochs that the operator took back. */
+  readonly rollback?: RollbackRecord | undefined;
   /** By shard id; only holdings that the live process of that shard wrote. */
   readonly holdings: ReadonlyMap<string, HoldingRecord>;
 }
@@ -55,6 +59,7 @@ export interface ClusterState {
 interface MutableVersion {
   record: Stored<VersionRecord> | undefined;
   map: Stored<MapRecord> | undefined;
+  rollback?: RollbackRecord;
   holdings: Map<string, HoldingRecord>;
 }
 
@@ -129,6 +134,7 @@ export function readClusterState(entries: Iterable<Entry>): ClusterState {
       else if (key.kind === "aspired") modelOf(key.model).aspired = read(aspiredRecord);
       else if (key.kind === "version") versionOf(key.model, key.version).record = stored(versionRecord);
       else if (key.kind === "map") versionOf(key.model, key.version).map = stored(mapRecord);
+      else if (key.kind === "rollback") versionOf(key.model, key.version).rollback = read(rollbackRecord);
       else holdings.push({ ...key, record: read(holdingRecord) });
     } catch (error) {
       unreadable.push(ServingError.from(error).message);

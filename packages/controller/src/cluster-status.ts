@@ -18,6 +18,12 @@ export interface VersionStatus {
   readonly error?: RecordedError & { readonly shard: string };
   /** Generation of the map that executors use; 0 = none yet. */
   readonly generation: number;
+  /** Delta in force; 0 = as exported. */
+  readonly epoch: number;
+  /** Delta that shards are reading; absent = none. */
+  readonly stagedEpoch?: number;
+  /** Epochs that the operator took back. */
+  readonly rejectedEpochs: readonly number[];
   readonly partitionCount: number;
   readonly replication: number;
   /** Bytes of all partitions, one replica. */
@@ -108,6 +114,7 @@ function versionStatus(version: number, found: VersionState, state: ClusterState
     state: record?.state ?? (found.map ? "unknown" : "dropping"),
     ...(record?.error && { error: record.error }),
     generation: enabled?.generation ?? 0,
+    ...epochStatus(found),
     partitionCount: target?.partitionCount ?? record?.partitionCount ?? 0,
     replication: target?.replication ?? 0,
     bytes: record?.bytes ?? 0,
@@ -119,6 +126,12 @@ function versionStatus(version: number, found: VersionState, state: ClusterState
     degradedCount,
     darkCount,
   };
+}
+
+function epochStatus({ map, rollback }: VersionState): Pick<VersionStatus, "epoch" | "stagedEpoch" | "rejectedEpochs"> {
+  const epoch = map?.value.enabled?.epoch ?? 0;
+  const newest = map?.value.epochs?.chain.at(-1)?.epoch ?? 0;
+  return { epoch, ...(newest > epoch && { stagedEpoch: newest }), rejectedEpochs: rollback?.rejected ?? [] };
 }
 
 function heldCount(map: PartitionMap, { holdings }: VersionState): number {

@@ -28,6 +28,7 @@ import {
   versionRecord,
 } from "@shardserve/registry";
 import type { ClusterState, ModelState, VersionState } from "./cluster-state.js";
+import { epochStep } from "./epoch-steps.js";
 import { inFlightCount } from "./moves-in-flight.js";
 import { type Proof, proveMap } from "./proof.js";
 import { aspiredVersions, type RepositoryContents } from "./repository.js";
@@ -59,6 +60,7 @@ export interface Observed {
  * - `flip`: that placement is proved and becomes the one in force; the next moves towards the target are staged with it.
  * - `levelled`: an operator's wish to level a model is fulfilled.
  * - `raise`: the map in force gets a generation above one that shards hold from before the registry lost its history.
+ * - `stage-epoch`, `commit-epoch`, `rollback-epoch`, `forget-epochs`: deltas, see epoch-steps.ts.
  * - `retire`, `reinstate`: a replaced version is given its time of departure, or is wanted again.
  * - `remove`: a version leaves the registry, and with that the shards.
  */
@@ -72,6 +74,10 @@ export type StepKind =
   | "flip"
   | "raise"
   | "levelled"
+  | "stage-epoch"
+  | "commit-epoch"
+  | "rollback-epoch"
+  | "forget-epochs"
   | "retire"
   | "reinstate"
   | "remove";
@@ -275,6 +281,8 @@ class ModelSteps {
       return this.#wait(version, "it is enabled but has no map; remove its keys to have it rolled out again");
     const contents = this.#contents.get(version);
     const { staged } = state.map?.value ?? {};
+    const epoch = contents && this.#epochs(version, state, contents);
+    if (epoch) return epoch;
     const heldAt = heldGeneration(state);
     if (heldAt >= enabled.generation && contents && !staged) {
       const proof = proveMap(enabled, contents, state.holdings);
@@ -372,6 +380,19 @@ class ModelSteps {
       return this.#write("flip", version, why, { map: { enabled: staged }, compares: this.#expect(version, state) });
     }
     return this.#move("flip", version, state, staged, target, staged.generation + 1, why);
+  }
+
+  /** Deltas. They come before all else: after a lost history the epoch in force is found again before its map is raised. */
+  #epochs(version: number, state: VersionState, contents: VersionContents): Step | undefined {
+    const { shards, executors } = this.#observed.state;
+    const { enabled, staged } = state.map?.value ?? {};
+    const generation = Math.max(enabled?.generation ?? 0, staged?.generation ?? 0) + 1;
+    const around = { model: this.#model, version, shards, executors: executors.values(), generation };
+    const decision = epochStep(state, contents, around);
+    if (!decision) return undefined;
+    if (decision.kind === "wait") return this.#wait(version, decision.why);
+    const { kind, why, map } = decision;
+    return this.#write(kind, version, why, { map, compares: this.#expect(version, state) });
   }
 
   // A version that goes.
@@ -566,7 +587,10 @@ class ModelSteps {
     const operations: Put[] = [];
     if (change.record)
       operations.push({ put: versionKey(this.#model, version), value: versionRecord.encode(change.record) });
-    if (change.map) operations.push({ put: mapKey(this.#model, version), value: mapRecord.encode(change.map) });
+    if (change.map) {
+      const map = withEpoch(change.map, this.#state.versions.get(version)?.map?.value);
+      operations.push({ put: mapKey(this.#model, version), value: mapRecord.encode(map) });
+    }
     return { kind, model: this.#model, version, why, compares: change.compares, operations };
   }
 
@@ -598,6 +622,18 @@ function isAtRest(map: PartitionMap, ...on: Parameters<typeof basis>): boolean {
 
 function rest(map: PartitionMap, ...on: Parameters<typeof basis>): void {
   atRest.set(map, basis(...on));
+}
+
+/** Whatever moves, the epoch in force and its deltas stay; only a step of theirs, which says `epochs`, changes them. */
+function withEpoch(map: MapRecord, before: MapRecord | undefined): MapRecord {
+  if (map.epochs || !before?.epochs) return map;
+  const epoch = before.enabled?.epoch ?? 0;
+  return {
+    epochs: before.epochs,
+    ...(map.enabled && { enabled: { ...map.enabled, epoch } }),
+    ...(map.staged && { staged: { ...map.staged, epoch } }),
+    ...(map.target && { target: { ...map.target, epoch } }),
+  };
 }
 
 function describeProof({ provedCount, neededCount, missing, estranged, refusals }: Proof): string {

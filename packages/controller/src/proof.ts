@@ -1,5 +1,6 @@
 import type { PartitionMap } from "@shardserve/placement";
 import type { HoldingRecord, RecordedError } from "@shardserve/registry";
+import { answers } from "./epoch-steps.js";
 import type { VersionContents } from "./version-contents.js";
 
 /** How much of a map its shards proved to hold. */
@@ -37,7 +38,7 @@ export function proveMap(
     const holding = holdings.get(shard);
     const isEstranged = holding !== undefined && holding.manifestDigest !== contents.manifestDigest;
     if (isEstranged) estranged.push(shard);
-    const held = !holding || isEstranged || holding.epoch !== map.epoch ? NOTHING : digestsByPartition(holding);
+    const held = !holding || isEstranged || !answers(holding, map.epoch) ? NOTHING : digestsByPartition(holding);
     for (let i = 0; i < neededCount; i++) {
       if (map.replicas[i] !== index) continue;
       const partition = Math.floor(i / map.replication);

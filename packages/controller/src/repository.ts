@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Logger, ServingError, silentLogger } from "@shardserve/core";
 import type { VersionPolicy } from "@shardserve/registry";
 import { MANIFEST_FILE, readManifest } from "@shardserve/rowstore";
+import { DeltaFolders } from "./delta-folders.js";
 import { contentsOf, type VersionContents } from "./version-contents.js";
 
 /** Versions on disk, by model and number. */
@@ -20,12 +21,14 @@ interface ReadManifest {
 export class Repository {
   readonly #baseDir: string;
   readonly #logger: Logger;
+  readonly #deltas: DeltaFolders;
   /** Manifests that were read, by path; read again only when size or time of change differ. */
   #known = new Map<string, ReadManifest>();
 
   constructor(baseDir: string, options: { readonly logger?: Logger } = {}) {
     this.#baseDir = baseDir;
     this.#logger = options.logger ?? silentLogger;
+    this.#deltas = new DeltaFolders(this.#logger);
   }
 
   /**
@@ -52,7 +55,9 @@ export class Repository {
         const read = await this.#read(directory);
         if (!read) continue;
         known.set(directory, read);
-        if (read.contents) versions.set(Number(name), read.contents);
+        if (!read.contents) continue;
+        const deltas = await this.#deltas.scan(directory);
+        versions.set(Number(name), deltas.size > 0 ? { ...read.contents, deltas } : read.contents);
       }
       if (versions.size > 0) found.set(model, versions);
     }

@@ -1,4 +1,10 @@
-import { type Manifest, partitionLayout, partitionPath, type StoredManifest } from "@shardserve/rowstore";
+import {
+  type EpochRef,
+  type Manifest,
+  partitionLayout,
+  partitionPath,
+  type StoredManifest,
+} from "@shardserve/rowstore";
 
 /** What the leader needs to know of a version on disk. */
 export interface VersionContents {
@@ -8,6 +14,17 @@ export interface VersionContents {
   readonly digests: readonly string[];
   /** Bytes of the largest partition's file; all are equal. */
   readonly partitionBytes: number;
+  /** Whole deltas on disk by epoch; absent = none. */
+  readonly deltas?: ReadonlyMap<number, DeltaContents>;
+}
+
+/** What the leader needs to know of a delta on disk. */
+export interface DeltaContents {
+  readonly epoch: number;
+  readonly digest: string;
+  readonly baseDigest: string;
+  readonly parent: EpochRef;
+  readonly createdAtMs: number;
 }
 
 export function contentsOf({ manifest, digest }: StoredManifest): VersionContents {

@@ -2,14 +2,18 @@ import {
   aspiredKey,
   aspiredRecord,
   executorKey,
+  type EpochPlan,
   executorRecord,
   levelKey,
   levelWish,
   shardWish,
   wishKey,
   holdingKey,
+  type HoldingRecord,
   holdingRecord,
   MemoryStore,
+  rollbackKey,
+  rollbackRecord,
   type ServedVersion,
   shardKey,
   type ShardRecord,
@@ -20,6 +24,7 @@ import { ManualClock } from "@shardserve/core";
 import {
   type ControllerSettings,
   type ClusterState,
+  type DeltaContents,
   controllerSettings,
   nextStep,
   readClusterState,
@@ -57,6 +62,22 @@ export class SimCluster {
       case "undisk":
         this.#disk.get(args[0] ?? "")?.delete(Number(args[1]));
         return [];
+      case "delta":
+        return this.#delta(args[0] ?? "", Number(args[1]), Number(args[2]), options);
+      case "undelta":
+        this.#deltas(args[0] ?? "", Number(args[1])).delete(Number(args[2]));
+        return [];
+      case "reject":
+        this.#store.txn(
+          [],
+          [
+            {
+              put: rollbackKey(args[0] ?? "", Number(args[1])),
+              value: rollbackRecord.encode({ rejected: args.slice(2).map(Number) }),
+            },
+          ],
+        );
+        return [];
       case "join":
         for (const id of args) this.#join(id, options);
         return [];
@@ -90,7 +111,7 @@ export class SimCluster {
         this.#bad.delete(`${args[0]} ${args[1]} ${args[2]}`);
         return [];
       case "executor":
-        return this.#executor(args[0] ?? "", args.slice(1));
+        return this.#executor(args[0] ?? "", args.slice(1), options);
       case "aspire":
         return this.#aspire(args[0] ?? "", args.slice(1), options);
       case "tick":
@@ -124,6 +145,33 @@ export class SimCluster {
     };
     const versions = this.#disk.get(model) ?? new Map<number, VersionContents>();
     this.#disk.set(model, versions.set(version, contents));
+    return [];
+  }
+
+  #deltas(model: string, version: number): Map<number, DeltaContents> {
+    const contents = this.#disk.get(model)?.get(version) as VersionContents;
+    return contents.deltas as Map<number, DeltaContents>;
+  }
+
+  #delta(
+    model: string,
+    version: number,
+    epoch: number,
+    { parent = String(epoch - 1), digest = "e", base }: Record<string, string | undefined>,
+  ): string[] {
+    const versions = this.#disk.get(model) as Map<number, VersionContents>;
+    const contents = versions.get(version) as VersionContents;
+    const deltas = new Map(contents.deltas);
+    versions.set(version, { ...contents, deltas });
+    const parentEpoch = Number(parent);
+    const before = parentEpoch === 0 ? contents.manifestDigest : deltas.get(parentEpoch)?.digest;
+    deltas.set(epoch, {
+      epoch,
+      digest: `${digest}${epoch}`,
+      baseDigest: base ?? contents.manifestDigest,
+      parent: { epoch: parentEpoch, digest: before ?? `e${parentEpoch}` },
+      createdAtMs: this.#nowMs,
+    });
     return [];
   }
 
@@ -173,13 +221,16 @@ export class SimCluster {
         const record = {
           instance: `${id}-1`,
           manifestDigest: contents.manifestDigest,
-          epoch: 0,
+          ...epochsOf(map?.value.epochs, bad),
           partitions,
           digests: partitions.map((p) =>
             bad?.kind === "digest" && bad.partition === p ? "other" : (contents.digests[p] ?? ""),
           ),
           ...(this.#held.has(`${id} ${model} ${version}`) && {
             heldGeneration: this.#held.get(`${id} ${model} ${version}`) as number,
+          }),
+          ...(bad?.kind === "delta" && {
+            error: { code: "CHECKSUM_MISMATCH", message: `deltas/${bad.partition}/rows.delta: block 0 is damaged` },
           }),
           ...(bad?.kind === "error" && {
             error: { code: "CHECKSUM_MISMATCH", message: `partition ${bad.partition}: block 3 is damaged` },
@@ -192,11 +243,21 @@ export class SimCluster {
     return lines;
   }
 
-  #executor(id: string, [model = "", version = "0", state = "available"]: string[]): string[] {
+  #executor(
+    id: string,
+    [model = "", version = "0", state = "available"]: string[],
+    { epoch }: Record<string, string | undefined>,
+  ): string[] {
     const serving = (this.#serving.get(id) ?? []).filter(
       (one) => one.model !== model || one.version !== Number(version),
     );
-    if (state !== "gone") serving.push({ model, version: Number(version), state: state as ServedVersion["state"] });
+    if (state !== "gone")
+      serving.push({
+        model,
+        version: Number(version),
+        state: state as ServedVersion["state"],
+        ...(epoch !== undefined && { epoch: Number(epoch) }),
+      });
     this.#serving.set(id, serving);
     const record = { id, instance: id, addresses: {}, zone: "", serving };
     this.#store.txn([], [{ put: executorKey(id), value: executorRecord.encode(record) }]);
@@ -248,6 +309,7 @@ export class SimCluster {
           ...(enabled ? [`enabled ${describe(enabled)}`] : []),
           ...(staged ? [`staged ${describe(staged)}`] : []),
           ...(target ? [`target ${describe(target)}`] : []),
+          ...(map?.value.epochs ? [describeEpochs(map.value.epochs, enabled)] : []),
           ...(record?.value.error ? [`error ${record.value.error.code} on ${record.value.error.shard}`] : []),
         ];
         lines.push(parts.join("; "));
@@ -255,6 +317,23 @@ export class SimCluster {
     }
     return lines.length > 0 ? lines : ["nothing"];
   }
+}
+
+/** What a shard holds of the deltas that it is to hold; a damaged one and all behind it are missing. */
+function epochsOf(
+  plan: EpochPlan | undefined,
+  bad: { readonly partition: number; readonly kind: string } | undefined,
+): Pick<HoldingRecord, "epoch" | "epochDigest" | "oldestEpoch"> {
+  const whole = plan?.chain.filter(({ epoch }) => bad?.kind !== "delta" || epoch < bad.partition);
+  const newest = whole?.at(-1);
+  return newest && plan ? { epoch: newest.epoch, epochDigest: newest.digest, oldestEpoch: plan.oldest } : { epoch: 0 };
+}
+
+function describeEpochs({ chain, oldest }: EpochPlan, enabled: PartitionMap | undefined): string {
+  const list = [0, ...chain.map(({ epoch }) => epoch)].map((epoch) =>
+    epoch === enabled?.epoch ? `[${epoch}]` : epoch,
+  );
+  return `epochs ${list.join(" ")} from ${oldest}`;
 }
 
 function describe(map: PartitionMap): string {

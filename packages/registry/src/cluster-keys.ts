@@ -12,6 +12,7 @@
  * | `models/NAME/level` | operator; the leader deletes it | until done | LevelWish |
  * | `labels/NAME` | operator | until deleted | LabelsRecord |
  * | `models/NAME/versions/V` | leader | until removed | VersionRecord |
+ * | `models/NAME/rollbacks/V` | operator | until deleted | RollbackRecord |
  * | `maps/NAME/V` | leader | with the version | MapRecord |
  * | `leader` | the elected shard | its lease | LeaderRecord |
  */
@@ -36,6 +37,7 @@ export type ParsedKey =
   | { readonly kind: "level"; readonly model: string }
   | { readonly kind: "labels"; readonly model: string }
   | { readonly kind: "version"; readonly model: string; readonly version: number }
+  | { readonly kind: "rollback"; readonly model: string; readonly version: number }
   | { readonly kind: "map"; readonly model: string; readonly version: number }
   | { readonly kind: "leader" };
 
@@ -74,6 +76,10 @@ export function versionKey(model: string, version: number): string {
   return `${MODELS_PREFIX}${segment(model)}/versions/${versionText(version)}`;
 }
 
+export function rollbackKey(model: string, version: number): string {
+  return `${MODELS_PREFIX}${segment(model)}/rollbacks/${versionText(version)}`;
+}
+
 export function mapKey(model: string, version: number): string {
   return `${MAPS_PREFIX}${segment(model)}/${versionText(version)}`;
 }
@@ -92,6 +98,10 @@ export function parseKey(key: string): ParsedKey | undefined {
   if (root === "models" && parts.length === 4 && b === "versions") {
     const version = parseVersion(c);
     return version === undefined ? undefined : { kind: "version", model: a, version };
+  }
+  if (root === "models" && parts.length === 4 && b === "rollbacks") {
+    const version = parseVersion(c);
+    return version === undefined ? undefined : { kind: "rollback", model: a, version };
   }
   if (root === "maps" && parts.length === 3) {
     const version = parseVersion(b);

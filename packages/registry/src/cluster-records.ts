@@ -41,7 +41,12 @@ export interface HoldingRecord {
   readonly instance: string;
   /** Digest of the manifest that the shard read, hex. */
   readonly manifestDigest: string;
+  /** Newest epoch of all partitions below. */
   readonly epoch: number;
+  /** Digest of that epoch's delta as the shard read and proved it, hex; absent for epoch 0. It names all deltas before it. */
+  readonly epochDigest?: string;
+  /** Oldest epoch that can still be asked for; absent = `epoch` alone. */
+  readonly oldestEpoch?: number;
   /** Ascending. */
   readonly partitions: readonly number[];
   /** Digest of each partition's file as the shard computed it, hex, in the order of `partitions`. */
@@ -72,7 +77,29 @@ export interface ServedVersion {
   readonly version: number;
   /** `available` = answers requests; `unloading` = no longer does. */
   readonly state: "loading" | "available" | "unloading" | "failed";
+  /** Epoch that requests are answered at; absent = 0. */
+  readonly epoch?: number;
   readonly error?: RecordedError;
+}
+
+/** A delta by its place in the chain. */
+export interface EpochRecord {
+  readonly epoch: number;
+  /** Digest of the delta's manifest, hex. */
+  readonly digest: string;
+}
+
+/** Which deltas shards hold of a version. */
+export interface EpochPlan {
+  /** Deltas to hold, first to last; each follows the one before it. */
+  readonly chain: readonly EpochRecord[];
+  /** Oldest epoch that may still be asked for: 0 or one of the chain. */
+  readonly oldest: number;
+}
+
+/** `models/NAME/rollbacks/V`: epochs that the operator took back; deltas that follow one of them are not taken up either. */
+export interface RollbackRecord {
+  readonly rejected: readonly number[];
 }
 
 /** Which versions of those found in the repository are wanted (TensorFlow Serving's ServableVersionPolicy). */
@@ -133,6 +160,8 @@ export interface MapRecord {
   readonly staged?: PartitionMap;
   /** Where the moves lead, while `staged` is only a part of the way; nobody loads it yet. */
   readonly target?: PartitionMap;
+  /** Absent = no delta. The epoch in force is that of `enabled`; one behind it in the chain is being staged. */
+  readonly epochs?: EpochPlan;
 }
 
 /** `leader` */
@@ -177,6 +206,8 @@ export const holdingRecord: RecordCodec<HoldingRecord> = codec((reader) => {
     instance: reader.text("instance"),
     manifestDigest: reader.text("manifestDigest"),
     epoch: reader.integer("epoch"),
+    ...reader.optional("epochDigest", () => reader.text("epochDigest")),
+    ...reader.optional("oldestEpoch", () => reader.integer("oldestEpoch")),
     partitions,
     digests,
     ...reader.optional("error", () => readError(reader.object("error"))),
@@ -193,8 +224,13 @@ export const executorRecord: RecordCodec<ExecutorRecord> = codec((reader) => ({
     model: item.text("model"),
     version: item.integer("version"),
     state: item.oneOf("state", ["loading", "available", "unloading", "failed"]),
+    ...item.optional("epoch", () => item.integer("epoch")),
     ...item.optional("error", () => readError(item.object("error"))),
   })),
+}));
+
+export const rollbackRecord: RecordCodec<RollbackRecord> = codec((reader) => ({
+  rejected: reader.integers("rejected"),
 }));
 
 export const aspiredRecord: RecordCodec<AspiredRecord> = codec((reader) => ({
@@ -233,11 +269,13 @@ export const mapRecord: RecordCodec<MapRecord> = codec(
     ...reader.optional("enabled", () => fromPlainMap(reader.raw("enabled"), `${reader.where}: enabled`)),
     ...reader.optional("staged", () => fromPlainMap(reader.raw("staged"), `${reader.where}: staged`)),
     ...reader.optional("target", () => fromPlainMap(reader.raw("target"), `${reader.where}: target`)),
+    ...reader.optional("epochs", () => readEpochPlan(reader.object("epochs"))),
   }),
-  ({ enabled, staged, target }) => ({
+  ({ enabled, staged, target, epochs }) => ({
     ...(enabled && { enabled: toPlainMap(enabled) }),
     ...(staged && { staged: toPlainMap(staged) }),
     ...(target && { target: toPlainMap(target) }),
+    ...(epochs && { epochs }),
   }),
 );
 
@@ -250,6 +288,16 @@ export const leaderRecord: RecordCodec<LeaderRecord> = codec((reader) => ({
 export function recordError(reason: unknown): RecordedError {
   const { code, message } = ServingError.from(reason);
   return { code, message };
+}
+
+function readEpochPlan(reader: RecordReader): EpochPlan {
+  const chain = reader
+    .objects("chain")
+    .map((item) => ({ epoch: item.integer("epoch", 1), digest: item.text("digest") }));
+  chain.forEach(({ epoch }, i) => {
+    if (i > 0 && epoch <= (chain[i - 1] as EpochRecord).epoch) reader.refuse("chain", "is out of order");
+  });
+  return { chain, oldest: reader.integer("oldest") };
 }
 
 function readAddresses(reader: RecordReader): Addresses {

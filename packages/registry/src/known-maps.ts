@@ -58,7 +58,12 @@ export class KnownMaps {
       if (known.has(key)) continue;
       const held = this.#heldOf(before);
       if (!held || served.has(before.model)) continue;
-      known.set(key, before.held ? before : { ...before, record: { enabled: held }, modRevision: 0, held });
+      known.set(
+        key,
+        before.held
+          ? before
+          : { ...before, record: { ...withEpochs(held, before), enabled: held }, modRevision: 0, held },
+      );
     }
     this.#known = known;
   }
@@ -75,7 +80,8 @@ export class KnownMaps {
       const base = { model, version, modRevision: entry.modRevision };
       if (!held || isNewer(record.enabled, held)) return { ...base, record };
       const staged = record.staged ?? record.enabled;
-      return { ...base, record: { enabled: held, ...(staged && { staged }) }, held };
+      const epochs = withEpochs(held, { record }) ?? withEpochs(held, before);
+      return { ...base, record: { ...epochs, enabled: held, ...(staged && { staged }) }, held };
     } catch (error) {
       this.#logger.error({ error: ServingError.from(error).message }, "unreadable partition map; the last one stays");
       return before ? { ...before, modRevision: entry.modRevision } : undefined;
@@ -85,6 +91,15 @@ export class KnownMaps {
   #heldOf({ held, record }: KnownMap): PartitionMap | undefined {
     return held ?? (this.#isOtherHistory ? record.enabled : undefined);
   }
+}
+
+/** The deltas of a record, if the epoch of the held map is among them: they are kept as long as that map is. */
+function withEpochs(
+  { epoch }: PartitionMap,
+  known: Pick<KnownMap, "record"> | undefined,
+): Pick<MapRecord, "epochs"> | undefined {
+  const { epochs } = known?.record ?? {};
+  return epochs && (epoch === 0 || epochs.chain.some((ref) => ref.epoch === epoch)) ? { epochs } : undefined;
 }
 
 function isNewer(map: PartitionMap | undefined, held: PartitionMap): boolean {

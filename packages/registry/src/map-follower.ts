@@ -1,7 +1,7 @@
 import { type Logger, ServingError, silentLogger } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
-import { MAPS_PREFIX, parseKey, SHARDS_PREFIX, shardKey } from "./cluster-keys.js";
-import { type ShardRecord, shardRecord } from "./cluster-records.js";
+import { mapKey, MAPS_PREFIX, parseKey, SHARDS_PREFIX, shardKey } from "./cluster-keys.js";
+import { type EpochPlan, type ShardRecord, shardRecord } from "./cluster-records.js";
 import { KnownMaps } from "./known-maps.js";
 import type { Registry } from "./registry.js";
 import { RegistryView, type RegistryViewOptions } from "./registry-view.js";
@@ -83,6 +83,11 @@ export class MapFollower {
   /** The enabled map of a version; the object changes when, and only when, the map does. */
   map(model: string, version: number): PartitionMap | undefined {
     return this.#byModel.get(model)?.get(version);
+  }
+
+  /** The deltas of a version that shards hold; undefined = none. The epoch in force is that of its map. */
+  epochs(model: string, version: number): EpochPlan | undefined {
+    return this.#known.all.get(mapKey(model, version))?.record.epochs;
   }
 
   /** Where a shard is, or was last heard to be. */

@@ -46,16 +46,13 @@ export function frameLookup(
         const text = `channel ${request.channel} is not open here; open the version again`;
         throw new ServingError("VERSION_NOT_READY", text);
       }
-      if (request.epoch !== served.epoch) {
-        const text = `${served.model}/${served.version} is at epoch ${served.epoch} here, asked was ${request.epoch}`;
-        throw new ServingError("EPOCH_MISMATCH", text);
-      }
-      const { generation, columns, ids, remainingMs } = request;
+      if (!served.epochs.has(request.epoch)) throw served.epochs.refusal(request.epoch);
+      const { generation, epoch, columns, ids, remainingMs } = request;
       const jointBytes = joint.add(exchange, served, request);
       turns.spend(lookupCost(jointBytes, ids.length));
       if (jointBytes > 0) return;
       const deadlineMs = remainingMs === 0 ? Number.POSITIVE_INFINITY : arrivedMs + remainingMs;
-      const rows = lookup.run({ served, generation, columns, ids, deadlineMs });
+      const rows = lookup.run({ served, epoch, generation, columns, ids, deadlineMs });
       exchange.releasePayload();
       if (!(rows instanceof Promise)) return answer(exchange, rows);
       rows.then(

@@ -128,7 +128,7 @@ export class JointLookup {
     metrics.rows.inc({ model: served.model }, rowCount);
     metrics.bytes.inc({ model: served.model }, gatheredBytes);
     metrics.replyBytesInFlight.set(budget.usedBytes);
-    this.#end((exchange, request) => this.#answer(served, exchange, request));
+    this.#end((exchange, request) => this.#answer(exchange, request));
     connection.afterSent(() => {
       budget.give(gatheredBytes);
       metrics.replyBytesInFlight.set(budget.usedBytes);
@@ -158,21 +158,21 @@ export class JointLookup {
     return bytes;
   }
 
-  #locate({ set }: ServedVersion, { columns, ids }: LookupRequest): boolean {
+  #locate({ set }: ServedVersion, { columns, ids, epoch }: LookupRequest): boolean {
     for (const width of this.#widths) width.countBefore = width.count;
     const lanes = new Int32Array(ids.buffer, ids.byteOffset, ids.length * 2);
     for (let i = 0, at = 0; i < columns.length; i += 2) {
       const table = columns[i] as number;
       const end = at + (columns[i + 1] as number);
       const width = this.#widthOf[table] as Width;
-      if (set.locate(table, lanes, width.indexes, width.count, at, end) >= 0) return false;
+      if (set.locate(table, lanes, width.indexes, width.count, at, end, epoch) >= 0) return false;
       width.count += end - at;
       at = end;
     }
     return true;
   }
 
-  #answer({ epoch }: ServedVersion, exchange: Exchange, { columns, generation }: LookupRequest): void {
+  #answer(exchange: Exchange, { columns, generation, epoch }: LookupRequest): void {
     for (let i = 0; i < columns.length; i += 2) {
       this.#rowBytes[i >> 1] = (this.#widthOf[columns[i] as number] as Width).rowBytes;
     }

@@ -11,6 +11,7 @@ import {
   recordError,
 } from "@shardserve/registry";
 import { partitionDigestOf, PartitionSet, partitionPath, readManifest } from "@shardserve/rowstore";
+import { HeldEpochs } from "./held-epochs.js";
 import type { ShardMetrics } from "./metrics.js";
 import { MoveRate } from "./move-rate.js";
 import { type ServedVersion, type ServedVersions, servableName } from "./served-version.js";
@@ -59,6 +60,8 @@ interface Held {
   >;
   /** Why the version could not be opened at all. */
   openFailure: { readonly error: RecordedError; readonly retryAtMs: number; readonly pauseMs: number } | undefined;
+  /** Why the deltas that the maps want are not all here. */
+  epochFailure: { readonly error: RecordedError; readonly retryAtMs: number; readonly pauseMs: number } | undefined;
   /** What was published last, to publish only changes. */
   published: string;
 }
@@ -102,7 +105,8 @@ export class Keeper {
         this.#held.set(name, held);
       }
       held.wanted = wanted;
-      if (held.served) setEnabled(held.served, record);
+      if (held.served) this.#setEnabled(held.served, record);
+      held.epochFailure = undefined; // what the maps want now may be whole
     }
     for (const [name, held] of this.#held) {
       if (byName.has(name)) continue;
@@ -174,6 +178,7 @@ export class Keeper {
   async #advance(held: Held): Promise<void> {
     if (held.wanted.size > 0 && !held.served) await this.#open(held);
     if (held.served) {
+      await this.#followEpochs(held, held.served);
       await this.#loadMissing(held, held.served);
       await this.#dropExpired(held, held.served);
     }
@@ -185,7 +190,7 @@ export class Keeper {
   }
 
   async #open(held: Held): Promise<void> {
-    const { clock, versions, metrics, retryMs, residentBytesMax } = this.#options;
+    const { clock, versions, metrics, retryMs, residentBytesMax, loadsMax, logger } = this.#options;
     const { model, version } = held;
     if (held.openFailure && clock.nowMs() < held.openFailure.retryAtMs) return;
     try {
@@ -200,6 +205,7 @@ export class Keeper {
         version,
         channel: versions.nextChannel(),
         epoch: 0,
+        epochs: new HeldEpochs({ model, version, directory, stored, set, loadsMax, logger }),
         manifest,
         manifestDigest: digest,
         set,
@@ -208,7 +214,7 @@ export class Keeper {
         generation: 0,
       };
       const record = this.#maps.get(servableName(model, version))?.record;
-      if (record) setEnabled(held.served, record);
+      if (record) this.#setEnabled(held.served, record);
       held.openFailure = undefined;
       versions.add(held.served);
     } catch (error) {
@@ -217,6 +223,33 @@ export class Keeper {
       metrics.loadFailures.inc({ model, code: recorded.code });
       held.openFailure = { error: recorded, retryAtMs: clock.nowMs() + pauseMs, pauseMs };
     }
+  }
+
+  /** Brings the deltas that the maps want into memory. A failure leaves epochs as they were, and is tried again. */
+  async #followEpochs(held: Held, served: ServedVersion): Promise<void> {
+    const { clock, metrics, retryMs } = this.#options;
+    const { model, version } = held;
+    if (held.epochFailure && clock.nowMs() < held.epochFailure.retryAtMs) return;
+    const plan = this.#maps.get(servableName(model, version))?.record.epochs ?? NO_EPOCHS;
+    try {
+      await served.epochs.follow(plan, [...served.digests.keys()], this.#abort.signal);
+      held.epochFailure = undefined;
+    } catch (error) {
+      if (this.#isClosed) return;
+      const pauseMs = Math.min(RETRY_MAX_MS, (held.epochFailure?.pauseMs ?? retryMs / 2) * 2);
+      const recorded = this.#recordFailure(held, error);
+      metrics.loadFailures.inc({ model, code: recorded.code });
+      held.epochFailure = { error: recorded, retryAtMs: clock.nowMs() + pauseMs, pauseMs };
+    }
+    metrics.epochs.observe(served, clock);
+  }
+
+  /** Whether executors may use the version, under which map and at which epoch. */
+  #setEnabled(served: ServedVersion, { enabled, staged }: MapRecord): void {
+    served.isEnabled = enabled !== undefined;
+    served.generation = enabled?.generation ?? staged?.generation ?? 0;
+    served.epoch = enabled?.epoch ?? 0;
+    this.#options.metrics.epochs.committed(served, this.#options.clock);
   }
 
   async #loadMissing(held: Held, served: ServedVersion): Promise<void> {
@@ -254,7 +287,9 @@ export class Keeper {
       this.#checkCapacity(served);
       const path = join(this.#directory(held), partitionPath(partition));
       const expectedDigest = partitionDigestOf(served.manifest, partition);
-      const { digest } = await served.set.add(partition, path, { expectedDigest, signal: this.#abort.signal });
+      const { signal } = this.#abort;
+      const prepare = () => served.epochs.prepare(partition, signal);
+      const { digest } = await served.set.add(partition, path, { expectedDigest, signal, prepare });
       served.digests.set(partition, digest);
       held.failures.delete(partition);
       held.dropAtMs.delete(partition);
@@ -304,12 +339,14 @@ export class Keeper {
     const { shard, instance, keys } = this.#options;
     const { served } = held;
     const partitions = [...(served?.digests.keys() ?? [])].sort((a, b) => a - b);
-    const error = held.openFailure?.error ?? firstFailure(held);
+    const error = held.openFailure?.error ?? firstFailure(held) ?? held.epochFailure?.error;
+    const newest = served?.epochs.newest;
     const heldGeneration = this.#maps.get(servableName(held.model, held.version))?.held?.generation;
     const record = {
       instance,
       manifestDigest: served?.manifestDigest ?? "",
-      epoch: served?.epoch ?? 0,
+      epoch: newest?.epoch ?? 0,
+      ...(served && newest && newest.epoch > 0 && { epochDigest: newest.digest, oldestEpoch: served.epochs.oldest }),
       partitions,
       digests: partitions.map((partition) => served?.digests.get(partition) ?? ""),
       ...(error && { error }),
@@ -335,6 +372,8 @@ export class Keeper {
     this.#options.versions.remove(served);
     held.served = undefined;
     await served.set.close();
+    await served.epochs.close();
+    this.#options.metrics.epochs.forget(served);
     this.#options.metrics.partitions.remove({ model: held.model, version: String(held.version) });
     this.#observeMapped();
   }
@@ -372,6 +411,7 @@ export class Keeper {
     for (const held of this.#held.values()) {
       for (const dropAtMs of held.dropAtMs.values()) nextMs = Math.min(nextMs, dropAtMs);
       for (const { retryAtMs } of held.failures.values()) nextMs = Math.min(nextMs, retryAtMs);
+      if (held.epochFailure) nextMs = Math.min(nextMs, held.epochFailure.retryAtMs);
       if (held.openFailure) nextMs = Math.min(nextMs, held.openFailure.retryAtMs);
     }
     this.#cancelTimer();
@@ -399,14 +439,12 @@ function newHeld(model: string, version: number): Held {
     dropAtMs: new Map(),
     failures: new Map(),
     openFailure: undefined,
+    epochFailure: undefined,
     published: "",
   };
 }
 
-function setEnabled(served: ServedVersion, { enabled, staged }: MapRecord): void {
-  served.isEnabled = enabled !== undefined;
-  served.generation = enabled?.generation ?? staged?.generation ?? 0;
-}
+const NO_EPOCHS = { chain: [], oldest: 0 };
 
 function firstFailure(held: Held): RecordedError | undefined {
   for (const partition of [...held.failures.keys()].sort((a, b) => a - b)) {

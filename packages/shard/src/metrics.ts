@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from "@shardserve/core";
+import { EpochMetrics } from "./epoch-metrics.js";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
 /** Numbers of one shard in Prometheus form. */
@@ -15,6 +16,8 @@ export class ShardMetrics {
   readonly partitions: Gauge<"model" | "version">;
   readonly mappedBytes: Gauge;
   readonly loadFailures: Counter<"model" | "code">;
+  /** Deltas in memory. */
+  readonly epochs: EpochMetrics;
   /** When the maps that are followed were saved, wall clock; undefined = they come from the registry. */
   mapsSavedAtMs: number | undefined;
 
@@ -74,6 +77,7 @@ export class ShardMetrics {
       labelNames: ["model", "code"],
       registers,
     });
+    this.epochs = new EpochMetrics(registry);
     const age = new Gauge({
       name: "shardserve_shard_map_age_seconds",
       help: "Age of the partition maps taken from --state-dir because the registry is away; 0 = they are the registry's.",

@@ -16,6 +16,8 @@ import { type ServedVersion, servableName } from "./served-version.js";
 /** What a lookup asks, whatever protocol it came by. */
 export interface RowsQuery {
   readonly served: ServedVersion;
+  /** One that `served` has. */
+  readonly epoch: number;
   readonly generation: number;
   /** Per column: table index and id count, interleaved. */
   readonly columns: Uint32Array;
@@ -92,7 +94,7 @@ export class RowLookup {
       releaseBudget();
     };
     try {
-      writeRowsHead(payload, layout, query.generation, query.served.epoch, tables);
+      writeRowsHead(payload, layout, query.generation, query.epoch, tables);
       const result: GatheredRows = { payload, layout, tables, release };
       const gathering = this.#gather(query.served, gathers, payload);
       return gathering === undefined ? result : settle(gathering, result);
@@ -169,7 +171,7 @@ interface Located {
   readonly rowCount: number;
 }
 
-function locate({ served, columns, ids }: RowsQuery): Located {
+function locate({ served, epoch, columns, ids }: RowsQuery): Located {
   const gathers = new Map<number, { indexes: BigInt64Array; rowCount: number }>();
   const lanes = new Int32Array(ids.buffer, ids.byteOffset, ids.length * 2);
   const tables: TableReply[] = [];
@@ -190,9 +192,9 @@ function locate({ served, columns, ids }: RowsQuery): Located {
       gather = { indexes: new BigInt64Array(ids.length - first), rowCount: 0 };
       gathers.set(info.rowBytes, gather);
     }
-    const bad = served.set.locate(table, lanes, gather.indexes, gather.rowCount, first, at);
+    const bad = served.set.locate(table, lanes, gather.indexes, gather.rowCount, first, at, epoch);
     if (bad >= 0) {
-      tables.push(whyBad(served, table, lanes.subarray(first * 2, at * 2), bad - first));
+      tables.push(whyBad(served, epoch, table, lanes.subarray(first * 2, at * 2), bad - first));
       continue;
     }
     gather.rowCount += count;
@@ -203,8 +205,8 @@ function locate({ served, columns, ids }: RowsQuery): Located {
   return { tables, gathers, rowCount: rowTotal };
 }
 
-function whyBad({ set }: ServedVersion, table: number, ids: Int32Array, bad: number): TableReply {
-  const { code, details } = set.refusal(table, ids, bad);
+function whyBad({ set }: ServedVersion, epoch: number, table: number, ids: Int32Array, bad: number): TableReply {
+  const { code, details } = set.refusal(table, ids, bad, epoch);
   if (code === "ROW_OUT_OF_RANGE") return failed(table, TABLE_STATUS.ROW_OUT_OF_RANGE, bad);
   return failed(table, TABLE_STATUS.PARTITION_NOT_OWNED, details["partition"] as number);
 }

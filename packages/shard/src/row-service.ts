@@ -113,11 +113,12 @@ async function answer(
   const nowMs = clock.nowMs();
   const askedMs = request.deadlineMs === 0 ? Number.POSITIVE_INFINITY : nowMs + request.deadlineMs;
   const deadlineMs = Math.min(askedMs, nowMs + Number(call.getDeadline()) - clock.wallMs()); // gRPC's is wall time
-  const { generation } = served;
-  const gathered = await lookup.run({ served, generation, columns, ids, deadlineMs });
+  const { generation, epoch } = served;
+  if (!served.epochs.has(epoch)) throw served.epochs.refusal(epoch);
+  const gathered = await lookup.run({ served, epoch, generation, columns, ids, deadlineMs });
   try {
     if (call.cancelled) throw new ServingError("CANCELLED", "the caller gave up");
-    return toReply(request, served, gathered, ids, columns);
+    return toReply(request, served, epoch, gathered, ids, columns);
   } finally {
     gathered.release();
   }
@@ -137,6 +138,7 @@ function findVersion(versions: ServedVersions, { model, version }: LookupRequest
 function toReply(
   request: LookupRequest,
   served: ServedVersion,
+  epoch: number,
   { payload, layout, tables }: GatheredRows,
   ids: BigInt64Array,
   columns: Uint32Array,
@@ -147,7 +149,7 @@ function toReply(
     const column = ids.subarray(at, at + count);
     at += count;
     const name = request.tables[i]?.table ?? "";
-    if (reply.status !== TABLE_STATUS.OK) return failedRows(served, name, reply.table, reply.status, column);
+    if (reply.status !== TABLE_STATUS.OK) return failedRows(served, epoch, name, reply.table, reply.status, column);
     const info = served.set.tables[reply.table] as TableInfo;
     const offset = layout.rowOffsets[i] as number;
     const stored = payload.subarray(offset, offset + reply.rowCount * reply.rowBytes);
@@ -156,7 +158,7 @@ function toReply(
   return create(LookupReplySchema, {
     tables: rows,
     version: BigInt(served.version),
-    epoch: BigInt(served.epoch),
+    epoch: BigInt(epoch),
     generation: BigInt(served.generation),
   });
 }
@@ -174,12 +176,24 @@ function okRows(info: TableInfo, stored: Uint8Array, rowCount: number): TableRow
   return create(TableRowsSchema, { dtype: DTYPES.float32.tf, dim, rows });
 }
 
-function failedRows(served: ServedVersion, name: string, table: number, status: number, ids: BigInt64Array): TableRows {
+function failedRows(
+  served: ServedVersion,
+  epoch: number,
+  name: string,
+  table: number,
+  status: number,
+  ids: BigInt64Array,
+): TableRows {
   const code = statusCode(status);
   const servable = servableName(served.model, served.version);
   const error =
     code === "TABLE_NOT_FOUND"
       ? new ServingError(code, `${servable} has no table ${name}`)
-      : served.set.refusal(table, ids, served.set.locate(table, ids, new BigInt64Array(ids.length), 0));
+      : served.set.refusal(
+          table,
+          ids,
+          served.set.locate(table, ids, new BigInt64Array(ids.length), 0, 0, ids.length, epoch),
+          epoch,
+        );
   return create(TableRowsSchema, { status: GRPC_STATUS[error.status], message: error.message });
 }

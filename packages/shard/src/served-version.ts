@@ -1,4 +1,5 @@
 import type { Manifest, PartitionSet } from "@shardserve/rowstore";
+import type { HeldEpochs } from "./held-epochs.js";
 import type { ShardProof } from "@shardserve/transport";
 
 /** One model version of which this shard serves partitions. */
@@ -8,7 +9,9 @@ export interface ServedVersion {
   /** Number of this load in LOOKUP frames; a version that is loaded anew gets a new one. */
   readonly channel: number;
   /** Committed delta; 0 = as exported. */
-  readonly epoch: number;
+  epoch: number;
+  /** Deltas in memory; says which epochs may be asked for. */
+  readonly epochs: HeldEpochs;
   readonly manifest: Manifest;
   /** Digest of the manifest's bytes as read here, hex. */
   readonly manifestDigest: string;

@@ -1,0 +1,199 @@
+import { join } from "node:path";
+import { invariant, type Logger, ServingError } from "@shardserve/core";
+import type { EpochPlan, EpochRecord } from "@shardserve/registry";
+import {
+  checkFollows,
+  DeltaFile,
+  deltaPath,
+  type EpochRef,
+  type Overlay,
+  type PartitionSet,
+  type StoredManifest,
+} from "@shardserve/rowstore";
+
+export interface HeldEpochsOptions {
+  readonly model: string;
+  readonly version: number;
+  /** Version directory. */
+  readonly directory: string;
+  readonly stored: StoredManifest;
+  readonly set: PartitionSet;
+  /** Partitions read at the same time. */
+  readonly loadsMax: number;
+  readonly logger: Logger;
+}
+
+/**
+ * The deltas of one version in this shard's memory: a chain from the export to the newest epoch that the maps want, each
+ * proved by digest and checked to follow the one before. An epoch can be asked for once the rows of all held partitions are
+ * there, and until the maps say that nobody will; so the epoch in force, the one before and the one being staged are answered
+ * side by side.
+ */
+export class HeldEpochs {
+  readonly #options: HeldEpochsOptions;
+  #chain: DeltaFile[] = [];
+  #oldest = 0;
+  #answered: ReadonlySet<number> = new Set([0]);
+
+  constructor(options: HeldEpochsOptions) {
+    this.#options = options;
+  }
+
+  /** True when rows of the epoch may be asked for. */
+  has(epoch: number): boolean {
+    return this.#answered.has(epoch);
+  }
+
+  get oldest(): number {
+    return this.#oldest;
+  }
+
+  get newest(): EpochRef {
+    const last = this.#chain.at(-1);
+    return last
+      ? { epoch: last.manifest.epoch, digest: last.digest }
+      : { epoch: 0, digest: this.#options.stored.digest };
+  }
+
+  /** The error for an epoch that is not here (not yet, or no longer): another replica may have it. */
+  refusal(epoch: number): ServingError {
+    const { model, version } = this.#options;
+    const here = [...this.#answered].join(", ");
+    return new ServingError("EPOCH_MISMATCH", `${model}/${version}: epoch ${epoch} is not here, only ${here}`);
+  }
+
+  /** When an epoch was made, ms since 1970; undefined for one that is not here. */
+  createdAtMs(epoch: number): number | undefined {
+    return this.#chain.find(({ manifest }) => manifest.epoch === epoch)?.manifest.createdAtMs;
+  }
+
+  /**
+   * Works towards the plan: drops epochs that were taken back, reads those that are missing for the partitions given, and
+   * forgets those that nobody asks for any more. What failed can be tried again; epochs that were there stay.
+   *
+   * @throws ServingError NOT_FOUND, DELTA_INVALID, DELTA_OUT_OF_ORDER, DIGEST_MISMATCH, CHECKSUM_MISMATCH naming the file;
+   *   RESOURCE_EXHAUSTED; the signal's reason
+   */
+  async follow(plan: EpochPlan, partitions: readonly number[], signal: AbortSignal): Promise<void> {
+    const { set } = this.#options;
+    const common = commonLength(plan.chain, this.#chain);
+    const isMerged = plan.oldest < set.overlay.oldestEpoch;
+    const losesMerged =
+      common < this.#chain.length && (this.#chain[common] as DeltaFile).manifest.epoch <= set.overlay.oldestEpoch;
+    if (isMerged || losesMerged) return this.#rebuild(plan, partitions, signal);
+    while (this.#chain.length > common) await this.#dropNewest();
+    for (const ref of plan.chain.slice(common)) await this.#extend(ref, partitions, signal);
+    this.#oldest = plan.oldest;
+    this.#refresh();
+    await set.overlay.forgetBefore(plan.oldest);
+  }
+
+  /** Adds the rows of all deltas for a partition that is being mapped. */
+  async prepare(partition: number, signal: AbortSignal): Promise<void> {
+    for (const delta of this.#chain) await this.#options.set.overlay.stage(partition, delta, { signal });
+  }
+
+  /** Closes the files. The rows go with the set. */
+  async close(): Promise<void> {
+    for (const delta of this.#chain.splice(0)) await delta[Symbol.asyncDispose]();
+  }
+
+  async #extend(ref: EpochRecord, partitions: readonly number[], signal: AbortSignal): Promise<void> {
+    const { set, model, version, logger } = this.#options;
+    const delta = await this.#open(ref, this.newest);
+    try {
+      await this.#stage(set.overlay, delta, partitions, signal);
+    } catch (error) {
+      await delta[Symbol.asyncDispose]();
+      throw error;
+    }
+    this.#chain.push(delta);
+    this.#refresh();
+    logger.info({ model, version, epoch: ref.epoch, partitions: partitions.length }, "delta staged");
+  }
+
+  async #dropNewest(): Promise<void> {
+    const delta = this.#chain.pop() as DeltaFile;
+    const { epoch } = delta.manifest;
+    this.#refresh(); // before its rows go
+    this.#options.set.overlay.dropNewest(epoch);
+    await delta[Symbol.asyncDispose]();
+    this.#options.logger.info({ model: this.#options.model, version: this.#options.version, epoch }, "delta dropped");
+  }
+
+  /** An older epoch than memory can tell apart is wanted: everything is read anew beside what is in use, then swapped. */
+  async #rebuild(plan: EpochPlan, partitions: readonly number[], signal: AbortSignal): Promise<void> {
+    const { set, stored } = this.#options;
+    const overlay = set.newOverlay();
+    const chain: DeltaFile[] = [];
+    try {
+      let parent: EpochRef = { epoch: 0, digest: stored.digest };
+      for (const ref of plan.chain) {
+        const delta = await this.#open(ref, parent);
+        chain.push(delta);
+        await this.#stage(overlay, delta, partitions, signal);
+        parent = ref;
+      }
+    } catch (error) {
+      for (const delta of chain) await delta[Symbol.asyncDispose]();
+      overlay.clear();
+      throw error;
+    }
+    const before = this.#chain;
+    this.#chain = chain;
+    this.#oldest = plan.oldest;
+    this.#refresh();
+    set.replaceOverlay(overlay);
+    for (const delta of before) await delta[Symbol.asyncDispose]();
+  }
+
+  async #open(ref: EpochRecord, parent: EpochRef): Promise<DeltaFile> {
+    const { directory, stored } = this.#options;
+    const path = join(directory, deltaPath(ref.epoch));
+    const delta = await DeltaFile.open(path, stored.manifest.tables);
+    try {
+      if (delta.digest !== ref.digest) {
+        throw new ServingError(
+          "DIGEST_MISMATCH",
+          `${path}: its manifest has digest ${delta.digest}, the leader wants ${ref.digest}; is it the same model repository?`,
+        );
+      }
+      checkFollows(delta, stored.manifest, parent, stored.digest, path);
+      invariant(delta.manifest.epoch === ref.epoch, "a digest names one epoch");
+      return delta;
+    } catch (error) {
+      await delta[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** All or nothing. */
+  async #stage(overlay: Overlay, delta: DeltaFile, partitions: readonly number[], signal: AbortSignal): Promise<void> {
+    const { epoch, tables } = delta.manifest;
+    overlay.begin(epoch, tables);
+    const touched = new Set(delta.partitions);
+    const waiting = partitions.filter((partition) => touched.has(partition));
+    const work = async () => {
+      for (let partition = waiting.pop(); partition !== undefined; partition = waiting.pop())
+        await overlay.stage(partition, delta, { signal });
+    };
+    const outcomes = await Promise.allSettled(Array.from({ length: this.#options.loadsMax }, work));
+    for (const outcome of outcomes) {
+      if (outcome.status === "fulfilled") continue;
+      overlay.dropNewest(epoch);
+      throw outcome.reason;
+    }
+  }
+
+  #refresh(): void {
+    const epochs = this.#chain.map(({ manifest }) => manifest.epoch).filter((epoch) => epoch >= this.#oldest);
+    this.#answered = new Set(this.#oldest === 0 ? [0, ...epochs] : epochs);
+  }
+}
+
+function commonLength(wanted: readonly EpochRecord[], held: readonly DeltaFile[]): number {
+  const differs = held.findIndex(
+    ({ manifest, digest }, i) => manifest.epoch !== wanted[i]?.epoch || digest !== wanted[i].digest,
+  );
+  return differs < 0 ? held.length : differs;
+}
