@@ -5,19 +5,6 @@ import { type IdLanes, idLanes } from "./id-lanes.js";
 import type { CacheClaim } from "./row-cache.js";
 import type { CompactRows, TableState } from "./table-state.js";
 
-const NONE = { ids: 0, rows: 0 };
-
-/** @param ascending  sorted */
-function includes(ascending: Int32Array, wanted: number): boolean {
-  let low = 0;
-  for (let high = ascending.length; low < high; ) {
-    const middle = (low + high) >> 1;
-    if ((ascending[middle] as number) < wanted) low = middle + 1;
-    else high = middle;
-  }
-  return ascending[low] === wanted;
-}
-
 /** One request's table within a batch. Ranges are into the batch's columns. */
 export interface BatchPart {
   readonly table: TableState;
@@ -40,7 +27,7 @@ export interface BatchPart {
  */
 export class LookupBatch {
   readonly id: number;
-  /** Partition map epoch that the whole batch is answered at. */
+  /** Epoch that the whole batch is answered at. */
   readonly epoch: number;
   readonly parts: readonly BatchPart[];
   readonly misses: Misses;
@@ -48,12 +35,23 @@ export class LookupBatch {
   /** Batches that fill rows which this one needs too. */
   readonly waitsFor: ReadonlySet<number>;
   readonly #claim: CacheClaim;
-  /** Slots whose rows came from Redis, by section; made on first use. */
-  readonly #redisSlots: Int32Array[][] = [];
+  /** Marks rows that this batch puts into the cache; -1 = it neither takes rows from there nor leaves any. */
+  readonly #cacheEra: number;
   #isReleased = false;
 
-  /** Claims slots for all ids. The ids are in range. */
-  constructor(id: number, epoch: number, tables: readonly TableState[], requests: readonly RowRequest[]) {
+  /**
+   * Claims slots for all ids. The ids are in range.
+   *
+   * @param cacheEra  -1 for another epoch than the cache's: its rows go into buffers of their own
+   */
+  constructor(
+    id: number,
+    epoch: number,
+    cacheEra: number,
+    tables: readonly TableState[],
+    requests: readonly RowRequest[],
+  ) {
+    this.#cacheEra = cacheEra;
     this.id = id;
     this.epoch = epoch;
     let idCount = 0;
@@ -110,27 +108,6 @@ export class LookupBatch {
     table.slab?.cache.complete(slots, slotsAt, slotsAt + rowCount);
   }
 
-  /** Rows of one part that came from Redis instead of a shard. */
-  foundInRedis(section: number, slots: Int32Array): void {
-    (this.#redisSlots[section] ??= []).push(slots);
-  }
-
-  /** How many of a part's ids, repeated ones included, got a row from Redis, and how many rows those are. */
-  redisCounts(section: number): { readonly ids: number; readonly rows: number } {
-    const lists = this.#redisSlots[section];
-    if (!lists) return NONE;
-    const slots = new Int32Array(lists.reduce((sum, list) => sum + list.length, 0));
-    let at = 0;
-    for (const list of lists) {
-      slots.set(list, at);
-      at += list.length;
-    }
-    slots.sort();
-    let ids = 0;
-    for (const slot of (this.parts[section] as BatchPart).slots) if (includes(slots, slot)) ids++;
-    return { ids, rows: slots.length };
-  }
-
   /** Rows that were not fetched will not come. */
   abandon(): void {
     for (const { table, missStart, missEnd, compact } of this.parts) {
@@ -154,8 +131,8 @@ export class LookupBatch {
     const pinnedStart = claim.pinnedCount;
     let compact: CompactRows | undefined;
     let cachedCount = -1;
-    if (table.slab) {
-      cachedCount = table.slab.cache.claim(ids.lanes, ids.stride, ids.count, this.epoch, slots, claim);
+    if (table.slab && this.#cacheEra >= 0) {
+      cachedCount = table.slab.cache.claim(ids.lanes, ids.stride, ids.count, this.#cacheEra, slots, claim);
     }
     if (cachedCount < 0) ({ compact, cachedCount } = this.#compactPart(table, ids, slots));
     return {
@@ -180,7 +157,7 @@ export class LookupBatch {
     for (let i = 0; i < distinct.count; i++) {
       const lo = distinct.lo[i] as number;
       const hi = distinct.hi[i] as number;
-      const slot = table.slab?.cache.peek(lo, hi) ?? -1;
+      const slot = this.#cacheEra < 0 ? -1 : (table.slab?.cache.peek(lo, hi) ?? -1);
       if (slot >= 0) {
         table.copyOut(slot, compact.bytes, i);
         isCached[i] = 1;

@@ -8,6 +8,7 @@ export function isRetryable({ code }: ServingError): boolean {
     case "DRAINING":
     case "PARTITION_NOT_OWNED":
     case "VERSION_NOT_READY":
+    case "EPOCH_MISMATCH": // not yet there, or no longer
     case "RESOURCE_EXHAUSTED":
     case "DIGEST_MISMATCH":
     case "FRAME_INVALID": // the connection was closed; a healthy replica can answer

@@ -5,7 +5,6 @@ import { expired, firstUnreachable, isFailure, isFault, isRetryable, whyUnroutab
 import { type FramePlan, type Plan, planFrames, type Routes } from "./frame-plan.js";
 import { Hedging } from "./hedging.js";
 import type { LookupMetrics } from "./metrics.js";
-import type { RedisRows } from "./redis/redis-rows.js";
 import { ReplicaChoice } from "./replica-choice.js";
 import { RowsDone, writeReply } from "./reply-rows.js";
 import { sizeClass } from "./shard-health.js";
@@ -22,12 +21,7 @@ export interface FetchContext {
   readonly servable: string;
   /** Our failure domain; "" = not known. */
   readonly zone: string;
-  readonly redis: RedisRows | undefined;
-  readonly redisFor: RedisFor;
 }
-
-/** `misses`: before the shards, for every row that is not cached. `dark`: only for rows that no shard can give. */
-export type RedisFor = "misses" | "dark";
 
 export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
@@ -73,9 +67,8 @@ class MissFetch {
   /** Shards that failed this batch since all were tried last. */
   readonly #avoid = new Set<ShardLink>();
   readonly #attempts = new Set<Attempt>();
-  /** Replies that are being written, and answers of Redis that are waited for. */
+  /** Replies that are being written. */
   #writing = 0;
-  #isRedisAsked = false;
   #lastError: ServingError | undefined;
   #pauseMs = 5;
   #isSettled = false;
@@ -97,21 +90,8 @@ class MissFetch {
       this.#reject = reject;
       if (signal?.aborted) return this.#settle(signal.reason);
       signal?.addEventListener("abort", this.#onAbort, { once: true });
-      const all = Int32Array.from({ length: this.#batch.missCount }, (_, i) => i);
-      if (this.#context.redis && this.#context.redisFor === "misses") this.#askRedis(this.#context.redis, all);
-      else this.#guard(() => this.#next(all));
+      this.#guard(() => this.#next(Int32Array.from({ length: this.#batch.missCount }, (_, i) => i)));
     });
-  }
-
-  #askRedis(redis: RedisRows, pending: Int32Array): void {
-    this.#isRedisAsked = true;
-    this.#writing++;
-    void redis
-      .read(this.#batch, pending, this.#done, () => this.#isSettled)
-      .then(
-        () => this.#guard(() => this.#afterWrite()),
-        (error: unknown) => this.#settle(error),
-      );
   }
 
   readonly #onAbort = () => this.#settle(this.#options.signal?.reason);
@@ -153,10 +133,6 @@ class MissFetch {
   #currentRoutes(): Routes {
     const { servable, clock } = this.#context;
     const routes = this.#context.routes();
-    const { epoch } = this.#batch;
-    if (routes.map.epoch !== epoch) {
-      throw new ServingError("EPOCH_MISMATCH", `${servable} moved from epoch ${epoch} to ${routes.map.epoch}`);
-    }
     if (this.#options.deadlineMs <= clock.nowMs()) throw expired(servable, this.#lastError);
     return routes;
   }
@@ -172,8 +148,7 @@ class MissFetch {
 
   /** No replica can be asked now. */
   #tryLater(routes: Routes, pending: Int32Array): void {
-    const { clock, random, redis } = this.#context;
-    if (redis && !this.#isRedisAsked) return this.#askRedis(redis, pending);
+    const { clock, random } = this.#context;
     // all replicas are full, where more load does not help, or all fail at it
     const error = this.#lastError;
     if (error?.code === "RESOURCE_EXHAUSTED" || (error && isFailure(error))) throw error;
@@ -182,6 +157,7 @@ class MissFetch {
     const dark = firstUnreachable(routes, misses, pending, nowMs);
     const why = whyUnroutable(routes, misses, dark < 0 ? (pending[0] as number) : dark, error);
     const isLate = nowMs + this.#pauseMs >= this.#options.deadlineMs;
+    if (dark < 0 && isLate && error?.code === "EPOCH_MISMATCH") throw error;
     if (dark >= 0 || isLate || why.code === "DIGEST_MISMATCH") throw why;
     for (const link of routes.links) void link.refresh();
     this.#cancelTimer();
@@ -256,14 +232,12 @@ class MissFetch {
   async #write(attempt: Attempt, reply: ReplyPayload): Promise<void> {
     const { frame, hedgeOf } = attempt;
     const leftBefore = this.#done.leftCount;
-    let isTaken = false;
     try {
       const rows = readRowsReply(reply.bytes);
       const refusal = await writeReply(frame, rows, reply.bytes, this.#batch, this.#done, () => this.#isSettled);
       if (refusal) throw refusal;
-      isTaken = this.#context.redis?.offer(frame, reply, rows, this.#batch) ?? false;
     } finally {
-      if (!isTaken) reply.release();
+      reply.release();
     }
     if (hedgeOf) this.#count(this.#done.leftCount < leftBefore ? "won" : "lost");
   }
@@ -325,7 +299,7 @@ class MissFetch {
     if (this.#isSettled) return;
     const nowMs = this.#context.clock.nowMs();
     const routes = this.#context.routes();
-    if (routes.map.epoch !== this.#batch.epoch || nowMs >= this.#options.deadlineMs) return; // those under way may still do
+    if (nowMs >= this.#options.deadlineMs) return; // those under way may still do
     for (const attempt of this.#attempts) if (attempt.hedgeAtMs <= nowMs) this.#hedgeOne(attempt, routes, nowMs);
     this.#armTimer();
   }

@@ -22,14 +22,12 @@ import {
 import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
 import { LookupBatch } from "./batch.js";
 import { divideCache } from "./cache-budget.js";
-import { type FetchContext, fetchMisses, type FetchOptions, type RedisFor } from "./fetch.js";
+import { type FetchContext, fetchMisses, type FetchOptions } from "./fetch.js";
 import { FillBoard } from "./fill-board.js";
 import type { Routes } from "./frame-plan.js";
 import { findOutOfRange, idAt, idLanes } from "./id-lanes.js";
 import { Hedging } from "./hedging.js";
 import { LookupMetrics } from "./metrics.js";
-import type { RedisLevel } from "./redis/redis-level.js";
-import { RedisRows } from "./redis/redis-rows.js";
 import { type ShardDirectory, ShardLink } from "./shard-link.js";
 import { TableState } from "./table-state.js";
 import { slabRowBytes } from "./table-writer.js";
@@ -51,10 +49,6 @@ export interface ShardRowsOptions {
   readonly zone?: string;
   /** Frames that may be sent to a second replica because the first is late, as a share of all; 0 = none, default 0.05. */
   readonly hedgeShare?: number;
-  /** Second level that executors share; absent = none. */
-  readonly redis?: RedisLevel;
-  /** Whether Redis is asked for every miss, or only for rows that no shard can give; default "misses". */
-  readonly redisFor?: RedisFor;
   /** Longest time that one lookup may take where the caller names no earlier deadline, in milliseconds; default 5000. */
   readonly timeoutMs?: number;
   /** How long a link that the map no longer names may finish what is in flight, in milliseconds; default 5000. */
@@ -68,6 +62,8 @@ export interface ShardRowsOptions {
   readonly logger?: Logger;
   readonly metrics?: LookupMetrics;
 }
+
+type LookupOptions = { readonly signal?: AbortSignal; readonly deadlineMs?: number };
 
 /** How often proofs are looked at while a version becomes ready. */
 const READY_POLL_MS = 50;
@@ -100,11 +96,12 @@ export class ShardRows implements RowSource {
   readonly #pool: BufferPool;
   readonly #states: readonly TableState[];
   readonly #board = new FillBoard();
-  readonly #redis: RedisRows | undefined;
   readonly #links = new Map<string, ShardLink>();
   readonly #context: FetchContext;
   readonly #name: string;
   #routes: Routes | undefined;
+  /** Counts the epochs that the cache went through, back ones too. */
+  #cacheEra = 0;
   #lastBatch = 0;
   #openLeases = 0;
   #isClosed = false;
@@ -126,7 +123,6 @@ export class ShardRows implements RowSource {
     const sizes = options.tables.map((table) => ({ rows: table.rows, slabRowBytes: slabRowBytes(table) }));
     const capacities = divideCache(sizes, options.cacheBytes);
     this.#states = options.tables.map((table, i) => new TableState(i, table, capacities[i] as number));
-    this.#redis = options.redis && new RedisRows(options.redis, options.expectation);
     this.#context = {
       routes: () => this.#routes as Routes,
       clock: this.#clock,
@@ -135,8 +131,6 @@ export class ShardRows implements RowSource {
       metrics: this.#metrics,
       servable: this.#name,
       zone: options.zone ?? "",
-      redis: this.#redis,
-      redisFor: options.redisFor ?? "misses",
     };
   }
 
@@ -156,7 +150,8 @@ export class ShardRows implements RowSource {
   }
 
   /**
-   * Swaps the partition map as a whole. Links to shards that it names no more are drained; lookups in flight go on.
+   * Swaps the partition map as a whole. Links to shards that it names no more are drained; lookups in flight go on, at the
+   * epoch that they began at: rows that changed leave the cache, those on their way into it included.
    *
    * @param changed  where the epoch moved on: the rows that the delta changed; absent = any row may have changed
    */
@@ -170,7 +165,7 @@ export class ShardRows implements RowSource {
     const links = map.shards.map((shard) => this.#link(shard));
     const previous = this.#routes;
     this.#routes = { map, links };
-    if (previous && previous.map.epoch !== map.epoch) this.#forget(map.epoch, changed);
+    if (previous && previous.map.epoch !== map.epoch) this.#forget(changed);
     for (const [shard, link] of this.#links) {
       if (links.includes(link)) continue;
       this.#links.delete(shard);
@@ -203,19 +198,39 @@ export class ShardRows implements RowSource {
    * @throws ServingError ROW_OUT_OF_RANGE before anything is sent, details {table, request, position, id, rows}; UNAVAILABLE,
    * DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED; the signal's reason
    */
-  async lookup(
+  lookup(requests: readonly RowRequest[], options: LookupOptions = {}): Promise<RowLease> {
+    return this.#lookupAt(requests, options, this.#routes?.map.epoch ?? 0, this.tables);
+  }
+
+  /**
+   * The same rows pinned to one epoch: every lookup through it, however late, is answered at that epoch or fails. Once the map
+   * has moved on such lookups pass the cache by. Closing it does nothing.
+   *
+   * @param tables  as they are at that epoch
+   */
+  at(epoch: number, tables: readonly TableInfo[]): RowSource {
+    return {
+      tables,
+      lookup: (requests, options = {}) => this.#lookupAt(requests, options, epoch, tables),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  async #lookupAt(
     requests: readonly RowRequest[],
-    options: { readonly signal?: AbortSignal; readonly deadlineMs?: number } = {},
+    options: LookupOptions,
+    epoch: number,
+    tables: readonly TableInfo[],
   ): Promise<RowLease> {
     const startMs = this.#clock.nowMs();
     const { model } = this.#options.expectation;
     try {
       if (this.#isClosed) throw new ServingError("UNAVAILABLE", `${this.#name}: the version is being unloaded`);
       if (!this.#routes) throw new ServingError("UNAVAILABLE", `${this.#name}: no partition map is known yet`);
-      this.#checkIds(requests);
+      this.#checkIds(requests, tables);
       const timeoutMs = startMs + (this.#options.timeoutMs ?? 5_000);
       const deadlineMs = Math.min(options.deadlineMs ?? timeoutMs, timeoutMs);
-      const lease = await this.#lookup(requests, { deadlineMs, signal: options.signal });
+      const lease = await this.#lookup(requests, epoch, { deadlineMs, signal: options.signal });
       this.#metrics.requests.inc({ model, code: "OK" });
       return lease;
     } catch (error) {
@@ -236,7 +251,6 @@ export class ShardRows implements RowSource {
   }
 
   async #close(): Promise<void> {
-    this.#redis?.close();
     await Promise.all([...this.#links.values()].map((link) => link.close(0)));
     if (this.#openLeases === 0) return this.#freeSlabs();
     const closeMs = this.#options.closeMs ?? 30_000;
@@ -259,12 +273,13 @@ export class ShardRows implements RowSource {
     for (const state of this.#states) state[Symbol.dispose]();
   }
 
-  async #lookup(requests: readonly RowRequest[], options: FetchOptions): Promise<RowLease> {
+  async #lookup(requests: readonly RowRequest[], epoch: number, options: FetchOptions): Promise<RowLease> {
     this.#openLeases++;
     let batch: LookupBatch | undefined;
     try {
       for (;;) {
-        const claimed = new LookupBatch(this.#nextBatch(), (this.#routes as Routes).map.epoch, this.#states, requests);
+        const era = this.#routes?.map.epoch === epoch ? this.#cacheEra : -1;
+        const claimed = new LookupBatch(this.#nextBatch(), epoch, era, this.#states, requests);
         batch = claimed;
         if (await this.#complete(claimed, options)) return this.#lease(claimed);
         claimed.release();
@@ -279,28 +294,24 @@ export class ShardRows implements RowSource {
     }
   }
 
-  /** @returns false when another batch, or an epoch that moved on, let this one down: claim again */
+  /** @returns false when another batch let this one down: claim again */
   async #complete(batch: LookupBatch, options: FetchOptions): Promise<boolean> {
     if (batch.missCount === 0 && batch.waitsFor.size === 0) return true;
     const others = this.#board.whenAllFilled(batch.waitsFor);
-    if (batch.missCount > 0 && !(await this.#fill(batch, options))) return false;
+    if (batch.missCount > 0) await this.#fill(batch, options);
     return batch.waitsFor.size === 0 || this.#untilDeadline(others, options);
   }
 
-  async #fill(batch: LookupBatch, options: FetchOptions): Promise<boolean> {
+  async #fill(batch: LookupBatch, options: FetchOptions): Promise<void> {
     this.#board.begin(batch.id);
     let isFilled = false;
     try {
       await fetchMisses(batch, this.#context, options);
       isFilled = true;
-    } catch (error) {
-      const isOldEpoch = ServingError.from(error).code === "EPOCH_MISMATCH" && this.#routes?.map.epoch !== batch.epoch;
-      if (!isOldEpoch) throw error;
     } finally {
       if (!isFilled) batch.abandon();
       this.#board.end(batch.id, isFilled);
     }
-    return isFilled;
   }
 
   async #untilDeadline(others: Promise<boolean>, { signal, deadlineMs }: FetchOptions): Promise<boolean> {
@@ -349,26 +360,21 @@ export class ShardRows implements RowSource {
     const report = emptyRowReport(this.tables.length, batch.epoch);
     let found = 0;
     let fetched = 0;
-    let fromRedis = 0;
-    batch.parts.forEach(({ table, slots, cachedCount, foundCount, missStart, missEnd }, section) => {
+    for (const { table, slots, cachedCount, foundCount, missStart, missEnd } of batch.parts) {
       const { index } = table;
-      const redis = batch.redisCounts(section);
       report.cacheRows[index] = (report.cacheRows[index] as number) + cachedCount;
-      report.redisRows[index] = (report.redisRows[index] as number) + redis.ids;
-      report.shardRows[index] = (report.shardRows[index] as number) + slots.length - cachedCount - redis.ids;
+      report.shardRows[index] = (report.shardRows[index] as number) + slots.length - cachedCount;
       found += foundCount;
-      fetched += missEnd - missStart - redis.rows;
-      fromRedis += redis.rows;
-    });
-    if (fromRedis > 0) this.#metrics.rows.inc({ model, source: "redis" }, fromRedis);
+      fetched += missEnd - missStart;
+    }
     this.#metrics.rows.inc({ model, source: "cache" }, found);
     this.#metrics.rows.inc({ model, source: "shard" }, fetched);
     return report;
   }
 
-  #checkIds(requests: readonly RowRequest[]): void {
+  #checkIds(requests: readonly RowRequest[], tables: readonly TableInfo[]): void {
     requests.forEach(({ table, ids }, request) => {
-      const info = this.tables[table];
+      const info = tables[table];
       if (!info) throw new ServingError("TABLE_NOT_FOUND", `${this.#name} has no table ${table}`);
       const lanes = idLanes(ids);
       const position = findOutOfRange(lanes, info.rows);
@@ -391,9 +397,10 @@ export class ShardRows implements RowSource {
     if (this.#openLeases === 0) this.#onIdle?.();
   }
 
-  #forget(epoch: number, changed: ChangedRows | undefined): void {
+  #forget(changed: ChangedRows | undefined): void {
+    this.#cacheEra++;
     this.#states.forEach(({ slab }, table) => {
-      if (!changed) slab?.cache.expireBefore(epoch);
+      if (!changed) slab?.cache.expireBefore(this.#cacheEra);
       const ids = changed?.get(table);
       if (ids) slab?.cache.invalidate(idLanes(ids).lanes, ids.length);
     });

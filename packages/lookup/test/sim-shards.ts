@@ -185,8 +185,6 @@ export class SimCluster {
       metrics: this.metrics,
       servable: "m/1",
       zone: this.#zone,
-      redis: undefined,
-      redisFor: "misses",
     };
     let error: ServingError | undefined;
     try {

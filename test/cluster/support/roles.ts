@@ -41,7 +41,7 @@ export async function startShard(
 ): Promise<LaunchedProcess> {
   const listen = more.some((flag) => flag.startsWith("--listen=")) ? [] : ["--listen=127.0.0.1:0"];
   const child = startCli("shard", ...common(place), `--id=${id}`, ...listen, ...more);
-  await child.waitForOutput(/^shard \S+: rows on /m);
+  await child.waitForOutput(/^shard \S+: rows on /m, { timeoutMs: 60_000 });
   return child;
 }
 

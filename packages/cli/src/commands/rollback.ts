@@ -5,24 +5,44 @@ import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { change, onlyArgument, withRegistry } from "../roles/operator.js";
 import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { forgetRollbacks, rollbackEpoch } from "./rollback-epoch.js";
 
 export const rollback = defineCommand({
   name: "rollback",
-  summary: "Goes back to the version before, or to a named one, and stays there until --undo",
-  usage: "MODEL [--to=VERSION] --etcd=HOSTS [--cluster=NAME]",
+  summary: "Goes back to the version or the epoch before, or to a named one, and stays there until --undo",
+  usage: "MODEL [--to=VERSION] [--epoch=EPOCH] --etcd=HOSTS [--cluster=NAME]",
   examples: [
     "shardserve rollback dlrm --etcd=e1:2379 --cluster=prod",
     "shardserve rollback dlrm --to=41 --etcd=e1:2379",
+    "shardserve rollback dlrm --epoch=6 --etcd=e1:2379 --cluster=prod",
     "shardserve rollback dlrm --undo --etcd=e1:2379",
   ],
   flags: {
     ...REGISTRY_FLAGS,
-    to: flag.int("version to serve; 0 = the one before the highest that is enabled", 0, Number.MAX_SAFE_INTEGER, 0),
-    undo: flag.bool("serve the highest version of the repository again"),
+    to: flag.int(
+      "version to serve, 0 = the one before the highest that is enabled; with --epoch the version meant, 0 = the highest in force",
+      0,
+      Number.MAX_SAFE_INTEGER,
+      0,
+    ),
+    epoch: flag.int(
+      "newest delta of a version to keep, 0 = as exported: those after it are taken back; -1 = none named",
+      -1,
+      Number.MAX_SAFE_INTEGER,
+      -1,
+    ),
+    waitSeconds: flag.number("with --epoch, how long to wait until it is in force; 0 = not at all", 0, 3600, 30),
+    undo: flag.bool("serve the highest version of the repository, and the newest delta of each, again"),
   },
   async run(positionals, flags, terminal) {
     const model = onlyArgument("rollback", positionals, "model");
     await withRegistry("rollback", flags, terminal, async (registry) => {
+      const { epoch, waitSeconds } = flags;
+      if (epoch >= 0) {
+        const version = flags.to === 0 ? -1 : flags.to;
+        return rollbackEpoch(registry, { model, version, epoch, waitSeconds }, terminal);
+      }
+      if (flags.undo) await forgetRollbacks(registry, model, terminal.signal);
       let said = "";
       const decide: Parameters<typeof change>[2] = (state) => {
         const found = state.models.get(model);

@@ -37,7 +37,13 @@ function describe(cluster: string, found: ClusterStatus): string {
   const executors = found.executors.map(({ id, addresses, serving }) => [
     `  ${id}`,
     addresses.grpc ?? "",
-    serving.map(({ model, version, state }) => `${model}/${version} ${state}`).join(", "),
+    serving
+      .map(({ model, version, state, epoch, error }) => {
+        const at = epoch === undefined || epoch === 0 ? "" : ` epoch ${epoch}`;
+        const lacking = state === "available" && error ? ` (${error.code}: ${error.message})` : "";
+        return `${model}/${version} ${state}${at}${lacking}`;
+      })
+      .join(", "),
   ]);
   lines.push(table([["  executor", "gRPC at", "serving"], ...executors]));
   const versions = found.models.flatMap(({ model, versions: all }) =>
@@ -45,6 +51,7 @@ function describe(cluster: string, found: ClusterStatus): string {
       `  ${model}/${version.version}`,
       version.state,
       version.generation,
+      version.stagedEpoch === undefined ? version.epoch : `${version.epoch}, staging ${version.stagedEpoch}`,
       `${version.partitionCount} x ${version.replication}`,
       `${version.heldCount} of ${version.neededCount}`,
       amount(version.bytes, "bytes"),
@@ -58,7 +65,7 @@ function describe(cluster: string, found: ClusterStatus): string {
         .join(", "),
     ]),
   );
-  lines.push(table([["  version", "state", "generation", "partitions", "held", "bytes", ""], ...versions]));
+  lines.push(table([["  version", "state", "generation", "epoch", "partitions", "held", "bytes", ""], ...versions]));
   for (const { model, labels, aspired } of found.models) {
     const named = Object.entries(labels ?? {}).map(([label, version]) => `${label}=${version}`);
     if (named.length > 0) lines.push(`  labels of ${model}: ${named.join(" ")}`);

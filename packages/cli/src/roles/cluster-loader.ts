@@ -1,11 +1,12 @@
 import { type Logger, ServingError, systemClock } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
-import { type LookupMetrics, proofExpectation, type RedisFor, type RedisLevel, ShardRows } from "@shardserve/lookup";
+import { type LookupMetrics, proofExpectation, ShardRows } from "@shardserve/lookup";
 import type { MapFollower } from "@shardserve/registry";
 import { readManifest } from "@shardserve/rowstore";
-import type { Loader, Model, ServableId } from "@shardserve/servable";
+import { type Loader, type Model, type ServableId, servableIdText } from "@shardserve/servable";
 import type { Engines } from "./engines.js";
+import { EpochModel, type EpochSource } from "./epoch-model.js";
 import { versionDirectory } from "./version-directory.js";
 
 export interface ClusterLoaderOptions {
@@ -25,9 +26,6 @@ export interface ClusterLoaderOptions {
   readonly hedgeShare: number;
   /** Failure domain of this executor; "" = not known. */
   readonly zone: string;
-  /** Second level of rows; closed by whoever opened it. */
-  readonly redis: RedisLevel | undefined;
-  readonly redisFor: RedisFor;
   /** How long a load waits for a replica of every partition. */
   readonly readyTimeoutMs: number;
   readonly metrics: LookupMetrics;
@@ -37,6 +35,9 @@ export interface ClusterLoaderOptions {
 /** Loads dense remainders of sharded versions, with rows from the cluster's shards. */
 export class ClusterLoader implements Loader {
   readonly #options: ClusterLoaderOptions;
+  /** Loaded versions by servable. */
+  readonly #models = new Map<string, EpochModel>();
+  readonly #listeners = new Set<() => void>();
 
   constructor(options: ClusterLoaderOptions) {
     this.#options = options;
@@ -60,45 +61,86 @@ export class ClusterLoader implements Loader {
       timeoutMs: lookupTimeoutMs,
       hedgeShare: this.#options.hedgeShare,
       zone: this.#options.zone,
-      ...(this.#options.redis && { redis: this.#options.redis, redisFor: this.#options.redisFor }),
       metrics,
       logger,
     });
-    const unfollow = this.#follow(id, rows);
-    try {
-      await rows.whenReady({ signal, deadlineMs: systemClock.nowMs() + this.#options.readyTimeoutMs });
-    } catch (error) {
-      unfollow();
-      await rows.close();
-      throw error;
-    }
-    try {
-      // The engine closes the rows: with the model, or when it cannot load it.
-      const model = await loadModel({ ...engines, dir, tags, kernels: hostKernels, rowSource: rows, logger, signal });
-      return closing(model, unfollow);
-    } catch (error) {
-      unfollow();
-      throw error;
-    }
+    const { follower } = this.#options;
+    const source: EpochSource = {
+      map: () => follower.map(id.name, id.version),
+      epochs: () => follower.epochs(id.name, id.version),
+      subscribe: (listener) => follower.subscribe(listener),
+    };
+    await whenRowsReady(rows, source, { signal, deadlineMs: systemClock.nowMs() + this.#options.readyTimeoutMs });
+    const model = await EpochModel.load(
+      {
+        name: servableIdText(id),
+        versionDir: dir,
+        base: stored,
+        rows,
+        source,
+        load: (denseDir, rowSource, stop) =>
+          loadModel({ ...engines, dir: denseDir, tags, kernels: hostKernels, rowSource, logger, signal: stop }),
+        onChange: () => this.#notify(),
+        clock: systemClock,
+        logger,
+      },
+      signal,
+    );
+    const key = servableIdText(id);
+    this.#models.set(key, model);
+    return closing(model, () => this.#models.delete(key));
   }
 
-  /** Hands every new partition map to the rows. */
-  #follow(id: ServableId, rows: ShardRows): () => void {
-    const { follower } = this.#options;
-    const update = () => {
-      const map = follower.map(id.name, id.version);
-      if (map && map !== rows.map) rows.setMap(map);
-    };
-    update();
-    return follower.subscribe(update);
+  /** Epoch that a loaded version is answered at, and what keeps it from the one in force; undefined when it is not loaded. */
+  epochOf(id: ServableId): { readonly epoch: number; readonly error: ServingError | undefined } | undefined {
+    return this.#models.get(servableIdText(id));
+  }
+
+  /** Calls back after what {@link epochOf} says has changed. */
+  onEpoch(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
   }
 }
 
-/** The model, with something to end when it is closed. */
+/**
+ * Hands maps to the rows until every partition has a replica that proved it.
+ *
+ * @throws ServingError UNAVAILABLE at the deadline, the signal's reason; then the rows are closed
+ */
+async function whenRowsReady(
+  rows: ShardRows,
+  source: EpochSource,
+  options: { readonly signal: AbortSignal; readonly deadlineMs: number },
+): Promise<void> {
+  const update = () => {
+    const map = source.map();
+    if (map && map !== rows.map) rows.setMap(map);
+  };
+  update();
+  const unsubscribe = source.subscribe(update);
+  try {
+    await rows.whenReady(options);
+  } catch (error) {
+    await rows.close();
+    throw error;
+  } finally {
+    unsubscribe();
+  }
+}
+
+/** The model, with something to do when it is closed. */
 function closing(model: Model, onClose: () => void): Model {
   return {
-    signatures: model.signatures,
-    metadata: model.metadata,
+    get signatures() {
+      return model.signatures;
+    },
+    get metadata() {
+      return model.metadata;
+    },
     run: (signature, inputs, options) => model.run(signature, inputs, options),
     close: () => {
       onClose();

@@ -2,11 +2,8 @@ import type { Clock } from "@shardserve/core";
 import type { Manager, RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import type { Batcher } from "../batching/batcher.js";
-import type { BatchResult } from "../batching/member.js";
 import type { ServerMetrics } from "../metrics.js";
-import type { RequestLog } from "../request-log/request-log.js";
 import type { RequestScope } from "../scope.js";
-import type { RequestTrace } from "../tracing/tracing.js";
 import {
   checkDTypes,
   checkInputCount,
@@ -31,8 +28,6 @@ export interface PredictorOptions {
   readonly isContentEncoded: boolean;
   /** Refuse signatures whose method_name is another call's (--enable_signature_method_name_check). */
   readonly isMethodChecked: boolean;
-  /** Logs a sample of the requests; absent = none. */
-  readonly requestLog?: RequestLog | undefined;
 }
 
 export interface Answer {
@@ -51,7 +46,6 @@ export class Predictor {
   readonly #shadow: PredictorOptions["shadow"];
   readonly #isContentEncoded: boolean;
   readonly #isMethodChecked: boolean;
-  readonly requestLog: RequestLog | undefined;
 
   constructor(options: PredictorOptions) {
     this.#manager = options.manager;
@@ -61,7 +55,6 @@ export class Predictor {
     this.#shadow = options.shadow;
     this.#isContentEncoded = options.isContentEncoded;
     this.#isMethodChecked = options.isMethodChecked;
-    this.requestLog = options.requestLog;
   }
 
   /** @param scope  of the request; none for questions about a model that are no predictions */
@@ -78,7 +71,7 @@ export class Predictor {
     const inputs = fillInputs(signature, request.inputs, decodeInput);
     const outputs = checkOutputFilter(signature, request.outputFilter);
     const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
-    const answer = this.encode(handle.id, signature.name, scope, () => ({
+    return this.encode(handle.id, signature.name, () => ({
       body: encodePredictResponse(
         result.outputs,
         { name: handle.id.name, version: handle.id.version, signatureName: signature.name },
@@ -87,10 +80,6 @@ export class Predictor {
       report: result.report,
       by: handle.id,
     }));
-    if (this.requestLog?.isSampled(handle.id.name)) {
-      this.requestLog.write("Predict", bytes, answer.body, handle.id, signature.name);
-    }
-    return answer;
   }
 
   /** Runs a signature on decoded inputs, through the batcher; counts and dtypes are checked here. */
@@ -110,39 +99,16 @@ export class Predictor {
     const result = await this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs });
     this.#metrics.runtimeDone(handle.id.name, api, this.#clock.nowMs() - startMs);
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
-    if (scope.trace) traceRun(scope.trace, startMs, result);
     this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
   }
 
   /** Times the encoding of an answer. */
-  encode<T>(id: ServableId, signature: string, scope: RequestScope, encode: () => T): T {
+  encode<T>(id: ServableId, signature: string, encode: () => T): T {
     const startMs = this.#clock.nowMs();
     const encoded = encode();
-    this.encoded(id, signature, scope, startMs);
+    this.#metrics.stageDone("encode", id, signature, this.#clock.nowMs() - startMs);
     return encoded;
-  }
-
-  /** An answer was encoded, from `startMs` until now. */
-  encoded(id: ServableId, signature: string, scope: RequestScope, startMs: number): void {
-    const durationMs = this.#clock.nowMs() - startMs;
-    this.#metrics.stageDone("encode", id, signature, durationMs);
-    scope.trace?.stage("encode", startMs, durationMs);
-  }
-}
-
-/** What a run of a signature took; a joined run's stages are those of all its requests, and are laid end to end. */
-function traceRun(trace: RequestTrace, startMs: number, { queueMs, timings }: BatchResult): void {
-  let atMs = startMs;
-  const stages = [
-    ["queue", queueMs],
-    ["host", timings.hostMs],
-    ["lookup", timings.lookupMs],
-    ["device", timings.deviceMs],
-  ] as const;
-  for (const [name, durationMs] of stages) {
-    if (durationMs > 0 || name === "queue") trace.stage(name, atMs, durationMs);
-    atMs += durationMs;
   }
 }
 

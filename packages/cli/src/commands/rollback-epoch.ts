@@ -1,0 +1,135 @@
+import { type Clock, ServingError, sleep, systemClock } from "@shardserve/core";
+import {
+  type MapRecord,
+  mapKey,
+  mapRecord,
+  MODELS_PREFIX,
+  parseKey,
+  type Registry,
+  rollbackKey,
+  rollbackRecord,
+} from "@shardserve/registry";
+import type { Terminal } from "../command.js";
+
+const POLL_MS = 50;
+
+export interface EpochRollback {
+  readonly model: string;
+  /** -1 = the newest in force. */
+  readonly version: number;
+  /** Newest epoch to keep. */
+  readonly epoch: number;
+  /** How long to wait until it is in force; 0 = not at all. */
+  readonly waitSeconds: number;
+}
+
+/**
+ * Takes the deltas of a version back that came after an epoch.
+ *
+ * @throws ServingError NOT_FOUND when there is no such epoch to go back to; DEADLINE_EXCEEDED when it is not in force in time
+ */
+export async function rollbackEpoch(registry: Registry, wish: EpochRollback, terminal: Terminal): Promise<void> {
+  const { model, epoch, waitSeconds } = wish;
+  const { signal } = terminal;
+  const startMs = systemClock.nowMs();
+  const { version, record } = await mapInForce(registry, model, wish.version, signal);
+  const rejected = await reject(registry, model, version, record, epoch, signal);
+  const back = `taken back: ${rejected.join(", ") || "nothing"}`;
+  if (waitSeconds === 0) return terminal.print(`${model}/${version}: epoch ${epoch} is wanted; ${back}`);
+  const endMs = startMs + waitSeconds * 1000;
+  await whenInForce(registry, model, version, epoch, { clock: systemClock, endMs, signal });
+  const seconds = ((systemClock.nowMs() - startMs) / 1000).toFixed(2);
+  terminal.print(`${model}/${version}: epoch ${epoch} is in force after ${seconds} s; ${back}`);
+}
+
+/** Forgets what was taken back of all versions of a model: their newest deltas are taken up again. */
+export async function forgetRollbacks(registry: Registry, model: string, signal: AbortSignal): Promise<void> {
+  const { entries } = await registry.list(MODELS_PREFIX, { signal });
+  const keys = entries
+    .map(({ key }) => key)
+    .filter((key) => {
+      const parsed = parseKey(key);
+      return parsed?.kind === "rollback" && parsed.model === model;
+    });
+  if (keys.length > 0)
+    await registry.txn(
+      [],
+      keys.map((key) => ({ delete: key })),
+      { signal },
+    );
+}
+
+interface MapInForce {
+  readonly version: number;
+  readonly record: MapRecord;
+}
+
+/** @throws ServingError NOT_FOUND when no such version is in force */
+async function mapInForce(
+  registry: Registry,
+  model: string,
+  version: number,
+  signal: AbortSignal,
+): Promise<MapInForce> {
+  const { entries } = await registry.list(mapKey(model, 0).replace(/0$/, ""), { signal });
+  const found = entries.flatMap(({ key, value }): MapInForce[] => {
+    const parsed = parseKey(key);
+    if (parsed?.kind !== "map" || parsed.model !== model || (version >= 0 && parsed.version !== version)) return [];
+    const record = mapRecord.decode(value, key);
+    return record.enabled ? [{ version: parsed.version, record }] : [];
+  });
+  const newest = found.sort((a, b) => b.version - a.version)[0];
+  if (newest) return newest;
+  throw new ServingError(
+    "NOT_FOUND",
+    `${model}${version >= 0 ? ` version ${version}` : ""} is not in force; see \`shardserve status\``,
+  );
+}
+
+/** @returns epochs that are taken back now, earlier ones included */
+async function reject(
+  registry: Registry,
+  model: string,
+  version: number,
+  { enabled, epochs }: MapRecord,
+  epoch: number,
+  signal: AbortSignal,
+): Promise<number[]> {
+  const chain = epochs?.chain.map((ref) => ref.epoch) ?? [];
+  const current = enabled?.epoch ?? 0;
+  if (epoch > current || (epoch !== 0 && !chain.includes(epoch))) {
+    const known = [0, ...chain.filter((one) => one <= current)].join(", ");
+    throw new ServingError("NOT_FOUND", `${model}/${version} has no epoch ${epoch} to go back to; there are ${known}`);
+  }
+  const key = rollbackKey(model, version);
+  const entry = await registry.get(key, { signal });
+  const before = entry ? rollbackRecord.decode(entry.value, key).rejected : [];
+  const rejected = [...new Set([...before, ...chain.filter((one) => one > epoch)])].sort((a, b) => a - b);
+  await registry.txn(
+    [{ key, modRevision: entry?.modRevision ?? 0 }],
+    [{ put: key, value: rollbackRecord.encode({ rejected }) }],
+    { signal },
+  );
+  return rejected;
+}
+
+/** @throws ServingError DEADLINE_EXCEEDED saying what is in force instead */
+async function whenInForce(
+  registry: Registry,
+  model: string,
+  version: number,
+  epoch: number,
+  { clock, endMs, signal }: { readonly clock: Clock; readonly endMs: number; readonly signal: AbortSignal },
+): Promise<void> {
+  for (;;) {
+    const { record } = await mapInForce(registry, model, version, signal);
+    if (record.enabled?.epoch === epoch) return;
+    if (clock.nowMs() >= endMs) {
+      throw new ServingError(
+        "DEADLINE_EXCEEDED",
+        `${model}/${version} is still at epoch ${record.enabled?.epoch}; epoch ${epoch} follows when a leader and all shards are there`,
+      );
+    }
+    await sleep(clock, POLL_MS, signal);
+  }
+}

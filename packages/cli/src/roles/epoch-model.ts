@@ -1,0 +1,207 @@
+import { type Clock, invariant, type Logger, ServingError, sleep } from "@shardserve/core";
+import type { ShardRows } from "@shardserve/lookup";
+import type { PartitionMap } from "@shardserve/placement";
+import type { EpochPlan, EpochRecord } from "@shardserve/registry";
+import type { RowSource, StoredManifest } from "@shardserve/rowstore";
+import type { Model, RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
+import type { Tensor } from "@shardserve/tensor";
+import { changedBetween, type EpochOnDisk, openEpoch } from "./epoch-chain.js";
+
+/** What is known of a version's maps now; the map follower, for one version. */
+export interface EpochSource {
+  map(this: void): PartitionMap | undefined;
+  epochs(this: void): EpochPlan | undefined;
+  subscribe(this: void, listener: () => void): () => void;
+}
+
+export interface EpochModelOptions {
+  readonly name: string;
+  readonly versionDir: string;
+  readonly base: StoredManifest;
+  /** Taken over: closed with the model. */
+  readonly rows: ShardRows;
+  readonly source: EpochSource;
+  /** Loads the dense SavedModel of a directory with rows pinned to one epoch. */
+  readonly load: (dir: string, rows: RowSource, signal: AbortSignal) => Promise<Model>;
+  /** The epoch that is answered changed, or what keeps the next one away did. */
+  readonly onChange: () => void;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const RETRY_MIN_MS = 250;
+const RETRY_MAX_MS = 10_000;
+
+/** A loaded epoch and the runs that use it. */
+class LoadedEpoch {
+  readonly at: EpochOnDisk;
+  readonly model: Model;
+  #runs = 0;
+  #onIdle: (() => void) | undefined;
+
+  constructor(at: EpochOnDisk, model: Model) {
+    this.at = at;
+    this.model = model;
+  }
+
+  async run(...args: Parameters<Model["run"]>): Promise<RunResult> {
+    this.#runs++;
+    try {
+      return await this.model.run(...args);
+    } finally {
+      this.#runs--;
+      if (this.#runs === 0) this.#onIdle?.();
+    }
+  }
+
+  /** After the last run. */
+  async close(): Promise<void> {
+    if (this.#runs > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
+    await this.model.close();
+  }
+}
+
+/**
+ * A version in a cluster, epoch after epoch: graph, dense variables, rows and cache of a request belong to the one epoch
+ * that was in force when it began. The next epoch is loaded beside it and swapped in within one turn of the event loop,
+ * together with the map that names it, and just the rows that it changed leave the cache.
+ */
+export class EpochModel implements Model {
+  readonly #options: EpochModelOptions;
+  readonly #stop = new AbortController();
+  readonly #unsubscribe: () => void;
+  #current: LoadedEpoch | undefined;
+  #error: ServingError | undefined;
+  /** The map that the rows were given last, as it came. */
+  #followed: PartitionMap | undefined;
+  #advancing: Promise<void> | undefined;
+  readonly #leaving = new Set<Promise<void>>();
+
+  private constructor(options: EpochModelOptions) {
+    this.#options = options;
+    this.#unsubscribe = options.source.subscribe(() => this.#follow());
+  }
+
+  /**
+   * Loads the epoch in force. The rows must be ready.
+   *
+   * @throws what loading throws; then the rows are closed
+   */
+  static async load(options: EpochModelOptions, signal: AbortSignal): Promise<EpochModel> {
+    const model = new EpochModel(options);
+    try {
+      // Until it is the one in force: what was loaded meanwhile may be on its way out.
+      do await model.#advance(signal);
+      while (options.source.map()?.epoch !== model.epoch);
+      return model;
+    } catch (error) {
+      await model.close();
+      throw error;
+    }
+  }
+
+  /** Epoch that requests are answered at. */
+  get epoch(): number {
+    return this.#current?.at.epoch ?? -1;
+  }
+
+  /** What keeps the epoch in force from being answered here; undefined = nothing. */
+  get error(): ServingError | undefined {
+    return this.#error;
+  }
+
+  get signatures(): ReadonlyMap<string, SignatureInfo> {
+    return this.#now().model.signatures;
+  }
+
+  get metadata(): Uint8Array {
+    return this.#now().model.metadata;
+  }
+
+  run(signature: string, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult> {
+    return this.#now().run(signature, inputs, options);
+  }
+
+  async close(): Promise<void> {
+    this.#unsubscribe();
+    this.#stop.abort(new ServingError("DRAINING", `${this.#options.name} is unloaded`));
+    await this.#advancing?.catch(() => undefined); // it ends with the signal
+    await Promise.all([...this.#leaving, this.#current?.close()]);
+    await this.#options.rows.close();
+  }
+
+  #now(): LoadedEpoch {
+    invariant(this.#current, `${this.#options.name}: no epoch is loaded`);
+    return this.#current;
+  }
+
+  /** Takes a new placement at once; a new epoch in the background. */
+  #follow(): void {
+    const { rows, source } = this.#options;
+    const map = source.map();
+    if (!map || !this.#current) return;
+    if (map !== this.#followed) {
+      this.#followed = map;
+      rows.setMap({ ...map, epoch: this.epoch });
+    }
+    if (map.epoch !== this.epoch)
+      this.#advancing ??= this.#keepAdvancing().finally(() => (this.#advancing = undefined));
+  }
+
+  async #keepAdvancing(): Promise<void> {
+    const { source, clock, logger, name, onChange } = this.#options;
+    const { signal } = this.#stop;
+    for (let pauseMs = RETRY_MIN_MS; !signal.aborted && source.map()?.epoch !== this.epoch; ) {
+      try {
+        await this.#advance(signal);
+        this.#error = undefined;
+        pauseMs = RETRY_MIN_MS;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#error = ServingError.from(error);
+        logger.error(
+          { model: name, epoch: source.map()?.epoch, error: this.#error.message },
+          "an epoch cannot be answered yet; trying again",
+        );
+        onChange();
+        await sleep(clock, pauseMs, signal).catch(() => undefined); // closed meanwhile
+        pauseMs = Math.min(RETRY_MAX_MS, pauseMs * 2);
+      }
+    }
+    onChange();
+  }
+
+  /** Loads the epoch in force now and swaps it in, if it is still in force by then. */
+  async #advance(signal: AbortSignal): Promise<void> {
+    const { versionDir, base, rows, source, load, logger, name } = this.#options;
+    const chain = this.#chainInForce();
+    const before = this.#current;
+    const next = await openEpoch(versionDir, base, chain);
+    const changed = before && (await changedBetween(versionDir, base, before.at, next));
+    const model = await load(next.denseDir, rows.at(next.epoch, next.tables), signal);
+    const map = source.map();
+    if (map?.epoch !== next.epoch || signal.aborted) {
+      await model.close();
+      return signal.throwIfAborted();
+    }
+    this.#followed = map;
+    rows.setMap(map, changed);
+    this.#current = new LoadedEpoch(next, model);
+    if (!before) return;
+    logger.info({ model: name, epoch: next.epoch, before: before.at.epoch }, "answers at another epoch");
+    const leaving: Promise<void> = before.close().finally(() => this.#leaving.delete(leaving));
+    this.#leaving.add(leaving);
+  }
+
+  /** @throws ServingError VERSION_NOT_READY when the maps do not say which deltas lead to the epoch in force */
+  #chainInForce(): readonly EpochRecord[] {
+    const { source, name } = this.#options;
+    const epoch = source.map()?.epoch;
+    if (epoch === undefined) throw new ServingError("VERSION_NOT_READY", `${name} has no partition map any more`);
+    if (epoch === 0) return [];
+    const chain = source.epochs()?.chain ?? [];
+    const end = chain.findIndex((ref) => ref.epoch === epoch);
+    if (end < 0) throw new ServingError("VERSION_NOT_READY", `${name}: the deltas of epoch ${epoch} are not known`);
+    return chain.slice(0, end + 1);
+  }
+}

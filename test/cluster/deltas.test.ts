@@ -1,0 +1,263 @@
+import assert from "node:assert/strict";
+import { cp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type ClusterStatus as Status, clusterStatus } from "@shardserve/controller";
+import { seededRandom, silentLogger } from "@shardserve/core";
+import { EtcdRegistry } from "@shardserve/registry";
+import { EtcdServer, eventually, type LaunchedProcess, type TempDir, tempDir } from "@shardserve/testkit";
+import { cli, cliJson } from "./support/cli.js";
+import { addedRowsRequest, DRIFTING, driftingRequest, writeDrifting } from "./support/drifting-model.js";
+import { GrpcClient } from "./support/grpc.js";
+import { type ClusterPlace, type Front, startExecutor, startShard, whenAvailable } from "./support/roles.js";
+
+const SHARD_IDS = ["shard-0", "shard-1", "shard-2"];
+const REPLICATION = 2;
+
+/** Keeps asking an executor and checks every element of every answer against the epoch that it is of. */
+class DriftingLoad implements AsyncDisposable {
+  readonly failures: string[] = [];
+  /** Epochs of the answers, in the order in which they came. */
+  readonly epochs: number[] = [];
+  readonly #client: GrpcClient;
+  readonly #senders: Promise<unknown>;
+  #isStopped = false;
+
+  constructor(address: string) {
+    this.#client = new GrpcClient(address);
+    this.#senders = Promise.all([1, 2, 3].map((seed) => this.#send(seed)));
+  }
+
+  async until(isSo: () => boolean, what: string): Promise<void> {
+    await eventually(
+      () => {
+        if (!isSo()) throw new Error(`${what}; epochs ${this.epochs.slice(-5).join()}; ${this.failures.join("; ")}`);
+        return Promise.resolve();
+      },
+      { timeoutMs: 60_000, intervalMs: 20 },
+    );
+  }
+
+  async more(count: number): Promise<void> {
+    const target = this.epochs.length + count;
+    await this.until(() => this.epochs.length >= target || this.failures.length > 0, `${count} more answers`);
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#senders;
+    this.#client[Symbol.dispose]();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #send(seed: number): Promise<void> {
+    const random = seededRandom(seed);
+    while (!this.#isStopped) {
+      const request = driftingRequest(random);
+      try {
+        this.epochs.push(request.check(await this.#client.send(request.bytes)));
+      } catch (error) {
+        this.failures.push((error as Error).message);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 4));
+    }
+  }
+}
+
+/** One cluster lives through all deltas, one after another. */
+describe("deltas in a cluster", function () {
+  this.timeout(150_000);
+  let etcd: EtcdServer;
+  let dir: TempDir;
+  let place: ClusterPlace;
+  let observer: EtcdRegistry;
+  const shards = new Map<string, LaunchedProcess>();
+  const executors = new Map<string, Front>();
+
+  const startOne = async (id: string, repository = place.repository) => {
+    const child = await startShard(
+      { ...place, repository },
+      id,
+      `--replication=${REPLICATION}`,
+      `--min-shards=${SHARD_IDS.length}`,
+      "--settle-seconds=0.2",
+      "--repository-poll-seconds=0.2",
+    );
+    shards.set(id, child);
+  };
+  const registry = () => [`--etcd=${place.etcd}`, `--cluster=${place.cluster}`];
+  const status = () => clusterStatus(observer);
+  const versionOf = (found: Status) => found.models[0]!.versions[0]!;
+  const until = (isSo: (found: Status) => boolean) =>
+    eventually(
+      async () => {
+        const found = await status();
+        if (!isSo(found)) throw new Error(JSON.stringify(found));
+        return found;
+      },
+      { timeoutMs: 60_000, intervalMs: 100 },
+    );
+  const isEverywhere = (epoch: number) => (found: Status) =>
+    versionOf(found).epoch === epoch &&
+    versionOf(found).stagedEpoch === undefined &&
+    found.executors.every(({ serving }) => (serving[0]?.epoch ?? 0) === epoch);
+  const version = () => join(place.repository, DRIFTING, "1");
+
+  /** Exports the epoch into the repository. */
+  const publish = async (epoch: number, options: { readonly parent?: number } = {}) => {
+    const source = join(dir.path, "source", String(epoch));
+    await writeDrifting(source, epoch);
+    const parent = options.parent === undefined ? [] : [`--parent=${options.parent}`];
+    const report = await cliJson<{ out?: string; epoch: number }>(
+      "shard-export",
+      source,
+      `--base=${version()}`,
+      ...parent,
+    );
+    assert.equal(report.epoch, epoch);
+    return report;
+  };
+
+  before(async () => {
+    [etcd, dir] = await Promise.all([EtcdServer.start(), tempDir("shardserve-deltas-")]);
+    place = { etcd: etcd.host, cluster: "deltas", repository: join(dir.path, "repository") };
+    observer = new EtcdRegistry({ hosts: [place.etcd], cluster: place.cluster, logger: silentLogger });
+    await writeDrifting(join(dir.path, "source/0"), 0);
+    const out = `--out=${version()}`;
+    const { code, stderr } = await cli("shard-export", join(dir.path, "source/0"), out, "--min-table-bytes=64KiB");
+    assert.equal(code, 0, stderr);
+    await Promise.all(SHARD_IDS.map((id) => startOne(id)));
+    await Promise.all(
+      ["executor-0", "executor-1"].map(async (id) => {
+        executors.set(id, await startExecutor(place, id, "--cache-bytes=128KiB"));
+      }),
+    );
+    for (const front of executors.values()) await whenAvailable(front, DRIFTING);
+  });
+
+  after(async () => {
+    const children = [...shards.values(), ...[...executors.values()].map((front) => front.process)];
+    await Promise.all(children.map((child) => child.stop()));
+    await observer?.close();
+    await etcd?.stop();
+    await dir?.remove();
+  });
+
+  const load = () => new DriftingLoad(executors.get("executor-0")!.grpc);
+  const ask = async (epoch: number) => {
+    using client = new GrpcClient(executors.get("executor-1")!.grpc);
+    const request = addedRowsRequest(epoch);
+    request.check(await client.send(request.bytes));
+  };
+
+  it("takes up a delta under load: no request fails, none mixes epochs, rows that were added are found", async () => {
+    await using running = load();
+    await running.more(100);
+    assert.ok(running.epochs.every((epoch) => epoch === 0));
+    await publish(1);
+    await running.until(() => running.epochs.at(-1) === 1, "epoch 1 is answered");
+    await until(isEverywhere(1));
+    await ask(1);
+    await publish(2);
+    await until(isEverywhere(2));
+    await running.more(100);
+    await ask(2);
+    await running.stop();
+    assert.deepEqual(running.failures, []);
+    assert.deepEqual([...new Set(running.epochs)], [0, 1, 2]);
+  });
+
+  it("rolls back to the epoch before by one command, under load, and takes up the branch that follows", async () => {
+    await using running = load();
+    await running.more(50);
+    const back = await cli("rollback", DRIFTING, "--epoch=1", ...registry());
+    assert.equal(back.code, 0, back.stderr);
+    assert.match(back.stdout, /epoch 1 is in force after [\d.]+ s; taken back: 2/);
+    await running.until(() => running.epochs.at(-1) === 1, "epoch 1 is answered");
+    await until(isEverywhere(1));
+    await running.more(50);
+    const refused = await cli("rollback", DRIFTING, "--epoch=2", ...registry());
+    assert.match(refused.stderr, /NOT_FOUND.*no epoch 2 to go back to; there are 0, 1/);
+    await publish(3, { parent: 1 });
+    await until(isEverywhere(3));
+    await ask(3);
+    await running.stop();
+    assert.deepEqual(running.failures, []);
+  });
+
+  it("kill -9 of a shard while a delta is staged: the rest goes on, it comes back with the whole chain", async () => {
+    await using running = load();
+    await running.more(50);
+    const leader = (await status()).leader!;
+    const victim = SHARD_IDS.find((id) => id !== leader)!;
+    await publish(4);
+    await shards.get(victim)!.stop("SIGKILL");
+    await until(isEverywhere(4));
+    await running.more(100);
+    await startOne(victim);
+    await until(
+      (found) => found.missingShards.length === 0 && versionOf(found).heldCount === versionOf(found).neededCount,
+    );
+    // Whatever another shard shares with the victim can come from the victim only.
+    const other = SHARD_IDS.find((id) => id !== victim && id !== leader)!;
+    await shards.get(other)!.stop("SIGKILL");
+    await running.more(200);
+    await startOne(other);
+    await until(
+      (found) => found.missingShards.length === 0 && versionOf(found).heldCount === versionOf(found).neededCount,
+    );
+    await running.stop();
+    assert.deepEqual(running.failures, []);
+  });
+
+  it("kill -9 of the leader in the midst of a delta: the next leader commits it", async () => {
+    await using running = load();
+    await running.more(50);
+    const leader = (await status()).leader!;
+    await publish(5);
+    await shards.get(leader)!.stop("SIGKILL");
+    await until(({ leader: now }) => now !== undefined && now !== leader);
+    await until(isEverywhere(5));
+    await running.more(50);
+    await startOne(leader);
+    await until(
+      (found) => found.missingShards.length === 0 && versionOf(found).heldCount === versionOf(found).neededCount,
+    );
+    await running.stop();
+    assert.deepEqual(running.failures, []);
+  });
+
+  it("a flipped byte in a delta on one shard's disk is refused by name; the epoch waits, the repaired one goes in", async () => {
+    await using running = load();
+    await running.more(50);
+    const victim = SHARD_IDS.find((id) => id !== "shard-0")!;
+    const own = join(dir.path, "own");
+    await cp(place.repository, own, { recursive: true });
+    await shards.get(victim)!.stop();
+    await startOne(victim, own);
+    await until(
+      (found) => found.missingShards.length === 0 && versionOf(found).heldCount === versionOf(found).neededCount,
+    );
+    const { out } = await publish(6);
+    const theirs = join(own, DRIFTING, "1/deltas/6");
+    await cp(out!, `${theirs}.copying`, { recursive: true });
+    const rows = join(`${theirs}.copying`, "rows.delta");
+    await writeFile(
+      rows,
+      (await readFile(rows)).map((byte, i) => (i % 200 === 150 ? byte ^ 1 : byte)), // in every partition
+    );
+    await rename(`${theirs}.copying`, theirs);
+    await shards.get(victim)!.waitForOutput(/deltas\/6\/rows\.delta: partition \d+/);
+    const found = await status();
+    assert.deepEqual([versionOf(found).epoch, versionOf(found).stagedEpoch], [5, 6]);
+    await running.more(100);
+    assert.equal(running.epochs.at(-1), 5);
+    await rm(theirs, { recursive: true });
+    await cp(out!, theirs, { recursive: true });
+    await until(isEverywhere(6));
+    await running.stop();
+    assert.deepEqual(running.failures, []);
+  });
+});
