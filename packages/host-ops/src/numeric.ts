@@ -1,7 +1,7 @@
 /** Reading and writing numeric data as JavaScript numbers, whatever the storage. */
 import { type DataOf, type DType, isNumeric, type NumericData, newData, type Tensor } from "@shardserve/tensor";
 import { invalid } from "./errors.js";
-import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from "./half.js";
+import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from "@shardserve/tensor";
 import { allSafe, fromIntegers, toDoubles } from "./int64.js";
 import { allocate } from "./limits.js";
 

@@ -6,7 +6,7 @@ import { hostKernels } from "../src/index.js";
 import { BytesIndex, Int64Index } from "../src/key-index.js";
 import { newWords, modulo, mul, rotate, set, add } from "../src/words.js";
 import { parseByteClass } from "../src/string-regex.js";
-import { numberToHalf, halfToNumber, bfloatToNumber, numberToBfloat } from "../src/half.js";
+import { numberToHalf, halfToNumber, bfloatToNumber, numberToBfloat } from "@shardserve/tensor";
 import { newState } from "./host-state.js";
 
 function run(op: string, inputs: readonly Tensor[], attrs: Record<string, AttrValue> = {}): Tensor[] {

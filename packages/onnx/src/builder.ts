@@ -54,6 +54,12 @@ export interface Value {
   readonly weight?: Weight;
 }
 
+/** A place in a graph under construction. */
+export interface BuilderMark {
+  readonly nodes: OnnxNode[];
+  readonly length: number;
+}
+
 /** Larger constants are treated like weights. */
 const EMBEDDED_BYTES_MAX = 4096;
 
@@ -190,6 +196,17 @@ export class OnnxBuilder {
     if (node?.op !== "Gemm" || node.inputs.length !== 2 || index !== this.#nodes.length - 1) return undefined;
     this.#nodes[index] = { ...node, inputs: [...node.inputs, this.#use(bias)] };
     return value;
+  }
+
+  /** Where the graph stands, for {@link forget}. */
+  mark(): BuilderMark {
+    return { nodes: this.#nodes, length: this.#nodes.length };
+  }
+
+  /** Takes back the nodes added since a mark; what only they used goes unused. */
+  forget({ nodes, length }: BuilderMark): void {
+    this.#nodes = nodes;
+    this.#nodes.length = length;
   }
 
   /** A constant; it enters the model when used. */

@@ -3,7 +3,8 @@ import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInf
 import type { Tensor } from "@shardserve/tensor";
 import type { OnnxBuilder, Value } from "./builder.js";
 import { loopLowering } from "./loop.js";
-import { type Lower, NodeLowering, Unsupported } from "./node-lowering.js";
+import { lowerNode } from "./narrow-floats.js";
+import { type Lower, Unsupported } from "./node-lowering.js";
 import { lowerings } from "./table.js";
 
 /** Nodes in topological order, and what of them is read from outside. */
@@ -87,8 +88,8 @@ function lowerInto(
   const inputs = node.inputs.map((ref) => valueOf(values, ref));
   const isSoleUse = (input: number) => uses.get(refKey(node.inputs[input]!)) === 1;
   try {
-    const outputs = lower(new NodeLowering(node, context, builder, inputs, isSoleUse));
-    for (const [index, value] of ("name" in outputs ? [outputs] : outputs).entries()) {
+    const outputs = lowerNode(lower, node, context, builder, inputs, isSoleUse);
+    for (const [index, value] of outputs.entries()) {
       values.set(refKey({ node: node.name, index }), value);
     }
   } catch (error) {

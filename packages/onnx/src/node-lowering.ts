@@ -26,6 +26,9 @@ const DEVICE_DTYPES: ReadonlySet<DType> = new Set([
   "bool",
 ]);
 
+/** Ops that move elements without looking at them; the engine has their kernels for every dtype. */
+const MOVES_ONLY: ReadonlySet<string> = new Set(["GatherRows", "Gather", "GatherV2", "Identity", "Reshape"]);
+
 /** A TensorFlow node on its way into an ONNX graph: what is known of it, and the builder to add to. */
 export class NodeLowering {
   readonly node: GraphNode;
@@ -51,7 +54,8 @@ export class NodeLowering {
     this.#context = context;
     this.#isSoleUse = isSoleUse;
     for (const info of [...context.inputs, ...context.outputs]) {
-      if (!DEVICE_DTYPES.has(info.dtype)) this.fail(`no engine kernels for ${info.dtype}`);
+      const isMoved = info.dtype === "bfloat16" && MOVES_ONLY.has(node.op);
+      if (!DEVICE_DTYPES.has(info.dtype) && !isMoved) this.fail(`no engine kernels for ${info.dtype}`);
     }
   }
 

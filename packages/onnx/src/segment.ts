@@ -3,7 +3,8 @@ import { type DeviceStep, type GraphNode, type NodeContext, refKey, type ValueIn
 import { OnnxBuilder, type Value, type Weight } from "./builder.js";
 import { lowerNodes, loweringOf, valueOf } from "./lower-nodes.js";
 import type { FileRange } from "./model-proto.js";
-import { NodeLowering, Unsupported } from "./node-lowering.js";
+import { lowerNode } from "./narrow-floats.js";
+import { Unsupported } from "./node-lowering.js";
 
 /** A device step as an ONNX graph whose weights are still to be placed. */
 export interface LoweredSegment {
@@ -58,7 +59,7 @@ export function deviceSupports(node: GraphNode, context: NodeContext): true | st
       const tensor = context.constant(i);
       return tensor && tensor.dtype !== "string" ? builder.constant(tensor) : builder.input(info.dtype, undefined);
     });
-    lower(new NodeLowering(node, context, builder, inputs, () => false));
+    lowerNode(lower, node, context, builder, inputs, () => false);
     return true;
   } catch (error) {
     if (error instanceof Unsupported || error instanceof ServingError) return error.message;

@@ -1,4 +1,5 @@
 export * from "./dtype.js";
+export { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from "./half.js";
 export * from "./strings.js";
 export * from "./tensor.js";
 export { decodeRepeatedField, decodeTensorProto, type DecodeTensorOptions } from "./tensor-proto-decode.js";

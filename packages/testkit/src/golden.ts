@@ -1,11 +1,15 @@
 import { readFileSync } from "node:fs";
 import { invariant } from "@shardserve/core";
 import {
+  bfloatToNumber,
   type DType,
   dtypeFromTf,
   DTYPES,
   elementCount,
+  halfToNumber,
   newData,
+  numberToBfloat,
+  numberToHalf,
   type NumericDType,
   type StringColumn,
   strings,
@@ -130,7 +134,8 @@ function goldenTensor(raw: RawTensor): Tensor {
   }
   const data = newData(dtype as NumericDType, count) as unknown as (number | bigint)[];
   const isBig = dtype === "int64" || dtype === "uint64";
-  const convert = (value: unknown) => (isBig ? BigInt(value as string) : Number(value));
+  const narrow = dtype === "float16" ? numberToHalf : dtype === "bfloat16" ? numberToBfloat : undefined;
+  const convert = (value: unknown) => (isBig ? BigInt(value as string) : (narrow?.(Number(value)) ?? Number(value)));
   const list = raw.data ?? raw.values;
   if (list) for (let i = 0; i < count; i++) data[i] = convert(list[i]);
   else if (raw.tile) for (let i = 0; i < count; i++) data[i] = convert(raw.tile[i % raw.tile.length]);
@@ -148,11 +153,19 @@ function toBytes(value: unknown): Uint8Array {
   return b64 === undefined ? Buffer.from(String(value)) : Buffer.from(b64, "base64");
 }
 
-/** Allowed distance of floats, as a part of the largest magnitude in the expected tensor, at least of 1. */
-const FLOAT_TOLERANCE = 1e-5;
+/**
+ * Allowed distance of floats, as a part of the largest magnitude in the expected tensor, at least of 1. 16-bit floats may
+ * be off by one step: TensorFlow itself rounds between ops or not, as its graph optimiser fuses them.
+ */
+const TOLERANCES: Partial<Record<DType, number>> = {
+  float32: 1e-5,
+  float64: 1e-12,
+  float16: 2 ** -10,
+  bfloat16: 2 ** -7,
+};
 
 /**
- * How an answer differs from TensorFlow's, undefined when it does not: floats within 1e-5 of the tensor's largest
+ * How an answer differs from TensorFlow's, undefined when it does not: floats within a part of the tensor's largest
  * magnitude (at least 1), everything else exact. NaN equals NaN.
  */
 export function goldenDifference(actual: Tensor | undefined, expected: Tensor): string | undefined {
@@ -162,16 +175,24 @@ export function goldenDifference(actual: Tensor | undefined, expected: Tensor): 
     return `has shape [${actual.shape.join()}] instead of [${expected.shape.join()}]`;
   }
   if (expected.dtype === "string") return stringDifference(actual.data as StringColumn, expected.data as StringColumn);
-  const [a, e] = [actual.data as Float32Array, expected.data as Float32Array];
-  const isFloat = expected.dtype === "float32" || expected.dtype === "float64";
+  const [a, e] = [numbersOf(actual), numbersOf(expected)];
+  const tolerance = TOLERANCES[expected.dtype];
   let scale = 1;
-  if (isFloat) for (const value of e) if (Number.isFinite(value)) scale = Math.max(scale, Math.abs(value));
+  if (tolerance !== undefined)
+    for (const value of e) if (Number.isFinite(value)) scale = Math.max(scale, Math.abs(value));
   for (let i = 0; i < e.length; i++) {
     if (a[i] === e[i] || Object.is(a[i], e[i])) continue;
-    if (isFloat && Math.abs(a[i]! - e[i]!) <= FLOAT_TOLERANCE * scale) continue;
+    if (tolerance !== undefined && Math.abs(a[i]! - e[i]!) <= tolerance * scale) continue;
     return `element ${i} is ${a[i]} instead of ${e[i]}`;
   }
   return undefined;
+}
+
+/** 16-bit floats are stored as bit patterns. */
+function numbersOf({ dtype, data }: Tensor): Float32Array {
+  if (dtype === "float16") return Float32Array.from(data as Uint16Array, halfToNumber);
+  if (dtype === "bfloat16") return Float32Array.from(data as Uint16Array, bfloatToNumber);
+  return data as Float32Array;
 }
 
 function stringDifference(actual: StringColumn, expected: StringColumn): string | undefined {
