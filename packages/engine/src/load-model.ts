@@ -2,7 +2,7 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { MetaGraphDef } from "@shardserve/api";
 import { Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
-import { importModel, readSignatures, type ModelGraph, wholeGraph } from "@shardserve/graph";
+import { type CheckpointTensor, importModel, readSignatures, type ModelGraph, wholeGraph } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import type { TensorFlow } from "@shardserve/native";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
@@ -312,7 +312,7 @@ class Source {
  * Variables of an exported version. The export leaves out what no signature reads, although the restore op still names
  * it: such names count as present, and fail only if a plan reads them after all.
  */
-class LeftOut extends Map<string, { readonly size: number; readonly crc32c: number }> {
+class LeftOut extends Map<string, CheckpointTensor & { readonly size: number; readonly crc32c: number }> {
   override has(): boolean {
     return true;
   }

@@ -5,7 +5,7 @@
  */
 import { type FunctionDef, type MetaGraphDef, type NodeDef } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
-import { decodeTensorProto, type StringColumn } from "@shardserve/tensor";
+import { decodeTensorProto, DTYPES, type StringColumn } from "@shardserve/tensor";
 import type { BundleEntry } from "./bundle/bundle-index.js";
 import { capturedObjects, variablesByName } from "./object-graph.js";
 import { restoreOp } from "./saved-model.js";
@@ -38,7 +38,7 @@ export interface Bindings {
   readonly unbound: readonly string[];
 }
 
-type Entries = ReadonlyMap<string, Pick<BundleEntry, "crc32c" | "size">>;
+type Entries = ReadonlyMap<string, Pick<BundleEntry, "crc32c" | "size" | "dtype" | "shape">>;
 
 const VARIABLE_OPS = new Set(["VarHandleOp", "VariableV2", "Variable"]);
 const TABLE_OPS = new Set([
@@ -104,8 +104,9 @@ function bindRest(
     if (variables.has(node.name)) continue;
     const object = captured.get(node.name);
     const candidates = object === undefined ? (byName.get(sharedName(node)) ?? []) : [object];
+    const keys = candidates.map((id) => keysOfObjects.get(id));
     const key = commonKey(
-      candidates.map((id) => keysOfObjects.get(id)),
+      keys.filter((candidate) => couldHold(node, candidate === undefined ? undefined : entries.get(candidate))),
       entries,
     );
     const binding = bySharedName.get(sharedName(node)) ?? (key === undefined ? undefined : { checkpointKey: key });
@@ -113,6 +114,20 @@ function bindRest(
     else unbound.push(node.name);
   }
   return unbound;
+}
+
+/**
+ * False when a tensor is not of the variable's dtype and shape. Names alone deceive: the variable that an asset's path goes
+ * into may be called like one of the model's.
+ */
+function couldHold(node: NodeDef, entry: Pick<BundleEntry, "dtype" | "shape"> | undefined): boolean {
+  if (!entry) return true; // commonKey sees to it
+  const dtype = node.attr["dtype"]?.value;
+  if (dtype?.case === "type" && dtype.value !== DTYPES[entry.dtype].tf) return false;
+  const shape = node.attr["shape"]?.value;
+  if (shape?.case !== "shape" || shape.value.unknownRank) return true;
+  const { dim } = shape.value;
+  return dim.length === entry.shape.length && dim.every(({ size }, i) => size < 0n || Number(size) === entry.shape[i]);
 }
 
 /** The first of some keys whose tensors hold the same bytes; undefined when they differ, or one is missing. */

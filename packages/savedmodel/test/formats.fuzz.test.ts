@@ -55,7 +55,7 @@ describe("file formats under fuzz", function () {
       (bytes) => bytes,
       async () => {
         const model = await readSavedModel(dir);
-        const entries = new Map([["w", { crc32c: 0, size: 16 }]]);
+        const entries = new Map([["w", { crc32c: 0, size: 16, dtype: "float32" as const, shape: [4] }]]);
         variableBindings(selectMetaGraph(model), entries);
       },
     ));

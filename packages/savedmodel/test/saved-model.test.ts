@@ -118,7 +118,10 @@ describe("SavedModel", () => {
 
 describe("variable bindings", () => {
   it("carry the slices of partitioned variables of TensorFlow 1", () => {
-    const { variables } = variableBindings(partitionedGraph(), new Map([["emb", { crc32c: 0, size: 0 }]]));
+    const { variables } = variableBindings(
+      partitionedGraph(),
+      new Map([["emb", { crc32c: 0, size: 0, dtype: "float32" as const, shape: [] }]]),
+    );
     assert.deepEqual(variables.get("emb/part_1"), {
       checkpointKey: "emb",
       slice: { fullShape: [10, 4], start: [5, 0], shape: [5, 4] },
