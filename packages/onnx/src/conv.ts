@@ -253,12 +253,12 @@ function depthAndSpace(op: "DepthToSpace" | "SpaceToDepth"): Lower {
 const spaceToBatch: Lower = (n) => {
   const { b } = n;
   const block = n.needNumbers(1);
-  const paddings = n.needNumbers(2);
   const count = block.length;
   const rest = n.needRank(0) - 1 - count;
-  const zeros = Array.from({ length: rest }, () => 0);
-  const pads = [0, ...axesOf(paddings, 0), ...zeros, 0, ...axesOf(paddings, 1), ...zeros];
-  const padded = pads.some((length) => length > 0) ? b.op("Pad", [n.x(0), b.ints(pads)]) : n.x(0);
+  const zeros = b.ints(Array.from({ length: rest }, () => 0));
+  const { starts, ends, isZero } = edges(n, count);
+  const pads = concat(b, [b.ints([0]), starts, zeros, b.ints([0]), ends, zeros]);
+  const padded = isZero ? n.x(0) : b.op("Pad", [n.x(0), pads]);
   const shape = shapeOf(b, padded);
   const batch = slice(b, shape, [0], [1]);
   const blocked = b.op("Div", [slice(b, shape, [1], [1 + count]), b.ints(block)]);
@@ -276,8 +276,8 @@ const spaceToBatch: Lower = (n) => {
 const batchToSpace: Lower = (n) => {
   const { b } = n;
   const block = n.needNumbers(1);
-  const crops = n.needNumbers(2);
   const count = block.length;
+  const { starts, ends: cropped, isZero } = edges(n, count);
   const shape = shapeOf(b, n.x(0));
   const product = block.reduce((all, length) => all * length, 1);
   const batch = b.op("Div", [slice(b, shape, [0], [1]), b.ints([product])]);
@@ -289,14 +289,21 @@ const batchToSpace: Lower = (n) => {
   const moved = b.op("Transpose", [split], { perm });
   const grown = b.op("Mul", [spatial, b.ints(block)]);
   const joined = b.op("Reshape", [moved, concat(b, [batch, grown, trailing])], { allowzero: 1 });
-  if (crops.every((length) => length === 0)) return joined;
-  const ends = b.op("Sub", [grown, b.ints(axesOf(crops, 1))]);
-  return b.op("Slice", [joined, b.ints(axesOf(crops, 0)), ends, b.ints(axes(1, count))]);
+  if (isZero) return joined;
+  return b.op("Slice", [joined, starts, b.op("Sub", [grown, cropped]), b.ints(axes(1, count))]);
 };
 
-/** Column 0 or 1 of a flattened [n, 2] matrix. */
-function axesOf(pairs: readonly number[], columnAt: 0 | 1): number[] {
-  return pairs.filter((_, i) => i % 2 === columnAt);
+/** Paddings or crops [count, 2], input 2: the columns of the matrix. A dilated convolution computes them from its input's lengths. */
+function edges(n: NodeLowering, count: number): { starts: Value; ends: Value; isZero: boolean } {
+  const { b } = n;
+  const known = n.numbers(2);
+  if (known) {
+    const column = (at: 0 | 1): Value => b.ints(known.filter((_, i) => i % 2 === at));
+    return { starts: column(0), ends: column(1), isZero: known.every((length) => length === 0) };
+  }
+  const flat = b.op("Reshape", [cast(b, n.x(2), "int64"), b.ints([count, 2])]);
+  const column = (at: number): Value => b.op("Gather", [flat, b.scalar("int64", at)], { axis: 1 });
+  return { starts: column(0), ends: column(1), isZero: false };
 }
 
 export const convolutions: LoweringTable = {

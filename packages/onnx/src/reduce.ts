@@ -81,6 +81,19 @@ const mean: Lower = (n) => {
 const all: Lower = (n) => cast(n.b, reduceOver(n, "ReduceMin", cast(n.b, n.x(0), "int32")), "bool");
 const any: Lower = (n) => cast(n.b, reduceOver(n, "ReduceSum", cast(n.b, n.x(0), "int64")), "bool");
 
+/** True when a request may make an input of no elements, or nothing says otherwise. */
+function hasEmptyBatch(n: NodeLowering): boolean {
+  return n.shape(0)?.every((length) => length > 0) !== true;
+}
+
+/** The engine's ArgMax and ArgMin answer an input without elements in the input's own shape. */
+function reshapedWithout(n: NodeLowering, found: Value, input: Value, axis: number): Value {
+  const { b } = n;
+  const before = axis === 0 ? [] : [b.op("Shape", [input], { start: 0, end: axis }, "int64")];
+  const after = axis === -1 ? [] : [b.op("Shape", [input], { start: axis + 1 }, "int64")];
+  return b.op("Reshape", [found, b.op("Concat", [...before, ...after], { axis: 0 }, "int64")], { allowzero: 1 });
+}
+
 function argExtreme(op: "ArgMax" | "ArgMin"): Lower {
   return (n) => {
     const via = { uint16: "int32", int16: "int32", uint32: "int64", bool: "uint8" } as const;
@@ -89,7 +102,8 @@ function argExtreme(op: "ArgMax" | "ArgMin"): Lower {
       ? n.x(0)
       : cast(n.b, n.x(0), via[dtype as "bool"] ?? n.fail(`no kernel for ${dtype}`));
     const axis = n.inputs.length > 1 ? n.needNumber(1) : 0;
-    return cast(n.b, n.b.op(op, [value], { axis, keepdims: 0 }, "int64"), n.outDtype());
+    const found = n.b.op(op, [value], { axis, keepdims: 0 }, "int64");
+    return cast(n.b, hasEmptyBatch(n) ? reshapedWithout(n, found, value, axis) : found, n.outDtype());
   };
 }
 
