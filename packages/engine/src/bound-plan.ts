@@ -54,6 +54,8 @@ export class BoundPlan {
   readonly #outputSlots: ReadonlyMap<string, number>;
   readonly #needed: NeededSteps;
   readonly #clock: Clock;
+  /** Outputs that are inputs as well. */
+  readonly #fedOutputs: ReadonlySet<string>;
 
   private constructor(
     plan: SignaturePlan,
@@ -68,6 +70,7 @@ export class BoundPlan {
     this.#inputSlots = Int32Array.from(plan.inputs, ({ ref }) => slots.of(ref));
     this.#outputSlots = new Map(plan.outputs.map(({ alias, ref }) => [alias, slots.of(ref)]));
     this.#needed = new NeededSteps(plan);
+    this.#fedOutputs = new Set(plan.outputs.filter(({ isFed }) => isFed).map(({ alias }) => alias));
     this.#clock = clock;
   }
 
@@ -119,6 +122,7 @@ export class BoundPlan {
     const timings = { host: 0, lookup: 0, device: 0 };
     this.#feed(inputs, run);
     const wanted = options.outputs ?? [...this.#outputSlots.keys()];
+    if (this.#fedOutputs.size > 0) this.#refuseFed(wanted);
     const needed = this.#needed.of(wanted);
     try {
       let atMs = this.#clock.nowMs();
@@ -192,6 +196,13 @@ export class BoundPlan {
       }
       run.values[this.#inputSlots[i]!] = value;
     }
+  }
+
+  #refuseFed(wanted: readonly string[]): void {
+    const fed = wanted.find((alias) => this.#fedOutputs.has(alias));
+    if (fed === undefined) return;
+    const ref = this.#plan.inputs.find((input) => input.alias === fed)?.ref;
+    throw new ServingError("INVALID_ARGUMENT", `${ref ? refKey(ref) : fed} is both fed and fetched.`);
   }
 
   #result(run: Run, wanted: readonly string[], timings: RunTimings): RunResult {

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { ServingError } from "@shardserve/core";
 import {
   Attrs,
+  constantOf,
   type GraphNode,
   type HostState,
   type HostValue,
@@ -13,6 +14,8 @@ import {
 } from "@shardserve/graph";
 import type { TableBinding } from "@shardserve/savedmodel";
 import type { Checkpoint } from "./checkpoint.js";
+
+const IDENTITIES_MAX = 16;
 
 /** The state of a servable before anything was restored. Assets are read from the paths that the graph holds. */
 export function emptyState(): HostState {
@@ -66,11 +69,24 @@ export async function restoreTables(
     const fill = kernels.get("LookupTableImportV2");
     // A table whose op has no kernel is an error of the signatures that use it, not of the model.
     if (!table || !make || !fill) continue;
-    const [handle] = await make({ node: table, inputs: [], state });
+    const [handle] = await make({ node: table, inputs: constantInputs(model, table), state });
     const [keys, values] = [await checkpoint.read(binding.keys), await checkpoint.read(binding.values)];
     const attrs = new Attrs("LookupTableImportV2", { Tin: keys.dtype, Tout: values.dtype });
     const node: GraphNode = { name: `${name}/restore`, op: "LookupTableImportV2", inputs: [], controls: [], attrs };
     const inputs: HostValue[] = [handle!, keys, values];
     await fill({ node, inputs, state });
   }
+}
+
+/** What a table is made with (the reserved keys of a dense table): constants of the main graph. */
+function constantInputs(model: ModelGraph, table: GraphNode): HostValue[] {
+  return table.inputs.map((ref) => {
+    let node = model.graph.get(ref.node);
+    for (let steps = 0; node?.op === "Identity" && steps < IDENTITIES_MAX; steps++) {
+      node = model.graph.get(node.inputs[0]!.node);
+    }
+    const value = constantOf(node);
+    if (value) return value;
+    throw new ServingError("GRAPH_INVALID", `table "${table.name}" is made with "${ref.node}", which is no constant`);
+  });
 }

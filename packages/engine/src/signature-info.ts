@@ -1,5 +1,5 @@
 import { create, type MetaGraphDef, SignatureDefMapSchema, type TensorInfo, toBinary } from "@shardserve/api";
-import type { ModelGraph } from "@shardserve/graph";
+import { denseParts, type ModelGraph } from "@shardserve/graph";
 import type { SignatureInfo, TensorSpec } from "@shardserve/servable";
 import { decodeTensorProto, dtypeFromTf, type Tensor } from "@shardserve/tensor";
 
@@ -40,15 +40,18 @@ export function signatureInfos(
   const infos = new Map<string, SignatureInfo>();
   for (const [name, { method, inputs, outputs }] of signatures) {
     const def = metaGraph.signatureDef[name]!;
-    const specs = (tensors: typeof inputs, defs: typeof def.inputs): Map<string, TensorSpec> =>
-      new Map(
+    const specs = (tensors: typeof inputs, defs: typeof def.inputs): Map<string, TensorSpec> => {
+      const parts = Object.entries(defs).flatMap(([alias, info]) => denseParts(alias, info));
+      const infoOf = new Map(parts.map(({ alias, info }) => [alias, info]));
+      return new Map(
         tensors.map(({ alias, dtype: feedDType, shape }) => {
-          const info = defs[alias]!;
+          const info = infoOf.get(alias)!;
           const tensorName = info.encoding.case === "name" ? info.encoding.value : "";
           const dtype = dtypeFromTf(info.dtype);
           return [alias, { name: alias, dtype, ...(feedDType !== dtype && { feedDType }), shape, tensorName }];
         }),
       );
+    };
     const defaults = new Map<string, Tensor>();
     for (const [alias, bytes] of Object.entries(def.defaults)) defaults.set(alias, decodeTensorProto(bytes));
     infos.set(name, {

@@ -1,4 +1,5 @@
 export * from "./attrs.js";
+export { type DensePart, denseParts } from "./dense-parts.js";
 export * from "./host.js";
 export { importGraph, parseRef, type FunctionLibrary, type ImportedGraph } from "./import.js";
 export { contextOf, infer, type Inference } from "./infer/infer.js";

@@ -8,6 +8,7 @@ import { hasEffect } from "./effects.js";
 import { constantNode } from "./fold.js";
 import { resourceKey } from "./host.js";
 import { type FunctionLibrary, importGraph, importShape, parseRef } from "./import.js";
+import { denseParts } from "./dense-parts.js";
 import { inlineCalls, uniqueName } from "./inline.js";
 import { type Graph, type GraphNode, refKey, type TensorRef } from "./ir.js";
 import { nodeOf, type Program, prune, rewrite } from "./program.js";
@@ -30,6 +31,8 @@ export interface SignatureTensor {
   readonly ref: TensorRef;
   readonly dtype: DType;
   readonly shape: Shape;
+  /** An output that is also an input; TensorFlow refuses to fetch it. */
+  readonly isFed?: boolean;
 }
 
 export interface Signature {
@@ -182,18 +185,20 @@ export function readSignatures(metaGraph: MetaGraphDef): Pick<ModelGraph, "signa
 function readSignature(name: string, def: SignatureDef): Signature {
   const read = (tensors: Readonly<Record<string, TensorInfo>>): SignatureTensor[] =>
     Object.entries(tensors)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([alias, info]) => readTensorInfo(name, alias, info));
-  return { name, method: def.methodName, inputs: read(def.inputs), outputs: read(def.outputs) };
+      .flatMap(([alias, info]) => denseParts(alias, info))
+      .map(({ alias, info }) => readTensorInfo(name, alias, info))
+      .sort((a, b) => (a.alias < b.alias ? -1 : 1));
+  const inputs = read(def.inputs);
+  const fed = new Set(inputs.map(({ ref }) => refKey(ref)));
+  const outputs = read(def.outputs).map((tensor) =>
+    fed.has(refKey(tensor.ref)) ? { ...tensor, isFed: true } : tensor,
+  );
+  return { name, method: def.methodName, inputs, outputs };
 }
 
 function readTensorInfo(signature: string, alias: string, info: TensorInfo): SignatureTensor {
   if (info.encoding.case !== "name") {
-    const what = info.encoding.case ?? "nothing";
-    throw new ServingError(
-      "UNIMPLEMENTED",
-      `signature "${signature}", tensor "${alias}" is ${what}: only dense tensors are served`,
-    );
+    throw new ServingError("GRAPH_INVALID", `signature "${signature}", tensor "${alias}" has no name in the graph`);
   }
   const shape = info.tensorShape ? (importShape(info.tensorShape) ?? undefined) : undefined;
   return { alias, ref: parseRef(info.encoding.value), dtype: dtypeFromTf(info.dtype), shape };

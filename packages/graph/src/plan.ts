@@ -9,6 +9,8 @@ export interface PlanTensor {
   readonly dtype: DType;
   /** As the signature's TensorInfo states it; TensorFlow does not hold requests to it. */
   readonly shape: Shape;
+  /** An output that is also an input; TensorFlow refuses to fetch it. */
+  readonly isFed?: boolean;
 }
 
 export interface PlanInput extends PlanTensor {

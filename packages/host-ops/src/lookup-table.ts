@@ -60,8 +60,9 @@ export class LookupTable implements HostResource {
     this.#insert(keys, values, false);
   }
 
-  /** Replaces all entries. */
-  import(keys: Tensor, values: Tensor): void {
+  /** Replaces all entries. Reserved keys, which stand for free buckets in a saved dense table, are left out. */
+  import(savedKeys: Tensor, savedValues: Tensor): void {
+    const [keys, values] = this.#unreserved(savedKeys, savedValues);
     this.#check(keys, values);
     this.#index = keyLookup(this.spec.keyDtype);
     this.#values = valueStore(this.spec);
@@ -158,6 +159,18 @@ export class LookupTable implements HostResource {
       sources[ordinal] = i;
       this.#values.set(ordinal, values, i);
     }
+  }
+
+  #unreserved(keys: Tensor, values: Tensor): [Tensor, Tensor] {
+    const { reservedKeys = [], keyDtype, valueShape } = this.spec;
+    const count = elementCount(keys.shape);
+    if (reservedKeys.length === 0 || keys.dtype !== keyDtype || values.shape[0] !== count) return [keys, values];
+    const kept: number[] = [];
+    for (let i = 0; i < count; i++) if (!reservedKeys.some(({ key }) => sameRow(keys, i, key, 0))) kept.push(i);
+    if (kept.length === count) return [keys, values];
+    const run = elementCount(valueShape);
+    const starts = kept.map((i) => i * run);
+    return [takeRuns(keys, kept, 1, [kept.length]), takeRuns(values, starts, run, [kept.length, ...valueShape])];
   }
 
   #equals(other: LookupTable): boolean {
