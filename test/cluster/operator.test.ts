@@ -4,11 +4,11 @@ import { EtcdServer, eventually, type TempDir, tempDir } from "@shardserve/testk
 import { GrpcClient } from "./support/grpc.js";
 import { isGone, isWhole, LiveCluster, versionOf } from "./support/live-cluster.js";
 import { whenAvailable } from "./support/roles.js";
-import { STAMPED, stampedRequest } from "./support/stamped-model.js";
+import { STAMPED, STAMPED_ROWS, stampedRequest } from "./support/stamped-model.js";
 import { type LoadResult, SteadyLoad } from "./support/steady-load.js";
 
 /** What an operator does to a cluster under load, by the commands of the program. One cluster; each test leaves it whole. */
-describe("drain, rebalance, want, rollback and label under load", function () {
+describe("drain, rebalance, want, rollback, label and traffic under load", function () {
   this.timeout(90_000);
   let etcd: EtcdServer;
   let dir: TempDir;
@@ -30,6 +30,7 @@ describe("drain, rebalance, want, rollback and label under load", function () {
       cluster: "operator",
       replication: 2,
       minShards: 3,
+      executorFlags: ["--probation-seconds=5"],
       shardFlags: ["--moves-in-flight=16", "--move-bytes-per-second=8MiB", "--replace-after-seconds=300"],
     });
     await cluster.publish(1);
@@ -96,7 +97,20 @@ describe("drain, rebalance, want, rollback and label under load", function () {
       assert.deepEqual(await Promise.all(["stable", "canary"].map(versionOfLabel)), ["1", "2"]);
     });
 
-    await running.more(50);
+    assert.match(
+      await command("traffic", STAMPED, "1=1", "2=1", "--shadow=2:0.5"),
+      /stamped: 1=1 2=1, copies of 50 % to 2/,
+    );
+    await eventually(async () => {
+      await using shared = load();
+      await shared.more(40);
+      const result = await shared.stop();
+      assertClean(result);
+      assert.deepEqual(new Set(result.versions.keys()), new Set([1, 2]));
+    });
+    const unknown = await cluster.command("traffic", STAMPED, "1=1", "7=1");
+    assert.match(unknown.stderr, /FAILED_PRECONDITION: stamped version 7 is not enabled; keep it with/);
+    assert.match(await command("traffic", STAMPED, "--clear"), /all to the highest version/);
     assert.match(await command("rollback", STAMPED), /version 1 is wanted/);
     await cluster.until((found) => isGone(found, 2));
     using client = new GrpcClient(cluster.front("executor-0").grpc);
@@ -105,6 +119,25 @@ describe("drain, rebalance, want, rollback and label under load", function () {
     await cluster.until((found) => versionOf(found, 2)?.state === "enabled" && isGone(found, 1));
     await running.more(50);
     assertClean(await running.stop());
+  });
+
+  it("goes back by itself from a version that fails where the one before did not", async () => {
+    await using running = load();
+    const before = Math.max(
+      ...(await cluster.status()).models.flatMap(({ versions }) => versions.map((one) => one.version)),
+    );
+    await running.more(200); // what the version before is like
+    await cluster.publish(before + 1, undefined, STAMPED_ROWS / 100);
+    const found = await cluster.until((now) => {
+      const isFixed = now.models[0]?.aspired?.policy.kind === "specific";
+      return isFixed && isGone(now, before + 1) && versionOf(now, before)?.state === "enabled";
+    });
+    assert.ok(isWhole(found));
+    const { failures } = await running.stop();
+    assert.ok(failures.length >= 5 && failures.every((text) => text.includes("is not in [0, 200)")), failures[0]);
+    await using after = load();
+    await after.more(50);
+    assertClean(await after.stop());
   });
 });
 

@@ -11,6 +11,7 @@ import { serve } from "./commands/serve.js";
 import { shard } from "./commands/shard.js";
 import { shardExport } from "./commands/shard-export.js";
 import { status } from "./commands/status.js";
+import { traffic } from "./commands/traffic.js";
 import { up } from "./commands/up.js";
 import { verify } from "./commands/verify.js";
 import { want } from "./commands/want.js";
@@ -29,6 +30,7 @@ export const commands: readonly Command[] = [
   status,
   want,
   label,
+  traffic,
   rollback,
   drain,
   undrain,

@@ -172,7 +172,7 @@ describe("serve", function () {
     await until(async () => seen.add(await versionOf()).size === 2);
     await assert.rejects(
       serve(`--model_config_file=${models}`, `--traffic-config-file=${traffic}`),
-      /ended with 2: .*CONFIG_INVALID: traffic configuration: model two: version 124 has weight 0/s,
+      /ended with 2: .*CONFIG_INVALID: traffic of model two: version 124 has weight 0/s,
     );
   });
 

@@ -135,6 +135,8 @@ export function readClusterState(entries: Iterable<Entry>): ClusterState {
       else if (key.kind === "version") versionOf(key.model, key.version).record = stored(versionRecord);
       else if (key.kind === "map") versionOf(key.model, key.version).map = stored(mapRecord);
       else if (key.kind === "rollback") versionOf(key.model, key.version).rollback = read(rollbackRecord);
+      else if (key.kind === "traffic")
+        continue; // the executors' business
       else holdings.push({ ...key, record: read(holdingRecord) });
     } catch (error) {
       unreadable.push(ServingError.from(error).message);

@@ -115,6 +115,11 @@ export const ERRORS = {
   GRAPH_INVALID: { status: "FAILED_PRECONDITION", retry: "never", text: "a serving graph is inconsistent" },
   ENGINE_FAILED: { status: "INTERNAL", retry: "never", text: "the engine failed to load or to run a segment" },
   MODEL_TOO_LARGE: { status: "RESOURCE_EXHAUSTED", retry: "never", text: "a model does not fit a stated limit" },
+  ROLLED_BACK: {
+    status: "FAILED_PRECONDITION",
+    retry: "never",
+    text: "the version did worse than the one before it and lost its place",
+  },
   LOAD_FAILED: { status: "UNKNOWN", retry: "never", text: "models did not become available" },
   // Export
   OUTPUT_EXISTS: {

@@ -11,6 +11,7 @@
  * | `models/NAME/aspired` | operator, or nobody | until deleted | AspiredRecord |
  * | `models/NAME/level` | operator; the leader deletes it | until done | LevelWish |
  * | `labels/NAME` | operator | until deleted | LabelsRecord |
+ * | `traffic/NAME` | operator | until deleted | TrafficRecord |
  * | `models/NAME/versions/V` | leader | until removed | VersionRecord |
  * | `models/NAME/rollbacks/V` | operator | until deleted | RollbackRecord |
  * | `maps/NAME/V` | leader | with the version | MapRecord |
@@ -25,6 +26,7 @@ export const MODELS_PREFIX = "models/";
 export const MAPS_PREFIX = "maps/";
 export const WISHES_PREFIX = "wishes/";
 export const LABELS_PREFIX = "labels/";
+export const TRAFFIC_PREFIX = "traffic/";
 export const LEADER_KEY = "leader";
 
 /** What a key names; undefined from {@link parseKey} when it is none of ours (a newer program's, say). */
@@ -36,6 +38,7 @@ export type ParsedKey =
   | { readonly kind: "aspired"; readonly model: string }
   | { readonly kind: "level"; readonly model: string }
   | { readonly kind: "labels"; readonly model: string }
+  | { readonly kind: "traffic"; readonly model: string }
   | { readonly kind: "version"; readonly model: string; readonly version: number }
   | { readonly kind: "rollback"; readonly model: string; readonly version: number }
   | { readonly kind: "map"; readonly model: string; readonly version: number }
@@ -68,6 +71,10 @@ export function levelKey(model: string): string {
   return `${MODELS_PREFIX}${segment(model)}/level`;
 }
 
+export function trafficKey(model: string): string {
+  return TRAFFIC_PREFIX + segment(model);
+}
+
 export function labelsKey(model: string): string {
   return LABELS_PREFIX + segment(model);
 }
@@ -92,6 +99,7 @@ export function parseKey(key: string): ParsedKey | undefined {
   if (root === "shards" && parts.length === 2) return { kind: "shard", id: a };
   if (root === "executors" && parts.length === 2) return { kind: "executor", id: a };
   if (root === "wishes" && parts.length === 2) return { kind: "wish", shard: a };
+  if (root === "traffic" && parts.length === 2) return { kind: "traffic", model: a };
   if (root === "labels" && parts.length === 2) return { kind: "labels", model: a };
   if (root === "models" && parts.length === 3 && b === "aspired") return { kind: "aspired", model: a };
   if (root === "models" && parts.length === 3 && b === "level") return { kind: "level", model: a };

@@ -127,6 +127,12 @@ export interface LevelWish {
   readonly wishedAtMs: number;
 }
 
+/** `traffic/NAME`: how requests that name no version are shared out (servable's TrafficPolicy). */
+export interface TrafficRecord {
+  readonly split: readonly { readonly version: number /** > 0 */; readonly weight: number }[];
+  readonly shadow?: { readonly version: number /** in (0, 1] */; readonly fraction: number };
+}
+
 /** `labels/NAME`: names for versions that requests may ask by, as in TensorFlow Serving. */
 export interface LabelsRecord {
   readonly labels: ReadonlyMap<string, number>;
@@ -242,6 +248,16 @@ export const shardWish: RecordCodec<ShardWish> = codec((reader) => ({ isDraining
 
 export const levelWish: RecordCodec<LevelWish> = codec((reader) => ({
   wishedAtMs: reader.number("wishedAtMs", 0, Number.MAX_SAFE_INTEGER),
+}));
+
+export const trafficRecord: RecordCodec<TrafficRecord> = codec((reader) => ({
+  split: reader
+    .objects("split")
+    .map((item) => ({ version: item.integer("version"), weight: item.number("weight", Number.MIN_VALUE, 1e9) })),
+  ...reader.optional("shadow", () => {
+    const shadow = reader.object("shadow");
+    return { version: shadow.integer("version"), fraction: shadow.number("fraction", Number.MIN_VALUE, 1) };
+  }),
 }));
 
 export const labelsRecord: RecordCodec<LabelsRecord> = codec(

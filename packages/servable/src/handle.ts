@@ -1,11 +1,19 @@
 import { invariant } from "@shardserve/core";
 import type { Model } from "./model.js";
+import { Outcomes } from "./outcomes.js";
 import type { ServableId } from "./servable-id.js";
+
+/** Outcomes are kept of the last one to two minutes with traffic. */
+const OUTCOME_WINDOW_MS = 60_000;
+/** Caches are cold and sessions untuned at first: the times of this long say nothing about a version. */
+const COLD_MS = 10_000;
 
 /** A loaded model and the number of handles on it. Owned by the manager; requests see only handles. */
 export class LoadedVersion {
   readonly id: ServableId;
   readonly model: Model;
+  readonly outcomes = new Outcomes(OUTCOME_WINDOW_MS);
+  #firstRequestMs = Number.NaN;
   #pins = 0;
   #onIdle: (() => void) | null = null;
 
@@ -16,6 +24,12 @@ export class LoadedVersion {
 
   get pins(): number {
     return this.#pins;
+  }
+
+  recordOutcome(nowMs: number, isError: boolean, durationMs: number): void {
+    if (Number.isNaN(this.#firstRequestMs)) this.#firstRequestMs = nowMs;
+    const isTimed = !isError && nowMs - this.#firstRequestMs >= COLD_MS;
+    this.outcomes.record(nowMs, isError, isTimed ? durationMs : undefined);
   }
 
   pin(): ServableHandle {
@@ -52,6 +66,11 @@ export class ServableHandle implements Disposable {
   clone(): ServableHandle {
     invariant(this.#version, "a released handle cannot be cloned");
     return this.#version.pin();
+  }
+
+  /** What became of a request on the version; a version on probation is judged by it. */
+  recordOutcome(nowMs: number, isError: boolean, durationMs: number): void {
+    this.#version?.recordOutcome(nowMs, isError, durationMs);
   }
 
   /** Idempotent. The model must not be used afterwards. */

@@ -57,6 +57,9 @@ export class Harness {
   #publicState: VersionState = "START";
   #error: VersionStatus["error"] = NO_ERROR;
   #loaded: LoadedVersion | null = null;
+  /** Why a version that was ready had to go. */
+  #verdict: ServingError | undefined;
+  #readyAtMs = Number.NaN;
   /** Of the files that the last try read; "" = unknown. */
   #fingerprint = "";
 
@@ -73,6 +76,16 @@ export class Harness {
   /** The model while the version may be in the serving map, else null. */
   get ready(): LoadedVersion | null {
     return this.#state === "ready" ? this.#loaded : null;
+  }
+
+  /** Wanted, but on its way out or gone for what it did. */
+  get isCondemned(): boolean {
+    return this.#verdict !== undefined;
+  }
+
+  /** When it became ready, on the clock's monotonic scale; NaN = it never did. */
+  get readyAtMs(): number {
+    return this.#readyAtMs;
   }
 
   /** On its way out: aspired again, it has to be gone first. */
@@ -101,6 +114,7 @@ export class Harness {
     try {
       this.#loaded = new LoadedVersion(this.id, await this.#loadWithRetries());
       this.#state = "ready";
+      this.#readyAtMs = this.#options.clock.nowMs();
     } catch (error) {
       this.#fail(
         this.#abort.signal.aborted
@@ -122,8 +136,13 @@ export class Harness {
     this.#abort.abort(new ServingError("CANCELLED", "Loading of servable cancelled"));
   }
 
-  /** Call after the version left the serving map: waits for its handles, then releases the model. */
-  unload(): void {
+  /**
+   * Call after the version left the serving map: waits for its handles, then releases the model.
+   *
+   * @param verdict  why a wanted version has to go: it ends in error, and is not loaded again
+   */
+  unload(verdict?: ServingError): void {
+    this.#verdict = verdict;
     const loaded = this.#loaded!;
     this.#state = "quiescing";
     loaded.whenIdle(() => void this.#release(loaded));
@@ -139,8 +158,12 @@ export class Harness {
     this.#state = "unloading";
     try {
       await loaded.model.close();
-      this.#state = "disabled";
-      this.#publicState = "END";
+      if (this.#verdict) {
+        this.#fail(this.#verdict);
+      } else {
+        this.#state = "disabled";
+        this.#publicState = "END";
+      }
     } catch (error) {
       this.#fail(ServingError.from(error));
     }

@@ -5,6 +5,7 @@ export * from "./loader.js";
 export * from "./manager.js";
 export * from "./model.js";
 export * from "./policy.js";
+export type { ProbationSettings } from "./probation.js";
 export * from "./servable-id.js";
 export type { ServableRequest } from "./serving-map.js";
 export * from "./source.js";

@@ -12,13 +12,16 @@ import type { ServableHandle } from "./handle.js";
 import { type Fingerprint, Harness } from "./harness.js";
 import type { Loader } from "./loader.js";
 import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
-import type { AspiredSet } from "./servable-id.js";
+import type { AspiredSet, ServableId } from "./servable-id.js";
 import { type ServableRequest, ServingMap } from "./serving-map.js";
 import type { VersionStatus } from "./status.js";
+import { judge, type ProbationSettings } from "./probation.js";
 import type { TrafficPolicy } from "./traffic.js";
 
 /** Ended versions remembered per model; TensorFlow Serving forgets none, and its list grows with every rollout. */
 const ENDED_VERSIONS_MAX = 64;
+/** Pause between looks at a version on probation. */
+const JUDGE_INTERVAL_MS = 1000;
 /** How long close waits for handles whose requests were already aborted. */
 const CLOSE_GRACE_MS = 5000;
 
@@ -36,6 +39,13 @@ export interface ManagerOptions {
   readonly loadRetryIntervalMs?: number;
   /** Loads under way at once, default 2: a load competes with traffic for disk and cores. */
   readonly loadsMax?: number;
+  /**
+   * Watches a version that takes over, and gives its place back to the version before when it does worse; default: it
+   * stays, whatever it does.
+   */
+  readonly probation?: ProbationSettings;
+  /** Called when a version lost its place; it ends in error with this reason. */
+  readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Lets a version that failed be loaded anew once its files changed; default: it stays failed. */
   readonly fingerprint?: Fingerprint;
   /** True in tests: nothing happens until `step` is called. Default false: every change steps by itself. */
@@ -57,7 +67,7 @@ export class Manager extends Service {
   readonly #options: Required<
     Pick<ManagerOptions, "loadRetriesMax" | "loadRetryIntervalMs" | "loadsMax" | "stepByHand">
   > &
-    Pick<ManagerOptions, "fingerprint">;
+    Pick<ManagerOptions, "fingerprint" | "probation" | "onRollback">;
   readonly #aspired = new Map<string, AspiredSet>();
   readonly #harnesses = new Map<string, Map<number, Harness>>();
   readonly #ended = new Map<string, Map<number, VersionStatus>>();
@@ -66,6 +76,8 @@ export class Manager extends Service {
   #traffic: ReadonlyMap<string, TrafficPolicy> = new Map();
   #map = new ServingMap([], new Map(), new Map());
   #isStepQueued = false;
+  #isJudgeQueued = false;
+  #cancelJudge: () => void = () => undefined;
 
   constructor(options: ManagerOptions) {
     super();
@@ -80,6 +92,8 @@ export class Manager extends Service {
       loadsMax: options.loadsMax ?? 2,
       stepByHand: options.stepByHand ?? false,
       ...(options.fingerprint && { fingerprint: options.fingerprint }),
+      ...(options.probation && { probation: options.probation }),
+      ...(options.onRollback && { onRollback: options.onRollback }),
     };
   }
 
@@ -218,6 +232,7 @@ export class Manager extends Service {
 
   /** Takes what can be done now: at most one transition per model. Called by itself unless `stepByHand`. */
   step(): void {
+    for (const harnesses of this.#harnesses.values()) this.#judgeModel(harnesses);
     for (const [name, versions] of this.#aspired) this.#reconcile(name, versions);
     for (const [name, harnesses] of this.#harnesses) this.#stepModel(name, harnesses);
   }
@@ -228,6 +243,7 @@ export class Manager extends Service {
 
   /** Leaves the serving map at once; versions are released as their last handles are. */
   protected override async onDrain(drainMs: number): Promise<void> {
+    this.#cancelJudge();
     this.#aspired.clear();
     for (const harness of this.#all()) {
       harness.isAspired = false;
@@ -287,6 +303,8 @@ export class Manager extends Service {
     const harnesses = this.#harnesses.get(name) ?? new Map<number, Harness>();
     this.#harnesses.set(name, harnesses);
     const wanted = new Map(aspired.map((entry) => [entry.version, entry.path]));
+    const kept = aspired.length > 0 ? this.#kept(aspired, harnesses) : undefined;
+    if (kept) wanted.set(kept.id.version, kept.path);
     for (const harness of harnesses.values()) {
       harness.isAspired = wanted.has(harness.id.version) && !harness.isLeaving;
       if (!harness.isAspired && harness.state === "loading") harness.cancelLoad();
@@ -297,6 +315,51 @@ export class Manager extends Service {
       // A version that is aspired again while it leaves waits until it has left.
       if (!harnesses.has(version)) harnesses.set(version, this.#newHarness(name, version, path));
     }
+  }
+
+  /** The version that is watched and the one before it, while there are both. */
+  #onProbation(
+    harnesses: ReadonlyMap<number, Harness>,
+  ): { readonly candidate: Harness; readonly before: Harness } | undefined {
+    const { probation } = this.#options;
+    if (!probation) return undefined;
+    const ready = [...harnesses.values()].filter(({ state }) => state === "ready");
+    const [candidate, before] = ready.sort((a, b) => b.id.version - a.id.version);
+    if (!candidate || !before || before.readyAtMs > candidate.readyAtMs) return undefined;
+    const isOver = this.#clock.nowMs() - candidate.readyAtMs >= probation.durationMs;
+    return isOver ? undefined : { candidate, before };
+  }
+
+  /** A version that is not wanted, but not to be let go: the one before a version on probation, or one rolled back. */
+  #kept(aspired: AspiredSet, harnesses: ReadonlyMap<number, Harness>): Harness | undefined {
+    if (!aspired.every(({ version }) => harnesses.get(version)?.isCondemned))
+      return this.#onProbation(harnesses)?.before;
+    const ready = [...harnesses.values()].filter(({ state }) => state === "ready");
+    return ready.sort((a, b) => b.id.version - a.id.version)[0];
+  }
+
+  #judgeModel(harnesses: ReadonlyMap<number, Harness>): void {
+    const { probation, onRollback } = this.#options;
+    const watched = this.#onProbation(harnesses);
+    if (!probation || !watched) return;
+    const { candidate, before } = watched;
+    const reason = judge(candidate.ready!.outcomes.summary(), before.ready!.outcomes.summary(), probation);
+    if (reason === undefined) return this.#judgeLater();
+    this.#logger.error(
+      { ...candidate.id, to: before.id.version },
+      `rolled back to version ${before.id.version}: ${reason}`,
+    );
+    this.#unload(candidate, new ServingError("ROLLED_BACK", `rolled back to version ${before.id.version}: ${reason}`));
+    onRollback?.(candidate.id, before.id.version, reason);
+  }
+
+  #judgeLater(): void {
+    if (this.#isJudgeQueued || this.#options.stepByHand) return;
+    this.#isJudgeQueued = true;
+    this.#cancelJudge = this.#clock.after(JUDGE_INTERVAL_MS, () => {
+      this.#isJudgeQueued = false;
+      if (this.state === "ready") this.step();
+    });
   }
 
   /** A failed version whose files changed is forgotten, so that the next step loads it as a new one. */
@@ -343,11 +406,11 @@ export class Manager extends Service {
     this.#changed();
   }
 
-  #unload(harness: Harness): void {
+  #unload(harness: Harness, verdict?: ServingError): void {
     harness.publishUnloading();
     const leaving = harness.ready;
     this.#swapMap(leaving);
-    harness.unload();
+    harness.unload(verdict);
     this.#changed();
   }
 

@@ -101,6 +101,80 @@ describe("manager", () => {
     assert.deepEqual(states(), ["1 AVAILABLE"]);
   });
 
+  describe("probation", () => {
+    const probation = { durationMs: 60_000, errorRateMargin: 0.02, latencyRatioMax: 2 };
+    const ask = (manager: Manager, clock: ManualClock, errors: number, requests: number, durationMs = 5) => {
+      for (let i = 0; i < requests; i++) {
+        using handle = manager.handle({ name: "m" });
+        handle.recordOutcome(clock.nowMs(), i < errors, durationMs);
+      }
+    };
+    async function takeOver(errorsBefore: number) {
+      const rollbacks: string[] = [];
+      const onRollback: ManagerOptions["onRollback"] = ({ version }, to, reason) =>
+        rollbacks.push(`${version} to ${to}: ${reason}`);
+      const started = await startManager({ probation, onRollback });
+      const { loader, clock, manager, aspire } = started;
+      aspire(1);
+      manager.step();
+      await loader.succeed();
+      ask(manager, clock, errorsBefore, 1000);
+      clock.advance(11_000);
+      ask(manager, clock, 0, 1000);
+      aspire(2);
+      manager.step();
+      await loader.succeed();
+      manager.step();
+      return { ...started, rollbacks };
+    }
+
+    it("keeps the version before until it is over", async () => {
+      const { manager, clock, states } = await takeOver(0);
+      assert.deepEqual(states(), ["2 AVAILABLE", "1 AVAILABLE"]);
+      ask(manager, clock, 0, 1000);
+      clock.advance(60_000);
+      manager.step();
+      await settle();
+      assert.deepEqual(states(), ["2 AVAILABLE", "1 END"]);
+    });
+
+    it("gives the place back when the new version fails more, and keeps it until another version comes", async () => {
+      const { loader, manager, clock, states, aspire, rollbacks } = await takeOver(0);
+      ask(manager, clock, 40, 1000);
+      manager.step();
+      await settle();
+      assert.deepEqual(states(), ["2 END", "1 AVAILABLE"]);
+      assert.deepEqual(rollbacks, ["2 to 1: 40 of 1000 requests failed, before it 0 of 2000"]);
+      assert.match(manager.statuses("m")![0]!.error.message, /^rolled back to version 1: 40 of 1000/);
+      aspire(2);
+      clock.advance(300_000);
+      manager.step();
+      assert.equal(manager.handle({ name: "m" }).id.version, 1);
+      aspire(3);
+      manager.step();
+      await loader.succeed();
+      assert.equal(manager.handle({ name: "m" }).id.version, 3);
+    });
+
+    it("gives the place back when the new version is slower, once it had time to get warm", async () => {
+      const { manager, clock, rollbacks } = await takeOver(0);
+      ask(manager, clock, 0, 1000, 50);
+      manager.step();
+      assert.deepEqual(rollbacks, [], "cold");
+      clock.advance(10_000);
+      ask(manager, clock, 0, 1000, 50);
+      manager.step();
+      assert.match(rollbacks.join(), /^2 to 1: 1 % of the requests took longer than 5\d\.\d ms, before it 5\.\d ms$/);
+    });
+
+    it("blames no version for what clients do wrong", async () => {
+      const { manager, clock, states } = await takeOver(80);
+      ask(manager, clock, 50, 1000);
+      manager.step();
+      assert.deepEqual(states(), ["2 AVAILABLE", "1 AVAILABLE"]);
+    });
+  });
+
   it("resource-preserving unloads first", async () => {
     const { loader, manager, states, aspire } = await startManager({ policy: resourcePreserving });
     aspire(1);

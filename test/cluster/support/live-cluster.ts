@@ -132,10 +132,10 @@ export class LiveCluster {
   }
 
   /** Exports a version of the stamped model outside the repository and moves it in, as a publisher would. */
-  async publish(version: number, change?: (out: string) => Promise<void>): Promise<void> {
+  async publish(version: number, change?: (out: string) => Promise<void>, rowCount?: number): Promise<void> {
     const source = join(this.#options.dir, "source", String(version));
     const out = join(this.#options.dir, "outgoing", String(version));
-    await writeStamped(source, version);
+    await writeStamped(source, version, rowCount);
     const { code, stderr } = await cli("shard-export", source, `--out=${out}`, "--min-table-bytes=0");
     assert.equal(code, 0, stderr);
     await change?.(out);

@@ -18,15 +18,19 @@ const BATCH = 24;
 const rowValue = (version: number, id: number) => version * 100_000 + id;
 const biasValue = (version: number) => version / 8;
 
-/** Writes the SavedModel of one version, 1 to 9. */
-export async function writeStamped(dir: string, version: number): Promise<void> {
+/**
+ * Writes the SavedModel of one version, 1 to 9.
+ *
+ * @param rowCount  of each table; fewer than {@link STAMPED_ROWS} make a version that refuses most requests
+ */
+export async function writeStamped(dir: string, version: number, rowCount = STAMPED_ROWS): Promise<void> {
   const graph = new GraphBuilder();
   const ids = graph.placeholder("ids", "int64", [-1, 2]);
   const columns = graph.node("Unpack", [ids], {
     attrs: { T: attr.type("int64"), num: attr.int(2), axis: attr.int(1) },
   });
   const outputs = Object.entries(WIDTHS).map(([name, width], i) => {
-    const table = graph.variable(`${name}/table`, "float32", [STAMPED_ROWS, width]);
+    const table = graph.variable(`${name}/table`, "float32", [rowCount, width]);
     const bias = graph.variable(`${name}/bias`, "float32", [width]);
     const rows = graph.gather(table, i === 0 ? columns : `${columns}:1`, "float32", "int64");
     const ref = graph.node("BiasAdd", [rows, graph.read(bias, "float32")], { attrs: { T: attr.type("float32") } });
@@ -39,10 +43,10 @@ export async function writeStamped(dir: string, version: number): Promise<void> 
   await writeSavedModel(dir, graph.savedModel({ serving_default: signature }), {
     variables: async (writer) => {
       for (const [name, width] of Object.entries(WIDTHS)) {
-        const rows = Float32Array.from({ length: STAMPED_ROWS * width }, (_, i) =>
+        const rows = Float32Array.from({ length: rowCount * width }, (_, i) =>
           rowValue(version, Math.floor(i / width)),
         );
-        await writer.add(`${name}/table`, "float32", [STAMPED_ROWS, width], bytesOf(rows));
+        await writer.add(`${name}/table`, "float32", [rowCount, width], bytesOf(rows));
         await writer.add(`${name}/bias`, "float32", [width], bytesOf(new Float32Array(width).fill(biasValue(version))));
       }
     },

@@ -7,6 +7,8 @@ import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
 import { followLabels } from "../roles/cluster-labels.js";
+import { rollBackCluster } from "../roles/cluster-rollback.js";
+import { followTraffic } from "../roles/cluster-traffic.js";
 import { ClusterLoader } from "../roles/cluster-loader.js";
 import { openEngines } from "../roles/engines.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
@@ -83,9 +85,10 @@ export const executor = defineCommand({
     };
     const directoryOf = (id: ServableId) => versionDirectory(repository, id.name, id.version);
     let front: ModelFront | undefined;
-    let endLabels: (() => Promise<void>) | undefined;
+    const onRollback = (id: ServableId, to: number) => void rollBackCluster(registry, id, to, logger, signal);
+    const ends: (() => Promise<void>)[] = [];
     try {
-      front = await ModelFront.open(loader, whenLoaded, flags, logger, { metrics, directoryOf });
+      front = await ModelFront.open(loader, whenLoaded, flags, logger, { metrics, directoryOf, onRollback });
       await front.start({ signal });
       const addresses = {
         grpc: `${flags.host}:${front.server.grpcPort}`,
@@ -97,11 +100,11 @@ export const executor = defineCommand({
         { id: flags.id, instance: newInstance(), addresses, zone: flags.zone },
         loader,
       );
-      endLabels = followLabels(registry, front.manager, logger);
+      ends.push(followLabels(registry, front.manager, logger), followTraffic(registry, front.manager, logger));
       terminal.print(`executor ${flags.id}: ${front.describe(flags)}`);
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {
-      await endLabels?.();
+      await Promise.all(ends.map((end) => end()));
       await front?.close();
       await keys.close();
       await follower.close();

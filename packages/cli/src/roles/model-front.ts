@@ -30,6 +30,8 @@ export interface ModelFrontOptions {
   readonly metrics?: Registry;
   /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
   readonly reload?: Reload;
+  /** Called when a version on probation lost its place to the one before. */
+  readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Version directory of what the loader is given; default the path itself. */
   readonly directoryOf?: (id: ServableId, path: string) => Promise<string>;
 }
@@ -76,6 +78,14 @@ export class ModelFront extends Service {
       loader: perModel.loader,
       logger,
       fingerprint: async (id, path) => fileFingerprint(await directoryOf(id, path)),
+      ...(flags.probationSeconds > 0 && {
+        probation: {
+          durationMs: flags.probationSeconds * 1000,
+          errorRateMargin: flags.rollbackErrorRate,
+          latencyRatioMax: flags.rollbackLatencyRatio,
+        },
+      }),
+      ...(options.onRollback && { onRollback: options.onRollback }),
       loadRetriesMax: flags.maxNumLoadRetries,
       loadRetryIntervalMs: flags.loadRetryIntervalMicros / 1000,
       ...(flags.numLoadThreads > 0 && { loadsMax: flags.numLoadThreads }),

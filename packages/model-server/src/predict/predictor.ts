@@ -1,7 +1,8 @@
-import type { Clock } from "@shardserve/core";
+import { type Clock, type GrpcStatusName, ServingError } from "@shardserve/core";
 import type { Manager, RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import type { Batcher } from "../batching/batcher.js";
+import type { BatchResult } from "../batching/member.js";
 import type { ServerMetrics } from "../metrics.js";
 import type { RequestScope } from "../scope.js";
 import {
@@ -16,6 +17,9 @@ import {
 } from "./checks.js";
 import type { ShadowMirror } from "./shadow.js";
 import { decodePredictRequest, encodePredictResponse, type ModelSpecFields } from "./wire.js";
+
+/** Failures that say nothing about a version: the caller went, or there was too much to do. */
+const BLAMELESS: readonly GrpcStatusName[] = ["CANCELLED", "RESOURCE_EXHAUSTED"];
 
 export interface PredictorOptions {
   readonly manager: Pick<Manager, "handle">;
@@ -91,16 +95,32 @@ export class Predictor {
     scope: RequestScope,
     api: string,
   ): Promise<{ outputs: ReadonlyMap<string, Tensor>; report: RowsReport | undefined }> {
-    if (this.#isMethodChecked) checkMethod(signature, api);
-    checkInputCount(signature, inputs);
-    checkDTypes(signature, inputs);
     const startMs = this.#clock.nowMs();
-    const { signal, deadlineMs } = scope;
-    const result = await this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs });
+    const result = await this.#run(handle, signature, inputs, outputs, scope, api).catch((reason: unknown) => {
+      const nowMs = this.#clock.nowMs();
+      const { status } = ServingError.from(reason);
+      if (!BLAMELESS.includes(status)) handle.recordOutcome(nowMs, true, nowMs - startMs);
+      throw reason;
+    });
+    handle.recordOutcome(this.#clock.nowMs(), false, this.#clock.nowMs() - startMs);
     this.#metrics.runtimeDone(handle.id.name, api, this.#clock.nowMs() - startMs);
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
     this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
+  }
+
+  async #run(
+    handle: ServableHandle,
+    signature: SignatureInfo,
+    inputs: ReadonlyMap<string, Tensor>,
+    outputs: readonly string[] | undefined,
+    { signal, deadlineMs }: RequestScope,
+    api: string,
+  ): Promise<BatchResult> {
+    if (this.#isMethodChecked) checkMethod(signature, api);
+    checkInputCount(signature, inputs);
+    checkDTypes(signature, inputs);
+    return this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs });
   }
 
   /** Times the encoding of an answer. */
