@@ -291,7 +291,38 @@ def recurrent_layers():
     write_golden("recurrent-layers", [{"x": padded, "h": F(2, 4)}, {"x": F(1, 3, 3), "h": F(1, 4)}, {"x": F(3, 9, 3), "h": F(3, 4)}])
 
 
+def list_ops():
+    """List ops that tf.TensorArray does not use."""
+    raw = tf.raw_ops
+
+    def f(x, n):
+        rows = tf.constant([2], tf.int32)
+        scattered = raw.TensorListScatterV2(tensor=x, indices=[2, 0], element_shape=rows, num_elements=n)
+        old = raw.TensorListScatter(tensor=x, indices=[0, 1], element_shape=rows)
+        longer = raw.TensorListResize(input_handle=old, size=n)
+        empty = raw.EmptyTensorList(element_shape=rows, max_num_elements=4, element_dtype=tf.float32)
+        pushed = raw.TensorListPushBack(input_handle=raw.TensorListPushBack(input_handle=empty, tensor=x[0]), tensor=x[1])
+        shorter, last = raw.TensorListPopBack(input_handle=pushed, element_shape=rows, element_dtype=tf.float32)
+        stack = lambda handle: raw.TensorListStack(input_handle=handle, element_shape=rows, element_dtype=tf.float32)
+        return {
+            "scattered": stack(scattered), "old": stack(old), "longer": stack(longer), "pushed": stack(pushed), "last": last,
+            "length": raw.TensorListLength(input_handle=shorter),
+            "shape": raw.TensorListElementShape(input_handle=pushed, shape_type=tf.int32),
+        }
+
+    v2("list-ops", f, [spec([2, 2], tf.float32, "x"), spec([], tf.int32, "n")], [{"x": F(2, 2), "n": I(n)} for n in (3, 1, 5)])
+
+
+def old_arrays():
+    x = tf1.placeholder(tf.float32, [None, 2], "x")
+    split = tf.TensorArray(tf.float32, size=2, infer_shape=False, clear_after_read=False).split(x, [1, tf.shape(x)[0] - 1])
+    scattered = tf.TensorArray(tf.float32, size=5, element_shape=[2]).scatter([3, 1], x[:2])
+    return {"x": x}, {"concat": split.concat(), "size": tf.raw_ops.TensorArraySizeV3(handle=split.handle, flow_in=split.flow), "part": split.read(1), "scattered": scattered.stack()}
+
+
 MODELS = {
+    "list-ops": list_ops,
+    "old-arrays": lambda: v1("old-arrays", old_arrays, [{"x": F(3, 2)}, {"x": F(2, 2)}]),
     "loops": numeric_loops,
     "branches": branches,
     "assertions": assertions,

@@ -1372,7 +1372,45 @@ def array_more(g):
             g.case("Dequantize", input=q, min_range=np.array([-2, 0], np.float32), max_range=np.array([3, 9], np.float32), mode=mode, axis=0, narrow_range=True, static=True)
 
 
+def leftovers(g):
+    """Ops that no other family has: old names, and what takes a variable."""
+    for dtype in [np.float32, np.int64, object, np.bool_]:
+        g.case("Reverse", tensor=some(dtype, (2, 3)), dims=np.array([True, False]))
+        g.case("PlaceholderWithDefault", input=some(dtype, (2,)), shape=tf.TensorShape([2]))
+        if dtype != object:
+            g.case("Snapshot", input=some(dtype, (2,)))
+        g.case("PreventGradient", input=some(dtype, (2,)))
+        g.case("Empty", shape=i32(2, 3), dtype=tf.as_dtype(dtype if dtype != object else tf.string), init=True)
+    g.case("DeepCopy", x=some(np.float32, (2, 3)))
+    g.case("Reverse", tensor=some(np.float32, (2, 3)), dims=np.array([True]))
+    p = g.program("variable of a resource")
+    v = p.step("VarHandleOp", dtype=tf.float32, shape=[4, 2], shared_name="rows")
+    p.step("AssignVariableOp", resource=v, value=some(np.float32, (4, 2)))
+    for ids in [i64(3, 0, 3), np.array([[1], [2]], np.int32), i32(4), i32(-1)]:
+        p.step("ResourceGather", resource=v, indices=ids, dtype=tf.float32)
+    for ids in [i64(3, 1), np.array([[1], [2]], np.int32), np.array([[4]], np.int32)]:
+        p.step("ResourceGatherNd", resource=v, indices=ids, dtype=tf.float32)
+    for table in ["AnonymousHashTable", "AnonymousMutableHashTable"]:
+        p = g.program(table)
+        t = p.step(table, key_dtype=tf.string, value_dtype=tf.int64)
+        p.step("LookupTableFindV2", table_handle=t, keys=texts("a"), default_value=np.int64(-1))
+        p.step("LookupTableSizeV2", table_handle=t)
+    p = g.program("AnonymousMutableHashTableOfTensors")
+    t = p.step("AnonymousMutableHashTableOfTensors", key_dtype=tf.int64, value_dtype=tf.float32, value_shape=[2])
+    p.step("LookupTableSizeV2", table_handle=t)
+    p = g.program("AnonymousMutableDenseHashTable")
+    t = p.step("AnonymousMutableDenseHashTable", empty_key=np.int64(-1), deleted_key=np.int64(-2), value_dtype=tf.float32, value_shape=[])
+    p.step("LookupTableSizeV2", table_handle=t)
+    p = g.program("variable of a reference")
+    v = p.step("VariableV2", shape=[2], dtype=tf.float32, shared_name="old")
+    p.step("IsVariableInitialized", ref=v)
+    p.step("Assign", ref=v, value=some(np.float32, (2,)), validate_shape=True)
+    p.step("AssignAdd", ref=v, value=some(np.float32, (2,), 2))
+    p.step("AssignSub", ref=v, value=some(np.float32, (2,), 3))
+
+
 FAMILIES = {
+    "leftovers": leftovers,
     "array-shape": array_shape,
     "array-slice": array_slice,
     "array-gather": array_gather,

@@ -200,7 +200,7 @@ export const BINARY_OPS: Readonly<Record<string, BinaryOp>> = {
   Div: TRUNCATE_DIV,
   RealDiv: { float: (a, b) => a / b },
   TruncateDiv: {
-    float: (a, b) => a / b,
+    float: (a, b, round) => Math.trunc(round(a / b)),
     int: (a, b) => Math.trunc(a / truncating(b)),
     big: (a, b) => a / truncatingBig(b),
   },
@@ -238,6 +238,10 @@ export const BINARY_OPS: Readonly<Record<string, BinaryOp>> = {
 const NARROW = new Set(["Pow", "SquaredDifference", "BitwiseAnd", "BitwiseOr", "BitwiseXor"]);
 
 /** 32-bit products beyond 2^53 are not exact as numbers; all other widths are. */
+export function binaryOp(name: string, dtype: DType): BinaryOp {
+  return forDtype(name, BINARY_OPS[name]!, dtype);
+}
+
 function forDtype(name: string, op: BinaryOp, dtype: DType): BinaryOp {
   if (is64Bit(dtype) && NARROW.has(name)) return { ...op, int: () => Number.NaN };
   if (name === "Mul" && (dtype === "int32" || dtype === "uint32")) return { ...op, int: Math.imul };
@@ -316,7 +320,8 @@ export function addInto(
   updates: Tensor,
   kind: "add" | "sub" | "max" | "min",
 ): void {
-  const op = { add: ADD, sub: SUB, max: MAXIMUM, min: MINIMUM }[kind];
+  // Bools add up to true.
+  const op = { add: target.dtype === "bool" ? MAXIMUM : ADD, sub: SUB, max: MAXIMUM, min: MINIMUM }[kind];
   if (is64Bit(target.dtype)) {
     const out = target.data as BigInt64Array;
     const data = updates.data as BigInt64Array;
@@ -350,7 +355,7 @@ function addN(op: OpCall): Tensor[] {
 
 function clip(op: OpCall): Tensor[] {
   const [value, low, high] = [op.tensor(0), op.tensor(1), op.tensor(2)];
-  return [applyBinary("ClipByValue", MINIMUM, applyBinary("ClipByValue", MAXIMUM, value, low), high)];
+  return [applyBinary("ClipByValue", MAXIMUM, applyBinary("ClipByValue", MINIMUM, value, high), low)];
 }
 
 function logical(f: (a: number, b: number) => number): Kernel {

@@ -1,5 +1,5 @@
 /** Ops that pick or place rows by index. */
-import { elementCount, isNumeric, type Tensor } from "@shardserve/tensor";
+import { elementCount, isNumeric, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { addInto } from "./arithmetic.js";
 import { appender, build, takeRuns, withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
@@ -156,12 +156,24 @@ function replaceSlices(target: Tensor, slices: Slices, updates: Tensor): Tensor 
   return build(target.dtype, target.shape, out);
 }
 
+/** The sum of strings is one after the other. */
+function concatenated(target: Tensor, slices: Slices, updates: Tensor): Tensor {
+  const column = updates.data as StringColumn;
+  const texts: Uint8Array[][] = Array.from({ length: elementCount(target.shape) }, () => []);
+  for (let i = 0; i < slices.numbers.length; i++) {
+    for (let k = 0; k < slices.size; k++) {
+      texts[slices.numbers[i]! * slices.size + k]!.push(column.at(i * slices.size + k));
+    }
+  }
+  return tensor("string", target.shape, StringColumn.from(texts.map((parts) => Buffer.concat(parts))));
+}
+
 function scatterNd(op: OpCall): Tensor[] {
   const [indices, updates] = [op.tensor(0), op.tensor(1)];
   const shape = shapeOf(op.tensor(2));
   const out = zeroTensor(updates.dtype, shape);
   const slices = checkScatter(indices, updates, shape);
-  if (!isNumeric(updates.dtype)) return [replaceSlices(out, slices, updates)];
+  if (!isNumeric(updates.dtype)) return [concatenated(out, slices, updates)];
   addInto(out, slices.numbers, slices.size, updates, "add");
   return [out];
 }

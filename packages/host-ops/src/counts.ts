@@ -4,7 +4,7 @@ import { withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
 import { fromIntegers } from "./int64.js";
 import { checkedCount } from "./limits.js";
-import { numberArray, numbersOf, packNumbers, roundingOf } from "./numeric.js";
+import { exactNumbersOf, numberArray, packNumbers, roundingOf } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { integerOf, integersOf, sameShape, shapeOf } from "./shapes.js";
 import { sparseAt } from "./sparse.js";
@@ -86,7 +86,7 @@ function weightsOf(weights: Tensor, values: Tensor): ArrayLike<number> | undefin
     () =>
       `Weights and values must have the same shape. Weight shape: ${printShape(weights.shape)}; values shape: ${printShape(values.shape)}`,
   );
-  return numbersOf(weights);
+  return exactNumbersOf(weights, "counts with weights");
 }
 
 function sparseCounts(op: OpCall, rows: Rows, values: Tensor, weightsInput: Tensor): Tensor[] {
@@ -130,7 +130,7 @@ function bins(op: OpCall, rows: Rows, sizeAt: number): Tensor[] {
   const size = integerOf(op.tensor(sizeAt));
   check(size >= 0, () => `size (${size}) must be non-negative`);
   const weightsInput = op.tensor(sizeAt + 1);
-  const weights = elementCount(weightsInput.shape) > 0 ? numbersOf(weightsInput) : undefined;
+  const weights = elementCount(weightsInput.shape) > 0 ? exactNumbersOf(weightsInput, op.node.op) : undefined;
   check(!weights || weights.length === rows.values.length, () => "Input indices and weights must have the same size.");
   const { dtype } = weightsInput;
   const isBinary = op.attrs.bool("binary_output");

@@ -1,2 +1,2 @@
-export { hostKernels } from "./kernel-table.js";
+export { hostKernels, hostOps } from "./kernel-table.js";
 export { OUTPUT_BYTES_MAX } from "./limits.js";

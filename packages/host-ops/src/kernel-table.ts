@@ -158,3 +158,8 @@ function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | str
 
 /** The kernels of this package, with TensorFlow's semantics and error texts. */
 export const hostKernels: KernelTable = { get: (op) => KERNELS.get(op), supports };
+
+/** Every op that has a kernel here. */
+export function hostOps(): Iterable<string> {
+  return KERNELS.keys();
+}

@@ -133,7 +133,11 @@ export const MATH_MORE_KERNELS: Readonly<Record<string, Kernel>> = {
   Softsign: unary({ float: (x) => x / (1 + Math.abs(x)) }),
   Elu: unary({ float: (x) => (x < 0 ? Math.expm1(x) : x) }),
   Selu: unary({ float: (x) => (x < 0 ? SELU_ALPHA * Math.expm1(x) : SELU_SCALE * x) }),
-  Relu6: unary({ float: (x) => (x < 0 ? 0 : x > 6 ? 6 : x), int: (x) => Math.min(6, Math.max(0, x)) }),
+  Relu6: unary({
+    float: (x) => (x < 0 ? 0 : x > 6 ? 6 : x),
+    int: (x) => Math.min(6, Math.max(0, x)),
+    big: (x) => (x < 0n ? 0n : x > 6n ? 6n : x),
+  }),
   LeakyRelu: leakyRelu,
   Xlog1py: binary({ float: (a, b, round) => (a === 0 ? 0 : a * round(Math.log1p(b))) }),
   NextAfter: (op) => {

@@ -199,7 +199,7 @@ function tensorDiagPart(op: OpCall): Tensor[] {
   const input = op.tensor(0);
   const half = input.shape.length / 2;
   check(
-    Number.isInteger(half) && half > 0,
+    Number.isInteger(half),
     () => `The rank of the tensor should be even and positive, got shape ${printShape(input.shape)}`,
   );
   const shape = input.shape.slice(0, half);

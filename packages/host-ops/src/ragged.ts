@@ -114,6 +114,8 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
 function raggedRange(op: OpCall): Tensor[] {
   const inputs = op.tensors(0, 3);
   const dtype = inputs[0]!.dtype;
+  for (const value of inputs)
+    check(value.shape.length <= 1, () => "starts, limits and deltas must be scalars or vectors");
   const sizes = inputs.filter((value) => value.shape.length > 0).map((value) => value.shape[0]!);
   check(
     sizes.every((size) => size === sizes[0]),
@@ -128,6 +130,7 @@ function raggedRange(op: OpCall): Tensor[] {
     check(delta !== 0, () => "Requires delta != 0");
     const size = Math.max(0, Math.ceil((limit - start) / delta));
     splits[row + 1] = splits[row]! + size;
+    check(!Number.isNaN(size), () => "Requires start, limit and delta to be numbers");
     checkOutput(dtype, splits[row + 1]!);
   }
   const total = splits[rows]!;

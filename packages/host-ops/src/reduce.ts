@@ -1,6 +1,6 @@
 /** Reductions over axes. */
 import { ServingError } from "@shardserve/core";
-import { elementCount, lanesOf, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import { DTYPES, elementCount, lanesOf, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { copyStrided, stridesOf, withData } from "./elements.js";
 import { check, invalid } from "./errors.js";
 import { isSafeAt, signedAt } from "./int64.js";
@@ -170,6 +170,7 @@ function euclideanNorm(op: OpCall): Tensor[] {
     run,
     shape,
   } = arrange(value, integersOf(op.tensor(1)), op.attrs.bool("keep_dims"));
+  if (!isFloating(value.dtype)) return [withData(value.dtype, shape, integerNorms(arranged, outputCount, run))];
   const numbers = numbersOf(arranged);
   const out = numberArray(value.dtype, outputCount);
   for (let o = 0; o < outputCount; o++) {
@@ -180,10 +181,26 @@ function euclideanNorm(op: OpCall): Tensor[] {
   return [withData(value.dtype, shape, packNumbers(value.dtype, out))];
 }
 
+/** Squares and sums wrap; the root is cut to an integer. */
+function integerNorms(value: Tensor, outputCount: number, run: number): ReturnType<typeof packNumbers> {
+  const bits = DTYPES[value.dtype].bytes * 8;
+  const isSigned = value.dtype.startsWith("int");
+  const data = value.data as Iterable<number | bigint>;
+  const elements = Array.from(data, BigInt);
+  const out = numberArray(value.dtype, outputCount);
+  for (let o = 0; o < outputCount; o++) {
+    let sum = 0n;
+    for (let i = o * run; i < (o + 1) * run; i++) sum += elements[i]! * elements[i]!;
+    out[o] = Math.trunc(Math.sqrt(Number(isSigned ? BigInt.asIntN(bits, sum) : BigInt.asUintN(bits, sum))));
+  }
+  return packNumbers(value.dtype, out);
+}
+
 function cumulative(
   start: number,
   step: (sum: number, x: number) => number,
   bigStep: (sum: bigint, x: bigint) => bigint,
+  narrowStep = step,
 ): Kernel {
   return (op) => {
     const value = op.tensor(0);
@@ -219,10 +236,11 @@ function cumulative(
     const numbers = numbersOf(value);
     const out = numberArray(value.dtype, count);
     const round = roundingOf(value.dtype);
+    const advance = isFloating(value.dtype) ? step : narrowStep;
     for (let line = 0; line < lines; line++) {
       let sum = start;
       for (let i = 0; i < dim; i++) {
-        const next = round(step(sum, numbers[at(line, i)]!));
+        const next = round(advance(sum, numbers[at(line, i)]!));
         out[at(line, i)] = isExclusive ? sum : next;
         sum = next;
       }
@@ -311,6 +329,7 @@ export const REDUCE_KERNELS: Readonly<Record<string, Kernel>> = {
     1,
     (sum, x) => sum * x,
     (sum, x) => sum * x,
+    Math.imul,
   ),
   ReduceJoin: reduceJoin,
 };

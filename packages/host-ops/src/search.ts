@@ -4,7 +4,7 @@ import { takeRuns, withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
 import { allSafe, fromIntegers } from "./int64.js";
 import { checkOutput } from "./limits.js";
-import { is64Bit, isComplex, numberArray, numbersOf, packNumbers, roundingOf } from "./numeric.js";
+import { exactNumbersOf, is64Bit, isComplex, numberArray, numbersOf, packNumbers, roundingOf } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { countOf, indexData, integerOf, integersOf, sameShape } from "./shapes.js";
 
@@ -251,7 +251,7 @@ function binCounts(
   at: number,
   isBinary: boolean,
 ): void {
-  const w = elementCount(weights.shape) > 0 ? numbersOf(weights) : undefined;
+  const w = elementCount(weights.shape) > 0 ? exactNumbersOf(weights, op.node.op) : undefined;
   const round = roundingOf(weights.dtype);
   for (let i = from; i < to; i++) {
     const id = ids[i]!;

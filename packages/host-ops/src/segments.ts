@@ -20,8 +20,9 @@ interface SegmentRule {
 
 const SUM: SegmentRule = { start: 0, step: (sum, x) => sum + x };
 const PROD: SegmentRule = { start: 1, step: (sum, x) => sum * x };
-const MAX: SegmentRule = { start: "lowest", step: (best, x) => (x > best ? x : best) };
-const MIN: SegmentRule = { start: "highest", step: (best, x) => (x < best ? x : best) };
+// TensorFlow's order of comparing: NaN goes, and infinities beat the start.
+const MAX: SegmentRule = { start: "lowest", step: (best, x) => (x < best ? best : x) };
+const MIN: SegmentRule = { start: "highest", step: (best, x) => (best < x ? best : x) };
 const MEAN: SegmentRule = { ...SUM, finish: (sum, count) => sum / count };
 const SQRT_N: SegmentRule = { ...SUM, finish: (sum, count) => sum / Math.sqrt(count) };
 

@@ -3,7 +3,7 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { appender, build, withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
 import { checkedCount } from "./limits.js";
-import { isFloating, numberArray, numbersOf, packNumbers } from "./numeric.js";
+import { exactNumbersOf, isFloating, numberArray, packNumbers } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { integersOf, shapeOf } from "./shapes.js";
 import { sparseAt } from "./sparse.js";
@@ -90,8 +90,8 @@ function sparseTensorDenseMatMul(op: OpCall): Tensor[] {
     () =>
       `Cannot multiply A and B because inner dimension does not match: ${inner} vs. ${innerB}.  Did you forget a transpose?  Dimensions of A: [${shape.join(", ")}).  Dimensions of B: ${printShape(dense.shape)}`,
   );
-  check(isFloating(values.dtype), () => `SparseTensorDenseMatMul of ${values.dtype} is not supported`);
-  const [a, b] = [numbersOf(values), numbersOf(dense)];
+  const [a, b] = [exactNumbersOf(values, op.node.op), exactNumbersOf(dense, op.node.op)];
+  const isFloat = isFloating(values.dtype);
   const out = numberArray(values.dtype, checkedCount(values.dtype, [rows, columns]));
   for (let i = 0; i < count; i++) {
     const row = indices[2 * i + (isLeftTurned ? 1 : 0)]!;
@@ -100,7 +100,8 @@ function sparseTensorDenseMatMul(op: OpCall): Tensor[] {
     check(row >= 0 && row < rows, () => `m (${row}) from index[${i},0] out of bounds (>=${rows})`);
     for (let c = 0; c < columns; c++) {
       const at = row * columns + c;
-      out[at] = out[at]! + a[i]! * b[isRightTurned ? c * inner + k : k * columns + c]!;
+      const factor = b[isRightTurned ? c * inner + k : k * columns + c]!;
+      out[at] = isFloat ? out[at]! + a[i]! * factor : (out[at]! + Math.imul(a[i]!, factor)) | 0;
     }
   }
   return [withData(values.dtype, [rows, columns], packNumbers(values.dtype, out))];

@@ -1,6 +1,6 @@
 /** Arithmetic and reductions over sparse tensors. */
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import { applyBinary, BINARY_OPS, type BinaryOp } from "./arithmetic.js";
+import { applyBinary, BINARY_OPS, binaryOp, type BinaryOp } from "./arithmetic.js";
 import { appender, build, stridesOf, withData } from "./elements.js";
 import { check, printShape } from "./errors.js";
 import { checkedCount } from "./limits.js";
@@ -217,7 +217,7 @@ function sparseDense(name: string): Kernel {
   return (op) => {
     const input = sparseAt(op, 0, 1, 2);
     const dense = denseAt(input, op.tensor(3));
-    return [applyBinary(name, BINARY_OPS[name]!, input.values, dense)];
+    return [applyBinary(name, binaryOp(name, dense.dtype), input.values, dense)];
   };
 }
 

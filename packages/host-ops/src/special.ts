@@ -7,10 +7,12 @@ const ZETA_MINUS_1 = Float64Array.from({ length: 61 }, (_, k) => (k < 2 ? 0 : hu
 
 /** sum over n of 1 / (q + n)^s, by Euler and Maclaurin; q > 0, s > 1. */
 export function hurwitz(s: number, q: number): number {
+  if (Number.isNaN(s) || Number.isNaN(q)) return Number.NaN;
   if (s === 1) return Number.POSITIVE_INFINITY;
   if (s < 1) return Number.NaN;
   if (q <= 0) {
-    if (q === Math.floor(q)) return Number.POSITIVE_INFINITY;
+    if (q === Math.floor(q))
+      return s % 2 === 0 || s === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : Number.NaN;
     if (s !== Math.floor(s)) return Number.NaN;
   }
   let sum = 0;
@@ -87,6 +89,7 @@ export function digamma(x: number): number {
 const TWO_OVER_ROOT_PI = 2 / Math.sqrt(Math.PI);
 
 export function erf(x: number): number {
+  if (Number.isNaN(x)) return x;
   if (Math.abs(x) > 2.5) return x > 0 ? 1 - erfc(x) : erfc(-x) - 1;
   // All terms have one sign: no cancellation.
   let term = x;

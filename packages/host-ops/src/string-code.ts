@@ -66,6 +66,7 @@ function decodeRaw(op: OpCall): Tensor[] {
   );
   checkOutput("uint8", column.bytes.length);
   const bytes = column.bytes.slice(column.offsets[0], column.offsets[column.length]);
+  if (dtype === "bool") for (let i = 0; i < bytes.length; i++) bytes[i] = Number(bytes[i] !== 0);
   const isSwapped = op.attrs.has("little_endian") && !op.attrs.bool("little_endian") && width > 1;
   if (isSwapped) {
     for (let at = 0; at < bytes.length; at += width) bytes.subarray(at, at + width).reverse();

@@ -4,6 +4,7 @@ import { joined } from "./arithmetic.js";
 import { operand } from "./broadcast.js";
 import { check, printShape } from "./errors.js";
 import { fromIntegers } from "./int64.js";
+import { checkOutput } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { joinRuns } from "./reduce.js";
 import { broadcastShape, integersOf, sameShape } from "./shapes.js";
@@ -166,16 +167,30 @@ function unsortedSegmentJoin(op: OpCall): Tensor[] {
   const ids = integersOf(segments);
   const separator = encoder.encode(op.attrs.text("separator"));
   const column = input.data as StringColumn;
-  const texts: Uint8Array[][] = Array.from({ length: count }, () => []);
+  checkOutput("string", count);
+  const texts = new Map<number, Uint8Array[]>();
   for (let i = 0; i < ids.length; i++) {
-    check(ids[i]! < count, () => `Segment id ${ids[i]} is out of range [0, ${count})`);
-    if (ids[i]! >= 0) texts[ids[i]!]!.push(column.at(i));
+    const id = ids[i]!;
+    check(id < count, () => `Segment id ${id} is out of range [0, ${count})`);
+    if (id < 0) continue;
+    const list = texts.get(id);
+    if (list) list.push(column.at(i));
+    else texts.set(id, [column.at(i)]);
   }
-  const rows = texts.map((list) => {
+  const rows = [...texts].sort(([a], [b]) => a - b);
+  const joinedRows = rows.map(([, list]) => {
     const one = joinRuns(tensor("string", [list.length], StringColumn.from(list)), list.length, 1, [], separator);
     return (one.data as StringColumn).at(0);
   });
-  return [tensor("string", [count], StringColumn.from(rows))];
+  // A request may ask for many more segments than it has strings: the others are empty.
+  const offsets = new Uint32Array(count + 1);
+  const bytes = Buffer.concat(joinedRows);
+  let at = 0;
+  for (const [k, [id]] of rows.entries()) {
+    at += joinedRows[k]!.length;
+    offsets.fill(at, id + 1, (rows[k + 1]?.[0] ?? count) + 1);
+  }
+  return [tensor("string", [count], new StringColumn(bytes, offsets))];
 }
 
 function nGrams(op: OpCall): Tensor[] {

@@ -28,7 +28,11 @@ import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 const PAD_KERNELS = dtypes("float32 uint8 int8 int32 int64 bool float16 float64 uint32 uint64");
 const RANGE_KERNELS = dtypes("float32 int16 int32 int64 float64");
 
-const reshape: Lower = (n) => n.b.op("Reshape", [n.x(0), intVector(n.b, n.x(1))], { allowzero: 1 });
+const reshape: Lower = (n) => {
+  const asked = n.numbers(1);
+  if (asked?.includes(0) && asked.includes(-1)) n.fail("ONNX Runtime cannot tell what -1 is in a shape that has 0");
+  return n.b.op("Reshape", [n.x(0), intVector(n.b, n.x(1))], { allowzero: 1 });
+};
 
 const expandDims: Lower = (n) => n.b.op("Unsqueeze", [n.x(0), intVector(n.b, n.x(1))]);
 
@@ -37,7 +41,10 @@ const squeeze: Lower = (n) => {
   return n.b.op("Squeeze", axes.length === 0 ? [n.x(0)] : [n.x(0), n.b.ints(axes)]);
 };
 
-const transposeNode: Lower = (n) => n.b.op("Transpose", [n.x(0)], { perm: n.needNumbers(1) });
+const transposeNode: Lower = (n) => {
+  const axes = n.needNumbers(1);
+  return n.b.op("Transpose", [n.x(0)], { perm: axes.map((axis) => (axis < 0 ? axis + axes.length : axis)) });
+};
 
 /** Joins values along an axis. Ranks that differ kill the process inside ONNX Runtime, so they are checked before. */
 function join(from: number, to: number | undefined, axisAt: (n: NodeLowering) => number): Lower {
@@ -88,7 +95,8 @@ const unpack: Lower = (n) => {
 const split: Lower = (n) => {
   const count = n.attrs.int("num_split");
   const axis = n.needNumber(0);
-  if (count === 1) return n.x(1);
+  const rank = n.rank(1);
+  if (count === 1) return rank !== undefined && axis < rank && axis >= -rank ? n.x(1) : n.fail("axis out of range");
   const length = n.dim(1, axis);
   const sizes =
     length === undefined
@@ -121,6 +129,7 @@ const sliceNode: Lower = (n) => {
   const size = n.numbers(2);
   const zero = b.scalar("int64", 0);
   if (begin && size) {
+    if (begin.length !== n.needRank(0)) n.fail("a slice of another rank");
     if (begin.some((start) => start < 0)) n.fail("a negative start");
     const ends = size.map((length, i) => (length === -1 ? INT64_MAX : begin[i]! + length));
     const part = b.op("Slice", [n.x(0), b.ints(begin), b.ints(ends)]);
@@ -140,6 +149,8 @@ const sliceNode: Lower = (n) => {
 const tile: Lower = (n) => {
   const { b } = n;
   const multiples = intVector(b, n.x(1));
+  const rank = n.needRank(0);
+  if ((n.numbers(1)?.length ?? n.dim(1, 0)) !== rank) n.fail("the number of multiples is unknown or wrong");
   if (n.numbers(1)) return b.op("Tile", [n.x(0), multiples]);
   // The product of the lengths must be bounded, not that of the multiples.
   const shape = b.op("Mul", [shapeOf(b, n.x(0)), multiples]);
@@ -147,7 +158,13 @@ const tile: Lower = (n) => {
   return b.op("Tile", [n.x(0), b.op("Add", [multiples, check])]);
 };
 
-const broadcastTo: Lower = (n) => n.b.op("Expand", [n.x(0), boundedShape(n.b, intVector(n.b, n.x(1)))]);
+/** Expand broadcasts the shape too, where TensorFlow refuses: then the Reshape, else without a copy, fails. */
+const broadcastTo: Lower = (n) => {
+  const shape = boundedShape(n.b, intVector(n.b, n.x(1)));
+  const rank = n.numbers(1)?.length ?? n.dim(1, 0);
+  if (rank === undefined || n.needRank(0) > rank) n.fail("the rank is unknown or falls");
+  return n.b.op("Reshape", [n.b.op("Expand", [n.x(0), shape]), shape], { allowzero: 1 });
+};
 
 const fill: Lower = (n) => n.b.op("Expand", [n.x(1), boundedShape(n.b, intVector(n.b, n.x(0)))]);
 
@@ -159,11 +176,19 @@ const range: Lower = (n) => {
   if (!RANGE_KERNELS.has(n.dtype(0))) n.fail(`no engine kernel for ${n.dtype(0)}`);
   const { b } = n;
   const [start, limit, delta] = [n.x(0), n.x(1), n.x(2)];
-  if (n.numbers(0) && n.numbers(1) && n.numbers(2)) return b.op("Range", [start, limit, delta]);
+  const [from, to, by] = [n.numbers(0), n.numbers(1), n.numbers(2)];
+  if (from && to && by) {
+    if (!((to[0]! - from[0]!) / by[0]! >= 0 && by[0] !== 0)) n.fail("a range that leads away from its end");
+    return b.op("Range", [start, limit, delta]);
+  }
   const wide = (value: Value) => cast(b, value, "float64");
   const count = b.op("Div", [b.op("Sub", [wide(limit), wide(start)]), wide(delta)]);
   // Also when the count is no number: a step of 0.
-  const isBad = b.op("Not", [less(b, count, b.scalar("float64", ELEMENTS_MAX))]);
+  const isInside = b.op("And", [
+    less(b, count, b.scalar("float64", ELEMENTS_MAX)),
+    b.op("GreaterOrEqual", [count, b.scalar("float64", 0)], {}, "bool"),
+  ]);
+  const isBad = b.op("Not", [isInside]);
   const check = cast(b, zeroOrFail(b, isBad), delta.dtype);
   return b.op("Range", [start, limit, b.op("Add", [delta, check])]);
 };
@@ -171,8 +196,9 @@ const range: Lower = (n) => {
 /** start + i * step, the last element exactly `stop`. */
 const linSpace: Lower = (n) => {
   const { b } = n;
-  const count = boundedLength(b, asScalar(b, cast(b, n.x(2), "int64")));
   const one = b.scalar("int64", 1);
+  const asked = asScalar(b, cast(b, n.x(2), "int64"));
+  const count = b.op("Add", [boundedLength(b, b.op("Sub", [asked, one])), one]);
   const index = b.op("Range", [b.scalar("int64", 0), count, one]);
   const last = b.op("Sub", [count, one]);
   const steps = cast(b, b.op("Max", [last, one]), n.dtype(0));
@@ -200,6 +226,7 @@ function pads(n: NodeLowering): Value {
 }
 
 const pad: Lower = (n) => {
+  if (n.needRank(0) === 0) return n.x(0);
   const counts = pads(n);
   const padding = n.inputs[2] ?? n.b.constant(numbers(n.dtype(0), [], [0]));
   return widened(n.b, PAD_KERNELS, "order", [n.x(0), padding], ([x, value]) => n.b.op("Pad", [x!, counts, value!]));
@@ -257,7 +284,19 @@ const roll: Lower = (n) => {
   }, n.x(0));
 };
 
-const identity: Lower = (n) => n.x(0);
+/** Checks the shape; what is known to fit has gone before. */
+const ensureShape: Lower = (n) => {
+  const { b } = n;
+  const wanted = n.attrs.shape("shape");
+  if (!wanted) return n.x(0);
+  if (n.needRank(0) !== wanted.length) n.fail("another rank");
+  const axes = wanted.flatMap((dim, axis) => (dim === -1 ? [] : [axis]));
+  if (axes.length === 0) return n.x(0);
+  const lengths = b.op("Gather", [shapeOf(b, n.x(0)), b.ints(axes)]);
+  const isOff = b.op("Not", [equal(b, lengths, b.ints(axes.map((axis) => wanted[axis]!)))]);
+  const check = b.op("ReduceSum", [zeroOrFail(b, isOff)], { keepdims: 1 });
+  return b.op("Reshape", [n.x(0), b.op("Add", [shapeOf(b, n.x(0)), check])], { allowzero: 1 });
+};
 
 export const arrays: LoweringTable = {
   Reshape: reshape,
@@ -289,5 +328,5 @@ export const arrays: LoweringTable = {
   ReverseV2: reverse,
   ReverseSequence: reverseSequence,
   Roll: roll,
-  EnsureShape: identity,
+  EnsureShape: ensureShape,
 };

@@ -176,6 +176,9 @@ function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
     const kernel = spatialInts(n, layout, "ksize");
     const strides = spatialInts(n, layout, "strides");
     const ones = kernel.map(() => 1);
+    // Of a window that does not fit there are no values, where ONNX Runtime finds one.
+    const fits = kernel.every((size, i) => size <= (n.dim(0, layout.isChannelsLast ? i + 1 : i + 2) ?? size));
+    if (!fits && n.attrs.text("padding") === "VALID") n.fail("a window larger than its input");
     const attrs = { kernel_shape: kernel, strides, ...paddingAttrs(n, layout, kernel, strides, ones) };
     return fromChannelsFirst(n, layout, n.b.op(op, [toChannelsFirst(n, layout, n.x(0))], attrs));
   };
@@ -240,10 +243,37 @@ function depthAndSpace(op: "DepthToSpace" | "SpaceToDepth"): Lower {
   return (n) => {
     const layout = layoutOf(n, 2);
     if (n.attrs.text("data_format") === "NCHW_VECT_C") n.fail("NCHW_VECT_C");
-    if (n.dtype(0) !== "float32" && n.dtype(0) !== "float64") n.fail(`no engine kernel for ${n.dtype(0)}`);
-    const attrs = { blocksize: n.attrs.int("block_size"), ...(op === "DepthToSpace" && { mode: "DCR" }) };
-    return fromChannelsFirst(n, layout, n.b.op(op, [toChannelsFirst(n, layout, n.x(0))], attrs));
+    const value = toChannelsFirst(n, layout, n.x(0));
+    const blocksize = n.attrs.int("block_size");
+    const attrs = { blocksize, ...(op === "DepthToSpace" && { mode: "DCR" }) };
+    const hasKernel = n.dtype(0) === "float32" || n.dtype(0) === "float64";
+    return fromChannelsFirst(n, layout, hasKernel ? n.b.op(op, [value], attrs) : blocksMoved(n, op, value, blocksize));
   };
+}
+
+/** DepthToSpace or SpaceToDepth of [N, C, H, W] without a kernel. */
+function blocksMoved(n: NodeLowering, op: "DepthToSpace" | "SpaceToDepth", value: Value, block: number): Value {
+  const { b } = n;
+  const shape = shapeOf(b, value);
+  const [batch, depth, height, width] = [0, 1, 2, 3].map((at) => slice(b, shape, [at], [at + 1])) as [
+    Value,
+    Value,
+    Value,
+    Value,
+  ];
+  const [size, area] = [b.ints([block]), b.ints([block * block])];
+  const divided = (length: Value, by: Value): Value => b.op("Div", [length, by]);
+  const times = (length: Value, by: Value): Value => b.op("Mul", [length, by]);
+  const reshaped = (from: Value, parts: readonly Value[]): Value =>
+    b.op("Reshape", [from, concat(b, parts)], { allowzero: 1 });
+  if (op === "DepthToSpace") {
+    const split = reshaped(value, [batch, size, size, divided(depth, area), height, width]);
+    const moved = b.op("Transpose", [split], { perm: [0, 3, 4, 1, 5, 2] });
+    return reshaped(moved, [batch, divided(depth, area), times(height, size), times(width, size)]);
+  }
+  const split = reshaped(value, [batch, depth, divided(height, size), size, divided(width, size), size]);
+  const moved = b.op("Transpose", [split], { perm: [0, 3, 5, 1, 2, 4] });
+  return reshaped(moved, [batch, times(depth, area), divided(height, size), divided(width, size)]);
 }
 
 /**

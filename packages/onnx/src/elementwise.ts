@@ -6,7 +6,7 @@ import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /** Arithmetic and mathematical functions, element by element with broadcasting. */
 
-const MAX_KERNELS = dtypes("float32 uint8 int8 int32 int64 float16 float64 uint32 uint64");
+const MAX_KERNELS = dtypes("float32 uint8 int8 int32 float16 float64 uint32");
 const RELU_KERNELS = dtypes("float32 float64 float16 int8 int32");
 
 function binary(op: string): Lower {
@@ -72,6 +72,13 @@ const truncateMod: Lower = (n) => {
   return isFloat(x.dtype) ? n.b.op("Mod", [x, y], { fmod: 1 }) : truncatedRemainder(n.b, x, y);
 };
 
+const truncateDiv: Lower = (n) => {
+  if (!isFloat(n.dtype(0))) return truncatedQuotient(n.b, n.x(0), n.x(1));
+  const quotient = n.b.op("Div", [n.x(0), n.x(1)]);
+  const isNegative = less(n.b, quotient, constant(n, 0));
+  return where(n.b, isNegative, n.b.op("Ceil", [quotient]), n.b.op("Floor", [quotient]));
+};
+
 const divide: Lower = (n) =>
   isFloat(n.dtype(0)) ? n.b.op("Div", [n.x(0), n.x(1)]) : truncatedQuotient(n.b, n.x(0), n.x(1));
 
@@ -84,14 +91,20 @@ function zeroWhereZero(guard: 0 | 1, compute: (n: NodeLowering) => Value): Lower
   };
 }
 
-function extreme(op: "Max" | "Min"): Lower {
-  return (n) => widened(n.b, MAX_KERNELS, "order", [n.x(0), n.x(1)], (values) => n.b.op(op, values));
+/** The kernels for 64-bit integers look at 32 bits of them. */
+function extremeOf(b: OnnxBuilder, op: "Max" | "Min", x: Value, y: Value): Value {
+  if (x.dtype !== "int64" && x.dtype !== "uint64") {
+    return widened(b, MAX_KERNELS, "order", [x, y], (values) => b.op(op, values));
+  }
+  return op === "Max" ? where(b, less(b, x, y), y, x) : where(b, less(b, x, y), x, y);
 }
 
-const clip: Lower = (n) =>
-  widened(n.b, MAX_KERNELS, "order", [n.x(0), n.x(1), n.x(2)], ([x, low, high]) =>
-    n.b.op("Min", [n.b.op("Max", [x!, low!]), high!]),
-  );
+function extreme(op: "Max" | "Min"): Lower {
+  return (n) => extremeOf(n.b, op, n.x(0), n.x(1));
+}
+
+/** The lower bound has the last word, where the bounds are the wrong way around. */
+const clip: Lower = (n) => extremeOf(n.b, "Max", extremeOf(n.b, "Min", n.x(0), n.x(2)), n.x(1));
 
 /** log(1 + x) without loss near 0 (W. Kahan): log(u) * x / (u - 1) with u = 1 + x. */
 export function log1p(b: OnnxBuilder, x: Value): Value {
@@ -128,14 +141,14 @@ const SELU_SCALE = 1.0507009873554805;
 const SELU_ALPHA = 1.6732632423543772;
 
 const relu: Lower = (n) =>
-  RELU_KERNELS.has(n.dtype(0))
-    ? n.b.op("Relu", [n.x(0)])
-    : widened(n.b, MAX_KERNELS, "order", [n.x(0)], ([x]) => n.b.op("Max", [x!, n.b.scalar(x!.dtype, 0)]));
+  RELU_KERNELS.has(n.dtype(0)) ? n.b.op("Relu", [n.x(0)]) : extremeOf(n.b, "Max", n.x(0), constant(n, 0));
 
 const relu6: Lower = (n) =>
-  widened(n.b, MAX_KERNELS, "order", [n.x(0)], ([x]) =>
-    n.b.op("Clip", [x!, n.b.scalar(x!.dtype, 0), n.b.scalar(x!.dtype, 6)]),
-  );
+  n.dtype(0) === "int64" || n.dtype(0) === "uint64"
+    ? extremeOf(n.b, "Min", extremeOf(n.b, "Max", n.x(0), constant(n, 0)), constant(n, 6))
+    : widened(n.b, MAX_KERNELS, "order", [n.x(0)], ([x]) =>
+        n.b.op("Clip", [x!, n.b.scalar(x!.dtype, 0), n.b.scalar(x!.dtype, 6)]),
+      );
 
 const round: Lower = (n) => (isFloat(n.dtype(0)) ? n.b.op("Round", [n.x(0)]) : n.fail("rounding of integers"));
 
@@ -144,12 +157,28 @@ const atan2: Lower = (n) => {
   const [y, x] = [n.x(0), n.x(1)];
   if (y.dtype === "float64") n.fail("no engine kernel for float64");
   const zero = constant(n, 0);
-  const pi = constant(n, Math.PI);
-  const turn = where(b, less(b, y, zero), b.op("Neg", [pi]), pi);
-  const quarter = b.op("Mul", [b.op("Sign", [y]), constant(n, Math.PI / 2)]);
-  const angle = b.op("Atan", [b.op("Div", [y, x])]);
-  const left = where(b, less(b, x, zero), b.op("Add", [angle, turn]), angle);
-  return where(b, equal(b, x, zero), quarter, left);
+  // Also of the zeros: 1 / -0 is -Infinity.
+  const isNegative = (value: Value): Value => {
+    const isBelow = less(b, value, zero);
+    const isBelowAsInverse = less(b, b.op("Reciprocal", [value]), zero);
+    return b.op("Or", [isBelow, b.op("And", [equal(b, value, zero), isBelowAsInverse])]);
+  };
+  const [height, width] = [b.op("Abs", [y]), b.op("Abs", [x])];
+  const sameAngle = where(b, equal(b, height, zero), zero, constant(n, 1));
+  const ratio = where(b, equal(b, height, width), sameAngle, b.op("Div", [height, width]));
+  const angle = b.op("Atan", [ratio]);
+  const turned = where(b, isNegative(x), b.op("Sub", [constant(n, Math.PI), angle]), angle);
+  return where(b, isNegative(y), b.op("Neg", [turned]), turned);
+};
+
+/** The kernel for 64-bit integers looks at 32 bits, that for float16 answers 0 for NaN. */
+const sign: Lower = (n) => {
+  const { b } = n;
+  if (n.dtype(0) === "float16") return cast(b, b.op("Sign", [cast(b, n.x(0), "float32")]), "float16");
+  if (n.dtype(0) !== "int64" && n.dtype(0) !== "uint64") return b.op("Sign", [n.x(0)]);
+  const zero = constant(n, 0);
+  const isPositive = cast(b, less(b, zero, n.x(0)), n.dtype(0));
+  return n.dtype(0) === "uint64" ? isPositive : b.op("Sub", [isPositive, cast(b, less(b, n.x(0), zero), "int64")]);
 };
 
 function isClass(op: "IsNaN" | "IsInf"): (n: NodeLowering) => Value {
@@ -190,7 +219,7 @@ export const elementwise: LoweringTable = {
   Mul: binary("Mul"),
   Div: divide,
   RealDiv: divide,
-  TruncateDiv: divide,
+  TruncateDiv: truncateDiv,
   FloorDiv: floorDiv,
   FloorMod: floorMod,
   TruncateMod: truncateMod,
@@ -211,11 +240,7 @@ export const elementwise: LoweringTable = {
   Square: (n) => n.b.op("Mul", [n.x(0), n.x(0)]),
   Neg: binaryWithZero(),
   Abs: (n) => n.b.op("Abs", [n.x(0)]),
-  // The float16 kernel answers 0 for NaN.
-  Sign: (n) =>
-    n.dtype(0) === "float16"
-      ? cast(n.b, n.b.op("Sign", [cast(n.b, n.x(0), "float32")]), "float16")
-      : n.b.op("Sign", [n.x(0)]),
+  Sign: sign,
   Sqrt: floatUnary("Sqrt"),
   Rsqrt: (n) => n.b.op("Reciprocal", [n.b.op("Sqrt", [n.x(0)])]),
   Reciprocal: floatUnary("Reciprocal"),

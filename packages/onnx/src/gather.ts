@@ -6,6 +6,7 @@ import {
   equal,
   filled,
   guardedIndices,
+  isFloat,
   less,
   shapeOf,
   where,
@@ -103,7 +104,9 @@ const unique: Lower = (n) => {
   const { b } = n;
   const axis = n.node.op === "UniqueV2" || n.node.op === "UniqueWithCountsV2" ? n.needNumbers(1) : [];
   if (axis.length > 0 && n.rank(0) !== 1) n.fail("unique slices along an axis");
+  if (n.needRank(0) !== 1) n.fail("unique elements of what is no vector");
   const { dtype } = n.x(0);
+  if (isFloat(dtype)) n.fail("NaN is unlike itself only for the host");
   const via = isNarrowInt(dtype) ? "int64" : dtype;
   if (!UNIQUE_KERNELS.has(via)) n.fail(`no engine kernel for ${dtype}`);
   const [values, , positions, counts] = b.ops("Unique", [cast(b, n.x(0), via)], [via, "int64", "int64", "int64"], {

@@ -7,6 +7,9 @@ import { type Lower, NodeLowering, Unsupported } from "./node-lowering.js";
 /** The 16-bit floats, as DataType numbers and names stand in attributes. */
 const NARROW: ReadonlySet<unknown> = new Set(["float16", "bfloat16", 19, 14]);
 
+/** Ops that answer with the largest or least number of their dtype, which float32's is not. */
+const ITS_OWN_LARGEST = new Set(["UnsortedSegmentMax", "UnsortedSegmentMin", "SegmentMax", "SegmentMin"]);
+
 /**
  * Lowers a node. What the engine cannot do with 16-bit floats is done in float32 and rounded once, which is what most of
  * TensorFlow's own CPU kernels for them do; bfloat16 has next to no kernels in the engine, float16 lacks some.
@@ -28,7 +31,7 @@ export function lowerNode(
   try {
     return asItIs();
   } catch (error) {
-    if (!(error instanceof Unsupported)) throw error;
+    if (!(error instanceof Unsupported) || ITS_OWN_LARGEST.has(node.op)) throw error;
     builder.forget(mark);
   }
   const wide = lower(

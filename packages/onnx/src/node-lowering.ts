@@ -27,7 +27,7 @@ const DEVICE_DTYPES: ReadonlySet<DType> = new Set([
 ]);
 
 /** Ops that move elements without looking at them; the engine has their kernels for every dtype. */
-const MOVES_ONLY: ReadonlySet<string> = new Set(["GatherRows", "Gather", "GatherV2", "Identity", "Reshape"]);
+const MOVES_ONLY: ReadonlySet<string> = new Set(["GatherRows", "Gather", "GatherV2", "Identity", "Reshape", "Loop"]);
 
 /** A TensorFlow node on its way into an ONNX graph: what is known of it, and the builder to add to. */
 export class NodeLowering {

@@ -24,8 +24,11 @@ const TOPK_KERNELS = dtypes("float32 uint8 int8 int16 int32 int64 float16 float6
 
 /** Reduces `value` over the axes of input 1; no axes means nothing to do. */
 function reduceOver(n: NodeLowering, op: string, value: Value): Value {
-  const axes = n.numbers(1);
-  if (axes?.length === 0) return value;
+  const axes = n.needNumbers(1);
+  if (axes.length === 0) return value;
+  const rank = n.rank(0);
+  const distinct = new Set(axes.map((axis) => (axis < 0 && rank !== undefined ? axis + rank : axis)));
+  if (distinct.size < axes.length) n.fail("an axis that is named twice");
   const keepdims = Number(n.attrs.bool("keep_dims"));
   return n.b.op(op, [value, intVector(n.b, n.x(1))], { keepdims, noop_with_empty_axes: 1 });
 }

@@ -319,7 +319,9 @@ const bucketize: Lower = (n) => {
   const value = b.op("Unsqueeze", [cast(b, n.x(0), dtype), b.ints([-1])]);
   const list = b.constant(numbers(dtype, [boundaries.length], boundaries.map(Math.fround)));
   const isReached = not(b, less(b, value, list));
-  return b.op("ReduceSum", [cast(b, isReached, "int32"), b.ints([-1])], { keepdims: 0 });
+  // ONNX Runtime leaves the axis there when there is nothing to add up.
+  const count = b.op("ReduceSum", [cast(b, isReached, "int32"), b.ints([-1])], { keepdims: 0 });
+  return b.op("Reshape", [count, shapeOf(b, n.x(0))], { allowzero: 1 });
 };
 
 export const scatters: LoweringTable = {

@@ -67,9 +67,11 @@ function sliceRanges(n: NodeLowering, value: Value, entries: readonly Entry[]): 
   const axes: number[] = [];
   const steps: number[] = [];
   for (const { at, kind, axis } of entries) {
-    if (kind !== "range") continue;
     const step = strides[at]!;
+    if (kind === "index" && step <= 0) n.fail("an index with a stride that is not positive");
+    if (kind !== "range") continue;
     if (step === 0) n.fail("a stride of 0");
+    if (step < 0 && !bit(n, "begin_mask", at)) checkBackwardStart(n, at, axis);
     const fromStart = bit(n, "begin_mask", at);
     const toEnd = bit(n, "end_mask", at);
     if (fromStart && toEnd && step === 1) continue;
@@ -80,6 +82,12 @@ function sliceRanges(n: NodeLowering, value: Value, entries: readonly Entry[]): 
   }
   if (axes.length === 0) return value;
   return b.op("Slice", [value, joined(n, starts), joined(n, ends), b.ints(axes), b.ints(steps)]);
+}
+
+/** Backwards from before the first element there is nothing; ONNX Runtime would begin with the first. */
+function checkBackwardStart(n: NodeLowering, at: number, axis: number): void {
+  const start = n.numbers(1)?.[at] ?? n.fail("a backward slice from where only a run knows");
+  if (start < -1 && start < -(n.dim(0, axis) ?? 1)) n.fail("a backward slice from before the first element");
 }
 
 /** One vector; constants stay constants. */

@@ -124,8 +124,8 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ParallelDynamicStitch: (call) => [dynamicStitch(call)],
   Diag: (call) => [call.shape(0) && [...call.shape(0)!, ...call.shape(0)!]],
   MatrixDiag: (call) => [call.shape(0) && [...call.shape(0)!, call.shape(0)!.at(-1)!]],
-  ...each("MatrixDiagV2 MatrixDiagV3", (call) => [call.shape(0) && [...unknowns(call.shape(0)!.length), UNKNOWN]]),
-  MatrixDiagPart: (call) => [call.shape(0)?.slice(0, -1)],
+  ...each("MatrixDiagV2 MatrixDiagV3", (call) => [bandedMatrix(call.shape(0), knownValues(call.value(1)))]),
+  MatrixDiagPart: (call) => [diagonal(call.shape(0))],
   SpaceToDepth: (call) => [
     blocks(
       call,
@@ -381,4 +381,17 @@ function elementShape(call: ShapeCall, i: number): Shape {
 
 function leading(shape: Shape, count: number): Shape {
   return shape && [count, ...shape];
+}
+
+/** Of one diagonal the rank grows by one; of several, one dimension counts them. */
+function bandedMatrix(shape: Shape, diagonals: readonly number[] | undefined): Shape {
+  if (!shape || !diagonals) return undefined;
+  const isOne = diagonals.length < 2 || diagonals[0] === diagonals[1];
+  return unknowns(isOne ? shape.length + 1 : shape.length);
+}
+
+function diagonal(shape: Shape): Shape {
+  if (!shape || shape.length < 2) return undefined;
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  return [...shape.slice(0, -2), rows === UNKNOWN || columns === UNKNOWN ? UNKNOWN : Math.min(rows, columns)];
 }

@@ -28,10 +28,14 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ),
   ...each(
     `Add AddV2 Sub Mul Div RealDiv FloorDiv TruncateDiv DivNoNan MulNoNan FloorMod Mod TruncateMod Pow Maximum Minimum
-     SquaredDifference Atan2 Xlogy Xlog1py Xdivy Equal NotEqual Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr
+     SquaredDifference Atan2 Xlogy Xlog1py Xdivy Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr
      BitwiseAnd BitwiseOr BitwiseXor LeftShift RightShift ApproximateEqual Complex Igamma Igammac Zeta Polygamma NextAfter`,
     (call) => [broadcast(call.shape(0), call.shape(1))],
   ),
+  // Shapes that do not fit may be asked to make a scalar.
+  ...each("Equal NotEqual", (call) => [
+    call.attrs.bool("incompatible_shape_error") ? broadcast(call.shape(0), call.shape(1)) : undefined,
+  ]),
   SelectV2: (call) => [broadcastAll([call.shape(0), call.shape(1), call.shape(2)])],
   Select: (call) => [merge(call.shape(1), call.shape(2))],
   AddN: (call) => [call.inputs.map((info) => info.shape).reduce(merge)],

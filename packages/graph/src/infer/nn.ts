@@ -17,7 +17,7 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   MaxPoolWithArgmax: (call) => [pool(call, 2), pool(call, 2)],
   ...each("FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3", (call) => {
     const channels = call.shape(1);
-    return [call.shape(0), channels, channels, channels, channels, channels];
+    return [call.shape(0), channels, channels, channels, channels, undefined];
   }),
   LRN: same(),
   ...each("ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea", (call) => {

@@ -4,7 +4,6 @@ import {
   each,
   fixed,
   knownScalar,
-  merge,
   repeat,
   same,
   type ShapeCall,
@@ -18,10 +17,11 @@ import {
 export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each(
     `AsString StringToNumber StringToHashBucket StringToHashBucketFast StringToHashBucketStrong StringLower StringUpper StringStrip
-     StringLength RegexReplace RegexFullMatch StaticRegexReplace StaticRegexFullMatch EncodeBase64 DecodeBase64 Substr
+     StringLength RegexReplace RegexFullMatch StaticRegexReplace StaticRegexFullMatch EncodeBase64 DecodeBase64
      UnicodeTranscode UnicodeScript DecodeCompressed SparseReorderValues`,
     same(),
   ),
+  Substr: (call) => [broadcastAll([call.shape(0), call.shape(1)])],
   StringJoin: (call) => [broadcastScalars(call.inputs.map((info) => info.shape))],
   StringFormat: () => [[]],
   ReduceJoin: (call) => [call.attrs.bool("keep_dims") ? call.shape(0) && unknowns(call.shape(0)!.length) : undefined],
@@ -72,13 +72,20 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   }),
   RaggedRange: fixed([UNKNOWN], [UNKNOWN]),
   RaggedTensorToTensor: (call) => [raggedToTensor(call)],
-  RaggedTensorToSparse: (call) => [[UNKNOWN, call.inputs.length], [UNKNOWN], [call.inputs.length]],
+  RaggedTensorToSparse: (call) => raggedToSparse(call),
   RaggedGather: (call) => raggedGather(call),
   BoostedTreesBucketize: (call) => {
     const count = call.attrs.int("num_features");
     return call.inputs.slice(0, count).map((info) => info.shape);
   },
 };
+
+/** One index for each list of splits, and for each dimension of the values. */
+function raggedToSparse(call: ShapeCall): Shape[] {
+  const values = call.shape(call.inputs.length - 1);
+  const rank = values ? call.inputs.length - 1 + values.length : UNKNOWN;
+  return [[UNKNOWN, rank], [UNKNOWN], [rank]];
+}
 
 /** Scalars join with anything; the rest agree. */
 function broadcastScalars(shapes: readonly Shape[]): Shape {
@@ -137,8 +144,10 @@ function raggedToTensor(call: ShapeCall): Shape {
   if (rank === undefined) return undefined;
   const known = [...unknowns(ragged + 1), ...(values?.slice(1) ?? [])].slice(0, rank);
   const first = types[0] === "FIRST_DIM_SIZE" ? knownScalar(call.value(3)) : undefined;
-  if (first !== undefined) known[0] = first;
-  return wanted?.length === rank ? merge(wanted, known) : known;
+  // What is asked for counts more than what there is.
+  const asked = call.value(0)?.values;
+  if (first !== undefined && asked?.every((dim) => dim !== undefined)) known[0] = first;
+  return wanted?.length === rank ? wanted.map((dim, i) => (dim === UNKNOWN ? known[i]! : dim)) : known;
 }
 
 function raggedGather(call: ShapeCall): Shape[] {

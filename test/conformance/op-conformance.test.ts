@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { hostOps } from "@shardserve/host-ops";
+import { lowerings } from "@shardserve/onnx";
+import { readSavedModel, selectMetaGraph } from "@shardserve/savedmodel";
+import { REPO_DIR } from "@shardserve/testkit";
+import { holdSection } from "./support/coverage-doc.js";
+import { OpCoverage } from "./support/op-coverage.js";
+import { type OpCase, readOpCases } from "./support/op-cases.js";
+import { inferenceError, onDevice, onHost, type Verdict } from "./support/op-replay.js";
+
+/**
+ * Every op that is implemented, in every dtype that TensorFlow's CPU kernel takes, on the host and on the device: the
+ * hand-written goldens of both sides and those that scripts/make_op_conformance.py derived from them. Where the compiler
+ * would send a node must give TensorFlow's answer; shape inference must fit what came out.
+ */
+
+/** Where TensorFlow's own answer is not to be had, or is given up knowingly: op -> the cases, and why. */
+const EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
+  // TensorFlow 2.21 answers 0 for every integer.
+  Round: ({ inputs }) => /int/.test(inputs[0]!.dtype),
+  // TensorFlow 2.21 answers NaN for infinities in float64.
+  Erf: ({ inputs }) => inputs[0]!.dtype === "float64",
+  // Shapes beyond 2^53.
+  BroadcastArgs: ({ inputs }) => inputs[0]!.dtype === "int64" && inputs.some(({ data }) => hasHuge(data)),
+  // Kernels for pairs of dtypes that no graph has: the sum of one dtype with a threshold of another.
+  SparseAdd: ({ inputs }) => inputs[6]?.dtype !== inputs[1]?.dtype && !inputs[1]?.dtype.startsWith("complex"),
+};
+
+/** Known differences of ONNX Runtime: NaN among values that are compared, and sums of squares that leave float16. */
+const DEVICE_EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
+  ...Object.fromEntries(["Max", "Min", "ArgMax", "ArgMin", "MaxPool", "MaxPool3D"].map((op) => [op, hasNaN])),
+  LRN: ({ inputs }) => inputs[0]!.dtype === "float16",
+};
+
+/** Convolutions whose groups or sizes are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
+const GUESSES = new Set(["Conv2D", "Conv2DBackpropInput", "Einsum"]);
+
+/** Outputs behind these are for gradients. */
+const PROMISED: Readonly<Record<string, readonly number[]>> = {
+  FusedBatchNorm: [0, 1, 2],
+  FusedBatchNormV2: [0, 1, 2],
+  FusedBatchNormV3: [0, 1, 2],
+};
+
+/** 64-bit integers that some host kernels refuse when a request brings them. */
+const REFUSED_AT_RUN = /beyond 2\^53 (is|are) not supported/;
+
+/** Ops without cases: op -> why that is enough. */
+const WITHOUT_CASES: Readonly<Record<string, string>> = {
+  Const: "a value, no computation",
+  NoOp: "no computation",
+  Placeholder: "fed, or an error",
+  PlaceholderV2: "fed, or an error",
+  BiasAddV1: "BiasAdd's own lowering under its first name",
+  GatherRows: "this project's own; the engine's tests look rows up",
+  BoostedTreesBucketize: "TensorFlow 2.21 has no kernel any more; strangers' models have it",
+  BucketizeWithInputBoundaries: "TensorFlow 2.21 has no kernel any more; strangers' models have it",
+  Iterator: "must be fed around, or is an error",
+  IteratorV2: "must be fed around, or is an error",
+  IteratorFromStringHandle: "must be fed around, or is an error",
+  IteratorFromStringHandleV2: "must be fed around, or is an error",
+  OneShotIterator: "must be fed around, or is an error",
+  IteratorGetNext: "must be fed around, or is an error",
+  IteratorGetNextSync: "must be fed around, or is an error",
+};
+
+const { cases, inPrograms } = readOpCases();
+const coverage = new OpCoverage();
+
+describe("every op answers as TensorFlow", () => {
+  const byOp = new Map<string, OpCase[]>();
+  for (const item of cases) {
+    const list = byOp.get(item.op) ?? [];
+    byOp.set(item.op, list);
+    list.push(item);
+  }
+  for (const [op, items] of [...byOp].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    it(op, async () => {
+      const wrong: string[] = [];
+      for (const [i, item] of items.entries()) wrong.push(...(await differences(item, i)));
+      assert.deepEqual(wrong, []);
+    });
+  }
+
+  it("has cases for every op that is implemented", async () => {
+    const inModels = await opsOfModels();
+    const without = [...new Set([...hostOps(), ...lowerings.keys()])].filter((op) => {
+      const names = [op, `${op}V2`];
+      return (
+        !names.some((name) => byOp.has(name) || inPrograms.has(name) || inModels.has(name)) && !(op in WITHOUT_CASES)
+      );
+    });
+    assert.deepEqual(without, []);
+  });
+
+  it("is told in docs/coverage.md", () => {
+    holdSection("ops", coverage.table(byOp));
+  });
+});
+
+async function differences(given: OpCase, index: number): Promise<string[]> {
+  const item = given.op in PROMISED ? { ...given, promised: PROMISED[given.op] } : given;
+  // Where TensorFlow has no kernel for the dtype, any answer is as good as none.
+  if (item.error === "UNIMPLEMENTED" || EXCEPTIONS[item.op]?.(item)) return [];
+  const wrong: string[] = [];
+  const note = (where: string, verdict: Verdict): void => {
+    if (verdict.kind !== "wrong" || REFUSED_AT_RUN.test(verdict.why)) return;
+    const shapes = item.inputs.map(({ dtype, shape }) => `${dtype}[${shape.join()}]`).join();
+    wrong.push(`${item.label} ${shapes} ${where}: ${verdict.why}`);
+  };
+  const host = await onHost(item);
+  note("host", host);
+  const isLowered = lowerings.has(item.op) && !DEVICE_EXCEPTIONS[item.op]?.(item);
+  // Sessions cost time: what the onnx package replays itself is not done again, and not every case twice.
+  const device = isLowered && item.source !== "onnx" ? await onDevice(item, "shapes") : undefined;
+  if (device) note("device", device);
+  if (device && (item.source === "host-ops" || index % 4 === 0)) {
+    const blind = await onDevice(item, "nothing");
+    const mayFail = GUESSES.has(item.op) && blind.kind === "wrong" && blind.why.startsWith("ENGINE_FAILED");
+    const mayAccept = item.op === "Einsum" && item.error !== undefined;
+    if (!mayFail && !mayAccept) note("device without shapes", blind);
+  }
+  coverage.add(item, host, device);
+  const inferred = inferenceError(item);
+  if (inferred !== undefined) wrong.push(`${item.label} inference: ${inferred}`);
+  return wrong;
+}
+
+/** Ops of the models that committed scripts made and other suites run. */
+async function opsOfModels(): Promise<Set<string>> {
+  const ops = new Set<string>();
+  for (const root of ["test/fixtures/models", "packages/engine/test/testdata/control-flow"]) {
+    for (const name of readdirSync(join(REPO_DIR, root))) {
+      const dir = join(REPO_DIR, root, name, root.endsWith("models") ? "1" : "");
+      const { graphDef } = selectMetaGraph(await readSavedModel(dir, {}), ["serve"]);
+      const nodes = [
+        ...(graphDef?.node ?? []),
+        ...(graphDef?.library?.function ?? []).flatMap(({ nodeDef }) => nodeDef),
+      ];
+      for (const { op } of nodes) ops.add(op);
+    }
+  }
+  return ops;
+}
+
+function hasNaN({ inputs }: OpCase): boolean {
+  return inputs.some(({ dtype, data }) => {
+    if (dtype === "float32" || dtype === "float64") return (data as Float32Array).some(Number.isNaN);
+    const nan = dtype === "float16" ? 0x7c00 : dtype === "bfloat16" ? 0x7f80 : undefined;
+    return nan !== undefined && (data as Uint16Array).some((bits) => (bits & 0x7fff) > nan);
+  });
+}
+
+function hasHuge(data: unknown): boolean {
+  return [...(data as BigInt64Array)].some((value) => value > 2n ** 53n || value < -(2n ** 53n));
+}
