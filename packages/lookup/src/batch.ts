@@ -5,6 +5,19 @@ import { type IdLanes, idLanes } from "./id-lanes.js";
 import type { CacheClaim } from "./row-cache.js";
 import type { CompactRows, TableState } from "./table-state.js";
 
+const NONE = { ids: 0, rows: 0 };
+
+/** @param ascending  sorted */
+function includes(ascending: Int32Array, wanted: number): boolean {
+  let low = 0;
+  for (let high = ascending.length; low < high; ) {
+    const middle = (low + high) >> 1;
+    if ((ascending[middle] as number) < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return ascending[low] === wanted;
+}
+
 /** One request's table within a batch. Ranges are into the batch's columns. */
 export interface BatchPart {
   readonly table: TableState;
@@ -37,6 +50,8 @@ export class LookupBatch {
   readonly #claim: CacheClaim;
   /** Marks rows that this batch puts into the cache; -1 = it neither takes rows from there nor leaves any. */
   readonly #cacheEra: number;
+  /** Slots whose rows came from Redis, by section; made on first use. */
+  readonly #redisSlots: Int32Array[][] = [];
   #isReleased = false;
 
   /**
@@ -106,6 +121,27 @@ export class LookupBatch {
     if (compact) return compact.write(source, offset, rowCount, slots, slotsAt);
     table.slab?.write(source, offset, rowCount, slots, slotsAt);
     table.slab?.cache.complete(slots, slotsAt, slotsAt + rowCount);
+  }
+
+  /** Rows of one part that came from Redis instead of a shard. */
+  foundInRedis(section: number, slots: Int32Array): void {
+    (this.#redisSlots[section] ??= []).push(slots);
+  }
+
+  /** How many of a part's ids, repeated ones included, got a row from Redis, and how many rows those are. */
+  redisCounts(section: number): { readonly ids: number; readonly rows: number } {
+    const lists = this.#redisSlots[section];
+    if (!lists) return NONE;
+    const slots = new Int32Array(lists.reduce((sum, list) => sum + list.length, 0));
+    let at = 0;
+    for (const list of lists) {
+      slots.set(list, at);
+      at += list.length;
+    }
+    slots.sort();
+    let ids = 0;
+    for (const slot of (this.parts[section] as BatchPart).slots) if (includes(slots, slot)) ids++;
+    return { ids, rows: slots.length };
   }
 
   /** Rows that were not fetched will not come. */

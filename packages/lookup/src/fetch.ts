@@ -5,6 +5,7 @@ import { expired, firstUnreachable, isFailure, isFault, isRetryable, whyUnroutab
 import { type FramePlan, type Plan, planFrames, type Routes } from "./frame-plan.js";
 import { Hedging } from "./hedging.js";
 import type { LookupMetrics } from "./metrics.js";
+import type { RedisRows } from "./redis/redis-rows.js";
 import { ReplicaChoice } from "./replica-choice.js";
 import { RowsDone, writeReply } from "./reply-rows.js";
 import { sizeClass } from "./shard-health.js";
@@ -21,7 +22,12 @@ export interface FetchContext {
   readonly servable: string;
   /** Our failure domain; "" = not known. */
   readonly zone: string;
+  readonly redis: RedisRows | undefined;
+  readonly redisFor: RedisFor;
 }
+
+/** `misses`: before the shards, for every row that is not cached. `dark`: only for rows that no shard can give. */
+export type RedisFor = "misses" | "dark";
 
 export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
@@ -67,8 +73,9 @@ class MissFetch {
   /** Shards that failed this batch since all were tried last. */
   readonly #avoid = new Set<ShardLink>();
   readonly #attempts = new Set<Attempt>();
-  /** Replies that are being written. */
+  /** Replies that are being written, and answers of Redis that are waited for. */
   #writing = 0;
+  #isRedisAsked = false;
   #lastError: ServingError | undefined;
   #pauseMs = 5;
   #isSettled = false;
@@ -90,8 +97,21 @@ class MissFetch {
       this.#reject = reject;
       if (signal?.aborted) return this.#settle(signal.reason);
       signal?.addEventListener("abort", this.#onAbort, { once: true });
-      this.#guard(() => this.#next(Int32Array.from({ length: this.#batch.missCount }, (_, i) => i)));
+      const all = Int32Array.from({ length: this.#batch.missCount }, (_, i) => i);
+      if (this.#context.redis && this.#context.redisFor === "misses") this.#askRedis(this.#context.redis, all);
+      else this.#guard(() => this.#next(all));
     });
+  }
+
+  #askRedis(redis: RedisRows, pending: Int32Array): void {
+    this.#isRedisAsked = true;
+    this.#writing++;
+    void redis
+      .read(this.#batch, pending, this.#done, () => this.#isSettled)
+      .then(
+        () => this.#guard(() => this.#afterWrite()),
+        (error: unknown) => this.#settle(error),
+      );
   }
 
   readonly #onAbort = () => this.#settle(this.#options.signal?.reason);
@@ -148,7 +168,8 @@ class MissFetch {
 
   /** No replica can be asked now. */
   #tryLater(routes: Routes, pending: Int32Array): void {
-    const { clock, random } = this.#context;
+    const { clock, random, redis } = this.#context;
+    if (redis && !this.#isRedisAsked) return this.#askRedis(redis, pending);
     // all replicas are full, where more load does not help, or all fail at it
     const error = this.#lastError;
     if (error?.code === "RESOURCE_EXHAUSTED" || (error && isFailure(error))) throw error;
@@ -232,12 +253,14 @@ class MissFetch {
   async #write(attempt: Attempt, reply: ReplyPayload): Promise<void> {
     const { frame, hedgeOf } = attempt;
     const leftBefore = this.#done.leftCount;
+    let isTaken = false;
     try {
       const rows = readRowsReply(reply.bytes);
       const refusal = await writeReply(frame, rows, reply.bytes, this.#batch, this.#done, () => this.#isSettled);
       if (refusal) throw refusal;
+      isTaken = this.#context.redis?.offer(frame, reply, rows, this.#batch) ?? false;
     } finally {
-      reply.release();
+      if (!isTaken) reply.release();
     }
     if (hedgeOf) this.#count(this.#done.leftCount < leftBefore ? "won" : "lost");
   }

@@ -12,6 +12,10 @@ export class LookupMetrics {
   readonly retries: Counter<"code">;
   readonly hedges: Counter<"outcome">;
   readonly circuits: Counter<"shard">;
+  readonly redisReads: Counter<"outcome">;
+  readonly redisRows: Counter<"outcome">;
+  readonly redisWrites: Counter<"outcome">;
+  readonly redisSeconds: Histogram;
   readonly compact: Counter<"model">;
   /** When the maps that are followed were saved, wall clock; undefined = they come from the registry. */
   mapsSavedAtMs: number | undefined;
@@ -26,7 +30,7 @@ export class LookupMetrics {
     });
     this.rows = new Counter({
       name: "shardserve_lookup_rows_total",
-      help: "Distinct rows that batches needed, by where they were found: cache or shard.",
+      help: "Distinct rows that batches needed, by where they were found: cache, redis or shard.",
       labelNames: ["model", "source"],
       registers,
     });
@@ -59,6 +63,30 @@ export class LookupMetrics {
       name: "shardserve_lookup_circuits_opened_total",
       help: "How often a shard was found failing or far too slow, and is avoided since.",
       labelNames: ["shard"],
+      registers,
+    });
+    this.redisReads = new Counter({
+      name: "shardserve_redis_reads_total",
+      help: "Reads of lookups from Redis: ok, late (over the budget), failed, or skipped because it is left alone.",
+      labelNames: ["outcome"],
+      registers,
+    });
+    this.redisRows = new Counter({
+      name: "shardserve_redis_rows_total",
+      help: "Rows that Redis was asked for: hit, miss, or damaged (not used).",
+      labelNames: ["outcome"],
+      registers,
+    });
+    this.redisWrites = new Counter({
+      name: "shardserve_redis_written_rows_total",
+      help: "Rows of shards on their way to Redis: written, failed, or dropped because there was no time.",
+      labelNames: ["outcome"],
+      registers,
+    });
+    this.redisSeconds = new Histogram({
+      name: "shardserve_redis_seconds",
+      help: "Time that lookups waited for Redis.",
+      buckets: SECONDS_BUCKETS,
       registers,
     });
     this.compact = new Counter({

@@ -22,12 +22,14 @@ import {
 import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
 import { LookupBatch } from "./batch.js";
 import { divideCache } from "./cache-budget.js";
-import { type FetchContext, fetchMisses, type FetchOptions } from "./fetch.js";
+import { type FetchContext, fetchMisses, type FetchOptions, type RedisFor } from "./fetch.js";
 import { FillBoard } from "./fill-board.js";
 import type { Routes } from "./frame-plan.js";
 import { findOutOfRange, idAt, idLanes } from "./id-lanes.js";
 import { Hedging } from "./hedging.js";
 import { LookupMetrics } from "./metrics.js";
+import type { RedisLevel } from "./redis/redis-level.js";
+import { RedisRows } from "./redis/redis-rows.js";
 import { type ShardDirectory, ShardLink } from "./shard-link.js";
 import { TableState } from "./table-state.js";
 import { slabRowBytes } from "./table-writer.js";
@@ -49,6 +51,10 @@ export interface ShardRowsOptions {
   readonly zone?: string;
   /** Frames that may be sent to a second replica because the first is late, as a share of all; 0 = none, default 0.05. */
   readonly hedgeShare?: number;
+  /** Second level that executors share; absent = none. */
+  readonly redis?: RedisLevel;
+  /** Whether Redis is asked for every miss, or only for rows that no shard can give; default "misses". */
+  readonly redisFor?: RedisFor;
   /** Longest time that one lookup may take where the caller names no earlier deadline, in milliseconds; default 5000. */
   readonly timeoutMs?: number;
   /** How long a link that the map no longer names may finish what is in flight, in milliseconds; default 5000. */
@@ -96,6 +102,7 @@ export class ShardRows implements RowSource {
   readonly #pool: BufferPool;
   readonly #states: readonly TableState[];
   readonly #board = new FillBoard();
+  readonly #redis: RedisRows | undefined;
   readonly #links = new Map<string, ShardLink>();
   readonly #context: FetchContext;
   readonly #name: string;
@@ -123,6 +130,7 @@ export class ShardRows implements RowSource {
     const sizes = options.tables.map((table) => ({ rows: table.rows, slabRowBytes: slabRowBytes(table) }));
     const capacities = divideCache(sizes, options.cacheBytes);
     this.#states = options.tables.map((table, i) => new TableState(i, table, capacities[i] as number));
+    this.#redis = options.redis && new RedisRows(options.redis, options.expectation);
     this.#context = {
       routes: () => this.#routes as Routes,
       clock: this.#clock,
@@ -131,6 +139,8 @@ export class ShardRows implements RowSource {
       metrics: this.#metrics,
       servable: this.#name,
       zone: options.zone ?? "",
+      redis: this.#redis,
+      redisFor: options.redisFor ?? "misses",
     };
   }
 
@@ -251,6 +261,7 @@ export class ShardRows implements RowSource {
   }
 
   async #close(): Promise<void> {
+    this.#redis?.close();
     await Promise.all([...this.#links.values()].map((link) => link.close(0)));
     if (this.#openLeases === 0) return this.#freeSlabs();
     const closeMs = this.#options.closeMs ?? 30_000;
@@ -360,13 +371,18 @@ export class ShardRows implements RowSource {
     const report = emptyRowReport(this.tables.length, batch.epoch);
     let found = 0;
     let fetched = 0;
-    for (const { table, slots, cachedCount, foundCount, missStart, missEnd } of batch.parts) {
+    let fromRedis = 0;
+    batch.parts.forEach(({ table, slots, cachedCount, foundCount, missStart, missEnd }, section) => {
       const { index } = table;
+      const redis = batch.redisCounts(section);
       report.cacheRows[index] = (report.cacheRows[index] as number) + cachedCount;
-      report.shardRows[index] = (report.shardRows[index] as number) + slots.length - cachedCount;
+      report.redisRows[index] = (report.redisRows[index] as number) + redis.ids;
+      report.shardRows[index] = (report.shardRows[index] as number) + slots.length - cachedCount - redis.ids;
       found += foundCount;
-      fetched += missEnd - missStart;
-    }
+      fetched += missEnd - missStart - redis.rows;
+      fromRedis += redis.rows;
+    });
+    if (fromRedis > 0) this.#metrics.rows.inc({ model, source: "redis" }, fromRedis);
     this.#metrics.rows.inc({ model, source: "cache" }, found);
     this.#metrics.rows.inc({ model, source: "shard" }, fetched);
     return report;

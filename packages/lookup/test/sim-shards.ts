@@ -185,6 +185,8 @@ export class SimCluster {
       metrics: this.metrics,
       servable: "m/1",
       zone: this.#zone,
+      redis: undefined,
+      redisFor: "misses",
     };
     let error: ServingError | undefined;
     try {

@@ -40,6 +40,7 @@ export class ServerMetrics {
   readonly #requests: Counter<"model_name" | "status">;
   readonly #requestLatency: Histogram<"model_name" | "API" | "entrypoint">;
   readonly #runtimeLatency: Histogram<"model_name" | "API" | "runtime">;
+  readonly #logged: Counter<"model_name" | "status_code">;
   readonly #stages: Histogram<"stage" | "model" | "version" | "signature">;
   readonly #batchRows: Histogram<"model" | "version" | "signature">;
   readonly #batchRequests: Histogram<"model" | "version" | "signature">;
@@ -70,6 +71,12 @@ export class ServerMetrics {
       help: "Wall time of running the model, waiting for a batch included, in microseconds.",
       labelNames: ["model_name", "API", "runtime"],
       buckets: LATENCY_BUCKETS_US,
+      registers,
+    });
+    this.#logged = new Counter({
+      name: ":tensorflow:serving:request_log_count",
+      help: "Requests that were to be logged, by what became of them.",
+      labelNames: ["model_name", "status_code"],
       registers,
     });
     this.#stages = new Histogram({
@@ -123,6 +130,11 @@ export class ServerMetrics {
     if (status === "OK") {
       this.#requestLatency.observe({ model_name: model, API: api, entrypoint }, durationMs * 1000);
     }
+  }
+
+  /** @param status  OK, RESOURCE_EXHAUSTED when it was dropped, else why it could not be written */
+  requestLogged(model: string, status: string, count: number): void {
+    this.#logged.inc({ model_name: model, status_code: status }, count);
   }
 
   runtimeDone(model: string, api: string, durationMs: number): void {

@@ -19,8 +19,10 @@ import { Predictor } from "./predict/predictor.js";
 import { ShadowMirror } from "./predict/shadow.js";
 import { RestFront } from "./rest/rest-front.js";
 import { RequestScopes } from "./scope.js";
+import type { RequestLog } from "./request-log/request-log.js";
 import type { Access } from "./security/access.js";
 import type { TlsOptions } from "./tls.js";
+import type { Tracing } from "./tracing/tracing.js";
 
 /** Where TensorFlow Serving has it. */
 const DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics";
@@ -46,6 +48,10 @@ export interface ModelServerOptions {
   readonly restTls?: TlsOptions;
   /** The program's version, as the Open Inference Protocol's server metadata name it. */
   readonly serverVersion?: string;
+  /** Traces requests; closed by its owner, after the server. Absent = none are. */
+  readonly tracing?: Tracing;
+  /** Logs a sample of the requests; started by its owner before the server, closed after it. */
+  readonly requestLog?: RequestLog;
   /** Who may do what, by bearer tokens; absent = everybody may do everything. */
   readonly access?: Access;
   readonly logger?: Logger;
@@ -118,7 +124,18 @@ export class ModelServer extends Service {
       random: options.random ?? systemRandom(),
       onOutcome: (model, version, outcome) => metrics.shadowDone(model, version, outcome),
     });
-    const predictor = new Predictor({ manager, batcher, metrics, clock, shadow, isContentEncoded, isMethodChecked });
+    const { requestLog } = options;
+    if (requestLog) requestLog.onLogged = (...logged) => metrics.requestLogged(...logged);
+    const predictor = new Predictor({
+      manager,
+      batcher,
+      metrics,
+      clock,
+      shadow,
+      isContentEncoded,
+      isMethodChecked,
+      requestLog,
+    });
     const common = {
       manager,
       predictor,
@@ -131,6 +148,7 @@ export class ModelServer extends Service {
       isReady: () => this.#isReporting && this.state === "ready",
       serverVersion: options.serverVersion ?? "",
       access: options.access,
+      tracing: options.tracing,
     };
     if (options.grpcPort !== undefined) {
       const address = typeof options.grpcPort === "string" ? options.grpcPort : `${host}:${options.grpcPort}`;

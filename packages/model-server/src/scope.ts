@@ -1,4 +1,5 @@
 import { type Clock, ServingError } from "@shardserve/core";
+import type { RequestTrace } from "./tracing/tracing.js";
 
 /** Metadata entry (gRPC) or header (REST) with the key that keeps a caller on one version of a traffic split. */
 export const STICKY_KEY = "x-shardserve-sticky-key";
@@ -8,6 +9,8 @@ export class RequestScope {
   readonly deadlineMs: number | undefined;
   /** Requests with the same key go to the same version of a traffic split; undefined = each is drawn. */
   readonly stickyKey: string | undefined;
+  /** Present when the request is traced. */
+  trace: RequestTrace | undefined;
   readonly #abort = new AbortController();
   readonly #cancelTimer: (() => void) | null;
   readonly #onEnd: (scope: RequestScope) => void;

@@ -14,6 +14,7 @@ import { openEngines } from "../roles/engines.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { ModelFront, runUntilStopped } from "../roles/model-front.js";
 import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
+import { openRedis, REDIS_FLAGS } from "../roles/redis-flags.js";
 import { reportServedVersions } from "../roles/served-versions.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
 import { versionDirectory } from "../roles/version-directory.js";
@@ -39,6 +40,7 @@ export const executor = defineCommand({
       5,
     ),
     readyTimeoutSeconds: flag.int("how long a version waits for a replica of every partition", 1, 86_400, 60),
+    ...REDIS_FLAGS,
     ...REGISTRY_FLAGS,
     ...SERVING_FLAGS,
   },
@@ -56,6 +58,7 @@ export const executor = defineCommand({
     const lookupMetrics = new LookupMetrics(metrics);
     follower.subscribe(() => (lookupMetrics.mapsSavedAtMs = follower.savedAtMs));
     const repository = resolve(flags.modelRepository);
+    const redis = openRedis(flags, terminal.environment, lookupMetrics, logger);
     const loader = new ClusterLoader({
       engines,
       cluster: flags.cluster,
@@ -68,6 +71,8 @@ export const executor = defineCommand({
       lookupTimeoutMs: flags.lookupTimeoutMs,
       hedgeShare: flags.hedgePercent / 100,
       zone: flags.zone,
+      redis,
+      redisFor: flags.redisFor,
       readyTimeoutMs: flags.readyTimeoutSeconds * 1000,
       metrics: lookupMetrics,
       logger,
@@ -106,6 +111,7 @@ export const executor = defineCommand({
     } finally {
       await Promise.all(ends.map((end) => end()));
       await front?.close();
+      redis?.close();
       await keys.close();
       await follower.close();
       await registry.close();

@@ -73,6 +73,7 @@ export const serve = defineCommand({
       pollIntervalMs: flags.fileSystemPollWaitSeconds * 1000,
       isUnavailableLabelAllowed: flags.allowVersionLabelsForUnavailableModels,
       ...(flags.modelConfigListRootDir !== "" && { rootDir: resolve(flags.modelConfigListRootDir) }),
+      ...(front.requestLog && { requestLog: front.requestLog }),
       logger,
     });
     const polling = { intervalMs: flags.modelConfigFilePollWaitSeconds * 1000, logger };

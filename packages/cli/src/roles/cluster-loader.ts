@@ -1,7 +1,7 @@
 import { type Logger, ServingError, systemClock } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
-import { type LookupMetrics, proofExpectation, ShardRows } from "@shardserve/lookup";
+import { type LookupMetrics, proofExpectation, type RedisFor, type RedisLevel, ShardRows } from "@shardserve/lookup";
 import type { MapFollower } from "@shardserve/registry";
 import { readManifest } from "@shardserve/rowstore";
 import { type Loader, type Model, type ServableId, servableIdText } from "@shardserve/servable";
@@ -26,6 +26,9 @@ export interface ClusterLoaderOptions {
   readonly hedgeShare: number;
   /** Failure domain of this executor; "" = not known. */
   readonly zone: string;
+  /** Second level of rows; closed by whoever opened it. */
+  readonly redis: RedisLevel | undefined;
+  readonly redisFor: RedisFor;
   /** How long a load waits for a replica of every partition. */
   readonly readyTimeoutMs: number;
   readonly metrics: LookupMetrics;
@@ -61,6 +64,7 @@ export class ClusterLoader implements Loader {
       timeoutMs: lookupTimeoutMs,
       hedgeShare: this.#options.hedgeShare,
       zone: this.#options.zone,
+      ...(this.#options.redis && { redis: this.#options.redis, redisFor: this.#options.redisFor }),
       metrics,
       logger,
     });

@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { type CloseOptions, type Logger, Service, ServingError } from "@shardserve/core";
 import {
   Access,
@@ -10,7 +11,10 @@ import {
   readBatchingParameters,
   readMonitoringPath,
   readWatched,
+  openTelemetry,
   type Reload,
+  RequestLog,
+  type Tracing,
   warmingLoader,
   WatchedFile,
 } from "@shardserve/model-server";
@@ -40,15 +44,25 @@ export interface ModelFrontOptions {
 export class ModelFront extends Service {
   readonly manager: Manager;
   readonly server: ModelServer;
+  readonly requestLog: RequestLog | undefined;
+  readonly #tracing: Tracing | undefined;
   /** Certificates and tokens, followed while the process runs. */
   readonly #files: readonly Service[];
   readonly #whenLoaded: WhenLoaded;
 
-  private constructor(manager: Manager, server: ModelServer, files: readonly Service[], whenLoaded: WhenLoaded) {
+  private constructor(
+    manager: Manager,
+    server: ModelServer,
+    files: readonly Service[],
+    { requestLog, tracing }: { readonly requestLog: RequestLog | undefined; readonly tracing: Tracing | undefined },
+    whenLoaded: WhenLoaded,
+  ) {
     super();
     this.manager = manager;
     this.server = server;
     this.#files = files;
+    this.requestLog = requestLog;
+    this.#tracing = tracing;
     this.#whenLoaded = whenLoaded;
   }
 
@@ -99,6 +113,8 @@ export class ModelFront extends Service {
     if (access && !(grpcTls && (restTls || flags.restApiPort < 0))) {
       logger.warn({}, "tokens are asked for, but not every port has TLS: whoever can listen can read them");
     }
+    const requestLog = openRequestLog(flags, logger);
+    const tracing = await openTracing(flags, logger);
     const server = new ModelServer({
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
@@ -112,6 +128,8 @@ export class ModelFront extends Service {
       ...(grpcTls && { grpcTls: grpcTls.value }),
       ...(restTls && { restTls: restTls.value }),
       ...(access && { access }),
+      ...(requestLog && { requestLog }),
+      ...(tracing && { tracing }),
       isCorsEnabled: flags.restApiEnableCorsSupport,
       isContentEncoded: flags.enableSerializationAsTensorContent,
       isMethodChecked: flags.enableSignatureMethodNameCheck,
@@ -125,7 +143,7 @@ export class ModelFront extends Service {
       restTls?.watch((tls) => server.replaceRestTls(tls), logger),
       tokens?.watch((rules) => access!.replace(rules), logger),
     ].filter((file) => file !== undefined);
-    return new ModelFront(manager, server, files, whenLoaded);
+    return new ModelFront(manager, server, files, { requestLog, tracing }, whenLoaded);
   }
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */
@@ -141,6 +159,7 @@ export class ModelFront extends Service {
   protected override async onStart(signal: AbortSignal): Promise<void> {
     await this.manager.start({ signal });
     await this.#whenLoaded(this.manager, signal);
+    await this.requestLog?.start({ signal });
     await this.server.start({ signal });
     for (const file of this.#files) await file.start({ signal });
   }
@@ -154,8 +173,38 @@ export class ModelFront extends Service {
   protected override async onClose(): Promise<void> {
     for (const file of this.#files) await file.close();
     await this.server.close();
+    await this.requestLog?.close();
+    await this.#tracing?.close();
     await this.manager.close();
   }
+}
+
+/** @throws ServingError CONFIG_INVALID when requests are sampled, but there is no place for them */
+function openRequestLog(flags: ServingFlags, logger: Logger): RequestLog | undefined {
+  const { requestLogDir, requestLogSamplingRate: samplingRate } = flags;
+  if (requestLogDir !== "") {
+    return new RequestLog({
+      directory: resolve(requestLogDir),
+      samplingRate,
+      tags: flags.savedModelTags,
+      pid: process.pid,
+      logger,
+    });
+  }
+  if (samplingRate === 0) return undefined;
+  throw new ServingError("CONFIG_INVALID", "--request-log-sampling-rate is set, but --request-log-dir is not");
+}
+
+async function openTracing(flags: ServingFlags, logger: Logger): Promise<Tracing | undefined> {
+  const { otlpEndpoint: endpoint, traceSamplingRate: samplingRate } = flags;
+  if (endpoint === "") return undefined;
+  if (!URL.canParse(endpoint) || !/^https?:/.test(endpoint)) {
+    throw new ServingError(
+      "CONFIG_INVALID",
+      `--otlp-endpoint=${endpoint}: a URL such as http://collector:4318/v1/traces is needed`,
+    );
+  }
+  return openTelemetry({ endpoint, samplingRate, serviceName: "shardserve", serviceVersion: VERSION, logger });
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { ModelServerConfig } from "@shardserve/api";
 import { type Clock, isServingError, type Logger, Service, ServingError } from "@shardserve/core";
 import { FileSystemSource, type Manager } from "@shardserve/servable";
+import type { RequestLog } from "../request-log/request-log.js";
 import { type ConfiguredModel, configuredModels } from "./model-config.js";
 
 export interface ModelCatalogOptions {
@@ -12,6 +13,8 @@ export interface ModelCatalogOptions {
   readonly isUnavailableLabelAllowed?: boolean;
   /** Absolute directory that relative base paths start from, and that none may leave; default none. */
   readonly rootDir?: string;
+  /** Is told each model's logging_config; without it such configurations are refused. */
+  readonly requestLog?: RequestLog;
   readonly clock?: Clock;
   readonly logger?: Logger;
 }
@@ -28,6 +31,7 @@ export class ModelCatalog extends Service {
   readonly #manager: Manager;
   readonly #isUnavailableLabelAllowed: boolean;
   readonly #rootDir: string | undefined;
+  readonly #requestLog: RequestLog | undefined;
   readonly #source: FileSystemSource;
   #models: readonly ConfiguredModel[] = [];
   #hasList = false;
@@ -39,6 +43,7 @@ export class ModelCatalog extends Service {
     this.#manager = options.manager;
     this.#isUnavailableLabelAllowed = options.isUnavailableLabelAllowed ?? false;
     this.#rootDir = options.rootDir;
+    this.#requestLog = options.requestLog;
     this.#source = new FileSystemSource({
       servables: [],
       onAspired: (name, versions) => this.#manager.setAspired(name, versions),
@@ -126,7 +131,7 @@ export class ModelCatalog extends Service {
         : new ServingError("INVALID_ARGUMENT", "custom_model_config is not supported; give a model_config_list");
     }
     if (config.case === undefined) return { models: this.#models, fresh: [] }; // TensorFlow Serving takes no action, too
-    const models = configuredModels(config.value, this.#rootDir);
+    const models = configuredModels(config.value, this.#rootDir, this.#requestLog !== undefined);
     const known = new Set(this.#models.map(({ name }) => name));
     const isLabelledNow = ({ name }: ConfiguredModel) => this.#isUnavailableLabelAllowed || known.has(name);
     this.#manager.replaceLabels(
@@ -135,6 +140,8 @@ export class ModelCatalog extends Service {
     );
     this.#hasList = true;
     this.#models = models;
+    const logged = models.flatMap(({ name, logging }) => (logging ? [[name, logging] as const] : []));
+    this.#requestLog?.configure(new Map(logged));
     await this.#source.setServables(models);
     return { models, fresh: models.filter(({ name }) => !known.has(name)) };
   }

@@ -9,6 +9,7 @@ import {
 } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import type { ServableToMonitor, VersionPolicy } from "@shardserve/servable";
+import type { ModelLogging } from "../request-log/request-log.js";
 import { readTextFile } from "./text-file.js";
 
 const PLATFORM = "tensorflow";
@@ -16,6 +17,7 @@ const PLATFORM = "tensorflow";
 /** A model as a ModelConfig describes it. */
 export interface ConfiguredModel extends ServableToMonitor {
   readonly labels: ReadonlyMap<string, number>;
+  readonly logging: ModelLogging | undefined;
 }
 
 /**
@@ -32,9 +34,14 @@ export function readModelConfigFile(path: string): Promise<ModelServerConfig> {
  *
  * @param rootDir  absolute directory that relative base paths start from, and that none may leave; default: base paths
  *   are absolute, and anywhere
+ * @param isLoggingPossible  whether there is a place for logged requests; without one a logging_config is refused
  * @throws ServingError INVALID_ARGUMENT, naming the model
  */
-export function configuredModels(list: ModelConfigList, rootDir?: string): readonly ConfiguredModel[] {
+export function configuredModels(
+  list: ModelConfigList,
+  rootDir?: string,
+  isLoggingPossible = false,
+): readonly ConfiguredModel[] {
   const names = new Set<string>();
   return list.config.map((config) => {
     const { name } = config;
@@ -43,13 +50,20 @@ export function configuredModels(list: ModelConfigList, rootDir?: string): reado
     names.add(name);
     checkPlatform(config);
     const basePath = basePathOf(config, rootDir);
-    if (config.loggingConfig) {
-      throw invalid(`No request-logger-creator provided. (model ${name}: logging_config is not supported)`);
+    const logging = loggingOf(config);
+    if (logging && !isLoggingPossible) {
+      throw invalid(`No request-logger-creator provided. (model ${name} has a logging_config: give --request-log-dir)`);
     }
     const labels = Object.entries(config.versionLabels).map(
       ([label, version]) => [label, versionNumber(name, version)] as const,
     );
-    return { name, basePath, versionPolicy: versionPolicy(name, config.modelVersionPolicy), labels: new Map(labels) };
+    return {
+      name,
+      basePath,
+      versionPolicy: versionPolicy(name, config.modelVersionPolicy),
+      labels: new Map(labels),
+      logging,
+    };
   });
 }
 
@@ -69,6 +83,25 @@ function basePathOf({ name, basePath }: ModelConfig, rootDir: string | undefined
     throw invalid(`model ${name}: base_path ${basePath} does not lie in ${rootDir}, the root of all models`);
   }
   return path;
+}
+
+/** File names stay inside the log directory: a configuration may come over the network. */
+function loggingOf({ name, loggingConfig }: ModelConfig): ModelLogging | undefined {
+  if (!loggingConfig) return undefined;
+  const { logCollectorConfig: collector, samplingConfig: sampling, customLoggingConfig: custom } = loggingConfig;
+  if (custom) throw invalid(`model ${name}: custom_logging_config is not supported`);
+  if (sampling && (sampling.attributes !== 0 || sampling.perTaskSamplingConfigs.length > 0)) {
+    throw invalid(`model ${name}: of sampling_config only sampling_rate is supported`);
+  }
+  const type = collector?.type ?? "";
+  if (type !== "" && type !== "file") throw invalid(`model ${name}: log_collector_config.type "${type}" is not "file"`);
+  const samplingRate = sampling?.samplingRate ?? 0;
+  if (!(samplingRate >= 0 && samplingRate <= 1))
+    throw invalid(`model ${name}: sampling_rate ${samplingRate} is not 0 to 1`);
+  const filePrefix = collector?.filenamePrefix || encodeURIComponent(name);
+  const isInside = !isAbsolute(filePrefix) && !filePrefix.split(/[\\/]/).includes("..") && !filePrefix.includes("\0");
+  if (!isInside) throw invalid(`model ${name}: filename_prefix ${filePrefix} leads out of the log directory`);
+  return { samplingRate, filePrefix };
 }
 
 function checkPlatform({ name, modelPlatform, modelType }: ModelConfig): void {

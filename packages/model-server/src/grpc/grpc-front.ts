@@ -20,17 +20,21 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
-import type { Manager } from "@shardserve/servable";
+import type { Manager, ServableId } from "@shardserve/servable";
 import type { ServerLimits } from "../limits.js";
 import type { ServerMetrics } from "../metrics.js";
+import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
 import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/examples.js";
 import { multiInference } from "../predict/multi-inference.js";
 import { sessionRun } from "../predict/session-run.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
+import type { LoggedCall } from "../request-log/request-log.js";
 import { type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
 import { type Access, type Action, type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
+import { traceAttributes } from "../tracing/attributes.js";
+import type { Tracing } from "../tracing/tracing.js";
 import { inferenceHandlers } from "../v2/grpc.js";
 import { decodeMessage, type Handler } from "./handler.js";
 import { HealthService } from "./health.js";
@@ -69,6 +73,8 @@ export interface GrpcFrontOptions {
   readonly tls: TlsOptions | undefined;
   /** Absent = everybody may do everything. */
   readonly access: Access | undefined;
+  /** Absent = calls are not traced. */
+  readonly tracing: Tracing | undefined;
   /** Applies the configuration of a HandleReloadConfigRequest. */
   readonly reload: Reload | undefined;
 }
@@ -99,22 +105,40 @@ export class GrpcFront {
       "grpc.max_concurrent_streams": options.limits.requestsInFlightMax,
     });
     const { manager, predictor } = options;
+    /** Predict logs by itself. */
+    const logged = async (
+      call: LoggedCall,
+      bytes: Buffer,
+      signature: string | undefined,
+      run: () => Promise<Answer>,
+    ): Promise<Answer> => {
+      const answer = await run();
+      const { requestLog } = predictor;
+      if (answer.by && requestLog?.isSampled(answer.by.name)) {
+        requestLog.write(call, bytes, answer.body, answer.by, signature || DEFAULT_SIGNATURE);
+      }
+      return answer;
+    };
     this.#server.addService(PREDICTION_SERVICE, {
       Predict: this.#unary("Predict", "predict", (bytes, scope, onModel) => predictor.predict(bytes, scope, onModel)),
       Classify: this.#unary("Classify", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(ClassificationRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
-        return classifyAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
+        return logged("Classify", bytes, request.modelSpec?.signatureName, () =>
+          classifyAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope),
+        );
       }),
       Regress: this.#unary("Regress", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(RegressionRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
-        return regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope);
+        return logged("Regress", bytes, request.modelSpec?.signatureName, () =>
+          regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope),
+        );
       }),
       MultiInference: this.#unary("", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(MultiInferenceRequestSchema, bytes);
         onModel(request.tasks[0]?.modelSpec?.name ?? "");
-        return multiInference(predictor, request, scope);
+        return logged("MultiInference", bytes, "", () => multiInference(predictor, request, scope));
       }),
       GetModelMetadata: this.#unary("", "describe", (bytes, _scope, onModel) => {
         const request = decodeMessage(GetModelMetadataRequestSchema, bytes);
@@ -126,7 +150,9 @@ export class GrpcFront {
       SessionRun: this.#unary("SessionRun", "predict", (bytes, scope, onModel) => {
         const request = decodeMessage(SessionRunRequestSchema, bytes);
         onModel(request.modelSpec?.name ?? "");
-        return sessionRun(predictor, request, scope);
+        return logged("SessionRun", bytes, request.modelSpec?.signatureName, () =>
+          sessionRun(predictor, request, scope),
+        );
       }),
     });
     this.#server.addService(MODEL_SERVICE, {
@@ -204,7 +230,7 @@ export class GrpcFront {
     call: Call,
     callback: sendUnaryData<Buffer>,
   ): Promise<void> {
-    const { clock, scopes, limits, isOpen } = this.#options;
+    const { clock, scopes, limits, isOpen, tracing } = this.#options;
     const startMs = clock.nowMs();
     const scope = scopes.begin(timeoutOf(call, clock), call.metadata.get(STICKY_KEY)[0]?.toString());
     call.on("cancelled", () => scope.cancel("the client cancelled the call"));
@@ -212,6 +238,9 @@ export class GrpcFront {
     this.#bytesInFlight += bytes;
     let model = "";
     let isAllowed = action === "open";
+    let by: ServableId | undefined;
+    let failure: ServingError | undefined;
+    scope.trace = tracing?.begin(call.getPath().slice(1), startMs, (name) => call.metadata.get(name)[0]?.toString());
     try {
       if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");
       if (scopes.count > limits.requestsInFlightMax) {
@@ -229,16 +258,19 @@ export class GrpcFront {
         isAllowed = true;
       });
       invariant(isAllowed, "a handler did not say whose request it is");
+      by = answer.by;
       callback(null, answer.body, answerTrailer(answer));
       this.#count(api, model, "OK", startMs);
     } catch (reason) {
       const error = ServingError.from(reason);
+      failure = error;
       if (error.status === "INTERNAL") this.#options.logger.error({ err: error, api, model }, "a call failed");
       callback(grpcError(error));
       this.#count(api, model, error.status, startMs);
     } finally {
       this.#bytesInFlight -= bytes;
       scope.end();
+      scope.trace?.end({ ...traceAttributes(model, by), "rpc.system": "grpc" }, failure);
     }
   }
 

@@ -4,7 +4,9 @@ import type { Tensor } from "@shardserve/tensor";
 import type { Batcher } from "../batching/batcher.js";
 import type { BatchResult } from "../batching/member.js";
 import type { ServerMetrics } from "../metrics.js";
+import type { RequestLog } from "../request-log/request-log.js";
 import type { RequestScope } from "../scope.js";
+import type { RequestTrace } from "../tracing/tracing.js";
 import {
   checkDTypes,
   checkInputCount,
@@ -32,6 +34,8 @@ export interface PredictorOptions {
   readonly isContentEncoded: boolean;
   /** Refuse signatures whose method_name is another call's (--enable_signature_method_name_check). */
   readonly isMethodChecked: boolean;
+  /** Logs a sample of the requests; absent = none. */
+  readonly requestLog?: RequestLog | undefined;
 }
 
 export interface Answer {
@@ -50,6 +54,7 @@ export class Predictor {
   readonly #shadow: PredictorOptions["shadow"];
   readonly #isContentEncoded: boolean;
   readonly #isMethodChecked: boolean;
+  readonly requestLog: RequestLog | undefined;
 
   constructor(options: PredictorOptions) {
     this.#manager = options.manager;
@@ -59,6 +64,7 @@ export class Predictor {
     this.#shadow = options.shadow;
     this.#isContentEncoded = options.isContentEncoded;
     this.#isMethodChecked = options.isMethodChecked;
+    this.requestLog = options.requestLog;
   }
 
   /** @param scope  of the request; none for questions about a model that are no predictions */
@@ -75,7 +81,7 @@ export class Predictor {
     const inputs = fillInputs(signature, request.inputs, decodeInput);
     const outputs = checkOutputFilter(signature, request.outputFilter);
     const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
-    return this.encode(handle.id, signature.name, () => ({
+    const answer = this.encode(handle.id, signature.name, scope, () => ({
       body: encodePredictResponse(
         result.outputs,
         { name: handle.id.name, version: handle.id.version, signatureName: signature.name },
@@ -84,6 +90,10 @@ export class Predictor {
       report: result.report,
       by: handle.id,
     }));
+    if (this.requestLog?.isSampled(handle.id.name)) {
+      this.requestLog.write("Predict", bytes, answer.body, handle.id, signature.name);
+    }
+    return answer;
   }
 
   /** Runs a signature on decoded inputs, through the batcher; counts and dtypes are checked here. */
@@ -105,6 +115,7 @@ export class Predictor {
     handle.recordOutcome(this.#clock.nowMs(), false, this.#clock.nowMs() - startMs);
     this.#metrics.runtimeDone(handle.id.name, api, this.#clock.nowMs() - startMs);
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
+    if (scope.trace) traceRun(scope.trace, startMs, result);
     this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
   }
@@ -124,11 +135,33 @@ export class Predictor {
   }
 
   /** Times the encoding of an answer. */
-  encode<T>(id: ServableId, signature: string, encode: () => T): T {
+  encode<T>(id: ServableId, signature: string, scope: RequestScope, encode: () => T): T {
     const startMs = this.#clock.nowMs();
     const encoded = encode();
-    this.#metrics.stageDone("encode", id, signature, this.#clock.nowMs() - startMs);
+    this.encoded(id, signature, scope, startMs);
     return encoded;
+  }
+
+  /** An answer was encoded, from `startMs` until now. */
+  encoded(id: ServableId, signature: string, scope: RequestScope, startMs: number): void {
+    const durationMs = this.#clock.nowMs() - startMs;
+    this.#metrics.stageDone("encode", id, signature, durationMs);
+    scope.trace?.stage("encode", startMs, durationMs);
+  }
+}
+
+/** What a run of a signature took; a joined run's stages are those of all its requests, and are laid end to end. */
+function traceRun(trace: RequestTrace, startMs: number, { queueMs, timings }: BatchResult): void {
+  let atMs = startMs;
+  const stages = [
+    ["queue", queueMs],
+    ["host", timings.hostMs],
+    ["lookup", timings.lookupMs],
+    ["device", timings.deviceMs],
+  ] as const;
+  for (const [name, durationMs] of stages) {
+    if (durationMs > 0 || name === "queue") trace.stage(name, atMs, durationMs);
+    atMs += durationMs;
   }
 }
 

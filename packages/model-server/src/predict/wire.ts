@@ -129,10 +129,30 @@ export function encodePredictResponse(
   by: AnsweredBy,
   asContent: boolean,
 ): Buffer {
+  return encodeTensorMap(outputs, 1, encodeModelSpec(by), 2, asContent);
+}
+
+/**
+ * Encodes a PredictRequest that asks one version for one signature.
+ *
+ * @throws ServingError RESOURCE_EXHAUSTED when the message would exceed protobuf's 2 GiB
+ */
+export function encodePredictRequest(inputs: ReadonlyMap<string, Tensor>, of: AnsweredBy): Buffer {
+  const spec = encodeModelSpec(of);
+  return encodeTensorMap(inputs, 2, spec, 1, false);
+}
+
+/** A message of a map from aliases to tensors and a ModelSpec, under these field numbers. */
+function encodeTensorMap(
+  tensors: ReadonlyMap<string, Tensor>,
+  mapField: number,
+  spec: Buffer,
+  specField: number,
+  asContent: boolean,
+): Buffer {
   const entries: { alias: Buffer; tensor: Uint8Array; bytes: number }[] = [];
-  const spec = encodeModelSpec(by);
   let total = 1 + varintBytes(spec.length) + spec.length;
-  for (const [name, value] of outputs) {
+  for (const [name, value] of tensors) {
     const alias = Buffer.from(name);
     const tensor = encodeTensorProto(value, { asContent });
     const bytes = 1 + varintBytes(alias.length) + alias.length + 1 + varintBytes(tensor.length) + tensor.length;
@@ -140,17 +160,17 @@ export function encodePredictResponse(
     total += 1 + varintBytes(bytes) + bytes;
   }
   if (total > 2 ** 31 - 1) {
-    throw new ServingError("RESOURCE_EXHAUSTED", `the answer has ${total} bytes; protobuf carries at most 2 GiB`);
+    throw new ServingError("RESOURCE_EXHAUSTED", `the message has ${total} bytes; protobuf carries at most 2 GiB`);
   }
   const out = Buffer.allocUnsafe(total);
   let at = 0;
   for (const { alias, tensor, bytes } of entries) {
-    out[at] = 0x0a;
+    out[at] = (mapField << 3) | WireType.LengthDelimited;
     at = writeVarint(out, at + 1, bytes);
     at = writeBytes(out, at, 0x0a, alias);
     at = writeBytes(out, at, 0x12, tensor);
   }
-  writeBytes(out, at, 0x12, spec);
+  writeBytes(out, at, (specField << 3) | WireType.LengthDelimited, spec);
   return out;
 }
 

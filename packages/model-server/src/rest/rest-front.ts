@@ -1,8 +1,16 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import {
+  ClassificationResponseSchema,
+  create,
+  type ModelSpec,
+  RegressionResponseSchema,
+  toBinary,
+} from "@shardserve/api";
 import { type Clock, type GrpcStatusName, HTTP_STATUS, type Logger, ServingError } from "@shardserve/core";
-import type { Manager } from "@shardserve/servable";
+import type { Manager, ServableId } from "@shardserve/servable";
+import type { Tensor } from "@shardserve/tensor";
 import { indexJson } from "../json/document.js";
 import { readExampleBody } from "../json/example-body.js";
 import { classificationToJson, regressionToJson } from "../json/example-response.js";
@@ -20,6 +28,8 @@ import { type Access, type Caller, EVERYBODY } from "../security/access.js";
 import { runInSlices } from "../slices.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
 import { InferRest, type InferRestAnswer } from "../v2/rest.js";
+import { traceAttributes } from "../tracing/attributes.js";
+import type { Tracing } from "../tracing/tracing.js";
 import { type InferTarget, isInferPath, isOpenToAll, parseInferTarget } from "../v2/url.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
 import { isApiPath, parseTarget, type RestTarget } from "./url.js";
@@ -50,6 +60,8 @@ export interface RestFrontOptions {
   readonly tls: TlsOptions | undefined;
   /** Absent = everybody may do everything. */
   readonly access: Access | undefined;
+  /** Absent = requests are not traced. */
+  readonly tracing: Tracing | undefined;
   readonly isCorsEnabled: boolean;
 }
 
@@ -140,7 +152,7 @@ export class RestFront {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse, httpMethod: string, path: string): Promise<void> {
-    const { clock, scopes, limits, isOpen, logger, manager, metrics } = this.#options;
+    const { tracing, clock, scopes, limits, isOpen, logger, manager, metrics } = this.#options;
     const startMs = clock.nowMs();
     const stickyKey = request.headers[STICKY_KEY];
     const scope = scopes.begin(
@@ -150,7 +162,10 @@ export class RestFront {
     response.on("close", () => {
       if (!response.writableFinished) scope.cancel("the client closed the connection");
     });
+    scope.trace = tracing?.begin(`HTTP ${httpMethod}`, startMs, (name) => request.headers[name]?.toString());
     let target: RestTarget | InferTarget | undefined;
+    let failure: ServingError | undefined;
+    let by: ServableId | undefined;
     let status: GrpcStatusName = "OK";
     try {
       if (!isOpen()) throw new ServingError("DRAINING", "the server is draining and takes no new requests");
@@ -165,12 +180,14 @@ export class RestFront {
         "spec" in target
           ? await this.#dispatch(target, request, scope)
           : await this.#dispatchInfer(target, request, scope);
+      by = answer.by;
       for (const [name, value] of answerEntries(answer.by, answer.report)) response.setHeader(name, value);
       const { httpStatus = 200, contentType = "application/json", headers = {} }: InferRestAnswer = answer;
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
       await send(response, httpStatus, contentType, answer.body);
     } catch (reason) {
       const error = ServingError.from(reason);
+      failure = error;
       status = error.status;
       if (status === "INTERNAL") logger.error({ err: error, path }, "a request failed");
       // A body that was not read to its end makes the connection useless.
@@ -185,6 +202,10 @@ export class RestFront {
       const model = asked !== undefined && manager.isKnown(asked) ? asked : "";
       const api = target && httpMethod === "POST" ? target.method : "";
       metrics.requestDone(model, api, "REST", status, clock.nowMs() - startMs);
+      scope.trace?.end(
+        { ...traceAttributes(model, by), "http.request.method": httpMethod, "shardserve.method": target?.method ?? "" },
+        failure,
+      );
     }
   }
 
@@ -238,7 +259,9 @@ export class RestFront {
     const { outputs, report } = await predictor.run(handle, signature, inputs, undefined, scope, "Predict");
     const startMs = this.#options.clock.nowMs();
     const body = await runInSlices(format === "row" ? rowsToJson(outputs) : columnsToJson(outputs), scope.signal);
-    this.#options.metrics.stageDone("encode", handle.id, signature.name, this.#options.clock.nowMs() - startMs);
+    predictor.encoded(handle.id, signature.name, scope, startMs);
+    const { requestLog } = predictor;
+    if (requestLog?.isSampled(handle.id.name)) requestLog.writePredict(inputs, outputs, handle.id, signature.name);
     return { body, report, by: handle.id };
   }
 
@@ -249,10 +272,16 @@ export class RestFront {
     const spec = { ...target.spec, signatureName: signatureNameOf(document, root) };
     const examples = await runInSlices(readExampleBody(document, root), scope.signal);
     if (target.method === "classify") {
-      const { result, report, by } = await classify(predictor, spec, () => examples, scope);
+      const { result, spec: modelSpec, report, by } = await classify(predictor, spec, () => examples, scope);
+      logExamples("Classify", predictor, examples, by, modelSpec, () =>
+        toBinary(ClassificationResponseSchema, create(ClassificationResponseSchema, { result, modelSpec })),
+      );
       return { body: classificationToJson(result), report, by };
     }
-    const { result, report, by } = await regress(predictor, spec, () => examples, scope);
+    const { result, spec: modelSpec, report, by } = await regress(predictor, spec, () => examples, scope);
+    logExamples("Regress", predictor, examples, by, modelSpec, () =>
+      toBinary(RegressionResponseSchema, create(RegressionResponseSchema, { result, modelSpec })),
+    );
     return { body: regressionToJson(result), report, by };
   }
 
@@ -273,6 +302,17 @@ export class RestFront {
     const { access } = this.#options;
     return access ? access.callerOf(request.headers.authorization) : EVERYBODY;
   }
+}
+
+function logExamples(
+  call: "Classify" | "Regress",
+  { requestLog }: Predictor,
+  examples: Tensor<"string">,
+  by: ServableId,
+  { signatureName }: ModelSpec,
+  response: () => Uint8Array,
+): void {
+  if (requestLog?.isSampled(by.name)) requestLog.writeExamples(call, examples, response(), by, signatureName);
 }
 
 /** What HTTP wants with a 401. */

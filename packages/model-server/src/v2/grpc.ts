@@ -63,7 +63,7 @@ export function inferenceHandlers(options: InferenceServiceOptions): Record<Infe
       const call = { spec: specOf(modelName, modelVersion, parameters), outputs };
       const result = await infer(predictor, call, inputs, (_name, input) => inputTensor(input), scope);
       const { by, signature, report } = result;
-      const body = predictor.encode(by, signature, () => encodeInferResponse(result, id, isRaw));
+      const body = predictor.encode(by, signature, scope, () => encodeInferResponse(result, id, isRaw));
       return { body, report, by };
     },
   };

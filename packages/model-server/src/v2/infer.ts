@@ -65,6 +65,8 @@ export async function infer<T>(
   const inputs = fillInputs(signature, sent, decode);
   const outputs = checkOutputFilter(signature, call.outputs);
   const result = await predictor.run(handle, signature, inputs, outputs, scope, "Predict");
+  const { requestLog } = predictor;
+  if (requestLog?.isSampled(handle.id.name)) requestLog.writePredict(inputs, result.outputs, handle.id, name);
   return { by: handle.id, signature: name, outputs: result.outputs, report: result.report };
 }
 

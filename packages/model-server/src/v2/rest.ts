@@ -1,7 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { type Clock, ServingError } from "@shardserve/core";
 import type { Manager } from "@shardserve/servable";
-import type { ServerMetrics } from "../metrics.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { RequestScope } from "../scope.js";
 import { runInSlices } from "../slices.js";
@@ -17,7 +16,6 @@ const LENGTH_HEADER = "Inference-Header-Content-Length";
 export interface InferRestOptions {
   readonly manager: Manager;
   readonly predictor: Predictor;
-  readonly metrics: Pick<ServerMetrics, "stageDone">;
   readonly clock: Clock;
   readonly serverVersion: string;
   readonly isReady: () => boolean;
@@ -62,7 +60,7 @@ export class InferRest {
     bytes: Buffer,
     scope: RequestScope,
   ): Promise<InferRestAnswer> {
-    const { predictor, metrics, clock } = this.#options;
+    const { predictor, clock } = this.#options;
     const body = await runInSlices(readInferBody(bytes, jsonBytesOf(headers)), scope.signal);
     const spec = specOf(model, version, body.parameters);
     const call = { spec, outputs: body.outputs.map(({ name }) => name) };
@@ -73,7 +71,7 @@ export class InferRest {
       body.outputs.find(({ name }) => name === output)?.isBinary ?? isBinaryByDefault;
     const startMs = clock.nowMs();
     const answer = await runInSlices(inferToJson(result, body.id, isBinary), scope.signal);
-    metrics.stageDone("encode", result.by, result.signature, clock.nowMs() - startMs);
+    predictor.encoded(result.by, result.signature, scope, startMs);
     const { jsonBytes } = answer;
     return {
       body: answer.body,

@@ -1,0 +1,216 @@
+import type { ReplyPayload, RowsReply } from "@shardserve/transport";
+import type { LookupBatch } from "../batch.js";
+import type { FramePlan, Misses } from "../frame-plan.js";
+import type { RowsDone } from "../reply-rows.js";
+import type { RedisLevel } from "./redis-level.js";
+import {
+  BUCKET_COUNT,
+  bucketOf,
+  readValue,
+  RowKeys,
+  type RowSpace,
+  valueBytes,
+  writeValue,
+} from "./redis-rows-format.js";
+
+/** Replies that wait to be written, in bytes; more are not written. */
+const QUEUE_BYTES_MAX = 32 * 2 ** 20;
+/** Rows written in one turn of the event loop: about 0.2 ms. */
+const ROWS_PER_TURN = 64;
+
+/** Rows that came from shards and go to Redis when there is time. */
+interface Writing {
+  readonly frame: FramePlan;
+  readonly reply: ReplyPayload;
+  readonly rows: RowsReply;
+  readonly misses: Misses;
+  readonly keys: RowKeys;
+  table: number;
+  /** Row within the table, and within the frame. */
+  row: number;
+  frameRow: number;
+}
+
+/**
+ * Rows of one version in the Redis that executors share. Reads keep to the level's budget; writes happen behind the lookups,
+ * a few rows a turn, and are dropped rather than queued without end.
+ */
+export class RedisRows {
+  readonly #level: RedisLevel;
+  readonly #space: RowSpace;
+  #keys: { readonly epoch: number; readonly keys: RowKeys } | undefined;
+  readonly #queue: Writing[] = [];
+  #queueBytes = 0;
+  #isDraining = false;
+  #isClosed = false;
+
+  constructor(level: RedisLevel, space: RowSpace) {
+    this.#level = level;
+    this.#space = space;
+  }
+
+  /**
+   * Fetches what Redis has of some rows of a batch and writes them. Never rejects.
+   *
+   * @param pending  positions in the miss columns, ascending
+   */
+  async read(batch: LookupBatch, pending: Int32Array, done: RowsDone, isOver: () => boolean): Promise<void> {
+    const { misses } = batch;
+    const keys = this.#encodeKeys(misses, pending, this.#keysOf(batch.epoch));
+    const values = await this.#level.read(keys, this.#group(misses, pending));
+    if (isOver()) return;
+    let section = 0;
+    for (let i = 0; i < pending.length; ) {
+      while ((pending[i] as number) >= (misses.sections[section]?.end ?? 0)) section++;
+      const { end, rowBytes } = misses.sections[section] as Misses["sections"][number];
+      const start = i;
+      while (i < pending.length && (pending[i] as number) < end) i++;
+      this.#accept(
+        batch,
+        section,
+        rowBytes,
+        pending.subarray(start, i),
+        keys.slice(start, i),
+        values.slice(start, i),
+        done,
+      );
+    }
+  }
+
+  /** Takes over a shard's reply to write its rows; false = it does not want it, the caller releases it. */
+  offer(frame: FramePlan, reply: ReplyPayload, rows: RowsReply, batch: LookupBatch): boolean {
+    if (this.#isClosed || this.#level.isOff) return false;
+    if (this.#queueBytes + reply.bytes.length > QUEUE_BYTES_MAX) {
+      this.#level.metrics.redisWrites.inc({ outcome: "dropped" }, frame.rowCount);
+      return false;
+    }
+    const keys = this.#keysOf(batch.epoch);
+    this.#queue.push({ frame, reply, rows, misses: batch.misses, keys, table: 0, row: 0, frameRow: 0 });
+    this.#queueBytes += reply.bytes.length;
+    if (!this.#isDraining) this.#drain();
+    return true;
+  }
+
+  /** Drops what waits to be written. */
+  close(): void {
+    this.#isClosed = true;
+    this.#dropAll();
+  }
+
+  #accept(
+    batch: LookupBatch,
+    section: number,
+    rowBytes: number,
+    rows: Int32Array,
+    keys: readonly Buffer[],
+    values: readonly (Buffer | null)[],
+    done: RowsDone,
+  ): void {
+    const found = new Int32Array(rows.length);
+    const slots = new Int32Array(rows.length);
+    const bytes = Buffer.allocUnsafeSlow(rows.length * rowBytes);
+    let count = 0;
+    let damaged = 0;
+    for (let i = 0; i < rows.length; i++) {
+      const value = values[i];
+      if (!value) continue;
+      const row = readValue(value, keys[i] as Buffer, rowBytes);
+      if (!row) {
+        damaged++;
+        continue;
+      }
+      bytes.set(row, count * rowBytes);
+      found[count] = rows[i] as number;
+      slots[count] = batch.misses.slots[rows[i] as number] as number;
+      count++;
+    }
+    const { redisRows } = this.#level.metrics;
+    redisRows.inc({ outcome: "hit" }, count);
+    redisRows.inc({ outcome: "miss" }, rows.length - count - damaged);
+    if (damaged > 0) redisRows.inc({ outcome: "damaged" }, damaged);
+    if (count === 0) return;
+    batch.accept(section, bytes, 0, count, slots, 0);
+    batch.foundInRedis(section, slots.subarray(0, count));
+    done.add(found, 0, count);
+  }
+
+  #keysOf(epoch: number): RowKeys {
+    if (this.#keys?.epoch !== epoch) this.#keys = { epoch, keys: new RowKeys(this.#space, epoch) };
+    return this.#keys.keys;
+  }
+
+  #encodeKeys({ lo, hi, sections }: Misses, pending: Int32Array, rowKeys: RowKeys): Buffer[] {
+    const all = Buffer.allocUnsafe(pending.length * rowKeys.bytesMax);
+    const keys: Buffer[] = [];
+    let section = 0;
+    let at = 0;
+    for (const row of pending) {
+      while (row >= (sections[section]?.end ?? 0)) section++;
+      const end = rowKeys.write(all, at, sections[section]?.table ?? 0, lo[row] as number, hi[row] as number);
+      keys.push(all.subarray(at, end));
+      at = end;
+    }
+    return keys;
+  }
+
+  #group({ lo, hi }: Misses, pending: Int32Array): number[][] {
+    if (!this.#level.isCluster) return [Array.from(pending, (_, i) => i)];
+    const groups = Array.from({ length: BUCKET_COUNT }, (): number[] => []);
+    pending.forEach((row, i) => groups[bucketOf(lo[row] as number, hi[row] as number)]?.push(i));
+    return groups.filter((group) => group.length > 0);
+  }
+
+  #drain(): void {
+    this.#isDraining = false;
+    if (this.#level.isOff) this.#dropAll();
+    const writing = this.#queue[0];
+    if (!writing) return;
+    this.#isDraining = true;
+    if (!this.#level.canWrite) return void this.#level.clock.after(5, () => this.#drain());
+    const pairs = takePairs(writing);
+    if (pairs.length > 0) {
+      void this.#level.write(pairs).then((isStored) => {
+        this.#level.metrics.redisWrites.inc({ outcome: isStored ? "written" : "failed" }, pairs.length);
+      });
+    } else {
+      this.#queue.shift();
+      this.#queueBytes -= writing.reply.bytes.length;
+      writing.reply.release();
+    }
+    setImmediate(() => this.#drain());
+  }
+
+  #dropAll(): void {
+    for (const { frame, frameRow, reply } of this.#queue.splice(0)) {
+      this.#level.metrics.redisWrites.inc({ outcome: "dropped" }, frame.rowCount - frameRow);
+      reply.release();
+    }
+    this.#queueBytes = 0;
+  }
+}
+
+/** Keys and values of the next rows; none = all are taken. */
+function takePairs(writing: Writing): { key: Buffer; value: Buffer }[] {
+  const { frame, rows, reply, misses, keys } = writing;
+  const pairs: { key: Buffer; value: Buffer }[] = [];
+  while (pairs.length < ROWS_PER_TURN && writing.table < rows.tables.length) {
+    const table = rows.tables[writing.table] as RowsReply["tables"][number];
+    const count = frame.counts[writing.table] as number;
+    if (writing.row >= table.rowCount) {
+      writing.frameRow += count - writing.row;
+      writing.table++;
+      writing.row = 0;
+      continue;
+    }
+    const at = frame.rows[writing.frameRow] as number;
+    const key = Buffer.allocUnsafe(keys.bytesMax);
+    const end = keys.write(key, 0, table.table, misses.lo[at] as number, misses.hi[at] as number);
+    const offset = table.rowOffset + writing.row * table.rowBytes;
+    const value = Buffer.allocUnsafe(valueBytes(table.rowBytes));
+    writeValue(value, 0, key.subarray(0, end), reply.bytes.subarray(offset, offset + table.rowBytes));
+    pairs.push({ key: key.subarray(0, end), value });
+    writing.row++;
+    writing.frameRow++;
+  }
+  return pairs;
+}

@@ -1,0 +1,117 @@
+import { type FileHandle, mkdir, open, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import { checksum, maskChecksum } from "@shardserve/savedmodel";
+
+/** Bytes that may wait for the disk; beyond, records are dropped: a slow disk must not take the memory or the time of requests. */
+const QUEUE_BYTES_MAX = 16 * 2 ** 20;
+const FILE_BYTES_MAX = 64 * 2 ** 20;
+
+export interface RecordFileWriterOptions {
+  /** Path that file names begin with: PREFIX-20261128T170102Z-PID-N.tfrecord. */
+  readonly prefix: string;
+  readonly pid: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** What became of records that were taken: on disk, or lost. */
+  readonly onSettled: (count: number, error: ServingError | undefined) => void;
+  readonly queueBytesMax?: number;
+  readonly fileBytesMax?: number;
+}
+
+/**
+ * Appends records to TFRecord files (docs: warm-up/record-file.ts) beside the requests, and begins a new file when one is
+ * large enough. An open file has the extension ".partial" until it is whole.
+ */
+export class RecordFileWriter {
+  readonly #options: RecordFileWriterOptions;
+  #queue: Buffer[] = [];
+  #queuedBytes = 0;
+  #file: FileHandle | null = null;
+  #path = "";
+  #fileBytes = 0;
+  #sequence = 0;
+  #writing: Promise<void> | null = null;
+  #hasComplained = false;
+
+  constructor(options: RecordFileWriterOptions) {
+    this.#options = options;
+  }
+
+  /** @returns false when too much waits already; the record is not taken then */
+  write(record: Buffer): boolean {
+    if (this.#queuedBytes + record.length > (this.#options.queueBytesMax ?? QUEUE_BYTES_MAX)) return false;
+    this.#queue.push(framed(record));
+    this.#queuedBytes += record.length;
+    this.#writing ??= this.#drain().finally(() => (this.#writing = null));
+    return true;
+  }
+
+  /** Writes what waits and closes the file. */
+  async close(): Promise<void> {
+    while (this.#writing) await this.#writing;
+    await this.#endFile().catch((error: unknown) => this.#complain(error));
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const records = this.#queue;
+      this.#queue = [];
+      let error: ServingError | undefined;
+      try {
+        await this.#append(Buffer.concat(records));
+        this.#hasComplained = false;
+      } catch (reason) {
+        error = this.#complain(reason);
+        await this.#file?.close().catch(() => undefined); // the first failure was reported
+        this.#file = null;
+      }
+      this.#queuedBytes = this.#queue.reduce((bytes, record) => bytes + record.length - FRAME_BYTES, 0);
+      this.#options.onSettled(records.length, error);
+    }
+  }
+
+  async #append(bytes: Buffer): Promise<void> {
+    if (!this.#file) {
+      const { prefix, pid, clock } = this.#options;
+      const time = new Date(clock.wallMs()).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+      this.#path = `${prefix}-${time}-${pid}-${this.#sequence++}.tfrecord`;
+      await mkdir(dirname(this.#path), { recursive: true });
+      this.#file = await open(`${this.#path}.partial`, "wx");
+      this.#fileBytes = 0;
+    }
+    await this.#file.writeFile(bytes);
+    this.#fileBytes += bytes.length;
+    if (this.#fileBytes >= (this.#options.fileBytesMax ?? FILE_BYTES_MAX)) await this.#endFile();
+  }
+
+  async #endFile(): Promise<void> {
+    const file = this.#file;
+    if (!file) return;
+    this.#file = null;
+    await file.close();
+    await rename(`${this.#path}.partial`, this.#path);
+  }
+
+  #complain(reason: unknown): ServingError {
+    const error = ServingError.from(reason);
+    if (!this.#hasComplained) {
+      this.#options.logger.error({ code: error.code, path: this.#path }, `requests are not logged: ${error.message}`);
+    }
+    this.#hasComplained = true;
+    return error;
+  }
+}
+
+const FRAME_BYTES = 16;
+
+/** uint64 length, its masked crc32c, the data, its masked crc32c. */
+function framed(record: Buffer): Buffer {
+  const out = Buffer.allocUnsafe(record.length + FRAME_BYTES);
+  out.writeUInt32LE(record.length, 0);
+  out.writeUInt32LE(0, 4);
+  out.writeUInt32LE(maskChecksum(checksum(out.subarray(0, 8))), 8);
+  out.set(record, 12);
+  out.writeUInt32LE(maskChecksum(checksum(record)), 12 + record.length);
+  return out;
+}

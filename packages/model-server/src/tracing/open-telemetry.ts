@@ -1,0 +1,78 @@
+import type { Context, Span } from "@opentelemetry/api";
+import type { SpanExporter } from "@opentelemetry/sdk-trace-base";
+import { type Clock, type Logger, silentLogger, systemClock } from "@shardserve/core";
+import type { RequestTrace, TraceAttributes, Tracing } from "./tracing.js";
+
+export interface OpenTelemetryOptions {
+  /** Where spans go, OTLP over HTTP: "http://collector:4318/v1/traces". */
+  readonly endpoint: string;
+  /** Part of the requests without a caller's trace that begin one, 0 to 1; a caller's decision counts otherwise. */
+  readonly samplingRate: number;
+  readonly serviceName: string;
+  readonly serviceVersion: string;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+  /** Instead of the endpoint, in tests. */
+  readonly exporter?: SpanExporter;
+}
+
+/**
+ * Traces by the OpenTelemetry SDK, which is loaded only now. A request is a span of kind SERVER with the spans queue, host,
+ * lookup, device and encode inside; W3C's traceparent and tracestate are honoured. What cannot be sent in time is dropped:
+ * the SDK's queue is bounded.
+ */
+export async function openTelemetry(options: OpenTelemetryOptions): Promise<Tracing> {
+  const [api, core, resources, sdk, otlp] = await Promise.all([
+    import("@opentelemetry/api"),
+    import("@opentelemetry/core"),
+    import("@opentelemetry/resources"),
+    import("@opentelemetry/sdk-trace-base"),
+    import("@opentelemetry/exporter-trace-otlp-http"),
+  ]);
+  const { samplingRate, serviceName, serviceVersion, clock = systemClock, logger = silentLogger } = options;
+  const complain = (message: string) => logger.warn({}, `traces: ${message}`);
+  const quiet = () => undefined;
+  api.diag.setLogger({ error: complain, warn: complain, info: quiet, debug: quiet, verbose: quiet });
+  const provider = new sdk.BasicTracerProvider({
+    resource: resources.resourceFromAttributes({ "service.name": serviceName, "service.version": serviceVersion }),
+    sampler: new sdk.ParentBasedSampler({ root: new sdk.TraceIdRatioBasedSampler(samplingRate) }),
+    spanProcessors: [
+      new sdk.BatchSpanProcessor(options.exporter ?? new otlp.OTLPTraceExporter({ url: options.endpoint })),
+    ],
+  });
+  const tracer = provider.getTracer("shardserve", serviceVersion);
+  const propagator = new core.W3CTraceContextPropagator();
+  const getter = {
+    keys: () => ["traceparent", "tracestate"],
+    get: (header: (name: string) => string | undefined, key: string) => header(key),
+  };
+
+  return {
+    begin(name, startMs, header) {
+      const parent = propagator.extract(api.ROOT_CONTEXT, header, getter);
+      const kind = api.SpanKind.SERVER;
+      // Between the clocks, once for a trace: its spans must fit together to the microsecond.
+      const epochMs = clock.wallMs() - clock.nowMs();
+      const span = tracer.startSpan(name, { kind, startTime: epochMs + startMs }, parent);
+      return span.isRecording() ? trace(span, api.trace.setSpan(parent, span), epochMs) : undefined;
+    },
+    close: () => provider.shutdown(),
+  };
+
+  function trace(span: Span, context: Context, epochMs: number): RequestTrace {
+    return {
+      stage(name: string, startMs: number, durationMs: number, attributes: TraceAttributes = {}) {
+        const child = tracer.startSpan(name, { startTime: epochMs + startMs, attributes }, context);
+        child.end(epochMs + startMs + durationMs);
+      },
+      end(attributes, error) {
+        span.setAttributes(attributes);
+        if (error) {
+          span.setAttribute("shardserve.error", error.code);
+          span.setStatus({ code: api.SpanStatusCode.ERROR, message: error.message });
+        }
+        span.end(epochMs + clock.nowMs());
+      },
+    };
+  }
+}
