@@ -140,6 +140,21 @@ describe("serve", function () {
     assert.equal(await status("first"), 401);
   });
 
+  it("serves an ONNX model as it does a SavedModel", async () => {
+    const base = join(REPO, "test/fixtures/onnx/embedding");
+    const { child, url } = await serve("--model_name=embedding", `--model_base_path=${base}`);
+    children.push(child);
+    const body = '{"inputs": [[49]]}';
+    const answer = await fetch(`${url}/v1/models/embedding:predict`, { method: "POST", body });
+    const { outputs } = (await answer.json()) as { outputs: { scores: number[][] } };
+    const golden = JSON.parse(await readFile(join(base, "golden.json"), "utf8"));
+    const expected: number[] = golden.signatures.serving_default.cases[1].outputs.scores.data;
+    assert.equal(outputs.scores[0]!.length, 3);
+    outputs.scores[0]!.forEach((score, i) => assert.ok(Math.abs(score - expected[i]!) < 1e-6));
+    const metadata = await (await fetch(`${url}/v1/models/embedding/metadata`)).text();
+    assert.match(metadata, /"serving_default"/);
+  });
+
   it("splits traffic by its file, follows the file, and keeps the split while the file is bad", async () => {
     const models = join(dir, "split.config");
     const traffic = join(dir, "traffic.config");

@@ -1,2 +1,3 @@
 export { chooseEngine, type EngineModel, type EnginePlan, loadModel } from "./load-model.js";
-export * from "./options.js";
+export { hasOnnxModel, loadOnnxModel, type LoadOnnxOptions } from "./onnx-model.js";
+export type * from "./options.js";

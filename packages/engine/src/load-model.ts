@@ -20,14 +20,12 @@ import type { Model, RunOptions, RunResult, SignatureInfo } from "@shardserve/se
 import type { Tensor } from "@shardserve/tensor";
 import { Checkpoint } from "./checkpoint.js";
 import type { Device } from "./device.js";
-import type { LoadModelOptions, ModelEngine } from "./options.js";
+import { DEFAULT_LIMITS, type LoadModelOptions, type ModelEngine } from "./options.js";
 import { OrtDevice } from "./ort-device.js";
 import { SegmentedModel } from "./segmented-model.js";
 import { signatureInfos, signatureMetadata, withGraphDTypes } from "./signature-info.js";
 import { TfDevice } from "./tf-device.js";
 import { WholeModel, wholeObstacles } from "./whole-model.js";
-
-const DEFAULT_LIMITS = { concurrentRuns: 4, waitingRuns: 1024, planVariants: 16 };
 
 /** A loaded model, and what it runs on. */
 export interface EngineModel extends Model {

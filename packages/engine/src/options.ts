@@ -16,6 +16,8 @@ export interface EngineLimits {
   readonly planVariants?: number;
 }
 
+export const DEFAULT_LIMITS: Required<EngineLimits> = { concurrentRuns: 4, waitingRuns: 1024, planVariants: 16 };
+
 /** What runs the numeric parts of models. `auto`: see {@link LoadModelOptions.engine}. */
 export type EngineChoice = "auto" | "onnxruntime" | "tensorflow";
 

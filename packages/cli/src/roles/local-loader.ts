@@ -1,5 +1,5 @@
 import type { Logger } from "@shardserve/core";
-import { loadModel } from "@shardserve/engine";
+import { hasOnnxModel, loadModel, loadOnnxModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import { PartitionRows, readManifest } from "@shardserve/rowstore";
 import type { Loader } from "@shardserve/servable";
@@ -12,12 +12,13 @@ export interface LocalLoaderOptions {
 }
 
 /**
- * Loads versions whose rows all lie on this machine: of a SavedModel in the mapped checkpoint, of a version that
- * shard-export wrote in its partition files.
+ * Loads versions that need nothing but this machine: SavedModels, with rows in the mapped checkpoint; versions that
+ * shard-export wrote, with rows in their partition files; ONNX models.
  */
 export function localLoader({ engines, tags, logger }: LocalLoaderOptions): Loader {
   return {
     async load(_id, dir, { signal }) {
+      if (await hasOnnxModel(dir)) return loadOnnxModel({ dir, ort: engines.ort, logger, signal });
       const stored = await readManifest(dir);
       const rows = stored && (await PartitionRows.open(dir, stored.manifest, { signal }));
       return loadModel({

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fromBinary, SignatureDefMapSchema } from "@shardserve/api";
+import { isServingError } from "@shardserve/core";
+import { hasOnnxModel, loadOnnxModel } from "@shardserve/engine";
+import { loadOrt } from "@shardserve/native";
+import { tensor } from "@shardserve/tensor";
+import { goldenDifference, readGolden, REPO_DIR, tempDir } from "@shardserve/testkit";
+
+const FIXTURES = join(REPO_DIR, "test/fixtures/onnx");
+const load = (dir: string) => loadOnnxModel({ dir, ort: loadOrt() });
+
+describe("ONNX models", () => {
+  for (const name of ["iris", "embedding"]) {
+    it(`${name}: answers as onnxruntime does, again and again, and leaves nothing behind`, async () => {
+      const before = { ...loadOrt().live };
+      const model = await load(join(FIXTURES, name, "1"));
+      for (let round = 0; round < 4; round++) {
+        for (const { inputs, outputs } of readGolden(join(FIXTURES, name, "golden.json")).cases) {
+          const result = await model.run("serving_default", inputs, { outputs: [...outputs!.keys()] });
+          for (const [alias, expected] of outputs!) {
+            assert.equal(goldenDifference(result.outputs.get(alias), expected), undefined, alias);
+          }
+        }
+      }
+      await model.close();
+      assert.deepEqual(loadOrt().live, before);
+    });
+  }
+
+  it("tells its signature, without outputs that are no tensors", async () => {
+    const model = await load(join(FIXTURES, "iris/1"));
+    const { signatureDef } = fromBinary(SignatureDefMapSchema, model.metadata);
+    const definition = signatureDef["serving_default"]!;
+    assert.deepEqual(Object.keys(definition.inputs), ["X"]);
+    assert.deepEqual(
+      definition.inputs["X"]!.tensorShape!.dim.map(({ size }) => size),
+      [-1n, 4n],
+    );
+    assert.deepEqual(Object.keys(definition.outputs), ["output_label"]);
+    assert.equal(definition.methodName, "tensorflow/serving/predict");
+    await model.close();
+  });
+
+  it("refuses shapes and ids that the graph does not take, and goes on", async () => {
+    const model = await load(join(FIXTURES, "embedding/1"));
+    const run = (shape: number[], ...ids: bigint[]) =>
+      model.run("serving_default", new Map([["ids", tensor("int64", shape, new BigInt64Array(ids))]]), {});
+    await assert.rejects(run([2], 1n, 2n), (error) => isServingError(error, "INVALID_ARGUMENT"));
+    await assert.rejects(run([1, 1], 50n), (error) => isServingError(error, "INVALID_ARGUMENT"));
+    assert.equal((await run([1, 1], 49n)).outputs.size, 2);
+    await model.close();
+  });
+
+  it("refuses damaged files, naming what is wrong", async () => {
+    await using temp = await tempDir("shardserve-onnx-");
+    const dir = join(temp.path, "1");
+    assert.equal(await hasOnnxModel(dir), false);
+    await cp(join(FIXTURES, "embedding/1"), dir, { recursive: true });
+    assert.equal(await hasOnnxModel(dir), true);
+    const bytes = await readFile(join(dir, "model.onnx"));
+    await writeFile(join(dir, "model.onnx"), bytes.subarray(0, 200));
+    await assert.rejects(load(dir), (error) => isServingError(error, "ENGINE_FAILED"));
+    await writeFile(join(dir, "model.onnx"), bytes);
+    await rm(join(dir, "weights.bin"));
+    await assert.rejects(load(dir), /ENGINE_FAILED|weights\.bin/);
+    await writeFile(join(temp.path, "weights.bin"), "x".repeat(10_000));
+    const escaping = Buffer.from(bytes.toString("latin1").replaceAll("weights.bin", "../eights.b"), "latin1");
+    await writeFile(join(dir, "model.onnx"), escaping);
+    await assert.rejects(load(dir), (error) => isServingError(error, "ENGINE_FAILED"));
+  });
+});
