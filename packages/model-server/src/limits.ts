@@ -7,7 +7,7 @@ export interface ServerLimits {
    * worst (nothing but brackets) twelve times. gRPC messages have protobuf's own limit, 2 GiB.
    */
   readonly bodyBytesMax: number;
-  /** Bytes of one gzip body after inflating, default 100 MiB, as in TensorFlow Serving. */
+  /** Bytes of one gzip or deflate body after inflating, default 100 MiB, as in TensorFlow Serving. */
   readonly inflatedBytesMax: number;
   /** Bytes of all REST bodies under way, default 1 GiB; beyond: UNAVAILABLE. */
   readonly bodyBytesInFlightMax: number;

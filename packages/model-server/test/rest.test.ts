@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { get } from "node:http";
+import { get, request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
+import { deflateSync, gunzipSync, gzipSync } from "node:zlib";
 import {
   create,
   ExampleSchema,
@@ -427,6 +427,43 @@ describe("REST", () => {
     } as RequestInit).catch(() => undefined);
     if (chunked) assert.equal(chunked.status, 413);
     assert.equal((await post("/v1/models/m:predict", body)).status, 200);
+  });
+
+  it("inflates deflate bodies, too, and compresses large answers for clients that take gzip", async () => {
+    const body = deflateSync('{"instances": [1.0]}');
+    const headers = { "content-encoding": "deflate" };
+    assert.equal((await post("/v1/models/m:predict", body, headers)).status, 200);
+    const broken = await post("/v1/models/m:predict", "{}", headers);
+    assert.match(`${broken.status}: ${broken.text}`, /^400: .*the request body is no valid deflate/s);
+
+    const large = `{"instances": [${Array.from({ length: 20_000 }, (_, i) => `${i % 50}.5`).join(",")}]}`;
+    const answer = (path: string, sent: string, accept: string | undefined) =>
+      new Promise<{ encoding: string | undefined; bytes: Buffer }>((resolve, reject) => {
+        const options = { method: "POST", path, headers: accept === undefined ? {} : { "accept-encoding": accept } };
+        const sending = httpRequest(server.baseUrl, options, (reply) => {
+          const chunks: Buffer[] = [];
+          reply.on("data", (chunk: Buffer) => chunks.push(chunk));
+          reply.on("end", () => resolve({ encoding: reply.headers["content-encoding"], bytes: Buffer.concat(chunks) }));
+        });
+        sending.on("error", reject).end(sent);
+      });
+    const predict = "/v1/models/m:predict";
+    const plain = await answer(predict, large, undefined);
+    assert.equal(plain.encoding, undefined);
+    for (const accept of ["gzip", "deflate, gzip;q=0.5", "*"]) {
+      const packed = await answer(predict, large, accept);
+      assert.equal(packed.encoding, "gzip", accept);
+      assert.deepEqual(gunzipSync(packed.bytes), plain.bytes);
+      assert.ok(packed.bytes.length < plain.bytes.length / 2);
+    }
+    for (const accept of ["", "gzip;q=0", "br", "identity"]) {
+      assert.deepEqual(await answer(predict, large, accept), plain, accept);
+    }
+    assert.equal(
+      (await answer(predict, '{"instances": [1.0]}', "gzip")).encoding,
+      undefined,
+      "small ones stay as they are",
+    );
   });
 
   it("answers OPTIONS, unknown paths, health and metrics", async () => {

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from "node:http";
 import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
+import { gunzip, inflate } from "node:zlib";
 import { ServingError } from "@shardserve/core";
 import type { ServerLimits } from "../limits.js";
 
-const inflate = promisify(gunzip);
+const DECODERS = { gzip: promisify(gunzip), deflate: promisify(inflate) };
 
 /** A body that exceeds a limit: HTTP has its own status for that. */
 export class BodyTooLargeError extends ServingError {
@@ -23,8 +23,8 @@ export class BodyReader {
   }
 
   /**
-   * @returns the body, inflated when it came as gzip, and a function that gives its bytes back to the common limit
-   * @throws ServingError RESOURCE_EXHAUSTED or UNAVAILABLE beyond a limit, INVALID_ARGUMENT for broken gzip; the signal's reason
+   * @returns the body, inflated when it came as gzip or deflate, and a function that gives its bytes back to the common limit
+   * @throws ServingError RESOURCE_EXHAUSTED or UNAVAILABLE beyond a limit, INVALID_ARGUMENT for a broken one; the signal's reason
    */
   async read(request: IncomingMessage, signal: AbortSignal): Promise<{ body: Buffer; release: () => void }> {
     const { bodyBytesMax, bodyBytesInFlightMax } = this.#limits;
@@ -55,8 +55,10 @@ export class BodyReader {
         chunks.push(chunk);
       }
       let body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-      if ((request.headers["content-encoding"] ?? "").includes("gzip")) {
-        body = await this.#inflated(body);
+      const encoding = request.headers["content-encoding"] ?? "";
+      const coding = encoding.includes("gzip") ? "gzip" : encoding.includes("deflate") ? "deflate" : undefined;
+      if (coding) {
+        body = await this.#inflated(body, coding);
         take(body.length);
       }
       return { body, release };
@@ -70,15 +72,15 @@ export class BodyReader {
     }
   }
 
-  async #inflated(body: Buffer): Promise<Buffer> {
+  async #inflated(body: Buffer, coding: keyof typeof DECODERS): Promise<Buffer> {
     const { inflatedBytesMax } = this.#limits;
     try {
-      return await inflate(body, { maxOutputLength: inflatedBytesMax });
+      return await DECODERS[coding](body, { maxOutputLength: inflatedBytesMax });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
         throw new BodyTooLargeError(`more than ${inflatedBytesMax} inflated`, inflatedBytesMax);
       }
-      throw new ServingError("INVALID_ARGUMENT", `the request body is no valid gzip: ${(error as Error).message}`);
+      throw new ServingError("INVALID_ARGUMENT", `the request body is no valid ${coding}: ${(error as Error).message}`);
     }
   }
 }

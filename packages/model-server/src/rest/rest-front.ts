@@ -32,6 +32,7 @@ import { traceAttributes } from "../tracing/attributes.js";
 import type { Tracing } from "../tracing/tracing.js";
 import { type InferTarget, isInferPath, isOpenToAll, parseInferTarget } from "../v2/url.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
+import { gzipped } from "./compress.js";
 import { isApiPath, parseTarget, type RestTarget } from "./url.js";
 
 const HEADERS_TIMEOUT_MS = 15_000;
@@ -184,7 +185,12 @@ export class RestFront {
       for (const [name, value] of answerEntries(answer.by, answer.report)) response.setHeader(name, value);
       const { httpStatus = 200, contentType = "application/json", headers = {} }: InferRestAnswer = answer;
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-      await send(response, httpStatus, contentType, answer.body);
+      const compressed = await gzipped(answer.body, request.headers["accept-encoding"]);
+      if (compressed) {
+        response.setHeader("Content-Encoding", "gzip");
+        response.setHeader("Vary", "Accept-Encoding");
+      }
+      await send(response, httpStatus, contentType, compressed ?? answer.body);
     } catch (reason) {
       const error = ServingError.from(reason);
       failure = error;
