@@ -27,6 +27,10 @@ const BENCHMARKS: Readonly<
     what: "shard-export against cp of the same bytes, and its peak memory (--size 4GiB)",
     load: () => import("./bench/export.js"),
   },
+  json: {
+    what: "REST bodies into tensors and back against JSON.parse and JSON.stringify, and the longest pause",
+    load: () => import("./bench/json.js"),
+  },
   dlrm: {
     what: "latency of a DLRM on every engine here (--device cpu|gpu, --size MiB)",
     load: () => import("./bench/dlrm.js"),

@@ -12,3 +12,29 @@ export async function runInSlices<T>(slices: Generator<undefined, T>, signal?: A
     signal?.throwIfAborted();
   }
 }
+
+/** Bytes copied between two pauses: a millisecond or two. */
+const COPY_BYTES = 4 * 2 ** 20;
+
+/** One buffer of all parts, copied in slices. */
+export function* concatInSlices(parts: readonly Uint8Array[]): Generator<undefined, Buffer> {
+  const [first] = parts;
+  if (parts.length === 1) return Buffer.from(first!.buffer, first!.byteOffset, first!.byteLength);
+  let total = 0;
+  for (const part of parts) total += part.length;
+  const out = Buffer.allocUnsafe(total);
+  let at = 0;
+  let pauseAt = COPY_BYTES;
+  for (const part of parts) {
+    for (let from = 0; from < part.length; from += COPY_BYTES) {
+      const piece = part.length <= COPY_BYTES ? part : part.subarray(from, from + COPY_BYTES);
+      out.set(piece, at);
+      at += piece.length;
+      if (at >= pauseAt) {
+        yield;
+        pauseAt = at + COPY_BYTES;
+      }
+    }
+  }
+  return out;
+}

@@ -1,8 +1,16 @@
 import assert from "node:assert/strict";
 import { tensor } from "@shardserve/tensor";
 import fc from "fast-check";
-import { formatFloat32, formatFloat64 } from "../src/json/format-number.js";
+import {
+  formatFloat32,
+  formatFloat64,
+  NUMBER_BYTES_MAX,
+  writeFloat32,
+  writeInteger,
+} from "../src/json/format-number.js";
+import { indexJson } from "../src/json/document.js";
 import { NumberReader } from "../src/json/number.js";
+import { readPredictBody, rootObject } from "../src/json/predict-body.js";
 import { columnsToJson, rowsToJson } from "../src/json/predict-response.js";
 import { checkBody, drain } from "./json-check.js";
 import { member, numberOf, parseTree, tensorOf } from "./json-twin.js";
@@ -115,6 +123,51 @@ describe("JSON bodies", () => {
   });
 });
 
+describe("large bodies", () => {
+  it("are read and written with pauses, whatever their shape", () => {
+    const pauses = <T>(work: Generator<undefined, T>): [number, T] => {
+      for (let count = 0; ; count++) {
+        const slice = work.next();
+        if (slice.done) return [count, slice.value];
+      }
+    };
+    const spec = { dtype: "float32" as const, shape: undefined };
+    const signatureOf = (...names: string[]) => ({
+      name: "s",
+      method: "",
+      inputs: new Map(names.map((name) => [name, { ...spec, name, tensorName: name }])),
+      outputs: new Map(),
+      defaults: new Map(),
+    });
+    const count = 500_000;
+    const flat = Array.from({ length: count }, (_, i) => `${i % 10}.5`);
+    const chunk = (items: string[], size: number) =>
+      Array.from({ length: items.length / size }, (_, i) => `[${items.slice(i * size, (i + 1) * size).join(",")}]`);
+    const bodies: [string, string, string[]][] = [
+      ["scalars", `{"instances":[${flat.join(",")}]}`, ["x"]],
+      ["rows", `{"instances":[${chunk(flat, 50).join(",")}]}`, ["x"]],
+      ["one instance", `{"instances":[[${chunk(flat, 50).join(",")}]]}`, ["x"]],
+      ["columns", `{"inputs":[${chunk(flat, 5).join(",")}]}`, ["x"]],
+      ["named", `{"instances":[${flat.map((item) => `{"x":${item},"z":[${item}]}`).join(",")}]}`, ["x", "z"]],
+    ];
+    for (const [what, text, names] of bodies) {
+      const bytes = Buffer.from(text);
+      const [indexing, document] = pauses(indexJson(bytes));
+      assert.ok(indexing >= Math.floor(bytes.length / 2 ** 19), `${what}: ${indexing} pauses while indexing`);
+      const [reading, { inputs }] = pauses(readPredictBody(document, rootObject(document), signatureOf(...names)));
+      assert.ok(reading >= 5, `${what}: ${reading} pauses while reading`);
+      assert.equal(inputs.get("x")!.data.length, count);
+    }
+    const data = new Float32Array(count).fill(1.5);
+    for (const shape of [[count], [count, 1], [count / 1000, 1000], [10, count / 10], [1, count], [1, 2, count / 2]]) {
+      const outputs = new Map([["y", tensor("float32", shape, data)]]);
+      const [writing] = pauses(rowsToJson(outputs));
+      const [columns] = pauses(columnsToJson(outputs));
+      assert.ok(Math.min(writing, columns) >= 9, `[${shape.join(",")}]: ${writing} and ${columns} pauses`);
+    }
+  });
+});
+
 describe("JSON numbers out", () => {
   it("read back as the same value in at most 9 or 17 digits", () => {
     const digits = (printed: string) => printed.replace(/e.*/, "").replaceAll(/\D/g, "").replace(/^0+/, "").length;
@@ -134,6 +187,44 @@ describe("JSON numbers out", () => {
         assert.ok(!Number.isFinite(value) || digits(printed) <= 17 + 1, printed);
       }),
       { numRuns: 3000 },
+    );
+  });
+
+  it("are written without strings as they are formatted with them", () => {
+    const bytes = new Uint8Array(NUMBER_BYTES_MAX + 1);
+    let direct = 0;
+    const check = (value: number) => {
+      const end = writeFloat32(bytes, 1, value);
+      if (end < 0) return;
+      direct++;
+      assert.equal(Buffer.from(bytes.subarray(1, end)).toString(), formatFloat32(value));
+    };
+    const usual = fc.double({ min: 1e-4, max: 1e6, noNaN: true }).map(Math.fround);
+    const decimal = fc.tuple(fc.integer({ min: -999_999, max: 999_999 }), fc.integer({ min: -6, max: 2 }));
+    fc.assert(fc.property(fc.float(), check), { numRuns: 5000 });
+    fc.assert(
+      fc.property(usual, (value) => (check(value), check(-value))),
+      { numRuns: 20_000 },
+    );
+    fc.assert(
+      fc.property(decimal, ([digits, exponent]) => check(Math.fround(digits * 10 ** exponent))),
+      { numRuns: 20_000 },
+    );
+    assert.ok(direct > 30_000);
+    for (const value of [0, -0, Number.NaN, Number.POSITIVE_INFINITY, 1e6, 9.99e-5])
+      assert.equal(writeFloat32(bytes, 1, value), -1);
+
+    const integers = fc.oneof(
+      fc.maxSafeInteger(),
+      fc.integer(),
+      fc.integer({ min: -10, max: 10 }),
+      fc.constantFrom(1e9, 1e9 - 1, 1e18 / 1e3, -1e15),
+    );
+    fc.assert(
+      fc.property(integers, (value) => {
+        assert.equal(Buffer.from(bytes.subarray(1, writeInteger(bytes, 1, value))).toString(), String(value));
+      }),
+      { numRuns: 5000 },
     );
   });
 

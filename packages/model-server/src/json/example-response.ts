@@ -20,7 +20,7 @@ export function classificationToJson(result: ClassificationResult): Buffer {
     writer.ascii("]");
   });
   writer.ascii("\n    ]\n}");
-  return writer.finish();
+  return Buffer.concat(writer.parts());
 }
 
 /** `{"results": [value, ...]}` */

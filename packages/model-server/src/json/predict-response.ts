@@ -1,6 +1,6 @@
 import { ServingError } from "@shardserve/core";
-import { lanesOf, type StringColumn, type Tensor, tfDTypeString } from "@shardserve/tensor";
-import { formatFloat32, formatFloat64, formatInt64 } from "./format-number.js";
+import { elementCount, lanesOf, type StringColumn, type Tensor, tfDTypeString } from "@shardserve/tensor";
+import { formatFloat64, formatInt64, safeInt64 } from "./format-number.js";
 import { JsonWriter } from "./writer.js";
 
 /** Elements between two pauses. */
@@ -16,9 +16,10 @@ type WriteElement = (writer: JsonWriter, i: number) => void;
 export function* rowsToJson(outputs: ReadonlyMap<string, Tensor>): Generator<undefined, Buffer> {
   const count = rowCount(outputs);
   const columns = [...outputs].map(([name, value]) => ({
-    name,
+    key: Buffer.from(name),
     shape: value.shape,
     write: elementWriter(name, value),
+    isLarge: elementCount(value.shape.slice(1)) > SLICE_ELEMENTS,
     next: 0,
   }));
   const writer = new JsonWriter();
@@ -28,15 +29,19 @@ export function* rowsToJson(outputs: ReadonlyMap<string, Tensor>): Generator<und
     if (columns.length === 1) {
       if (row > 0) writer.ascii(", ");
       const column = columns[0]!;
-      column.next = writeNested(writer, column.write, column.shape, 1, column.next);
+      column.next = column.isLarge
+        ? yield* writeSliced(writer, column.write, column.shape, 1, column.next)
+        : writeNested(writer, column.write, column.shape, 1, column.next);
     } else {
       writer.ascii(row > 0 ? ",\n        {" : "\n        {");
-      columns.forEach((column, i) => {
+      for (const [i, column] of columns.entries()) {
         writer.ascii(i > 0 ? ",\n            " : "\n            ");
-        writer.string(Buffer.from(column.name));
+        writer.string(column.key);
         writer.ascii(": ");
-        column.next = writeNested(writer, column.write, column.shape, 1, column.next);
-      });
+        column.next = column.isLarge
+          ? yield* writeSliced(writer, column.write, column.shape, 1, column.next)
+          : writeNested(writer, column.write, column.shape, 1, column.next);
+      }
       writer.ascii("\n        }");
     }
     if ((columns[0]!.next + row) * columns.length >= pauseAt) {
@@ -45,7 +50,7 @@ export function* rowsToJson(outputs: ReadonlyMap<string, Tensor>): Generator<und
     }
   }
   writer.ascii(count > 0 ? "\n    ]\n}" : "]\n}");
-  return writer.finish();
+  return yield* writer.finish();
 }
 
 /** `{"outputs": ...}`: the bare value with one output, else an object of all outputs. */
@@ -63,10 +68,10 @@ export function* columnsToJson(outputs: ReadonlyMap<string, Tensor>): Generator<
       writer.ascii(": ");
     }
     isFirst = false;
-    yield* writeSliced(writer, elementWriter(name, value), value.shape);
+    yield* writeSliced(writer, elementWriter(name, value), value.shape, 0, 0);
   }
   writer.ascii(isNamed ? "\n    }\n}" : "\n}");
-  return writer.finish();
+  return yield* writer.finish();
 }
 
 function assertSome(outputs: ReadonlyMap<string, Tensor>): void {
@@ -112,21 +117,31 @@ function writeNested(
   return next;
 }
 
-/** As writeNested from the top, pausing between entries of the first dimension. */
-function* writeSliced(writer: JsonWriter, write: WriteElement, shape: readonly number[]): Generator<undefined, void> {
-  if (shape.length === 0) return write(writer, 0);
+/** As writeNested, with pauses wherever there is more than a slice of elements. */
+function* writeSliced(
+  writer: JsonWriter,
+  write: WriteElement,
+  shape: readonly number[],
+  dim: number,
+  first: number,
+): Generator<undefined, number> {
+  if (elementCount(shape.slice(dim)) <= SLICE_ELEMENTS) return writeNested(writer, write, shape, dim, first);
   writer.ascii("[");
-  let next = 0;
-  let pauseAt = SLICE_ELEMENTS;
-  for (let i = 0; i < shape[0]!; i++) {
+  let next = first;
+  let pauseAt = next + SLICE_ELEMENTS;
+  const isLarge = elementCount(shape.slice(dim + 1)) > SLICE_ELEMENTS;
+  for (let i = 0; i < shape[dim]!; i++) {
     if (i > 0) writer.ascii(", ");
-    next = writeNested(writer, write, shape, 1, next);
+    next = isLarge
+      ? yield* writeSliced(writer, write, shape, dim + 1, next)
+      : writeNested(writer, write, shape, dim + 1, next);
     if (next >= pauseAt) {
       yield;
       pauseAt = next + SLICE_ELEMENTS;
     }
   }
   writer.ascii("]");
+  return next;
 }
 
 /** @throws ServingError INVALID_ARGUMENT for an element type that has no JSON form */
@@ -134,7 +149,7 @@ export function elementWriter(name: string, value: Tensor): WriteElement {
   switch (value.dtype) {
     case "float32": {
       const data = value.data as Float32Array;
-      return (writer, i) => writer.ascii(formatFloat32(data[i]!));
+      return (writer, i) => writer.float32(data[i]!);
     }
     case "float64": {
       const data = value.data as Float64Array;
@@ -146,13 +161,18 @@ export function elementWriter(name: string, value: Tensor): WriteElement {
     case "uint8":
     case "uint32": {
       const data = value.data as Int32Array;
-      return (writer, i) => writer.ascii(String(data[i]!));
+      return (writer, i) => writer.integer(data[i]!);
     }
     case "int64":
     case "uint64": {
       const lanes = lanesOf(value.data as BigInt64Array);
       const isSigned = value.dtype === "int64";
-      return (writer, i) => writer.ascii(formatInt64(lanes, i, isSigned));
+      return (writer, i) => {
+        const value = safeInt64(lanes, i, isSigned);
+        if (value === value)
+          writer.integer(value); // no NaN
+        else writer.ascii(formatInt64(lanes, i, isSigned));
+      };
     }
     case "bool": {
       const data = value.data as Uint8Array;

@@ -1,6 +1,10 @@
+import { concatInSlices } from "../slices.js";
+import { formatFloat32, NUMBER_BYTES_MAX, writeFloat32, writeInteger } from "./format-number.js";
+
 const DIGITS = "0123456789abcdef";
 
 const CHUNK_BYTES = 64 * 1024;
+const SHORT_TEXT = 16;
 
 /** Collects JSON text as bytes: strings of a tensor go out as they are, also where they are no UTF-8. */
 export class JsonWriter {
@@ -11,7 +15,26 @@ export class JsonWriter {
   /** Appends text of one byte per character. */
   ascii(text: string): void {
     this.#reserve(text.length);
+    if (text.length <= SHORT_TEXT) {
+      // A call into the runtime costs more than a few bytes.
+      for (let i = 0; i < text.length; i++) this.#bytes[this.#length++] = text.charCodeAt(i);
+      return;
+    }
     this.#length += this.#bytes.write(text, this.#length, "latin1");
+  }
+
+  /** Appends a float32 as TensorFlow Serving prints it. */
+  float32(value: number): void {
+    this.#reserve(NUMBER_BYTES_MAX);
+    const end = writeFloat32(this.#bytes, this.#length, value);
+    if (end < 0) this.ascii(formatFloat32(value));
+    else this.#length = end;
+  }
+
+  /** Appends a safe integer. */
+  integer(value: number): void {
+    this.#reserve(NUMBER_BYTES_MAX);
+    this.#length = writeInteger(this.#bytes, this.#length, value);
   }
 
   /** Appends a quoted string; quotes, backslashes and control characters are escaped. */
@@ -32,9 +55,13 @@ export class JsonWriter {
   }
 
   /** Everything written; nothing may be written afterwards. */
-  finish(): Buffer {
-    const last = this.#bytes.subarray(0, this.#length);
-    return this.#full.length === 0 ? last : Buffer.concat([...this.#full, last]);
+  *finish(): Generator<undefined, Buffer> {
+    return yield* concatInSlices(this.parts());
+  }
+
+  /** The same in the pieces that it was written in. */
+  parts(): readonly Buffer[] {
+    return [...this.#full, this.#bytes.subarray(0, this.#length)];
   }
 
   /** Chunks are never copied while they fill, so that no write takes long however much there is already. */

@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { gunzip, inflate } from "node:zlib";
 import { ServingError } from "@shardserve/core";
 import type { ServerLimits } from "../limits.js";
+import { concatInSlices, runInSlices } from "../slices.js";
 
 const DECODERS = { gzip: promisify(gunzip), deflate: promisify(inflate) };
 
@@ -54,7 +55,7 @@ export class BodyReader {
         take(chunk.length);
         chunks.push(chunk);
       }
-      let body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+      let body = chunks.length === 0 ? Buffer.alloc(0) : await runInSlices(concatInSlices(chunks), signal);
       const encoding = request.headers["content-encoding"] ?? "";
       const coding = encoding.includes("gzip") ? "gzip" : encoding.includes("deflate") ? "deflate" : undefined;
       if (coding) {

@@ -3,6 +3,7 @@ import { ServingError } from "@shardserve/core";
 import type { StringColumn, Tensor } from "@shardserve/tensor";
 import { elementWriter, SLICE_ELEMENTS } from "../json/predict-response.js";
 import { JsonWriter } from "../json/writer.js";
+import { concatInSlices } from "../slices.js";
 import { datatypeOf, rawOf } from "./datatype.js";
 import type { InferResult } from "./infer.js";
 
@@ -51,9 +52,10 @@ export function* inferToJson(
     }
   }
   writer.ascii("]}");
-  const json = writer.finish();
-  if (tail.length === 0) return { body: json, jsonBytes: undefined };
-  return { body: Buffer.concat([json, ...tail]), jsonBytes: json.length };
+  const json = writer.parts();
+  const body = yield* concatInSlices([...json, ...tail]);
+  if (tail.length === 0) return { body, jsonBytes: undefined };
+  return { body, jsonBytes: json.reduce((bytes, part) => bytes + part.length, 0) };
 }
 
 function* writeElements(writer: JsonWriter, name: string, value: Tensor): Generator<undefined, void> {
