@@ -71,17 +71,19 @@ export class LookupBatch {
     this.epoch = epoch;
     let idCount = 0;
     for (const { ids } of requests) idCount += ids.length;
+    const columns = new Int32Array(5 * idCount); // one allocation: each costs more than the columns of a small batch
+    const column = (k: number) => columns.subarray(k * idCount, (k + 1) * idCount);
     this.#claim = {
       batch: id,
-      pinned: new Int32Array(idCount),
+      pinned: column(0),
       pinnedCount: 0,
-      missSlots: new Int32Array(idCount),
-      missLo: new Int32Array(idCount),
-      missHi: new Int32Array(idCount),
+      missSlots: column(1),
+      missLo: column(2),
+      missHi: column(3),
       missCount: 0,
       waitsFor: new Set(),
     };
-    const slots = new Int32Array(idCount);
+    const slots = column(4);
     const parts: BatchPart[] = [];
     this.parts = parts;
     try {

@@ -97,7 +97,7 @@ class MissFetch {
       this.#reject = reject;
       if (signal?.aborted) return this.#settle(signal.reason);
       signal?.addEventListener("abort", this.#onAbort, { once: true });
-      const all = Int32Array.from({ length: this.#batch.missCount }, (_, i) => i);
+      const all = ascending(this.#batch.missCount);
       if (this.#context.redis && this.#context.redisFor === "misses") this.#askRedis(this.#context.redis, all);
       else this.#guard(() => this.#next(all));
     });
@@ -396,4 +396,11 @@ class MissFetch {
   #count(outcome: "won" | "lost" | "failed" | "refused"): void {
     this.#context.metrics.hedges.inc({ outcome });
   }
+}
+
+/** 0, 1 ... count - 1. */
+function ascending(count: number): Int32Array {
+  const rows = new Int32Array(count);
+  for (let i = 0; i < count; i++) rows[i] = i;
+  return rows;
 }
