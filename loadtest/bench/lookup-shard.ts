@@ -1,3 +1,5 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { createInterface } from "node:readline";
 import { mapKey, mapRecord, MemoryRegistry } from "@shardserve/registry";
 import { place } from "@shardserve/placement";
 import { ShardServer } from "@shardserve/shard";
@@ -6,6 +8,8 @@ import { ShardServer } from "@shardserve/shard";
  * The shard of `bench lookup`, a process of its own that holds every partition of one version.
  *
  *     node lookup-shard.js REPOSITORY CLUSTER MODEL VERSION PARTITIONS   prints its port, runs until its standard input closes
+ *
+ * For a line on standard input it prints "loop LINE P99 MAX": the event loop's delay since the last one, in milliseconds.
  */
 const [repository, cluster, model, version, partitions] = process.argv.slice(2) as [
   string,
@@ -33,4 +37,13 @@ while ((shard.holdings.get(`${model}/${version}`)?.length ?? 0) < Number(partiti
 }
 const address = shard.addresses[0];
 console.log(address && "port" in address ? address.port : "none");
-process.stdin.on("close", () => process.exit(0)).resume();
+const RESOLUTION_MS = 1;
+const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+delay.enable();
+const delayMs = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS).toFixed(2);
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    console.log(`loop ${line} ${delayMs(delay.percentile(99))} ${delayMs(delay.max)}`);
+    delay.reset();
+  })
+  .on("close", () => process.exit(0));

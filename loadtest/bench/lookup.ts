@@ -80,7 +80,7 @@ export async function main(args: readonly string[]): Promise<void> {
     console.log(
       "million rows/s, medians. shard/Redis: reach 10; shard/echo: reach 0.5; gather/copy: reach 0.8. Each contestant has one" +
         " connection and 'in flight' batches on it. 'shard' is the frame client, 'lookup' a whole lookup with a cache of 2 % of the rows: dedup," +
-        " frames, and rows written into the buffer that a run reads. Redis: MGET of at most 1024 keys, auto-pipelined. Echo:" +
+        " frames, and rows written into the buffer that a run reads. 'loop p99': delay of the shard's event loop under 'shard'. Redis: MGET of at most 1024 keys, auto-pipelined. Echo:" +
         " the request's and the reply's bytes without frames, one write for each reply.",
     );
   } finally {
@@ -94,6 +94,9 @@ type GatherKind = "copy" | "gather" | "located";
 interface Batch {
   /** Per table as many ids as fit. */
   readonly requests: readonly { readonly table: number; readonly ids: BigInt64Array }[];
+  /** Per table its index, and how many ids. */
+  readonly tables: readonly number[];
+  readonly counts: readonly number[];
   /** The ids of all tables behind one another, as pairs of 32-bit lanes. */
   readonly lanes: Int32Array;
   readonly redisKeys: readonly Buffer[][];
@@ -119,6 +122,7 @@ class Bench implements AsyncDisposable {
   readonly #set: PartitionSet;
   readonly #anonymous = { rowCount: 0, memory: allocate(0) };
   #channel = 0;
+  #lastToken = 0;
 
   static async start(work: string, stored: StoredManifest, rowsPerTable: number, loop: LoopOptions): Promise<Bench> {
     loadOrt();
@@ -211,11 +215,14 @@ class Bench implements AsyncDisposable {
     };
     const names = Object.keys(contestants) as Contestant[];
     const rates: Record<Contestant, number[]> = { shard: [], echo: [], lookup: [], redis: [] };
+    const loopP99Ms: number[] = [];
     for (const name of names) await this.#measure(batchIds, inFlight, contestants[name]); // warm-up
     for (let round = 0; round < this.#loop.rounds; round++) {
       for (let k = 0; k < names.length; k++) {
         const name = names[(round + k) % names.length] as Contestant;
+        if (name === "shard") await this.#loopDelayMs();
         rates[name].push((await this.#measure(batchIds, inFlight, contestants[name])) / 1e6);
+        if (name === "shard") loopP99Ms.push(await this.#loopDelayMs());
       }
     }
     const ratio = (a: Contestant, b: Contestant) => median(rates[a].map((rate, i) => rate / (rates[b][i] as number)));
@@ -231,10 +238,19 @@ class Bench implements AsyncDisposable {
       "shard/Redis": round2(ratio("shard", "redis")),
       "lookup/Redis": round2(ratio("lookup", "redis")),
       "shard/echo": round2(ratio("shard", "echo")),
+      "loop p99 ms": round2(median(loopP99Ms)),
       gather: round2(gathers.gather / 1e6),
       "gather/copy": round2(gathers.gather / gathers.copy),
       "locate+gather/copy": round2(gathers.located / gathers.copy),
     };
+  }
+
+  /** 99th percentile of the delay of the shard's event loop since the last call. */
+  async #loopDelayMs(): Promise<number> {
+    const token = String(++this.#lastToken);
+    this.#shard.process.stdin?.write(`${token}\n`);
+    const [, p99] = await this.#shard.line(new RegExp(`^loop ${token} (\\S+) (\\S+)$`));
+    return Number(p99);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -264,7 +280,9 @@ class Bench implements AsyncDisposable {
       for (let i = 0; i < keys.length; i += REDIS_KEYS_PER_CALL) redisKeys.push(keys.slice(i, i + REDIS_KEYS_PER_CALL));
       const lanes = new Int32Array(perTable * TABLES * 2);
       requests.forEach(({ ids }, table) => lanes.set(new Int32Array(ids.buffer), table * perTable * 2));
-      return { requests, lanes, redisKeys };
+      const tables = requests.map(({ table }) => table);
+      const counts = requests.map(({ ids }) => ids.length);
+      return { requests, tables, counts, lanes, redisKeys };
     });
   }
 
@@ -276,12 +294,9 @@ class Bench implements AsyncDisposable {
     return result.requestsPerS * batchIds;
   }
 
-  async #askShard({ requests, lanes }: Batch): Promise<void> {
-    const { payload, ids } = createLookupRequest(
-      { channel: this.#channel, remainingMs: 10_000, generation: 1, epoch: 0 },
-      requests.map(({ table }) => table),
-      requests.map(({ ids: column }) => column.length),
-    );
+  async #askShard({ tables: asked, counts, lanes }: Batch): Promise<void> {
+    const header = { channel: this.#channel, remainingMs: 10_000, generation: 1, epoch: 0 };
+    const { payload, ids } = createLookupRequest(header, asked, counts);
     ids.set(lanes);
     const reply = await this.#client.lookup([payload], { deadlineMs: systemClock.nowMs() + 10_000 });
     const { tables } = readRowsReply(reply.bytes);

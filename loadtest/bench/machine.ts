@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { cpus, totalmem } from "node:os";
+import { cpus, loadavg, totalmem } from "node:os";
 
 /** What a recorded figure must come with. */
 export function machine(): Record<string, string | number> {
@@ -21,6 +21,8 @@ export function machine(): Record<string, string | number> {
     cores: cpus().length,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     node: process.version,
+    // Above the number of cores, others took part of the machine: trust ratios of one line, and those not to the last digit.
+    loadAverage: Math.round((loadavg()[0] ?? 0) * 10) / 10,
   };
 }
 
