@@ -152,7 +152,7 @@ describe("Open Inference Protocol v2", () => {
   }
 
   it("tells of itself and its models", async () => {
-    const extensions = ["binary_tensor_data"];
+    const extensions = ["binary_tensor_data", "model_repository(index)"];
     assert.equal((await grpc("ServerLive", ServerLiveRequestSchema, ServerLiveResponseSchema, {})).live, true);
     assert.equal((await grpc("ServerReady", ServerReadyRequestSchema, ServerReadyResponseSchema, {})).ready, true);
     const metadata = await grpc("ServerMetadata", ServerMetadataRequestSchema, ServerMetadataResponseSchema, {});
@@ -160,6 +160,13 @@ describe("Open Inference Protocol v2", () => {
     assert.deepEqual(await get("/v2"), { status: 200, json: { name: "shardserve", version: "9.9", extensions } });
     assert.deepEqual(await get("/v2/health/live"), { status: 200, json: { live: true } });
     assert.deepEqual(await get("/v2/health/ready"), { status: 200, json: { ready: true } });
+
+    const index = await fetch(`${server.baseUrl}/v2/repository/index`, { method: "POST", body: "{}" });
+    const listed = ["echo 1", "m 3", "m 1"].map((entry) => {
+      const [name, version] = entry.split(" ");
+      return { name, version, state: "READY" };
+    });
+    assert.deepEqual(await index.json(), listed);
 
     const model = await grpc("ModelMetadata", ModelMetadataRequestSchema, ModelMetadataResponseSchema, { name: "m" });
     assert.deepEqual([model.name, model.versions, model.platform], ["m", ["1", "3"], "tensorflow_savedmodel"]);

@@ -176,7 +176,8 @@ export class RestFront {
       const isInfer = isInferPath(path);
       const caller = isInfer && isOpenToAll(path) ? EVERYBODY : this.#callerOf(request);
       target = isInfer ? parseInferTarget(httpMethod, path) : parseTarget(httpMethod, path);
-      caller.check(httpMethod === "POST" ? "predict" : "describe", "spec" in target ? target.spec.name : target.model);
+      const isRun = httpMethod === "POST" && target.method !== "index";
+      caller.check(isRun ? "predict" : "describe", "spec" in target ? target.spec.name : target.model);
       const answer =
         "spec" in target
           ? await this.#dispatch(target, request, scope)

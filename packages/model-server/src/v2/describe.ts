@@ -3,7 +3,7 @@ import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { datatypeName } from "./datatype.js";
 
 export const SERVER_NAME = "shardserve";
-export const SERVER_EXTENSIONS = ["binary_tensor_data"];
+export const SERVER_EXTENSIONS = ["binary_tensor_data", "model_repository(index)"];
 const PLATFORM = "tensorflow_savedmodel";
 
 export interface TensorMetadata {
@@ -38,4 +38,33 @@ export function modelMetadata(manager: Manager, handle: ServableHandle): ModelMe
 
 function tensorMetadata({ name, dtype, shape }: TensorSpec): TensorMetadata {
   return { name, datatype: datatypeName(dtype), shape: shape ?? [-1] };
+}
+
+/** One version in a repository index; the states are Triton's words. */
+export interface IndexEntry {
+  readonly name: string;
+  readonly version: string;
+  readonly state: "LOADING" | "READY" | "UNLOADING" | "UNAVAILABLE";
+  /** Why it is not available. */
+  readonly reason?: string;
+}
+
+const INDEX_STATES = {
+  START: "LOADING",
+  LOADING: "LOADING",
+  AVAILABLE: "READY",
+  UNLOADING: "UNLOADING",
+  END: "UNAVAILABLE",
+} as const;
+
+/** Every version of every model that was ever wanted here, and what became of it. */
+export function repositoryIndex(manager: Pick<Manager, "names" | "statuses">): readonly IndexEntry[] {
+  return [...manager.names()].sort().flatMap((name) =>
+    (manager.statuses(name) ?? []).map(({ version, state, error }) => ({
+      name,
+      version: String(version),
+      state: INDEX_STATES[state],
+      ...(error.code !== "OK" && { reason: error.message }),
+    })),
+  );
 }

@@ -4,7 +4,7 @@ import type { Manager } from "@shardserve/servable";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { RequestScope } from "../scope.js";
 import { runInSlices } from "../slices.js";
-import { modelMetadata, SERVER_EXTENSIONS, SERVER_NAME } from "./describe.js";
+import { modelMetadata, repositoryIndex, SERVER_EXTENSIONS, SERVER_NAME } from "./describe.js";
 import { infer, specOf } from "./infer.js";
 import { flagOf, readInferBody } from "./json-request.js";
 import { inferToJson } from "./json-response.js";
@@ -39,6 +39,8 @@ export class InferRest {
   describe({ method, model, version }: InferTarget): InferRestAnswer {
     const { manager, predictor, serverVersion, isReady } = this.#options;
     switch (method) {
+      case "index":
+        return json(repositoryIndex(manager));
       case "live":
         return json({ live: true });
       case "ready":

@@ -3,11 +3,14 @@ import { percentDecoded } from "../rest/url.js";
 
 const MODEL = /^\/v2\/models\/([^/]+)(?:\/versions\/([^/]+))?(?:\/(ready|infer))?$/;
 
-export type InferMethod = "live" | "ready" | "server" | "model-ready" | "model-metadata" | "infer";
+/** Triton's extension for model repositories: a list of what is here. */
+const INDEX_PATH = "/v2/repository/index";
+
+export type InferMethod = "index" | "live" | "ready" | "server" | "model-ready" | "model-metadata" | "infer";
 
 export interface InferTarget {
   readonly method: InferMethod;
-  /** "" where the request is about the server. */
+  /** "" where the request is about the server, "*" where it is about all models. */
   readonly model: string;
   readonly version: string;
 }
@@ -26,6 +29,7 @@ export function parseInferTarget(httpMethod: string, path: string): InferTarget 
     const method = SERVER_PATHS[path];
     if (method) return { method, model: "", version: "" };
   }
+  if (httpMethod === "POST" && path === INDEX_PATH) return { method: "index", model: "*", version: "" };
   const [, name, version = "", word] = MODEL.exec(path) ?? [];
   const isPost = word === "infer";
   if (name === undefined || httpMethod !== (isPost ? "POST" : "GET")) {
