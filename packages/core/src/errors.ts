@@ -134,6 +134,11 @@ export const ERRORS = {
     text: "reduced-precision rows exceed the parity bound",
   },
   // Cluster
+  ROWS_DEGRADED: {
+    status: "UNAVAILABLE",
+    retry: "backoff",
+    text: "more rows could only be stale or defaults than the operator or the caller accepts",
+  },
   TABLE_NOT_FOUND: { status: "NOT_FOUND", retry: "never", text: "a table is not part of the version" },
   PARTITION_NOT_OWNED: {
     status: "FAILED_PRECONDITION",

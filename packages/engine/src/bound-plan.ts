@@ -270,6 +270,7 @@ function readOutputs(plan: SignaturePlan): (node: GraphNode) => number {
 function reportOf(leases: readonly RowLease[]): RowsReport | undefined {
   if (leases.length === 0) return undefined;
   const total = { cacheRows: 0, shardRows: 0, redisRows: 0, staleRows: 0, defaultRows: 0, epoch: 0 };
+  let degradedTables: Map<string, number> | undefined;
   for (const { report } of leases) {
     total.cacheRows += sum(report.cacheRows);
     total.shardRows += sum(report.shardRows);
@@ -277,8 +278,12 @@ function reportOf(leases: readonly RowLease[]): RowsReport | undefined {
     total.staleRows += sum(report.staleRows);
     total.defaultRows += sum(report.defaultRows);
     total.epoch = Math.max(total.epoch, report.epoch);
+    for (const [table, rows] of report.degradedTables ?? []) {
+      degradedTables ??= new Map();
+      degradedTables.set(table, (degradedTables.get(table) ?? 0) + rows);
+    }
   }
-  return total;
+  return degradedTables ? { ...total, degradedTables } : total;
 }
 
 function sum(counts: Uint32Array): number {

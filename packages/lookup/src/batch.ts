@@ -1,3 +1,4 @@
+import { invariant } from "@shardserve/core";
 import type { RowRequest } from "@shardserve/rowstore";
 import { dedupIds } from "./batch-dedup.js";
 import type { Misses, MissSection } from "./frame-plan.js";
@@ -6,6 +7,9 @@ import type { CacheClaim } from "./row-cache.js";
 import type { CompactRows, TableState } from "./table-state.js";
 
 const NONE = { ids: 0, rows: 0 };
+
+/** Where rows came from that did not come from cache or shard. */
+export type RowOrigin = "redis" | "stale" | "default";
 
 /** @param ascending  sorted */
 function includes(ascending: Int32Array, wanted: number): boolean {
@@ -50,14 +54,16 @@ export class LookupBatch {
   readonly #claim: CacheClaim;
   /** Marks rows that this batch puts into the cache; -1 = it neither takes rows from there nor leaves any. */
   readonly #cacheEra: number;
-  /** Slots whose rows came from Redis, by section; made on first use. */
-  readonly #redisSlots: Int32Array[][] = [];
+  /** Slots of such rows by section; made on first use. */
+  readonly #origins: Readonly<Record<RowOrigin, Int32Array[][]>> = { redis: [], stale: [], default: [] };
+  readonly #isDetached: boolean;
   #isReleased = false;
 
   /**
    * Claims slots for all ids. The ids are in range.
    *
    * @param cacheEra  -1 for another epoch than the cache's: its rows go into buffers of their own
+   * @param isDetached  all rows go into buffers of this batch: nothing of it is cached, and nobody waits for it
    */
   constructor(
     id: number,
@@ -65,10 +71,12 @@ export class LookupBatch {
     cacheEra: number,
     tables: readonly TableState[],
     requests: readonly RowRequest[],
+    isDetached = false,
   ) {
     this.#cacheEra = cacheEra;
     this.id = id;
     this.epoch = epoch;
+    this.#isDetached = isDetached;
     let idCount = 0;
     for (const { ids } of requests) idCount += ids.length;
     const columns = new Int32Array(5 * idCount); // one allocation: each costs more than the columns of a small batch
@@ -125,14 +133,23 @@ export class LookupBatch {
     table.slab?.cache.complete(slots, slotsAt, slotsAt + rowCount);
   }
 
-  /** Rows of one part that came from Redis instead of a shard. */
-  foundInRedis(section: number, slots: Int32Array): void {
-    (this.#redisSlots[section] ??= []).push(slots);
+  /** Rows of one part that came neither from the cache nor from a shard. */
+  cameFrom(origin: RowOrigin, section: number, slots: Int32Array): void {
+    (this.#origins[origin][section] ??= []).push(slots);
   }
 
-  /** How many of a part's ids, repeated ones included, got a row from Redis, and how many rows those are. */
-  redisCounts(section: number): { readonly ids: number; readonly rows: number } {
-    const lists = this.#redisSlots[section];
+  /** Rows of zeros instead of rows that cannot be had; only of a detached batch. */
+  acceptDefaults(section: number, slots: Int32Array): void {
+    const { compact, table } = this.parts[section] as BatchPart;
+    invariant(compact && this.#isDetached, "defaults never go into the cache");
+    const width = table.slabRowBytes;
+    for (const slot of slots) compact.bytes.fill(0, slot * width, (slot + 1) * width);
+    this.cameFrom("default", section, slots);
+  }
+
+  /** How many of a part's ids, repeated ones included, got a row from there, and how many rows those are. */
+  countFrom(origin: RowOrigin, section: number): { readonly ids: number; readonly rows: number } {
+    const lists = this.#origins[origin][section];
     if (!lists) return NONE;
     const slots = new Int32Array(lists.reduce((sum, list) => sum + list.length, 0));
     let at = 0;
@@ -169,7 +186,7 @@ export class LookupBatch {
     const pinnedStart = claim.pinnedCount;
     let compact: CompactRows | undefined;
     let cachedCount = -1;
-    if (table.slab && this.#cacheEra >= 0) {
+    if (table.slab && this.#cacheEra >= 0 && !this.#isDetached) {
       cachedCount = table.slab.cache.claim(ids.lanes, ids.stride, ids.count, this.#cacheEra, slots, claim);
     }
     if (cachedCount < 0) ({ compact, cachedCount } = this.#compactPart(table, ids, slots));

@@ -33,6 +33,8 @@ export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
   /** On the clock's `nowMs` scale. */
   readonly deadlineMs: number;
+  /** What stands in for rows that cannot be had; the batch is detached. Absent = nothing does. */
+  readonly degrade?: { readonly staleEpochs: readonly number[]; readonly allowDefault: boolean };
 }
 
 /** Longest pause before all replicas are tried again. */
@@ -179,7 +181,12 @@ class MissFetch {
     const why = whyUnroutable(routes, misses, dark < 0 ? (pending[0] as number) : dark, error);
     const isLate = nowMs + this.#pauseMs >= this.#options.deadlineMs;
     if (dark < 0 && isLate && error?.code === "EPOCH_MISMATCH") throw error;
-    if (dark >= 0 || isLate || why.code === "DIGEST_MISMATCH") throw why;
+    if (dark >= 0 || isLate || why.code === "DIGEST_MISMATCH") {
+      if (why.code !== "UNAVAILABLE" || !this.#options.degrade) throw why;
+      this.#writing++;
+      void this.#degrade(pending, why).catch((reason: unknown) => this.#settle(reason));
+      return;
+    }
     for (const link of routes.links) void link.refresh();
     this.#cancelTimer();
     this.#cancelTimer = clock.after(this.#pauseMs * (0.5 + random.next()), () => {
@@ -187,6 +194,33 @@ class MissFetch {
       this.#guard(() => this.#next(pending));
     });
     this.#pauseMs = Math.min(PAUSE_MAX_MS, this.#pauseMs * 2);
+  }
+
+  /** Takes what may stand in for rows that cannot be had. */
+  async #degrade(pending: Int32Array, why: ServingError): Promise<void> {
+    const { staleEpochs = [], allowDefault = false } = this.#options.degrade ?? {};
+    let rows = pending;
+    for (const epoch of this.#context.redis ? staleEpochs : []) {
+      await this.#context.redis?.read(this.#batch, rows, this.#done, () => this.#isSettled, epoch);
+      rows = rows.filter((row) => !this.#done.has(row));
+      if (rows.length === 0) break;
+    }
+    if (rows.length > 0 && !allowDefault) throw why;
+    this.#fillDefaults(rows);
+    this.#guard(() => this.#afterWrite());
+  }
+
+  #fillDefaults(rows: Int32Array): void {
+    const { sections, slots } = this.#batch.misses;
+    sections.forEach(({ start, end }, section) => {
+      const own = rows.filter((row) => row >= start && row < end);
+      if (own.length > 0)
+        this.#batch.acceptDefaults(
+          section,
+          own.map((row) => slots[row] as number),
+        );
+    });
+    this.#done.add(rows, 0, rows.length);
   }
 
   #send(frame: FramePlan, hedgeOf: Attempt | undefined): void {

@@ -1,4 +1,5 @@
 export { divideCache } from "./cache-budget.js";
+export type { DegradedRows } from "./degraded.js";
 export { proofExpectation } from "./expectation.js";
 export type { RedisFor } from "./fetch.js";
 export { LookupMetrics } from "./metrics.js";

@@ -30,7 +30,7 @@ export class LookupMetrics {
     });
     this.rows = new Counter({
       name: "shardserve_lookup_rows_total",
-      help: "Distinct rows that batches needed, by where they were found: cache, redis or shard.",
+      help: "Distinct rows that batches needed, by where they were found: cache, shard, redis, stale or default.",
       labelNames: ["model", "source"],
       registers,
     });

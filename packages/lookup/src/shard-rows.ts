@@ -22,6 +22,7 @@ import {
 import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
 import { LookupBatch } from "./batch.js";
 import { divideCache } from "./cache-budget.js";
+import { checkDegraded, degradedTables, type DegradedRows, EpochHistory } from "./degraded.js";
 import { type FetchContext, fetchMisses, type FetchOptions, type RedisFor } from "./fetch.js";
 import { FillBoard } from "./fill-board.js";
 import type { Routes } from "./frame-plan.js";
@@ -55,6 +56,8 @@ export interface ShardRowsOptions {
   readonly redis?: RedisLevel;
   /** Whether Redis is asked for every miss, or only for rows that no shard can give; default "misses". */
   readonly redisFor?: RedisFor;
+  /** What may stand in for rows that cannot be had; absent = nothing: the lookup fails. */
+  readonly degraded?: DegradedRows;
   /** Longest time that one lookup may take where the caller names no earlier deadline, in milliseconds; default 5000. */
   readonly timeoutMs?: number;
   /** How long a link that the map no longer names may finish what is in flight, in milliseconds; default 5000. */
@@ -102,6 +105,7 @@ export class ShardRows implements RowSource {
   readonly #pool: BufferPool;
   readonly #states: readonly TableState[];
   readonly #board = new FillBoard();
+  readonly #epochs = new EpochHistory();
   readonly #redis: RedisRows | undefined;
   readonly #links = new Map<string, ShardLink>();
   readonly #context: FetchContext;
@@ -175,7 +179,10 @@ export class ShardRows implements RowSource {
     const links = map.shards.map((shard) => this.#link(shard));
     const previous = this.#routes;
     this.#routes = { map, links };
-    if (previous && previous.map.epoch !== map.epoch) this.#forget(changed);
+    if (previous && previous.map.epoch !== map.epoch) {
+      this.#epochs.superseded(previous.map.epoch, this.#clock.nowMs());
+      this.#forget(changed);
+    }
     for (const [shard, link] of this.#links) {
       if (links.includes(link)) continue;
       this.#links.delete(shard);
@@ -217,8 +224,10 @@ export class ShardRows implements RowSource {
    * has moved on such lookups pass the cache by. Closing it does nothing.
    *
    * @param tables  as they are at that epoch
+   * @param digest  of the delta that leads to it; "" at epoch 0. Rows in Redis are known by it
    */
-  at(epoch: number, tables: readonly TableInfo[]): RowSource {
+  at(epoch: number, tables: readonly TableInfo[], digest: string): RowSource {
+    this.#redis?.nameEpoch(epoch, digest);
     return {
       tables,
       lookup: (requests, options = {}) => this.#lookupAt(requests, options, epoch, tables),
@@ -289,10 +298,9 @@ export class ShardRows implements RowSource {
     let batch: LookupBatch | undefined;
     try {
       for (;;) {
-        const era = this.#routes?.map.epoch === epoch ? this.#cacheEra : -1;
-        const claimed = new LookupBatch(this.#nextBatch(), epoch, era, this.#states, requests);
+        const claimed = this.#claim(requests, epoch, options);
         batch = claimed;
-        if (await this.#complete(claimed, options)) return this.#lease(claimed);
+        if (await this.#complete(claimed, options)) return this.#lease(claimed, options);
         claimed.release();
         if (this.#clock.nowMs() >= options.deadlineMs) {
           throw new ServingError("DEADLINE_EXCEEDED", `rows of ${this.#name} were not fetched in time`);
@@ -301,8 +309,24 @@ export class ShardRows implements RowSource {
     } catch (error) {
       batch?.release();
       this.#leaseEnded();
+      const degrade = options.degrade ? undefined : this.#degradeFor(error, epoch);
+      if (degrade) return this.#lookup(requests, epoch, { ...options, degrade });
       throw error;
     }
+  }
+
+  #claim(requests: readonly RowRequest[], epoch: number, { degrade }: FetchOptions): LookupBatch {
+    const era = this.#routes?.map.epoch === epoch ? this.#cacheEra : -1;
+    return new LookupBatch(this.#nextBatch(), epoch, era, this.#states, requests, degrade !== undefined);
+  }
+
+  /** What may stand in for rows where a lookup failed for want of them. */
+  #degradeFor(error: unknown, epoch: number): FetchOptions["degrade"] {
+    const { degraded } = this.#options;
+    if (!degraded || this.#isClosed || ServingError.from(error).code !== "UNAVAILABLE") return undefined;
+    const { staleMaxAgeMs, allowDefault } = degraded;
+    const past = this.#epochs.within(staleMaxAgeMs, this.#clock.nowMs());
+    return { staleEpochs: past.filter((older) => older < epoch), allowDefault }; // a later one was taken back
   }
 
   /** @returns false when another batch let this one down: claim again */
@@ -345,10 +369,15 @@ export class ShardRows implements RowSource {
     }
   }
 
-  #lease(batch: LookupBatch): RowLease {
-    const { model } = this.#options.expectation;
+  #lease(batch: LookupBatch, { degrade }: FetchOptions): RowLease {
+    const { degraded, expectation } = this.#options;
+    const { model } = expectation;
     const report = this.#report(batch);
-    for (const { compact, table } of batch.parts) if (compact && table.slab) this.#metrics.compact.inc({ model });
+    if (degrade && degraded) {
+      const idCount = batch.parts.reduce((sum, { slots }) => sum + slots.length, 0);
+      checkDegraded(report, idCount, degraded, this.#name);
+    } else
+      for (const { compact, table } of batch.parts) if (compact && table.slab) this.#metrics.compact.inc({ model });
     let isOpen = true;
     return {
       batches: batch.parts.map(({ table, slots, compact }) => {
@@ -371,18 +400,29 @@ export class ShardRows implements RowSource {
     const report = emptyRowReport(this.tables.length, batch.epoch);
     let found = 0;
     let fetched = 0;
-    let fromRedis = 0;
+    const from = { redis: 0, stale: 0, default: 0 };
     batch.parts.forEach(({ table, slots, cachedCount, foundCount, missStart, missEnd }, section) => {
       const { index } = table;
-      const redis = batch.redisCounts(section);
+      let shardIds = slots.length - cachedCount;
+      let shardRows = missEnd - missStart;
+      for (const [origin, counts] of [
+        ["redis", report.redisRows],
+        ["stale", report.staleRows],
+        ["default", report.defaultRows],
+      ] as const) {
+        const { ids, rows } = batch.countFrom(origin, section);
+        counts[index] = (counts[index] as number) + ids;
+        from[origin] += rows;
+        shardIds -= ids;
+        shardRows -= rows;
+      }
       report.cacheRows[index] = (report.cacheRows[index] as number) + cachedCount;
-      report.redisRows[index] = (report.redisRows[index] as number) + redis.ids;
-      report.shardRows[index] = (report.shardRows[index] as number) + slots.length - cachedCount - redis.ids;
+      report.shardRows[index] = (report.shardRows[index] as number) + shardIds;
       found += foundCount;
-      fetched += missEnd - missStart - redis.rows;
-      fromRedis += redis.rows;
+      fetched += shardRows;
     });
-    if (fromRedis > 0) this.#metrics.rows.inc({ model, source: "redis" }, fromRedis);
+    if (from.stale + from.default > 0) report.degradedTables = degradedTables(report, this.tables);
+    for (const [source, rows] of Object.entries(from)) if (rows > 0) this.#metrics.rows.inc({ model, source }, rows);
     this.#metrics.rows.inc({ model, source: "cache" }, found);
     this.#metrics.rows.inc({ model, source: "shard" }, fetched);
     return report;

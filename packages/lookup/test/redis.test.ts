@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { seededRandom, silentLogger, systemClock } from "@shardserve/core";
+import { place } from "@shardserve/placement";
 import type { RowLease } from "@shardserve/rowstore";
 import type { FramedServer } from "@shardserve/transport";
 import { eventually, findProgram, freePort, launch, RedisServer, TcpProxy, tempDir } from "@shardserve/testkit";
@@ -9,7 +10,7 @@ import fc from "fast-check";
 import { Cluster, Redis } from "ioredis";
 import { LookupMetrics, RedisLevel, type RedisLevelOptions, type ShardRows } from "../src/index.js";
 import { readValue, RowKeys, valueBytes, writeValue } from "../src/redis/redis-rows-format.js";
-import { fakeShard, honest, rowsOver } from "./fake-shards.js";
+import { fakeShard, honest, P, rowsOver } from "./fake-shards.js";
 
 const BUDGET_MS = 25;
 /** What a loaded machine may add to a budget. */
@@ -133,6 +134,30 @@ describe("Redis as second level", () => {
       await rows.close();
     });
   }
+
+  it("keeps the rows of two deltas that had one number apart, and leaves an epoch alone that it does not know", async () => {
+    using level = closing(levelOver(await clientOf(redis.port)));
+    await using shard = await fakeShard("right", (exchange) => honest(exchange, (table) => table, 1), { epoch: 1 });
+    const mapOf = (generation: number, epoch: number) =>
+      place([{ id: "right", weight: 1, zone: "" }], P, 1, { model: "m", version: 1, generation, epoch });
+    const countsOf = async (digest: string | undefined) => {
+      const rows = await rowsOver({ right: shard }, { redis: level.it });
+      rows.setMap(mapOf(2, 1));
+      await ready(rows);
+      const source = digest === undefined ? rows : rows.at(1, rows.tables, digest);
+      const lease = await source.lookup(requestOf(1, 2));
+      assertRows(lease, [1, 2]);
+      lease.release();
+      await new Promise((resolve) => setTimeout(resolve, 50)); // whatever is to be written is written
+      await rows.close();
+      return [lease.report.redisRows[0], lease.report.shardRows[0]];
+    };
+    assert.deepEqual(await countsOf("aa"), [0, 2]);
+    await eventually(async () => assert.equal((await counts(level.it.metrics, "redisWrites")).written, 2));
+    assert.deepEqual(await countsOf("aa"), [2, 0]);
+    assert.deepEqual(await countsOf(undefined), [0, 2]);
+    assert.deepEqual(await countsOf("bb"), [0, 2]);
+  });
 
   it("uses no damaged row: the shard's comes instead, and is written anew", async () => {
     using level = closing(levelOver(await clientOf(redis.port)));
@@ -279,7 +304,7 @@ describe("rows in Redis, their format", () => {
     fc.assert(
       fc.property(part, part, (a, b) => {
         const [keyA, keyB] = [a, b].map(({ version, epoch, table, id }) =>
-          keyOf(new RowKeys({ ...space, version }, epoch), table, id),
+          keyOf(new RowKeys({ ...space, version }, epoch, ""), table, id),
         );
         assert.equal(
           keyA!.equals(keyB!),
@@ -294,13 +319,13 @@ describe("rows in Redis, their format", () => {
   it("reads back what was written, and nothing that was changed", () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 4, maxLength: 64 }), fc.nat(), fc.nat(1000), (row, flip, id) => {
-        const key = keyOf(new RowKeys(space, 0), 1, BigInt(id));
+        const key = keyOf(new RowKeys(space, 0, ""), 1, BigInt(id));
         const value = Buffer.alloc(valueBytes(row.length));
         writeValue(value, 0, key, row);
         assert.deepEqual(new Uint8Array(readValue(value, key, row.length) as Uint8Array), row);
         assert.equal(readValue(value, key, row.length + 1), undefined);
         assert.equal(readValue(value.subarray(1), key, row.length), undefined);
-        assert.equal(readValue(value, keyOf(new RowKeys(space, 1), 1, BigInt(id)), row.length), undefined);
+        assert.equal(readValue(value, keyOf(new RowKeys(space, 1, ""), 1, BigInt(id)), row.length), undefined);
         const at = flip % (value.length * 8);
         value[at >> 3] = (value[at >> 3] as number) ^ (1 << (at & 7));
         assert.equal(readValue(value, key, row.length), undefined);

@@ -4,6 +4,17 @@ import type { RequestTrace } from "./tracing/tracing.js";
 /** Metadata entry (gRPC) or header (REST) with the key that keeps a caller on one version of a traffic split. */
 export const STICKY_KEY = "x-shardserve-sticky-key";
 
+/** Metadata entry or header with the most degraded rows that a caller accepts: a count, or a share such as `0.5%`. */
+export const DEGRADED_LIMIT = "x-shardserve-max-degraded-rows";
+
+/** What a client asked for beside the request itself; undefined = it did not say. */
+export interface Wishes {
+  /** Sent as {@link STICKY_KEY}. */
+  readonly stickyKey?: string | undefined;
+  /** Sent as {@link DEGRADED_LIMIT}, unchecked. */
+  readonly degradedLimit?: string | undefined;
+}
+
 /** One request under way: its signal aborts when the caller goes, its deadline passes, or the server stops waiting for it. */
 export class RequestScope {
   readonly deadlineMs: number | undefined;
@@ -11,15 +22,18 @@ export class RequestScope {
   readonly stickyKey: string | undefined;
   /** Present when the request is traced. */
   trace: RequestTrace | undefined;
+  /** Most degraded rows that the caller accepts, as it wrote it. */
+  readonly degradedLimit: string | undefined;
   readonly #abort = new AbortController();
   readonly #cancelTimer: (() => void) | null;
   readonly #onEnd: (scope: RequestScope) => void;
   #isEnded = false;
 
   /** @param timeoutMs  time left to the caller's deadline; undefined = none */
-  constructor(clock: Clock, timeoutMs: number | undefined, onEnd: (scope: RequestScope) => void, stickyKey?: string) {
+  constructor(clock: Clock, timeoutMs: number | undefined, onEnd: (scope: RequestScope) => void, wishes: Wishes = {}) {
     this.#onEnd = onEnd;
-    this.stickyKey = stickyKey;
+    this.stickyKey = wishes.stickyKey;
+    this.degradedLimit = wishes.degradedLimit;
     this.deadlineMs = timeoutMs === undefined ? undefined : clock.nowMs() + timeoutMs;
     this.#cancelTimer =
       timeoutMs === undefined
@@ -68,15 +82,14 @@ export class RequestScopes {
 
   /**
    * @param timeoutMs  time left to the caller's deadline; undefined = none
-   * @param stickyKey  what the client sent as {@link STICKY_KEY}
    */
-  begin(timeoutMs: number | undefined, stickyKey?: string): RequestScope {
+  begin(timeoutMs: number | undefined, wishes?: Wishes): RequestScope {
     const onEnd = (ended: RequestScope) => {
       if (!this.#live.delete(ended)) return;
       this.#onCount(this.#live.size);
       if (this.#live.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
     };
-    const scope = new RequestScope(this.#clock, timeoutMs, onEnd, stickyKey);
+    const scope = new RequestScope(this.#clock, timeoutMs, onEnd, wishes);
     this.#live.add(scope);
     this.#onCount(this.#live.size);
     return scope;

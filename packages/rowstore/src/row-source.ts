@@ -27,8 +27,10 @@ export interface RowReport {
   readonly staleRows: Uint32Array;
   /** Rows that could not be had and read as defaults, where the operator allows them. */
   readonly defaultRows: Uint32Array;
-  /** Epoch of all rows. */
+  /** Epoch of all rows but stale ones. */
   readonly epoch: number;
+  /** Ids with stale or default rows by table; absent = none. */
+  degradedTables?: ReadonlyMap<string, number>;
 }
 
 /** Rows held for one run: nothing in `batches` moves or changes before `release()`. */

@@ -34,8 +34,10 @@ export interface RowsReport {
   readonly staleRows: number;
   /** Rows that could not be had and were answered as defaults, because the operator allows it. */
   readonly defaultRows: number;
-  /** Committed delta that the rows belong to; 0 = as exported. */
+  /** Committed delta that the rows belong to, stale ones excepted; 0 = as exported. */
   readonly epoch: number;
+  /** Stale and default rows by table; absent = none. */
+  readonly degradedTables?: ReadonlyMap<string, number>;
 }
 
 /** Milliseconds spent in each stage of one run. */

@@ -40,6 +40,18 @@ export const executor = defineCommand({
       5,
     ),
     readyTimeoutSeconds: flag.int("how long a version waits for a replica of every partition", 1, 86_400, 60),
+    allowDegraded: flag.oneOf(
+      "what may stand in for rows that cannot be had: nothing, rows of an older epoch in Redis, or also zeros",
+      ["none", "stale", "default"],
+      "none",
+    ),
+    maxDegradedPercent: flag.number("rows of one lookup that may get either, per hundred", 0, 100, 100),
+    staleRowsMaxAgeSeconds: flag.number(
+      "how long ago an epoch may have been replaced for its rows to be used",
+      0,
+      86_400 * 365,
+      60,
+    ),
     ...REDIS_FLAGS,
     ...REGISTRY_FLAGS,
     ...SERVING_FLAGS,
@@ -73,6 +85,14 @@ export const executor = defineCommand({
       zone: flags.zone,
       redis,
       redisFor: flags.redisFor,
+      degraded:
+        flags.allowDegraded === "none"
+          ? undefined
+          : {
+              staleMaxAgeMs: flags.staleRowsMaxAgeSeconds * 1000,
+              allowDefault: flags.allowDegraded === "default",
+              shareMax: flags.maxDegradedPercent / 100,
+            },
       readyTimeoutMs: flags.readyTimeoutSeconds * 1000,
       metrics: lookupMetrics,
       logger,

@@ -1,7 +1,14 @@
 import { type Logger, ServingError, systemClock } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
-import { type LookupMetrics, proofExpectation, type RedisFor, type RedisLevel, ShardRows } from "@shardserve/lookup";
+import {
+  type DegradedRows,
+  type LookupMetrics,
+  proofExpectation,
+  type RedisFor,
+  type RedisLevel,
+  ShardRows,
+} from "@shardserve/lookup";
 import type { MapFollower } from "@shardserve/registry";
 import { readManifest } from "@shardserve/rowstore";
 import { type Loader, type Model, type ServableId, servableIdText } from "@shardserve/servable";
@@ -29,6 +36,8 @@ export interface ClusterLoaderOptions {
   /** Second level of rows; closed by whoever opened it. */
   readonly redis: RedisLevel | undefined;
   readonly redisFor: RedisFor;
+  /** What may stand in for rows that cannot be had; undefined = nothing. */
+  readonly degraded: DegradedRows | undefined;
   /** How long a load waits for a replica of every partition. */
   readonly readyTimeoutMs: number;
   readonly metrics: LookupMetrics;
@@ -64,6 +73,7 @@ export class ClusterLoader implements Loader {
       timeoutMs: lookupTimeoutMs,
       hedgeShare: this.#options.hedgeShare,
       zone: this.#options.zone,
+      ...(this.#options.degraded && { degraded: this.#options.degraded }),
       ...(this.#options.redis && { redis: this.#options.redis, redisFor: this.#options.redisFor }),
       metrics,
       logger,

@@ -178,7 +178,7 @@ export class EpochModel implements Model {
     const before = this.#current;
     const next = await openEpoch(versionDir, base, chain);
     const changed = before && (await changedBetween(versionDir, base, before.at, next));
-    const model = await load(next.denseDir, rows.at(next.epoch, next.tables), signal);
+    const model = await load(next.denseDir, rows.at(next.epoch, next.tables, next.chain.at(-1)?.digest ?? ""), signal);
     const map = source.map();
     if (map?.epoch !== next.epoch || signal.aborted) {
       await model.close();

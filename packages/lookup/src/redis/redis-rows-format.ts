@@ -29,10 +29,11 @@ export function bucketOf(lo: number, hi: number): number {
 export class RowKeys {
   readonly #heads: readonly Buffer[];
 
-  constructor(space: RowSpace, epoch: number) {
+  /** @param epochDigest  of the delta's manifest: two deltas may have had one number; "" at epoch 0 */
+  constructor(space: RowSpace, epoch: number, epochDigest: string) {
     const { cluster, model, version, manifestDigest } = space;
     const digest = createHash("sha256")
-      .update(JSON.stringify([cluster, model, version, manifestDigest]))
+      .update(JSON.stringify([cluster, model, version, manifestDigest, epochDigest]))
       .digest("base64url")
       .slice(0, 12);
     const tail = Buffer.alloc(8);

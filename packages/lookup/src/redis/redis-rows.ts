@@ -18,6 +18,9 @@ const QUEUE_BYTES_MAX = 32 * 2 ** 20;
 /** Rows written in one turn of the event loop: about 0.2 ms. */
 const ROWS_PER_TURN = 64;
 
+/** Epochs whose keys are remembered: those that requests are still answered at, and those that stale rows may come from. */
+const EPOCHS_MAX = 8;
+
 /** Rows that came from shards and go to Redis when there is time. */
 interface Writing {
   readonly frame: FramePlan;
@@ -38,7 +41,8 @@ interface Writing {
 export class RedisRows {
   readonly #level: RedisLevel;
   readonly #space: RowSpace;
-  #keys: { readonly epoch: number; readonly keys: RowKeys } | undefined;
+  /** Keys of the epochs that are known by digest; rows of others are neither read nor written. */
+  readonly #keys = new Map<number, RowKeys>();
   readonly #queue: Writing[] = [];
   #queueBytes = 0;
   #isDraining = false;
@@ -47,16 +51,35 @@ export class RedisRows {
   constructor(level: RedisLevel, space: RowSpace) {
     this.#level = level;
     this.#space = space;
+    this.#keys.set(0, new RowKeys(space, 0, ""));
+  }
+
+  /** From now on rows of this epoch are read and written; a number that another delta had before is that delta's no more. */
+  nameEpoch(epoch: number, digest: string): void {
+    if (epoch === 0) return;
+    this.#keys.delete(epoch);
+    this.#keys.set(epoch, new RowKeys(this.#space, epoch, digest));
+    for (const known of this.#keys.keys()) if (this.#keys.size > EPOCHS_MAX && known !== 0) this.#keys.delete(known);
   }
 
   /**
    * Fetches what Redis has of some rows of a batch and writes them. Never rejects.
    *
    * @param pending  positions in the miss columns, ascending
+   * @param epoch    an older one than the batch's = its rows count as stale
    */
-  async read(batch: LookupBatch, pending: Int32Array, done: RowsDone, isOver: () => boolean): Promise<void> {
+  async read(
+    batch: LookupBatch,
+    pending: Int32Array,
+    done: RowsDone,
+    isOver: () => boolean,
+    epoch = batch.epoch,
+  ): Promise<void> {
     const { misses } = batch;
-    const keys = this.#encodeKeys(misses, pending, this.#keysOf(batch.epoch));
+    const rowKeys = this.#keys.get(epoch);
+    if (!rowKeys) return;
+    const origin = epoch === batch.epoch ? "redis" : "stale";
+    const keys = this.#encodeKeys(misses, pending, rowKeys);
     const values = await this.#level.read(keys, this.#group(misses, pending));
     if (isOver()) return;
     let section = 0;
@@ -73,18 +96,19 @@ export class RedisRows {
         keys.slice(start, i),
         values.slice(start, i),
         done,
+        origin,
       );
     }
   }
 
   /** Takes over a shard's reply to write its rows; false = it does not want it, the caller releases it. */
   offer(frame: FramePlan, reply: ReplyPayload, rows: RowsReply, batch: LookupBatch): boolean {
-    if (this.#isClosed || this.#level.isOff) return false;
+    const keys = this.#keys.get(batch.epoch);
+    if (!keys || this.#isClosed || this.#level.isOff) return false;
     if (this.#queueBytes + reply.bytes.length > QUEUE_BYTES_MAX) {
       this.#level.metrics.redisWrites.inc({ outcome: "dropped" }, frame.rowCount);
       return false;
     }
-    const keys = this.#keysOf(batch.epoch);
     this.#queue.push({ frame, reply, rows, misses: batch.misses, keys, table: 0, row: 0, frameRow: 0 });
     this.#queueBytes += reply.bytes.length;
     if (!this.#isDraining) this.#drain();
@@ -105,6 +129,7 @@ export class RedisRows {
     keys: readonly Buffer[],
     values: readonly (Buffer | null)[],
     done: RowsDone,
+    origin: "redis" | "stale",
   ): void {
     const found = new Int32Array(rows.length);
     const slots = new Int32Array(rows.length);
@@ -130,13 +155,8 @@ export class RedisRows {
     if (damaged > 0) redisRows.inc({ outcome: "damaged" }, damaged);
     if (count === 0) return;
     batch.accept(section, bytes, 0, count, slots, 0);
-    batch.foundInRedis(section, slots.subarray(0, count));
+    batch.cameFrom(origin, section, slots.subarray(0, count));
     done.add(found, 0, count);
-  }
-
-  #keysOf(epoch: number): RowKeys {
-    if (this.#keys?.epoch !== epoch) this.#keys = { epoch, keys: new RowKeys(this.#space, epoch) };
-    return this.#keys.keys;
   }
 
   #encodeKeys({ lo, hi, sections }: Misses, pending: Int32Array, rowKeys: RowKeys): Buffer[] {

@@ -30,7 +30,7 @@ import { multiInference } from "../predict/multi-inference.js";
 import { sessionRun } from "../predict/session-run.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { LoggedCall } from "../request-log/request-log.js";
-import { type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
+import { DEGRADED_LIMIT, type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
 import { type Access, type Action, type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
 import { traceAttributes } from "../tracing/attributes.js";
@@ -232,7 +232,10 @@ export class GrpcFront {
   ): Promise<void> {
     const { clock, scopes, limits, isOpen, tracing } = this.#options;
     const startMs = clock.nowMs();
-    const scope = scopes.begin(timeoutOf(call, clock), call.metadata.get(STICKY_KEY)[0]?.toString());
+    const scope = scopes.begin(timeoutOf(call, clock), {
+      stickyKey: call.metadata.get(STICKY_KEY)[0]?.toString(),
+      degradedLimit: call.metadata.get(DEGRADED_LIMIT)[0]?.toString(),
+    });
     call.on("cancelled", () => scope.cancel("the client cancelled the call"));
     const bytes = call.request.length;
     this.#bytesInFlight += bytes;

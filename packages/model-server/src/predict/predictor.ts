@@ -18,6 +18,7 @@ import {
   predictSignature,
 } from "./checks.js";
 import type { ShadowMirror } from "./shadow.js";
+import { checkDegradedLimit } from "./degraded-limit.js";
 import { decodePredictRequest, encodePredictResponse, type ModelSpecFields } from "./wire.js";
 
 /** Failures that say nothing about a version: the caller went, or there was too much to do. */
@@ -115,6 +116,7 @@ export class Predictor {
     handle.recordOutcome(this.#clock.nowMs(), false, this.#clock.nowMs() - startMs);
     this.#metrics.runtimeDone(handle.id.name, api, this.#clock.nowMs() - startMs);
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
+    checkDegradedLimit(scope.degradedLimit, result.report);
     if (scope.trace) traceRun(scope.trace, startMs, result);
     this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };

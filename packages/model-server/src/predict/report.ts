@@ -1,5 +1,8 @@
 import type { RowsReport, ServableId } from "@shardserve/servable";
 
+/** Headers have limits: of more tables only these many are named. */
+const NAMED_TABLES_MAX = 50;
+
 /** What the trailers or headers of an answer tell of it: which version gave it, where its rows came from. */
 export function answerEntries(
   by: ServableId | undefined,
@@ -11,7 +14,11 @@ export function answerEntries(
 
 /** Where the rows of an answer came from, by trailer or header name; a joined run's rows count for all its requests. */
 function reportEntries(report: RowsReport): [name: string, value: string][] {
+  const degraded = [...(report.degradedTables ?? [])]
+    .slice(0, NAMED_TABLES_MAX)
+    .map(([table, rows]) => `${encodeURIComponent(table)}=${rows}`);
   return [
+    ...(degraded.length > 0 ? [["x-shardserve-degraded-tables", degraded.join(",")] as [string, string]] : []),
     ["x-shardserve-rows-cache", String(report.cacheRows)],
     ["x-shardserve-rows-shard", String(report.shardRows)],
     ["x-shardserve-rows-redis", String(report.redisRows)],
@@ -32,6 +39,15 @@ export function totalReport(reports: readonly (RowsReport | undefined)[]): RowsR
       staleRows: sum.staleRows + report.staleRows,
       defaultRows: sum.defaultRows + report.defaultRows,
       epoch: report.epoch,
+      ...((sum.degradedTables ?? report.degradedTables) && {
+        degradedTables: totalByTable(sum.degradedTables, report.degradedTables),
+      }),
     };
   }, undefined);
+}
+
+function totalByTable(...parts: readonly (ReadonlyMap<string, number> | undefined)[]): ReadonlyMap<string, number> {
+  const total = new Map<string, number>();
+  for (const part of parts) for (const [table, rows] of part ?? []) total.set(table, (total.get(table) ?? 0) + rows);
+  return total;
 }

@@ -23,7 +23,7 @@ import { modelMetadataJson, modelStatuses, modelStatusJson } from "../predict/de
 import { classify, regress } from "../predict/examples.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import { answerEntries } from "../predict/report.js";
-import { type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
+import { type RequestScope, type RequestScopes, DEGRADED_LIMIT, STICKY_KEY } from "../scope.js";
 import { type Access, type Caller, EVERYBODY } from "../security/access.js";
 import { runInSlices } from "../slices.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
@@ -155,11 +155,10 @@ export class RestFront {
   async #answer(request: IncomingMessage, response: ServerResponse, httpMethod: string, path: string): Promise<void> {
     const { tracing, clock, scopes, limits, isOpen, logger, manager, metrics } = this.#options;
     const startMs = clock.nowMs();
-    const stickyKey = request.headers[STICKY_KEY];
-    const scope = scopes.begin(
-      limits.restTimeoutMs === 0 ? undefined : limits.restTimeoutMs,
-      typeof stickyKey === "string" ? stickyKey : undefined,
-    );
+    const scope = scopes.begin(limits.restTimeoutMs === 0 ? undefined : limits.restTimeoutMs, {
+      stickyKey: request.headers[STICKY_KEY]?.toString(),
+      degradedLimit: request.headers[DEGRADED_LIMIT]?.toString(),
+    });
     response.on("close", () => {
       if (!response.writableFinished) scope.cancel("the client closed the connection");
     });
