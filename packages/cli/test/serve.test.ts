@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -189,6 +191,42 @@ describe("serve", function () {
       serve(`--model_config_file=${models}`, `--traffic-config-file=${traffic}`),
       /ended with 2: .*CONFIG_INVALID: traffic of model two: version 124 has weight 0/s,
     );
+  });
+
+  it("logs requests and sends traces, all of them before it ends", async () => {
+    const logs = join(dir, "logs");
+    const spans: string[] = [];
+    const collector = createServer((request, response) => {
+      request.on("data", (chunk) => spans.push(String(chunk)));
+      request.on("end", () => response.end("{}"));
+    });
+    await new Promise<void>((resolve) => collector.listen(0, "127.0.0.1", resolve));
+    const { port } = collector.address() as AddressInfo;
+    const { child, url } = await serve(
+      "--model_name=two",
+      `--model_base_path=${join(MODELS, "saved_model_half_plus_two_cpu")}`,
+      `--request-log-dir=${logs}`,
+      "--request-log-sampling-rate=1",
+      `--otlp-endpoint=http://127.0.0.1:${port}/v1/traces`,
+      "--trace-sampling-rate=1",
+    );
+    children.push(child);
+    assert.equal(await predict(url, "two"), 2.5);
+    child.kill("SIGTERM");
+    assert.equal(await exitOf(child), 0);
+    collector.close();
+    assert.deepEqual(
+      (await readdir(logs)).map((name) => name.replaceAll(/\d+/g, "N")),
+      ["two-NTNZ-N-N.tfrecord"],
+    );
+    assert.match(spans.join(""), /"HTTP POST"/);
+  });
+
+  it("refuses settings of logs and traces that cannot work", async () => {
+    const model = ["--model_name=two", `--model_base_path=${join(MODELS, "saved_model_half_plus_two_cpu")}`];
+    await assert.rejects(serve(...model, "--request-log-sampling-rate=1"), /--request-log-dir is not/);
+    await assert.rejects(serve(...model, "--otlp-endpoint=collector"), /--otlp-endpoint=collector: a URL such as/);
+    await assert.rejects(serve(...model, `--auth-tokens-file=${join(dir, "none")}`), /none cannot be read/);
   });
 
   it("goes on answering for the drain delay while it reports that it is not ready", async () => {
