@@ -2,6 +2,11 @@
 const SYNC_MS_MAX = 0.3;
 /** What the hop adds to a run on another thread. */
 const HOP_MS = 0.1;
+/** Runs that may be this quick are tried on the event loop now and then: waiting for a thread can hide how quick they are. */
+const TRIAL_MS_MAX = 2;
+const TRIAL_EVERY = 16;
+/** One slow run is an accident, of another process say; only a row of them is news. */
+const GROWTH_MAX = 2;
 /** Input sizes are told apart by their power of two. */
 const SIZE_CLASSES = 32;
 
@@ -9,19 +14,29 @@ const SIZE_CLASSES = 32;
 export class RunPace {
   /** Expected milliseconds by size class; NaN = never run. */
   readonly #expectedMs = new Float64Array(SIZE_CLASSES).fill(Number.NaN);
+  /** Runs on other threads since the last one on this. */
+  readonly #asyncRuns = new Uint32Array(SIZE_CLASSES);
 
   /** True when a run with `size` input elements may block the event loop. */
   isQuick(size: number): boolean {
-    return this.#expectedMs[classOf(size)]! <= SYNC_MS_MAX;
+    const at = classOf(size);
+    const expectedMs = this.#expectedMs[at]!;
+    return expectedMs <= SYNC_MS_MAX || (expectedMs <= TRIAL_MS_MAX && this.#asyncRuns[at]! >= TRIAL_EVERY);
   }
 
   ranSync(size: number, elapsedMs: number): void {
     const at = classOf(size);
-    this.#expectedMs[at] = 0.75 * this.#expectedMs[at]! + 0.25 * elapsedMs;
+    const expectedMs = this.#expectedMs[at]!;
+    this.#asyncRuns[at] = 0;
+    this.#expectedMs[at] =
+      elapsedMs < expectedMs
+        ? Math.min(elapsedMs * 1.25, expectedMs)
+        : 0.75 * expectedMs + 0.25 * Math.min(elapsedMs, expectedMs * GROWTH_MAX);
   }
 
   ranAsync(size: number, elapsedMs: number): void {
     const at = classOf(size);
+    this.#asyncRuns[at]!++;
     const netMs = Math.max(elapsedMs - HOP_MS, 0);
     const expectedMs = this.#expectedMs[at]!;
     // Waiting for a thread only ever adds: believe the quickest run, but forget it slowly.

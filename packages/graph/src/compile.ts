@@ -14,6 +14,7 @@ import { liftLists } from "./loop-lists.js";
 import { contextOf, infer, type Inference } from "./infer/infer.js";
 import { constantOf, type GraphNode, type TensorRef } from "./ir.js";
 import { exposeLookups } from "./lookups.js";
+import { mergeEqual } from "./merge-equal.js";
 import type { ModelGraph } from "./model.js";
 import { type Program } from "./program.js";
 import { internLeaves } from "./regions.js";
@@ -84,7 +85,9 @@ export function* compiling(
   const droppedAsserts = costlyAsserts(program, before, kernels);
   yield;
   const light = settle(dropAsserts(program, new Set(droppedAsserts.keys())), before);
-  const { program: exposed, inference } = settle(exposeLookups(light.program, light.inference), light.inference);
+  const merged = mergeEqual(light.program, light.inference);
+  const equal = merged === light.program ? light.inference : infer(merged, light.inference);
+  const { program: exposed, inference } = settle(exposeLookups(merged, equal), equal);
   const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
   return { program: exposed, inference, mutable, droppedAsserts, regions };
 }

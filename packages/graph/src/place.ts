@@ -3,6 +3,7 @@ import { isHeavy } from "./compile.js";
 import { hasEffect } from "./effects.js";
 import { contextOf, type Inference } from "./infer/infer.js";
 import { type GraphNode, refKey } from "./ir.js";
+import { elementCount } from "@shardserve/tensor";
 import { opDef } from "./op-table.js";
 import type { Program } from "./program.js";
 
@@ -70,6 +71,7 @@ export function place(
     inference.order,
     abilities,
     hostNeeds(inference.order, abilities, isRegion ? smallOutputs(program, inference) : []),
+    (node) => isBookkeeping(node, inference),
   );
   return { places: latest(program, inference.order, places), unsupported };
 }
@@ -134,10 +136,35 @@ function hostNeeds(
   return needed;
 }
 
+/** Elements of one row that the host handles sooner than an engine is told of them. */
+const BOOKKEEPING_ELEMENTS_MAX = 64;
+const INTEGERS = new Set(["int32", "int64", "bool", "int8", "uint8", "int16"]);
+/** Their outputs follow from the values of integers, whose lowering takes an engine dozens of ops. */
+const COUNTS = new Set(["DenseBincount", "Bincount"]);
+
+/** True for what moves a few integers a row about: the host takes a microsecond for it, an engine as much for the call. */
+function isBookkeeping(node: GraphNode, { infos }: Inference): boolean {
+  const isSmall = (key: string): boolean => {
+    const shape = infos.get(key)?.shape;
+    if (!shape) return false;
+    const [, ...row] = shape;
+    return row.every((dim) => dim >= 0) && elementCount(row) <= BOOKKEEPING_ELEMENTS_MAX;
+  };
+  const inputs = node.inputs.map(refKey);
+  const [first] = inputs;
+  if (first === undefined || isHeavy(node) || !INTEGERS.has(infos.get(first)?.dtype ?? "")) return false;
+  if (COUNTS.has(node.op)) return isSmall(first);
+  return (
+    INTEGERS.has(infos.get(`${node.name}:0`)?.dtype ?? "") &&
+    [...inputs, `${node.name}:0`].every((key) => INTEGERS.has(infos.get(key)?.dtype ?? "") && isSmall(key))
+  );
+}
+
 function earliest(
   order: readonly GraphNode[],
   abilities: ReadonlyMap<string, Ability>,
   needed: ReadonlySet<string>,
+  isBookkeepingNode: (node: GraphNode) => boolean,
 ): Map<string, Place> {
   const places = new Map<string, Place>();
   // Round in which a value is at hand for a step of each kind: a device step sees this round's host and lookup steps.
@@ -163,8 +190,13 @@ function earliest(
     if (device !== true) put("host", device, false);
     else if (host !== true) put("device", `host: ${host}`, false);
     else if (isHeavy(node)) put("device", "matrix arithmetic or rows", true);
-    else if (!needed.has(node.name)) put("device", "only the device needs it", true);
-    else if (round("host") === round("device")) put("host", "host nodes or ids depend on it", true);
+    else if (!needed.has(node.name)) {
+      const sources = node.inputs.map((ref) => places.get(ref.node)?.where);
+      const isBesideHost =
+        sources.includes("host") && sources.every((where) => where === "host" || where === undefined);
+      if (isBesideHost && isBookkeepingNode(node)) put("host", "a few integers that the host has", true);
+      else put("device", "only the device needs it", true);
+    } else if (round("host") === round("device")) put("host", "host nodes or ids depend on it", true);
     else put("device", "its inputs are on the device", true);
   }
   return places;

@@ -25,7 +25,8 @@ export interface Reduction {
  */
 export function arrange(value: Tensor, axes: ArrayLike<number>, keepDims: boolean): Reduction {
   const rank = value.shape.length;
-  const isReduced = Array.from({ length: rank }, (): boolean => false);
+  const isReduced: boolean[] = [];
+  for (let d = 0; d < rank; d++) isReduced.push(false);
   for (let i = 0; i < axes.length; i++) {
     const given = axes[i]!;
     check(
@@ -35,6 +36,10 @@ export function arrange(value: Tensor, axes: ArrayLike<number>, keepDims: boolea
     const axis = given < 0 ? given + rank : given;
     check(!isReduced[axis], () => `Invalid reduction arguments: Axes contains duplicate dimension: ${axis}`);
     isReduced[axis] = true;
+  }
+  if (!isReduced.includes(false)) {
+    const shape = keepDims ? value.shape.map(() => 1) : [];
+    return { value, outputCount: 1, run: elementCount(value.shape), shape };
   }
   const dims = value.shape.map((_, d) => d);
   const kept = dims.filter((d) => !isReduced[d]);
