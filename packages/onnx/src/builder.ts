@@ -52,6 +52,8 @@ export interface Value {
   readonly tensor?: Tensor;
   /** Set when the value is a weight. */
   readonly weight?: Weight;
+  /** The same with dimension -1 moved to 1, where it exists already; see channels.ts. */
+  readonly channelsFirst?: { readonly value: Value; readonly rank: number };
 }
 
 /** A place in a graph under construction. */
@@ -280,7 +282,8 @@ export class OnnxBuilder {
    * @param isNamed  false leaves the names of nodes out: models that compute the same have the same bytes then
    */
   build(resolve: (weight: Weight) => Uint8Array | FileRange, isNamed = true): Uint8Array {
-    const nodes = isNamed ? this.#nodes : this.#nodes.map((node) => ({ ...node, name: "" }));
+    const live = liveNodes(this.#nodes, this.#outputs);
+    const nodes = isNamed ? live : live.map((node) => ({ ...node, name: "" }));
     const weights = this.weights.map((weight): OnnxInitializer => ({ ...weight, data: resolve(weight) }));
     return encodeModel({
       nodes,
@@ -307,6 +310,28 @@ export class OnnxBuilder {
       });
     }
     return name;
+  }
+}
+
+/** Nodes that an output depends on: a form of a value that nobody reads in the end is not computed. */
+function liveNodes(nodes: readonly OnnxNode[], outputs: readonly OnnxValue[]): OnnxNode[] {
+  const read = new Set(outputs.map(({ name }) => name));
+  const live: OnnxNode[] = [];
+  for (const node of nodes.toReversed()) {
+    if (!node.outputs.some((name) => read.has(name))) continue;
+    live.push(node);
+    readBy(node, read);
+  }
+  return live.reverse();
+}
+
+/** Adds what a node reads, and the nodes of the graphs inside it, which see outer values. */
+function readBy(node: OnnxNode, read: Set<string>): void {
+  for (const name of node.inputs) read.add(name);
+  for (const attr of Object.values(node.attrs)) {
+    if (typeof attr !== "object" || !("branch" in attr)) continue;
+    for (const inner of attr.branch.nodes) readBy(inner, read);
+    for (const { name } of attr.branch.outputs) read.add(name);
   }
 }
 

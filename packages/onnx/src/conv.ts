@@ -1,11 +1,12 @@
 import type { Value } from "./builder.js";
-import { cast, concat, shapeOf, slice, transpose } from "./emit.js";
+import { channelsFirst, channelsLast } from "./channels.js";
+import { cast, concat, shapeOf, slice } from "./emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /**
  * Convolutions and pooling in two and three spatial dimensions. TensorFlow's channels stand last (NHWC) unless
- * data_format says otherwise, ONNX's second (NCHW): values are transposed in and out, and ONNX Runtime cancels the pairs
- * between neighbours. Kernels are transposed once, at load.
+ * data_format says otherwise, ONNX's second (NCHW): values are transposed in and out, once for a chain of such ops
+ * (channels.ts). Kernels are transposed once, at load.
  */
 
 interface Layout {
@@ -29,13 +30,11 @@ function spatialInts(n: NodeLowering, layout: Layout, attr: string): number[] {
 }
 
 export function toChannelsFirst(n: NodeLowering, layout: Layout, value: Value): Value {
-  const { spatial } = layout;
-  return layout.isChannelsLast ? transpose(n.b, value, [0, spatial + 1, ...axes(1, spatial)]) : value;
+  return layout.isChannelsLast ? channelsFirst(n.b, value, layout.spatial + 2) : value;
 }
 
 export function fromChannelsFirst(n: NodeLowering, layout: Layout, value: Value): Value {
-  const { spatial } = layout;
-  return layout.isChannelsLast ? transpose(n.b, value, [0, ...axes(2, spatial), 1]) : value;
+  return layout.isChannelsLast ? channelsLast(n.b, value, layout.spatial + 2) : value;
 }
 
 function axes(from: number, count: number): number[] {
@@ -197,6 +196,12 @@ const batchNorm: Lower = (n) => {
   const [scale, offset] = [n.x(1), n.x(2)];
   const wide = cast(b, n.x(0), scale.dtype);
   const isTraining = n.attrs.bool("is_training");
+  const first = n.x(0).channelsFirst;
+  if (isChannelsLast && !isTraining && first?.rank === rank && [0, 1, 2, 3, 4].every((i) => n.dtype(i) === "float32")) {
+    const operands = [first.value, scale, offset, n.x(3), n.x(4)];
+    const y = b.op("BatchNormalization", operands, { epsilon: { float: n.attrs.float("epsilon") } });
+    return [channelsLast(b, y, rank), n.x(3), n.x(4), n.x(3), n.x(4), n.x(3)].slice(0, n.outputCount);
+  }
   const batch = isTraining
     ? batchStatistics(n, wide, isChannelsLast ? axes(0, rank - 1) : [0, ...axes(2, rank - 2)])
     : undefined;

@@ -2,6 +2,7 @@ import { invariant, ServingError } from "@shardserve/core";
 import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "@shardserve/graph";
 import type { Tensor } from "@shardserve/tensor";
 import type { OnnxBuilder, Value } from "./builder.js";
+import { carried, channelsLast } from "./channels.js";
 import { loopLowering } from "./loop.js";
 import { lowerNode } from "./narrow-floats.js";
 import { type Lower, Unsupported } from "./node-lowering.js";
@@ -88,7 +89,7 @@ function lowerInto(
   const inputs = node.inputs.map((ref) => valueOf(values, ref));
   const isSoleUse = (input: number) => uses.get(refKey(node.inputs[input]!)) === 1;
   try {
-    const outputs = lowerNode(lower, node, context, builder, inputs, isSoleUse);
+    const outputs = lowerCarried(lower, node, context, builder, inputs, isSoleUse);
     for (const [index, value] of outputs.entries()) {
       values.set(refKey({ node: node.name, index }), value);
     }
@@ -96,6 +97,14 @@ function lowerInto(
     if (!(error instanceof Unsupported)) throw error;
     throw new ServingError("OP_UNSUPPORTED", `${node.op} node "${node.name}": ${error.message}`);
   }
+}
+
+/** As lowerNode, with channels second where the inputs have them there; see channels.ts. */
+function lowerCarried(...[lower, node, context, builder, inputs, isSoleUse]: Parameters<typeof lowerNode>) {
+  const moved = carried(node.op, inputs, (i) => context.inputs[i]?.shape?.length);
+  if (!moved) return lowerNode(lower, node, context, builder, inputs, isSoleUse);
+  const outputs = lowerNode(lower, node, context, builder, moved.inputs, isSoleUse);
+  return outputs.map((value) => channelsLast(builder, value, moved.rank));
 }
 
 function contextOf(

@@ -1,4 +1,5 @@
 import type { Value } from "./builder.js";
+import { channelsLast, perChannel } from "./channels.js";
 import { dtypes, isFloat, transpose, widened } from "./emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
@@ -50,6 +51,11 @@ const batchMatmul: Lower = (n) => {
 
 /** x + bias, as part of the Gemm that made x where nothing else reads it. */
 function withBias(n: NodeLowering): Value {
+  const first = n.x(0).channelsFirst;
+  if (first) {
+    const bias = perChannel(n.b, n.x(1), n.dim(1, 0), first.rank);
+    return channelsLast(n.b, n.b.op("Add", [first.value, bias]), first.rank);
+  }
   return (n.isSoleUse(0) && n.b.addGemmBias(n.x(0), n.x(1))) || n.b.op("Add", [n.x(0), n.x(1)]);
 }
 

@@ -34,7 +34,7 @@ export function lowerSegment(step: DeviceStep, infos: ReadonlyMap<string, ValueI
   for (const ref of step.inputs) {
     const info = infos.get(refKey(ref));
     if (!info) throw new ServingError("GRAPH_INVALID", `the dtype of segment input ${refKey(ref)} is unknown`);
-    values.set(refKey(ref), builder.input(info.dtype, undefined));
+    values.set(refKey(ref), builder.input(info.dtype, isImage(info) ? info.shape : undefined));
   }
   lowerNodes(builder, step, values, infos);
   for (const ref of step.outputs) builder.output(valueOf(values, ref));
@@ -43,6 +43,14 @@ export function lowerSegment(step: DeviceStep, infos: ReadonlyMap<string, ValueI
     nodeCount: builder.nodes.length,
     encode: (place, isNamed) => builder.build(place, isNamed),
   };
+}
+
+/**
+ * Images and volumes are declared with their shapes: ONNX Runtime's blocked pools want the number of channels. Elsewhere a
+ * shape only gives it a reason to refuse.
+ */
+function isImage({ dtype, shape }: ValueInfo): boolean {
+  return dtype === "float32" && (shape?.length === 4 || shape?.length === 5);
 }
 
 /**

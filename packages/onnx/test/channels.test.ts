@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { fromBinary, onnx } from "@shardserve/api";
+import { Attrs, type AttrValue, type DeviceStep, type GraphNode, infer, type TensorRef } from "@shardserve/graph";
+import { type Tensor, tensor } from "@shardserve/tensor";
+import { lowerSegment } from "../src/segment.js";
+
+const ref = (node: string): TensorRef => ({ node, index: 0 });
+
+function node(
+  name: string,
+  op: string,
+  inputs: readonly string[],
+  attrs: Readonly<Record<string, AttrValue>>,
+): GraphNode {
+  return { name, op, inputs: inputs.map(ref), controls: [], attrs: new Attrs(op, attrs) };
+}
+
+function constant(name: string, shape: readonly number[]): GraphNode {
+  const length = shape.reduce((product, dim) => product * dim, 1);
+  const value: Tensor = tensor("float32", shape, new Float32Array(length).fill(0.5));
+  return node(name, "Const", [], { dtype: "float32", value });
+}
+
+const T = { T: "float32" };
+const CONV = { ...T, strides: [1, 1, 1, 1], padding: "SAME" };
+const POOL = { ...T, ksize: [1, 2, 2, 1], strides: [1, 2, 2, 1], padding: "VALID" };
+const X = node("x", "Placeholder", [], { dtype: "float32", shape: [-1, 8, 8, 3], fed: true });
+const K1 = constant("k1", [3, 3, 3, 4]);
+const K2 = constant("k2", [3, 3, 4, 4]);
+const BIAS = constant("bias", [4]);
+
+/** How often each ONNX op stands in the lowered nodes. */
+function ops(nodes: readonly GraphNode[], ...outputs: string[]): Record<string, number> {
+  const graph = new Map([X, ...nodes].map((item) => [item.name, item]));
+  const { infos } = infer({ graph, outputs: outputs.map(ref), targets: [] });
+  const step: DeviceStep = {
+    kind: "device",
+    id: "test",
+    nodes,
+    inputs: [ref("x")],
+    outputs: outputs.map(ref),
+    variables: new Map(),
+  };
+  const bytes = lowerSegment(step, infos).encode(({ source }) => {
+    assert.ok(source.kind === "tensor");
+    return new Uint8Array((source.tensor.data as Float32Array).buffer);
+  });
+  const counts: Record<string, number> = {};
+  for (const { opType } of fromBinary(onnx.ModelProtoSchema, bytes).graph!.node) {
+    counts[opType] = (counts[opType] ?? 0) + 1;
+  }
+  return counts;
+}
+
+describe("channels", () => {
+  it("are moved once at each end of a chain of layers", () => {
+    const chain = [
+      K1,
+      K2,
+      BIAS,
+      node("conv1", "Conv2D", ["x", "k1"], CONV),
+      node("bias1", "BiasAdd", ["conv1", "bias"], T),
+      node("relu1", "Relu", ["bias1"], T),
+      node("pool1", "MaxPool", ["relu1"], POOL),
+      node("conv2", "Conv2D", ["pool1", "k2"], CONV),
+      node("residual", "AddV2", ["conv2", "pool1"], T),
+      node("relu2", "Relu", ["residual"], T),
+    ];
+    const { Transpose, Conv, MaxPool, Relu } = ops(chain, "relu2");
+    // In, out, and none for the kernels, which are moved at load.
+    assert.deepEqual({ Transpose, Conv, MaxPool, Relu }, { Transpose: 2, Conv: 2, MaxPool: 1, Relu: 2 });
+  });
+
+  it("stand last for ops that look at dimensions, and for outputs", () => {
+    const axes = node("axes", "Const", [], { dtype: "int32", value: tensor("int32", [2], Int32Array.of(1, 2)) });
+    const nodes = [
+      K1,
+      axes,
+      node("conv1", "Conv2D", ["x", "k1"], CONV),
+      node("mean", "Mean", ["conv1", "axes"], { ...T, Tidx: "int32" }),
+    ];
+    assert.equal(ops(nodes, "mean", "conv1")["Transpose"], 2);
+  });
+
+  it("leave no form behind that nobody reads", () => {
+    const nodes = [K1, K2, node("conv1", "Conv2D", ["x", "k1"], CONV), node("conv2", "Conv2D", ["conv1", "k2"], CONV)];
+    assert.equal(ops(nodes, "conv2")["Transpose"], 2);
+  });
+
+  it("are normalised where they stand", () => {
+    const vector = (name: string) => constant(name, [4]);
+    const nodes = [
+      K1,
+      vector("scale"),
+      vector("offset"),
+      vector("mean"),
+      vector("variance"),
+      node("conv1", "Conv2D", ["x", "k1"], CONV),
+      node("norm", "FusedBatchNormV3", ["conv1", "scale", "offset", "mean", "variance"], {
+        ...T,
+        U: "float32",
+        is_training: false,
+      }),
+      node("relu", "Relu", ["norm"], T),
+    ];
+    const { Transpose, BatchNormalization, Sub } = ops(nodes, "relu");
+    assert.deepEqual({ Transpose, BatchNormalization, Sub }, { Transpose: 2, BatchNormalization: 1, Sub: undefined });
+  });
+});
