@@ -13,7 +13,7 @@ const LEASES_END_MS = 11_500;
 
 /** One cluster lives through all of it; each test leaves it whole. */
 describe("a cluster whose etcd is away or forgetful, whose processes are frozen", function () {
-  this.timeout(90_000);
+  this.timeout(240_000);
   let etcd: EtcdServer;
   let dir: TempDir;
   let cluster: LiveCluster;

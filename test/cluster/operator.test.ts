@@ -9,7 +9,7 @@ import { type LoadResult, SteadyLoad } from "./support/steady-load.js";
 
 /** What an operator does to a cluster under load, by the commands of the program. One cluster; each test leaves it whole. */
 describe("drain, rebalance, want, rollback, label and traffic under load", function () {
-  this.timeout(90_000);
+  this.timeout(240_000);
   let etcd: EtcdServer;
   let dir: TempDir;
   let cluster: LiveCluster;

@@ -70,6 +70,17 @@ interface MutableModel {
   versions: Map<number, MutableVersion>;
 }
 
+/** Parsed keys by entry, as {@link decoded}; null = none of ours. */
+const parsed = new WeakMap<Entry, ReturnType<typeof parseKey> | null>();
+
+function keyOf(entry: Entry): ReturnType<typeof parseKey> {
+  const known = parsed.get(entry);
+  if (known !== undefined) return known ?? undefined;
+  const key = parseKey(entry.key);
+  parsed.set(entry, key ?? null);
+  return key;
+}
+
 /** Decoded values by entry: a view keeps the entry object until the key is written again. */
 const decoded = new WeakMap<Entry, unknown>();
 
@@ -110,7 +121,7 @@ export function readClusterState(entries: Iterable<Entry>): ClusterState {
   };
 
   for (const entry of entries) {
-    const key = parseKey(entry.key);
+    const key = keyOf(entry);
     if (!key) continue;
     const read = <T>(codec: { decode(bytes: Uint8Array, where: string): T }): T => {
       const known = decoded.get(entry) as T | undefined;

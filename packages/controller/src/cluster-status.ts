@@ -1,4 +1,4 @@
-import { type PartitionMap, partitionsOf, replicasOf } from "@shardserve/placement";
+import { type PartitionMap, replicasOf, unionLoads } from "@shardserve/placement";
 import type {
   AspiredRecord,
   ExecutorRecord,
@@ -75,12 +75,13 @@ export async function clusterStatus(
   const byId = <T extends { readonly id: string }>(items: Iterable<T>) =>
     [...items].sort((a, b) => (a.id < b.id ? -1 : 1));
   const versions = [...state.models.values()].flatMap((model) => [...model.versions.values()]);
+  const loads = loadsByShard(versions);
   const maps = versions
     .flatMap(({ map }) => [map?.value.enabled, map?.value.staged])
     .filter((map) => map !== undefined);
   return {
     ...(state.leader && { leader: state.leader.id }),
-    shards: byId(state.shards.values()).map((shard) => ({ ...shard, ...loadOf(shard.id, versions) })),
+    shards: byId(state.shards.values()).map((shard) => ({ ...shard, ...(loads.get(shard.id) ?? NO_LOAD) })),
     executors: byId(state.executors.values()),
     models: [...state.models]
       .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -135,23 +136,31 @@ function epochStatus({ map, rollback }: VersionState): Pick<VersionStatus, "epoc
 }
 
 function heldCount(map: PartitionMap, { holdings }: VersionState): number {
-  return map.shards.reduce((sum, id) => {
-    const held = new Set(holdings.get(id)?.partitions);
-    return sum + partitionsOf(map, id).filter((partition) => held.has(partition)).length;
-  }, 0);
+  const held = map.shards.map((id) => new Set(holdings.get(id)?.partitions));
+  let count = 0;
+  for (let i = 0; i < map.replicas.length; i++) {
+    if (held[map.replicas[i] as number]?.has(Math.floor(i / map.replication))) count++;
+  }
+  return count;
 }
 
-function loadOf(
-  id: string,
+/** Partitions and bytes that the maps in force and staged give to each shard. */
+function loadsByShard(
   versions: readonly VersionState[],
-): { readonly partitionCount: number; readonly bytes: number } {
-  let partitionCount = 0;
-  let bytes = 0;
+): Map<string, { readonly partitionCount: number; readonly bytes: number }> {
+  const loads = new Map<string, { readonly partitionCount: number; readonly bytes: number }>();
   for (const { record, map } of versions) {
     const maps = [map?.value.enabled, map?.value.staged].filter((found) => found !== undefined);
-    const held = new Set(maps.flatMap((found) => partitionsOf(found, id))).size;
-    partitionCount += held;
-    if (record) bytes += held * Math.ceil(record.value.bytes / record.value.partitionCount);
+    const partitionBytes = record ? Math.ceil(record.value.bytes / record.value.partitionCount) : 0;
+    for (const [id, count] of unionLoads(maps)) {
+      const before = loads.get(id) ?? NO_LOAD;
+      loads.set(id, {
+        partitionCount: before.partitionCount + count,
+        bytes: before.bytes + count * partitionBytes,
+      });
+    }
   }
-  return { partitionCount, bytes };
+  return loads;
 }
+
+const NO_LOAD = { partitionCount: 0, bytes: 0 };

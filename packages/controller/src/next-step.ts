@@ -9,10 +9,11 @@ import {
   movedCount,
   type PartitionMap,
   type PlacementShard,
-  partitionsOf,
+  loadOf,
   place,
   quotas,
   towards,
+  unionLoads,
 } from "@shardserve/placement";
 import {
   type Compare,
@@ -482,11 +483,7 @@ class ModelSteps {
     const ids = new Set(shards.map((shard) => shard.id));
     if (map.shards.some((id) => !ids.has(id))) return undefined; // it may come back before anything is moved
     if (this.#state.levelRevision !== undefined) return "levelling was asked for";
-    const load = new Map(map.shards.map((id) => [id, 0]));
-    for (const index of map.replicas) {
-      const id = map.shards[index] as string;
-      load.set(id, (load.get(id) ?? 0) + 1);
-    }
+    const load = new Map([...loadOf(map)].map((count, i) => [map.shards[i] as string, count]));
     try {
       const { share, bound } = quotas(this.#model, shards, {
         ...contents,
@@ -664,6 +661,17 @@ function executorsBehind(executors: Iterable<ExecutorRecord>, model: string, ver
   return behind.sort();
 }
 
+/** Partitions that every shard holds under the maps of one version; by record, which keeps its identity until it is written. */
+const loads = new WeakMap<MapRecord, ReadonlyMap<string, number>>();
+
+function loadsOf(record: MapRecord): ReadonlyMap<string, number> {
+  const known = loads.get(record);
+  if (known) return known;
+  const counted = unionLoads([record.enabled, record.staged].flatMap((map) => map ?? []));
+  loads.set(record, counted);
+  return counted;
+}
+
 /** Bytes that every shard holds or will hold under the maps of everything but one version. */
 function bytesInUse(state: ClusterState, exceptModel: string, exceptVersion: number): Map<string, number> {
   const used = new Map<string, number>();
@@ -671,11 +679,7 @@ function bytesInUse(state: ClusterState, exceptModel: string, exceptVersion: num
     for (const [version, { record, map }] of versions) {
       if (!record || !map || (model === exceptModel && version === exceptVersion)) continue;
       const partitionBytes = Math.ceil(record.value.bytes / record.value.partitionCount);
-      const maps = [map.value.enabled, map.value.staged].flatMap((found) => found ?? []);
-      for (const id of new Set(maps.flatMap((found) => found.shards))) {
-        const held = new Set(maps.flatMap((found) => partitionsOf(found, id)));
-        used.set(id, (used.get(id) ?? 0) + held.size * partitionBytes);
-      }
+      for (const [id, count] of loadsOf(map.value)) used.set(id, (used.get(id) ?? 0) + count * partitionBytes);
     }
   }
   return used;

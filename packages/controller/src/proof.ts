@@ -29,36 +29,46 @@ export function proveMap(
   holdings: ReadonlyMap<string, HoldingRecord>,
   inForce?: PartitionMap,
 ): Proof {
-  const missing = new Map<string, number>();
+  const missingCounts = new Uint32Array(map.shards.length);
   const refusals = new Map<string, RecordedError>();
   const estranged: string[] = [];
   const neededCount = contents.digests.length === 0 ? 0 : map.replicas.length;
   let provedCount = 0;
-  for (const [index, shard] of map.shards.entries()) {
+  const claims = map.shards.map((shard): Claim => {
     const holding = holdings.get(shard);
     const isEstranged = holding !== undefined && holding.manifestDigest !== contents.manifestDigest;
     if (isEstranged) estranged.push(shard);
     const held = !holding || isEstranged || !answers(holding, map.epoch) ? NOTHING : digestsByPartition(holding);
-    for (let i = 0; i < neededCount; i++) {
-      if (map.replicas[i] !== index) continue;
-      const partition = Math.floor(i / map.replication);
-      const digest = held.get(partition);
-      if (digest === undefined && inForce && isReplica(inForce, partition, shard)) {
-        provedCount++;
-        continue;
-      }
-      if (digest !== undefined && digest === contents.digests[partition]) {
-        provedCount++;
-        continue;
-      }
-      missing.set(shard, (missing.get(shard) ?? 0) + 1);
-      if (digest === undefined) continue;
-      const text = `partition ${partition} on ${shard} has digest ${digest}, the manifest says ${contents.digests[partition]}; compare the files`;
-      refusals.set(shard, { code: "DIGEST_MISMATCH", message: text });
+    return { shard, held, error: isEstranged ? undefined : holding?.error };
+  });
+  for (let i = 0; i < neededCount; i++) {
+    const index = map.replicas[i] as number;
+    const { shard, held } = claims[index] as Claim;
+    const partition = Math.floor(i / map.replication);
+    const digest = held.get(partition);
+    const expected = contents.digests[partition];
+    const isProved = digest === undefined ? inForce && isReplica(inForce, partition, shard) : digest === expected;
+    if (isProved) {
+      provedCount++;
+      continue;
     }
-    if (holding?.error && !isEstranged && missing.has(shard)) refusals.set(shard, holding.error);
+    missingCounts[index] = (missingCounts[index] as number) + 1;
+    if (digest === undefined) continue;
+    const text = `partition ${partition} on ${shard} has digest ${digest}, the manifest says ${expected}; compare the files`;
+    refusals.set(shard, { code: "DIGEST_MISMATCH", message: text });
   }
+  const missing = new Map(
+    [...missingCounts].flatMap((count, i) => (count > 0 ? [[map.shards[i] as string, count]] : [])),
+  );
+  for (const { shard, error } of claims) if (error && missing.has(shard)) refusals.set(shard, error);
   return { isComplete: provedCount === neededCount, provedCount, neededCount, missing, estranged, refusals };
+}
+
+/** What one shard of the map says that it holds. */
+interface Claim {
+  readonly shard: string;
+  readonly held: ReadonlyMap<number, string>;
+  readonly error: RecordedError | undefined;
 }
 
 function isReplica({ shards, replicas, replication }: PartitionMap, partition: number, shard: string): boolean {
@@ -69,6 +79,13 @@ function isReplica({ shards, replicas, replication }: PartitionMap, partition: n
 
 const NOTHING: ReadonlyMap<number, string> = new Map();
 
-function digestsByPartition({ partitions, digests }: HoldingRecord): ReadonlyMap<number, string> {
-  return new Map(partitions.map((partition, i) => [partition, digests[i] as string]));
+/** By record, which keeps its identity until the shard writes it again. */
+const digestMaps = new WeakMap<HoldingRecord, ReadonlyMap<number, string>>();
+
+function digestsByPartition(record: HoldingRecord): ReadonlyMap<number, string> {
+  const known = digestMaps.get(record);
+  if (known) return known;
+  const made = new Map(record.partitions.map((partition, i) => [partition, record.digests[i] as string]));
+  digestMaps.set(record, made);
+  return made;
 }

@@ -1,4 +1,5 @@
 import { invariant } from "@shardserve/core";
+import { REPLICATION_MAX } from "./partition-map.js";
 
 /**
  * Who holds what while a placement is computed: partitions x shards, with the domains (zones, or the shards themselves)
@@ -19,6 +20,9 @@ export class Assignment {
   #domain: Int32Array;
   #domainCount: number;
   #used: Uint8Array;
+  /** [partition, REPLICATION_MAX]: the shards of each partition in no order, and how many they are. */
+  readonly #rows: Uint16Array;
+  readonly #rowLengths: Uint8Array;
   /**
    * Nodes that cannot reach a shard with room, for augment without and with kept replicas; undefined = none known. What
    * is reachable from a node without a way out stays so, because later paths cannot pass through it.
@@ -34,6 +38,19 @@ export class Assignment {
     this.#domain = Int32Array.from(bound, (_, shard) => shard);
     this.#domainCount = bound.length;
     this.#used = new Uint8Array(partitionCount * bound.length);
+    this.#rows = new Uint16Array(partitionCount * REPLICATION_MAX);
+    this.#rowLengths = new Uint8Array(partitionCount);
+  }
+
+  /** Replicas that a partition has so far. */
+  countOf(partition: number): number {
+    return this.#rowLengths[partition] as number;
+  }
+
+  /** The shards that hold a partition, in no order. */
+  shardsOf(partition: number): number[] {
+    const first = partition * REPLICATION_MAX;
+    return [...this.#rows.subarray(first, first + this.countOf(partition))];
   }
 
   /** Changes what replicas of one partition must not share; what is held stays, also where it now shares. */
@@ -43,7 +60,7 @@ export class Assignment {
     this.#used = new Uint8Array(this.partitionCount * domainCount);
     this.#dead = [undefined, undefined];
     for (let p = 0; p < this.partitionCount; p++) {
-      for (let s = 0; s < this.shardCount; s++) if (this.holds(p, s)) this.#countDomain(p, s, 1);
+      for (const s of this.shardsOf(p)) this.#countDomain(p, s, 1);
     }
   }
 
@@ -75,6 +92,10 @@ export class Assignment {
     invariant(!this.holds(partition, shard), `partition ${partition} is on shard ${shard} already`);
     this.#held[partition * this.shardCount + shard] = isKept ? 2 : 1;
     this.load[shard] = (this.load[shard] as number) + 1;
+    const length = this.countOf(partition);
+    invariant(length < REPLICATION_MAX, `partition ${partition} has ${length} replicas already`);
+    this.#rows[partition * REPLICATION_MAX + length] = shard;
+    this.#rowLengths[partition] = length + 1;
     this.#countDomain(partition, shard, 1);
   }
 
@@ -82,6 +103,11 @@ export class Assignment {
     invariant(this.holds(partition, shard), `partition ${partition} is not on shard ${shard}`);
     this.#held[partition * this.shardCount + shard] = 0;
     this.load[shard] = (this.load[shard] as number) - 1;
+    const first = partition * REPLICATION_MAX;
+    const last = first + this.countOf(partition) - 1;
+    const at = this.#rows.indexOf(shard, first);
+    this.#rows[at] = this.#rows[last] as number;
+    this.#rowLengths[partition] = last - first;
     this.#countDomain(partition, shard, -1);
   }
 

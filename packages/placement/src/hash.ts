@@ -64,12 +64,29 @@ function multiplyHigh(a: number, b: number): number {
  * Deterministic across processes and versions: placement depends on it.
  */
 export function hashPoint(text: string, index: number): number {
+  fold(text);
+  return pointOf(scratch[0] as number, scratch[1] as number, index);
+}
+
+/** `hashPoint(text, index)` for indexes 0 to count - 1, into `out` from `at` on. */
+export function hashPoints(text: string, count: number, out: Float64Array, at: number): void {
+  fold(text);
+  const low = scratch[0] as number;
+  const high = scratch[1] as number;
+  for (let index = 0; index < count; index++) out[at + index] = pointOf(low, high, index);
+}
+
+/** Leaves the hash of the text in `scratch`. */
+function fold(text: string): void {
   const bytes = encoder.encode(text);
   mix64(bytes.length, 0x9e3779b9, scratch, 0);
   for (let at = 0; at < bytes.length; at += 8) {
     mix64((scratch[0] as number) ^ wordAt(bytes, at), (scratch[1] as number) ^ wordAt(bytes, at + 4), scratch, 0);
   }
-  mix64((scratch[0] as number) ^ index, (scratch[1] as number) ^ 0x7f4a7c15, scratch, 0);
+}
+
+function pointOf(low: number, high: number, index: number): number {
+  mix64(low ^ index, high ^ 0x7f4a7c15, scratch, 0);
   return (scratch[1] as number) * 0x20_0000 + ((scratch[0] as number) >>> 11);
 }
 

@@ -63,6 +63,34 @@ export function partitionsOf(map: PartitionMap, shard: string): number[] {
   return held;
 }
 
+/** How many partitions each shard holds under this map, by its index in `shards`. */
+export function loadOf(map: PartitionMap): Uint32Array {
+  const load = new Uint32Array(map.shards.length);
+  for (const index of map.replicas) load[index] = (load[index] as number) + 1;
+  return load;
+}
+
+/**
+ * How many partitions each shard holds under any of these maps of one version, a partition counted once: what it maps while
+ * a move is staged.
+ */
+export function unionLoads(maps: readonly PartitionMap[]): Map<string, number> {
+  const loads = new Map<string, number>();
+  const [first, ...others] = maps;
+  if (!first) return loads;
+  for (const [i, count] of loadOf(first).entries()) loads.set(first.shards[i] as string, count);
+  if (others.length === 0) return loads;
+  for (let p = 0; p < first.partitionCount; p++) {
+    const seen = new Set(replicasOf(first, p));
+    for (const id of others.flatMap((map) => replicasOf(map, p))) {
+      if (seen.has(id)) continue;
+      seen.add(id);
+      loads.set(id, (loads.get(id) ?? 0) + 1);
+    }
+  }
+  return loads;
+}
+
 /** True when both maps place every partition on the same shards in the same order; generation and epoch do not count. */
 export function isSamePlacement(a: PartitionMap, b: PartitionMap): boolean {
   return (

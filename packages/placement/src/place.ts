@@ -8,7 +8,8 @@ import {
   SHARD_COUNT_MAX,
 } from "./partition-map.js";
 import { type PlacementShard, type Quotas, quotas } from "./quota.js";
-import { compareText, Ring } from "./ring.js";
+import { Preferences } from "./preferences.js";
+import { compareText } from "./ring.js";
 
 export interface PlaceOptions {
   readonly model: string;
@@ -57,7 +58,7 @@ export function place(
     partitionBytes: options.partitionBytes ?? 0,
     loadFactor: LOAD_FACTOR,
   });
-  const preference = preferences(sorted, partitionCount, options.model);
+  const preference = new Preferences(sorted, partitionCount, options.model);
   const previous = options.previous?.partitionCount === partitionCount ? options.previous : undefined;
 
   const zones = zoneDomains(sorted, replication);
@@ -105,30 +106,6 @@ function checkArguments(
   if (ids.size !== shards.length) refuse("two shards have the same id");
 }
 
-/** [partition, rank]: shard indexes in ring order. */
-interface Preferences {
-  readonly order: Uint16Array;
-  readonly shardCount: number;
-}
-
-/** Keyed by model, not by version: a partition of the next version goes where its unchanged files lie already. */
-function preferences(sorted: readonly PlacementShard[], partitionCount: number, model: string): Preferences {
-  const ring = new Ring(sorted);
-  const order = new Uint16Array(partitionCount * sorted.length);
-  for (let p = 0; p < partitionCount; p++) {
-    ring.preference(model, p, order.subarray(p * sorted.length, (p + 1) * sorted.length));
-  }
-  return { order, shardCount: sorted.length };
-}
-
-function shardAt({ order, shardCount }: Preferences, partition: number, rank: number): number {
-  return order[partition * shardCount + rank] as number;
-}
-
-function rankOf({ order, shardCount }: Preferences, partition: number, shard: number): number {
-  return order.subarray(partition * shardCount, (partition + 1) * shardCount).indexOf(shard);
-}
-
 /** Zones as domains, or undefined when there are too few to give every replica its own. */
 function zoneDomains(
   sorted: readonly PlacementShard[],
@@ -137,12 +114,6 @@ function zoneDomains(
   const zones = [...new Set(sorted.map((shard) => shard.zone))];
   if (zones.length < Math.max(2, replication)) return undefined;
   return { domain: Int32Array.from(sorted, (shard) => zones.indexOf(shard.zone)), count: zones.length };
-}
-
-function countHeld(assignment: Assignment, partition: number): number {
-  let count = 0;
-  for (let s = 0; s < assignment.shardCount; s++) if (assignment.holds(partition, s)) count++;
-  return count;
 }
 
 /**
@@ -172,7 +143,7 @@ function shed(assignment: Assignment, preference: Preferences): void {
     if (excess === 0) continue;
     const held: { partition: number; rank: number }[] = [];
     for (let p = 0; p < assignment.partitionCount; p++) {
-      if (assignment.holds(p, shard)) held.push({ partition: p, rank: rankOf(preference, p, shard) });
+      if (assignment.holds(p, shard)) held.push({ partition: p, rank: preference.rankOf(p, shard) });
     }
     held.sort((a, b) => b.rank - a.rank || a.partition - b.partition);
     for (const { partition } of held.slice(0, excess)) assignment.remove(partition, shard);
@@ -189,7 +160,7 @@ function fill(
 ): void {
   const isNewcomer = new Set(newcomers);
   for (let p = 0; p < assignment.partitionCount; p++) {
-    for (let count = countHeld(assignment, p); count < replication; count++) {
+    for (let count = assignment.countOf(p); count < replication; count++) {
       const choice = choose(assignment, p, preference, isNewcomer, target);
       if (choice >= 0) assignment.add(p, choice);
       else if (!assignment.augment(p, false) && !assignment.augment(p, true)) break;
@@ -212,7 +183,7 @@ function choose(
   let belowTarget = -1;
   let belowBound = -1;
   for (let rank = 0; rank < preference.shardCount; rank++) {
-    const shard = shardAt(preference, partition, rank);
+    const shard = preference.shardAt(partition, rank);
     if (!assignment.hasRoom(shard) || !assignment.isOpen(partition, shard)) continue;
     if (isNewcomer.has(shard)) return shard;
     if (belowBound < 0) belowBound = shard;
@@ -225,20 +196,25 @@ function choose(
 
 /** Moves partitions to a shard that joined until it has its share, each time from the fullest, never below its share. */
 function takeShare(assignment: Assignment, newcomer: number, { share }: Quotas, preference: Preferences): void {
+  const wanted = Math.floor((share[newcomer] as number) + 1e-9);
+  if ((assignment.load[newcomer] as number) >= wanted) return;
   const excess = (shard: number) => (assignment.load[shard] as number) / (share[shard] as number);
-  const donors = [...assignment.load.keys()]
-    .filter((shard) => shard !== newcomer)
-    .map((shard) => ({ shard, offers: offersOf(assignment, shard, newcomer, preference) }));
-  while ((assignment.load[newcomer] as number) < Math.floor((share[newcomer] as number) + 1e-9)) {
-    let fullest: (typeof donors)[number] | undefined;
-    for (const donor of donors) {
-      if (donor.offers.length === 0 || excess(donor.shard) <= 1) continue;
-      if (!fullest || excess(donor.shard) > excess(fullest.shard)) fullest = donor;
+  const donors = new Set([...assignment.load.keys()].filter((shard) => shard !== newcomer && excess(shard) > 1));
+  /** Sorted only for those whose turn comes. */
+  const offers = new Map<number, number[]>();
+  while ((assignment.load[newcomer] as number) < wanted) {
+    let fullest = -1;
+    for (const donor of donors) if (fullest < 0 || excess(donor) > excess(fullest)) fullest = donor;
+    if (fullest < 0 || excess(fullest) <= 1) return;
+    const offered = offers.get(fullest) ?? offersOf(assignment, fullest, newcomer, preference);
+    offers.set(fullest, offered);
+    const partition = offered.pop();
+    if (partition === undefined) {
+      donors.delete(fullest);
+      continue;
     }
-    if (!fullest) return;
-    const partition = fullest.offers.pop() as number;
-    if (!assignment.canMove(partition, fullest.shard, newcomer)) continue; // another replica of it went there before
-    assignment.remove(partition, fullest.shard);
+    if (!assignment.canMove(partition, fullest, newcomer)) continue; // another replica of it went there before
+    assignment.remove(partition, fullest);
     assignment.add(partition, newcomer);
   }
 }
@@ -248,7 +224,7 @@ function offersOf(assignment: Assignment, donor: number, newcomer: number, prefe
   const offers: { readonly partition: number; readonly gain: number }[] = [];
   for (let p = 0; p < assignment.partitionCount; p++) {
     if (!assignment.canMove(p, donor, newcomer)) continue;
-    offers.push({ partition: p, gain: rankOf(preference, p, donor) - rankOf(preference, p, newcomer) });
+    offers.push({ partition: p, gain: preference.rankOf(p, donor) - preference.rankOf(p, newcomer) });
   }
   offers.sort((a, b) => a.gain - b.gain || b.partition - a.partition);
   return offers.map((offer) => offer.partition);
@@ -266,12 +242,9 @@ function toMap(
   const indexOf = new Map(named.map((shard, i) => [shard, i]));
   const replicas = new Uint16Array(partitionCount * replication);
   for (let p = 0; p < partitionCount; p++) {
-    let at = p * replication;
-    for (let rank = 0; rank < preference.shardCount; rank++) {
-      const shard = shardAt(preference, p, rank);
-      if (assignment.holds(p, shard)) replicas[at++] = indexOf.get(shard) as number;
-    }
-    invariant(at === (p + 1) * replication, `partition ${p} has ${at - p * replication} of ${replication} replicas`);
+    const row = assignment.shardsOf(p).sort((a, b) => preference.rankOf(p, a) - preference.rankOf(p, b));
+    invariant(row.length === replication, `partition ${p} has ${row.length} of ${replication} replicas`);
+    for (const [i, shard] of row.entries()) replicas[p * replication + i] = indexOf.get(shard) as number;
   }
   return {
     generation: options.generation ?? 0,
