@@ -7,7 +7,7 @@ import { ensureServices } from "../packages/testkit/dist/src/index.js";
 const filter = process.argv[2] ?? "";
 const suites = [
   ...readdirSync("packages").map((name) => [`packages/${name}`, `packages/${name}/dist/test`]),
-  ...["structure", "conformance", "cluster", "readme"].map((name) => [`test/${name}`, `test/dist/${name}`]),
+  ...["structure", "conformance", "cluster", "chaos", "readme"].map((name) => [`test/${name}`, `test/dist/${name}`]),
 ].filter(([name, folder]) => name.includes(filter) && existsSync(folder));
 
 if (suites.length === 0) {

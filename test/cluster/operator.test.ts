@@ -63,7 +63,7 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
     await using running = load();
     await running.more(50);
     const said = await command("drain", "shard-2");
-    assert.match(said, /shard-2 holds \d+ partitions that are in use\n[^]*shard-2 is drained/);
+    assert.match(said, /shard-2 holds \d+ partitions that are in use\n[^]*shard-2: drained/);
     const drained = await cluster.status();
     assert.equal(partitionsBy(drained)["shard-2"], 0);
     assert.ok(drained.shards.find(({ id }) => id === "shard-2")?.isDraining);

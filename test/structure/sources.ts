@@ -14,7 +14,7 @@ export const FLOORS: readonly (readonly string[])[] = [
   ["onnx", "host-ops"],
   ["engine", "lookup", "exporter"],
   ["shard", "model-server", "controller"],
-  ["cli"],
+  ["cli", "simulator"],
 ];
 
 export interface Source {

@@ -44,6 +44,8 @@ export interface ControllerOptions {
 const STEPS_PER_ROUND_MAX = 64;
 /** Longest pause between two rounds: timers (settling, replacing, retiring) are seen this late at most, in milliseconds. */
 const ROUND_MAX_MS = 500;
+/** Shortest pause: a thousand shards that prove a version write more often than decisions are worth, in milliseconds. */
+const ROUND_MIN_MS = 50;
 
 /**
  * The control plane, run in every shard process: all campaign, one leads. The leader watches the cluster and the model
@@ -200,6 +202,9 @@ export class Controller extends Service {
 
   /** Until something changed in the registry, at most `maxMs`. */
   async #pause(view: RegistryView, maxMs: number, signal: AbortSignal): Promise<void> {
+    const { revision } = view;
+    await sleep(this.#clock, Math.min(ROUND_MIN_MS, maxMs), signal);
+    if (view.revision !== revision) return;
     const over = new AbortController(); // AbortSignal.any would leave one signal more on `signal` each round
     const wake = () => over.abort();
     const unsubscribe = view.subscribe(wake);

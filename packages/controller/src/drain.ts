@@ -15,12 +15,12 @@ export function replicasOn(state: ClusterState, id: string): number {
 }
 
 /**
- * Whether the other shards can take what a shard holds: their number, and their capacities over all versions.
+ * Whether the other shards can take what some shards hold: their number, and their capacities over all versions.
  *
  * @throws ServingError PLACEMENT_INFEASIBLE with the numbers
  */
-export function checkDrain(state: ClusterState, id: string): void {
-  const others = eligibleShards(state).filter((other) => other !== id);
+export function checkDrain(state: ClusterState, ids: readonly string[]): void {
+  const others = eligibleShards(state).filter((other) => !ids.includes(other));
   const left = new Map<string, number>();
   for (const other of others) left.set(other, state.shards.get(other)?.capacityBytes ?? Infinity);
   for (const [model, { versions }] of [...state.models].sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -35,7 +35,7 @@ export function checkDrain(state: ClusterState, id: string): void {
         return { id: other, weight, zone, ...(capacityBytes < Infinity && { capacityBytes }) };
       });
       const demand = { partitionCount, replication: wanted.replication, partitionBytes, loadFactor: 1.1 };
-      const { target } = quotas(`${model} version ${version} without ${id}`, shards, demand);
+      const { target } = quotas(`${model} version ${version} without ${ids.join(", ")}`, shards, demand);
       for (const [i, other] of others.entries()) {
         left.set(other, (left.get(other) as number) - (target[i] as number) * partitionBytes);
       }

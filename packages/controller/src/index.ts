@@ -1,5 +1,6 @@
 export * from "./cluster-state.js";
 export * from "./drain.js";
+export * from "./invariants.js";
 export * from "./moves-in-flight.js";
 export * from "./next-step.js";
 export * from "./proof.js";

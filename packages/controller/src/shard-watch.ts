@@ -6,6 +6,7 @@ const HALF_LIFE_MS = 60_000;
 /** Above it a shard is unsteady, below the other it is steady again: three losses within a minute, then about 1.5 minutes of peace. */
 const UNSTEADY_ABOVE = 2.5;
 const STEADY_BELOW = 1;
+const FORGOTTEN_BELOW = 0.1;
 
 export interface Presence {
   /** Per shard that a map names and that is away or unsteady: for how long, in milliseconds. */
@@ -70,8 +71,10 @@ export class ShardWatch {
   #unsteady(nowMs: number): Set<string> {
     const unsteady = new Set<string>();
     for (const [id, flaps] of this.#flaps) {
-      if (decayed(flaps, nowMs) < STEADY_BELOW) this.#flaps.delete(id);
-      else if (flaps.isUnsteady) unsteady.add(id);
+      const penalty = decayed(flaps, nowMs);
+      if (penalty < FORGOTTEN_BELOW) this.#flaps.delete(id);
+      else if (penalty < STEADY_BELOW) flaps.isUnsteady = false;
+      if (flaps.isUnsteady) unsteady.add(id);
     }
     return unsteady;
   }

@@ -8,6 +8,8 @@ import { tempDir, type TempDir } from "./temp-dir.js";
 export interface EtcdOptions {
   /** Further command-line arguments. */
   readonly args?: readonly string[];
+  /** Serves clients by TLS and asks them for a certificate of the same authority; paths of PEM files. */
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 }
 
 /** What members of one cluster know of each other. */
@@ -22,7 +24,8 @@ export class EtcdServer implements AsyncDisposable {
   readonly port: number;
   readonly #peerPort: number;
   readonly #dir: TempDir;
-  readonly #args: readonly string[];
+  readonly #options: EtcdOptions;
+  readonly #healthPort: number;
   readonly #membership: Membership;
   #process: LaunchedProcess | undefined;
 
@@ -33,7 +36,10 @@ export class EtcdServer implements AsyncDisposable {
     const members = await Promise.all(
       peers.map(async (peerPort, i) => {
         const dir = await tempDir("shardserve-etcd-");
-        return new EtcdServer(await freePort(), peerPort, dir, options.args ?? [], { name: `m${i}`, initialCluster });
+        return new EtcdServer(await freePort(), peerPort, dir, options, await freePort(), {
+          name: `m${i}`,
+          initialCluster,
+        });
       }),
     );
     try {
@@ -50,7 +56,8 @@ export class EtcdServer implements AsyncDisposable {
       await freePort(),
       await freePort(),
       await tempDir("shardserve-etcd-"),
-      options.args ?? [],
+      options,
+      await freePort(),
     );
     try {
       await server.resume();
@@ -65,13 +72,15 @@ export class EtcdServer implements AsyncDisposable {
     port: number,
     peerPort: number,
     dir: TempDir,
-    args: readonly string[],
+    options: EtcdOptions,
+    healthPort: number,
     membership: Membership = { name: "test", initialCluster: `test=http://127.0.0.1:${peerPort}` },
   ) {
     this.port = port;
     this.#peerPort = peerPort;
     this.#dir = dir;
-    this.#args = args;
+    this.#options = options;
+    this.#healthPort = healthPort;
     this.#membership = membership;
   }
 
@@ -108,7 +117,8 @@ export class EtcdServer implements AsyncDisposable {
   /** Starts the process again on the same ports and data, and waits until it answers. */
   async resume(): Promise<void> {
     const { path, env } = findProgram("etcd");
-    const client = `http://127.0.0.1:${this.port}`;
+    const { tls } = this.#options;
+    const client = `${tls ? "https" : "http"}://127.0.0.1:${this.port}`;
     const peer = `http://127.0.0.1:${this.#peerPort}`;
     const child = launch(path, {
       args: [
@@ -125,12 +135,16 @@ export class EtcdServer implements AsyncDisposable {
           "heartbeat-interval": "50",
           "election-timeout": "500", // one member elects itself soon
         }),
-        ...this.#args,
+        ...flags({ "listen-metrics-urls": `http://127.0.0.1:${this.#healthPort}` }),
+        ...(tls
+          ? ["--client-cert-auth", ...flags({ "trusted-ca-file": tls.ca, "cert-file": tls.cert, "key-file": tls.key })]
+          : []),
+        ...(this.#options.args ?? []),
       ],
       env,
     });
     this.#process = child;
-    await child.waitUntil(() => isHealthy(this.port));
+    await child.waitUntil(() => isHealthy(this.#healthPort));
   }
 
   async stop(): Promise<void> {

@@ -1,5 +1,8 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 
+/** Smaller chunks are heads and control messages. */
+const FLIPPED_BYTES_MIN = 256;
+
 /**
  * A TCP proxy between a client and a server under test that can misbehave: delay bytes, cut connections, refuse new ones,
  * or go dark (accept and pass nothing on, as a lost network does).
@@ -19,7 +22,7 @@ export class TcpProxy implements AsyncDisposable {
     listen: { readonly host: string; readonly port: number } = { host: "127.0.0.1", port: 0 },
   ): Promise<TcpProxy> {
     const sockets = new Set<Socket>();
-    const state: ProxyState = { delayMs: 0, isDark: false, isRefusing: false, bytes: 0 };
+    const state: ProxyState = { delayMs: 0, isDark: false, isRefusing: false, isFlipping: false, bytes: 0 };
     const server = createServer({ allowHalfOpen: false }, (near) => {
       if (state.isRefusing) return near.destroy();
       const far = connect(target);
@@ -29,7 +32,12 @@ export class TcpProxy implements AsyncDisposable {
       ] as const) {
         sockets.add(from);
         from.setNoDelay(true);
-        from.on("data", (chunk) => forward(state, chunk, from, to));
+        from.on("data", (chunk) => {
+          if (state.isFlipping && from === far && chunk.length >= FLIPPED_BYTES_MIN) {
+            chunk[chunk.length - 8] = (chunk[chunk.length - 8] as number) ^ 0x10;
+          }
+          forward(state, chunk, from, to);
+        });
         from.on("error", () => undefined); // "close" follows and ends the other side
         from.on("close", () => {
           sockets.delete(from);
@@ -70,6 +78,11 @@ export class TcpProxy implements AsyncDisposable {
     this.#state.isDark = isDark;
   }
 
+  /** While set, one bit of every larger chunk from the target is flipped: damage that no checksum of files can see. */
+  setFlipping(isFlipping: boolean): void {
+    this.#state.isFlipping = isFlipping;
+  }
+
   /** New connections are closed at once while set. */
   setRefusing(isRefusing: boolean): void {
     this.#state.isRefusing = isRefusing;
@@ -94,6 +107,7 @@ interface ProxyState {
   delayMs: number;
   isDark: boolean;
   isRefusing: boolean;
+  isFlipping: boolean;
   bytes: number;
 }
 

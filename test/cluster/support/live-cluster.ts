@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { mkdir, rename } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ClusterStatus, VersionStatus } from "@shardserve/controller";
+import { partitionPath } from "@shardserve/rowstore";
 import { eventually, freePort, type LaunchedProcess, TcpProxy } from "@shardserve/testkit";
 import { cli, cliJson } from "./cli.js";
 import { type ClusterPlace, type Front, startExecutor, startShard } from "./roles.js";
@@ -9,6 +10,14 @@ import { STAMPED, writeStamped } from "./stamped-model.js";
 
 /** Executors reach shards at this address of the loopback network, where a proxy stands before each of them. */
 const PROXIED_HOST = "127.0.0.2";
+
+/** The first 4096 bytes of a partition file are its header; rows follow. */
+const FIRST_ROW_BYTE = 4096;
+
+/** Quick, unless a test says otherwise. */
+const SHARD_FLAGS = ["--settle-seconds=0.3", "--repository-poll-seconds=0.3", "--retire-after-seconds=1"];
+
+const nameOf = (flag: string) => flag.slice(0, flag.indexOf("="));
 
 export interface LiveClusterOptions {
   /** Folder for the repository, state and sources. */
@@ -90,11 +99,10 @@ export class LiveCluster {
       `--listen=127.0.0.1:${port}`,
       `--advertised-host=${PROXIED_HOST}`,
       `--state-dir=${this.stateDir(id)}`,
+      "--metrics-port=0",
       `--replication=${this.#options.replication}`,
       `--min-shards=${this.#options.minShards}`,
-      "--settle-seconds=0.3",
-      "--repository-poll-seconds=0.3",
-      "--retire-after-seconds=1",
+      ...SHARD_FLAGS.filter((flag) => !this.#options.shardFlags?.some((own) => nameOf(own) === nameOf(flag))),
       ...(this.#options.shardFlags ?? []),
     );
     this.#shards.set(id, { process, toEtcd, inbound, port });
@@ -143,6 +151,24 @@ export class LiveCluster {
     await rename(out, join(this.repository, STAMPED, String(version)));
   }
 
+  /** A version whose file no shard can prove. */
+  publishDamaged(version: number): Promise<void> {
+    return this.publish(version, async (out) => {
+      const file = await open(join(out, partitionPath(11)), "r+");
+      try {
+        await file.write(Buffer.of(0x5a, 0xa5), 0, 2, FIRST_ROW_BYTE + 5);
+      } finally {
+        await file.close();
+      }
+    });
+  }
+
+  /** Lets the same version number be published again. */
+  async forgetExport(version: number): Promise<void> {
+    await rm(join(this.#options.dir, "source", String(version)), { recursive: true, force: true });
+    await rm(join(this.#options.dir, "outgoing", String(version)), { recursive: true, force: true });
+  }
+
   /** Runs a command against the cluster, past the proxies. */
   command(name: string, ...args: readonly string[]) {
     return cli(name, ...args, `--etcd=${this.#options.etcd.join(",")}`, `--cluster=${this.#options.cluster}`);
@@ -151,6 +177,19 @@ export class LiveCluster {
   status(): Promise<ClusterStatus> {
     const { etcd, cluster } = this.#options;
     return cliJson<ClusterStatus>("status", `--etcd=${etcd.join(",")}`, `--cluster=${cluster}`);
+  }
+
+  /** Sum of a metric over the shards that live, by the lines that begin with `name`. */
+  async shardMetric(name: string): Promise<number> {
+    const values = await Promise.all(
+      [...this.#shards.values()].map(async ({ process }) => {
+        const port = /metrics on port (\d+)/.exec(process.output)?.[1];
+        const reply = await fetch(`http://127.0.0.1:${port}/metrics`).catch(() => undefined); // it is stopped
+        const lines = (await reply?.text())?.split("\n").filter((line) => line.startsWith(`${name} `)) ?? [];
+        return lines.reduce((sum, line) => sum + Number(line.slice(name.length)), 0);
+      }),
+    );
+    return values.reduce((sum, value) => sum + value, 0);
   }
 
   /** Waits until the status is as wanted. @throws Error with the last status when it does not come to that */
@@ -162,6 +201,19 @@ export class LiveCluster {
         return found;
       },
       { timeoutMs, intervalMs: 250 },
+    );
+  }
+
+  /** Waits until a leader leads, every process is registered and every replica is held. */
+  untilWhole(timeoutMs = 90_000): Promise<ClusterStatus> {
+    return this.until(
+      (found) =>
+        isWhole(found) &&
+        found.leader !== undefined &&
+        found.shards.length === this.#shards.size &&
+        found.executors.length === this.#executors.size &&
+        found.models.some(({ versions }) => versions.some(({ state }) => state === "enabled")),
+      timeoutMs,
     );
   }
 

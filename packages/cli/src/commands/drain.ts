@@ -8,7 +8,7 @@ import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
 
 export const drain = defineCommand({
   name: "drain",
-  summary: "Moves all partitions away from a shard, which serves on meanwhile; then it can be stopped without any loss",
+  summary: "Moves all partitions away from shards, which serve on meanwhile; then they can be stopped without any loss",
   usage: "SHARD --etcd=HOSTS [--cluster=NAME]",
   examples: [
     "shardserve drain shard-2 --etcd=e1:2379 --cluster=prod",
@@ -19,28 +19,29 @@ export const drain = defineCommand({
     wait: flag.bool("wait until the shard holds nothing that is in use", true),
     timeoutSeconds: flag.number("how long to wait", 1, 604_800, 3_600),
   },
-  async run(positionals, flags, terminal) {
-    const id = onlyArgument("drain", positionals, "shard id");
+  async run(ids, flags, terminal) {
+    if (ids.length === 0) throw new ServingError("CONFIG_INVALID", "drain: give the ids of shards; see --help");
     await withRegistry("drain", flags, terminal, async (registry) => {
       const wish = shardWish.encode({ isDraining: true });
       const decide: Parameters<typeof change>[2] = (state) => {
-        if (!state.shards.has(id))
-          throw new ServingError(
-            "NOT_FOUND",
-            `there is no shard ${id}; there are ${[...state.shards.keys()].sort().join(", ")}`,
-          );
-        checkDrain(state, id);
+        const unknown = ids.filter((id) => !state.shards.has(id));
+        if (unknown.length > 0) {
+          const known = [...state.shards.keys()].sort().join(", ");
+          throw new ServingError("NOT_FOUND", `there is no shard ${unknown.join(", ")}; there are ${known}`);
+        }
+        checkDrain(state, ids);
         return wish;
       };
-      await change(registry, wishKey(id), decide, terminal.signal);
-      terminal.print(`${id} is draining`);
+      for (const id of ids) await change(registry, wishKey(id), decide, terminal.signal);
+      terminal.print(`${ids.join(", ")}: draining`);
       if (!flags.wait) return;
       const progress = (state: Parameters<typeof replicasOn>[0]) => {
-        const count = replicasOn(state, id);
-        return count === 0 ? undefined : `${id} holds ${count} partitions that are in use`;
+        const counts = ids.map((id) => [id, replicasOn(state, id)] as const).filter(([, count]) => count > 0);
+        if (counts.length === 0) return undefined;
+        return counts.map(([id, count]) => `${id} holds ${count} partitions that are in use`).join("; ");
       };
       await waitUntil(registry, progress, { timeoutSeconds: flags.timeoutSeconds, terminal });
-      terminal.print(`${id} is drained: stop it, or take it back with \`shardserve undrain ${id}\``);
+      terminal.print(`${ids.join(", ")}: drained; stop them, or take them back with \`shardserve undrain\``);
     });
   },
 });

@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { seededRandom } from "@shardserve/core";
+import { EtcdRegistry } from "@shardserve/registry";
+import { EtcdServer, type TempDir, tempDir } from "@shardserve/testkit";
+import { LiveCluster } from "../cluster/support/live-cluster.js";
+import { whenAvailable } from "../cluster/support/roles.js";
+import { STAMPED } from "../cluster/support/stamped-model.js";
+import { SteadyLoad } from "../cluster/support/steady-load.js";
+import { type Arena, FAULTS } from "./faults.js";
+import { checkAnswers, checkControlPlane, checkNoDegradedRows, isWrong } from "./verifier.js";
+
+/** The same seed gives the same faults in the same order; what the processes make of them is theirs. */
+const SEED = Number(process.env.CHAOS_SEED ?? 1);
+const MINUTES = Number(process.env.CHAOS_MINUTES ?? 1.5);
+/** Only faults whose name contains it. */
+const ONLY = process.env.CHAOS_ONLY ?? "";
+
+const SHARDS = ["shard-0", "shard-1", "shard-2", "shard-3"];
+
+/**
+ * Real processes, three etcd members, a proxy on every link; one fault after another while a client compares every element
+ * of every answer with what the version that the answer claims must say. By hand for hours: CHAOS_MINUTES=120 CHAOS_SEED=7.
+ */
+describe(`chaos, seed ${SEED}`, function () {
+  this.timeout(MINUTES * 60_000 + 240_000);
+  let dir: TempDir;
+  let arena: Arena;
+  let registry: EtcdRegistry;
+
+  before(async () => {
+    const [etcd, folder] = await Promise.all([EtcdServer.startCluster(3), tempDir("shardserve-chaos-")]);
+    dir = folder;
+    const cluster = new LiveCluster({
+      dir: dir.path,
+      etcd: etcd.map((member) => member.host),
+      cluster: "chaos",
+      replication: 2,
+      minShards: SHARDS.length,
+      shardFlags: ["--replace-after-seconds=300"],
+    });
+    registry = new EtcdRegistry({ hosts: etcd.map((member) => member.host), cluster: "chaos" });
+    arena = { cluster, etcd, random: seededRandom(SEED), version: 1 };
+    await cluster.publish(1);
+    const shards = SHARDS.map((id) => cluster.startShard(id));
+    await Promise.all([...shards, cluster.startExecutor("executor-0"), cluster.startExecutor("executor-1")]);
+    for (const id of cluster.executorIds) await whenAvailable(cluster.front(id), STAMPED);
+    await cluster.untilWhole();
+  });
+  after(async () => {
+    await registry?.close();
+    await arena?.cluster.stop();
+    await Promise.all(arena?.etcd.map((member) => member.stop()) ?? []);
+    await dir?.remove();
+  });
+
+  it("never a wrong answer, never a failed one, and always whole again", async () => {
+    const endMs = performance.now() + MINUTES * 60_000;
+    const faults = FAULTS.filter(({ name }) => name.includes(ONLY));
+    let queue: (typeof faults)[number][] = [];
+    let count = 0;
+    while (performance.now() < endMs) {
+      if (queue.length === 0) queue = shuffled(faults);
+      const fault = queue.pop()!;
+      await using load = new SteadyLoad(arena.cluster.front("executor-0").grpc, ++count);
+      await load.more(20);
+      const startedMs = performance.now();
+      const what = await fault.run(arena);
+      await load.more(20);
+      await arena.cluster.untilWhole();
+      const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+      const result = await load.stop();
+      console.log(
+        `      ${count}. ${fault.name}: ${what} (${seconds} s, ${result.ok} answers, ${result.failures.length} failed)`,
+      );
+      await checkControlPlane(registry, fault.name);
+      checkAnswers(result, `seed ${SEED}, fault ${count}, ${fault.name}: ${what}`);
+    }
+    await checkNoDegradedRows(arena.cluster, "executor-0");
+  });
+
+  it("a link that damages rows behind every checksum is caught by the verifying client", async () => {
+    await using load = new SteadyLoad(arena.cluster.front("executor-0").grpc);
+    await load.more(20);
+    for (const id of arena.cluster.shardIds) arena.cluster.shardLink(id).setFlipping(true);
+    await load.more(100);
+    for (const id of arena.cluster.shardIds) arena.cluster.shardLink(id).setFlipping(false);
+    const { failures } = await load.stop();
+    assert.ok(failures.some(isWrong), `the verifier saw nothing: ${failures.slice(0, 3).join("; ")}`);
+  });
+
+  function shuffled<T>(items: readonly T[]): T[] {
+    const mixed = [...items];
+    for (let i = mixed.length - 1; i > 0; i--) {
+      const j = Math.floor(arena.random.next() * (i + 1));
+      [mixed[i], mixed[j]] = [mixed[j] as T, mixed[i] as T];
+    }
+    return mixed;
+  }
+});
