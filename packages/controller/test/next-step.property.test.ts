@@ -39,7 +39,8 @@ const enabledVersions = (state: ClusterState) =>
     .filter(([, { map }]) => map?.value.enabled)
     .map(([version]) => version);
 
-describe("nextStep, by random histories", () => {
+describe("nextStep, by random histories", function () {
+  this.timeout(120_000);
   it("never enables what is not proved, never stops serving a model, never goes back a generation, and comes to rest", () => {
     fc.assert(
       fc.property(fc.array(anyCommand, { minLength: 10, maxLength: 120 }), (commands) => {
