@@ -242,7 +242,7 @@ class LoopLists {
   #picked(node: GraphNode, list: FilledList, stacked: TensorRef, turns: TensorRef, shape: Shape): TensorRef {
     const at = (suffix: string): string => `${node.name}/${suffix}`;
     const zero = this.#constant(at("axis"), [0], []);
-    const isKnown = shape !== undefined && !shape.includes(-1);
+    const isKnown = this.#isAlike(list) || (shape !== undefined && !shape.includes(-1));
     let [, indices] = node.inputs as [TensorRef, TensorRef];
     if (!isKnown) {
       const checked = this.#checkedLength(at, list, turns, zero);
@@ -252,6 +252,13 @@ class LoopLists {
     const elements = isKnown ? this.#padded(node.name, list, stacked, turns, shape) : stacked;
     const types = { Tparams: list.dtype, Tindices: "int32", Taxis: "int32" };
     return this.#node(at("picked"), "GatherV2", [elements, indices, zero], types);
+  }
+
+  /** A TensorArray whose elements are all of one shape: the first one that is set tells what the zeros look like. */
+  #isAlike({ input }: FilledList): boolean {
+    const { node } = behindIdentity(this.#program.graph, this.#loop.inputs[input]!);
+    const { op, attrs } = nodeOf(this.#program.graph, node);
+    return op === "TensorArrayV3" && attrs.bool("identical_element_shapes");
   }
 
   /**
