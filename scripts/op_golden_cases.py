@@ -1409,6 +1409,80 @@ def leftovers(g):
     p.step("AssignSub", ref=v, value=some(np.float32, (2,), 3))
 
 
+def resampling(g):
+    x = np.abs(some(np.float32, (2, 5, 4, 2))) + 1  # like pixels: sums of both signs would be lost in rounding
+    for size in [(3, 7), (9, 2), (1, 1), (5, 4)]:
+        for align, half in [(False, False), (True, False), (False, True)]:
+            g.case("ResizeBicubic", images=x, size=i32(*size), align_corners=align, half_pixel_centers=half)
+        for align in [False, True]:
+            g.case("ResizeArea", images=x, size=i32(*size), align_corners=align)
+    for kernel in ["lanczos1", "lanczos3", "lanczos5", "gaussian", "box", "triangle", "keyscubic", "mitchellcubic"]:
+        for scale, shift in [((0.6, 1.75), (0.0, 0.0)), ((1.3, 0.4), (0.5, -1.0))]:
+            for antialias in [True, False]:
+                scales, shifts = np.array(scale, np.float32), np.array(shift, np.float32)
+                g.case("ScaleAndTranslate", images=x, size=i32(3, 7), scale=scales, translation=shifts, kernel_type=kernel, antialias=antialias)
+    g.case("ResizeBicubic", images=some(np.uint8, (1, 3, 3, 1)), size=i32(2, 5))
+    g.case("ResizeArea", images=some(np.uint8, (1, 3, 3, 1)), size=i32(2, 5))
+    for bad in [i32(0, 2), i32(2, -1)]:
+        g.case("ResizeBicubic", images=x, size=bad)
+        g.case("ResizeArea", images=x, size=bad)
+    for dtype in [np.float32, np.uint8, np.int64]:
+        for sizes, steps, rates in [((2, 3), (1, 1), (1, 1)), ((2, 2), (2, 3), (2, 1)), ((6, 1), (1, 1), (1, 1))]:
+            for padding in ["SAME", "VALID"]:
+                if padding == "SAME" or sizes[0] < 6:
+                    wide = lambda pair: [1, *pair, 1]
+                    g.case("ExtractImagePatches", images=some(dtype, (2, 5, 4, 2)), ksizes=wide(sizes), strides=wide(steps), rates=wide(rates), padding=padding)
+    turn = np.array([[0.9, 0.3, -0.4, -0.2, 1.1, 0.7, 0.01, -0.02]], np.float32)
+    both = np.concatenate([turn, [[1, 0, -2.5, 0, 1, 3.5, 0, 0]]]).astype(np.float32)
+    for mode in ["CONSTANT", "REFLECT", "WRAP", "NEAREST"]:
+        for how in ["NEAREST", "BILINEAR"]:
+            for transforms in [turn, both]:
+                g.case("ImageProjectiveTransformV3", images=x, transforms=transforms, output_shape=i32(6, 5), fill_value=np.float32(0.5), interpolation=how, fill_mode=mode)
+            g.case("ImageProjectiveTransformV2", images=x, transforms=both, output_shape=i32(4, 6), interpolation=how, fill_mode=mode)
+    g.case("ImageProjectiveTransformV3", images=x, transforms=both[:, :7], output_shape=i32(6, 5), fill_value=np.float32(0), interpolation="NEAREST")
+    boxes = np.array([[0, 0, 1, 1], [0.2, 0.1, 0.7, 0.9], [1, 1, 0, 0], [-0.5, 0.2, 1.4, 0.8]], np.float32)
+    for method in ["bilinear", "nearest"]:
+        for size in [(3, 3), (1, 4), (7, 2)]:
+            g.case("CropAndResize", image=x, boxes=boxes, box_ind=i32(0, 1, 1, 0), crop_size=i32(*size), method=method, extrapolation_value=-2.0)
+    g.case("CropAndResize", image=some(np.uint8, (2, 5, 4, 2)), boxes=boxes, box_ind=i32(0, 1, 1, 0), crop_size=i32(2, 2))
+    g.case("CropAndResize", image=x, boxes=boxes, box_ind=i32(0, 2, 1, 0), crop_size=i32(2, 2))
+    g.case("CropAndResize", image=x, boxes=boxes[:0], box_ind=i32(), crop_size=i32(2, 2))
+
+
+def detection(g):
+    r = np.random.RandomState(3)
+    corners = r.uniform(0, 0.6, (20, 2))
+    boxes = np.concatenate([corners, corners + r.uniform(0.1, 0.4, (20, 2))], 1).astype(np.float32)
+    boxes[4] = boxes[4][[2, 3, 0, 1]]
+    boxes[7] = boxes[6]
+    scores = r.uniform(0, 1, 20).astype(np.float32)
+    scores[9] = scores[11]
+    f = np.float32
+    for count in [0, 3, 30]:
+        for overlap in [0.2, 0.5, 1.0]:
+            limit, threshold = np.int32(count), f(overlap)
+            g.case("NonMaxSuppression", boxes=boxes, scores=scores, max_output_size=limit, iou_threshold=overlap)
+            g.case("NonMaxSuppressionV2", boxes=boxes, scores=scores, max_output_size=limit, iou_threshold=threshold)
+            g.case("NonMaxSuppressionV3", boxes=boxes, scores=scores, max_output_size=limit, iou_threshold=threshold, score_threshold=f(0.3))
+            for pads in [False, True]:
+                common = dict(boxes=boxes, scores=scores, max_output_size=limit, iou_threshold=threshold, score_threshold=f(0.3), pad_to_max_output_size=pads)
+                g.case("NonMaxSuppressionV4", **common)
+                for soft in [0.0, 0.5]:
+                    g.case("NonMaxSuppressionV5", **common, soft_nms_sigma=f(soft))
+    g.case("NonMaxSuppressionV3", boxes=boxes, scores=scores[:5], max_output_size=np.int32(3), iou_threshold=f(0.5), score_threshold=f(0))
+    g.case("NonMaxSuppressionV3", boxes=boxes[:, :3], scores=scores, max_output_size=np.int32(3), iou_threshold=f(0.5), score_threshold=f(0))
+    g.case("NonMaxSuppressionV3", boxes=boxes, scores=scores, max_output_size=np.int32(3), iou_threshold=f(1.5), score_threshold=f(0))
+    many = np.stack([boxes * 1.5 - 0.2, boxes[::-1]])
+    by_class = r.uniform(0, 1, (2, 20, 3)).astype(np.float32)
+    for groups in [1, 3]:
+        for pads in [False, True]:
+            for clips in [False, True]:
+                shifted = np.stack([many + 0.01 * k for k in range(groups)], 2).astype(np.float32)
+                g.case("CombinedNonMaxSuppression", boxes=shifted, scores=by_class, max_output_size_per_class=np.int32(4), max_total_size=np.int32(15), iou_threshold=f(0.4), score_threshold=f(0.3), pad_per_class=pads, clip_boxes=clips)
+    for per_class, total in [(0, 5), (5, 0)]:
+        g.case("CombinedNonMaxSuppression", boxes=shifted, scores=by_class, max_output_size_per_class=np.int32(per_class), max_total_size=np.int32(total), iou_threshold=f(0.4), score_threshold=f(0.3))
+
+
 FAMILIES = {
     "leftovers": leftovers,
     "array-shape": array_shape,
@@ -1437,4 +1511,6 @@ FAMILIES = {
     "strings-more": strings_more,
     "array-more": array_more,
     "matrix-parts": matrix_parts,
+    "resampling": resampling,
+    "detection": detection,
 }

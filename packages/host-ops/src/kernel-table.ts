@@ -6,6 +6,7 @@ import { PAD_KERNELS } from "./array-pad.js";
 import { SHAPE_KERNELS } from "./array-shape.js";
 import { SLICE_KERNELS } from "./array-slice.js";
 import { COUNT_KERNELS } from "./counts.js";
+import { DETECTION_KERNELS } from "./detection.js";
 import { EDIT_DISTANCE_KERNELS } from "./edit-distance.js";
 import { RAGGED_MORE_KERNELS } from "./ragged-more.js";
 import { SPARSE_MATH_KERNELS } from "./sparse-math.js";
@@ -17,6 +18,7 @@ import { type Kernel, OpCall } from "./op-call.js";
 import { PARSE_KERNELS } from "./parse-example.js";
 import { RANDOM_KERNELS } from "./random.js";
 import { SEQUENCE_KERNELS } from "./parse-sequence.js";
+import { RESAMPLE_KERNELS } from "./image-resample.js";
 import { IMAGE_KERNELS, supportsImage } from "./images.js";
 import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math-more.js";
 import { MATRIX_PART_KERNELS } from "./matrix-parts.js";
@@ -101,6 +103,8 @@ const REAL: readonly Family[] = [
   EDIT_DISTANCE_KERNELS,
   RAGGED_MORE_KERNELS,
   SPARSE_MATH_KERNELS,
+  RESAMPLE_KERNELS,
+  DETECTION_KERNELS,
 ];
 
 const COMPLEX_TOO = new Set([
