@@ -10,3 +10,4 @@ export { type ChoiceOptions, ReplicaChoice } from "./replica-choice.js";
 export { ShardHealth, sizeClass } from "./shard-health.js";
 export type { ShardDirectory, ShardLocation } from "./shard-link.js";
 export { type CacheUse, type ChangedRows, ShardRows, type ShardRowsOptions } from "./shard-rows.js";
+export { type HotRows, warmUp } from "./warm-up.js";

@@ -38,6 +38,8 @@ const ERA_PER_SLOT = 32;
 const COUNT_MAX = 255;
 /** Rows that are compared for the least asked-for one. */
 const SAMPLE = 6;
+/** Slots that are looked at in one turn of the event loop where all are: about 2 ms. */
+const SLOTS_PER_TURN = 100_000;
 /** Slots that are looked at for them, where most are in use. */
 const SAMPLE_STEPS = 64;
 
@@ -229,11 +231,44 @@ export class RowCache {
     for (let slot = 0; slot < this.capacity; slot++) this.#slots[slot * SLOT_WORDS + STAMP] = 0;
   }
 
+  /**
+   * Ids of the rows that are asked for most, no order; rows that were asked for only once are left out. Lets other work go on
+   * in between, so rows may come and go meanwhile.
+   *
+   * @param limit  ids at most
+   */
+  async hottest(limit: number): Promise<BigInt64Array> {
+    const slotsOf = new Int32Array(COUNT_MAX + 1);
+    await this.#inTurns((slot) => {
+      const rank = this.#rank(slot);
+      if (rank > 1) slotsOf[rank] = (slotsOf[rank] as number) + 1;
+    });
+    let least = COUNT_MAX + 1;
+    let total = 0;
+    while (least > 2 && total + (slotsOf[least - 1] as number) <= limit) total += slotsOf[--least] as number;
+    const lanes = new Int32Array(total * 2);
+    let at = 0;
+    await this.#inTurns((slot) => {
+      if (at === lanes.length || this.#rank(slot) < least) return;
+      lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_LO] as number;
+      lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_HI] as number;
+    });
+    return new BigInt64Array(lanes.buffer, 0, at / 2);
+  }
+
   /** Slots with users, for tests and gauges. */
   countPinned(): number {
     let count = 0;
     for (let slot = 0; slot < this.capacity; slot++) if (this.#isInUse(slot)) count++;
     return count;
+  }
+
+  async #inTurns(look: (slot: number) => void): Promise<void> {
+    for (let start = 0; start < this.#freshFrom; start += SLOTS_PER_TURN) {
+      const end = Math.min(this.#freshFrom, start + SLOTS_PER_TURN);
+      for (let slot = start; slot < end; slot++) look(slot);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   #meta(slot: number): number {

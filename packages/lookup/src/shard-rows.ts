@@ -34,6 +34,7 @@ import { RedisRows } from "./redis/redis-rows.js";
 import { type ShardDirectory, ShardLink } from "./shard-link.js";
 import { TableState } from "./table-state.js";
 import { slabRowBytes } from "./table-writer.js";
+import type { HotRows } from "./warm-up.js";
 
 export interface ShardRowsOptions {
   /** What a shard must prove: cluster, model, version, and digests from this executor's own manifest. */
@@ -161,6 +162,15 @@ export class ShardRows implements RowSource {
       use.evictionCount += slab?.cache.evictionCount ?? 0;
     }
     return use;
+  }
+
+  /** What is asked for most now, for the cache of the version's successor; at most nine tenths of what each table's slab holds. */
+  async hottest(): Promise<HotRows> {
+    const hot = new Map<string, BigInt64Array>();
+    for (const { info, slab } of this.#states) {
+      if (slab) hot.set(info.checkpointKey, await slab.cache.hottest(Math.floor(slab.cache.capacity * 0.9)));
+    }
+    return hot;
   }
 
   /**

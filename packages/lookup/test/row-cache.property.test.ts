@@ -274,6 +274,34 @@ describe("row cache, what it keeps", () => {
     assert.ok(after >= before - 0.03, `${after}, before ${before}`);
   }).timeout(20_000);
 
+  it("names its hottest rows: those asked for most, no more than it is asked for", async () => {
+    const cache = new RowCache(1_000);
+    const slots = new Int32Array(3_000);
+    const ask = (batch: number, from: number, to: number) => {
+      const claim = newClaim(batch, 3_000);
+      const ids = Array.from({ length: to - from }, (_, i) => BigInt(i + from) + (1n << 33n));
+      cache.claim(lanesOf(ids), 2, ids.length, 0, slots, claim);
+      cache.complete(claim.missSlots, 0, claim.missCount);
+      cache.release(claim.pinned, 0, claim.pinnedCount);
+    };
+    assert.equal((await cache.hottest(10)).length, 0);
+    ask(1, 0, 500);
+    for (let batch = 2; batch < 6; batch++) ask(batch, 0, 40);
+    for (let batch = 6; batch < 9; batch++) ask(batch, 0, 10);
+    const sorted = async (limit: number) =>
+      [...(await cache.hottest(limit))].map((id) => Number(id - (1n << 33n))).sort((a, b) => a - b);
+    assert.deepEqual(
+      await sorted(1_000),
+      Array.from({ length: 40 }, (_, i) => i),
+      "asked for once is not hot",
+    );
+    assert.deepEqual(
+      await sorted(39),
+      Array.from({ length: 10 }, (_, i) => i),
+    );
+    assert.deepEqual(await sorted(9), []);
+  });
+
   it("follows when other rows become hot", () => {
     const cache = new RowCache(4_000);
     const draw = zipf(3);

@@ -32,6 +32,12 @@ export const executor = defineCommand({
     zone: flag.text("failure domain of this machine; replicas in it are preferred", "ZONE", ""),
     stateDir: STATE_FLAG,
     cacheBytes: flag.bytes("memory for cached rows, per version", 256 * 2 ** 20),
+    cacheWarmUpSeconds: flag.number(
+      "how long a new version's cache may be filled with the rows that the one before is asked for most; 0 = not at all",
+      0,
+      3_600,
+      10,
+    ),
     lookupTimeoutMs: flag.int("longest time for the rows of one batch", 1, 3_600_000, 5000),
     hedgePercent: flag.number(
       "lookups sent to a second replica when the first is late, per hundred; 0 = none",
@@ -80,6 +86,7 @@ export const executor = defineCommand({
       tags: flags.savedModelTags,
       follower,
       cacheBytes: flags.cacheBytes,
+      cacheWarmUpMs: flags.cacheWarmUpSeconds * 1000,
       lookupTimeoutMs: flags.lookupTimeoutMs,
       hedgeShare: flags.hedgePercent / 100,
       zone: flags.zone,

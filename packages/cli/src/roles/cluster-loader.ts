@@ -8,6 +8,7 @@ import {
   type RedisFor,
   type RedisLevel,
   ShardRows,
+  warmUp,
 } from "@shardserve/lookup";
 import type { MapFollower } from "@shardserve/registry";
 import { readManifest } from "@shardserve/rowstore";
@@ -38,6 +39,8 @@ export interface ClusterLoaderOptions {
   readonly redisFor: RedisFor;
   /** What may stand in for rows that cannot be had; undefined = nothing. */
   readonly degraded: DegradedRows | undefined;
+  /** How long the cache of a new version may be filled with what the version before is asked for most; 0 = not at all. */
+  readonly cacheWarmUpMs: number;
   /** How long a load waits for a replica of every partition. */
   readonly readyTimeoutMs: number;
   readonly metrics: LookupMetrics;
@@ -49,6 +52,7 @@ export class ClusterLoader implements Loader {
   readonly #options: ClusterLoaderOptions;
   /** Loaded versions by servable. */
   readonly #models = new Map<string, EpochModel>();
+  readonly #rows = new Map<string, { readonly id: ServableId; readonly rows: ShardRows }>();
   readonly #listeners = new Set<() => void>();
 
   constructor(options: ClusterLoaderOptions) {
@@ -85,6 +89,7 @@ export class ClusterLoader implements Loader {
       subscribe: (listener) => follower.subscribe(listener),
     };
     await whenRowsReady(rows, source, { signal, deadlineMs: systemClock.nowMs() + this.#options.readyTimeoutMs });
+    await this.#warmUp(id, rows, signal);
     const model = await EpochModel.load(
       {
         name: servableIdText(id),
@@ -102,7 +107,33 @@ export class ClusterLoader implements Loader {
     );
     const key = servableIdText(id);
     this.#models.set(key, model);
-    return closing(model, () => this.#models.delete(key));
+    this.#rows.set(key, { id, rows });
+    return closing(model, () => {
+      this.#models.delete(key);
+      this.#rows.delete(key);
+    });
+  }
+
+  /** Fetches what the version before is asked for most. A version whose cache stays cold is still served. */
+  async #warmUp(id: ServableId, rows: ShardRows, signal: AbortSignal): Promise<void> {
+    const { cacheWarmUpMs, logger } = this.#options;
+    const others = [...this.#rows.values()].filter(
+      (other) => other.id.name === id.name && other.id.version !== id.version,
+    );
+    const before = others.sort((a, b) => b.id.version - a.id.version)[0];
+    if (!before || cacheWarmUpMs === 0) return;
+    const startMs = systemClock.nowMs();
+    const options = { deadlineMs: startMs + cacheWarmUpMs, signal, nowMs: () => systemClock.nowMs() };
+    const fields = { model: id.name, version: id.version, from: before.id.version };
+    try {
+      const count = await warmUp(rows, await before.rows.hottest(), options);
+      logger.info({ ...fields, rows: count, ms: Math.round(systemClock.nowMs() - startMs) }, "cache warmed up");
+    } catch (reason) {
+      if (!signal.aborted)
+        return logger.warn({ ...fields, error: ServingError.from(reason).message }, "cache not warmed up");
+      await rows.close();
+      throw reason;
+    }
   }
 
   /** Epoch that a loaded version is answered at, and what keeps it from the one in force; undefined when it is not loaded. */
