@@ -97,6 +97,8 @@ async function measure(
   }
   const ours = await load("onnxruntime");
   const theirs = await load("tensorflow");
+  // Graphs with ops that TensorFlow has dropped run in segments there too: no figure of TensorFlow alone.
+  row["tf form"] = theirs.engine.form;
   try {
     for (const batch of BATCHES) {
       const inputs = batched(request(ours, item), ours.signatures.get(item.signature)!.inputs, batch);
