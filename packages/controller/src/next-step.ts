@@ -336,6 +336,11 @@ class ModelSteps {
     why: string,
     isLevelled = false,
   ): Step | undefined {
+    const elsewhere = inFlightCount(this.#observed.state, state.map?.value);
+    if (elsewhere >= this.#observed.settings.movesInFlightMax) {
+      // Placing is dear, and would be repeated each round until there is room.
+      return this.#wait(version, `${why}; but ${elsewhere} partitions of others move already (moves-in-flight)`);
+    }
     const staged = state.map?.value.staged?.generation ?? 0;
     const generation = Math.max(enabled.generation, staged, heldGeneration(state)) + 1;
     const target = this.#place(version, contents, enabled, generation, isLevelled);
