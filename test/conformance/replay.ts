@@ -1,8 +1,10 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
+import { loadModel } from "@shardserve/engine";
+import { loadOrt } from "@shardserve/native";
 import type { Model } from "@shardserve/servable";
-import type { Tensor } from "@shardserve/tensor";
+import { elementCount, isNumeric, type NumericData, type Tensor, tensor } from "@shardserve/tensor";
 import { type Golden, type GoldenCase, goldenDifference, REPO_DIR } from "@shardserve/testkit";
 
 /** A SavedModel with TensorFlow's answers beside it. */
@@ -101,4 +103,46 @@ async function caseDifferences(model: Model, item: GoldenCase): Promise<string[]
     if (difference === undefined || (other && goldenDifference(outputs.get(alias), other) === undefined)) return [];
     return [`${alias} ${difference}`];
   });
+}
+
+/**
+ * Where a request's examples are independent of one another, each must get alone what it gets in company: rows of numbers in,
+ * one row out for each. Requests of several examples are split; what cannot be told apart in this way is left out.
+ */
+export async function oneByOneDifferences(golden: Golden, { dir }: ModelCase): Promise<string[]> {
+  const batches = golden.cases.flatMap((item, i) => {
+    const count = [...item.inputs.values()][0]?.shape[0] ?? 0;
+    const values = [...item.inputs.values(), ...(item.outputs?.values() ?? [])];
+    const isBatch = values.every(({ dtype, shape }) => isNumeric(dtype) && shape.length > 0 && shape[0] === count);
+    return item.outputs && isBatch && count > 1 && !golden.isStateful ? [{ item, i, count }] : [];
+  });
+  if (batches.length === 0) return [];
+  const model = await loadModel({ dir, tags: golden.tags, ort: loadOrt() });
+  const wrong: string[] = [];
+  try {
+    for (const { item, i, count } of batches) {
+      for (let row = 0; row < count; row++) {
+        const inputs = new Map([...item.inputs].map(([alias, value]) => [alias, rowOf(value, row)]));
+        const answer = await ask(model, { ...item, inputs });
+        if (answer instanceof ServingError) wrong.push(`${item.signature}[${i}]: row ${row} alone: ${answer.message}`);
+        else {
+          for (const [alias, all] of item.outputs!) {
+            const difference = goldenDifference(answer.get(alias), rowOf(all, row));
+            if (difference !== undefined)
+              wrong.push(`${item.signature}[${i}]: row ${row} alone: ${alias} ${difference}`);
+          }
+        }
+      }
+    }
+  } finally {
+    await model.close();
+  }
+  return wrong;
+}
+
+/** Example `row`, as a batch of one. */
+function rowOf({ dtype, shape, data }: Tensor, row: number): Tensor {
+  const size = elementCount(shape.slice(1)) * ((data as NumericData).length / elementCount(shape));
+  const part = (data as Float32Array).slice(row * size, (row + 1) * size);
+  return tensor(dtype, [1, ...shape.slice(1)], part as never);
 }
