@@ -1481,9 +1481,41 @@ def detection(g):
                 g.case("CombinedNonMaxSuppression", boxes=shifted, scores=by_class, max_output_size_per_class=np.int32(4), max_total_size=np.int32(15), iou_threshold=f(0.4), score_threshold=f(0.3), pad_per_class=pads, clip_boxes=clips)
     for per_class, total in [(0, 5), (5, 0)]:
         g.case("CombinedNonMaxSuppression", boxes=shifted, scores=by_class, max_output_size_per_class=np.int32(per_class), max_total_size=np.int32(total), iou_threshold=f(0.4), score_threshold=f(0.3))
+def fft(g):
+    """Fourier transforms and the arithmetic of complex numbers."""
+    for dtype, real, tolerance in [(np.complex64, np.float32, 3e-5), (np.complex128, np.float64, 1e-10)]:
+        for n in [1, 2, 8, 7, 12, 15]:
+            for op in ["FFT", "IFFT"]:
+                g.case(op, tolerance, input=some(dtype, (2, n), n))
+            g.case("RFFT", tolerance, input=some(real, (2, n), n), fft_length=i32(n), Tcomplex=dtype)
+            g.case("IRFFT", tolerance, input=some(dtype, (2, n // 2 + 1), n), fft_length=i32(n), Treal=real)
+        for length in [4, 6, 16]:
+            g.case("RFFT", tolerance, input=some(real, (3, 6)), fft_length=i32(length), Tcomplex=dtype)
+            g.case("IRFFT", tolerance, input=some(dtype, (3, 4)), fft_length=i32(length), Treal=real)
+        for op in ["FFT2D", "IFFT2D"]:
+            g.case(op, tolerance, input=some(dtype, (2, 3, 4)))
+        for op in ["FFT3D", "IFFT3D"]:
+            g.case(op, tolerance, input=some(dtype, (2, 3, 4)))
+        g.case("RFFT2D", tolerance, input=some(real, (2, 5, 6)), fft_length=i32(4, 6), Tcomplex=dtype)
+        g.case("IRFFT2D", tolerance, input=some(dtype, (2, 4, 4)), fft_length=i32(4, 6), Treal=real)
+        g.case("RFFT3D", tolerance, input=some(real, (2, 3, 6)), fft_length=i32(2, 3, 6), Tcomplex=dtype)
+        g.case("IRFFT3D", tolerance, input=some(dtype, (2, 3, 4)), fft_length=i32(2, 3, 6), Treal=real)
+        for op in ["Add", "AddV2", "Sub", "Mul", "Div", "RealDiv", "SquaredDifference"]:
+            g.case(op, tolerance, x=some(dtype, (2, 3)), y=some(dtype, (3,), 2))
+            g.case(op, tolerance, x=some(dtype, ()), y=some(dtype, (2, 0), 2))
+        for op in ["Neg", "Square", "Exp", "Log", "Inv", "Reciprocal", "OnesLike"]:
+            g.case(op, tolerance, x=some(dtype, (2, 3)))
+        for op in ["Sum", "Mean"]:
+            g.case(op, tolerance, input=some(dtype, (2, 3)), axis=i32(1))
+            g.case(op, tolerance, input=some(dtype, (2, 3)), axis=i32(0, 1), keep_dims=True)
+        g.case("AddN", tolerance, inputs=[some(dtype, (2, 3)), some(dtype, (2, 3), 2), some(dtype, (2, 3), 3)])
+    g.case("FFT", input=some(np.complex64, ()))
+    g.case("RFFT", input=some(np.float32, (4,)), fft_length=i32(-1))
+    g.case("RFFT", input=some(np.float32, (4,)), fft_length=i32(2, 2))
 
 
 FAMILIES = {
+    "fft": fft,
     "leftovers": leftovers,
     "array-shape": array_shape,
     "array-slice": array_slice,

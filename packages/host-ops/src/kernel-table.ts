@@ -20,6 +20,8 @@ import { RANDOM_KERNELS } from "./random.js";
 import { SEQUENCE_KERNELS } from "./parse-sequence.js";
 import { RESAMPLE_KERNELS } from "./image-resample.js";
 import { IMAGE_KERNELS, supportsImage } from "./images.js";
+import { COMPLEX_MATH } from "./complex-math.js";
+import { FFT_KERNELS } from "./fft.js";
 import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math-more.js";
 import { MATRIX_PART_KERNELS } from "./matrix-parts.js";
 import { SERIALIZED_KERNELS } from "./serialized.js";
@@ -73,6 +75,7 @@ const ANY_DTYPE: readonly Family[] = [
   SERIALIZED_KERNELS,
   UNICODE_KERNELS,
   COMPLEX_KERNELS,
+  FFT_KERNELS,
   MATRIX_PART_KERNELS,
   IMAGE_KERNELS,
   RANDOM_KERNELS,
@@ -123,13 +126,24 @@ const COMPLEX_TOO = new Set([
   "DynamicPartition",
   "DynamicStitch",
   "ParallelDynamicStitch",
+  ...Object.keys(COMPLEX_MATH),
 ]);
 
 const KERNELS: ReadonlyMap<string, HostKernel> = new Map(
   [...ANY_DTYPE, ...REAL].flatMap((family) =>
-    Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, (call) => kernel(new OpCall(call))]),
+    Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, hostKernel(kernel, COMPLEX_MATH[op])]),
   ),
 );
+
+/** @param complex  the kernel for complex numbers, where it is another one */
+function hostKernel(kernel: Kernel, complex: Kernel | undefined): HostKernel {
+  if (!complex) return (call) => kernel(new OpCall(call));
+  return (call) => {
+    const [first] = call.inputs;
+    const isOfComplex = first !== undefined && "dtype" in first && isComplex(first.dtype);
+    return (isOfComplex ? complex : kernel)(new OpCall(call));
+  };
+}
 
 const REAL_ONLY: ReadonlySet<string> = new Set(
   REAL.flatMap((family) => Object.keys(family)).filter((op) => !COMPLEX_TOO.has(op)),

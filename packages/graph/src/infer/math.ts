@@ -32,6 +32,9 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
      BitwiseAnd BitwiseOr BitwiseXor LeftShift RightShift ApproximateEqual Complex Igamma Igammac Zeta Polygamma NextAfter`,
     (call) => [broadcast(call.shape(0), call.shape(1))],
   ),
+  ...each("FFT FFT2D FFT3D IFFT IFFT2D IFFT3D", same()),
+  ...each("RFFT RFFT2D RFFT3D", (call) => [realTransform(call, (last) => Math.floor(last / 2) + 1)]),
+  ...each("IRFFT IRFFT2D IRFFT3D", (call) => [realTransform(call, (last) => last)]),
   // Shapes that do not fit may be asked to make a scalar.
   ...each("Equal NotEqual", (call) => [
     call.attrs.bool("incompatible_shape_error") ? broadcast(call.shape(0), call.shape(1)) : undefined,
@@ -151,4 +154,15 @@ function setDim(dims: Map<string, number>, label: string, dim: number): void {
 function topK(input: Shape, k: number): Shape[] {
   const shape = input && withDim(input, input.length - 1, k);
   return [shape, shape];
+}
+
+/** The asked lengths in place of the last dimensions; of no length there are no bins. */
+function realTransform(call: ShapeCall, lastOf: (length: number) => number): Shape {
+  const rank = Number(/(\d)D$/.exec(call.node.op)?.[1] ?? 1);
+  const shape = call.shape(0);
+  if (!shape || shape.length < rank) return undefined;
+  const asked = call.value(1)?.values;
+  const lengths = Array.from({ length: rank }, (_, i) => asked?.[i] ?? UNKNOWN);
+  const last = lengths.pop()!;
+  return [...shape.slice(0, -rank), ...lengths, last > 0 ? lastOf(last) : last];
 }
