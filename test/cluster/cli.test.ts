@@ -133,6 +133,15 @@ describe("commands on a model", function () {
     await dir?.remove();
   });
 
+  it("inspect --dot draws the segments of every signature", async () => {
+    const { code, stdout } = await cli("inspect", SOURCE, "--dot");
+    assert.equal(code, 0);
+    assert.match(
+      stdout,
+      /^digraph model \{[^]*label="serving_default"[^]*2\. lookup[^]*s0_step1 -> s0_step2[^]*\}\s*$/,
+    );
+  });
+
   it("inspect --json shows signatures, tables and lookups", async () => {
     const found = await cliJson<{
       signatures: { signature: string; inputs: string[]; lookups: unknown[]; unsupported: string[] }[];

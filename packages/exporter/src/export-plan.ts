@@ -1,5 +1,5 @@
 import { invariant, ServingError } from "@shardserve/core";
-import { type FoundTable, findTables, importModel, type KernelTable } from "@shardserve/graph";
+import { type FoundTable, findTables, type KernelTable, openModel } from "@shardserve/graph";
 import {
   choosePartitionCount,
   digestHex,
@@ -11,16 +11,7 @@ import {
   storedRowBytes,
   type TableInfo,
 } from "@shardserve/rowstore";
-import {
-  type BundleEntry,
-  BundleReader,
-  initOp,
-  objectKeys,
-  readSavedModel,
-  type SavedModel,
-  selectMetaGraph,
-  variableBindings,
-} from "@shardserve/savedmodel";
+import type { BundleEntry, SavedModel } from "@shardserve/savedmodel";
 import { DTYPES, elementCount, isNumeric } from "@shardserve/tensor";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -78,18 +69,15 @@ export async function planExport(
   kernels: KernelTable,
   signal?: AbortSignal,
 ): Promise<ExportPlan> {
-  const savedModel = await readSavedModel(dir, signal ? { signal } : {});
-  const metaGraph = selectMetaGraph(savedModel, options.tags);
-  if (!savedModel.variablesPrefix) {
+  await using opened = await openModel(dir, { tags: options.tags, signal });
+  const { savedModel, bundle, bindings, model } = opened;
+  if (!bundle) {
     throw new ServingError(
       "SAVED_MODEL_INVALID",
       `${dir} has no variables/variables.index: there is nothing to shard; serve it as it is`,
     );
   }
-  await using bundle = await BundleReader.open(savedModel.variablesPrefix, signal ? { signal } : {});
   const { entries } = bundle;
-  const bindings = variableBindings(metaGraph, entries, await objectKeys(metaGraph, bundle));
-  const model = importModel(metaGraph, { bindings: bindings.variables, entries, initOp: initOp(metaGraph) });
   const found = findTables(model, kernels);
   const chosen = choose(found, options);
   const tables = found.flatMap((table) =>

@@ -29,6 +29,8 @@ export {
 } from "./plan-signature.js";
 export { exportNode } from "./export.js";
 export { FOLD_BYTES_MAX } from "./fold.js";
+export { formatDot } from "./dot.js";
+export { openModel, type OpenedModel } from "./open-model.js";
 export { findTables, type FoundTable } from "./tables.js";
 export type { CheckpointTensor } from "./variables.js";
 export { type RestoreTable, type RestoreVariable, type WholeGraph, wholeGraph } from "./whole-graph.js";

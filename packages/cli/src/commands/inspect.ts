@@ -1,26 +1,18 @@
 import { ServingError } from "@shardserve/core";
 import { chooseEngine, type EnginePlan } from "@shardserve/engine";
 import {
-  type DeviceSupport,
   type FoundTable,
-  findTables,
-  importModel,
+  formatDot,
   type ModelGraph,
-  planSignature,
+  openModel,
+  reportModel,
+  type ReportedVariable,
   type SignaturePlan,
 } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import { deviceSupports } from "@shardserve/onnx";
-import {
-  BundleReader,
-  initOp,
-  objectKeys,
-  readSavedModel,
-  selectMetaGraph,
-  tagSets,
-  variableBindings,
-} from "@shardserve/savedmodel";
-import { DTYPES, elementCount, isNumeric } from "@shardserve/tensor";
+import { tagSets } from "@shardserve/savedmodel";
+import { DTYPES, elementCount } from "@shardserve/tensor";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { ENGINE_FLAGS, openEngines } from "../roles/engines.js";
@@ -32,8 +24,12 @@ interface SignatureReport {
   readonly method: string;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
-  /** Steps in order, with the ops that each runs. */
-  readonly steps: readonly { readonly kind: string; readonly ops: Readonly<Record<string, number>> }[];
+  /** Steps in order, with the ops that each runs and the bytes of the variables that it reads whole. */
+  readonly steps: readonly {
+    readonly kind: string;
+    readonly ops: Readonly<Record<string, number>>;
+    readonly variableBytes: number;
+  }[];
   readonly lookups: readonly { readonly node: string; readonly table: string }[];
   /** Why the signature cannot be served; empty = it can. */
   readonly unsupported: readonly string[];
@@ -43,34 +39,28 @@ export const inspect = defineCommand({
   name: "inspect",
   summary: "Shows a SavedModel: signatures, variables, tables and lookups, and where each op would run",
   usage: "SAVED_MODEL",
-  examples: ["shardserve inspect models/dlrm/1", "shardserve inspect models/dlrm/1 --json"],
+  examples: [
+    "shardserve inspect models/dlrm/1",
+    "shardserve inspect models/dlrm/1 --json",
+    "shardserve inspect models/dlrm/1 --dot | dot -Tsvg > dlrm.svg",
+  ],
   flags: {
     savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
     ...ENGINE_FLAGS,
     nodes: flag.bool("also list every node with the place where it runs and why"),
+    dot: flag.bool("print the segments of every signature as a Graphviz graph, for dot -Tsvg"),
     json: flag.bool("print everything as JSON"),
   },
   async run([dir, ...rest], flags, terminal) {
     if (dir === undefined || rest.length > 0)
       throw new ServingError("CONFIG_INVALID", "inspect: give one SavedModel directory; see --help");
     const engines = await openEngines(flags, terminal.environment, terminal.logger);
-    const savedModel = await readSavedModel(dir, { signal: terminal.signal });
-    const metaGraph = selectMetaGraph(savedModel, flags.savedModelTags);
-    await using bundle = savedModel.variablesPrefix ? await BundleReader.open(savedModel.variablesPrefix) : undefined;
-    const entries = bundle?.entries ?? new Map<string, never>();
-    const bindings = variableBindings(metaGraph, entries, bundle ? await objectKeys(metaGraph, bundle) : new Map());
-    const model = importModel(metaGraph, { bindings: bindings.variables, entries, initOp: initOp(metaGraph) });
-    const tables = findTables(model, hostKernels);
-    const device: DeviceSupport = { supports: deviceSupports };
-    const plans = [...model.signatures.keys()]
-      .sort()
-      .map((name) => planSignature(model, name, { kernels: hostKernels, device }));
-    const variables = [...entries.values()].map(({ key, dtype, shape }) => ({
-      checkpointKey: key,
-      dtype,
-      shape,
-      bytes: isNumeric(dtype) ? elementCount(shape) * DTYPES[dtype].bytes : 0,
-    }));
+    await using opened = await openModel(dir, { tags: flags.savedModelTags, signal: terminal.signal });
+    const { savedModel, metaGraph, model } = opened;
+    const report = reportModel(model, { kernels: hostKernels, device: { supports: deviceSupports } });
+    const plans = [...report.plans].sort((a, b) => (a.signature < b.signature ? -1 : 1));
+    const { tables, variables } = report;
+    if (flags.dot) return terminal.print(formatDot(plans).trimEnd());
     const signatures = [...plans.map(describeSignature(model)), ...brokenSignatures(model)];
     const chosen = await chooseEngine({ ...engines, dir, tags: flags.savedModelTags, signal: terminal.signal });
     const placements = flags.nodes
@@ -101,7 +91,7 @@ export const inspect = defineCommand({
         .join(" ")}`,
     );
     const bytes = variables.reduce((sum, variable) => sum + variable.bytes, 0);
-    terminal.print(`${variables.length} variables, ${amount(bytes, "bytes")}`);
+    terminal.print(`${variables.length} variables, ${amount(bytes, "bytes")}${rolesOf(variables)}`);
     printEngine(chosen, terminal.print);
     printTables(tables, terminal.print);
     for (const signature of signatures) printSignature(signature, terminal.print);
@@ -111,6 +101,16 @@ export const inspect = defineCommand({
     }
   },
 });
+
+/** "; 1.2 MB looked up by row, 40 kB read whole". */
+function rolesOf(variables: readonly ReportedVariable[]): string {
+  const words = { table: "looked up by row", dense: "read whole", mutable: "written", unused: "not read" } as const;
+  const parts = Object.entries(words).flatMap(([role, text]) => {
+    const bytes = variables.filter((variable) => variable.role === role).reduce((sum, item) => sum + item.bytes, 0);
+    return bytes === 0 ? [] : [`${amount(bytes, "bytes")} ${text}`];
+  });
+  return parts.length === 0 ? "" : `: ${parts.join(", ")}`;
+}
 
 function printEngine({ engine, broken }: EnginePlan, print: (line: string) => void): void {
   const form = engine.form === "whole" ? "each signature as one run" : "in segments, as below";
@@ -132,6 +132,7 @@ function describeSignature(model: ModelGraph): (plan: SignaturePlan) => Signatur
     steps: plan.steps.map((step) => ({
       kind: step.kind,
       ops: step.kind === "lookup" ? { lookup: step.lookups.length } : countOps(step.nodes.map(({ op }) => op)),
+      variableBytes: step.kind === "lookup" ? 0 : bytesOf([...step.variables.values()], model),
     })),
     lookups: plan.lookups.map(({ node, checkpointKey }) => ({
       node,
@@ -139,6 +140,13 @@ function describeSignature(model: ModelGraph): (plan: SignaturePlan) => Signatur
     })),
     unsupported: plan.unsupported.map(({ op, node, why }) => `${op} "${node}": ${why}`),
   });
+}
+
+function bytesOf(checkpointKeys: readonly string[], model: ModelGraph): number {
+  return checkpointKeys.reduce((sum, key) => {
+    const entry = model.variables.entries.get(key);
+    return sum + (entry ? elementCount(entry.shape) * DTYPES[entry.dtype].bytes : 0);
+  }, 0);
 }
 
 function brokenSignatures(model: ModelGraph): SignatureReport[] {
@@ -178,12 +186,10 @@ function printSignature(report: SignatureReport, print: (line: string) => void):
   print(`\nsignature ${report.signature} (${report.method || "no method"})`);
   print(`  in   ${report.inputs.join(", ") || "nothing"}`);
   print(`  out  ${report.outputs.join(", ") || "nothing"}`);
-  for (const [i, { kind, ops }] of report.steps.entries()) {
-    print(
-      `  ${i + 1}. ${kind.padEnd(7)}${Object.entries(ops)
-        .map(([op, count]) => (count === 1 ? op : `${op} x ${count}`))
-        .join(", ")}`,
-    );
+  for (const [i, { kind, ops, variableBytes }] of report.steps.entries()) {
+    const names = Object.entries(ops).map(([op, count]) => (count === 1 ? op : `${op} x ${count}`));
+    const weights = variableBytes === 0 ? "" : ` (${amount(variableBytes, "bytes")} of variables)`;
+    print(`  ${i + 1}. ${kind.padEnd(7)}${names.join(", ")}${weights}`);
   }
   if (report.unsupported.length > 0) print("  cannot be served here:");
   for (const text of report.unsupported) print(`    ${text}`);
