@@ -63,6 +63,12 @@ export class PartitionFile {
     }
   }
 
+  /** Tells whether two paths lead to one file in one state: device, inode, size and time of change. */
+  async identity(): Promise<string> {
+    const { dev, ino, size, mtimeNs } = await this.#handle.stat({ bigint: true });
+    return `${dev} ${ino} ${size} ${mtimeNs}`;
+  }
+
   /** For mapping; closed by {@link close}, which mappings outlive. */
   get fd(): number {
     return this.#handle.fd;

@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { invariant, ServingError } from "@shardserve/core";
 import { lanesOf } from "@shardserve/tensor";
 import { locateRows } from "./locate.js";
+import { mappedFiles } from "./mapped-files.js";
 import { Overlay } from "./overlay.js";
 import { encodePartitionHeader, partitionInvalid } from "./partition-format.js";
 import { type PartitionLayout, partitionLayout } from "./partition-layout.js";
@@ -27,7 +28,10 @@ export interface PartitionSetOptions {
 export interface AddOptions {
   /** What the manifest says of the file; refused when the file says otherwise. */
   readonly expectedDigest?: string;
-  /** Whether every block is read and compared with its checksum first; default true. */
+  /**
+   * Whether every block is read and compared with its checksum first; default true. A file that another set of this process
+   * verified and still maps is not read again.
+   */
   readonly verify?: boolean;
   /** Awaited when the partition is mapped and before ids find it: to add the rows of deltas. */
   readonly prepare?: () => Promise<void>;
@@ -57,6 +61,8 @@ export class PartitionSet {
   readonly #isHeld: Uint8Array;
   /** By partition: being added, held, or being removed. */
   readonly #isBusy: Uint8Array;
+  /** By partition: its file, once it was verified. */
+  readonly #identities = new Map<number, string>();
   readonly #kernel = RowKernel.shared();
   #heldCount = 0;
   #era: Era = { count: 0, drained: undefined };
@@ -155,9 +161,12 @@ export class PartitionSet {
       const file = await PartitionFile.open(path);
       try {
         this.#checkIdentity(file, partition, options.expectedDigest);
-        if (options.verify !== false) await file.verify({ signal: options.signal });
+        const identity = await file.identity();
+        const isVerified = mappedFiles.digestOf(identity) === file.digest;
+        if (options.verify !== false && !isVerified) await file.verify({ signal: options.signal });
         options.signal?.throwIfAborted();
         await this.#map(partition, file, options.prepare);
+        if (options.verify !== false) this.#remember(partition, identity, file.digest);
       } finally {
         await file.close();
       }
@@ -176,6 +185,7 @@ export class PartitionSet {
     await this.#nextEra();
     if (!this.#isClosed) {
       this.#unmap(partition);
+      this.#forget(partition);
       this.#overlay.drop(partition);
     }
     this.#isBusy[partition] = 0;
@@ -282,6 +292,7 @@ export class PartitionSet {
     if (this.#mappingCount > 0) await new Promise<void>((resolve) => (this.#mapped = resolve));
     for (const partition of held) {
       this.#unmap(partition);
+      this.#forget(partition);
       await setImmediate(); // freeing the pages of all partitions in one go would stop the event loop
     }
     for (const arena of this.#arenas.values()) arena.close();
@@ -342,6 +353,18 @@ export class PartitionSet {
     refuseIfClosed();
     this.#isHeld[partition] = 1;
     this.#heldCount++;
+  }
+
+  #remember(partition: number, identity: string, digest: string): void {
+    this.#identities.set(partition, identity);
+    mappedFiles.add(identity, digest);
+  }
+
+  #forget(partition: number): void {
+    const identity = this.#identities.get(partition);
+    if (identity === undefined) return;
+    this.#identities.delete(partition);
+    mappedFiles.remove(identity);
   }
 
   #unmap(partition: number): void {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { copyFile } from "node:fs/promises";
+import { copyFile, link, open, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { isServingError, seededRandom } from "@shardserve/core";
 import type { NumericDType } from "@shardserve/tensor";
@@ -216,5 +216,31 @@ describe("partition set", function () {
 
   it("shares one kernel", () => {
     assert.equal(RowKernel.shared(), RowKernel.shared());
+  });
+
+  it("reads a file that another set verified and maps no second time; a copy, and a file let go, are read", async () => {
+    await using dir = await tempDir();
+    const tables = [tableOf("a", 500, [16])];
+    const [digest] = await writePartitions(dir.path, tables, [randomRows(tables[0]!, 1)], 1);
+    const path = join(dir.path, partitionPath(0));
+    const [linked, copied] = [join(dir.path, "linked"), join(dir.path, "copied")];
+    await link(path, linked);
+    await copyFile(path, copied);
+    await utimes(path, 1000, 1000);
+    const first = new PartitionSet(tables, 1);
+    await first.add(0, path, { expectedDigest: digest! });
+    // damage that leaves size and time as they were: only a reader of the blocks can see it
+    for (const file of [path, copied]) {
+      await using handle = await open(file, "r+");
+      await handle.write(Buffer.of(0x55), 0, 1, 4096 + 7);
+    }
+    await utimes(path, 1000, 1000);
+    const second = new PartitionSet(tables, 1);
+    await second.add(0, linked, { expectedDigest: digest! });
+    await second.remove(0);
+    await assert.rejects(second.add(0, copied), (error) => isServingError(error, "CHECKSUM_MISMATCH"));
+    await first.close();
+    await assert.rejects(second.add(0, linked), (error) => isServingError(error, "CHECKSUM_MISMATCH"));
+    await second.close();
   });
 });
