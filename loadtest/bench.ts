@@ -23,6 +23,10 @@ const BENCHMARKS: Readonly<
     what: "hit rate of the row cache against the best possible, and its cost against a Map",
     load: () => import("./bench/cache.js"),
   },
+  delta: {
+    what: "a delta of 1 % of a 1 GiB model: seconds until it is answered and rolled back, bytes against its own (--mib, --changed)",
+    load: () => import("./bench/delta.js"),
+  },
   export: {
     what: "shard-export against cp of the same bytes, and its peak memory (--size 4GiB)",
     load: () => import("./bench/export.js"),

@@ -8,10 +8,19 @@ import { EtcdServer, eventually, type LaunchedProcess, type TempDir, tempDir } f
 import { cli, cliJson } from "./support/cli.js";
 import { addedRowsRequest, DRIFTING, driftingRequest, writeDrifting } from "./support/drifting-model.js";
 import { GrpcClient } from "./support/grpc.js";
-import { type ClusterPlace, type Front, startExecutor, startShard, whenAvailable } from "./support/roles.js";
+import {
+  type ClusterPlace,
+  type Front,
+  startExecutor,
+  startServe,
+  startShard,
+  whenAvailable,
+} from "./support/roles.js";
 
 const SHARD_IDS = ["shard-0", "shard-1", "shard-2"];
 const REPLICATION = 2;
+/** Executors try to reach a shard that was away every two seconds at the latest. */
+const RECONNECTED_MS = 4_000;
 
 /** Keeps asking an executor and checks every element of every answer against the epoch that it is of. */
 class DriftingLoad implements AsyncDisposable {
@@ -103,6 +112,16 @@ describe("deltas in a cluster", function () {
     versionOf(found).epoch === epoch &&
     versionOf(found).stagedEpoch === undefined &&
     found.executors.every(({ serving }) => (serving[0]?.epoch ?? 0) === epoch);
+  const instanceOf = (found: Status, id: string) => found.shards.find((shard) => shard.id === id)?.instance;
+  /** Starts a shard that was killed and waits until it holds everything: what its predecessor registered may still stand. */
+  const restart = async (id: string) => {
+    const before = instanceOf(await status(), id);
+    await startOne(id);
+    await until((found) => {
+      const { heldCount, neededCount } = versionOf(found);
+      return instanceOf(found, id) !== before && found.missingShards.length === 0 && heldCount === neededCount;
+    });
+  };
   const version = () => join(place.repository, DRIFTING, "1");
 
   /** Exports the epoch into the repository. */
@@ -196,18 +215,13 @@ describe("deltas in a cluster", function () {
     await shards.get(victim)!.stop("SIGKILL");
     await until(isEverywhere(4));
     await running.more(100);
-    await startOne(victim);
-    await until(
-      (found) => found.missingShards.length === 0 && versionOf(found).heldCount === versionOf(found).neededCount,
-    );
+    await restart(victim);
+    await new Promise((resolve) => setTimeout(resolve, RECONNECTED_MS));
     // Whatever another shard shares with the victim can come from the victim only.
     const other = SHARD_IDS.find((id) => id !== victim && id !== leader)!;
     await shards.get(other)!.stop("SIGKILL");
     await running.more(200);
-    await startOne(other);
-    await until(
-      (found) => found.missingShards.length === 0 && versionOf(found).heldCount === versionOf(found).neededCount,
-    );
+    await restart(other);
     await running.stop();
     assert.deepEqual(running.failures, []);
   });
@@ -221,10 +235,7 @@ describe("deltas in a cluster", function () {
     await until(({ leader: now }) => now !== undefined && now !== leader);
     await until(isEverywhere(5));
     await running.more(50);
-    await startOne(leader);
-    await until(
-      (found) => found.missingShards.length === 0 && versionOf(found).heldCount === versionOf(found).neededCount,
-    );
+    await restart(leader);
     await running.stop();
     assert.deepEqual(running.failures, []);
   });
@@ -259,5 +270,32 @@ describe("deltas in a cluster", function () {
     await until(isEverywhere(6));
     await running.stop();
     assert.deepEqual(running.failures, []);
+  });
+
+  it("verify proves every epoch against its SavedModel; serve on one node answers at the newest", async () => {
+    const newest = await cliJson<{ epoch: number; deltas: number[] }>("verify", join(dir.path, "source/6"), version());
+    assert.deepEqual(newest, { ...newest, epoch: 6, deltas: [1, 3, 4, 5, 6] });
+    const older = await cliJson<{ epoch: number }>("verify", join(dir.path, "source/3"), version(), "--epoch=3");
+    assert.equal(older.epoch, 3);
+    const other = await cli("verify", join(dir.path, "source/4"), version(), "--epoch=5");
+    assert.match(other.stderr, /DIGEST_MISMATCH: row \d+ of table/);
+
+    const alone = join(dir.path, "alone");
+    await cp(version(), join(alone, "1"), { recursive: true });
+    const front = await startServe(DRIFTING, alone);
+    try {
+      using client = new GrpcClient(front.grpc);
+      const request = driftingRequest(seededRandom(1));
+      assert.equal(request.check(await client.send(request.bytes)), 6);
+    } finally {
+      await front.process.stop();
+    }
+    const bias = join(alone, "1/deltas/6/dense/variables/variables.data-00000-of-00001");
+    await writeFile(
+      bias,
+      (await readFile(bias)).map((byte, i) => (i === 1 ? byte ^ 1 : byte)),
+    );
+    const damaged = await cli("verify", join(dir.path, "source/6"), join(alone, "1"));
+    assert.match(damaged.stderr, /CHECKSUM_MISMATCH: .*deltas\/6\/dense\/variables\/variables\.data/);
   });
 });

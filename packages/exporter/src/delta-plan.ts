@@ -9,8 +9,8 @@ import {
   listEpochs,
   type ManifestFile,
   MANIFEST_FILE,
+  newestEpoch,
   readDeltaChain,
-  readDeltaManifest,
   readManifest,
   type StoredDelta,
   type StoredManifest,
@@ -57,7 +57,7 @@ export async function planDelta(
 ): Promise<DeltaPlan> {
   const base = await readBase(versionDir);
   const epochs = await listEpochs(versionDir);
-  const parentEpoch = options.parent ?? (await newestWhole(versionDir, epochs));
+  const parentEpoch = options.parent ?? (await newestEpoch(versionDir));
   const chain = await readDeltaChain(versionDir, base, parentEpoch);
   const last = chain.at(-1);
   const { manifest } = base;
@@ -118,13 +118,6 @@ function optionsOf({ manifest }: StoredManifest): ExportOptions {
     partitions: partitionCount,
     rowDtype: tables.find(({ dtype }) => dtype === "float32")?.rowDtype ?? "same",
   };
-}
-
-/** A folder without a manifest is being written, or was left by a copy that broke off. */
-async function newestWhole(versionDir: string, epochs: readonly number[]): Promise<number> {
-  for (const epoch of [...epochs].reverse())
-    if (await readDeltaManifest(join(versionDir, deltaPath(epoch)))) return epoch;
-  return 0;
 }
 
 /** @throws ServingError FAILED_PRECONDITION when rows of the two cannot be compared, or some are gone */

@@ -56,3 +56,11 @@ export async function readDeltaChain(versionDir: string, base: StoredManifest, e
   }
   return chain;
 }
+
+/** The newest epoch of a version directory that is whole; 0 = none. A folder without a manifest is still being written. */
+export async function newestEpoch(versionDir: string): Promise<number> {
+  for (const epoch of (await listEpochs(versionDir)).reverse()) {
+    if (await readDeltaManifest(join(versionDir, deltaPath(epoch)))) return epoch;
+  }
+  return 0;
+}

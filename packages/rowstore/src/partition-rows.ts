@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { loadOrt, OrtValue } from "@shardserve/native";
 import { newData } from "@shardserve/tensor";
+import { deltaPath, type StoredDelta, tablesAt } from "./delta-manifest.js";
+import { DeltaFile } from "./delta-reader.js";
 import { type Manifest, partitionDigestOf } from "./manifest.js";
 import { partitionPath } from "./partition-layout.js";
 import { PartitionSet } from "./partition-set.js";
@@ -9,6 +11,8 @@ import { emptyRowReport, type RowBatch, type RowLease, type RowRequest, type Row
 import type { TableInfo } from "./table-info.js";
 
 export interface OpenPartitionRowsOptions {
+  /** Deltas that lead to the epoch wanted, first to last; default none: the rows as exported. */
+  readonly chain?: readonly StoredDelta[];
   /** Whether every block is read and compared with its checksum first; default true. */
   readonly verify?: boolean;
   readonly signal?: AbortSignal;
@@ -21,20 +25,23 @@ export interface OpenPartitionRowsOptions {
 export class PartitionRows implements RowSource {
   readonly tables: readonly TableInfo[];
   readonly #set: PartitionSet;
+  readonly #epoch: number;
 
-  private constructor(set: PartitionSet) {
-    this.tables = set.tables;
+  private constructor(set: PartitionSet, chain: readonly StoredDelta[]) {
+    const newest = chain.at(-1)?.manifest;
+    this.tables = tablesAt(set.tables, newest);
     this.#set = set;
+    this.#epoch = newest?.epoch ?? 0;
   }
 
   /**
    * @param directory  version directory
-   * @throws ServingError NOT_FOUND, PARTITION_INVALID, DIGEST_MISMATCH, CHECKSUM_MISMATCH naming file and block
+   * @throws ServingError NOT_FOUND, PARTITION_INVALID, DELTA_INVALID, DIGEST_MISMATCH, CHECKSUM_MISMATCH naming file and block
    */
   static async open(
     directory: string,
     manifest: Manifest,
-    options: OpenPartitionRowsOptions = {},
+    { chain = [], ...options }: OpenPartitionRowsOptions = {},
   ): Promise<PartitionRows> {
     loadOrt();
     const set = new PartitionSet(manifest.tables, manifest.partitionCount);
@@ -43,16 +50,21 @@ export class PartitionRows implements RowSource {
         const expectedDigest = partitionDigestOf(manifest, partition);
         await set.add(partition, join(directory, partitionPath(partition)), { ...options, expectedDigest });
       }
+      for (const { manifest: delta } of chain) {
+        await using file = await DeltaFile.open(join(directory, deltaPath(delta.epoch)), manifest.tables);
+        set.overlay.begin(delta.epoch, delta.tables);
+        for (const partition of file.partitions) await set.overlay.stage(partition, file, options);
+      }
     } catch (error) {
       await set.close();
       throw error;
     }
-    return new PartitionRows(set);
+    return new PartitionRows(set, chain);
   }
 
   async lookup(requests: readonly RowRequest[], options: { readonly signal?: AbortSignal } = {}): Promise<RowLease> {
     const values: OrtValue[] = [];
-    const report = emptyRowReport(this.tables.length, 0);
+    const report = emptyRowReport(this.tables.length, this.#epoch);
     try {
       const batches: RowBatch[] = [];
       for (const { table, ids } of requests) {
@@ -81,8 +93,8 @@ export class PartitionRows implements RowSource {
     const wide = ids instanceof Int32Array ? BigInt64Array.from(ids, BigInt) : ids;
     const count = wide.length;
     const indexes = new BigInt64Array(count);
-    const refused = this.#set.locate(table, wide, indexes, 0);
-    if (refused >= 0) throw this.#set.refusal(table, wide, refused);
+    const refused = this.#set.locate(table, wide, indexes, 0, 0, count, this.#epoch);
+    if (refused >= 0) throw this.#set.refusal(table, wide, refused, this.#epoch);
     const stored = new Uint8Array(count * info.rowBytes);
     await this.#set.gather(info.rowBytes, indexes, 0, count, stored, options);
     const decoded = newData(info.dtype, count * info.dim);

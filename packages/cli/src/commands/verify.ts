@@ -2,7 +2,7 @@ import { type Random, seededRandom, ServingError, systemClock } from "@shardserv
 import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
-import { PartitionRows, readManifest, type TableInfo } from "@shardserve/rowstore";
+import { newestEpoch, PartitionRows, readDeltaChain, readManifest, type TableInfo } from "@shardserve/rowstore";
 import { BundleReader, readSavedModel } from "@shardserve/savedmodel";
 import type { Model, SignatureInfo } from "@shardserve/servable";
 import {
@@ -19,6 +19,7 @@ import {
 import { PredictionClient } from "../clients.js";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag } from "../flags.js";
+import { openEpoch, refsOf } from "../roles/epoch-chain.js";
 
 /** Reduced rows may be off by this fraction of the largest magnitude in the sample: the bound of the export's parity check. */
 const REDUCED_ERROR_MAX = 0.01;
@@ -49,6 +50,12 @@ export const verify = defineCommand({
     "shardserve verify models/dlrm/1 repository/dlrm/1 --rows=100000 --address=localhost:8500 --model=dlrm",
   ],
   flags: {
+    epoch: flag.int(
+      "delta of the version that the SavedModel is compared with; -1 = the newest",
+      -1,
+      Number.MAX_SAFE_INTEGER,
+      -1,
+    ),
     rows: flag.int("rows compared per table", 1, 10_000_000, 10_000),
     seed: flag.int("chooses the rows and the inputs", 0, 2 ** 31, 1),
     address: flag.text("a server of the exported version, which is then asked as well", "HOST:PORT", ""),
@@ -68,16 +75,23 @@ export const verify = defineCommand({
       throw new ServingError("MANIFEST_INVALID", `${version} has no shardserve.manifest; write one with shard-export`);
     const { signal, logger } = terminal;
     const random = seededRandom(flags.seed);
-    const rowSource = await PartitionRows.open(version, stored.manifest, { signal }); // verifies every block
+    const chain = await readDeltaChain(version, stored, flags.epoch < 0 ? await newestEpoch(version) : flags.epoch);
+    const { denseDir, epoch } = await openEpoch(version, stored, refsOf(chain));
+    const rowSource = await PartitionRows.open(version, stored.manifest, { signal, chain }); // verifies every block
     const rows = await compareRows(source, rowSource, flags.rows, random);
     const common = { ort: loadOrt(), tags: flags.savedModelTags, kernels: hostKernels, logger, signal };
     const original = await loadModel({ ...common, dir: source });
-    const exported = await loadModel({ ...common, dir: version, rowSource });
+    const exported = await loadModel({ ...common, dir: denseDir, rowSource });
     const tolerance = stored.manifest.tables.every(({ rowDtype }) => rowDtype === "same") ? 0 : REDUCED_ERROR_MAX;
     const predictions = await comparePredictions(original, exported, flags, random, tolerance);
     await original.close();
     await exported.close();
-    printReport({ partitionFiles: stored.manifest.partitionCount, rows, predictions }, flags.json, terminal);
+    const deltas = chain.map(({ manifest }) => manifest.epoch);
+    printReport(
+      { partitionFiles: stored.manifest.partitionCount, epoch, deltas, rows, predictions },
+      flags.json,
+      terminal,
+    );
     if (predictions.some(({ isEqual }) => !isEqual))
       throw new ServingError("DIGEST_MISMATCH", `${version} answers otherwise than ${source}`);
   },
@@ -234,6 +248,9 @@ function madeUpInputs(signature: SignatureInfo, random: Random): Map<string, Ten
 function printReport(
   report: {
     readonly partitionFiles: number;
+    readonly epoch: number;
+    /** Epochs whose deltas were verified. */
+    readonly deltas: readonly number[];
     readonly rows: readonly RowsReport[];
     readonly predictions: readonly PredictionReport[];
   },
@@ -242,6 +259,8 @@ function printReport(
 ): void {
   if (isJson) return terminal.print(JSON.stringify(report, undefined, 2));
   terminal.print(`${report.partitionFiles} partition files match their checksums and the manifest`);
+  if (report.epoch > 0)
+    terminal.print(`epoch ${report.epoch}: deltas ${report.deltas.join(", ")} match theirs and follow one another`);
   for (const { table, rowsCompared, maxAbsError } of report.rows) {
     terminal.print(
       `${table}: ${rowsCompared} rows ${maxAbsError === 0 ? "equal the checkpoint" : `differ from the checkpoint by at most ${maxAbsError.toPrecision(3)}`}`,

@@ -92,6 +92,11 @@ export async function changedBetween(
   return new Map([...found].map(([table, columns]) => [table, joined(columns)]));
 }
 
+/** A chain that was read, as the registry names it. */
+export function refsOf(chain: readonly StoredDelta[]): EpochRecord[] {
+  return chain.map(({ manifest, digest }) => ({ epoch: manifest.epoch, digest }));
+}
+
 async function readDelta(directory: string, ref: EpochRecord): Promise<StoredDelta> {
   const stored = await readDeltaManifest(directory);
   if (!stored) throw new ServingError("NOT_FOUND", `${directory} has no delta; is the model repository mounted here?`);

@@ -1,9 +1,10 @@
 import type { Logger } from "@shardserve/core";
 import { hasOnnxModel, loadModel, loadOnnxModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
-import { PartitionRows, readManifest } from "@shardserve/rowstore";
+import { newestEpoch, PartitionRows, readDeltaChain, readManifest } from "@shardserve/rowstore";
 import type { Loader } from "@shardserve/servable";
 import type { Engines } from "./engines.js";
+import { openEpoch, refsOf } from "./epoch-chain.js";
 
 export interface LocalLoaderOptions {
   readonly engines: Engines;
@@ -13,17 +14,20 @@ export interface LocalLoaderOptions {
 
 /**
  * Loads versions that need nothing but this machine: SavedModels, with rows in the mapped checkpoint; versions that
- * shard-export wrote, with rows in their partition files; ONNX models.
+ * shard-export wrote, with rows in their partition files and the deltas that are there by then; ONNX models.
  */
 export function localLoader({ engines, tags, logger }: LocalLoaderOptions): Loader {
   return {
     async load(_id, dir, { signal }) {
       if (await hasOnnxModel(dir)) return loadOnnxModel({ dir, ort: engines.ort, logger, signal });
       const stored = await readManifest(dir);
-      const rows = stored && (await PartitionRows.open(dir, stored.manifest, { signal }));
+      const chain = stored ? await readDeltaChain(dir, stored, await newestEpoch(dir)) : [];
+      const epoch = stored && (await openEpoch(dir, stored, refsOf(chain)));
+      const rows = stored && (await PartitionRows.open(dir, stored.manifest, { signal, chain }));
+      if (epoch && epoch.epoch > 0) logger.info({ dir, epoch: epoch.epoch }, "serves the newest delta");
       return loadModel({
         ...engines,
-        dir,
+        dir: epoch?.denseDir ?? dir,
         tags,
         kernels: hostKernels,
         ...(rows && { rowSource: rows }),
