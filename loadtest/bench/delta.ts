@@ -125,7 +125,7 @@ function* chunks(rowCount: number, epoch: number, every: number): Generator<Uint
     for (let i = 0; i < rows.length; i += DIM) {
       const id = first + i / DIM;
       const turn = id % every; // of each row: the epoch that changes it
-      rows.fill(id + (turn >= 1 && turn <= epoch ? 0.5 : 0), i, i + DIM);
+      rows.fill((id % 2 ** 20) + (turn >= 1 && turn <= epoch ? 0.5 : 0), i, i + DIM);
     }
     yield new Uint8Array(rows.buffer);
   }
