@@ -30,16 +30,22 @@ export function isFault(error: ServingError): boolean {
 }
 
 /**
- * The first of these rows whose partition has no replica that was connected lately: waiting for one would take a restart,
- * not a moment.
+ * The first of these rows whose partition has no replica that was connected lately, and none that could be connected since
+ * the rows were needed: waiting for one would take a restart, not a moment.
  *
  * @returns position in the miss columns; -1 when there is none
  */
-export function firstUnreachable({ map, links }: Routes, misses: Misses, pending: Int32Array, nowMs: number): number {
+export function firstUnreachable(
+  { map, links }: Routes,
+  misses: Misses,
+  pending: Int32Array,
+  nowMs: number,
+  neededSinceMs: number,
+): number {
   for (const row of pending) {
     const start = partitionOfRow(misses, row, map.partitionCount) * map.replication;
     const replicas = map.replicas.subarray(start, start + map.replication);
-    if (replicas.every((i) => links[i]?.isDown(nowMs))) return row;
+    if (replicas.every((i) => links[i]?.isDown(nowMs, neededSinceMs))) return row;
   }
   return -1;
 }

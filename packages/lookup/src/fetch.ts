@@ -78,6 +78,8 @@ class MissFetch {
   /** Replies that are being written, and answers of Redis that are waited for. */
   #writing = 0;
   #isRedisAsked = false;
+  /** Since when rows are wanted that no replica can be asked for now. */
+  #neededSinceMs: number | undefined;
   #lastError: ServingError | undefined;
   #pauseMs = 5;
   #isSettled = false;
@@ -177,7 +179,7 @@ class MissFetch {
     if (error?.code === "RESOURCE_EXHAUSTED" || (error && isFailure(error))) throw error;
     const nowMs = clock.nowMs();
     const { misses } = this.#batch;
-    const dark = firstUnreachable(routes, misses, pending, nowMs);
+    const dark = firstUnreachable(routes, misses, pending, nowMs, (this.#neededSinceMs ??= nowMs));
     const why = whyUnroutable(routes, misses, dark < 0 ? (pending[0] as number) : dark, error);
     const isLate = nowMs + this.#pauseMs >= this.#options.deadlineMs;
     if (dark < 0 && isLate && error?.code === "EPOCH_MISMATCH") throw error;
@@ -187,7 +189,10 @@ class MissFetch {
       void this.#degrade(pending, why).catch((reason: unknown) => this.#settle(reason));
       return;
     }
-    for (const link of routes.links) void link.refresh();
+    for (const link of routes.links) {
+      link.hurry();
+      void link.refresh();
+    }
     this.#cancelTimer();
     this.#cancelTimer = clock.after(this.#pauseMs * (0.5 + random.next()), () => {
       this.#avoid.clear();

@@ -136,9 +136,18 @@ export class ShardLink {
     return this.#client.requestBytesMax;
   }
 
-  /** True when there has been no connection for so long that a moment's wait is not likely to bring one. */
-  isDown(nowMs: number): boolean {
-    return !this.#client.isReady && this.#client.lastError !== undefined && nowMs - this.#downSinceMs >= DOWN_AFTER_MS;
+  /**
+   * True when a moment's wait will not bring a connection: there has been none for a while, and one more attempt failed, or
+   * does not come to an end, since somebody began to need it.
+   */
+  isDown(nowMs: number, neededSinceMs: number): boolean {
+    if (this.#client.isReady || nowMs - this.#downSinceMs < DOWN_AFTER_MS) return false;
+    return this.#client.lostAtMs >= neededSinceMs || nowMs - neededSinceMs >= DOWN_AFTER_MS;
+  }
+
+  /** Somebody needs the connection: it is tried now. */
+  hurry(): void {
+    this.#client.hurry();
   }
 
   /** True when rows of the partition may be asked for now. */

@@ -53,6 +53,8 @@ export class SimShard {
     return !this.isReady;
   }
 
+  hurry(): void {}
+
   refresh(): Promise<void> {
     return Promise.resolve();
   }

@@ -95,6 +95,21 @@ describe("lookup against shards that misbehave", () => {
   });
 });
 
+describe("a shard that was away for long", () => {
+  it("is asked as soon as it is back, at another address, though reconnecting had long pauses by then", async () => {
+    const servers = { right: await fakeShard("right", (exchange) => honest(exchange)) };
+    const rows = await rowsOver(servers, { timeoutMs: 3_000 });
+    await rows.whenReady({ deadlineMs: systemClock.nowMs() + 2_000 });
+    await servers.right.close();
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await assert.rejects(rows.lookup(REQUEST), { code: "UNAVAILABLE" });
+    servers.right = await fakeShard("right", (exchange) => honest(exchange));
+    (await rows.lookup(REQUEST)).release();
+    await rows.close();
+    await servers.right.close();
+  }).timeout(10_000);
+});
+
 describe("closing", () => {
   it("waits for leases, but not for ever, and keeps their rows readable", async () => {
     await using shard = await fakeShard("right", (exchange) => honest(exchange));

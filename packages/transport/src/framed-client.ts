@@ -15,6 +15,9 @@ import { ClientSession, type ReplyPayload, type RequestOptions } from "./client-
 import { FRAME } from "./frame.js";
 import { DEFAULT_LIMITS, type TransportLimits } from "./limits.js";
 
+/** Least time between two attempts, however much the connection is needed. */
+const HURRY_INTERVAL_MS = 50;
+
 export interface FramedClientOptions {
   /** Where to connect; a function is asked before every attempt, undefined = not known now, try later. */
   readonly address: Address | (() => Address | undefined);
@@ -53,6 +56,8 @@ export class FramedClient extends Service {
   /** Why it is not connected, as it was logged; "" while it is. */
   #loggedReason = "";
   #cancelReconnect: () => void = () => undefined;
+  #isWaiting = false;
+  #lostAtMs = Number.NEGATIVE_INFINITY;
   #address: Address | undefined;
   #handshakeAbort: AbortController | undefined;
 
@@ -201,6 +206,18 @@ export class FramedClient extends Service {
     return (this.#session as ClientSession).ask(FRAME.LOOKUP, parts, FRAME.ROWS, options, onReply, onFail);
   }
 
+  /** When the last connection ended, or could not be made, on the clock's `nowMs` scale. */
+  get lostAtMs(): number {
+    return this.#lostAtMs;
+  }
+
+  /** Somebody needs the connection: tries now instead of when the backoff would, unless it was tried a moment ago. */
+  hurry(): void {
+    if (!this.#isWaiting || !this.#isAlive || this.#clock.nowMs() - this.#lostAtMs < HURRY_INTERVAL_MS) return;
+    this.#cancelReconnect();
+    this.#connect();
+  }
+
   protected onStart(): Promise<void> {
     this.#connect();
     return Promise.resolve();
@@ -228,6 +245,7 @@ export class FramedClient extends Service {
   }
 
   #connect(): void {
+    this.#isWaiting = false;
     const { address } = this.#options;
     this.#address = typeof address === "function" ? address() : address;
     if (this.#address === undefined) {
@@ -278,8 +296,10 @@ export class FramedClient extends Service {
   #onLost(reason: ServingError): void {
     this.#session = undefined;
     this.#lastError = reason;
+    this.#lostAtMs = this.#clock.nowMs();
     this.#setReady(false);
     if (!this.#isAlive) return;
+    this.#isWaiting = true;
     const waitMs = this.#backoff.nextMs();
     const isNews = reason.message !== this.#loggedReason;
     this.#loggedReason = reason.message;
