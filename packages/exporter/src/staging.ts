@@ -66,7 +66,8 @@ export class Staging {
   }
 
   async #takeLock(): Promise<void> {
-    for (let attempt = 0; ; attempt++) {
+    let isCleared = false;
+    for (;;) {
       // The lock appears with its owner's number in it: an empty one would pass for that of a process that is gone.
       const draft = `${this.#lock}.${process.pid}.${++drafts}`;
       await writeFile(draft, String(process.pid));
@@ -77,11 +78,13 @@ export class Staging {
       } finally {
         await unlink(draft);
       }
-      const owner = Number(await readFile(this.#lock, "utf8").catch(() => "0"));
-      if (attempt > 0 || isAlive(owner)) {
+      const owner = await readFile(this.#lock, "utf8").catch(() => undefined);
+      if (owner === undefined) continue; // dropped meanwhile; somebody else's may be there the next moment
+      if (isCleared || isAlive(Number(owner))) {
         throw new ServingError("OUTPUT_EXISTS", `process ${owner} is exporting to ${this.#target} now (${this.#lock})`);
       }
       await this.#dropLock(); // left by a process that was killed
+      isCleared = true;
     }
   }
 

@@ -157,8 +157,9 @@ class MissFetch {
   #currentRoutes(): Routes {
     const { servable, clock } = this.#context;
     const routes = this.#context.routes();
-    if (this.#options.deadlineMs <= clock.nowMs()) throw expired(servable, this.#lastError);
-    return routes;
+    if (this.#options.deadlineMs > clock.nowMs()) return routes;
+    // that the epochs never met is the cause, and time only its end
+    throw this.#lastError?.code === "EPOCH_MISMATCH" ? this.#lastError : expired(servable, this.#lastError);
   }
 
   #plan(routes: Routes, pending: Int32Array, avoid: ReadonlySet<ShardLink>, isHedge: boolean): Plan {
