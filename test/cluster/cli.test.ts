@@ -250,7 +250,7 @@ describe("commands on a model", function () {
     );
     const { stdout } = await cli("status", ...registry());
     assert.match(stdout, /^cluster cli: leader shard-\d$/m);
-    assert.match(stdout, /^ {2}dlrm\/1 +enabled +1 +61 x 2 +122 of 122 /m);
+    assert.match(stdout, /^ {2}dlrm\/1 +enabled +1 +0 +61 x 2 +122 of 122 /m);
   });
 
   it("up with the embedded registry serves, and SIGTERM ends all its processes", async () => {

@@ -56,7 +56,7 @@ describe("a cluster under faults", function () {
     return child;
   };
   const startFront = async (id: string) => {
-    const front = await startExecutor(place, id, "--cache-bytes=64KiB");
+    const front = await startExecutor(place, id, "--cache-bytes=64KiB", "--target-latency-ms=30000");
     executors.set(id, front);
     return front;
   };
