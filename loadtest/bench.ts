@@ -19,6 +19,10 @@ const BENCHMARKS: Readonly<
     what: "executor requests/s against a bare gRPC server and the bare engine",
     load: () => import("./bench/predict.js"),
   },
+  serve: {
+    what: "one node over gRPC and REST against bare servers of the same bytes, and what batching brings",
+    load: () => import("./bench/serve.js"),
+  },
   cache: {
     what: "hit rate of the row cache against the best possible, and its cost against a Map",
     load: () => import("./bench/cache.js"),

@@ -3,17 +3,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { create, PredictRequestSchema, toBinary } from "@shardserve/api";
 import { seededRandom } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
 import { loadOrt } from "@shardserve/native";
 import type { Model } from "@shardserve/servable";
-import { encodeTensorProto, type Tensor, tensor } from "@shardserve/tensor";
 import { REPO_DIR } from "@shardserve/testkit";
 import { closedLoop, openLoop } from "../load/drivers.js";
-import { zipfIds } from "../load/ids.js";
 import { PredictClient } from "../load/predict-client.js";
 import { criteoKaggleRows, writeDlrm } from "../models/dlrm.js";
+import { dlrmInputs, encodeRequest, halfInputs, type Inputs } from "../models/requests.js";
 import { Child, SHARDSERVE } from "./child.js";
 import { report } from "./machine.js";
 
@@ -23,7 +21,6 @@ const DIM = 64;
 const BATCHES = [1, 32, 256];
 
 type Row = Record<string, string | number>;
-type Inputs = ReadonlyMap<string, Tensor>;
 
 /**
  * What a request costs beside what cannot be avoided: requests/s of the server against (a) a bare grpc-js server that
@@ -166,45 +163,6 @@ async function eventLoopDelayMs(rest: string): Promise<number> {
   const text = await (await fetch(`http://${rest}/monitoring/prometheus/metrics`)).text();
   const seconds = /^shardserve_event_loop_delay_seconds\{[^}]*quantile="0.99"[^}]*\} (\S+)/m.exec(text)?.[1];
   return Number(seconds) * 1000;
-}
-
-function encodeRequest(inputs: Inputs): Buffer {
-  const request = create(PredictRequestSchema, {
-    modelSpec: { name: "m", signatureName: "serving_default" },
-    inputs: Object.fromEntries(
-      [...inputs].map(([alias, value]) => [alias, encodeTensorProto(value, { asContent: true })]),
-    ),
-  });
-  return Buffer.from(toBinary(PredictRequestSchema, request));
-}
-
-function halfInputs(batch: number): Inputs {
-  return new Map([
-    [
-      "x",
-      tensor(
-        "float32",
-        [batch, 1],
-        Float32Array.from({ length: batch }, (_, i) => i),
-      ),
-    ],
-  ]);
-}
-
-/** Some hundred distinct requests of Zipf-distributed ids. */
-function dlrmInputs(batch: number, tables: readonly number[]): Inputs[] {
-  const random = seededRandom(3);
-  const sources = tables.map((count) => zipfIds(count, 0.9, random));
-  return Array.from({ length: Math.ceil(20_000 / (batch + 20)) }, () => {
-    const sparse = BigInt64Array.from({ length: batch * tables.length }, (_, i) =>
-      BigInt(sources[i % tables.length]!()),
-    );
-    const dense = Float32Array.from({ length: batch * 13 }, () => random.next());
-    return new Map<string, Tensor>([
-      ["dense", tensor("float32", [batch, 13], dense)],
-      ["sparse", tensor("int64", [batch, tables.length], sparse)],
-    ]);
-  });
 }
 
 function round(value: number): number {
