@@ -84,9 +84,9 @@ export class EtcdServer implements AsyncDisposable {
     this.#membership = membership;
   }
 
-  /** `127.0.0.1:PORT` */
+  /** `127.0.0.1:PORT`; with TLS by name: gRPC cannot connect to bare addresses with it from Node 26 on. */
   get host(): string {
-    return `127.0.0.1:${this.port}`;
+    return `${this.#options.tls ? "localhost" : "127.0.0.1"}:${this.port}`;
   }
 
   get output(): string {
