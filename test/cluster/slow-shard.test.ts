@@ -50,7 +50,7 @@ describe("a shard that stands still", function () {
     assert.ok(stopped <= 3 * steady + NOISE_MS, `p99 ${stopped} ms while a shard stood still, ${steady} ms before`);
     const metrics = await (await fetch(`http://${up.rest}/monitoring/prometheus/metrics`)).text();
     assert.match(metrics, /^shardserve_lookup_hedges_total\{outcome="won"\} [1-9]/m);
-    assert.match(metrics, /^shardserve_lookup_circuits_opened_total\{shard="shard-1"\} [1-9]/m);
+    // Whether its circuit opens, too, depends on how soon latency alone makes it avoided: hedging.test.ts, on simulated time.
   });
 });
 
