@@ -155,11 +155,15 @@ class MissFetch {
   }
 
   #currentRoutes(): Routes {
-    const { servable, clock } = this.#context;
-    const routes = this.#context.routes();
-    if (this.#options.deadlineMs > clock.nowMs()) return routes;
-    // that the epochs never met is the cause, and time only its end
-    throw this.#lastError?.code === "EPOCH_MISMATCH" ? this.#lastError : expired(servable, this.#lastError);
+    if (this.#options.deadlineMs > this.#context.clock.nowMs()) return this.#context.routes();
+    throw this.#outOfTime();
+  }
+
+  /** The time is up; what failed before is why. That the epochs never met is the cause itself, and time only its end. */
+  #outOfTime(): ServingError {
+    return this.#lastError?.code === "EPOCH_MISMATCH"
+      ? this.#lastError
+      : expired(this.#context.servable, this.#lastError);
   }
 
   #plan(routes: Routes, pending: Int32Array, avoid: ReadonlySet<ShardLink>, isHedge: boolean): Plan {
@@ -326,6 +330,7 @@ class MissFetch {
   /** What a frame asked for must come from another replica. */
   #failed({ frame, hedgeOf }: Attempt, error: ServingError): void {
     if (this.#isSettled) return;
+    if (error.code === "DEADLINE_EXCEEDED" && this.#lastError) throw this.#outOfTime();
     this.#lastError = error;
     if (!isRetryable(error) && !isFailure(error)) throw error;
     this.#context.metrics.retries.inc({ code: error.code });
