@@ -9,10 +9,16 @@ export interface LeaseBackend {
   revokeLease(id: string, options: CallOptions): Promise<void>;
 }
 
+/** Least time for one keepalive, however short the lease. */
+const BEAT_MS_MIN = 1000;
+
 /**
  * A lease that is kept alive three times per time-to-live. It counts as lost as soon as it may have ended: when the
  * registry says so, or a whole time-to-live after the last keepalive that was answered was sent. (etcd3's own lease
  * waits two, in which another holder may have taken over.)
+ *
+ * One keepalive gets an eighth of the time-to-live: a member of the registry that is frozen answers none, and another one
+ * must be asked while there is time for it.
  */
 export class KeptLease implements Lease {
   readonly id: string;
@@ -78,13 +84,13 @@ export class KeptLease implements Lease {
       const sentMs = this.#clock.nowMs();
       if (sentMs >= endsMs) return this.#lose(`no keepalive was answered for ${this.ttlSeconds} s`);
       try {
-        const isAlive = await this.#beat(endsMs - sentMs, signal);
+        const isAlive = await this.#beat(Math.min(endsMs - sentMs, Math.max(BEAT_MS_MIN, ttlMs / 8)), signal);
         if (!isAlive) return this.#lose("the registry ended it");
         endsMs = sentMs + ttlMs;
         pauseMs = ttlMs / 3;
       } catch (error) {
         if (signal.aborted) return;
-        pauseMs = ttlMs / 10;
+        pauseMs = ttlMs / 20;
         this.#logger.debug({ lease: this.id, error: ServingError.from(error).message }, "a keepalive failed");
       }
     }

@@ -38,7 +38,7 @@ describe("etcd of three members", function () {
   it("each member may be killed or frozen, the leader among them: no write and no event is lost, no lease ends", async () => {
     const view = new RegistryView(registry, "");
     view.start();
-    const keys = new LeasedKeys(registry, { ttlSeconds: 12 });
+    const keys = new LeasedKeys(registry, { ttlSeconds: 20 });
     await keys.set("leased", bytes("1"));
     const wanted = ["leased"];
     for (const [i, member] of members.entries()) {
