@@ -16,15 +16,31 @@ if (suites.length === 0) {
 }
 ensureServices();
 
-const failed = [];
-for (const [name, folder] of suites) {
-  console.log(`\n== ${name}`);
+/** Longer than any suite takes on two slow cores; a suite that hangs must leave time for the others. */
+const SUITE_TIMEOUT_MS = 10 * 60_000;
+
+/** @returns undefined, or how the suite failed */
+function run(folder) {
   const { status, signal } = spawnSync(
     process.execPath,
     ["--enable-source-maps", "node_modules/mocha/bin/mocha.js", "--recursive", `${folder}/**/*.test.js`],
-    { stdio: "inherit", timeout: 20 * 60_000, env: { UV_THREADPOOL_SIZE: "8", ...process.env } },
+    { stdio: "inherit", timeout: SUITE_TIMEOUT_MS, env: { UV_THREADPOOL_SIZE: "8", ...process.env } },
   );
-  if (status !== 0) failed.push(`${name} (${signal ?? `exit ${status}`})`);
+  return status === 0 ? undefined : (signal ?? `exit ${status}`);
 }
+
+const failed = [];
+const unsteady = [];
+for (const [name, folder] of suites) {
+  console.log(`\n== ${name}`);
+  const first = run(folder);
+  if (first === undefined) continue;
+  // Real processes on a busy machine: what fails twice is broken, what fails once is named below and is to be mended.
+  console.log(`\n== ${name}, second try (the first: ${first})`);
+  const second = run(folder);
+  if (second === undefined) unsteady.push(name);
+  else failed.push(`${name} (${first}, then ${second})`);
+}
+if (unsteady.length > 0) console.log(`\nUNSTEADY, passed at the second try only: ${unsteady.join(", ")}`);
 console.log(failed.length === 0 ? `\n${suites.length} suites passed` : `\nfailed: ${failed.join(", ")}`);
 process.exit(failed.length === 0 ? 0 : 1);

@@ -57,8 +57,8 @@ export class RegistryView {
   }
 
   /**
-   * How often the registry turned out to have another history than before: its revision went back, so it was restored
-   * from a backup or begun anew. What it lacks now was not deleted by anybody.
+   * How often the registry turned out to have another history than before: its revision or that of a key went back, so
+   * it was restored from a backup or begun anew. What it lacks now was not deleted by anybody.
    */
   get historyCount(): number {
     return this.#historyCount;
@@ -119,7 +119,7 @@ export class RegistryView {
     try {
       for await (const event of this.#registry.watch(this.prefix, { signal: this.#stop.signal })) {
         if (event.type === "snapshot") {
-          this.#compareHistory(event.revision);
+          this.#compareHistory(event.revision, event.entries);
           this.#entries.clear();
           for (const entry of event.entries) this.#entries.set(entry.key, entry);
         } else {
@@ -142,15 +142,19 @@ export class RegistryView {
     this.#notify();
   }
 
-  #compareHistory(revision: number): void {
+  /** A revision that went back shows another history; where that one has run further by now, one of its keys does. */
+  #compareHistory(revision: number, entries: readonly Entry[]): void {
     const knownRevision = Math.max(this.#revision, this.#saved?.revision ?? 0);
-    if (revision >= knownRevision) return;
+    const known = this.#revision === 0 ? (this.#saved?.entries ?? []) : [...this.#entries.values()];
+    const knownRevisions = new Map(known.map(({ key, modRevision }) => [key, modRevision]));
+    const wentBack = entries.find(({ key, modRevision }) => modRevision < (knownRevisions.get(key) ?? 0));
+    if (revision >= knownRevision && !wentBack) return;
     if (this.#revision === 0) this.#takeSaved(); // who listens learns first what was there before
     this.#historyCount++;
     this.#saved = undefined;
     this.#logger.error(
-      { prefix: this.prefix, revision, knownRevision },
-      "the registry's revision went back: restored from a backup, or begun anew",
+      { prefix: this.prefix, revision, knownRevision, ...(wentBack && { key: wentBack.key }) },
+      "the registry's history is another one: restored from a backup, or begun anew",
     );
   }
 

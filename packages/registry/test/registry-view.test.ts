@@ -85,6 +85,16 @@ describe("registry view with a state file", () => {
     await view.close();
   });
 
+  it("notices a lost history that has run further than the one before, by a key that went back", async () => {
+    await saveFrom(storeOf("maps/a/1", "maps/a/2"));
+    const further = storeOf("maps/a/2", "maps/b/1", "maps/b/2", "maps/b/3");
+    const view = new RegistryView(new MemoryRegistry({ store: further }), "maps/", { state });
+    view.start();
+    await eventually(() => view.historyCount === 1);
+    assert.ok(view.revision > 2);
+    await view.close();
+  });
+
   it("goes on without a damaged file, and without a disk to save to", async () => {
     const broken = {
       path: "/nowhere",
