@@ -1,8 +1,9 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import type { GrpcStatusName } from "@shardserve/core";
 import type { ServableId } from "@shardserve/servable";
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { Gauge, type Registry } from "prom-client";
 import type { RunRecord } from "./batching/batcher.js";
+import { Counter, type CounterSeries, Histogram, type HistogramSeries } from "./meters.js";
 import { SHADOW_OUTCOMES, type ShadowOutcome } from "./predict/shadow.js";
 
 /** TensorFlow Serving's latency buckets: 10 us x 1.8^i, 33 of them, up to about 20 minutes. */
@@ -18,17 +19,16 @@ export type EntryPoint = "GRPC" | "REST";
 export type Stage = (typeof STAGES)[number];
 const STAGES = ["queue", "host", "lookup", "device", "encode"] as const;
 const ROW_SOURCES = ["cache", "shard", "redis", "stale", "default"] as const;
+type RowOrigin = (typeof ROW_SOURCES)[number];
 
 /** The series of one signature of one version, looked up once. */
-interface SignatureMeters extends Record<Stage, Observer> {
+interface SignatureMeters extends Record<Stage, HistogramSeries> {
   readonly id: ServableId;
   readonly signature: string;
-  readonly batchRows: Observer;
-  readonly batchRequests: Observer;
-}
-
-interface Observer {
-  observe(value: number): void;
+  readonly batchRows: HistogramSeries;
+  readonly batchRequests: HistogramSeries;
+  /** Made with the first rows: a signature without lookups has none. */
+  rows: Record<RowOrigin, CounterSeries> | null;
 }
 
 /**
@@ -37,56 +37,55 @@ interface Observer {
  */
 export class ServerMetrics {
   readonly #registry: Registry;
-  readonly #requests: Counter<"model_name" | "status">;
-  readonly #requestLatency: Histogram<"model_name" | "API" | "entrypoint">;
-  readonly #runtimeLatency: Histogram<"model_name" | "API" | "runtime">;
-  readonly #logged: Counter<"model_name" | "status_code">;
-  readonly #stages: Histogram<"stage" | "model" | "version" | "signature">;
-  readonly #batchRows: Histogram<"model" | "version" | "signature">;
-  readonly #batchRequests: Histogram<"model" | "version" | "signature">;
-  readonly #rows: Counter<"model" | "version" | "source">;
-  readonly #shadows: Counter<"model" | "version" | "outcome">;
+  readonly #requests: Counter;
+  readonly #requestLatency: Histogram;
+  readonly #runtimeLatency: Histogram;
+  readonly #logged: Counter;
+  readonly #stages: Histogram;
+  readonly #batchRows: Histogram;
+  readonly #batchRequests: Histogram;
+  readonly #rows: Counter;
+  readonly #shadows: Counter;
   readonly #inFlight: Gauge;
   readonly #loopDelay: IntervalHistogram;
   readonly #meters = new Map<string, SignatureMeters>();
 
   constructor(registry: Registry) {
     this.#registry = registry;
-    const registers = [registry];
     this.#requests = new Counter({
       name: ":tensorflow:serving:request_count",
       help: "The total number of requests.",
       labelNames: ["model_name", "status"],
-      registers,
+      registry,
     });
     this.#requestLatency = new Histogram({
       name: ":tensorflow:serving:request_latency",
       help: "Wall time of successful requests, in microseconds.",
       labelNames: ["model_name", "API", "entrypoint"],
       buckets: LATENCY_BUCKETS_US,
-      registers,
+      registry,
     });
     this.#runtimeLatency = new Histogram({
       name: ":tensorflow:serving:runtime_latency",
       help: "Wall time of running the model, waiting for a batch included, in microseconds.",
       labelNames: ["model_name", "API", "runtime"],
       buckets: LATENCY_BUCKETS_US,
-      registers,
+      registry,
     });
     this.#logged = new Counter({
       name: ":tensorflow:serving:request_log_count",
       help: "Requests that were to be logged, by what became of them.",
       labelNames: ["model_name", "status_code"],
-      registers,
+      registry,
     });
     this.#stages = new Histogram({
       name: "shardserve_stage_seconds",
       help: "Time in each stage of a request (queue, encode) or of a run (host, lookup, device).",
       labelNames: ["stage", "model", "version", "signature"],
       buckets: STAGE_BUCKETS_SECONDS,
-      registers,
+      registry,
     });
-    const perSignature = { labelNames: ["model", "version", "signature"] as const, buckets: ROWS_BUCKETS, registers };
+    const perSignature = { labelNames: ["model", "version", "signature"], buckets: ROWS_BUCKETS, registry };
     this.#batchRows = new Histogram({ name: "shardserve_batch_rows", help: "Rows of a run.", ...perSignature });
     this.#batchRequests = new Histogram({
       name: "shardserve_batch_requests",
@@ -97,14 +96,15 @@ export class ServerMetrics {
       name: "shardserve_rows_total",
       help: "Embedding rows by where they came from; stale ones are counted there, too.",
       labelNames: ["model", "version", "source"],
-      registers,
+      registry,
     });
     this.#shadows = new Counter({
       name: "shardserve_shadow_requests_total",
       help: "Requests copied to a shadow version, by how its answer compared.",
       labelNames: ["model", "version", "outcome"],
-      registers,
+      registry,
     });
+    const registers = [registry];
     this.#inFlight = new Gauge({ name: "shardserve_requests_in_flight", help: "Requests under way.", registers });
     this.#loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
     this.#loopDelay.enable();
@@ -126,19 +126,17 @@ export class ServerMetrics {
 
   /** @param model  a name that is served, or "" so that made-up names do not become series */
   requestDone(model: string, api: string, entrypoint: EntryPoint, status: GrpcStatusName, durationMs: number): void {
-    this.#requests.inc({ model_name: model, status });
-    if (status === "OK") {
-      this.#requestLatency.observe({ model_name: model, API: api, entrypoint }, durationMs * 1000);
-    }
+    this.#requests.labels(model, status).inc();
+    if (status === "OK") this.#requestLatency.labels(model, api, entrypoint).observe(durationMs * 1000);
   }
 
   /** @param status  OK, RESOURCE_EXHAUSTED when it was dropped, else why it could not be written */
   requestLogged(model: string, status: string, count: number): void {
-    this.#logged.inc({ model_name: model, status_code: status }, count);
+    this.#logged.labels(model, status).inc(count);
   }
 
   runtimeDone(model: string, api: string, durationMs: number): void {
-    this.#runtimeLatency.observe({ model_name: model, API: api, runtime: "TF1" }, durationMs * 1000);
+    this.#runtimeLatency.labels(model, api, "TF1").observe(durationMs * 1000);
   }
 
   stageDone(stage: Stage, id: ServableId, signature: string, durationMs: number): void {
@@ -154,16 +152,16 @@ export class ServerMetrics {
     if (record.rows > 0) meters.batchRows.observe(record.rows);
     meters.batchRequests.observe(record.requests);
     if (!report) return;
-    const [model, version] = [id.name, String(id.version)];
-    this.#rows.inc({ model, version, source: "cache" }, report.cacheRows);
-    this.#rows.inc({ model, version, source: "shard" }, report.shardRows);
-    this.#rows.inc({ model, version, source: "redis" }, report.redisRows);
-    this.#rows.inc({ model, version, source: "stale" }, report.staleRows);
-    this.#rows.inc({ model, version, source: "default" }, report.defaultRows);
+    const rows = (meters.rows ??= this.#rowMeters(id));
+    rows.cache.inc(report.cacheRows);
+    rows.shard.inc(report.shardRows);
+    rows.redis.inc(report.redisRows);
+    rows.stale.inc(report.staleRows);
+    rows.default.inc(report.defaultRows);
   }
 
   shadowDone(model: string, version: number, outcome: ShadowOutcome): void {
-    this.#shadows.inc({ model, version: String(version), outcome });
+    this.#shadows.labels(model, String(version), outcome).inc();
   }
 
   /** Drops the series of versions that are gone, or they would pile up with every rollout. */
@@ -172,11 +170,11 @@ export class ServerMetrics {
       if (isLive(id)) continue;
       this.#meters.delete(key);
       const [model, version] = [id.name, String(id.version)];
-      for (const stage of STAGES) this.#stages.remove({ stage, model, version, signature });
-      this.#batchRows.remove({ model, version, signature });
-      this.#batchRequests.remove({ model, version, signature });
-      for (const source of ROW_SOURCES) this.#rows.remove({ model, version, source });
-      for (const outcome of SHADOW_OUTCOMES) this.#shadows.remove({ model, version, outcome });
+      for (const stage of STAGES) this.#stages.remove(stage, model, version, signature);
+      this.#batchRows.remove(model, version, signature);
+      this.#batchRequests.remove(model, version, signature);
+      for (const source of ROW_SOURCES) this.#rows.remove(model, version, source);
+      for (const outcome of SHADOW_OUTCOMES) this.#shadows.remove(model, version, outcome);
     }
   }
 
@@ -196,10 +194,22 @@ export class ServerMetrics {
         encode: stage("encode"),
         batchRows: this.#batchRows.labels(...labels),
         batchRequests: this.#batchRequests.labels(...labels),
+        rows: null,
       };
       this.#meters.set(key, meters);
     }
     return meters;
+  }
+
+  #rowMeters({ name, version }: ServableId): Record<RowOrigin, CounterSeries> {
+    const of = (origin: RowOrigin) => this.#rows.labels(name, String(version), origin);
+    return {
+      cache: of("cache"),
+      shard: of("shard"),
+      redis: of("redis"),
+      stale: of("stale"),
+      default: of("default"),
+    };
   }
 
   inFlight(count: number): void {

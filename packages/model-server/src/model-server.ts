@@ -115,6 +115,7 @@ export class ModelServer extends Service {
       clock,
       logger,
       onRun: (record) => metrics.runDone(record),
+      whenArrived: (start) => void setImmediate(start),
     });
     const { isContentEncoded = false, isMethodChecked = false } = options;
     const shadow = new ShadowMirror({

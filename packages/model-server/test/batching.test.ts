@@ -64,7 +64,12 @@ class Bench {
   readonly records: RunRecord[] = [];
   readonly warnings: string[] = [];
 
-  private constructor(model: FunctionModel, manager: Manager, options: Partial<BatchingOptions>) {
+  private constructor(
+    model: FunctionModel,
+    manager: Manager,
+    options: Partial<BatchingOptions>,
+    whenArrived?: (start: () => void) => void,
+  ) {
     this.model = model;
     this.manager = manager;
     this.handle = manager.handle({ name: "m" });
@@ -73,11 +78,16 @@ class Bench {
       clock: this.clock,
       logger: { ...silentLogger, warn: (_fields, message) => this.warnings.push(message) },
       onRun: (record) => this.records.push(record),
+      ...(whenArrived && { whenArrived }),
     });
   }
 
-  static async of(model: FunctionModel, options: Partial<BatchingOptions> = {}): Promise<Bench> {
-    return new Bench(model, await startManager({ m: { 1: model } }), options);
+  static async of(
+    model: FunctionModel,
+    options: Partial<BatchingOptions> = {},
+    whenArrived?: (start: () => void) => void,
+  ): Promise<Bench> {
+    return new Bench(model, await startManager({ m: { 1: model } }), options, whenArrived);
   }
 
   run(x: Tensor, more: Partial<BatchRequest> = {}): Promise<number[]> {
@@ -129,6 +139,34 @@ describe("batching", () => {
         [5, 3],
       ],
     );
+  });
+
+  it("joins what arrives in one turn of the event loop, though a run is free", async () => {
+    const model = new GatedModel(double);
+    const ends: (() => void)[] = [];
+    let isTurnOver = true;
+    const bench = await Bench.of(model, {}, (start) => (isTurnOver ? start() : ends.push(start)));
+    await bench.prove(model);
+    model.isOpen = true;
+    isTurnOver = false;
+    const runs = [bench.run(floats(1)), bench.run(floats(2, 3)), bench.run(floats(4))];
+    await settle();
+    assert.deepEqual(model.seen, []);
+    assert.equal(ends.length, 1, "one start for all of a turn");
+    ends.pop()!();
+    assert.deepEqual(await Promise.all(runs), [[2], [4, 6], [8]]);
+    assert.deepEqual(model.seen, [[1, 2, 3, 4]]);
+    const gaveUp = new AbortController();
+    const alone = bench.run(floats(5), { signal: gaveUp.signal });
+    gaveUp.abort(new ServingError("CANCELLED", "enough"));
+    await assert.rejects(alone, /enough/);
+    ends.pop()!();
+    await settle();
+    assert.equal(model.seen.length, 1, "nothing is left to run");
+    const next = bench.run(floats(6));
+    await settle();
+    ends.pop()!();
+    assert.deepEqual(await next, [12]);
   });
 
   it("bounds the rows of a run and starts several runs at once", async () => {

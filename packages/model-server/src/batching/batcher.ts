@@ -38,6 +38,11 @@ export interface BatcherOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onRun: (record: RunRecord) => void;
+  /**
+   * Calls back once the event loop has taken in what has arrived by now (setImmediate): requests that came together are
+   * joined even when a run is free. Default: at once, so nothing is joined with an idle server's first request.
+   */
+  readonly whenArrived?: (start: () => void) => void;
 }
 
 /** What waits for one version, and how many of its runs are under way. */
@@ -48,6 +53,8 @@ class VersionQueue {
   runs = 0;
   rows = 0;
   wakeUp: (() => void) | null = null;
+  /** A start at the end of this turn of the event loop is on its way. */
+  isGathering = false;
 
   constructor(options: BatchingOptions) {
     this.options = options;
@@ -64,15 +71,16 @@ class VersionQueue {
 /**
  * Runs requests, several in one run where that cannot be told from running them alone.
  *
- * A version with a free run starts a request at once. While all its runs are busy, requests queue, and what has queued
- * under one key (signature, outputs, inner shapes) becomes the next run: batches grow with the load and cost an idle
- * server nothing. A run that fails is repeated in halves, so that one bad request fails alone.
+ * A version with a free run starts what arrived in one turn of the event loop at its end. While all its runs are busy,
+ * requests queue, and what has queued under one key (signature, outputs, inner shapes) becomes the next run: batches grow
+ * with the load and cost an idle server nothing. A run that fails is repeated in halves, so that one bad request fails alone.
  */
 export class Batcher {
   readonly #optionsOf: (model: Model) => BatchingOptions;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onRun: (record: RunRecord) => void;
+  readonly #whenArrived: ((start: () => void) => void) | undefined;
   readonly #queues = new WeakMap<Model, VersionQueue>();
   readonly #proofs = new JoinProofs();
   #sequence = 0;
@@ -82,6 +90,7 @@ export class Batcher {
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#onRun = options.onRun;
+    this.#whenArrived = options.whenArrived;
   }
 
   /**
@@ -116,7 +125,8 @@ export class Batcher {
   async #runWhole(queue: VersionQueue, request: BatchRequest, rows: number, isJoinable: boolean): Promise<BatchResult> {
     const { options } = queue;
     const mayWait = isJoinable && options.timeoutMs > 0;
-    if (queue.runs < options.runsMax && queue.groups.size === 0 && !mayWait) {
+    const mayGather = isJoinable && this.#whenArrived !== undefined;
+    if (queue.runs < options.runsMax && queue.groups.size === 0 && !mayWait && !mayGather) {
       return this.#runNow(queue, request, isJoinable ? rows : 0);
     }
     const cost = Math.max(rows, 1);
@@ -130,8 +140,18 @@ export class Batcher {
     else queue.groups.set(key, [member]);
     queue.rows += cost;
     member.onSettled(() => this.#leave(queue, key, member));
-    if (mayWait) this.#start(queue);
+    if (mayGather) this.#gather(queue);
+    else if (mayWait) this.#start(queue);
     return member.result;
+  }
+
+  #gather(queue: VersionQueue): void {
+    if (queue.isGathering || queue.runs >= queue.options.runsMax) return;
+    queue.isGathering = true;
+    this.#whenArrived!(() => {
+      queue.isGathering = false;
+      this.#start(queue);
+    });
   }
 
   /** The way of a request on an idle server: no queue, no joining. */

@@ -51,10 +51,10 @@ export class BodyReader {
     const onAbort = () => request.destroy(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
-      for await (const chunk of request as AsyncIterable<Buffer>) {
+      await readChunks(request, (chunk) => {
         take(chunk.length);
         chunks.push(chunk);
-      }
+      });
       let body = chunks.length === 0 ? Buffer.alloc(0) : await runInSlices(concatInSlices(chunks), signal);
       const encoding = request.headers["content-encoding"] ?? "";
       const coding = encoding.includes("gzip") ? "gzip" : encoding.includes("deflate") ? "deflate" : undefined;
@@ -84,4 +84,35 @@ export class BodyReader {
       throw new ServingError("INVALID_ARGUMENT", `the request body is no valid ${coding}: ${(error as Error).message}`);
     }
   }
+}
+
+/**
+ * Hands over the chunks of a body until its end. An async iterator would take several percent of a small request's time.
+ *
+ * @throws what `take` throws, after which no more is read; the stream's error when it ends early
+ */
+function readChunks(request: IncomingMessage, take: (chunk: Buffer) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let isOver = false;
+    const fail = (error: unknown) => {
+      if (isOver) return;
+      isOver = true;
+      request.pause();
+      request.removeAllListeners("data");
+      reject(error as Error);
+    };
+    request.on("data", (chunk: Buffer) => {
+      try {
+        take(chunk);
+      } catch (error) {
+        fail(error);
+      }
+    });
+    request.on("end", () => {
+      isOver = true;
+      resolve();
+    });
+    request.on("error", fail);
+    request.on("close", () => fail(new Error("the body ended early")));
+  });
 }

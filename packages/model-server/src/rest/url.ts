@@ -24,10 +24,10 @@ export function isApiPath(path: string): boolean {
  * @throws ServingError INVALID_ARGUMENT with TensorFlow Serving's texts
  */
 export function parseTarget(httpMethod: string, path: string): RestTarget {
-  const malformed = new ServingError("INVALID_ARGUMENT", `Malformed request: ${httpMethod} ${path}`);
+  const malformed = () => new ServingError("INVALID_ARGUMENT", `Malformed request: ${httpMethod} ${path}`);
   const pattern = httpMethod === "POST" ? PREDICTION : httpMethod === "GET" ? DESCRIPTION : undefined;
   const match = pattern?.exec(path);
-  if (!match) throw malformed;
+  if (!match) throw malformed();
   const [, name = "", version, label, word] = match;
   const spec: ModelSpecFields = {
     name: percentDecoded(name),
@@ -36,7 +36,7 @@ export function parseTarget(httpMethod: string, path: string): RestTarget {
     signatureName: "",
   };
   if (httpMethod === "POST") {
-    if (word !== "classify" && word !== "regress" && word !== "predict") throw malformed;
+    if (word !== "classify" && word !== "regress" && word !== "predict") throw malformed();
     return { method: word, spec };
   }
   if (name === "") throw new ServingError("INVALID_ARGUMENT", "Missing model name in request.");
