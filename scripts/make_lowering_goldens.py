@@ -671,6 +671,18 @@ def quantization():
     case("FakeQuantWithMinMaxVarsPerChannel", inputs=rand(F32, [3, 4], -7, 7), min=np.array([-1, -2, -3, 0], F32), max=np.array([1, 2, 3, 4], F32))
 
 
+@family
+def transposed_volumes():
+    for padding in ["VALID", "SAME"]:
+        for stride in [1, 2]:
+            for kernel in [1, 2, 3]:
+                small = -(-6 // stride) if padding == "SAME" else (6 - kernel) // stride + 1
+                case("Conv3DBackpropInputV2", input_sizes=np.array([2, 6, 6, 6, 2], I32), filter=C(rand(F32, [kernel, kernel, kernel, 2, 3])),
+                     out_backprop=rand(F32, [2, small, small, small, 3]), strides=[1, stride, stride, stride, 1], padding=padding)
+    case("Conv3DBackpropInputV2", input_sizes=np.array([1, 4, 6, 2, 2], I64), filter=rand(F32, [2, 3, 1, 2, 1]),
+         out_backprop=rand(F32, [1, 2, 6, 1, 1]), strides=[1, 2, 1, 2, 1], padding="SAME")
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

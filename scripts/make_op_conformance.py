@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Fills the gaps of the hand-written op goldens: every implemented op in every dtype that TensorFlow's CPU kernel takes.
 
-    python scripts/make_op_conformance.py        (TensorFlow 2.21, CPU; the project must be built)
+    python scripts/make_op_conformance.py [op ...]        (TensorFlow 2.21, CPU; the project must be built)
+
+With names, only the cases of those ops are made anew; the others stay.
 
 The hand-written cases (packages/host-ops/test/goldens, packages/onnx/test/goldens) serve as patterns. For each op and each
 value of each type attribute that a kernel is registered for, a pattern is run with its inputs cast to that dtype; then
@@ -46,6 +48,7 @@ RandomGamma RandomPoisson RandomPoissonV2 Empty ReadFile IteratorGetNext DecodeJ
 DecodeAndCropJpeg ExtractJpegShape EncodeJpeg EncodePng Placeholder PlaceholderV2 Timestamp""".split())
 ELEMENTS_MAX = 64  # of a pattern's inputs together, and of a result
 SECONDS_MAX = 20
+FILES = 6
 
 
 # ---- patterns
@@ -346,7 +349,7 @@ def main():
     found, covered = patterns()
     implemented = sorted(set(ops["host"]) | set(ops["device"]))
     wanted = set(sys.argv[1:])
-    files = {}
+    files = {number: kept_lines(number, wanted) for number in range(FILES)}
     for op in implemented:
         if op in LEFT_OUT or op not in found or op_def_registry.get(op) is None or (wanted and op not in wanted):
             continue
@@ -356,14 +359,22 @@ def main():
             line = json.dumps(case, separators=(",", ":"))
             if line not in seen:
                 seen.add(line)
-                files.setdefault(zlib.crc32(op.encode()) % 6, []).append(line)
+                files[zlib.crc32(op.encode()) % FILES].append(line)
         print(op, len(seen), flush=True)
-    if wanted:
-        return
     os.makedirs(OUT, exist_ok=True)
     for number, lines in files.items():
         with open(os.path.join(OUT, f"golden-op-{number}.json"), "w") as file:
+            lines.sort(key=lambda line: json.loads(line)["op"])
             file.write("[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def kept_lines(number, wanted):
+    """The cases that a file has of other ops than the wanted."""
+    if not wanted:
+        return []
+    with open(os.path.join(OUT, f"golden-op-{number}.json")) as file:
+        lines = [line.rstrip(",\n") for line in file.read().splitlines()[1:-1]]
+    return [line for line in lines if json.loads(line)["op"] not in wanted]
 
 
 if __name__ == "__main__":

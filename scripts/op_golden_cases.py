@@ -1514,7 +1514,216 @@ def fft(g):
     g.case("RFFT", input=some(np.float32, (4,)), fft_length=i32(2, 2))
 
 
+def images_of(dtype, shape, seed=1):
+    return np.random.RandomState(seed).rand(*shape).astype(dtype)
+
+
+def colour(g):
+    f = np.float32
+    for dtype in FLOAT_TYPES:
+        for shape in [(2, 3, 3), (3,), (0, 3), (1, 2, 2, 3)]:
+            for op in ["RGBToHSV", "HSVToRGB"]:
+                g.case(op, 1e-2 if dtype not in (np.float32, np.float64) else 2e-6, images=images_of(dtype, shape))
+    edges = np.array([[0, 0, 0], [1, 1, 1], [0.5, 0.5, 0.2], [0.2, 0.5, 0.5], [0.5, 0.2, 0.5], [1, 0, 0], [0, 1, 0], [0, 0, 1], [3, -1, 2]], f)
+    for op in ["RGBToHSV", "HSVToRGB"]:
+        g.case(op, images=edges)
+        g.case(op, images=images_of(f, (2, 4)))
+        g.case(op, images=f(1))
+    for value in [-1, -0.4, 0, 0.1, 0.5, 1]:
+        g.case("AdjustHue", 1e-5, images=images_of(f, (2, 3, 2, 3)), delta=f(value))
+        g.case("AdjustHue", 1e-5, images=edges[None], delta=f(value))
+    for value in [0, 0.5, 1, 2, -1]:
+        g.case("AdjustSaturation", 1e-5, images=images_of(f, (2, 3, 2, 3)), scale=f(value))
+        g.case("AdjustSaturation", 1e-5, images=edges[None, :8], scale=f(value))
+        g.case("AdjustContrastv2", 1e-5, images=images_of(f, (2, 3, 2, 4)), contrast_factor=f(value))
+    for op, name in [("AdjustHue", "delta"), ("AdjustSaturation", "scale"), ("AdjustContrastv2", "contrast_factor")]:
+        for images, by in [(images_of(f, (0, 2, 3)), f(0.5)), (images_of(f, (2, 3)), f(1)), (images_of(f, (2, 2, 4)), f(1)), (images_of(f, (2, 2, 3)), np.ones(2, f))]:
+            g.case(op, 1e-5, images=images, **{name: by})
+
+
+def wav(samples, channels=1, rate=8000, bits=16, format=1, extra=b"", junk=b"", size=16, frame=None, per_second=None):
+    data = np.asarray(samples, "<i2").tobytes()
+    frame = 2 * channels if frame is None else frame
+    head = np.uint32(size).tobytes() + np.uint16(format).tobytes() + np.uint16(channels).tobytes() + np.uint32(rate).tobytes()
+    head += np.uint32(frame * rate if per_second is None else per_second).tobytes() + np.uint16(frame).tobytes() + np.uint16(bits).tobytes() + extra
+    body = b"WAVEfmt " + head + junk + b"data" + np.uint32(len(data)).tobytes() + data
+    return b"RIFF" + np.uint32(len(body)).tobytes() + body
+
+
+def audio(g):
+    f = np.float32
+    for size, stride, shape in [(16, 8, (40, 1)), (12, 5, (40, 2)), (2, 1, (5, 1)), (33, 40, (100, 1)), (16, 8, (10, 2)), (8, 3, (0, 1))]:
+        for squared in [False, True]:
+            g.case("AudioSpectrogram", 2e-4, input=some(f, shape), window_size=size, stride=stride, magnitude_squared=squared)
+    g.case("AudioSpectrogram", input=some(f, (10,)), window_size=4, stride=2)
+    g.case("AudioSpectrogram", input=some(f, (10, 1)), window_size=1, stride=2)
+    spectrogram = np.abs(some(f, (2, 3, 65)))
+    for kw in [{}, dict(upper_frequency_limit=3000.0, lower_frequency_limit=100.0, filterbank_channel_count=20, dct_coefficient_count=13), dict(filterbank_channel_count=5, dct_coefficient_count=5)]:
+        g.case("Mfcc", 2e-5, spectrogram=spectrogram, sample_rate=np.int32(16000), **kw)
+    g.case("Mfcc", 2e-5, spectrogram=np.zeros((1, 2, 65), f), sample_rate=np.int32(16000))
+    g.case("Mfcc", 2e-5, spectrogram=spectrogram, sample_rate=np.int32(4000))
+    g.case("Mfcc", 2e-5, spectrogram=spectrogram[:, :0], sample_rate=np.int32(16000))
+    for kw in [dict(spectrogram=spectrogram[0]), dict(sample_rate=i32(16000)), dict(sample_rate=np.int32(0)), dict(dct_coefficient_count=41), dict(lower_frequency_limit=5000.0), dict(spectrogram=spectrogram[:, :, :1]), dict(filterbank_channel_count=0)]:
+        g.case("Mfcc", **{**dict(spectrogram=spectrogram, sample_rate=np.int32(16000)), **kw})
+    mono, stereo = [0, 1, -1, 32767, -32768, 1000], [1, 2, 3, 4, -5, -6]
+    good = [wav(mono), wav(stereo, 2), wav(mono, size=18, extra=b"\0\0"), wav(mono, junk=b"LIST\4\0\0\0abcd"), wav([]), wav(mono) + b"tail\2\0\0\0xy"]
+    for content in good:
+        g.case("DecodeWav", contents=np.array(content, object))
+    for content in good[:2]:
+        for kw in [dict(desired_channels=1), dict(desired_channels=3), dict(desired_samples=2), dict(desired_samples=9, desired_channels=2)]:
+            g.case("DecodeWav", contents=np.array(content, object), **kw)
+    bad = [b"", b"RIFF", wav(mono)[:30], wav(mono)[:-1], wav(mono, format=3), wav(mono, bits=8), wav(mono, channels=0), wav(mono, size=17), wav(mono, frame=3), wav(mono, per_second=1), wav(mono).replace(b"data", b"dada"), b"RIFX" + wav(mono)[4:], wav(mono) + b"data\2\0\0\0xy"]
+    for content in bad:
+        g.case("DecodeWav", contents=np.array(content, object))
+    g.case("DecodeWav", contents=texts("a", "b"))
+    for shape in [(5, 1), (3, 2)]:
+        g.case("EncodeWav", audio=some(f, shape) / 4, sample_rate=np.int32(44100))
+    g.case("EncodeWav", audio=np.array([[2], [-2], [0.5 / 32767], [1.5 / 32767], [-1.5 / 32767]], f), sample_rate=np.int32(100))
+    for shape, rate in [((5,), np.int32(1)), ((5, 1), np.int32(0)), ((5, 1), i32(1)), ((0, 1), np.int32(1)), ((5, 0), np.int32(1))]:
+        g.case("EncodeWav", audio=np.zeros(shape, f), sample_rate=rate)
+
+
+def ctc(g):
+    for dtype in [np.float32, np.float64]:
+        for shape, lengths in [((6, 2, 4), [6, 3]), ((9, 1, 3), [9]), ((3, 2, 5), [0, 2]), ((4, 0, 3), [])]:
+            inputs, length = some(dtype, shape, shape[0]), np.array(lengths, np.int32)
+            for merge in [False, True]:
+                for blank in [-1, 0, 1]:
+                    g.case("CTCGreedyDecoder", 1e-5, inputs=inputs, sequence_length=length, merge_repeated=merge, blank_index=blank)
+                for width, paths in [(1, 1), (3, 1), (4, 2), (50, 3)]:
+                    g.case("CTCBeamSearchDecoder", 1e-5, inputs=inputs, sequence_length=length, beam_width=width, top_paths=paths, merge_repeated=merge)
+        for seed in range(4):
+            inputs = some(dtype, (12, 3, 5), 20 + seed)
+            g.case("CTCBeamSearchDecoder", 1e-5, inputs=inputs, sequence_length=i32(12, 8, 10), beam_width=6, top_paths=4, merge_repeated=seed % 2 == 0)
+    x = some(np.float32, (4, 2, 3))
+    for op, kw in [("CTCGreedyDecoder", {}), ("CTCBeamSearchDecoder", dict(beam_width=4, top_paths=1))]:
+        for inputs, length in [(x, i32(4)), (x, i32(5, 1)), (x, np.int32(4)), (x[0], i32(1, 1)), (x[:0], i32(0, 0)), (x[:, :, :0], i32(1, 1))]:
+            g.case(op, inputs=inputs, sequence_length=length, **kw)
+    g.case("CTCGreedyDecoder", inputs=x, sequence_length=i32(1, 1), blank_index=3)
+    g.case("CTCGreedyDecoder", inputs=x, sequence_length=i32(1, 1), blank_index=-4)
+    g.case("CTCBeamSearchDecoder", inputs=x, sequence_length=i32(1, 1), beam_width=2, top_paths=3)
+    g.case("CTCBeamSearchDecoder", inputs=x, sequence_length=i32(1, 0), beam_width=5, top_paths=5)
+
+
+def gradients(g):
+    """And losses."""
+    names = [("SigmoidGrad", "y", "dy"), ("TanhGrad", "y", "dy"), ("SqrtGrad", "y", "dy"), ("RsqrtGrad", "y", "dy"), ("InvGrad", "y", "dy"), ("ReciprocalGrad", "y", "dy"),
+             ("ReluGrad", "gradients", "features"), ("Relu6Grad", "gradients", "features"), ("LeakyReluGrad", "gradients", "features"),
+             ("EluGrad", "gradients", "outputs"), ("SeluGrad", "gradients", "outputs"), ("SoftplusGrad", "gradients", "features"), ("SoftsignGrad", "gradients", "features")]
+    for op, a, b in names:
+        g.case(op, 1e-5, **{a: some(np.float32, (2, 3)), b: some(np.float32, (2, 3), 2)})
+        g.case(op, 1e-5, **{a: some(np.float32, (0,)), b: some(np.float32, (0,), 2)})
+    g.case("LeakyReluGrad", gradients=some(np.float32, (5,)), features=some(np.float32, (5,), 2), alpha=0.5)
+    g.case("ReluGrad", gradients=some(np.float32, (5,)), features=some(np.float32, (4,), 2))
+    for dtype in [np.float32, np.float64]:
+        for shape, other in [((3, 4), (3, 4)), ((1, 4), (3, 4)), ((3, 4), (1, 4)), ((0, 4), (0, 4)), ((3, 1), (3, 4))]:
+            g.case("SoftmaxCrossEntropyWithLogits", 1e-5, features=some(dtype, shape), labels=np.abs(some(dtype, other, 2)))
+        for shape in [(3, 4), (0, 4), (1, 1)]:
+            for index in [np.int32, np.int64]:
+                g.case("SparseSoftmaxCrossEntropyWithLogits", 1e-5, features=some(dtype, shape), labels=np.arange(shape[0]).astype(index))
+    x = some(np.float32, (3, 4))
+    g.case("SoftmaxCrossEntropyWithLogits", features=x, labels=x[:2])
+    g.case("SoftmaxCrossEntropyWithLogits", features=x[0], labels=x[0])
+    for features, labels in [(x, i32(0, 4, 1)), (x, i32(0, -1, 1)), (x, i32(0, 1)), (x[0], i32(1)), (x, i32(1, 2, 3)[None])]:
+        g.case("SparseSoftmaxCrossEntropyWithLogits", features=features, labels=labels)
+
+
+def matrix_solve(g):
+    for dtype, t in [(np.float32, 2e-4), (np.float64, 1e-10)]:
+        for shape in [(3, 3), (1, 1), (2, 4, 4), (2, 1, 3, 3), (0, 0), (2, 0, 0), (0, 3, 3)]:
+            a = some(dtype, shape, 3) + 4 * np.eye(shape[-1], dtype=dtype)
+            b = some(dtype, shape[:-1] + (2,), 4)
+            g.case("Cholesky", t, input=(a @ np.swapaxes(a, -1, -2)).astype(dtype))
+            g.case("MatrixDeterminant", t, input=a)
+            g.case("LogMatrixDeterminant", t, input=-a)
+            g.case("Lu", t, input=a, output_idx_type=tf.int32)
+            for adjoint in [False, True]:
+                g.case("MatrixInverse", t, input=a, adjoint=adjoint)
+                g.case("MatrixSolve", t, matrix=a, rhs=b, adjoint=adjoint)
+                for lower in [False, True]:
+                    g.case("MatrixTriangularSolve", t, matrix=a, rhs=b, lower=lower, adjoint=adjoint)
+        for shape in [(4, 2), (2, 4), (2, 3, 3)]:
+            for fast, l2 in [(True, 0.5), (True, 0.0), (False, 0.0)]:
+                g.case("MatrixSolveLs", 50 * t, matrix=some(dtype, shape, 3), rhs=some(dtype, shape[:-1] + (2,), 4), l2_regularizer=np.float64(l2), fast=fast)
+        g.case("MatrixTriangularSolve", t, matrix=some(dtype, (2, 1, 3, 3), 5), rhs=some(dtype, (4, 3, 2), 6))
+        g.case("Lu", t, input=some(dtype, (2, 4, 4), 8), output_idx_type=tf.int64)
+    for dtype in [np.float32, np.float64, np.int32, np.int64, np.int16, np.uint8]:
+        g.case("Cross", 1e-5, a=some(dtype, (2, 3)), b=some(dtype, (2, 3), 2))
+    x = some(np.float32, (3, 3))
+    singular = np.ones((2, 2), np.float32)
+    for op in ["Cholesky", "MatrixInverse", "MatrixDeterminant", "LogMatrixDeterminant", "Lu"]:
+        for value in [x[0], x[:2]] + ([singular, np.zeros((2, 2), np.float32)] if op != "Cholesky" else []):
+            g.case(op, input=value)
+    for op in ["MatrixSolve", "MatrixTriangularSolve"]:
+        for matrix, rhs in [(x, x[:2]), (x[:2], x[:2]), (x, x[0]), (np.zeros((3, 3), np.float32), x), (np.stack([x, x]), np.stack([x, x, x]))]:
+            g.case(op, matrix=matrix, rhs=rhs)
+    g.case("MatrixSolve", matrix=singular, rhs=singular)
+    g.case("Cross", a=x[:, :2], b=x[:, :2])
+    g.case("Cross", a=x, b=x[0])
+
+
+def quantize_dequantize(g):
+    for dtype in [np.float32, np.float64]:
+        x = np.concatenate([some(dtype, (2, 4)), np.array([[0.5, -0.5, 1.5, 2.5]], dtype)])
+        low, high = dtype(-2), dtype(3)
+        for op in ["QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3", "QuantizeAndDequantizeV4"]:
+            bits = (lambda n: dict(num_bits=np.int32(n))) if op.endswith("3") else (lambda n: dict(num_bits=n))
+            for signed in [True, False]:
+                for given in [True, False]:
+                    for narrow in [True, False]:
+                        g.case(op, 1e-5, input=x, input_min=low, input_max=high, signed_input=signed, range_given=given, narrow_range=narrow, **bits(8))
+            g.case(op, 1e-5, input=x, input_min=low, input_max=high, range_given=True, **bits(4))
+            g.case(op, 1e-5, input=x, input_min=np.array([-1, -2, 0, -3], dtype), input_max=np.array([1, 2, 3, 0.5], dtype), range_given=True, axis=1, **bits(8))
+            g.case(op, 1e-5, input=x, input_min=low, input_max=high, range_given=False, axis=0, **bits(8))
+            g.case(op, 1e-5, input=x, input_min=high, input_max=low, range_given=True, **bits(8))
+            g.case(op, 1e-5, input=x, input_min=low, input_max=high, range_given=True, **bits(0))
+            g.case(op, 1e-5, input=x, input_min=np.array([-1, -2], dtype), input_max=np.array([1, 2], dtype), range_given=True, axis=1, **bits(8))
+            g.case(op, 1e-5, input=x[:0], input_min=low, input_max=high, range_given=True, **bits(8))
+            if not op.endswith("3"):
+                g.case(op, 1e-5, input=x, input_min=low, input_max=high, range_given=True, round_mode="HALF_UP", **bits(8))
+    for dtype in [np.float32, np.float64, np.int32, np.int64]:
+        for out in [tf.int32, tf.int64]:
+            g.case("HistogramFixedWidth", values=some(dtype, (3, 4)), value_range=np.array([-4, 4], dtype), nbins=np.int32(5), dtype=out)
+    x = some(np.float32, (6,))
+    for values, span, bins in [(x[:0], [0, 1], 3), (x, [1, 1], 3), (x, [0, 1], 0), (x, [0, 1], -1), (x, [2, 1], 3), (x, [0, 1, 2], 3), (np.array([np.inf, -np.inf, 1e30], np.float32), [0, 1], 3)]:
+        g.case("HistogramFixedWidth", values=values, value_range=np.array(span, np.float32), nbins=np.int32(bins))
+    for op in ["BesselI0", "BesselI1", "BesselI0e", "BesselI1e"]:
+        for dtype in [np.float32, np.float64]:
+            g.case(op, 1e-5 if dtype == np.float32 else 1e-11, x=np.array([0, -0.0, 1e-3, 0.5, -1, 3, 7.9, 8.1, -20, 60], dtype))
+
+
+def windows(g):
+    """Pooling with positions, dilation, patches of volumes."""
+    f = np.float32
+    for dtype in [f, np.float64, np.float16, np.int32, np.uint8]:
+        for padding in ["SAME", "VALID"]:
+            for size, stride in [(2, 2), (3, 1), (2, 3)]:
+                for batch in [False, True]:
+                    g.case("MaxPoolWithArgmax", input=some(dtype, (2, 5, 4, 2)), ksize=[1, size, size, 1], strides=[1, stride, stride, 1], padding=padding, include_batch_in_index=batch, Targmax=tf.int64 if batch else tf.int32)
+    for dtype in [f, np.float64, np.float16, np.int32, np.int64, np.uint8]:
+        for padding in ["SAME", "VALID"]:
+            for strides, rates in [([1, 1, 1, 1], [1, 1, 1, 1]), ([1, 2, 2, 1], [1, 1, 1, 1]), ([1, 1, 1, 1], [1, 2, 2, 1])]:
+                g.case("Dilation2D", 1e-3 if dtype == np.float16 else 1e-5, input=some(dtype, (2, 5, 5, 2)), filter=some(dtype, (2, 2, 2), 2), strides=strides, rates=rates, padding=padding)
+            for size, stride in [(2, 2), (2, 1), (3, 2)]:
+                g.case("ExtractVolumePatches", input=some(dtype, (1, 4, 3, 3, 2)), ksizes=[1, size, size, size, 1], strides=[1, stride, stride, stride, 1], padding=padding)
+    x = some(f, (2, 3, 3, 2))
+    g.case("MaxPoolWithArgmax", input=x[:0], ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+    g.case("MaxPoolWithArgmax", input=x[0], ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+    g.case("MaxPoolWithArgmax", input=np.full((1, 2, 2, 1), np.nan, f), ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+    g.case("Dilation2D", input=x, filter=some(f, (2, 2, 3)), strides=[1, 1, 1, 1], rates=[1, 1, 1, 1], padding="SAME")
+    g.case("Dilation2D", input=x, filter=some(f, (4, 4, 2)), strides=[1, 1, 1, 1], rates=[1, 1, 1, 1], padding="VALID")
+    g.case("Dilation2D", input=x[0], filter=some(f, (2, 2, 2)), strides=[1, 1, 1, 1], rates=[1, 1, 1, 1], padding="VALID")
+    g.case("ExtractVolumePatches", input=x, ksizes=[1, 2, 2, 2, 1], strides=[1, 1, 1, 1, 1], padding="VALID")
+
+
 FAMILIES = {
+    "quantize-dequantize": quantize_dequantize,
+    "windows": windows,
+    "gradients": gradients,
+    "matrix-solve": matrix_solve,
+    "colour": colour,
+    "audio": audio,
+    "ctc": ctc,
     "fft": fft,
     "leftovers": leftovers,
     "array-shape": array_shape,

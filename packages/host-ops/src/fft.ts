@@ -6,17 +6,17 @@ import type { Kernel, OpCall } from "./op-call.js";
 import { integersOf } from "./shapes.js";
 
 /** Real and imaginary parts of a line of numbers, changed in place. */
-interface Line {
+export interface Line {
   readonly real: Float64Array;
   readonly imaginary: Float64Array;
 }
 
-function lineOf(length: number): Line {
+export function lineOf(length: number): Line {
   return { real: new Float64Array(length), imaginary: new Float64Array(length) };
 }
 
-/** @param sign  -1 forward, 1 backward (not yet divided by the length) */
-function transform(line: Line, sign: -1 | 1): void {
+/** A transform in place. @param sign  -1 forward, 1 backward (not yet divided by the length) */
+export function transform(line: Line, sign: -1 | 1): void {
   const { length } = line.real;
   if (length <= 1) return;
   if ((length & (length - 1)) === 0) powerOfTwo(line, sign);

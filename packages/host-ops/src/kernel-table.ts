@@ -10,6 +10,13 @@ import { DETECTION_KERNELS } from "./detection.js";
 import { EDIT_DISTANCE_KERNELS } from "./edit-distance.js";
 import { RAGGED_MORE_KERNELS } from "./ragged-more.js";
 import { SPARSE_MATH_KERNELS } from "./sparse-math.js";
+import { AUDIO_KERNELS } from "./audio.js";
+import { COLOUR_KERNELS } from "./colour.js";
+import { CTC_KERNELS } from "./ctc.js";
+import { GRADIENT_KERNELS } from "./gradients.js";
+import { MATRIX_SOLVE_KERNELS } from "./matrix-solve.js";
+import { QUANTIZE_AGAIN_KERNELS } from "./quantize-again.js";
+import { WINDOW_KERNELS } from "./windows.js";
 import { CAST_KERNELS } from "./cast.js";
 import { COMPARE_KERNELS } from "./compare.js";
 import { GENERATE_KERNELS } from "./generate.js";
@@ -108,6 +115,13 @@ const REAL: readonly Family[] = [
   SPARSE_MATH_KERNELS,
   RESAMPLE_KERNELS,
   DETECTION_KERNELS,
+  COLOUR_KERNELS,
+  AUDIO_KERNELS,
+  CTC_KERNELS,
+  GRADIENT_KERNELS,
+  MATRIX_SOLVE_KERNELS,
+  QUANTIZE_AGAIN_KERNELS,
+  WINDOW_KERNELS,
 ];
 
 const COMPLEX_TOO = new Set([

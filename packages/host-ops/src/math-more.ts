@@ -8,7 +8,20 @@ import { allocate } from "./limits.js";
 import { isComplex, numberArray, numbersOf, packNumbers } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { broadcastShape } from "./shapes.js";
-import { betainc, digamma, erf, erfc, erfinv, hurwitz, igamma, igammac, lgamma, ndtri, polygamma } from "./special.js";
+import {
+  besselI,
+  betainc,
+  digamma,
+  erf,
+  erfc,
+  erfinv,
+  hurwitz,
+  igamma,
+  igammac,
+  lgamma,
+  ndtri,
+  polygamma,
+} from "./special.js";
 import { unary } from "./unary.js";
 
 const binary =
@@ -140,6 +153,10 @@ export const MATH_MORE_KERNELS: Readonly<Record<string, Kernel>> = {
   }),
   LeakyRelu: leakyRelu,
   Xlog1py: binary({ float: (a, b, round) => (a === 0 ? 0 : a * round(Math.log1p(b))) }),
+  BesselI0: unary({ float: (x) => besselI(0, x, false) }),
+  BesselI1: unary({ float: (x) => besselI(1, x, false) }),
+  BesselI0e: unary({ float: (x) => besselI(0, x, true) }),
+  BesselI1e: unary({ float: (x) => besselI(1, x, true) }),
   NextAfter: (op) => {
     const isDouble = op.tensor(0).dtype === "float64";
     return [applyBinary("NextAfter", { float: (a, b) => nextAfter(a, b, isDouble) }, op.tensor(0), op.tensor(1))];

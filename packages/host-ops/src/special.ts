@@ -210,3 +210,35 @@ export function polygamma(n: number, x: number): number {
   if (n < 0 || n !== Math.floor(n)) return Number.NaN;
   return (n % 2 === 0 ? -1 : 1) * Math.exp(lgamma(n + 1)) * hurwitz(n + 1, x);
 }
+
+/** From here on the asymptotic series of the Bessel functions is as exact as doubles are. */
+const BESSEL_FAR = 40;
+
+/** Modified Bessel function of the first kind, of order 0 or 1; `isScaled`: times exp(-|x|). */
+export function besselI(order: 0 | 1, x: number, isScaled: boolean): number {
+  if (Number.isNaN(x)) return x;
+  const size = Math.abs(x);
+  // Of infinity TensorFlow answers NaN.
+  const sign = order === 1 && (x < 0 || Object.is(x, -0)) ? -1 : 1;
+  if (size >= BESSEL_FAR) {
+    if (size === Number.POSITIVE_INFINITY) return isScaled ? sign * 0 : Number.NaN;
+    const mu = 4 * order * order;
+    let [sum, term] = [1, 1];
+    for (let k = 1; k <= 40; k++) {
+      term *= -(mu - (2 * k - 1) ** 2) / (8 * k * size);
+      sum += term;
+      if (Math.abs(term) < 1e-17) break;
+    }
+    const scaled = (sign * sum) / Math.sqrt(2 * Math.PI * size);
+    // In two steps: the result may be finite where exp(x) is not.
+    return isScaled ? scaled : scaled * Math.exp(size / 2) * Math.exp(size / 2);
+  }
+  const quarter = (size * size) / 4;
+  let term = order === 0 ? 1 : size / 2;
+  let sum = term;
+  for (let k = 1; term > sum * 1e-17; k++) {
+    term *= quarter / (k * (k + order));
+    sum += term;
+  }
+  return sign * sum * (isScaled ? Math.exp(-size) : 1);
+}

@@ -132,41 +132,48 @@ const depthwise: Lower = (n) => {
   return fromChannelsFirst(n, layout, n.b.op("Conv", [toChannelsFirst(n, layout, n.x(0)), weights], attrs));
 };
 
-/** Conv2DBackpropInput, the transposed convolution. The wanted size is checked: the strides leave it ambiguous. */
-const transposedConvolution: Lower = (n) => {
-  needFloat(n, 2);
-  const layout = layoutOf(n, 2);
-  const { b } = n;
-  const kernel = kernelShape(n, 1);
-  const strides = spatialInts(n, layout, "strides");
-  if (spatialInts(n, layout, "dilations").some((dilation) => dilation !== 1)) n.fail("dilations");
-  const padding = n.attrs.text("padding");
-  if (padding === "EXPLICIT") n.fail("explicit paddings");
-  // Size of the gradient's input for an output of i: SAME i * stride, VALID (i - 1) * stride + kernel; larger ones that
-  // give the same output exist, and are told apart by the static shape.
-  const wanted = n.outShape();
-  const given = n.shape(2);
-  const spatialOf = (shape: readonly number[] | undefined) =>
-    shape && (layout.isChannelsLast ? shape.slice(1, 3) : shape.slice(2, 4));
-  const [sizes, inputs] = [spatialOf(wanted), spatialOf(given)];
-  const pads: number[] = [];
-  const outputPadding: number[] = [];
-  for (let i = 0; i < 2; i++) {
-    const [stride, length] = [strides[i]!, kernel[i]!];
-    const isKnown = sizes && inputs && sizes[i]! >= 0 && inputs[i]! >= 0;
-    const full = isKnown ? (inputs[i]! - 1) * stride + length : length;
-    const size = isKnown ? sizes[i]! : padding === "SAME" ? stride : length;
-    const total = padding === "SAME" ? Math.max(full - size, 0) : 0;
-    pads[i] = Math.floor(total / 2);
-    pads[i + 2] = total - pads[i]!;
-    outputPadding[i] = size - (full - total);
-  }
-  const [inChannels, outChannels] = [kernel[2]!, kernel[3]!];
-  const weights = permutedKernel(n, 1, [3, 2, 0, 1], [outChannels, inChannels, kernel[0]!, kernel[1]!]);
-  const attrs = { strides, pads, output_padding: outputPadding, kernel_shape: kernel.slice(0, 2) };
-  const result = b.op("ConvTranspose", [toChannelsFirst(n, layout, n.x(2)), weights], attrs);
-  return b.op("Reshape", [fromChannelsFirst(n, layout, result), cast(b, n.x(0), "int64")], { allowzero: 1 });
-};
+/** The gradient of a convolution by its input, which is the transposed convolution. The wanted size is checked: the strides leave it ambiguous. */
+function transposedConvolution(spatial: number): Lower {
+  return (n) => {
+    needFloat(n, 2);
+    const layout = layoutOf(n, spatial);
+    const { b } = n;
+    const kernel = kernelShape(n, 1);
+    const strides = spatialInts(n, layout, "strides");
+    if (spatialInts(n, layout, "dilations").some((dilation) => dilation !== 1)) n.fail("dilations");
+    const padding = n.attrs.text("padding");
+    if (padding === "EXPLICIT") n.fail("explicit paddings");
+    // Size of the gradient's input for an output of i: SAME i * stride, VALID (i - 1) * stride + kernel; larger ones that
+    // give the same output exist, and are told apart by the static shape.
+    const wanted = n.outShape();
+    const given = n.shape(2);
+    const spatialOf = (shape: readonly number[] | undefined) =>
+      shape && (layout.isChannelsLast ? shape.slice(1, -1) : shape.slice(2));
+    const [sizes, inputs] = [spatialOf(wanted), spatialOf(given)];
+    const pads: number[] = [];
+    const outputPadding: number[] = [];
+    for (let i = 0; i < spatial; i++) {
+      const [stride, length] = [strides[i]!, kernel[i]!];
+      const isKnown = sizes && inputs && sizes[i]! >= 0 && inputs[i]! >= 0;
+      const full = isKnown ? (inputs[i]! - 1) * stride + length : length;
+      const size = isKnown ? sizes[i]! : padding === "SAME" ? stride : length;
+      const total = padding === "SAME" ? Math.max(full - size, 0) : 0;
+      pads[i] = Math.floor(total / 2);
+      pads[i + spatial] = total - pads[i]!;
+      outputPadding[i] = size - (full - total);
+    }
+    const [inChannels, outChannels] = [kernel[spatial]!, kernel[spatial + 1]!];
+    const weights = permutedKernel(
+      n,
+      1,
+      [spatial + 1, spatial, ...axes(0, spatial)],
+      [outChannels, inChannels, ...kernel.slice(0, spatial)],
+    );
+    const attrs = { strides, pads, output_padding: outputPadding, kernel_shape: kernel.slice(0, spatial) };
+    const result = b.op("ConvTranspose", [toChannelsFirst(n, layout, n.x(2)), weights], attrs);
+    return b.op("Reshape", [fromChannelsFirst(n, layout, result), cast(b, n.x(0), "int64")], { allowzero: 1 });
+  };
+}
 
 function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
   return (n) => {
@@ -345,7 +352,8 @@ export const convolutions: LoweringTable = {
   Conv2D: convolution(2),
   Conv3D: convolution(3),
   DepthwiseConv2dNative: depthwise,
-  Conv2DBackpropInput: transposedConvolution,
+  Conv2DBackpropInput: transposedConvolution(2),
+  Conv3DBackpropInputV2: transposedConvolution(3),
   MaxPool: pooling("MaxPool", 2),
   MaxPool3D: pooling("MaxPool", 3),
   AvgPool: pooling("AveragePool", 2),
