@@ -114,6 +114,11 @@ export const ERRORS = {
   },
   GRAPH_INVALID: { status: "FAILED_PRECONDITION", retry: "never", text: "a serving graph is inconsistent" },
   ENGINE_FAILED: { status: "INTERNAL", retry: "never", text: "the engine failed to load or to run a segment" },
+  MEMORY_LIMIT: {
+    status: "RESOURCE_EXHAUSTED",
+    retry: "backoff",
+    text: "a version does not fit into the memory limit now",
+  },
   MODEL_TOO_LARGE: { status: "RESOURCE_EXHAUSTED", retry: "never", text: "a model does not fit a stated limit" },
   ROLLED_BACK: {
     status: "FAILED_PRECONDITION",

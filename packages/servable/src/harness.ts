@@ -1,6 +1,7 @@
-import { type Clock, type Logger, ServingError, isServingError, sleep } from "@shardserve/core";
+import { type Clock, invariant, type Logger, ServingError, isServingError, sleep } from "@shardserve/core";
 import { LoadedVersion } from "./handle.js";
 import type { Loader } from "./loader.js";
+import type { MemoryBudget, MemoryPlan, Reservation } from "./memory-plan.js";
 import type { HarnessState } from "./policy.js";
 import { type ServableId, servableIdText } from "./servable-id.js";
 import type { VersionState, VersionStatus } from "./status.js";
@@ -15,6 +16,7 @@ const HOPELESS = [
   "MODEL_TOO_LARGE",
   "CONFIG_INVALID",
   "DEPENDENCY_MISSING",
+  "MEMORY_LIMIT",
 ] as const;
 
 /**
@@ -34,6 +36,10 @@ export interface HarnessOptions {
   readonly loadRetryIntervalMs: number;
   /** Names the state of the version's files; absent = they are not looked at. */
   readonly fingerprint?: Fingerprint;
+  /** Memory is reserved here before a load, and given back after the unload; absent = there is no limit. */
+  readonly budget?: MemoryBudget | undefined;
+  /** Of a version, before it is loaded; asked where there is a budget. */
+  readonly planMemory?: ((id: ServableId, path: string) => Promise<MemoryPlan>) | undefined;
   /** Something changed: the manager should look again. */
   readonly onChange: (harness: Harness) => void;
 }
@@ -60,6 +66,8 @@ export class Harness {
   /** Why a version that was ready had to go. */
   #verdict: ServingError | undefined;
   #readyAtMs = Number.NaN;
+  #reservation: Reservation | undefined;
+  #isShortOfMemory = false;
   /** Of the files that the last try read; "" = unknown. */
   #fingerprint = "";
 
@@ -81,6 +89,11 @@ export class Harness {
   /** Wanted, but on its way out or gone for what it did. */
   get isCondemned(): boolean {
     return this.#verdict !== undefined;
+  }
+
+  /** It failed because others hold the memory that it needs: it may load once some is free. */
+  get isShortOfMemory(): boolean {
+    return this.#isShortOfMemory;
   }
 
   /** When it became ready, on the clock's monotonic scale; NaN = it never did. */
@@ -116,11 +129,13 @@ export class Harness {
       this.#state = "ready";
       this.#readyAtMs = this.#options.clock.nowMs();
     } catch (error) {
+      this.#isShortOfMemory = isServingError(error, "MEMORY_LIMIT");
       this.#fail(
         this.#abort.signal.aborted
           ? new ServingError("CANCELLED", "Loading of servable cancelled")
           : ServingError.from(error),
       );
+      this.#reservation?.release();
     }
     this.#options.onChange(this);
   }
@@ -168,6 +183,7 @@ export class Harness {
       this.#fail(ServingError.from(error));
     }
     this.#loaded = null;
+    this.#reservation?.release();
     this.#options.onChange(this);
   }
 
@@ -177,6 +193,7 @@ export class Harness {
     for (let attempt = 0; ; attempt++) {
       if (this.#options.fingerprint) this.#fingerprint = await this.#readFingerprint();
       try {
+        if (this.#options.budget) await this.#reserveMemory(this.#options.budget);
         const model = await loader.load(this.id, this.path, { signal });
         if (!signal.aborted) return model;
         await model.close();
@@ -191,6 +208,17 @@ export class Harness {
         await sleep(clock, pauseMs, signal);
       }
     }
+  }
+
+  /** @throws ServingError MEMORY_LIMIT when others hold too much of the budget */
+  async #reserveMemory(budget: MemoryBudget): Promise<void> {
+    const { planMemory, logger } = this.#options;
+    invariant(planMemory, "a budget comes with plans");
+    const plan = await planMemory(this.id, this.path);
+    this.#reservation?.release(); // of the try before: the files may be others now
+    this.#reservation = budget.reserve(this.id, plan);
+    const { heldBytes, limitBytes } = budget;
+    logger.info({ model: this.id.name, version: this.id.version, plan, heldBytes, limitBytes }, "memory is reserved");
   }
 
   async #readFingerprint(): Promise<string> {

@@ -11,6 +11,7 @@ import {
 import type { ServableHandle } from "./handle.js";
 import { type Fingerprint, Harness } from "./harness.js";
 import type { Loader } from "./loader.js";
+import { MemoryBudget, type MemoryPlan } from "./memory-plan.js";
 import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
 import type { AspiredSet, ServableId } from "./servable-id.js";
 import { type ServableRequest, ServingMap } from "./serving-map.js";
@@ -48,6 +49,11 @@ export interface ManagerOptions {
   readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Lets a version that failed be loaded anew once its files changed; default: it stays failed. */
   readonly fingerprint?: Fingerprint;
+  /** Bytes that the versions loaded at once may need together, by their plans; default: no limit. */
+  readonly memory?: {
+    readonly limitBytes: number;
+    readonly plan: (id: ServableId, path: string) => Promise<MemoryPlan>;
+  };
   /** True in tests: nothing happens until `step` is called. Default false: every change steps by itself. */
   readonly stepByHand?: boolean;
 }
@@ -68,6 +74,8 @@ export class Manager extends Service {
     Pick<ManagerOptions, "loadRetriesMax" | "loadRetryIntervalMs" | "loadsMax" | "stepByHand">
   > &
     Pick<ManagerOptions, "fingerprint" | "probation" | "onRollback">;
+  readonly #budget: MemoryBudget | undefined;
+  readonly #planMemory: ((id: ServableId, path: string) => Promise<MemoryPlan>) | undefined;
   readonly #aspired = new Map<string, AspiredSet>();
   readonly #harnesses = new Map<string, Map<number, Harness>>();
   readonly #ended = new Map<string, Map<number, VersionStatus>>();
@@ -86,6 +94,9 @@ export class Manager extends Service {
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? systemRandom();
     this.#logger = options.logger ?? silentLogger;
+    const { memory } = options;
+    this.#budget = memory && new MemoryBudget(memory.limitBytes, () => this.#retryShortOfMemory());
+    this.#planMemory = memory?.plan;
     this.#options = {
       loadRetriesMax: options.loadRetriesMax ?? 5,
       loadRetryIntervalMs: options.loadRetryIntervalMs ?? 60_000,
@@ -372,10 +383,20 @@ export class Manager extends Service {
     this.#changed();
   }
 
+  /** Memory became free: versions that lacked it are forgotten, so that the next step loads them as new ones. */
+  #retryShortOfMemory(): void {
+    for (const harness of this.#all()) {
+      if (harness.state === "error" && harness.isShortOfMemory) this.#forget(harness);
+    }
+    this.#changed();
+  }
+
   #newHarness(name: string, version: number, path: string): Harness {
     return new Harness({ name, version }, path, {
       ...this.#options,
       loader: this.#loader,
+      budget: this.#budget,
+      planMemory: this.#planMemory,
       clock: this.#clock,
       logger: this.#logger,
       onChange: (harness) => this.#onHarness(harness),

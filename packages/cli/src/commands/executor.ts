@@ -120,7 +120,12 @@ export const executor = defineCommand({
     const onRollback = (id: ServableId, to: number) => void rollBackCluster(registry, id, to, logger, signal);
     const ends: (() => Promise<void>)[] = [];
     try {
-      front = await ModelFront.open(loader, whenLoaded, flags, logger, { metrics, directoryOf, onRollback });
+      front = await ModelFront.open(loader, whenLoaded, flags, logger, {
+        metrics,
+        directoryOf,
+        onRollback,
+        areRowsElsewhere: true,
+      });
       await front.start({ signal });
       const addresses = {
         grpc: `${flags.host}:${front.server.grpcPort}`,

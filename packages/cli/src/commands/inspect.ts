@@ -11,6 +11,7 @@ import {
 } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import { deviceSupports } from "@shardserve/onnx";
+import { type MemoryPlan, planMemory, totalBytes } from "@shardserve/servable";
 import { tagSets } from "@shardserve/savedmodel";
 import { DTYPES, elementCount } from "@shardserve/tensor";
 import { defineCommand } from "../command.js";
@@ -63,6 +64,7 @@ export const inspect = defineCommand({
     if (flags.dot) return terminal.print(formatDot(plans).trimEnd());
     const signatures = [...plans.map(describeSignature(model)), ...brokenSignatures(model)];
     const chosen = await chooseEngine({ ...engines, dir, tags: flags.savedModelTags, signal: terminal.signal });
+    const memory = await planMemory(dir);
     const placements = flags.nodes
       ? plans.map(({ signature, placements: places }) => ({ signature, placements: places }))
       : undefined;
@@ -73,6 +75,7 @@ export const inspect = defineCommand({
             dir,
             tagSets: tagSets(savedModel),
             engine: chosen.engine,
+            memory: { ...memory, totalBytes: totalBytes(memory) },
             signatures,
             tables,
             variables,
@@ -92,6 +95,7 @@ export const inspect = defineCommand({
     );
     const bytes = variables.reduce((sum, variable) => sum + variable.bytes, 0);
     terminal.print(`${variables.length} variables, ${amount(bytes, "bytes")}${rolesOf(variables)}`);
+    terminal.print(memoryText(memory));
     printEngine(chosen, terminal.print);
     printTables(tables, terminal.print);
     for (const signature of signatures) printSignature(signature, terminal.print);
@@ -110,6 +114,17 @@ function rolesOf(variables: readonly ReportedVariable[]): string {
     return bytes === 0 ? [] : [`${amount(bytes, "bytes")} ${text}`];
   });
   return parts.length === 0 ? "" : `: ${parts.join(", ")}`;
+}
+
+/** What `--memory-limit-bytes` counts. */
+function memoryText(plan: MemoryPlan): string {
+  const parts = [
+    `${amount(plan.graphBytes, "bytes")} graph`,
+    `${amount(plan.variableBytes, "bytes")} variables`,
+    ...(plan.rowBytes > 0 ? [`${amount(plan.rowBytes, "bytes")} rows`] : []),
+    ...(plan.assetBytes > 0 ? [`${amount(plan.assetBytes, "bytes")} assets`] : []),
+  ];
+  return `memory to load it: ${amount(totalBytes(plan), "bytes")}: ${parts.join(", ")}`;
 }
 
 function printEngine({ engine, broken }: EnginePlan, print: (line: string) => void): void {

@@ -18,7 +18,7 @@ import {
   warmingLoader,
   WatchedFile,
 } from "@shardserve/model-server";
-import { fileFingerprint, type Loader, Manager, type ServableId } from "@shardserve/servable";
+import { fileFingerprint, type Loader, Manager, type ServableId, planMemory } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import type { FlagValues } from "../flags.js";
 import { VERSION } from "../version.js";
@@ -38,6 +38,8 @@ export interface ModelFrontOptions {
   readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Version directory of what the loader is given; default the path itself. */
   readonly directoryOf?: (id: ServableId, path: string) => Promise<string>;
+  /** Shards hold the rows: they are no part of this process's memory plan. */
+  readonly areRowsElsewhere?: boolean;
 }
 
 /** Manager and server of one process, started and closed in the right order; what the roles `serve` and `executor` share. */
@@ -102,6 +104,12 @@ export class ModelFront extends Service {
       ...(options.onRollback && { onRollback: options.onRollback }),
       loadRetriesMax: flags.maxNumLoadRetries,
       loadRetryIntervalMs: flags.loadRetryIntervalMicros / 1000,
+      ...(flags.memoryLimitBytes > 0 && {
+        memory: {
+          limitBytes: flags.memoryLimitBytes,
+          plan: async (id: ServableId, path: string) => planMemory(await directoryOf(id, path), options),
+        },
+      }),
       ...(flags.numLoadThreads > 0 && { loadsMax: flags.numLoadThreads }),
     });
     const metricsPath =

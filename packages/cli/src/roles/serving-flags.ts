@@ -57,6 +57,7 @@ export const SERVING_FLAGS = {
   enableModelWarmup: flag.bool("run assets.extra/tf_serving_warmup_requests before a version is available", true),
   numRequestIterationsForWarmup: flag.int("how often each of those requests is run; 0 = once", 0, 1_000_000, 0),
   numLoadThreads: flag.int("versions loaded at once; 0 = 2", 0, 1024, 0),
+  memoryLimitBytes: flag.bytes("what all loaded versions may need together, by their files; 0 = no limit", 0),
   maxNumLoadRetries: flag.int("tries after a failed load", 0, 1000, 5),
   loadRetryIntervalMicros: flag.int(
     "longest pause between tries; pauses begin at a second",

@@ -1,0 +1,116 @@
+import type { Dirent } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { ServingError } from "@shardserve/core";
+import { type ServableId, servableIdText } from "./servable-id.js";
+
+/** Bytes of a version by what they are: what loading it maps or reads, by the sizes of its files. */
+export interface MemoryPlan {
+  /** saved_model.pb and what else lies beside it: the graph with its constants, an ONNX model and its data. */
+  readonly graphBytes: number;
+  /** The checkpoint: dense variables and tables that are not split. */
+  readonly variableBytes: number;
+  /** Partition files and deltas; 0 where other processes hold the rows. */
+  readonly rowBytes: number;
+  /** Vocabularies and other assets. */
+  readonly assetBytes: number;
+}
+
+export function totalBytes({ graphBytes, variableBytes, rowBytes, assetBytes }: MemoryPlan): number {
+  return graphBytes + variableBytes + rowBytes + assetBytes;
+}
+
+/**
+ * What loading a version directory will need, before anything of it is read. Exact for what is mapped or kept: all bytes of the
+ * files. Not in it: copies of dense weights that an engine packs for its kernels, and the working memory of runs.
+ *
+ * @param options.areRowsElsewhere  partition files stay with shards; default false
+ * @throws ServingError NOT_FOUND when there is no such directory
+ */
+export async function planMemory(
+  dir: string,
+  { areRowsElsewhere = false }: { readonly areRowsElsewhere?: boolean } = {},
+): Promise<MemoryPlan> {
+  const [graphBytes, variableBytes, assetBytes, partitionBytes, deltaBytes] = await Promise.all([
+    bytesIn(dir, false),
+    bytesIn(join(dir, "variables"), true),
+    bytesIn(join(dir, "assets"), true),
+    areRowsElsewhere ? 0 : bytesIn(join(dir, "partitions"), true),
+    areRowsElsewhere ? 0 : bytesIn(join(dir, "deltas"), true),
+  ]);
+  return { graphBytes, variableBytes, rowBytes: partitionBytes! + deltaBytes!, assetBytes };
+}
+
+/** @param isOptional  a folder that is not there has no bytes */
+async function bytesIn(dir: string, isOptional: boolean): Promise<number> {
+  let entries: Dirent[];
+  try {
+    entries = await readdir(dir, { withFileTypes: true, recursive: isOptional });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (isOptional && code === "ENOENT") return 0;
+    throw new ServingError("NOT_FOUND", `cannot list the version directory ${dir}: ${message}`, { cause: error });
+  }
+  let total = 0;
+  for (const entry of entries) {
+    if (!entry.isDirectory()) total += (await stat(join(entry.parentPath, entry.name))).size;
+  }
+  return total;
+}
+
+/** A part of the budget that one version holds. */
+export interface Reservation {
+  /** Gives it back; a second call does nothing. */
+  release(): void;
+}
+
+/** How many versions an error names as holders. */
+const HOLDERS_SHOWN = 5;
+
+/** Memory that the versions of one process may need together, reserved before each load by its plan. */
+export class MemoryBudget {
+  readonly limitBytes: number;
+  readonly #held = new Map<object, { readonly id: ServableId; readonly bytes: number }>();
+  readonly #onRelease: () => void;
+
+  /** @param onRelease  called when bytes become free */
+  constructor(limitBytes: number, onRelease: () => void) {
+    this.limitBytes = limitBytes;
+    this.#onRelease = onRelease;
+  }
+
+  get heldBytes(): number {
+    let total = 0;
+    for (const { bytes } of this.#held.values()) total += bytes;
+    return total;
+  }
+
+  /** @throws ServingError MEMORY_LIMIT with the numbers, and who holds the rest */
+  reserve(id: ServableId, plan: MemoryPlan): Reservation {
+    const bytes = totalBytes(plan);
+    const { heldBytes, limitBytes } = this;
+    if (heldBytes + bytes > limitBytes) {
+      throw new ServingError(
+        "MEMORY_LIMIT",
+        `${servableIdText(id)} needs ${bytes} bytes (graph ${plan.graphBytes}, variables ${plan.variableBytes}, rows ` +
+          `${plan.rowBytes}, assets ${plan.assetBytes}), but of the limit of ${limitBytes} only ` +
+          `${limitBytes - heldBytes} are free${this.#holders()}; it is loaded when enough become free`,
+      );
+    }
+    const key = {};
+    this.#held.set(key, { id, bytes });
+    return {
+      release: () => {
+        if (this.#held.delete(key)) this.#onRelease();
+      },
+    };
+  }
+
+  #holders(): string {
+    if (this.#held.size === 0) return "";
+    const holders = [...this.#held.values()].sort((a, b) => b.bytes - a.bytes);
+    const shown = holders.slice(0, HOLDERS_SHOWN).map(({ id, bytes }) => `${servableIdText(id)}: ${bytes}`);
+    const more = holders.length > HOLDERS_SHOWN ? `, and ${holders.length - HOLDERS_SHOWN} more` : "";
+    return ` (held by ${shown.join(", ")}${more})`;
+  }
+}
