@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EtcdServer, type TempDir, tempDir } from "@shardserve/testkit";
-import { isGone, isWhole, LiveCluster, versionOf } from "./support/live-cluster.js";
+import { DriftingLoad } from "./support/drifting-load.js";
+import { DRIFTING } from "./support/drifting-model.js";
+import { isAtEpoch, isGone, isWhole, LiveCluster, versionOf } from "./support/live-cluster.js";
 import { whenAvailable } from "./support/roles.js";
 import { STAMPED } from "./support/stamped-model.js";
 import { type LoadResult, SteadyLoad } from "./support/steady-load.js";
@@ -98,6 +100,29 @@ describe("a cluster whose etcd is away or forgetful, whose processes are frozen"
     await cluster.until((now) => isWhole(now) && (versionOf(now, 1)?.generation ?? 0) > before);
     await running.more(100);
     assertClean(await running.stop());
+  });
+
+  it("etcd loses its data while deltas are in force: their epoch stays, and shards that restart come back at it", async () => {
+    await cluster.publishDrifting(0);
+    await whenAvailable(cluster.front("executor-0"), DRIFTING);
+    for (const epoch of [1, 2]) {
+      await cluster.publishDrifting(epoch);
+      await cluster.until((found) => isAtEpoch(found, epoch));
+    }
+    await using running = new DriftingLoad(cluster.front("executor-0").grpc);
+    await running.more(50);
+    await etcd.wipe();
+    await etcd.resume();
+    await cluster.until((now) => isWhole(now) && now.models.length === 2 && isAtEpoch(now, 2));
+    for (const id of SHARDS) {
+      await cluster.process(id).stop();
+      await cluster.startShard(id);
+      await cluster.untilWhole();
+    }
+    await running.more(50);
+    await running.stop();
+    assert.deepEqual(running.failures, []);
+    assert.deepEqual(new Set(running.epochs), new Set([2]));
   });
 
   it("a leader that is frozen while another takes over changes nothing when it goes on", async () => {

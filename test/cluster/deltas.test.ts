@@ -6,6 +6,7 @@ import { seededRandom, silentLogger } from "@shardserve/core";
 import { EtcdRegistry } from "@shardserve/registry";
 import { EtcdServer, eventually, type LaunchedProcess, type TempDir, tempDir } from "@shardserve/testkit";
 import { cli, cliJson } from "./support/cli.js";
+import { DriftingLoad } from "./support/drifting-load.js";
 import { addedRowsRequest, DRIFTING, driftingRequest, writeDrifting } from "./support/drifting-model.js";
 import { GrpcClient } from "./support/grpc.js";
 import {
@@ -21,59 +22,6 @@ const SHARD_IDS = ["shard-0", "shard-1", "shard-2"];
 const REPLICATION = 2;
 /** Executors try to reach a shard that was away every two seconds at the latest. */
 const RECONNECTED_MS = 4_000;
-
-/** Keeps asking an executor and checks every element of every answer against the epoch that it is of. */
-class DriftingLoad implements AsyncDisposable {
-  readonly failures: string[] = [];
-  /** Epochs of the answers, in the order in which they came. */
-  readonly epochs: number[] = [];
-  readonly #client: GrpcClient;
-  readonly #senders: Promise<unknown>;
-  #isStopped = false;
-
-  constructor(address: string) {
-    this.#client = new GrpcClient(address);
-    this.#senders = Promise.all([1, 2, 3].map((seed) => this.#send(seed)));
-  }
-
-  async until(isSo: () => boolean, what: string): Promise<void> {
-    await eventually(
-      () => {
-        if (!isSo()) throw new Error(`${what}; epochs ${this.epochs.slice(-5).join()}; ${this.failures.join("; ")}`);
-        return Promise.resolve();
-      },
-      { timeoutMs: 60_000, intervalMs: 20 },
-    );
-  }
-
-  async more(count: number): Promise<void> {
-    const target = this.epochs.length + count;
-    await this.until(() => this.epochs.length >= target || this.failures.length > 0, `${count} more answers`);
-  }
-
-  async stop(): Promise<void> {
-    this.#isStopped = true;
-    await this.#senders;
-    this.#client[Symbol.dispose]();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.stop();
-  }
-
-  async #send(seed: number): Promise<void> {
-    const random = seededRandom(seed);
-    while (!this.#isStopped) {
-      const request = driftingRequest(random);
-      try {
-        this.epochs.push(request.check(await this.#client.send(request.bytes)));
-      } catch (error) {
-        this.failures.push((error as Error).message);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 4));
-    }
-  }
-}
 
 /** One cluster lives through all deltas, one after another. */
 describe("deltas in a cluster", function () {

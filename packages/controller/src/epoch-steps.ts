@@ -109,6 +109,31 @@ export function epochStep(state: VersionState, contents: VersionContents, around
     : { kind: "commit-epoch", why: `epoch ${target.epoch} after ${current}`, map };
 }
 
+/**
+ * The epoch that shards go on with although the registry has forgotten it: the newest that all of them answer, as far as
+ * the deltas on disk lead there. They may have merged what lies before it, so the version is staged at that epoch anew.
+ */
+export function recalledEpoch(
+  holdings: ReadonlyMap<string, HoldingRecord>,
+  { deltas = NONE, manifestDigest }: VersionContents,
+): { readonly epoch: number; readonly epochs: EpochPlan } | undefined {
+  const held = [...holdings.values()].filter(
+    (holding) => holding.heldGeneration !== undefined && holding.manifestDigest === manifestDigest,
+  );
+  if (held.length === 0) return undefined;
+  const oldest = Math.max(...held.map((holding) => holding.oldestEpoch ?? holding.epoch));
+  const newest = Math.min(...held.map(({ epoch }) => epoch));
+  for (const epoch of [...deltas.keys()].sort((a, b) => b - a)) {
+    if (epoch > newest) continue;
+    if (epoch < oldest) break;
+    const chain = pathFrom(epoch, deltas, [], manifestDigest);
+    if (typeof chain === "string") continue;
+    const isOther = held.some((holding) => holding.epoch === epoch && holding.epochDigest !== chain.at(-1)?.digest);
+    if (!isOther) return { epoch, epochs: { chain, oldest } };
+  }
+  return undefined;
+}
+
 const NO_EPOCHS: EpochPlan = { chain: [], oldest: 0 };
 
 function wait(why: string): EpochDecision {

@@ -29,7 +29,7 @@ import {
   versionRecord,
 } from "@shardserve/registry";
 import type { ClusterState, ModelState, VersionState } from "./cluster-state.js";
-import { epochStep } from "./epoch-steps.js";
+import { epochStep, recalledEpoch } from "./epoch-steps.js";
 import { inFlightCount } from "./moves-in-flight.js";
 import { type Proof, proveMap } from "./proof.js";
 import { aspiredVersions, type RepositoryContents } from "./repository.js";
@@ -201,16 +201,16 @@ class ModelSteps {
 
   #stage(version: number): Step | undefined {
     const contents = this.#contents.get(version);
-    const orphan = this.#state.versions.get(version)?.map;
-    const generation = heldGeneration(this.#state.versions.get(version)) + 1;
+    const known = this.#state.versions.get(version);
+    const generation = heldGeneration(known) + 1;
     const map = contents && this.#place(version, contents, this.#served(contents.partitionCount), generation);
     if (!contents || !map) return undefined;
     return this.#write("stage", version, `found in the repository; ${map.shards.length} shards`, {
       record: this.#record(contents, "staged"),
-      map: { staged: map },
+      map: recalled(map, known, contents),
       compares: [
         this.#expectRecord(version, undefined),
-        { key: mapKey(this.#model, version), modRevision: orphan?.modRevision ?? 0 },
+        { key: mapKey(this.#model, version), modRevision: known?.map?.modRevision ?? 0 },
       ],
     });
   }
@@ -225,6 +225,9 @@ class ModelSteps {
     }
     const lost = this.#lost(staged);
     if (lost) return this.#restage(version, state, contents, staged, lost);
+    const { epoch = staged.epoch } = recalledEpoch(state.holdings, contents) ?? {};
+    if (epoch !== staged.epoch)
+      return this.#restage(version, state, contents, staged, `shards hold epoch ${epoch} of a lost history`);
     const proof = proveMap(staged, contents, state.holdings);
     if (proof.isComplete)
       return record.state === "loaded"
@@ -269,7 +272,7 @@ class ModelSteps {
     if (!map) return undefined;
     return this.#write("restage", version, why, {
       record: this.#record(contents, "staged"),
-      map: { staged: map },
+      map: recalled(map, state, contents),
       compares: this.#expect(version, state),
     });
   }
@@ -626,10 +629,16 @@ function rest(map: PartitionMap, ...on: Parameters<typeof basis>): void {
   atRest.set(map, basis(...on));
 }
 
+/** A version that is staged: at the epoch that shards go on with, if the registry has forgotten it. */
+function recalled(map: PartitionMap, state: VersionState | undefined, contents: VersionContents): MapRecord {
+  const found = recalledEpoch(state?.holdings ?? new Map(), contents);
+  return found ? { staged: { ...map, epoch: found.epoch }, epochs: found.epochs } : { staged: map };
+}
+
 /** Whatever moves, the epoch in force and its deltas stay; only a step of theirs, which says `epochs`, changes them. */
 function withEpoch(map: MapRecord, before: MapRecord | undefined): MapRecord {
   if (map.epochs || !before?.epochs) return map;
-  const epoch = before.enabled?.epoch ?? 0;
+  const epoch = (before.enabled ?? before.staged)?.epoch ?? 0;
   return {
     epochs: before.epochs,
     ...(map.enabled && { enabled: { ...map.enabled, epoch } }),

@@ -38,7 +38,7 @@ export class SimCluster {
   readonly #store = new MemoryStore({ clock: new ManualClock() });
   readonly #disk = new Map<string, Map<number, VersionContents>>();
   readonly #bad = new Map<string, { readonly partition: number; readonly kind: string }>();
-  readonly #held = new Map<string, number>();
+  readonly #held = new Map<string, HeldBefore>();
   readonly #serving = new Map<string, ServedVersion[]>();
   #watch = new ShardWatch(0);
   #settings: ControllerSettings = controllerSettings();
@@ -95,7 +95,11 @@ export class SimCluster {
         this.#watch = new ShardWatch(this.#nowMs); // all that a leader remembers
         return [];
       case "held":
-        this.#held.set(`${args[0]} ${args[1]} ${args[2]}`, Number(args[3]));
+        this.#held.set(`${args[0]} ${args[1]} ${args[2]}`, {
+          generation: Number(args[3]),
+          epoch: Number(options["epoch"] ?? 0),
+          oldest: Number(options["oldest"] ?? 0),
+        });
         return [];
       case "wipe":
         for (const { key } of this.#store.list("").entries) {
@@ -218,17 +222,17 @@ export class SimCluster {
         }
         const bad = this.#bad.get(`${id} ${model} ${version}`);
         const partitions = wanted.filter((partition) => bad?.kind !== "error" || partition !== bad.partition);
+        const held = this.#held.get(`${id} ${model} ${version}`);
+        const deltas = held?.epoch ? heldEpochs(held, contents) : epochsOf(map?.value.epochs, bad);
         const record = {
           instance: `${id}-1`,
           manifestDigest: contents.manifestDigest,
-          ...epochsOf(map?.value.epochs, bad),
+          ...deltas,
           partitions,
           digests: partitions.map((p) =>
             bad?.kind === "digest" && bad.partition === p ? "other" : (contents.digests[p] ?? ""),
           ),
-          ...(this.#held.has(`${id} ${model} ${version}`) && {
-            heldGeneration: this.#held.get(`${id} ${model} ${version}`) as number,
-          }),
+          ...(held && { heldGeneration: held.generation }),
           ...(bad?.kind === "delta" && {
             error: { code: "CHECKSUM_MISMATCH", message: `deltas/${bad.partition}/rows.delta: block 0 is damaged` },
           }),
@@ -317,6 +321,21 @@ export class SimCluster {
     }
     return lines.length > 0 ? lines : ["nothing"];
   }
+}
+
+/** What a shard goes on with from before the registry lost its history. */
+interface HeldBefore {
+  readonly generation: number;
+  /** The newest that it answers, and the oldest: what lies before is merged. */
+  readonly epoch: number;
+  readonly oldest: number;
+}
+
+function heldEpochs(
+  { epoch, oldest }: HeldBefore,
+  { deltas }: VersionContents,
+): Partial<HoldingRecord> & { epoch: number } {
+  return { epoch, epochDigest: deltas?.get(epoch)?.digest ?? "lost", oldestEpoch: oldest };
 }
 
 /** What a shard holds of the deltas that it is to hold; a damaged one and all behind it are missing. */

@@ -58,7 +58,17 @@ export class RedisServer implements AsyncDisposable {
     await child.waitUntil(() => answersPing(this.port));
   }
 
+  /** Stops its processor time: connections stand, nothing answers. */
+  freeze(): void {
+    this.#process?.signal("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.#process?.signal("SIGCONT");
+  }
+
   async stop(): Promise<void> {
+    this.thaw();
     await this.pause();
     await this.#dir.remove();
   }

@@ -1,4 +1,4 @@
-import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
+import { Client, credentials, type Metadata, type ServiceError, type StatusObject } from "@grpc/grpc-js";
 import { create, fromBinary, PredictRequestSchema, PredictResponseSchema, toBinary } from "@shardserve/api";
 import { decodeTensorProto, encodeTensorProto, type Tensor } from "@shardserve/tensor";
 
@@ -7,6 +7,8 @@ const identity = (bytes: Buffer): Buffer => bytes;
 /** A reply of PredictionService.Predict. */
 export interface GrpcReply {
   readonly version: number;
+  /** The epoch that the trailers claim; undefined where the model has no sharded rows. */
+  readonly epoch: number | undefined;
   readonly outputs: ReadonlyMap<string, Tensor>;
   /** The TensorProtos as they came. */
   readonly bytes: Readonly<Record<string, Uint8Array>>;
@@ -35,14 +37,19 @@ export class GrpcClient implements Disposable {
   /** Sends a serialised PredictRequest. @throws ServiceError with the server's code */
   send(request: Buffer): Promise<GrpcReply> {
     return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest(
+      let received: Buffer | undefined;
+      const call = this.#client.makeUnaryRequest(
         "/tensorflow.serving.PredictionService/Predict",
         identity,
         identity,
         request,
         { deadline: Date.now() + 30_000 },
-        (error: ServiceError | null, reply?: Buffer) => (error ? reject(error) : resolve(decode(reply!))),
+        (error: ServiceError | null, reply?: Buffer) => {
+          if (error) reject(error);
+          received = reply;
+        },
       );
+      call.on("status", ({ metadata }: StatusObject) => received && resolve(decode(received, metadata)));
     });
   }
 
@@ -55,11 +62,13 @@ export class GrpcClient implements Disposable {
   }
 }
 
-function decode(reply: Buffer): GrpcReply {
+function decode(reply: Buffer, trailers: Metadata): GrpcReply {
   const { modelSpec, outputs } = fromBinary(PredictResponseSchema, reply);
   const choice = modelSpec?.versionChoice;
   const wrapped = choice?.case === "version" ? (choice.value as unknown as bigint | { value: bigint }) : 0n;
+  const [epoch] = trailers.get("x-shardserve-epoch");
   return {
+    epoch: epoch === undefined ? undefined : Number(epoch),
     version: Number(typeof wrapped === "bigint" ? wrapped : wrapped.value),
     outputs: new Map(Object.entries(outputs).map(([alias, bytes]) => [alias, decodeTensorProto(bytes)])),
     bytes: outputs,

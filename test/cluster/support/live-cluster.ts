@@ -6,6 +6,7 @@ import { partitionPath } from "@shardserve/rowstore";
 import { eventually, freePort, type LaunchedProcess, TcpProxy } from "@shardserve/testkit";
 import { cli, cliJson } from "./cli.js";
 import { type ClusterPlace, type Front, startExecutor, startShard } from "./roles.js";
+import { DRIFTING, writeDrifting } from "./drifting-model.js";
 import { STAMPED, writeStamped } from "./stamped-model.js";
 
 /** Executors reach shards at this address of the loopback network, where a proxy stands before each of them. */
@@ -169,6 +170,16 @@ export class LiveCluster {
     await rm(join(this.#options.dir, "outgoing", String(version)), { recursive: true, force: true });
   }
 
+  /** Puts an epoch of the drifting model into the repository: its only version as epoch 0, any other as a delta. */
+  async publishDrifting(epoch: number): Promise<void> {
+    const source = join(this.#options.dir, "drifting", String(epoch));
+    const version = join(this.repository, DRIFTING, "1");
+    await writeDrifting(source, epoch);
+    const into = epoch === 0 ? [`--out=${version}`, "--min-table-bytes=0"] : [`--base=${version}`];
+    const { code, stderr } = await cli("shard-export", source, ...into);
+    assert.equal(code, 0, stderr);
+  }
+
   /** Runs a command against the cluster, past the proxies. */
   command(name: string, ...args: readonly string[]) {
     return cli(name, ...args, `--etcd=${this.#options.etcd.join(",")}`, `--cluster=${this.#options.cluster}`);
@@ -240,6 +251,16 @@ export class LiveCluster {
 
 export function versionOf(found: ClusterStatus, version: number): VersionStatus | undefined {
   return found.models.find((item) => item.model === STAMPED)?.versions.find((item) => item.version === version);
+}
+
+/** True when every executor answers for the drifting model at the epoch, and no other is on its way. */
+export function isAtEpoch(found: ClusterStatus, epoch: number): boolean {
+  const version = found.models.find(({ model }) => model === DRIFTING)?.versions[0];
+  return (
+    version?.epoch === epoch &&
+    version.stagedEpoch === undefined &&
+    found.executors.every(({ serving }) => serving.find(({ model }) => model === DRIFTING)?.epoch === epoch)
+  );
 }
 
 /** Retired and forgotten by the leader; shards may hold its partitions for a while. */
