@@ -1,17 +1,19 @@
 import assert from "node:assert/strict";
 import { seededRandom } from "@shardserve/core";
 import { EtcdRegistry } from "@shardserve/registry";
-import { EtcdServer, type TempDir, tempDir } from "@shardserve/testkit";
+import { EtcdServer, RedisServer, type TempDir, tempDir } from "@shardserve/testkit";
+import { DriftingLoad } from "../cluster/support/drifting-load.js";
+import { DRIFTING } from "../cluster/support/drifting-model.js";
 import { LiveCluster } from "../cluster/support/live-cluster.js";
 import { whenAvailable } from "../cluster/support/roles.js";
 import { STAMPED } from "../cluster/support/stamped-model.js";
 import { SteadyLoad } from "../cluster/support/steady-load.js";
 import { type Arena, FAULTS } from "./faults.js";
-import { checkAnswers, checkControlPlane, checkNoDegradedRows, isWrong } from "./verifier.js";
+import { checkAnswers, checkControlPlane, checkEpochs, checkNoDegradedRows, isWrong } from "./verifier.js";
 
 /** The same seed gives the same faults in the same order; what the processes make of them is theirs. */
 const SEED = Number(process.env.CHAOS_SEED ?? 1);
-const MINUTES = Number(process.env.CHAOS_MINUTES ?? 1.5);
+const MINUTES = Number(process.env.CHAOS_MINUTES ?? 2);
 /** Only faults whose name contains it. */
 const ONLY = process.env.CHAOS_ONLY ?? "";
 
@@ -19,7 +21,7 @@ const SHARDS = ["shard-0", "shard-1", "shard-2", "shard-3"];
 
 /**
  * Real processes, three etcd members, a proxy on every link; one fault after another while a client compares every element
- * of every answer with what the version that the answer claims must say. By hand for hours: CHAOS_MINUTES=120 CHAOS_SEED=7.
+ * of every answer with what the version and the epoch that the answer claims must say. By hand for hours: CHAOS_MINUTES=120 CHAOS_SEED=7.
  */
 describe(`chaos, seed ${SEED}`, function () {
   this.timeout(MINUTES * 60_000 + 240_000);
@@ -28,7 +30,11 @@ describe(`chaos, seed ${SEED}`, function () {
   let registry: EtcdRegistry;
 
   before(async () => {
-    const [etcd, folder] = await Promise.all([EtcdServer.startCluster(3), tempDir("shardserve-chaos-")]);
+    const [etcd, redis, folder] = await Promise.all([
+      EtcdServer.startCluster(3),
+      RedisServer.start(),
+      tempDir("shardserve-chaos-"),
+    ]);
     dir = folder;
     const cluster = new LiveCluster({
       dir: dir.path,
@@ -37,19 +43,23 @@ describe(`chaos, seed ${SEED}`, function () {
       replication: 2,
       minShards: SHARDS.length,
       shardFlags: ["--replace-after-seconds=300"],
+      executorFlags: [`--redis=${redis.host}`],
     });
     registry = new EtcdRegistry({ hosts: etcd.map((member) => member.host), cluster: "chaos" });
-    arena = { cluster, etcd, random: seededRandom(SEED), version: 1 };
-    await cluster.publish(1);
+    arena = { cluster, etcd, redis, random: seededRandom(SEED), version: 1, epoch: 0 };
+    await Promise.all([cluster.publish(1), cluster.publishDrifting(0)]);
     const shards = SHARDS.map((id) => cluster.startShard(id));
     await Promise.all([...shards, cluster.startExecutor("executor-0"), cluster.startExecutor("executor-1")]);
-    for (const id of cluster.executorIds) await whenAvailable(cluster.front(id), STAMPED);
+    for (const id of cluster.executorIds) {
+      for (const model of [STAMPED, DRIFTING]) await whenAvailable(cluster.front(id), model);
+    }
     await cluster.untilWhole();
   });
   after(async () => {
     await registry?.close();
     await arena?.cluster.stop();
     await Promise.all(arena?.etcd.map((member) => member.stop()) ?? []);
+    await arena?.redis.stop();
     await dir?.remove();
   });
 
@@ -61,7 +71,9 @@ describe(`chaos, seed ${SEED}`, function () {
     while (performance.now() < endMs) {
       if (queue.length === 0) queue = shuffled(faults);
       const fault = queue.pop()!;
-      await using load = new SteadyLoad(arena.cluster.front("executor-0").grpc, ++count);
+      const { grpc } = arena.cluster.front("executor-0");
+      await using load = new SteadyLoad(grpc, ++count);
+      await using drifting = new DriftingLoad(grpc, count);
       await load.more(20);
       const startedMs = performance.now();
       const what = await fault.run(arena);
@@ -69,11 +81,14 @@ describe(`chaos, seed ${SEED}`, function () {
       await arena.cluster.untilWhole();
       const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
       const result = await load.stop();
+      await drifting.stop();
       console.log(
-        `      ${count}. ${fault.name}: ${what} (${seconds} s, ${result.ok} answers, ${result.failures.length} failed)`,
+        `      ${count}. ${fault.name}: ${what} (${seconds} s, ${result.ok} and ${drifting.epochs.length} answers, ${result.failures.length + drifting.failures.length} failed)`,
       );
       await checkControlPlane(registry, fault.name);
-      checkAnswers(result, `seed ${SEED}, fault ${count}, ${fault.name}: ${what}`);
+      const during = `seed ${SEED}, fault ${count}, ${fault.name}: ${what}`;
+      checkAnswers(result, during);
+      checkEpochs(drifting, during);
     }
     await checkNoDegradedRows(arena.cluster, "executor-0");
   });
@@ -81,6 +96,7 @@ describe(`chaos, seed ${SEED}`, function () {
   it("a link that damages rows behind every checksum is caught by the verifying client", async () => {
     await using load = new SteadyLoad(arena.cluster.front("executor-0").grpc);
     await load.more(20);
+    await arena.redis.pause(); // it holds rows that came undamaged
     for (const id of arena.cluster.shardIds) arena.cluster.shardLink(id).setFlipping(true);
     await load.more(100);
     for (const id of arena.cluster.shardIds) arena.cluster.shardLink(id).setFlipping(false);

@@ -1,17 +1,23 @@
+import assert from "node:assert/strict";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { Random } from "@shardserve/core";
-import type { EtcdServer } from "@shardserve/testkit";
-import { type LiveCluster, isGone, versionOf } from "../cluster/support/live-cluster.js";
+import type { EtcdServer, RedisServer } from "@shardserve/testkit";
+import { DRIFTING } from "../cluster/support/drifting-model.js";
+import { isAtEpoch, isGone, type LiveCluster, versionOf } from "../cluster/support/live-cluster.js";
 import { STAMPED } from "../cluster/support/stamped-model.js";
 
 /** What faults act on. */
 export interface Arena {
   readonly cluster: LiveCluster;
   readonly etcd: readonly EtcdServer[];
+  /** The second level of every executor's cache. */
+  readonly redis: RedisServer;
   readonly random: Random;
   /** The version that is served; faults that publish raise it. */
   version: number;
+  /** The newest delta of the drifting model. */
+  epoch: number;
 }
 
 /**
@@ -28,6 +34,12 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const pick = <T>({ random }: Arena, items: readonly T[]): T => items[Math.floor(random.next() * items.length)] as T;
 const between = ({ random }: Arena, min: number, max: number) => min + random.next() * (max - min);
 const anyShard = (arena: Arena) => pick(arena, arena.cluster.shardIds);
+
+async function publishDelta(arena: Arena): Promise<void> {
+  const epoch = ++arena.epoch;
+  await arena.cluster.publishDrifting(epoch);
+  await arena.cluster.until((found) => isAtEpoch(found, epoch));
+}
 
 export const FAULTS: readonly Fault[] = [
   {
@@ -162,6 +174,41 @@ export const FAULTS: readonly Fault[] = [
         (found) => versionOf(found, version)?.state === "enabled" && isGone(found, version - 1),
       );
       return String(version);
+    },
+  },
+  {
+    name: "publish a delta",
+    async run(arena) {
+      await publishDelta(arena);
+      return `epoch ${arena.epoch}`;
+    },
+  },
+  {
+    name: "take a delta back, and bring it again",
+    async run(arena) {
+      if (arena.epoch === 0) await publishDelta(arena);
+      const { cluster, epoch } = arena;
+      for (const [flag, wanted] of [
+        [`--epoch=${epoch - 1}`, epoch - 1],
+        ["--undo", epoch],
+      ] as const) {
+        const { code, stderr } = await cluster.command("rollback", DRIFTING, flag);
+        assert.equal(code, 0, stderr);
+        await cluster.until((found) => isAtEpoch(found, wanted));
+      }
+      return `epoch ${epoch}`;
+    },
+  },
+  {
+    name: "lose Redis",
+    async run(arena) {
+      const kind = pick(arena, ["SIGKILL", "SIGSTOP"] as const);
+      if (kind === "SIGKILL") await arena.redis.pause();
+      else arena.redis.freeze();
+      await pause(between(arena, 500, 3_000));
+      if (kind === "SIGKILL") await arena.redis.resume();
+      else arena.redis.thaw();
+      return kind;
     },
   },
   {

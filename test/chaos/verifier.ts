@@ -8,6 +8,7 @@ import {
   unprovedReplicas,
 } from "@shardserve/controller";
 import type { Registry } from "@shardserve/registry";
+import type { DriftingLoad } from "../cluster/support/drifting-load.js";
 import type { LiveCluster } from "../cluster/support/live-cluster.js";
 import type { LoadResult } from "../cluster/support/steady-load.js";
 
@@ -25,6 +26,12 @@ export function checkAnswers({ ok, failures, versions }: LoadResult, during: str
   );
   assert.ok(ok > 0, `${during}: nothing was asked`);
   assert.ok(versions.size >= 1);
+}
+
+/** Every answer was of the one epoch that it claims. */
+export function checkEpochs({ epochs, failures }: DriftingLoad, during: string): void {
+  assert.deepEqual(failures.slice(0, 3), [], `${during}: ${failures.length} requests failed or answered wrongly`);
+  assert.ok(epochs.length > 0, `${during}: nothing was asked`);
 }
 
 /** No row of any answer was a default or stale without the reply saying so; here none may be at all. */
