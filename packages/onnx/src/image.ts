@@ -42,8 +42,15 @@ function clamped(n: NodeLowering, position: Value, length: Value): Value {
   return b.op("Max", [b.op("Min", [position, last]), b.scalar("float32", 0)]);
 }
 
+/** Images that have the wanted size already: TensorFlow leaves them as they are, whatever the coordinates. */
+function hasWantedSize(n: NodeLowering): boolean {
+  const wanted = n.numbers(1);
+  return wanted?.length === 2 && wanted.every((length, i) => length > 0 && length === n.dim(0, i + 1));
+}
+
 const nearest: Lower = (n) => {
   const { b } = n;
+  if (hasWantedSize(n)) return n.x(0);
   const isCornerAligned = n.attrs.bool("align_corners");
   const shift = n.attrs.bool("half_pixel_centers") ? "half" : "none";
   return ([1, 2] as const).reduce((image: Value, axis) => {
@@ -59,6 +66,7 @@ const bilinear: Lower = (n) => {
   const { b } = n;
   const isHalf = n.attrs.bool("half_pixel_centers");
   const start = cast(b, n.x(0), "float32");
+  if (hasWantedSize(n)) return start;
   return ([1, 2] as const).reduce((image: Value, axis) => {
     const at = axisOf(n, axis, isHalf ? "half" : "none", n.attrs.bool("align_corners"));
     const position = isHalf ? b.op("Sub", [at.position, b.scalar("float32", 0.5)]) : at.position;
