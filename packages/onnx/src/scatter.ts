@@ -5,7 +5,9 @@ import {
   boundedLength,
   boundedShape,
   cast,
+  CHECK_LABEL,
   concat,
+  ELEMENTS_MAX,
   equal,
   filled,
   guardedIndices,
@@ -201,10 +203,39 @@ function segment(kind: SegmentKind): Lower {
   };
 }
 
+/**
+ * SparseSegment* over rows of a known length, in half the nodes of the general way: such ops are all overhead. Ids ascend,
+ * so the last one tells how many segments there are; whatever is wrong with them sends an element out of range, and
+ * ScatterND refuses it.
+ */
+function shortSparseSegment(n: NodeLowering, kind: "sum" | "mean" | "sqrtn", width: number): Value {
+  const { b } = n;
+  const ids = cast(b, n.x(2), "int64");
+  const led = concat(b, [b.ints([-1]), ids]);
+  const floor = b.op("Max", [slice(b, led, [0], [-1]), b.scalar("int64", 0)]);
+  const checked = where(b, less(b, ids, floor), b.scalar("int64", INT64_MAX), ids);
+  const last = slice(b, led, [-1], [INT64_MAX]);
+  const rowsMax = Math.floor(ELEMENTS_MAX / width);
+  const bounded = b.op("Clip", [last, b.scalar("int64", -1), b.scalar("int64", rowsMax - 1)]);
+  const count = b.op("Add", [bounded, b.ints([1])]);
+  const at = column(n, checked);
+  const zeros = (length: number) => filled(b, concat(b, [count, b.ints([length])]), n.dtype(0), 0);
+  const added = (base: Value, rows: Value) =>
+    b.ops("ScatterND", [base, at, rows], [rows.dtype], { reduction: "add" }, CHECK_LABEL)[0]!;
+  const sums = added(zeros(width), b.op("Gather", [n.x(0), guardedIndices(b, n.x(1))], { axis: 0 }));
+  if (kind === "sum") return sums;
+  const counts = added(zeros(1), filled(b, shapeOf(b, at), n.dtype(0), 1));
+  const divisor = b.op("Max", [counts, b.scalar(n.dtype(0), 1)]);
+  return b.op("Div", [sums, kind === "mean" ? divisor : b.op("Sqrt", [divisor])]);
+}
+
 /** SparseSegment*: rows of input 0 picked by input 1, reduced by input 2. */
-function sparseSegment(kind: SegmentKind): Lower {
+function sparseSegment(kind: "sum" | "mean" | "sqrtn"): Lower {
   return (n) => {
     const { b } = n;
+    const width = n.rank(0) === 2 ? n.dim(0, 1) : undefined;
+    const isWide = n.dtype(0) === "float32" || n.dtype(0) === "float64";
+    if (n.inputs.length === 3 && isWide && width) return shortSparseSegment(n, kind, width);
     const ids = sortedIds(n, cast(b, n.x(2), "int64"));
     const rows = b.op("Gather", [n.x(0), guardedIndices(b, n.x(1))], { axis: 0 });
     const inner = slice(b, shapeOf(b, n.x(0)), [1], [INT64_MAX]);
