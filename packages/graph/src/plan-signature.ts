@@ -120,7 +120,7 @@ function* planningProgram(
     why,
   }));
   const unsupported = [...own, ...inside.map((node) => ({ ...node, signature: signature.name }))];
-  const steps = unsupported.length > 0 ? [] : makeSteps(program, inference, placement.places, signature.name);
+  const steps = unsupported.length > 0 ? [] : makeSteps(program, inference, placement.places, signature.name, isRegion);
   return {
     signature: signature.name,
     method: signature.method,

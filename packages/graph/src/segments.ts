@@ -14,15 +14,17 @@ interface Draft {
  * Joins placed nodes to steps: one host, lookup and device step a round, as far as they have nodes; neighbouring host
  * steps are one. Then works out what crosses from step to step.
  *
- * @param prefix start of the step ids
+ * @param prefix   start of the step ids
+ * @param isRegion the program is part of a loop or branch: the host holds what it is given
  */
 export function makeSteps(
   program: Program,
   inference: Inference,
   places: ReadonlyMap<string, Place>,
   prefix: string,
+  isRegion = false,
 ): Step[] {
-  const drafts = mergeHostSteps(absorbSmallDevice(drafted(inference.order, places), inference, places));
+  const drafts = mergeHostSteps(absorbSmallDevice(drafted(inference.order, places), inference, places, isRegion));
   addGivenLeaves(drafts, program);
   const counts = { host: 0, device: 0, lookup: 0 };
   return drafts.map((draft, i): Step => {
@@ -98,16 +100,18 @@ function readsFirst(nodes: readonly GraphNode[]): GraphNode[] {
 }
 
 /**
- * A device step beside a host step that does nothing but move integers and bools about is not worth an engine call: its
- * nodes join the host, provided that the host can run them.
+ * A device step that does nothing but move integers and bools about, and stands beside a host step or is all of a branch or
+ * a turn, is not worth an engine call: its nodes join the host, provided that the host can run them.
  */
 function absorbSmallDevice(
   drafts: readonly Draft[],
   inference: Inference,
   places: ReadonlyMap<string, Place>,
+  isRegion: boolean,
 ): Draft[] {
   return drafts.map((draft, i) => {
-    const hasHostBeside = drafts[i - 1]?.kind === "host" || drafts[i + 1]?.kind === "host";
+    const hasHostBeside =
+      drafts[i - 1]?.kind === "host" || drafts[i + 1]?.kind === "host" || (isRegion && drafts.length === 1);
     return draft.kind === "device" &&
       hasHostBeside &&
       draft.nodes.every((node) => places.get(node.name)!.isFlexible && isSmall(node, inference))

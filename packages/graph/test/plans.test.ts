@@ -214,6 +214,27 @@ describe("planSignature", () => {
     );
   });
 
+  it("leaves a branch of bookkeeping to the host, and one of arithmetic to the device", () => {
+    const plan = (dtype: string): string => {
+      const nodes = `
+        x = Placeholder() dtype=${dtype} shape=[-1,-1]
+        c = Placeholder() dtype=bool shape=[]
+        y = StatelessIf(c, x) then_branch=f else_branch=f Tcond=bool Tin=${dtype} Tout=${dtype}`;
+      const f = {
+        name: "f",
+        inputs: `x:${dtype}`,
+        outputs: `y:${dtype}`,
+        nodes: `n = Neg(x) T=${dtype}`,
+        ret: "y=n:y:0",
+      };
+      const signatures = { s: `x=x:${dtype}[-1,-1] c=c:bool[] -> y=y:${dtype}[-1,-1]` };
+      const options = { kernels: fakeKernels(`${HOST} Neg`), device: fakeDevice("StatelessIf") };
+      return formatPlan(planSignature(modelOf({ nodes, functions: [f], signatures }, {}), "s", options));
+    };
+    assert.match(plan("int64"), /^host s\/y\/1\/host0 /m);
+    assert.match(plan("float32"), /^device s\/y\/1\/device0 /m);
+  });
+
   it("reports constants and results that it cannot hold, and still plans without them", () => {
     const nodes = `
       x = Placeholder() dtype=float32 shape=[-1]
