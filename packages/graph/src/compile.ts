@@ -16,6 +16,7 @@ import { constantOf, type GraphNode, type TensorRef } from "./ir.js";
 import { exposeLookups } from "./lookups.js";
 import { mergeEqual } from "./merge-equal.js";
 import type { ModelGraph } from "./model.js";
+import { poolRows } from "./pooled-rows.js";
 import { type Program } from "./program.js";
 import { internLeaves } from "./regions.js";
 import { settleReshapes } from "./reshapes.js";
@@ -87,7 +88,7 @@ export function* compiling(
   const light = settle(dropAsserts(program, new Set(droppedAsserts.keys())), before);
   const merged = mergeEqual(light.program, light.inference);
   const equal = merged === light.program ? light.inference : infer(merged, light.inference);
-  const { program: exposed, inference } = settle(exposeLookups(merged, equal), equal);
+  const { program: exposed, inference } = settle(poolRows(exposeLookups(merged, equal), equal), equal);
   const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
   return { program: exposed, inference, mutable, droppedAsserts, regions };
 }
