@@ -27,13 +27,12 @@ function levelOf(type: string, partition: Tensor): Level {
   const numbers = integersOf(partition);
   if (type === "VALUE_ROWIDS") {
     let longest = 0;
-    for (let i = 0, run = 0; i < numbers.length; i++) {
-      check(
-        numbers[i]! >= 0 && (i === 0 || numbers[i - 1]! <= numbers[i]!),
-        () => "row ids must be non-negative and sorted",
-      );
-      run = i > 0 && numbers[i] === numbers[i - 1] ? run + 1 : 1;
-      longest = Math.max(longest, run);
+    for (let i = 0, run = 0, before = 0; i < numbers.length; i++) {
+      const row = numbers[i]!;
+      if (!(row >= before)) throw invalid("row ids must be non-negative and sorted");
+      run = row === before ? run + 1 : 1;
+      before = row;
+      if (run > longest) longest = run;
     }
     return { rowIds: numbers, longest };
   }
@@ -84,16 +83,19 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
   const run = elementCount(rowShape);
   // Output row of every node of the current level, -1 where it was cut off.
   const multiplier = (level: number) => countOf(shape, level + 1, raggedRank + 1);
-  let parents = Float64Array.from({ length: Math.max(0, first) }, (_, i) => (i < shape[0]! ? i * multiplier(0) : -1));
+  let parents = new Float64Array(Math.max(0, first)).fill(-1);
+  for (let i = 0, step = multiplier(0); i < Math.min(parents.length, shape[0]!); i++) parents[i] = i * step;
   levels.forEach(({ rowIds }, k) => {
     const children = new Float64Array(rowIds.length);
     const step = multiplier(k + 1);
-    let position = 0;
-    for (let i = 0; i < rowIds.length; i++) {
-      position = i > 0 && rowIds[i] === rowIds[i - 1] ? position + 1 : 0;
-      const parent = parents[rowIds[i]!];
-      check(parent !== undefined, () => `row id ${rowIds[i]} is out of range [0, ${parents.length})`);
-      children[i] = parent! >= 0 && position < shape[k + 1]! ? parent! + position * step : -1;
+    const width = shape[k + 1]!;
+    for (let i = 0, position = 0, before = -1; i < rowIds.length; i++) {
+      const row = rowIds[i]!;
+      position = row === before ? position + 1 : 0;
+      before = row;
+      const parent = parents[row];
+      if (parent === undefined) throw invalid(`row id ${row} is out of range [0, ${parents.length})`);
+      children[i] = parent >= 0 && position < width ? parent + position * step : -1;
     }
     parents = children;
   });

@@ -121,7 +121,7 @@ function parseRewrite(rewrite: Uint8Array): Rewrite {
 function replace(column: StringColumn, pattern: string, rewrite: Uint8Array, isGlobal: boolean): StringColumn {
   const { parts, isMalformed } = parseRewrite(rewrite);
   const byteClass = parts.length === 1 && !isMalformed ? parseByteClass(pattern) : undefined;
-  const builder = new StringColumnBuilder(column.length);
+  const builder = new StringColumnBuilder(column.length, column.offsets[column.length]! - column.offsets[0]!);
   if (byteClass) {
     replaceClass(column, byteClass, parts[0] as Uint8Array, isGlobal, builder);
     return builder.build();

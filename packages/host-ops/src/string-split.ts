@@ -1,17 +1,22 @@
 /** Strings split into pieces. */
-import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { type StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { check, printShape } from "./errors.js";
 import { fromIntegers } from "./int64.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { isSpace } from "./string-edit.js";
 
+/** About the length of a word. */
+const PIECE_BYTES = 6;
+
 /** Collects the pieces of a batch of split strings as the three tensors of a sparse matrix. */
 class SplitResult {
-  readonly #pieces = new StringColumnBuilder();
+  readonly #pieces: StringColumnBuilder;
   readonly #counts: Int32Array;
 
-  constructor(rows: number) {
-    this.#counts = new Int32Array(rows);
+  constructor({ length, offsets }: StringColumn) {
+    const byteLength = offsets[length]! - offsets[0]!;
+    this.#pieces = new StringColumnBuilder(length + Math.floor(byteLength / PIECE_BYTES), byteLength);
+    this.#counts = new Int32Array(length);
   }
 
   add(row: number, bytes: Uint8Array, start: number, end: number): void {
@@ -48,7 +53,7 @@ function splitV2(op: OpCall): Tensor[] {
   const given = op.attrs.int("maxsplit");
   const splitsMax = given < 0 ? Number.POSITIVE_INFINITY : given;
   const { bytes, offsets, length: rows } = op.strings(0);
-  const out = new SplitResult(rows);
+  const out = new SplitResult(op.strings(0));
   for (let row = 0; row < rows; row++) {
     const [start, end] = [offsets[row]!, offsets[row + 1]!];
     if (splitsMax === 0) out.add(row, bytes, start, end);
@@ -123,7 +128,7 @@ function splitV1(op: OpCall): Tensor[] {
   const delimiter = op.strings(1).at(0);
   for (const byte of delimiter) isDelimiter[byte] = 1;
   const { bytes, offsets, length: rows } = op.strings(0);
-  const out = new SplitResult(rows);
+  const out = new SplitResult(op.strings(0));
   for (let row = 0; row < rows; row++) {
     const [start, end] = [offsets[row]!, offsets[row + 1]!];
     if (delimiter.length === 0) {

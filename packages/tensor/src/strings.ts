@@ -54,12 +54,14 @@ const COPY_BYTES_MIN = 48;
 
 /** Appends strings and packs them once. */
 export class StringColumnBuilder {
-  #bytes = new Uint8Array(256);
+  #bytes: Uint8Array<ArrayBuffer>;
   #byteLength = 0;
   #offsets: Uint32Array;
   #count = 0;
 
-  constructor(expectedCount = 16) {
+  /** What is expected is only a start: both buffers grow. */
+  constructor(expectedCount = 16, expectedBytes = 256) {
+    this.#bytes = new Uint8Array(expectedBytes);
     this.#offsets = new Uint32Array(expectedCount + 1);
   }
 
