@@ -1,6 +1,7 @@
 import { type Clock, Semaphore, ServingError } from "@shardserve/core";
 import {
   type CutPolicy,
+  type DeviceStep,
   type HostState,
   type KernelTable,
   type ModelGraph,
@@ -10,13 +11,14 @@ import {
   planSignature,
   plansWithin,
   type Shape,
+  type Signature,
   type SignaturePlan,
 } from "@shardserve/graph";
 import type { RowSource } from "@shardserve/rowstore";
 import type { TableBinding } from "@shardserve/savedmodel";
 import { type BindContext, BoundPlan } from "./bound-plan.js";
 import type { Checkpoint } from "./checkpoint.js";
-import type { Device, DeviceSession } from "./device.js";
+import type { Device, DeviceSession, PlannedDeviceStep } from "./device.js";
 import { emptyState, restoreTables, restoreVariables } from "./initialise.js";
 import type { TableLocation } from "./lookup-step.js";
 import type { EngineLimits } from "./options.js";
@@ -64,8 +66,13 @@ export class SegmentedModel {
     const { model, signal } = options;
     const plans = new Map<string, SignaturePlan>();
     const broken = new Map<string, string>(model.broken);
-    for (const name of model.signatures.keys()) {
-      const plan = planOf(options, name);
+    // An Estimator exports its signature once more as the default one.
+    const known = new Map<string, SignaturePlan>();
+    for (const [name, signature] of model.signatures) {
+      const key = JSON.stringify([signature.inputs, signature.outputs]);
+      const equal = known.get(key);
+      const plan = equal ? renamed(equal, signature) : planOf(options, name);
+      known.set(key, plan);
       const reason = unsupportedText(plan);
       if (reason === undefined) plans.set(name, plan);
       else broken.set(name, reason);
@@ -134,13 +141,14 @@ export class SegmentedModel {
   }
 
   async #bind(plans: readonly SignaturePlan[], context: BindContext): Promise<PlanVariant[]> {
-    const steps = plans.flatMap((whole) =>
-      [...plansWithin(whole)].flatMap(({ steps: own, infos }) =>
-        own.flatMap((step) => (step.kind === "device" ? [{ step, infos }] : [])),
-      ),
-    );
-    const opened = await this.#options.device.open(steps);
-    const sessions = new Map(steps.map(({ step }, i): [typeof step, DeviceSession] => [step, opened[i]!]));
+    const planned = new Map<DeviceStep, PlannedDeviceStep>();
+    for (const whole of plans) {
+      for (const { steps, infos } of plansWithin(whole)) {
+        for (const step of steps) if (step.kind === "device") planned.set(step, { step, infos });
+      }
+    }
+    const opened = await this.#options.device.open([...planned.values()]);
+    const sessions = new Map([...planned.keys()].map((step, i): [DeviceStep, DeviceSession] => [step, opened[i]!]));
     const variants: PlanVariant[] = [];
     for (const plan of plans) {
       const bound = await BoundPlan.bind(plan, sessions, context);
@@ -148,6 +156,16 @@ export class SegmentedModel {
     }
     return variants;
   }
+}
+
+/** The plan of a signature that computes the same under another name; it shares the steps, and with them their sessions. */
+function renamed(plan: SignaturePlan, { name, method }: Signature): SignaturePlan {
+  return {
+    ...plan,
+    signature: name,
+    method,
+    unsupported: plan.unsupported.map((node) => ({ ...node, signature: name })),
+  };
 }
 
 function planOf(

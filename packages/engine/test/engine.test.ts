@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fromBinary, SavedModelSchema, toBinary } from "@shardserve/api";
 import type { RowSource } from "@shardserve/rowstore";
 import { loadModel } from "@shardserve/engine";
+import type { KernelTable } from "@shardserve/graph";
+import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
 import type { Model, RunResult } from "@shardserve/servable";
 import { type DataOf, type Tensor, tensor } from "@shardserve/tensor";
@@ -49,6 +54,45 @@ describe("loadModel", () => {
         [...(y.data as Float32Array)],
         values.map((value) => value / 2 + 2),
       );
+    }
+  });
+
+  it("plans signatures that differ in name only once", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "equal-signatures-"));
+    try {
+      cpSync(join(MODELS, "half-plus-two/1"), dir, { recursive: true });
+      const path = join(dir, "saved_model.pb");
+      const saved = fromBinary(SavedModelSchema, readFileSync(path));
+      const { signatureDef } = saved.metaGraphs[0]!;
+      signatureDef["again"] = signatureDef["serving_default"]!;
+      const effort = async (): Promise<{ sessions: number; questions: number }> => {
+        let questions = 0;
+        const supports: KernelTable["supports"] = (node, context) => {
+          questions++;
+          return hostKernels.supports(node, context);
+        };
+        const loaded = await loadModel({
+          dir,
+          ort: loadOrt(),
+          kernels: { get: (op) => hostKernels.get(op), supports },
+        });
+        const sessions = loadOrt().live.sessions - before.sessions;
+        try {
+          for (const name of loaded.signatures.keys()) {
+            const y = (await loaded.run(name, x([1, 1], 8), {})).outputs.get("y")!;
+            assert.deepEqual([...(y.data as Float32Array)], [6]);
+          }
+        } finally {
+          await loaded.close();
+        }
+        return { sessions, questions };
+      };
+      const alone = await effort();
+      assert.ok(alone.questions > 0);
+      writeFileSync(path, toBinary(SavedModelSchema, saved));
+      assert.deepEqual(await effort(), alone);
+    } finally {
+      rmSync(dir, { recursive: true });
     }
   });
 
