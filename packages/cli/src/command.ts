@@ -25,6 +25,9 @@ export interface Command {
   run(positionals: readonly string[], flags: Readonly<Record<string, unknown>>, terminal: Terminal): Promise<void>;
 }
 
+/** Loads a command by its name. */
+export type CommandTable = ReadonlyMap<string, () => Promise<Command>>;
+
 /** Ties a flag table to the function that uses its values. */
 export function defineCommand<T extends FlagTable<Record<string, unknown>>>(definition: {
   readonly name: string;

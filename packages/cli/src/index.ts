@@ -1,42 +1,26 @@
-import type { Command } from "./command.js";
-import { drain, undrain } from "./commands/drain.js";
-import { executor } from "./commands/executor.js";
-import { inspect } from "./commands/inspect.js";
-import { label } from "./commands/label.js";
-import { plan } from "./commands/plan.js";
-import { predict } from "./commands/predict.js";
-import { rebalance } from "./commands/rebalance.js";
-import { rollback } from "./commands/rollback.js";
-import { serve } from "./commands/serve.js";
-import { shard } from "./commands/shard.js";
-import { shardExport } from "./commands/shard-export.js";
-import { status } from "./commands/status.js";
-import { traffic } from "./commands/traffic.js";
-import { up } from "./commands/up.js";
-import { verify } from "./commands/verify.js";
-import { want } from "./commands/want.js";
+import type { CommandTable } from "./command.js";
 import { type ExitCode, main } from "./main.js";
 
-/** In the order of a model's life. */
-export const commands: readonly Command[] = [
-  inspect,
-  shardExport,
-  plan,
-  serve,
-  up,
-  shard,
-  executor,
-  predict,
-  status,
-  want,
-  label,
-  traffic,
-  rollback,
-  drain,
-  undrain,
-  rebalance,
-  verify,
-];
+/** In the order of a model's life. Each is loaded when it is named: no command waits for what only another one imports. */
+export const commands: CommandTable = new Map([
+  ["inspect", async () => (await import("./commands/inspect.js")).inspect],
+  ["shard-export", async () => (await import("./commands/shard-export.js")).shardExport],
+  ["plan", async () => (await import("./commands/plan.js")).plan],
+  ["serve", async () => (await import("./commands/serve.js")).serve],
+  ["up", async () => (await import("./commands/up.js")).up],
+  ["shard", async () => (await import("./commands/shard.js")).shard],
+  ["executor", async () => (await import("./commands/executor.js")).executor],
+  ["predict", async () => (await import("./commands/predict.js")).predict],
+  ["status", async () => (await import("./commands/status.js")).status],
+  ["want", async () => (await import("./commands/want.js")).want],
+  ["label", async () => (await import("./commands/label.js")).label],
+  ["traffic", async () => (await import("./commands/traffic.js")).traffic],
+  ["rollback", async () => (await import("./commands/rollback.js")).rollback],
+  ["drain", async () => (await import("./commands/drain.js")).drain],
+  ["undrain", async () => (await import("./commands/drain.js")).undrain],
+  ["rebalance", async () => (await import("./commands/rebalance.js")).rebalance],
+  ["verify", async () => (await import("./commands/verify.js")).verify],
+]);
 
 /** Runs `shardserve ARGS...` in this process. */
 export function run(args: readonly string[]): Promise<ExitCode> {

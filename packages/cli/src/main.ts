@@ -1,6 +1,6 @@
 import { isServingError, ServingError, systemClock } from "@shardserve/core";
 import { destination, pino } from "pino";
-import type { Command, Terminal } from "./command.js";
+import type { Command, CommandTable, Terminal } from "./command.js";
 import { helpText } from "./command.js";
 import { parseArguments } from "./flags.js";
 import { progressOn } from "./terminal.js";
@@ -15,21 +15,19 @@ export type ExitCode = 0 | 1 | 2;
  * @param args  arguments after the program's name
  * @returns the process's exit code; errors are printed to standard error, with a stack trace only under `--verbose`
  */
-export async function main(commands: readonly Command[], args: readonly string[]): Promise<ExitCode> {
+export async function main(commands: CommandTable, args: readonly string[]): Promise<ExitCode> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "help") {
-    console.log(overview(commands));
+    console.log(overview(await Promise.all([...commands.values()].map((load) => load()))));
     return name === undefined ? 2 : 0;
   }
   if (name === "--version") {
     console.log(`shardserve ${VERSION}`);
     return 0;
   }
-  const command = commands.find((candidate) => candidate.name === name);
+  const command = await commands.get(name)?.();
   if (!command) {
-    console.error(
-      `shardserve: there is no command "${name}"; commands are ${commands.map((known) => known.name).join(", ")}`,
-    );
+    console.error(`shardserve: there is no command "${name}"; commands are ${[...commands.keys()].join(", ")}`);
     return 2;
   }
   if (rest.includes("--help") || rest.includes("-h")) {
