@@ -1,10 +1,19 @@
-import { open, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
 import { PARTITION_COUNT_MAX } from "@shardserve/placement";
-import { decodeMessage, encodeMessage } from "@shardserve/transport";
+import { encodeMessage } from "@shardserve/transport";
 import { FieldReader } from "./manifest-fields.js";
-import type { Manifest, ManifestFile } from "./manifest.js";
+import {
+  DIGEST,
+  type ManifestFile,
+  openManifest,
+  readFiles,
+  readManifestBytes,
+  type Refuse,
+  TEXT_LENGTH_MAX,
+  writeManifestBytes,
+} from "./manifest-file.js";
+import type { Manifest } from "./manifest.js";
 import { digestHex } from "./partition-format.js";
 import type { TableInfo } from "./table-info.js";
 
@@ -17,9 +26,6 @@ export const DELTA_DENSE_DIR = "dense";
 
 const MANIFEST_BYTES_MAX = 64 * 2 ** 20;
 const TABLES_MAX = 0xffff;
-const FILES_MAX = 2 ** 20;
-const TEXT_LENGTH_MAX = 4096;
-const DIGEST = /^[0-9a-f]{32}$/;
 
 /** One delta as another one, or the registry, names it. */
 export interface EpochRef {
@@ -101,17 +107,8 @@ export function encodeDeltaManifest(manifest: DeltaManifest): Uint8Array {
 
 /** @throws ServingError DELTA_INVALID naming the field */
 export function decodeDeltaManifest(bytes: Uint8Array, where: string): StoredDelta {
-  const refuse = (why: string, cause?: unknown) =>
-    new ServingError("DELTA_INVALID", `${where}: ${why}; copy the delta again or export it anew`, { cause });
-  let plain: unknown;
-  try {
-    plain = decodeMessage(bytes, "the manifest of a delta");
-  } catch (error) {
-    throw refuse((error as Error).message, error);
-  }
-  const fields = new FieldReader(plain, "", refuse);
-  fields.oneOf("format", ["shardserve.delta"]);
-  fields.int("formatVersion", 1, 1);
+  const refuse = refusing(where);
+  const fields = openManifest(bytes, "the manifest of a delta", "shardserve.delta", refuse);
   const epoch = fields.int("epoch", 1, Number.MAX_SAFE_INTEGER);
   const partitionCount = fields.int("partitionCount", 1, PARTITION_COUNT_MAX);
   const manifest: DeltaManifest = {
@@ -140,21 +137,17 @@ export function decodeDeltaManifest(bytes: Uint8Array, where: string): StoredDel
       segment.end();
       return read;
     }),
-    files: fields.list("files", FILES_MAX, (value, at) => {
-      const file = new FieldReader(value, `${at}.`, refuse);
-      const read = {
-        path: file.text("path", TEXT_LENGTH_MAX),
-        bytes: file.int("bytes", 0, Number.MAX_SAFE_INTEGER),
-        digest: file.text("digest", 32, DIGEST),
-      };
-      file.end();
-      return read;
-    }),
+    files: readFiles(fields, refuse),
   };
   fields.end();
   checkDelta(manifest, refuse);
   return { manifest, digest: digestHex(bytes) };
 }
+
+const refusing =
+  (where: string): Refuse =>
+  (why, cause) =>
+    new ServingError("DELTA_INVALID", `${where}: ${why}; copy the delta again or export it anew`, { cause });
 
 /** Rules between fields. */
 function checkDelta({ segments, files, parent, baseDigest }: DeltaManifest, refuse: (why: string) => Error): void {
@@ -167,8 +160,7 @@ function checkDelta({ segments, files, parent, baseDigest }: DeltaManifest, refu
     if (!Number.isSafeInteger(end)) throw refuse("its segments exceed 2^53 bytes");
   });
   for (const { path } of files) {
-    const isInside = path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
-    if (!isInside || /[\\\0]/.test(path) || !path.startsWith(`${DELTA_DENSE_DIR}/`))
+    if (!path.startsWith(`${DELTA_DENSE_DIR}/`))
       throw refuse(`${JSON.stringify(path)} does not lie in ${DELTA_DENSE_DIR}/`);
   }
   if (parent.epoch === 0 && parent.digest !== baseDigest) throw refuse("it follows epoch 0 of another version");
@@ -182,16 +174,8 @@ function checkDelta({ segments, files, parent, baseDigest }: DeltaManifest, refu
  */
 export async function readDeltaManifest(directory: string): Promise<StoredDelta | undefined> {
   const path = join(directory, DELTA_MANIFEST_FILE);
-  try {
-    const { size } = await stat(path);
-    if (size > MANIFEST_BYTES_MAX)
-      throw new ServingError("DELTA_INVALID", `${path}: ${size} bytes are more than a delta's manifest has`);
-    return decodeDeltaManifest(await readFile(path), path);
-  } catch (error) {
-    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-    if (error instanceof ServingError) throw error;
-    throw new ServingError("DELTA_INVALID", `cannot read ${path}: ${(error as Error).message}`, { cause: error });
-  }
+  const bytes = await readManifestBytes(path, MANIFEST_BYTES_MAX, refusing(path));
+  return bytes && decodeDeltaManifest(bytes, path);
 }
 
 /** Writes the manifest of a delta and hands it to the disk. The caller renames the directory afterwards. @returns its digest */
@@ -199,13 +183,7 @@ export async function writeDeltaManifest(directory: string, manifest: DeltaManif
   const bytes = encodeDeltaManifest(manifest);
   const path = join(directory, DELTA_MANIFEST_FILE);
   const { digest } = decodeDeltaManifest(bytes, path); // what cannot be read back is not written
-  const handle = await open(path, "w");
-  try {
-    await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await writeManifestBytes(path, bytes);
   return digest;
 }
 

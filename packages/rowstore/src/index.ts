@@ -11,13 +11,13 @@ export {
   encodeManifest,
   MANIFEST_FILE,
   type Manifest,
-  type ManifestFile,
   type ManifestLookup,
   partitionDigestOf,
   readManifest,
   type StoredManifest,
   writeManifest,
 } from "./manifest.js";
+export type { ManifestFile } from "./manifest-file.js";
 export { digestHex } from "./partition-format.js";
 export {
   BLOCK_BYTES,

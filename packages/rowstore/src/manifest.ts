@@ -1,10 +1,19 @@
-import { open, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { invariant, ServingError } from "@shardserve/core";
 import { KEY_HASH, PARTITION_COUNT_MAX } from "@shardserve/placement";
 import { DTYPES, isNumeric, type NumericDType } from "@shardserve/tensor";
-import { decodeMessage, encodeMessage } from "@shardserve/transport";
+import { encodeMessage } from "@shardserve/transport";
 import { FieldReader } from "./manifest-fields.js";
+import {
+  DIGEST,
+  type ManifestFile,
+  openManifest,
+  readFiles,
+  readManifestBytes,
+  type Refuse,
+  TEXT_LENGTH_MAX,
+  writeManifestBytes,
+} from "./manifest-file.js";
 import { digestHex } from "./partition-format.js";
 import { partitionLayout, partitionPath } from "./partition-layout.js";
 import { ROW_DTYPES, storedRowBytes, type TableInfo } from "./table-info.js";
@@ -12,12 +21,10 @@ import { ROW_DTYPES, storedRowBytes, type TableInfo } from "./table-info.js";
 /** Name of the manifest in a version directory. A directory without it is a plain SavedModel. */
 export const MANIFEST_FILE = "shardserve.manifest";
 
-/** A manifest names at most this many tables, lookups and files; it has at most {@link MANIFEST_BYTES_MAX} bytes. */
+/** A manifest names at most this many tables and lookups; it has at most {@link MANIFEST_BYTES_MAX} bytes. */
 const TABLES_MAX = 0xffff;
 const LOOKUPS_MAX = 2 ** 20;
-const FILES_MAX = 2 ** 20;
 const MANIFEST_BYTES_MAX = 256 * 2 ** 20;
-const NAME_LENGTH_MAX = 4096;
 const RANK_MAX = 16;
 
 /** A gather of a table in a serving signature, for people and for checks; the executor finds lookups itself. */
@@ -27,15 +34,6 @@ export interface ManifestLookup {
   readonly node: string;
   /** Index into `tables`. */
   readonly table: number;
-}
-
-/** A file of the version directory, the manifest excepted. */
-export interface ManifestFile {
-  /** Relative to the version directory, with "/" between names. */
-  readonly path: string;
-  readonly bytes: number;
-  /** 32 hex digits: of a partition file its partition digest, of any other file its `fileDigest`. */
-  readonly digest: string;
 }
 
 /** What a version consists of. Written last, so a directory with a manifest is whole. */
@@ -92,26 +90,17 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
  * @throws ServingError MANIFEST_INVALID naming the field
  */
 export function decodeManifest(bytes: Uint8Array, where: string): StoredManifest {
-  const refuse = (why: string, cause?: unknown) =>
-    new ServingError("MANIFEST_INVALID", `${where}: ${why}; export the version anew`, { cause });
-  let plain: unknown;
-  try {
-    plain = decodeMessage(bytes, "the manifest");
-  } catch (error) {
-    throw refuse((error as Error).message, error);
-  }
-  const fields = new FieldReader(plain, "", refuse);
-  fields.oneOf("format", ["shardserve.manifest"]);
-  fields.int("formatVersion", 1, 1);
+  const refuse = refusing(where);
+  const fields = openManifest(bytes, "the manifest", "shardserve.manifest", refuse);
   const manifest: Manifest = {
-    writer: fields.text("writer", NAME_LENGTH_MAX),
+    writer: fields.text("writer", TEXT_LENGTH_MAX),
     sourceDigest: fields.text("sourceDigest", 32, DIGEST),
     partitionCount: fields.int("partitionCount", 1, PARTITION_COUNT_MAX),
     tables: fields.list("tables", TABLES_MAX, (value, at) =>
       readTable(new FieldReader(value, `${at}.`, refuse), at, refuse),
     ),
     lookups: fields.list("lookups", LOOKUPS_MAX, (value, at) => readLookup(new FieldReader(value, `${at}.`, refuse))),
-    files: fields.list("files", FILES_MAX, (value, at) => readManifestFile(new FieldReader(value, `${at}.`, refuse))),
+    files: readFiles(fields, refuse),
   };
   fields.oneOf("partitioning", ["id-mod-count/1"]);
   fields.oneOf("keyHash", [KEY_HASH]);
@@ -120,12 +109,16 @@ export function decodeManifest(bytes: Uint8Array, where: string): StoredManifest
   return { manifest, digest: digestHex(bytes) };
 }
 
-const DIGEST = /^[0-9a-f]{32}$/;
+const refusing =
+  (where: string): Refuse =>
+  (why, cause) =>
+    new ServingError("MANIFEST_INVALID", `${where}: ${why}; export the version anew`, { cause });
+
 const NUMERIC_DTYPES = (Object.keys(DTYPES) as (keyof typeof DTYPES)[]).filter(isNumeric) as NumericDType[];
 
 function readTable(fields: FieldReader, where: string, refuse: (why: string) => Error): TableInfo {
-  const name = fields.text("name", NAME_LENGTH_MAX);
-  const checkpointKey = fields.text("checkpointKey", NAME_LENGTH_MAX);
+  const name = fields.text("name", TEXT_LENGTH_MAX);
+  const checkpointKey = fields.text("checkpointKey", TEXT_LENGTH_MAX);
   const rows = fields.int("rows", 0, Number.MAX_SAFE_INTEGER);
   const rowShape = fields.list("rowShape", RANK_MAX, (value, at) => {
     if (!Number.isSafeInteger(value) || (value as number) < 1) throw refuse(`${at} must be a positive integer`);
@@ -145,22 +138,12 @@ function readTable(fields: FieldReader, where: string, refuse: (why: string) => 
 
 function readLookup(fields: FieldReader): ManifestLookup {
   const lookup = {
-    signature: fields.text("signature", NAME_LENGTH_MAX),
-    node: fields.text("node", NAME_LENGTH_MAX),
+    signature: fields.text("signature", TEXT_LENGTH_MAX),
+    node: fields.text("node", TEXT_LENGTH_MAX),
     table: fields.int("table", 0, TABLES_MAX),
   };
   fields.end();
   return lookup;
-}
-
-function readManifestFile(fields: FieldReader): ManifestFile {
-  const file = {
-    path: fields.text("path", NAME_LENGTH_MAX),
-    bytes: fields.int("bytes", 0, Number.MAX_SAFE_INTEGER),
-    digest: fields.text("digest", 32, DIGEST),
-  };
-  fields.end();
-  return file;
 }
 
 /** Rules between fields. */
@@ -170,10 +153,6 @@ function checkManifest(manifest: Manifest, refuse: (why: string) => Error): void
   refuseDuplicates(files, (file) => file.path, "path", refuse);
   for (const lookup of lookups) {
     if (lookup.table >= tables.length) throw refuse(`a lookup names table ${lookup.table} of ${tables.length}`);
-  }
-  for (const { path } of files) {
-    const isInside = path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
-    if (!isInside || /[\\\0]/.test(path)) throw refuse(`${JSON.stringify(path)} leads out of the version directory`);
   }
   const partitionFiles = tables.length === 0 ? 0 : partitionCount;
   const byPath = new Map(files.map((file) => [file.path, file]));
@@ -223,17 +202,8 @@ const digestsByPath = new WeakMap<Manifest, ReadonlyMap<string, string>>();
  */
 export async function readManifest(directory: string): Promise<StoredManifest | undefined> {
   const path = join(directory, MANIFEST_FILE);
-  let size: number;
-  try {
-    ({ size } = await stat(path));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new ServingError("MANIFEST_INVALID", `cannot read ${path}: ${(error as Error).message}`, { cause: error });
-  }
-  if (size > MANIFEST_BYTES_MAX) {
-    throw new ServingError("MANIFEST_INVALID", `${path}: ${size} bytes are more than a manifest has; export anew`);
-  }
-  return decodeManifest(await readFile(path), path);
+  const bytes = await readManifestBytes(path, MANIFEST_BYTES_MAX, refusing(path));
+  return bytes && decodeManifest(bytes, path);
 }
 
 /** Writes a manifest and hands it to the disk. The caller renames the directory afterwards. @returns its digest */
@@ -241,12 +211,6 @@ export async function writeManifest(directory: string, manifest: Manifest): Prom
   const bytes = encodeManifest(manifest);
   const path = join(directory, MANIFEST_FILE);
   const { digest } = decodeManifest(bytes, path); // what cannot be read back is not written
-  const handle = await open(path, "w");
-  try {
-    await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await writeManifestBytes(path, bytes);
   return digest;
 }
