@@ -11,8 +11,7 @@ import {
   type SignaturePlan,
   type TensorRef,
 } from "@shardserve/graph";
-import type { RowLease } from "@shardserve/rowstore";
-import type { RowsReport, RunResult, RunTimings } from "@shardserve/servable";
+import type { RunResult, RunTimings } from "@shardserve/servable";
 import { type Tensor, tfDTypeString } from "@shardserve/tensor";
 import type { Checkpoint } from "./checkpoint.js";
 import type { DeviceSession } from "./device.js";
@@ -21,6 +20,7 @@ import { BoundDeviceStep } from "./device-step.js";
 import { type FrameValue, Run, SlotMap } from "./frame.js";
 import { BoundHostStep } from "./host-step.js";
 import { BoundLookupStep, type TableLocation } from "./lookup-step.js";
+import { rowsReport } from "./rows-report.js";
 
 export interface BindContext {
   readonly kernels: KernelTable;
@@ -208,7 +208,7 @@ export class BoundPlan {
   #result(run: Run, wanted: readonly string[], timings: RunTimings): RunResult {
     const outputs = new Map<string, Tensor>();
     for (const alias of wanted) outputs.set(alias, run.tensor(this.#outputSlots.get(alias)!));
-    const report = reportOf(run.leases);
+    const report = rowsReport(run.leases);
     return { outputs, ...(report && { report }), timings };
   }
 }
@@ -265,29 +265,4 @@ function readOutputs(plan: SignaturePlan): (node: GraphNode) => number {
   for (const node of plan.graph.values()) for (const ref of node.inputs) read(ref);
   for (const { ref } of plan.outputs) read(ref);
   return (node) => counts.get(node.name) ?? 0;
-}
-
-function reportOf(leases: readonly RowLease[]): RowsReport | undefined {
-  if (leases.length === 0) return undefined;
-  const total = { cacheRows: 0, shardRows: 0, redisRows: 0, staleRows: 0, defaultRows: 0, epoch: 0 };
-  let degradedTables: Map<string, number> | undefined;
-  for (const { report } of leases) {
-    total.cacheRows += sum(report.cacheRows);
-    total.shardRows += sum(report.shardRows);
-    total.redisRows += sum(report.redisRows);
-    total.staleRows += sum(report.staleRows);
-    total.defaultRows += sum(report.defaultRows);
-    total.epoch = Math.max(total.epoch, report.epoch);
-    for (const [table, rows] of report.degradedTables ?? []) {
-      degradedTables ??= new Map();
-      degradedTables.set(table, (degradedTables.get(table) ?? 0) + rows);
-    }
-  }
-  return degradedTables ? { ...total, degradedTables } : total;
-}
-
-function sum(counts: Uint32Array): number {
-  let total = 0;
-  for (let i = 0; i < counts.length; i++) total += counts[i]!;
-  return total;
 }

@@ -1,3 +1,4 @@
-export { chooseEngine, type EngineModel, type EnginePlan, loadModel } from "./load-model.js";
-export { hasOnnxModel, loadOnnxModel, type LoadOnnxOptions } from "./onnx-model.js";
+export { chooseEngine, type EnginePlan, loadModel } from "./load-model.js";
+export { loadOnnxModel } from "./onnx-model.js";
+export type { LoadOnnxOptions } from "./onnx-options.js";
 export type * from "./options.js";

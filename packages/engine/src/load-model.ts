@@ -5,6 +5,7 @@ import { Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/
 import { type CheckpointTensor, importModel, readSignatures, type ModelGraph, wholeGraph } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import type { TensorFlow } from "@shardserve/native";
+import { hasOnnxModel } from "@shardserve/onnx";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
 import {
   assets,
@@ -16,24 +17,20 @@ import {
   selectMetaGraph,
   variableBindings,
 } from "@shardserve/savedmodel";
-import type { Model, RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
+import type { RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { Checkpoint } from "./checkpoint.js";
 import type { Device } from "./device.js";
-import { DEFAULT_LIMITS, type LoadModelOptions, type ModelEngine } from "./options.js";
+import { loadOnnxModel } from "./onnx-model.js";
+import { DEFAULT_LIMITS, type EngineModel, type LoadModelOptions, type ModelEngine } from "./options.js";
 import { OrtDevice } from "./ort-device.js";
 import { SegmentedModel } from "./segmented-model.js";
 import { signatureInfos, signatureMetadata, withGraphDTypes } from "./signature-info.js";
 import { TfDevice } from "./tf-device.js";
 import { WholeModel, wholeObstacles } from "./whole-model.js";
 
-/** A loaded model, and what it runs on. */
-export interface EngineModel extends Model {
-  readonly engine: ModelEngine;
-}
-
 /**
- * Loads a SavedModel: reads it, picks an engine, restores its variables, runs the init op.
+ * Loads a version directory. An ONNX model: see loadOnnxModel. A SavedModel: reads it, picks an engine, restores its variables, runs the init op.
  *
  * On ONNX Runtime, and on TensorFlow where tables are sharded, every signature is compiled to a plan of host steps, lookups
  * and device steps. The same plans are made whether rows come from shards or from this machine, so both give the same
@@ -45,6 +42,7 @@ export interface EngineModel extends Model {
  *   engine is wanted that is not there; the signal's reason
  */
 export async function loadModel(options: LoadModelOptions): Promise<EngineModel> {
+  if (await hasOnnxModel(options.dir)) return loadOnnxModel(options);
   const loader = new Loader(options);
   try {
     return await loader.load();

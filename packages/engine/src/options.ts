@@ -2,6 +2,7 @@ import type { Clock, Logger } from "@shardserve/core";
 import type { KernelTable } from "@shardserve/graph";
 import type { Ort, TensorFlow } from "@shardserve/native";
 import type { RowSource } from "@shardserve/rowstore";
+import type { Model } from "@shardserve/servable";
 
 /** Bounds of one loaded model. */
 export interface EngineLimits {
@@ -32,8 +33,13 @@ export interface ModelEngine {
   readonly why: string;
 }
 
+/** A loaded model, and what it runs on. */
+export interface EngineModel extends Model {
+  readonly engine: ModelEngine;
+}
+
 export interface LoadModelOptions {
-  /** SavedModel directory: one version. */
+  /** Directory of one version: a SavedModel, or an ONNX model. */
   readonly dir: string;
   /** Exact tag set of the meta graph; default `["serve"]`. */
   readonly tags?: readonly string[];

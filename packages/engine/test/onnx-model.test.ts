@@ -3,8 +3,9 @@ import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fromBinary, SignatureDefMapSchema } from "@shardserve/api";
 import { isServingError } from "@shardserve/core";
-import { hasOnnxModel, loadOnnxModel } from "@shardserve/engine";
+import { loadOnnxModel } from "@shardserve/engine";
 import { loadOrt } from "@shardserve/native";
+import { hasOnnxModel } from "@shardserve/onnx";
 import { tensor } from "@shardserve/tensor";
 import { goldenDifference, readGolden, REPO_DIR, tempDir } from "@shardserve/testkit";
 

@@ -1,9 +1,9 @@
 import type { ProgressTask } from "@shardserve/core";
 import { loadOrt } from "@shardserve/native";
 import { encodeRows, rowsInPartition, type TableInfo } from "@shardserve/rowstore";
-import type { BundleReader } from "@shardserve/savedmodel";
 import { DTYPES } from "@shardserve/tensor";
 import type { DeltaPlan } from "./delta-plan.js";
+import type { SourceTensors } from "./export-source.js";
 import { ParentRows } from "./parent-rows.js";
 import { RowScatter } from "./row-scatter.js";
 import { TableSource } from "./table-source.js";
@@ -31,18 +31,18 @@ export interface ChangedPiece {
  */
 export async function eachChangedPiece(
   plan: DeltaPlan,
-  bundle: BundleReader,
+  tensors: SourceTensors,
   visit: (piece: ChangedPiece) => Promise<void>,
   options: { readonly progress: ProgressTask; readonly signal?: AbortSignal | undefined; readonly chunkBytes?: number },
 ): Promise<void> {
   await using parent = await ParentRows.open(plan);
   for (const [table, info] of plan.tables.entries())
-    await compareTable(plan, bundle, parent, table, info, visit, options);
+    await compareTable(plan, tensors, parent, table, info, visit, options);
 }
 
 async function compareTable(
   plan: DeltaPlan,
-  bundle: BundleReader,
+  tensors: SourceTensors,
   parent: ParentRows,
   table: number,
   info: TableInfo,
@@ -60,7 +60,7 @@ async function compareTable(
   const encoded = info.rowDtype === "same" ? source : buffersOf(rowBytes);
   const target = buffersOf(rowBytes);
   const before = Buffer.allocUnsafeSlow(Math.min(groupsMax, groupCount) * rowBytes);
-  await using reader = new TableSource(bundle, info.checkpointKey);
+  await using reader = new TableSource(tensors, info.checkpointKey);
   using scatter = new RowScatter(loadOrt(), partitionCount, rowBytes);
   for (let group = 0; group < groupCount; group += groupsMax) {
     signal?.throwIfAborted();

@@ -18,6 +18,7 @@ import {
   tablesAt,
 } from "@shardserve/rowstore";
 import { type ExportOptions, type ExportPlan, planExport } from "./export-plan.js";
+import { SavedModelSource } from "./saved-model-source.js";
 
 /** What a delta is made against, and what it is made of; decided before rows are compared. */
 export interface DeltaPlan {
@@ -28,7 +29,8 @@ export interface DeltaPlan {
   readonly parent: EpochRef;
   /** Epoch that the delta will be. */
   readonly epoch: number;
-  /** The new SavedModel. */
+  /** The new SavedModel, and what an export of it would write. */
+  readonly savedModel: SavedModelSource;
   readonly source: ExportPlan;
   /** Tables in the version's order, with the rows that they have in the new SavedModel. */
   readonly tables: readonly TableInfo[];
@@ -46,7 +48,7 @@ export interface DeltaOptions {
  * Reads a SavedModel and a version directory and decides what a delta between them is made of.
  *
  * @throws ServingError MANIFEST_INVALID when `versionDir` is no exported version; FAILED_PRECONDITION when the tables of the
- *   SavedModel are not those of the version; those of planExport and readDeltaChain
+ *   SavedModel are not those of the version; UNIMPLEMENTED for an ONNX model; those of planExport and readDeltaChain
  */
 export async function planDelta(
   source: string,
@@ -79,6 +81,12 @@ export async function planDelta(
       { cause: error },
     );
   });
+  if (!(plan.source instanceof SavedModelSource)) {
+    throw new ServingError(
+      "UNIMPLEMENTED",
+      `${source} is an ONNX model: there are no deltas of those; export it as a new version, with --out, to share what did not change`,
+    );
+  }
   const parentTables = tablesAt(manifest.tables, last?.manifest);
   return {
     versionDir,
@@ -86,6 +94,7 @@ export async function planDelta(
     chain,
     parent: last ? { epoch: last.manifest.epoch, digest: last.digest } : { epoch: 0, digest: base.digest },
     epoch: (epochs.at(-1) ?? 0) + 1,
+    savedModel: plan.source,
     source: plan,
     tables: parentTables.map((table) => sameTable(table, plan, versionDir)),
     parentRows: parentTables.map(({ rows }) => rows),
@@ -157,6 +166,6 @@ export function parentDense({ versionDir, base, chain }: DeltaPlan): {
 export async function isGraphChanged(plan: DeltaPlan): Promise<boolean> {
   const { files } = parentDense(plan);
   const before = files.find(({ path }) => path === "saved_model.pb");
-  const path = join(plan.source.savedModel.dir, "saved_model.pb");
+  const path = join(plan.savedModel.dir, "saved_model.pb");
   return before?.bytes !== (await readFile(path)).length || before.digest !== (await fileDigest(path));
 }

@@ -1,5 +1,6 @@
 import { invariant, ServingError } from "@shardserve/core";
 import { type FoundTable, findTables, type KernelTable, openModel } from "@shardserve/graph";
+import { hasOnnxModel } from "@shardserve/onnx";
 import {
   choosePartitionCount,
   digestHex,
@@ -15,6 +16,9 @@ import type { BundleEntry, SavedModel } from "@shardserve/savedmodel";
 import { DTYPES, elementCount, isNumeric } from "@shardserve/tensor";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { ExportSource } from "./export-source.js";
+import { OnnxSource } from "./onnx-source.js";
+import { SavedModelSource } from "./saved-model-source.js";
 import { variablesRead } from "./variables-read.js";
 
 export interface ExportOptions {
@@ -30,7 +34,7 @@ export interface ExportOptions {
   readonly rowDtype: RowDType;
 }
 
-/** A variable that stays in the dense remainder, or is left out. */
+/** A variable or initialiser that stays in the dense remainder, or is left out. */
 export interface DenseVariable {
   readonly checkpointKey: string;
   readonly bytes: number;
@@ -39,7 +43,7 @@ export interface DenseVariable {
 
 /** Everything that an export decides before it writes; `--dry-run` prints it. */
 export interface ExportPlan {
-  readonly savedModel: SavedModel;
+  readonly source: ExportSource;
   readonly tables: readonly TableInfo[];
   readonly lookups: readonly ManifestLookup[];
   readonly layout: PartitionLayout;
@@ -47,7 +51,7 @@ export interface ExportPlan {
   readonly dense: readonly DenseVariable[];
   /** Variables that no signature reads (optimizer slots and the like): left out. */
   readonly unused: readonly DenseVariable[];
-  /** Identifies the SavedModel's content: its graph and the checksums of all its tensors. */
+  /** Identifies the model's content: its graph and all its tensors. */
   readonly sourceDigest: string;
 }
 
@@ -58,7 +62,7 @@ export interface ShardShare {
 }
 
 /**
- * Reads a SavedModel and decides what an export of it writes.
+ * Reads a model directory and decides what an export of it writes.
  *
  * @param kernels  host kernels, for folding constants while lookups are found
  * @throws ServingError SAVED_MODEL_INVALID, CHECKPOINT_INVALID, GRAPH_INVALID; CONFIG_INVALID for a name that is no table
@@ -69,6 +73,15 @@ export async function planExport(
   kernels: KernelTable,
   signal?: AbortSignal,
 ): Promise<ExportPlan> {
+  return (await hasOnnxModel(dir)) ? planOnnx(dir, options, signal) : planSavedModel(dir, options, kernels, signal);
+}
+
+async function planSavedModel(
+  dir: string,
+  options: ExportOptions,
+  kernels: KernelTable,
+  signal: AbortSignal | undefined,
+): Promise<ExportPlan> {
   await using opened = await openModel(dir, { tags: options.tags, signal });
   const { savedModel, bundle, bindings, model } = opened;
   if (!bundle) {
@@ -77,30 +90,58 @@ export async function planExport(
       `${dir} has no variables/variables.index: there is nothing to shard; serve it as it is`,
     );
   }
-  const { entries } = bundle;
-  const found = findTables(model, kernels);
+  const decided = decide(findTables(model, kernels), options);
+  const read = variablesRead(model, bindings);
+  const rest = [...bundle.entries.values()].filter((entry) => !decided.sharded.has(entry.key));
+  return {
+    ...decided.plan,
+    source: new SavedModelSource(savedModel),
+    dense: rest
+      .filter((entry) => isKept(entry, read))
+      .map((entry) => described(entry, decided.reasons.get(entry.key) ?? "not looked up")),
+    unused: rest.filter((entry) => !isKept(entry, read)).map((entry) => described(entry, "no signature reads it")),
+    sourceDigest: await digestOfSource(savedModel),
+  };
+}
+
+async function planOnnx(dir: string, options: ExportOptions, signal: AbortSignal | undefined): Promise<ExportPlan> {
+  const source = await OnnxSource.open(dir, signal);
+  const { plan, sharded, reasons } = decide(source.tables, options);
+  const rest = source.initialisers.filter(({ name }) => !sharded.has(name));
+  return {
+    ...plan,
+    source,
+    dense: rest.map(({ name, bytes, why }) => ({ checkpointKey: name, bytes, why: reasons.get(name) ?? why })),
+    unused: [],
+    sourceDigest: source.digest,
+  };
+}
+
+/** What the tables of any model decide. */
+function decide(
+  found: readonly FoundTable[],
+  options: ExportOptions,
+): {
+  readonly plan: Pick<ExportPlan, "tables" | "lookups" | "layout">;
+  /** Checkpoint keys. */
+  readonly sharded: ReadonlySet<string>;
+  /** Why a table stays whole, by checkpoint key. */
+  readonly reasons: ReadonlyMap<string, string | undefined>;
+} {
   const chosen = choose(found, options);
   const tables = found.flatMap((table) =>
     chosen.get(table) === undefined ? toTableInfo(table, options.rowDtype) : [],
   );
   const indexes = new Map(tables.map((table, i) => [table.checkpointKey, i]));
   const bytes = tables.reduce((sum, table) => sum + table.rows * table.rowBytes, 0);
-  const read = variablesRead(model, bindings);
-  const rest = [...entries.values()].filter((entry) => !indexes.has(entry.key));
-  const reasons = new Map([...chosen].map(([table, why]) => [table.checkpointKey, why]));
+  const lookups = found.flatMap((table) => {
+    const index = indexes.get(table.checkpointKey);
+    return index === undefined ? [] : table.lookups.map(({ signature, node }) => ({ signature, node, table: index }));
+  });
   return {
-    savedModel,
-    tables,
-    lookups: found.flatMap((table) => {
-      const index = indexes.get(table.checkpointKey);
-      return index === undefined ? [] : table.lookups.map(({ signature, node }) => ({ signature, node, table: index }));
-    }),
-    layout: partitionLayout(tables, options.partitions ?? choosePartitionCount(bytes)),
-    dense: rest
-      .filter((entry) => isKept(entry, read))
-      .map((entry) => described(entry, reasons.get(entry.key) ?? "not looked up")),
-    unused: rest.filter((entry) => !isKept(entry, read)).map((entry) => described(entry, "no signature reads it")),
-    sourceDigest: await digestOfSource(savedModel),
+    plan: { tables, lookups, layout: partitionLayout(tables, options.partitions ?? choosePartitionCount(bytes)) },
+    sharded: new Set(indexes.keys()),
+    reasons: new Map([...chosen].map(([table, why]) => [table.checkpointKey, why])),
   };
 }
 

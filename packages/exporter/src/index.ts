@@ -7,6 +7,8 @@ export {
   type ShardShare,
   shardShares,
 } from "./export-plan.js";
+export type { SourceTensors, StoredPart } from "./export-source.js";
+export { openSourceTensors } from "./open-tensors.js";
 export type { ParityReport } from "./parity.js";
 export { type ExportReport, type RunOptions, runExport } from "./run-export.js";
 export { type DeltaReport, type DeltaRunOptions, type DeltaTableReport, runDelta } from "./run-delta.js";

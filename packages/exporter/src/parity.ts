@@ -1,6 +1,6 @@
 import { ServingError } from "@shardserve/core";
 import { encodeRows, type RowDType, rowDecoder, type TableInfo } from "@shardserve/rowstore";
-import type { BundleReader } from "@shardserve/savedmodel";
+import type { SourceTensors } from "./export-source.js";
 
 /** What reduced precision costs on rows of one table that were looked at. */
 export interface ParityReport {
@@ -20,12 +20,12 @@ const RUN_ROWS = 64;
 const RELATIVE_ERROR_MAX = 0.01;
 
 /**
- * Encodes and decodes sample rows as the export will, and compares them with the checkpoint.
+ * Encodes and decodes sample rows as the export will, and compares them with the model's.
  *
  * @throws ServingError PARITY_FAILED when a row's error exceeds 1 % of the largest magnitude, or a value is lost
  */
 export async function checkParity(
-  bundle: BundleReader,
+  tensors: SourceTensors,
   table: TableInfo,
   rowDtype: Exclude<RowDType, "same">,
 ): Promise<ParityReport> {
@@ -40,7 +40,7 @@ export async function checkParity(
   let sumAbsError = 0;
   let magnitude = 0;
   for (const start of starts) {
-    const bytes = await bundle.readRange(table.checkpointKey, start * table.dim * 4, runRows * table.dim * 4);
+    const bytes = await tensors.readRange(table.checkpointKey, start * table.dim * 4, runRows * table.dim * 4);
     const rows = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, runRows * table.dim);
     encodeRows(rowDtype, rows, runRows, table.dim, encoded);
     decode(encoded, 0, runRows, decoded, slots, 0);

@@ -8,10 +8,10 @@ import {
   partitionPath,
   type TableInfo,
 } from "@shardserve/rowstore";
-import type { BundleReader } from "@shardserve/savedmodel";
 import { DTYPES } from "@shardserve/tensor";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { SourceTensors } from "./export-source.js";
 import { type Journal, readJournal, writeJournal } from "./journal.js";
 import { RowScatter } from "./row-scatter.js";
 import { TableSource, type TableSourceState } from "./table-source.js";
@@ -23,7 +23,7 @@ export const JOURNAL_EVERY_BYTES = 2 ** 30;
 
 export interface RowWriterOptions {
   readonly ort: Ort;
-  readonly bundle: BundleReader;
+  readonly source: SourceTensors;
   readonly tables: readonly TableInfo[];
   readonly layout: PartitionLayout;
   /** Directory that gets `partitions/` and the journal. */
@@ -131,9 +131,9 @@ export class RowWriter {
   }
 
   async #writeTable(section: number, from: TableSourceState): Promise<void> {
-    const { bundle, tables, layout, chunkBytes, signal } = this.#options;
+    const { source: tensors, tables, layout, chunkBytes, signal } = this.#options;
     const chunks = chunksOf(tables[layout.sections[section]!.table]!, layout.partitionCount, chunkBytes);
-    await using source = new TableSource(bundle, chunks.table.checkpointKey, from);
+    await using source = new TableSource(tensors, chunks.table.checkpointKey, from);
     using scatter = new RowScatter(this.#options.ort, layout.partitionCount, chunks.table.rowBytes);
     const { groupCount, groupsPerChunk } = chunks;
     const rowsDone = from.byteOffset / chunks.sourceRowBytes;

@@ -13,10 +13,10 @@ import { BundleReader } from "@shardserve/savedmodel";
 import { DTYPES } from "@shardserve/tensor";
 import { eachChangedPiece } from "./changed-rows.js";
 import { type DeltaPlan, isGraphChanged, parentDense } from "./delta-plan.js";
-import { writeDenseRemainder } from "./dense-remainder.js";
 import { checkParity, type ParityReport } from "./parity.js";
 import { RowSpool } from "./row-spool.js";
 import { otherFiles } from "./run-export.js";
+import type { CheckpointTensors } from "./saved-model-source.js";
 import { Staging } from "./staging.js";
 
 export interface DeltaRunOptions {
@@ -71,16 +71,16 @@ type Counts = Map<number, Uint32Array>;
  *   DISK_FULL; the signal's reason
  */
 export async function runDelta(plan: DeltaPlan, options: DeltaRunOptions): Promise<DeltaReport> {
-  await using bundle = await BundleReader.open(plan.source.savedModel.variablesPrefix!);
+  await using tensors = await plan.savedModel.openTensors();
   const parity: ParityReport[] = [];
   for (const table of plan.tables) {
-    if (table.rowDtype !== "same") parity.push(await checkParity(bundle, table, table.rowDtype));
+    if (table.rowDtype !== "same") parity.push(await checkParity(tensors, table, table.rowDtype));
   }
-  if (options.isDryRun) return { ...(await compareOnly(plan, bundle, options)), parity };
+  if (options.isDryRun) return { ...(await compareOnly(plan, tensors, options)), parity };
   const staging = await Staging.open(join(plan.versionDir, deltaPath(plan.epoch)));
   try {
     await staging.clear();
-    const report = await writeDelta(plan, bundle, staging, options);
+    const report = await writeDelta(plan, tensors, staging, options);
     return { ...report, parity };
   } catch (error) {
     await staging.abandon(false);
@@ -90,12 +90,12 @@ export async function runDelta(plan: DeltaPlan, options: DeltaRunOptions): Promi
 
 async function compareOnly(
   plan: DeltaPlan,
-  bundle: BundleReader,
+  tensors: CheckpointTensors,
   options: DeltaRunOptions,
 ): Promise<Omit<DeltaReport, "parity">> {
   const found = new Found(plan);
-  await scan(plan, bundle, options, async (piece) => found.count(piece));
-  const denseChanged = await changedVariables(plan, bundle);
+  await scan(plan, tensors, options, async (piece) => found.count(piece));
+  const denseChanged = await changedVariables(plan, tensors);
   const graph = await isGraphChanged(plan);
   const denseBytes =
     denseChanged.length > 0 || graph ? plan.source.dense.reduce((sum, { bytes }) => sum + bytes, 0) : 0;
@@ -104,7 +104,7 @@ async function compareOnly(
 
 async function writeDelta(
   plan: DeltaPlan,
-  bundle: BundleReader,
+  tensors: CheckpointTensors,
   staging: Staging,
   options: DeltaRunOptions,
 ): Promise<Omit<DeltaReport, "parity">> {
@@ -112,7 +112,7 @@ async function writeDelta(
   const { clock = systemClock } = options;
   const found = new Found(plan);
   await using spool = await RowSpool.create(join(staging.dir, "rows.spool"));
-  await scan(plan, bundle, options, async (piece) => {
+  await scan(plan, tensors, options, async (piece) => {
     found.count(piece);
     await spool.add(piece);
   });
@@ -131,9 +131,9 @@ async function writeDelta(
     }
   })();
   await spool[Symbol.asyncDispose]();
-  const denseChanged = await changedVariables(plan, bundle);
+  const denseChanged = await changedVariables(plan, tensors);
   const graph = await isGraphChanged(plan);
-  const files = await writeDense(plan, bundle, staging.dir, options.signal);
+  const files = await writeDense(plan, staging.dir, options.signal);
   const denseBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
   const report = { ...found.report(denseChanged, graph, denseBytes), rowsFileBytes };
   if (segments.length === 0 && files.length === 0 && !found.hasGrown) {
@@ -158,14 +158,14 @@ async function writeDelta(
 
 async function scan(
   plan: DeltaPlan,
-  bundle: BundleReader,
+  tensors: CheckpointTensors,
   options: DeltaRunOptions,
   visit: Parameters<typeof eachChangedPiece>[2],
 ): Promise<void> {
   const { progress = silentProgress, signal, chunkBytes } = options;
   const bytes = plan.tables.reduce((sum, { rows, dim, dtype }) => sum + rows * dim * DTYPES[dtype].bytes, 0);
   const task = progress.task("comparing", bytes, "bytes");
-  await eachChangedPiece(plan, bundle, visit, { progress: task, signal, ...(chunkBytes && { chunkBytes }) });
+  await eachChangedPiece(plan, tensors, visit, { progress: task, signal, ...(chunkBytes && { chunkBytes }) });
   task.done();
 }
 
@@ -249,7 +249,7 @@ class Found {
 }
 
 /** Dense variables whose checksum, dtype or shape is not the parent's. */
-async function changedVariables(plan: DeltaPlan, bundle: BundleReader): Promise<string[]> {
+async function changedVariables(plan: DeltaPlan, { bundle }: CheckpointTensors): Promise<string[]> {
   await using before = await BundleReader.open(join(parentDense(plan).dir, "variables", "variables"));
   return plan.source.dense
     .filter(({ checkpointKey }) => {
@@ -261,15 +261,11 @@ async function changedVariables(plan: DeltaPlan, bundle: BundleReader): Promise<
 }
 
 /** The dense SavedModel of the epoch. @returns its files; [] when they are byte for byte the parent's, then none is kept */
-async function writeDense(
-  plan: DeltaPlan,
-  bundle: BundleReader,
-  dir: string,
-  signal: AbortSignal | undefined,
-): Promise<ManifestFile[]> {
+async function writeDense(plan: DeltaPlan, dir: string, signal: AbortSignal | undefined): Promise<ManifestFile[]> {
   const dense = join(dir, DELTA_DENSE_DIR);
   await mkdir(dense);
-  await writeDenseRemainder(plan.source, bundle, dense, silentProgress.task("", 0, "bytes"), signal);
+  const progress = silentProgress.task("", 0, "bytes");
+  await plan.savedModel.writeRemainder({ ...plan.source, dir: dense, progress, signal });
   const files = await otherFiles(dense, signal);
   const before = parentDense(plan).files;
   const isSame =

@@ -11,8 +11,6 @@ import {
   partitionPath,
   writeManifest,
 } from "@shardserve/rowstore";
-import { BundleReader } from "@shardserve/savedmodel";
-import { writeDenseRemainder } from "./dense-remainder.js";
 import type { ExportPlan } from "./export-plan.js";
 import { JOURNAL_NAME, readJournal } from "./journal.js";
 import { checkParity, type ParityReport } from "./parity.js";
@@ -59,10 +57,10 @@ export interface ExportReport {
  */
 export async function runExport(plan: ExportPlan, out: string, options: RunOptions): Promise<ExportReport> {
   const { progress = silentProgress, logger = silentLogger, signal } = options;
-  await using bundle = await BundleReader.open(plan.savedModel.variablesPrefix!);
+  await using tensors = await plan.source.openTensors();
   const parity: ParityReport[] = [];
   for (const table of plan.tables) {
-    if (table.rowDtype !== "same") parity.push(await checkParity(bundle, table, table.rowDtype));
+    if (table.rowDtype !== "same") parity.push(await checkParity(tensors, table, table.rowDtype));
   }
   const staging = await Staging.open(out);
   try {
@@ -75,7 +73,7 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
     const { tables, layout } = plan;
     const writer = new RowWriter({
       ort: loadOrt(),
-      bundle,
+      source: tensors,
       tables,
       layout,
       dir: staging.dir,
@@ -89,7 +87,7 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
     const partitions = await writer.write();
     const sharedPartitions =
       options.shareWith === undefined ? 0 : await shareFiles(options.shareWith, staging.dir, partitions);
-    await writeDenseRemainder(plan, bundle, staging.dir, task, signal);
+    await plan.source.writeRemainder({ ...plan, dir: staging.dir, progress: task, signal });
     await rm(join(staging.dir, JOURNAL_NAME), { force: true });
     const files = [
       ...partitions.map(({ bytes, digest }, partition) => ({ path: partitionPath(partition), bytes, digest })),

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { ServingError } from "@shardserve/core";
-import { type BundleReader, checksum, type FileRange, maskChecksum } from "@shardserve/savedmodel";
+import { checksum, maskChecksum } from "@shardserve/savedmodel";
+import type { SourceTensors, StoredPart } from "./export-source.js";
 
 /** Bytes read and checksummed at a time: one checksum call of 4 MiB takes half a millisecond. */
 const SLICE_BYTES = 4 * 2 ** 20;
@@ -14,29 +15,20 @@ export interface TableSourceState {
 }
 
 /**
- * Reads one tensor of a checkpoint from front to back and verifies the checksum of every stored part as it ends. A
- * partitioned variable is read as one tensor.
+ * Reads one tensor of a model from front to back and verifies the checksum of every stored part as it ends, if it has one.
+ * A partitioned variable is read as one tensor.
  */
 export class TableSource implements AsyncDisposable {
   readonly #key: string;
-  readonly #parts: readonly (FileRange & { readonly crc32c: number })[];
+  readonly #parts: readonly StoredPart[];
   #byteOffset: number;
   #crc: number;
   #file: { readonly path: string; readonly handle: FileHandle } | undefined;
 
   /** @throws ServingError UNIMPLEMENTED when the variable is partitioned across its rows */
-  constructor(bundle: BundleReader, checkpointKey: string, from: TableSourceState = { byteOffset: 0, crc: 0 }) {
-    const ranges = bundle.ranges(checkpointKey);
-    if (!ranges) {
-      throw new ServingError(
-        "UNIMPLEMENTED",
-        `variable "${checkpointKey}" is partitioned across its rows; leave it out of --tables`,
-      );
-    }
-    const entry = bundle.entry(checkpointKey);
-    const stored = (entry.slices ?? [entry]).filter((part) => part.size > 0);
+  constructor(tensors: SourceTensors, checkpointKey: string, from: TableSourceState = { byteOffset: 0, crc: 0 }) {
     this.#key = checkpointKey;
-    this.#parts = ranges.map((range, i) => ({ ...range, crc32c: stored[i]!.crc32c }));
+    this.#parts = tensors.parts(checkpointKey);
     this.#byteOffset = from.byteOffset;
     this.#crc = from.crc;
   }
@@ -70,7 +62,7 @@ export class TableSource implements AsyncDisposable {
     this.#file = undefined;
   }
 
-  async #readSlice(part: FileRange, offset: number, slice: Uint8Array): Promise<void> {
+  async #readSlice(part: StoredPart, offset: number, slice: Uint8Array): Promise<void> {
     if (this.#file?.path !== part.path) {
       await this[Symbol.asyncDispose]();
       this.#file = { path: part.path, handle: await open(part.path) };
@@ -86,10 +78,10 @@ export class TableSource implements AsyncDisposable {
     }
   }
 
-  #verify(part: FileRange & { readonly crc32c: number }): void {
+  #verify(part: StoredPart): void {
     const masked = maskChecksum(this.#crc);
     this.#crc = 0;
-    if (masked === part.crc32c) return;
+    if (part.crc32c === undefined || masked === part.crc32c) return;
     throw new ServingError(
       "CHECKSUM_MISMATCH",
       `variable "${this.#key}": ${part.size} bytes at offset ${part.offset} of ${part.path} do not match their checksum; copy the model again`,

@@ -10,14 +10,16 @@ import {
   type SignaturePlan,
 } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
-import { deviceSupports } from "@shardserve/onnx";
-import { type MemoryPlan, planMemory, totalBytes } from "@shardserve/servable";
+import { deviceSupports, hasOnnxModel } from "@shardserve/onnx";
+import { planMemory, totalBytes } from "@shardserve/servable";
 import { tagSets } from "@shardserve/savedmodel";
 import { DTYPES, elementCount } from "@shardserve/tensor";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { ENGINE_FLAGS, openEngines } from "../roles/engines.js";
 import { amount, table } from "../terminal.js";
+import { inspectOnnx } from "./inspect-onnx.js";
+import { memoryText } from "./memory-text.js";
 
 /** What inspect shows of one signature. */
 interface SignatureReport {
@@ -38,8 +40,9 @@ interface SignatureReport {
 
 export const inspect = defineCommand({
   name: "inspect",
-  summary: "Shows a SavedModel: signatures, variables, tables and lookups, and where each op would run",
-  usage: "SAVED_MODEL",
+  summary:
+    "Shows a SavedModel or an ONNX model: signatures, variables, tables and lookups, and where each op would run",
+  usage: "MODEL_DIR",
   examples: [
     "shardserve inspect models/dlrm/1",
     "shardserve inspect models/dlrm/1 --json",
@@ -54,7 +57,15 @@ export const inspect = defineCommand({
   },
   async run([dir, ...rest], flags, terminal) {
     if (dir === undefined || rest.length > 0)
-      throw new ServingError("CONFIG_INVALID", "inspect: give one SavedModel directory; see --help");
+      throw new ServingError("CONFIG_INVALID", "inspect: give one directory of a SavedModel or ONNX model; see --help");
+    if (await hasOnnxModel(dir)) {
+      if (flags.dot || flags.nodes)
+        throw new ServingError(
+          "CONFIG_INVALID",
+          "inspect: an ONNX model has no --dot and no --nodes; it runs on ONNX Runtime",
+        );
+      return inspectOnnx(dir, flags.json, terminal);
+    }
     const engines = await openEngines(flags, terminal.environment, terminal.logger);
     await using opened = await openModel(dir, { tags: flags.savedModelTags, signal: terminal.signal });
     const { savedModel, metaGraph, model } = opened;
@@ -117,16 +128,6 @@ function rolesOf(variables: readonly ReportedVariable[]): string {
 }
 
 /** What `--memory-limit-bytes` counts. */
-function memoryText(plan: MemoryPlan): string {
-  const parts = [
-    `${amount(plan.graphBytes, "bytes")} graph`,
-    `${amount(plan.variableBytes, "bytes")} variables`,
-    ...(plan.rowBytes > 0 ? [`${amount(plan.rowBytes, "bytes")} rows`] : []),
-    ...(plan.assetBytes > 0 ? [`${amount(plan.assetBytes, "bytes")} assets`] : []),
-  ];
-  return `memory to load it: ${amount(totalBytes(plan), "bytes")}: ${parts.join(", ")}`;
-}
-
 function printEngine({ engine, broken }: EnginePlan, print: (line: string) => void): void {
   const form = engine.form === "whole" ? "each signature as one run" : "in segments, as below";
   print(`would be served on ${engine.library} (${engine.device}), ${form}: ${engine.why}`);

@@ -19,8 +19,9 @@ const DENSE_SHOWN_MAX = 12;
 
 export const shardExport = defineCommand({
   name: "shard-export",
-  summary: "Splits a SavedModel's embedding tables over partition files, the rest into a dense SavedModel",
-  usage: "SAVED_MODEL --out=BASE/NAME/VERSION | SAVED_MODEL --base=BASE/NAME/VERSION",
+  summary:
+    "Splits a SavedModel's or an ONNX model's embedding tables over partition files; the rest stays a dense model",
+  usage: "MODEL_DIR --out=BASE/NAME/VERSION | MODEL_DIR --base=BASE/NAME/VERSION",
   examples: [
     "shard-export models/dlrm/1 --out=repository/dlrm/1",
     "shard-export models/dlrm/1 --out=repository/dlrm/1 --dry-run",
@@ -37,7 +38,7 @@ export const shardExport = defineCommand({
     ),
     parent: flag.int("epoch that the new one follows; -1 = the newest", -1, Number.MAX_SAFE_INTEGER, -1),
     dryRun: flag.bool("print the plan with exact bytes; write nothing"),
-    tables: flag.list("shard just these tables, by name or checkpoint key", "NAMES", []),
+    tables: flag.list("shard just these tables, by name, checkpoint key or initialiser", "NAMES", []),
     minTableBytes: flag.bytes("smaller tables stay with the dense graph", 16 * 2 ** 20),
     partitions: flag.int("partition count; 0 = by size, a prime of at least 61", 0, 131_071, 0),
     rowDtype: flag.oneOf(
@@ -50,7 +51,10 @@ export const shardExport = defineCommand({
   },
   async run([source, ...rest], flags, terminal) {
     if (source === undefined || rest.length > 0)
-      throw new ServingError("CONFIG_INVALID", "shard-export: give one SavedModel directory; see --help");
+      throw new ServingError(
+        "CONFIG_INVALID",
+        "shard-export: give one directory of a SavedModel or ONNX model; see --help",
+      );
     if (flags.base !== "") refuseTableFlags(flags);
     if (flags.base !== "" && flags.out === "") return exportDelta(source, flags, terminal);
     if (flags.out === "" && !flags.dryRun)
@@ -84,13 +88,22 @@ export const shardExport = defineCommand({
 });
 
 function printPlan(plan: ExportPlan, isJson: boolean, terminal: Terminal): void {
-  const { tables, layout, dense, unused, lookups } = plan;
+  const { tables, layout, dense, unused, lookups, source } = plan;
   const shares = shardShares(plan, SHARD_COUNTS);
   if (isJson) {
     const partition = { count: layout.partitionCount, fileBytes: layout.fileBytes };
     terminal.print(
       JSON.stringify(
-        { sourceDigest: plan.sourceDigest, tables, lookups, partition, dense, unused, shards: shares },
+        {
+          source: plan.source.kind,
+          sourceDigest: plan.sourceDigest,
+          tables,
+          lookups,
+          partition,
+          dense,
+          unused,
+          shards: shares,
+        },
         undefined,
         2,
       ),
@@ -120,7 +133,9 @@ function printPlan(plan: ExportPlan, isJson: boolean, terminal: Terminal): void 
     );
   }
   const denseBytes = dense.reduce((sum, { bytes }) => sum + bytes, 0);
-  terminal.print(`${dense.length} variables stay in the dense graph, ${amount(denseBytes, "bytes")}:`);
+  terminal.print(
+    `${dense.length} ${source.kind === "SavedModel" ? "variables" : "initialisers"} stay in the dense graph, ${amount(denseBytes, "bytes")}:`,
+  );
   const largest = [...dense].sort((a, b) => b.bytes - a.bytes);
   for (const { checkpointKey, bytes, why } of largest.slice(0, DENSE_SHOWN_MAX))
     terminal.print(`  ${checkpointKey}: ${bytes} bytes, ${why}`);

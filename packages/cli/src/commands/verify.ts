@@ -1,9 +1,9 @@
 import { type Random, seededRandom, ServingError, systemClock } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
+import { openSourceTensors, type SourceTensors } from "@shardserve/exporter";
 import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
 import { newestEpoch, PartitionRows, readDeltaChain, readManifest, type TableInfo } from "@shardserve/rowstore";
-import { BundleReader, readSavedModel } from "@shardserve/savedmodel";
 import type { Model, SignatureInfo } from "@shardserve/servable";
 import {
   bytesOf,
@@ -43,15 +43,15 @@ interface PredictionReport {
 export const verify = defineCommand({
   name: "verify",
   summary:
-    "Compares an exported version with its SavedModel: checksums, a sample of rows, and a prediction per signature",
-  usage: "SAVED_MODEL VERSION_DIR [--address=HOST:PORT --model=NAME]",
+    "Compares an exported version with its SavedModel or ONNX model: checksums, a sample of rows, and a prediction per signature",
+  usage: "MODEL_DIR VERSION_DIR [--address=HOST:PORT --model=NAME]",
   examples: [
     "shardserve verify models/dlrm/1 repository/dlrm/1",
     "shardserve verify models/dlrm/1 repository/dlrm/1 --rows=100000 --address=localhost:8500 --model=dlrm",
   ],
   flags: {
     epoch: flag.int(
-      "delta of the version that the SavedModel is compared with; -1 = the newest",
+      "delta of the version that the model is compared with; -1 = the newest",
       -1,
       Number.MAX_SAFE_INTEGER,
       -1,
@@ -67,7 +67,7 @@ export const verify = defineCommand({
     if (source === undefined || version === undefined || rest.length > 0) {
       throw new ServingError(
         "CONFIG_INVALID",
-        "verify: give a SavedModel and the version directory exported from it; see --help",
+        "verify: give a SavedModel or an ONNX model and the version directory exported from it; see --help",
       );
     }
     const stored = await readManifest(version);
@@ -104,9 +104,7 @@ async function compareRows(
   count: number,
   random: Random,
 ): Promise<RowsReport[]> {
-  const { variablesPrefix } = await readSavedModel(source);
-  if (variablesPrefix === undefined) throw new ServingError("SAVED_MODEL_INVALID", `${source} has no variables`);
-  await using bundle = await BundleReader.open(variablesPrefix);
+  await using tensors = await openSourceTensors(source);
   const reports: RowsReport[] = [];
   for (const [table, info] of exported.tables.entries()) {
     const ids = BigInt64Array.from({ length: Math.min(count, info.rows) }, (_, i) =>
@@ -118,14 +116,14 @@ async function compareRows(
     reports.push({
       table: info.name,
       rowsCompared: ids.length,
-      maxAbsError: await compareTable(bundle, info, ids, actual),
+      maxAbsError: await compareTable(tensors, info, ids, actual),
     });
   }
   return reports;
 }
 
 async function compareTable(
-  bundle: BundleReader,
+  tensors: SourceTensors,
   info: TableInfo,
   ids: BigInt64Array,
   actual: NumericData,
@@ -133,7 +131,7 @@ async function compareTable(
   const rowBytes = bytesOf(actual).length / Math.max(1, ids.length);
   let maxAbsError = 0;
   for (let i = 0; i < ids.length; i++) {
-    const expected = await bundle.readRange(info.checkpointKey, Number(ids[i]!) * rowBytes, rowBytes);
+    const expected = await tensors.readRange(info.checkpointKey, Number(ids[i]!) * rowBytes, rowBytes);
     const row = bytesOf(actual).subarray(i * rowBytes, (i + 1) * rowBytes);
     if (info.rowDtype === "same") {
       if (!Buffer.from(expected).equals(row)) throw differs(info, ids[i]!, "its bytes differ");
@@ -263,7 +261,7 @@ function printReport(
     terminal.print(`epoch ${report.epoch}: deltas ${report.deltas.join(", ")} match theirs and follow one another`);
   for (const { table, rowsCompared, maxAbsError } of report.rows) {
     terminal.print(
-      `${table}: ${rowsCompared} rows ${maxAbsError === 0 ? "equal the checkpoint" : `differ from the checkpoint by at most ${maxAbsError.toPrecision(3)}`}`,
+      `${table}: ${rowsCompared} rows ${maxAbsError === 0 ? "equal the model's" : `differ from the model's by at most ${maxAbsError.toPrecision(3)}`}`,
     );
   }
   for (const { signature, answeredBy, isEqual, outputs } of report.predictions) {

@@ -1,5 +1,5 @@
 import type { Logger } from "@shardserve/core";
-import { hasOnnxModel, loadModel, loadOnnxModel } from "@shardserve/engine";
+import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import { newestEpoch, PartitionRows, readDeltaChain, readManifest } from "@shardserve/rowstore";
 import type { Loader } from "@shardserve/servable";
@@ -13,13 +13,12 @@ export interface LocalLoaderOptions {
 }
 
 /**
- * Loads versions that need nothing but this machine: SavedModels, with rows in the mapped checkpoint; versions that
- * shard-export wrote, with rows in their partition files and the deltas that are there by then; ONNX models.
+ * Loads versions that need nothing but this machine: SavedModels, with rows in the mapped checkpoint, and ONNX models;
+ * versions that shard-export wrote, with rows in their partition files and the deltas that are there by then.
  */
 export function localLoader({ engines, tags, logger }: LocalLoaderOptions): Loader {
   return {
     async load(_id, dir, { signal }) {
-      if (await hasOnnxModel(dir)) return loadOnnxModel({ dir, ort: engines.ort, logger, signal });
       const stored = await readManifest(dir);
       const chain = stored ? await readDeltaChain(dir, stored, await newestEpoch(dir)) : [];
       const epoch = stored && (await openEpoch(dir, stored, refsOf(chain)));

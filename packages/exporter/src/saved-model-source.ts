@@ -1,0 +1,85 @@
+import { copyFile, cp, mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ServingError } from "@shardserve/core";
+import { BundleReader, BundleWriter, type SavedModel } from "@shardserve/savedmodel";
+import type { ExportSource, Remainder, SourceTensors, StoredPart } from "./export-source.js";
+
+/** Directories of a model that are carried over as they are. */
+const CARRIED = ["assets", "assets.extra"];
+
+/** A SavedModel with a checkpoint. */
+export class SavedModelSource implements ExportSource {
+  readonly kind = "SavedModel";
+  readonly savedModel: SavedModel;
+
+  constructor(savedModel: SavedModel) {
+    this.savedModel = savedModel;
+  }
+
+  get dir(): string {
+    return this.savedModel.dir;
+  }
+
+  async openTensors(): Promise<CheckpointTensors> {
+    return new CheckpointTensors(await BundleReader.open(this.savedModel.variablesPrefix!));
+  }
+
+  /** The graph byte for byte, the variables that serving reads, checksums verified, and the assets. */
+  async writeRemainder({ dense, dir, progress, signal }: Remainder): Promise<void> {
+    await rm(join(dir, "variables"), { recursive: true, force: true }); // a killed run's; written anew, it is small
+    await mkdir(join(dir, "variables"));
+    await using tensors = await this.openTensors();
+    const writer = await BundleWriter.create(join(dir, "variables", "variables"));
+    try {
+      for (const { checkpointKey, bytes } of dense) {
+        await writer.copy(tensors.bundle, checkpointKey, signal ? { signal } : {});
+        progress.advance(bytes);
+      }
+      await writer.finish();
+    } catch (error) {
+      await writer.abort().catch(() => undefined); // the first error is the one to report
+      throw error;
+    }
+    await carryFiles(this.dir, dir, new Set());
+  }
+}
+
+/** Copies the files of a model that are not its tensors, and what it carries in folders. */
+export async function carryFiles(source: string, dir: string, without: ReadonlySet<string>): Promise<void> {
+  for (const entry of await readdir(source, { withFileTypes: true })) {
+    if (without.has(entry.name)) continue;
+    if (entry.isFile()) await copyFile(join(source, entry.name), join(dir, entry.name));
+    else if (CARRIED.includes(entry.name))
+      await cp(join(source, entry.name), join(dir, entry.name), { recursive: true });
+  }
+}
+
+/** The tensors of a checkpoint. */
+export class CheckpointTensors implements SourceTensors {
+  readonly bundle: BundleReader;
+
+  constructor(bundle: BundleReader) {
+    this.bundle = bundle;
+  }
+
+  parts(checkpointKey: string): readonly StoredPart[] {
+    const ranges = this.bundle.ranges(checkpointKey);
+    if (!ranges) {
+      throw new ServingError(
+        "UNIMPLEMENTED",
+        `variable "${checkpointKey}" is partitioned across its rows; leave it out of --tables`,
+      );
+    }
+    const entry = this.bundle.entry(checkpointKey);
+    const stored = (entry.slices ?? [entry]).filter((part) => part.size > 0);
+    return ranges.map((range, i) => ({ ...range, crc32c: stored[i]!.crc32c }));
+  }
+
+  readRange(checkpointKey: string, start: number, length: number): Promise<Uint8Array> {
+    return this.bundle.readRange(checkpointKey, start, length);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.bundle.close();
+  }
+}
