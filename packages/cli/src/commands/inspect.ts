@@ -57,7 +57,10 @@ export const inspect = defineCommand({
   },
   async run([dir, ...rest], flags, terminal) {
     if (dir === undefined || rest.length > 0)
-      throw new ServingError("CONFIG_INVALID", "inspect: give one directory of a SavedModel or ONNX model; see --help");
+      throw new ServingError(
+        "CONFIG_INVALID",
+        "inspect: give one SavedModel directory, or one of an ONNX model; see --help",
+      );
     if (await hasOnnxModel(dir)) {
       if (flags.dot || flags.nodes)
         throw new ServingError(

@@ -53,7 +53,7 @@ export const shardExport = defineCommand({
     if (source === undefined || rest.length > 0)
       throw new ServingError(
         "CONFIG_INVALID",
-        "shard-export: give one directory of a SavedModel or ONNX model; see --help",
+        "shard-export: give one SavedModel directory, or one of an ONNX model; see --help",
       );
     if (flags.base !== "") refuseTableFlags(flags);
     if (flags.base !== "" && flags.out === "") return exportDelta(source, flags, terminal);
