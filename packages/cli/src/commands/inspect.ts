@@ -130,7 +130,6 @@ function rolesOf(variables: readonly ReportedVariable[]): string {
   return parts.length === 0 ? "" : `: ${parts.join(", ")}`;
 }
 
-/** What `--memory-limit-bytes` counts. */
 function printEngine({ engine, broken }: EnginePlan, print: (line: string) => void): void {
   const form = engine.form === "whole" ? "each signature as one run" : "in segments, as below";
   print(`would be served on ${engine.library} (${engine.device}), ${form}: ${engine.why}`);

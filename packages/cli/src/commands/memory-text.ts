@@ -1,7 +1,7 @@
 import { type MemoryPlan, totalBytes } from "@shardserve/servable";
 import { amount } from "../terminal.js";
 
-/** What loading a version needs, in a line. */
+/** What `--memory-limit-bytes` counts. */
 export function memoryText(plan: MemoryPlan): string {
   const parts = [
     `${amount(plan.graphBytes, "bytes")} graph`,
