@@ -1,9 +1,9 @@
 import type { ModelState } from "@shardserve/controller";
 import { ServingError } from "@shardserve/core";
-import { aspiredKey, aspiredRecord } from "@shardserve/registry";
+import { aspiredKey } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
-import { change, onlyArgument, withRegistry } from "../roles/operator.js";
+import { change, onlyArgument, wishFor, withRegistry } from "../roles/operator.js";
 import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
 import { forgetRollbacks, rollbackEpoch } from "./rollback-epoch.js";
 
@@ -47,17 +47,15 @@ export const rollback = defineCommand({
       const decide: Parameters<typeof change>[2] = (state) => {
         const found = state.models.get(model);
         if (!found) throw new ServingError("NOT_FOUND", `the cluster has no model ${model}; see \`shardserve status\``);
-        const { replication } = found.aspired ?? {};
-        const kept = replication === undefined ? {} : { replication };
         if (flags.undo) {
           said = `${model}: the highest version is wanted again`;
-          return replication === undefined
+          return found.aspired?.replication === undefined
             ? "delete"
-            : aspiredRecord.encode({ policy: { kind: "latest", count: 1 }, ...kept });
+            : wishFor({ kind: "latest", count: 1 }, found.aspired);
         }
         const version = flags.to > 0 ? flags.to : versionBefore(model, found);
         said = `${model}: version ${version} is wanted; \`shardserve rollback ${model} --undo\` ends that`;
-        return aspiredRecord.encode({ policy: { kind: "specific", versions: [version] }, ...kept });
+        return wishFor({ kind: "specific", versions: [version] }, found.aspired);
       };
       await change(registry, aspiredKey(model), decide, terminal.signal);
       terminal.print(said);

@@ -1,7 +1,7 @@
 import { type Logger, ServingError } from "@shardserve/core";
-import { aspiredKey, aspiredRecord, type Registry } from "@shardserve/registry";
+import { aspiredKey, type Registry } from "@shardserve/registry";
 import type { ServableId } from "@shardserve/servable";
-import { change } from "./operator.js";
+import { change, wishFor } from "./operator.js";
 
 /**
  * Makes the whole cluster want the version that an executor went back to, as `shardserve rollback` does. Only where the
@@ -21,12 +21,10 @@ export async function rollBackCluster(
       registry,
       aspiredKey(name),
       (state) => {
-        const model = state.models.get(name);
-        const { policy = { kind: "latest", count: 1 }, replication } = model?.aspired ?? {};
-        if (policy.kind === "specific") return undefined;
+        const aspired = state.models.get(name)?.aspired;
+        if (aspired?.policy.kind === "specific") return undefined;
         logger.warn({ model: name, version, to }, "the cluster goes back to the version before");
-        const kept = replication === undefined ? {} : { replication };
-        return aspiredRecord.encode({ policy: { kind: "specific", versions: [to] }, ...kept });
+        return wishFor({ kind: "specific", versions: [to] }, aspired);
       },
       signal,
     );

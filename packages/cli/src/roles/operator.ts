@@ -1,6 +1,14 @@
 import { type ClusterState, readClusterState } from "@shardserve/controller";
 import { isServingError, type Logger, ServingError, sleep, systemClock } from "@shardserve/core";
-import type { Delete, Entry, Put, Registry } from "@shardserve/registry";
+import {
+  type AspiredRecord,
+  aspiredRecord,
+  type Delete,
+  type Entry,
+  type Put,
+  type Registry,
+  type VersionPolicy,
+} from "@shardserve/registry";
 import type { Terminal } from "../command.js";
 import { openRegistry, type RegistryFlags } from "./registry-flags.js";
 
@@ -46,6 +54,11 @@ export async function change(
       if (tries >= TRIES_MAX || !isServingError(error, "REGISTRY_CONFLICT")) throw error;
     }
   }
+}
+
+/** The wish for a policy; what was wished besides stays. */
+export function wishFor(policy: VersionPolicy, before: AspiredRecord | undefined): Uint8Array {
+  return aspiredRecord.encode({ ...before, policy });
 }
 
 /**
