@@ -1,4 +1,5 @@
 import { invariant } from "@shardserve/core";
+import { adviseHugePages } from "@shardserve/native";
 import { faded, GhostCounts } from "./ghost-counts.js";
 
 const EMPTY = 0;
@@ -8,7 +9,7 @@ const READY = 2;
 /** Index entry: [hash, slot + 1]; 0 in the second word = free. */
 const ENTRY_WORDS = 2;
 
-/** What is known of a slot, one after another, so that a hit touches one cache line of it. */
+/** What is known of a slot, one after another, so that a hit touches one cache line of it; the eighth word is spare. */
 const SLOT_WORDS = 8;
 const ID_LO = 0;
 const ID_HI = 1;
@@ -21,8 +22,6 @@ const FILLER = 4;
 /** Bits 0-1 state, 2 indexed, 3 in the window, 8-15 count, 16-23 era of the count. */
 const META = 5;
 const EPOCH = 6;
-/** Next slot of the window, + 1. */
-const NEXT = 7;
 
 const STATE = 0b11;
 const INDEXED = 0b100;
@@ -42,6 +41,8 @@ const SAMPLE = 6;
 const SLOTS_PER_TURN = 100_000;
 /** Slots that are looked at for them, where most are in use. */
 const SAMPLE_STEPS = 64;
+/** Ids whose lines are fetched from memory together: what they need stays in the first-level cache, some 24 KiB. */
+const TOUCH_IDS = 64;
 
 /** What one batch collects over its tables: which slots it pinned, which rows it must fetch, which fills it waits for. */
 export interface CacheClaim {
@@ -77,14 +78,18 @@ export class RowCache {
   readonly #index: Int32Array;
   readonly #slots: Int32Array;
   readonly #ghosts: GhostCounts;
+  /** The window, oldest first: a ring of [slot, hash of its id] from `#windowHead` on. */
+  readonly #window: Int32Array;
+  readonly #windowMask: number;
   readonly #windowMax: number;
   readonly #eraLength: number;
+  /** Hashes of the ids that were touched, and one word more: what was read ends there, or no compiler would read it. */
+  readonly #hashes = new Int32Array(TOUCH_IDS + 1);
   #era = 0;
   #accessCount = 0;
   /** Slots from here on were never used. */
   #freshFrom = 0;
   #windowHead = 0;
-  #windowTail = 0;
   #windowCount = 0;
   #hand = 0;
   #validFromEpoch = 0;
@@ -99,8 +104,13 @@ export class RowCache {
     this.#mask = entryCount - 1;
     this.#index = new Int32Array(entryCount * ENTRY_WORDS);
     this.#slots = new Int32Array(capacity * SLOT_WORDS);
+    adviseHugePages(this.#index);
+    adviseHugePages(this.#slots);
     this.#ghosts = new GhostCounts(capacity * GHOSTS_PER_SLOT);
     this.#windowMax = Math.max(1, Math.floor(capacity * WINDOW_SHARE));
+    const ringSize = 2 ** Math.ceil(Math.log2(this.#windowMax + 1));
+    this.#window = new Int32Array(2 * ringSize);
+    this.#windowMask = ringSize - 1;
     this.#eraLength = capacity * ERA_PER_SLOT;
   }
 
@@ -140,11 +150,13 @@ export class RowCache {
     const words = this.#slots;
     let pinnedCount = pinnedStart;
     let missCount = missStart;
+    const hashes = this.#hashes;
     let cachedCount = 0;
     for (let i = 0; i < idCount; i++) {
+      if (i % TOUCH_IDS === 0) this.#touch(lanes, stride, i, Math.min(idCount, i + TOUCH_IDS));
       const lo = lanes[i * stride] as number;
       const hi = stride === 2 ? (lanes[i * 2 + 1] as number) : 0;
-      const hash = hashLanes(lo, hi);
+      const hash = hashes[i % TOUCH_IDS] as number;
       let slot = this.#find(lo, hi, hash);
       let at = slot * SLOT_WORDS;
       if (slot < 0) {
@@ -288,6 +300,11 @@ export class RowCache {
     return this.#slots[slot * SLOT_WORDS + USERS] !== 0;
   }
 
+  #hash(slot: number): number {
+    const at = slot * SLOT_WORDS;
+    return hashLanes(this.#slots[at + ID_LO] as number, this.#slots[at + ID_HI] as number);
+  }
+
   #count(slot: number): number {
     const meta = this.#meta(slot);
     return faded((meta >>> 8) & 0xff, (meta >>> 16) & 0xff, this.#era);
@@ -297,6 +314,41 @@ export class RowCache {
   #counted(meta: number): number {
     const count = Math.min(COUNT_MAX, faded((meta >>> 8) & 0xff, (meta >>> 16) & 0xff, this.#era) + 1);
     return (meta & FLAGS) | (count << 8) | (this.#era << 16);
+  }
+
+  /**
+   * Hashes the next ids, and reads one word of every line that they will need. Nothing here depends on what was read for the
+   * id before, so the processor waits for many lines at once; the loop that claims slots would wait for one after the other.
+   */
+  #touch(lanes: Int32Array, stride: 1 | 2, start: number, end: number): void {
+    const hashes = this.#hashes;
+    const index = this.#index;
+    const words = this.#slots;
+    const mask = this.#mask;
+    let touched = 0;
+    for (let i = start; i < end; i++) {
+      const hash = hashLanes(lanes[i * stride] as number, stride === 2 ? (lanes[i * 2 + 1] as number) : 0);
+      hashes[i - start] = hash;
+      touched ^= index[(hash & mask) * ENTRY_WORDS] as number;
+    }
+    let absent = 0;
+    for (let i = 0; i < end - start; i++) {
+      const hash = hashes[i] as number;
+      const entry = (hash & mask) * ENTRY_WORDS;
+      if (index[entry] === hash) touched ^= words[((index[entry + 1] as number) - 1) * SLOT_WORDS] as number;
+      else {
+        touched ^= this.#ghosts.touch(hash);
+        absent++;
+      }
+    }
+    // so many rows will leave the window
+    for (let i = Math.min(absent, this.#windowCount) - 1; i >= 0; i--) {
+      const at = ((this.#windowHead + i) & this.#windowMask) * 2;
+      const hash = this.#window[at + 1] as number;
+      touched ^= words[(this.#window[at] as number) * SLOT_WORDS] as number;
+      touched ^= (index[(hash & mask) * ENTRY_WORDS] as number) ^ this.#ghosts.touch(hash);
+    }
+    hashes[TOUCH_IDS] = touched;
   }
 
   #find(lo: number, hi: number, hash: number): number {
@@ -329,7 +381,7 @@ export class RowCache {
     words[at + STAMP] = 0;
     words[at + META] = FILLING | (this.#ghosts.take(hash, this.#era) << 8) | (this.#era << 16);
     this.#insert(slot, hash);
-    this.#pushWindow(slot);
+    this.#pushWindow(slot, hash);
     if (this.#windowCount > this.#windowMax) this.#popWindow(); // there is room for it yet
     return slot;
   }
@@ -343,7 +395,7 @@ export class RowCache {
     const victim = this.#victim();
     if (victim >= 0 && (isInUse || rank > this.#rank(victim))) return this.#evict(victim);
     if (!isInUse) return this.#evict(oldest);
-    this.#pushWindow(oldest);
+    this.#pushWindow(oldest, this.#hash(oldest));
     return this.#reuseInWindow();
   }
 
@@ -352,7 +404,7 @@ export class RowCache {
     for (let i = this.#windowCount; i > 0; i--) {
       const slot = this.#popWindow();
       if (!this.#isInUse(slot)) return this.#evict(slot);
-      this.#pushWindow(slot);
+      this.#pushWindow(slot, this.#hash(slot));
     }
     return -1;
   }
@@ -392,30 +444,22 @@ export class RowCache {
 
   /** The row goes, how often it was asked for does not. */
   #forget(slot: number): void {
-    const at = slot * SLOT_WORDS;
-    const hash = hashLanes(this.#slots[at + ID_LO] as number, this.#slots[at + ID_HI] as number);
-    this.#ghosts.put(hash, this.#count(slot), this.#era);
+    this.#ghosts.put(this.#hash(slot), this.#count(slot), this.#era);
     this.#remove(slot);
   }
 
-  #pushWindow(slot: number): void {
-    const words = this.#slots;
-    const at = slot * SLOT_WORDS;
-    words[at + META] = (words[at + META] as number) | IN_WINDOW;
-    words[at + NEXT] = 0;
-    if (this.#windowCount === 0) this.#windowHead = slot;
-    else words[this.#windowTail * SLOT_WORDS + NEXT] = slot + 1;
-    this.#windowTail = slot;
-    this.#windowCount++;
+  #pushWindow(slot: number, hash: number): void {
+    this.#slots[slot * SLOT_WORDS + META] = this.#meta(slot) | IN_WINDOW;
+    const at = ((this.#windowHead + this.#windowCount++) & this.#windowMask) * 2;
+    this.#window[at] = slot;
+    this.#window[at + 1] = hash;
   }
 
   /** The oldest of the window leaves it. */
   #popWindow(): number {
-    const words = this.#slots;
-    const slot = this.#windowHead;
-    const at = slot * SLOT_WORDS;
-    words[at + META] = (words[at + META] as number) & ~IN_WINDOW;
-    this.#windowHead = (words[at + NEXT] as number) - 1;
+    const slot = this.#window[this.#windowHead * 2] as number;
+    this.#slots[slot * SLOT_WORDS + META] = this.#meta(slot) & ~IN_WINDOW;
+    this.#windowHead = (this.#windowHead + 1) & this.#windowMask;
     this.#windowCount--;
     return slot;
   }
@@ -435,7 +479,7 @@ export class RowCache {
     const index = this.#index;
     const mask = this.#mask;
     const word = slot * SLOT_WORDS;
-    let hole = hashLanes(this.#slots[word + ID_LO] as number, this.#slots[word + ID_HI] as number) & mask;
+    let hole = this.#hash(slot) & mask;
     while (index[hole * ENTRY_WORDS + 1] !== slot + 1) hole = (hole + 1) & mask;
     for (let at = (hole + 1) & mask; index[at * ENTRY_WORDS + 1] !== 0; at = (at + 1) & mask) {
       const home = (index[at * ENTRY_WORDS] as number) & mask;

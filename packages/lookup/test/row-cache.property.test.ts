@@ -188,6 +188,28 @@ describe("row cache against a slow twin", () => {
     assert.ok(cache.evictionCount > 0);
   });
 
+  it("gives long batches the slots that one id at a time would find, repeated ids too", () => {
+    const random = seededRandom(5);
+    const cache = new RowCache(700);
+    const slots = new Int32Array(600);
+    for (let batch = 1; batch < 60; batch++) {
+      const idCount = 1 + (random.uint32() % 600);
+      const ids = Array.from(
+        { length: idCount },
+        () => BigInt(random.uint32() % 2_000) << BigInt(random.uint32() % 40),
+      );
+      const claim = newClaim(batch, idCount);
+      const found = cache.claim(lanesOf(ids), 2, idCount, 0, slots, claim);
+      assert.ok(found >= 0);
+      assert.equal(claim.pinnedCount, new Set(ids).size);
+      cache.complete(claim.missSlots, 0, claim.missCount);
+      const expected = ids.map((id) => cache.peek(Number(BigInt.asIntN(32, id)), Number(id >> 32n)));
+      assert.deepEqual(slots.subarray(0, idCount), Int32Array.from(expected));
+      cache.release(claim.pinned, 0, claim.pinnedCount);
+    }
+    assert.ok(cache.evictionCount > 1_000);
+  });
+
   it("forgets changed rows at once, and older epochs on demand", () => {
     const cache = new RowCache(8);
     const claim = newClaim(1, 4);

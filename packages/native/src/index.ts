@@ -1,6 +1,6 @@
 export type { Advice } from "./libc.js";
 export { AddressRange, type MappedFile, mapFile, PAGE_BYTES, reserveAddresses } from "./mapping.js";
-export { Allocation, addressOf, allocate, NativeMemory, VIEW_BYTES_MAX } from "./native-memory.js";
+export { Allocation, addressOf, adviseHugePages, allocate, NativeMemory, VIEW_BYTES_MAX } from "./native-memory.js";
 export { type OpAttribute, type OpValue, opModel } from "./op-model.js";
 export { loadOrt, Ort, type OrtOptions, type SessionOptions } from "./ort.js";
 export { ORT_GPU_PROVIDERS, type OrtGpu, type OrtGpuOptions, type OrtGpuProvider } from "./ort-gpu.js";

@@ -52,6 +52,8 @@ export const MAP = {
 export const MADV = { normal: 0, random: 1, sequential: 2, willNeed: 3, dontNeed: 4 } as const;
 /** MADV_POPULATE_READ, Linux 5.14 and later; older kernels refuse it. */
 export const MADV_POPULATE_READ = 22;
+/** MADV_HUGEPAGE; undefined where there is none. */
+export const MADV_HUGEPAGE = process.platform === "linux" ? 14 : undefined;
 export type Advice = keyof typeof MADV;
 
 /** "ENOMEM (12)" of the last failed libc call on this thread. */

@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isServingError } from "@shardserve/core";
-import { allocate, mapFile, PAGE_BYTES, reserveAddresses } from "../src/index.js";
+import { adviseHugePages, allocate, mapFile, PAGE_BYTES, reserveAddresses } from "../src/index.js";
 
 describe("mapping", () => {
   const dir = mkdtempSync(join(tmpdir(), "native-map-"));
@@ -64,5 +64,19 @@ describe("mapping", () => {
     memory.advise("dontNeed");
     memory.free();
     memory.free();
+  });
+
+  it("leaves memory as it was when huge pages are asked for, whether or not there are any", () => {
+    const whole = new Int32Array(2 ** 21 + 100);
+    const view = whole.subarray(37); // begins inside a page
+    view[0] = 1;
+    view[view.length - 1] = 2;
+    adviseHugePages(view);
+    assert.equal(view[0], 1);
+    assert.equal(view[view.length - 1], 2);
+    view.fill(3);
+    assert.ok(whole.subarray(0, 37).every((word) => word === 0));
+    assert.equal(adviseHugePages(new Int32Array(100)), false, "too small for one");
+    assert.equal(adviseHugePages(new Int32Array(0)), false);
   });
 });
