@@ -7,6 +7,7 @@
  */
 export {
   clone,
+  clearField,
   create,
   equals,
   fromBinary,

@@ -1,6 +1,6 @@
 import { type FileHandle, open, stat, writeFile } from "node:fs/promises";
 import { isAbsolute, join, normalize, sep } from "node:path";
-import { create, onnx, toBinary } from "@shardserve/api";
+import { clearField, create, onnx, toBinary } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import {
   decodeOnnxModel,
@@ -20,6 +20,8 @@ import { carryFiles } from "./saved-model-source.js";
 const DATA_FILE = "model.onnx.data";
 /** Where tensors begin in it, so that ONNX Runtime can map them. */
 const ALIGNMENT = 4096;
+/** Larger initialisers leave model.onnx: executors take it apart on the event loop, and map what is not in it. */
+const INLINE_BYTES_MAX = 64 * 1024;
 const COPY_BYTES = 4 * 2 ** 20;
 
 interface Initialiser {
@@ -85,9 +87,9 @@ export class OnnxSource implements ExportSource {
     return new OnnxTensors(this.#parts);
   }
 
-  /** The graph with the tables as inputs instead of initialisers; external data in one file, tables left out. */
+  /** The graph with the tables as inputs instead of initialisers; large and external ones in one file beside it. */
   async writeRemainder({ tables, dense, dir, progress, signal }: Remainder): Promise<void> {
-    const { model } = await read(this.dir, signal);
+    const { bytes: file, model } = await read(this.dir, signal);
     const names = new Set(tables.map(({ checkpointKey }) => checkpointKey));
     const { graph } = model;
     const cut = graph.initializer.filter(({ name }) => names.has(name));
@@ -98,10 +100,11 @@ export class OnnxSource implements ExportSource {
         tensorInfo(name, dataType, { shape: [-1, ...dims.slice(1).map(Number)], symbols: [`${name} rows`] }),
       ),
     ];
-    await moveExternalData(this.dir, model, dir, signal);
+    const own = [...cut, ...tensorsOf(model)]
+      .filter(isExternal)
+      .map((tensor) => externalData(this.dir, tensor).location);
+    await moveData(this.dir, model, file, dir, signal);
     await writeFile(join(dir, ONNX_MODEL_FILE), toBinary(onnx.ModelProtoSchema, model));
-    const { model: original } = await read(this.dir, signal);
-    const own = [...tensorsOf(original)].filter(isExternal).map((tensor) => externalData(this.dir, tensor).location);
     await carryFiles(this.dir, dir, new Set([ONNX_MODEL_FILE, DATA_FILE, ...own]));
     for (const { bytes } of dense) progress.advance(bytes);
   }
@@ -172,20 +175,24 @@ async function digestOf(
   return digestHex(Buffer.from(digests.join("")));
 }
 
-/** Copies what is left of the external data into one file, and has the model refer to it. */
-async function moveExternalData(
+/** Copies large initialisers, and what is left of the external data, into one file, and has the model refer to it. */
+async function moveData(
   source: string,
   model: onnx.ModelProto,
+  file: Uint8Array,
   dir: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const external = [...tensorsOf(model)].filter(isExternal);
-  if (external.length === 0) return;
+  const large = model.graph!.initializer.filter(
+    (tensor) => !isExternal(tensor) && tensor.rawData.length > INLINE_BYTES_MAX,
+  );
+  const moved = [...[...tensorsOf(model)].filter(isExternal), ...large];
+  if (moved.length === 0) return;
   const target = await open(join(dir, DATA_FILE), "w");
   try {
     let end = 0;
-    for (const tensor of external) {
-      const { path, offset, size } = await externalRange(source, tensor);
+    for (const tensor of moved) {
+      const { path, offset, size } = (await storedPart(source, tensor, file))!;
       const start = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
       await copyRange(path, offset, size, target, start, signal);
       end = start + size;
@@ -195,6 +202,8 @@ async function moveExternalData(
         entry("offset", String(start)),
         entry("length", String(size)),
       ];
+      tensor.dataLocation = onnx.TensorProto_DataLocation.EXTERNAL;
+      clearField(tensor, onnx.TensorProtoSchema.field.rawData);
     }
     await target.sync();
   } finally {

@@ -116,6 +116,34 @@ describe("export of ONNX models", () => {
     assert.deepEqual(await digests(inline, join(dir.path, "a/1")), await digests(HOPS, join(dir.path, "b/1")));
   });
 
+  it("moves large weights out of the graph, into a file that can be mapped", async () => {
+    await using dir = await tempDir();
+    const source = join(dir.path, "m");
+    await cp(HOPS, source, { recursive: true });
+    const model = await readModel(source);
+    const table = model.graph!.initializer.find(({ name }) => name === "weight")!;
+    const values = Float32Array.from({ length: 8 * 4096 }, (_, i) => i);
+    const dims = [8n, 4096n];
+    model.graph!.initializer.push({ ...table, name: "large", dims, rawData: bytesOf(values) });
+    const product = { ...model.graph!.node.find(({ opType }) => opType === "MatMul")! };
+    model.graph!.node.push({ ...product, name: "extra", input: ["hidden", "large"], output: ["extra"] });
+    model.graph!.output.push({ ...model.graph!.output[0]!, name: "extra" });
+    delete (model.graph!.output.at(-1) as { type?: unknown }).type;
+    await writeFile(join(source, "model.onnx"), toBinary(onnx.ModelProtoSchema, model));
+    const out = join(dir.path, "out/1");
+    await runExport(await plan(source), out, run);
+    const left = (await readModel(out)).graph!.initializer.find(({ name }) => name === "large")!;
+    assert.equal(left.rawData.length, 0);
+    const at = Object.fromEntries(left.externalData.map(({ key, value }) => [key, value]));
+    assert.equal(Number(at["offset"]) % 4096, 0);
+    const data = await readFile(join(out, at["location"]!));
+    const stored = data.subarray(Number(at["offset"]), Number(at["offset"]) + Number(at["length"]));
+    assert.deepEqual(new Uint8Array(stored), new Uint8Array(bytesOf(values)));
+    const config = { "session.model_external_initializers_file_folder_path": out };
+    using session = await loadOrt().createSession(new Uint8Array(await readFile(join(out, "model.onnx"))), { config });
+    assert.ok(session.outputs.some(({ name }) => name === "extra"));
+  });
+
   it("checks reduced rows, and shares partitions that a base has", async () => {
     await using dir = await tempDir();
     const first = join(dir.path, "m/1");
