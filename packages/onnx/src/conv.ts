@@ -1,6 +1,6 @@
-import type { Value } from "./builder.js";
+import type { OnnxBuilder, Value } from "./builder.js";
 import { channelsFirst, channelsLast } from "./channels.js";
-import { cast, concat, shapeOf, slice } from "./emit.js";
+import { cast, concat, less, shapeOf, slice, zeroOrFail } from "./emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /**
@@ -170,9 +170,18 @@ function transposedConvolution(spatial: number): Lower {
       [outChannels, inChannels, ...kernel.slice(0, spatial)],
     );
     const attrs = { strides, pads, output_padding: outputPadding, kernel_shape: kernel.slice(0, spatial) };
-    const result = b.op("ConvTranspose", [toChannelsFirst(n, layout, n.x(2)), weights], attrs);
+    const value = toChannelsFirst(n, layout, n.x(2));
+    const isSafe = spatial === 2 || inputs?.every((length) => length > 0) === true;
+    const result = b.op("ConvTranspose", [isSafe ? value : filledVolumes(b, value), weights], attrs);
     return b.op("Reshape", [fromChannelsFirst(n, layout, result), cast(b, n.x(0), "int64")], { allowzero: 1 });
   };
+}
+
+/** Volumes [n, c, d, h, w]; a run with one of no extent fails, because ONNX Runtime's transposed convolution dies of it. */
+function filledVolumes(b: OnnxBuilder, value: Value): Value {
+  const shape = shapeOf(b, value);
+  const checked = b.op("Add", [shape, zeroOrFail(b, less(b, shape, b.ints([0, 0, 1, 1, 1])))]);
+  return b.op("Reshape", [value, checked], { allowzero: 1 });
 }
 
 function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
