@@ -134,9 +134,10 @@ class Goldens:
         self.family = family
         self.cases = []
 
-    def case(self, op, tolerance=None, text=None, static=False, **kwargs):
+    def case(self, op, tolerance=None, text=None, static=False, only=None, **kwargs):
         """Runs one op. `tolerance`: relative, for floats that may differ. `text`: clients see the error's text, so record
-        it (True, or a part that it must hold). `static`: shapes are known when the graph is built, for ops that insist."""
+        it (True, or a part that it must hold). `static`: shapes are known when the graph is built, for ops that
+        insist. `only`: the outputs whose values are promised."""
         graph = tf.Graph()
         feeds = {}
         with graph.as_default():
@@ -172,6 +173,8 @@ class Goldens:
                 entry["outputs"] = [value_json(v, dtype_name(t.dtype)) for v, t in zip(outputs or [], node.outputs)]
                 if tolerance:
                     entry["tolerance"] = tolerance
+                if only is not None:
+                    entry["only"] = only
             except tf.errors.OpError as error:
                 entry["error"] = ERROR_CODES[error.error_code]
                 if text:

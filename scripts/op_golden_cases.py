@@ -1716,7 +1716,51 @@ def windows(g):
     g.case("ExtractVolumePatches", input=x, ksizes=[1, 2, 2, 2, 1], strides=[1, 1, 1, 1, 1], padding="VALID")
 
 
+def matrix_factors(g):
+    for dtype, t in [(np.float32, 2e-5), (np.float64, 1e-11)]:
+        for shape in [(3, 3), (4, 2), (2, 4), (2, 3, 3), (1, 1), (1, 3), (3, 1), (0, 3, 3)]:
+            a = some(dtype, shape, 3)
+            for full in [False, True]:
+                g.case("Qr", t, input=a, full_matrices=full)
+                for uv in [False, True]:
+                    g.case("Svd", t, only=[0], input=a, full_matrices=full, compute_uv=uv)
+            if shape[-1] == shape[-2]:
+                for vectors in [False, True]:
+                    g.case("SelfAdjointEigV2", t, only=[0], input=a + np.swapaxes(a, -1, -2), compute_v=vectors)
+        g.case("Svd", t, only=[0], input=np.ones((3, 3), dtype))
+        g.case("SelfAdjointEigV2", t, only=[0], input=np.arange(9).astype(dtype).reshape(3, 3))
+    x = some(np.float32, (3,))
+    for op in ["Qr", "Svd", "SelfAdjointEigV2"]:
+        g.case(op, input=x)
+    g.case("SelfAdjointEigV2", input=some(np.float32, (2, 3)))
+
+
+def variable_scatter(g):
+    for dtype in [np.float32, np.float64, np.int32, np.int64]:
+        p = g.program(f"parts of a variable of {np.dtype(dtype).name}")
+        v = p.step("VarHandleOp", dtype=tf.as_dtype(dtype), shape=[4, 2], shared_name=f"v {np.dtype(dtype).name}")
+        p.step("AssignVariableOp", resource=v, value=some(dtype, (4, 2)))
+        read = lambda: p.step("ReadVariableOp", resource=v, dtype=tf.as_dtype(dtype))
+        for kind in ["Update", "Add", "Sub", "Mul", "Max", "Min"] + (["Div"] if dtype in (np.float32, np.float64) else []):
+            p.step(f"ResourceScatter{kind}", resource=v, indices=i32(3, 0, 3), updates=some(dtype, (3, 2), 2))
+            read()
+            p.step(f"ResourceScatter{kind}", resource=v, indices=np.array([[1], [2]], np.int64), updates=dtype(3))
+            read()
+            p.step(f"ResourceScatter{kind}", resource=v, indices=i32(4), updates=some(dtype, (1, 2), 2))
+            p.step(f"ResourceScatter{kind}", resource=v, indices=np.zeros(0, np.int32), updates=some(dtype, (0, 2), 2))
+            read()
+        for kind in ["Update", "Add", "Sub", "Max", "Min"]:
+            p.step(f"ResourceScatterNd{kind}", ref=v, indices=np.array([[3, 1], [0, 0]], np.int32), updates=some(dtype, (2,), 2))
+            p.step(f"ResourceScatterNd{kind}", ref=v, indices=np.array([[2]], np.int64), updates=some(dtype, (1, 2), 2))
+            p.step(f"ResourceScatterNd{kind}", ref=v, indices=np.array([[2, 2]], np.int32), updates=some(dtype, (1,), 2))
+            read()
+        p.step("ResourceStridedSliceAssign", ref=v, begin=i32(0, 1), end=i32(4, 2), strides=i32(2, 1), value=some(dtype, (2, 1), 5))
+        read()
+
+
 FAMILIES = {
+    "matrix-factors": matrix_factors,
+    "variable-scatter": variable_scatter,
     "quantize-dequantize": quantize_dequantize,
     "windows": windows,
     "gradients": gradients,

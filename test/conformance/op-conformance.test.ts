@@ -42,11 +42,13 @@ const DEVICE_EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
 /** Convolutions whose groups or sizes are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
 const GUESSES = new Set(["Conv2D", "Conv2DBackpropInput", "Conv3DBackpropInputV2", "Einsum"]);
 
-/** Outputs behind these are for gradients. */
+/** Outputs behind these are for gradients, or vectors that have no sign (packages/host-ops/test/matrix-factors.property.test.ts). */
 const PROMISED: Readonly<Record<string, readonly number[]>> = {
   FusedBatchNorm: [0, 1, 2],
   FusedBatchNormV2: [0, 1, 2],
   FusedBatchNormV3: [0, 1, 2],
+  Svd: [0],
+  SelfAdjointEigV2: [0],
 };
 
 /** 64-bit integers that some host kernels refuse when a request brings them. */

@@ -30,6 +30,8 @@ const TABLES: Readonly<Record<string, number>> = {
   "v1-two-tag-sets": 0,
   "v1-sequence-lengths": 0,
   "image-detector": 0,
+  "sound-and-colour": 0,
+  "training-signatures": 0,
   "loops-and-branches-over-tables": 2,
   "generate-with-key-value-cache": 1,
   "lookup-after-arithmetic": 2,

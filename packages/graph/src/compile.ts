@@ -20,6 +20,7 @@ import { poolRows } from "./pooled-rows.js";
 import { type Program } from "./program.js";
 import { internLeaves } from "./regions.js";
 import { settleReshapes } from "./reshapes.js";
+import { useReciprocals } from "./reciprocals.js";
 import { simplify } from "./simplify.js";
 import { resolveVariables } from "./variables.js";
 
@@ -66,7 +67,10 @@ export function* compiling(
     known = inference;
     yield;
     const asserted = dropAsserts(clean, satisfiedAsserts(clean));
-    const folded = asserted === clean ? settleReshapes(fold(clean, inference, kernels), inference) : asserted;
+    const folded =
+      asserted === clean
+        ? useReciprocals(settleReshapes(fold(clean, inference, kernels), inference), inference, kernels)
+        : asserted;
     const decided = formLoops(resolveBranches(folded, model.library));
     program = decided;
     yield;

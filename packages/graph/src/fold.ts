@@ -12,7 +12,7 @@ import { type Program, prune, rewrite } from "./program.js";
 export const FOLD_BYTES_MAX = 16 * 2 ** 20;
 
 /** Folding has no servable yet: what asks for state is not folded. */
-const NO_STATE: HostState = {
+export const NO_STATE: HostState = {
   resources: new Map(),
   variables: new Map(),
   readFile: () => Promise.reject(new Error("constant folding reads no files")),

@@ -6,6 +6,7 @@ import { opDef } from "../src/op-table.js";
 const COMPUTING: Readonly<Record<string, (inputs: readonly Tensor[]) => Tensor>> = {
   AddV2: ([a, b]) => pairwise(a!, b!, (x, y) => x + y),
   Mul: ([a, b]) => pairwise(a!, b!, (x, y) => x * y),
+  Reciprocal: ([a]) => pairwise(a!, a!, (x) => 1 / x),
   Neg: ([a]) => pairwise(a!, a!, (x) => -x),
   Greater: ([a, b]) => {
     const { data, shape } = pairwise(a!, b!, (x, y) => (x > y ? 1 : 0));

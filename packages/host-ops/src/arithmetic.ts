@@ -318,10 +318,11 @@ export function addInto(
   numbers: ArrayLike<number>,
   size: number,
   updates: Tensor,
-  kind: "add" | "sub" | "max" | "min",
+  kind: "add" | "sub" | "mul" | "div" | "max" | "min",
 ): void {
   // Bools add up to true.
-  const op = { add: target.dtype === "bool" ? MAXIMUM : ADD, sub: SUB, max: MAXIMUM, min: MINIMUM }[kind];
+  const add = target.dtype === "bool" ? MAXIMUM : ADD;
+  const op = { add, sub: SUB, mul: MUL, div: TRUNCATE_DIV, max: MAXIMUM, min: MINIMUM }[kind];
   if (is64Bit(target.dtype)) {
     const out = target.data as BigInt64Array;
     const data = updates.data as BigInt64Array;

@@ -178,16 +178,23 @@ function scatterNd(op: OpCall): Tensor[] {
   return [out];
 }
 
-function tensorScatter(kind: "update" | "add" | "sub" | "max" | "min"): Kernel {
-  return (op) => {
-    const [target, indices, updates] = [op.tensor(0), op.tensor(1), op.tensor(2)];
-    const slices = checkScatter(indices, updates, target.shape);
-    if (kind === "update") return [replaceSlices(target, slices, updates)];
-    const data = (target.data as Float32Array).slice();
-    const out = withData(target.dtype, target.shape, data);
-    addInto(out, slices.numbers, slices.size, updates, kind);
-    return [out];
-  };
+export type ScatterKind = "update" | "add" | "sub" | "mul" | "div" | "max" | "min";
+
+/**
+ * A copy of `target` with the slices that the tuples of `indices` name replaced by, or joined with, those of `updates`.
+ *
+ * @throws ServingError INVALID_ARGUMENT for shapes that do not fit and indices outside
+ */
+export function scattered(target: Tensor, indices: Tensor, updates: Tensor, kind: ScatterKind): Tensor {
+  const slices = checkScatter(indices, updates, target.shape);
+  if (kind === "update") return replaceSlices(target, slices, updates);
+  const out = withData(target.dtype, target.shape, (target.data as Float32Array).slice());
+  addInto(out, slices.numbers, slices.size, updates, kind);
+  return out;
+}
+
+function tensorScatter(kind: ScatterKind): Kernel {
+  return (op) => [scattered(op.tensor(0), op.tensor(1), op.tensor(2), kind)];
 }
 
 function oneHot(op: OpCall): Tensor[] {

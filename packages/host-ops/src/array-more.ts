@@ -9,8 +9,9 @@ import type { Kernel, OpCall } from "./op-call.js";
 import { broadcastShape, indexData, integerOf, integersOf, normalAxis, sameShape } from "./shapes.js";
 import { resolveStridedSlice } from "./strided-slice.js";
 
-function stridedSliceUpdate(op: OpCall): Tensor[] {
-  const [target, update] = [op.tensor(0), op.tensor(4)];
+/** `target` with the slice that inputs 1 to 3 name replaced by input 4. */
+export function assignStridedSlice(op: OpCall, target: Tensor): Tensor {
+  const update = op.tensor(4);
   const [begin, end, steps] = op.tensors(1, 4).map(integersOf);
   const view = resolveStridedSlice(target.shape, begin!, end!, steps!, {
     begin: op.attrs.int("begin_mask"),
@@ -37,7 +38,7 @@ function stridedSliceUpdate(op: OpCall): Tensor[] {
   const both = appender(target.dtype, total + count);
   both.append(target.data, 0, total);
   both.append(values.data, 0, count);
-  return [takeRuns(build(target.dtype, [total + count], both), at, 1, target.shape)];
+  return takeRuns(build(target.dtype, [total + count], both), at, 1, target.shape);
 }
 
 function concatOffset(op: OpCall): Tensor[] {
@@ -121,7 +122,7 @@ function inTopK(op: OpCall, k: number): Tensor[] {
 }
 
 export const ARRAY_MORE_KERNELS: Readonly<Record<string, Kernel>> = {
-  TensorStridedSliceUpdate: stridedSliceUpdate,
+  TensorStridedSliceUpdate: (op) => [assignStridedSlice(op, op.tensor(0))],
   ConcatOffset: concatOffset,
   UnravelIndex: unravelIndex,
   InTopK: (op) => inTopK(op, op.attrs.int("k")),

@@ -14,6 +14,7 @@ import { AUDIO_KERNELS } from "./audio.js";
 import { COLOUR_KERNELS } from "./colour.js";
 import { CTC_KERNELS } from "./ctc.js";
 import { GRADIENT_KERNELS } from "./gradients.js";
+import { MATRIX_FACTOR_KERNELS } from "./matrix-factors.js";
 import { MATRIX_SOLVE_KERNELS } from "./matrix-solve.js";
 import { QUANTIZE_AGAIN_KERNELS } from "./quantize-again.js";
 import { WINDOW_KERNELS } from "./windows.js";
@@ -56,6 +57,7 @@ import { LIST_KERNELS } from "./tensor-list.js";
 import { UNARY_KERNELS } from "./unary.js";
 import { UNFED_KERNELS } from "./unfed.js";
 import { UNIQUE_KERNELS } from "./unique.js";
+import { VARIABLE_SCATTER_KERNELS } from "./variable-scatter.js";
 import { VARIABLE_KERNELS } from "./variables.js";
 
 type Family = Readonly<Record<string, Kernel>>;
@@ -76,6 +78,7 @@ const ANY_DTYPE: readonly Family[] = [
   STRING_CODE_KERNELS,
   TABLE_KERNELS,
   VARIABLE_KERNELS,
+  VARIABLE_SCATTER_KERNELS,
   PARSE_KERNELS,
   SEQUENCE_KERNELS,
   ARRAY_MORE_KERNELS,
@@ -120,6 +123,7 @@ const REAL: readonly Family[] = [
   CTC_KERNELS,
   GRADIENT_KERNELS,
   MATRIX_SOLVE_KERNELS,
+  MATRIX_FACTOR_KERNELS,
   QUANTIZE_AGAIN_KERNELS,
   WINDOW_KERNELS,
 ];

@@ -38,6 +38,8 @@ export interface GoldenCase {
   readonly error?: string;
   readonly message?: string;
   readonly tolerance?: number;
+  /** The outputs whose values are promised; all where it is absent. */
+  readonly only?: readonly number[];
 }
 
 export function readGoldens(family: string): GoldenCase[] {

@@ -35,7 +35,7 @@ export async function onHost(item: OpCase): Promise<Verdict> {
   if (supported !== true) return { kind: "refused", why: supported };
   try {
     const outputs = await kernel({ node, inputs: item.inputs, state: emptyState() });
-    return compare(item, outputs as readonly Tensor[]);
+    return compare(item, outputs as readonly Tensor[], item.promised);
   } catch (error) {
     return failed(item, error, (code) => item.error === "ANY" || code === item.error);
   }
