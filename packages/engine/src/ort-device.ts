@@ -49,7 +49,8 @@ export class OrtDevice implements Device {
   async close(): Promise<void> {
     const sessions = await Promise.allSettled(this.#sessions.values());
     this.#sessions.clear();
-    for (const result of sessions) if (result.status === "fulfilled") result.value.close();
+    const opened = sessions.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+    await Promise.all(opened.map((session) => session.closeElsewhere()));
   }
 
   async #encode(lowered: LoweredSegment) {

@@ -8,7 +8,7 @@ import {
   type PlannedLookup,
   type PlannedTable,
   planInit,
-  planSignature,
+  planSignatureInTurns,
   plansWithin,
   type Shape,
   type Signature,
@@ -71,13 +71,11 @@ export class SegmentedModel {
     for (const [name, signature] of model.signatures) {
       const key = JSON.stringify([signature.inputs, signature.outputs]);
       const equal = known.get(key);
-      const plan = equal ? renamed(equal, signature) : planOf(options, name);
+      const plan = equal ? renamed(equal, signature) : await planOf(options, name, undefined, signal);
       known.set(key, plan);
       const reason = unsupportedText(plan);
       if (reason === undefined) plans.set(name, plan);
       else broken.set(name, reason);
-      await yieldToLoop();
-      signal?.throwIfAborted();
     }
     return new SegmentedModel(options, plans, broken);
   }
@@ -104,7 +102,7 @@ export class SegmentedModel {
     const runners = new Map<string, SignatureRunner>();
     for (const [i, name] of [...this.#plans.keys()].entries()) {
       const make = async (shapes: ReadonlyMap<string, Shape>): Promise<PlanVariant> => {
-        const plan = planOf(this.#options, name, shapes);
+        const plan = await planOf(this.#options, name, shapes);
         const reason = unsupportedText(plan);
         if (reason !== undefined) throw new ServingError("INVALID_ARGUMENT", `inputs of these shapes: ${reason}`);
         return (await this.#bind([plan], context))[0]!;
@@ -172,13 +170,20 @@ function planOf(
   { model, kernels, device, checkpoint, rowSource }: SegmentedModelOptions,
   signature: string,
   inputShapes?: ReadonlyMap<string, Shape>,
-): SignaturePlan {
+  signal?: AbortSignal,
+): Promise<SignaturePlan> {
   const sharded = shardedTables(rowSource);
   const cut = (table: PlannedTable): CutPolicy => {
     if (sharded.has(table.checkpointKey)) return "always";
     return checkpoint.hasLocalTable(table) ? "cheap" : "never";
   };
-  return planSignature(model, signature, { kernels, device, cut, ...(inputShapes && { inputShapes }) });
+  return planSignatureInTurns(model, signature, {
+    kernels,
+    device,
+    cut,
+    ...(inputShapes && { inputShapes }),
+    ...(signal && { signal }),
+  });
 }
 
 function shardedTables(rowSource: RowSource | undefined): Map<string, number> {
@@ -195,8 +200,4 @@ function unsupportedText({ unsupported }: SignaturePlan): string | undefined {
     .map(({ op, node, signature, why }) => `signature "${signature}" needs op ${op} of node "${node}": ${why}`);
   const rest = unsupported.length - shown.length;
   return `${shown.join("; ")}${rest > 0 ? `; and ${rest} more` : ""}`;
-}
-
-function yieldToLoop(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -116,12 +116,32 @@ export class OrtSession implements Disposable {
     if (this.#running === 0) this.#release();
   }
 
+  /**
+   * As {@link close}, on another thread: freeing a large model takes tens of milliseconds. Resolves when it is free, or at once
+   * while a run still uses it.
+   */
+  async closeElsewhere(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#running > 0) return;
+    await new Promise<void>((resolve, reject) => {
+      this.#runtime.library.functions.ReleaseSession.async(this.#handle, (error) =>
+        error ? reject(error) : resolve(),
+      );
+    });
+    this.#released();
+  }
+
   [Symbol.dispose](): void {
     this.close();
   }
 
   #release(): void {
     this.#runtime.library.functions.ReleaseSession(this.#handle);
+    this.#released();
+  }
+
+  #released(): void {
     this.#runtime.live.sessions--;
     for (const value of this.#initializers) value.unpin();
   }

@@ -175,6 +175,24 @@ describe("ort", () => {
     assert.deepEqual(ort.live, before);
   });
 
+  it("frees a session on another thread, after its last run", async () => {
+    const before = ort.live;
+    const idle = ort.createSessionSync(addModel);
+    await idle.closeElsewhere();
+    await idle.closeElsewhere();
+    idle.close();
+    assert.deepEqual(ort.live, before);
+    const busy = ort.createSessionSync(addModel);
+    using a = OrtValue.fromTensor(floats(1, 2));
+    const run = busy.run([a, a]);
+    await busy.closeElsewhere();
+    assert.equal(ort.live.sessions, before.sessions + 1);
+    const [result] = await run;
+    assert.deepEqual([...result!.view()], [2, 4]);
+    result?.dispose();
+    assert.equal(ort.live.sessions, before.sessions);
+  });
+
   it("survives a session and values that are closed while a run uses them", async () => {
     const before = ort.live;
     const session = ort.createSessionSync(addModel);
