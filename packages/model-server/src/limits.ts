@@ -13,6 +13,8 @@ export interface ServerLimits {
   readonly bodyBytesInFlightMax: number;
   /** Bytes of all gRPC messages under way, default 1 GiB; beyond: RESOURCE_EXHAUSTED. One alone may have any size. */
   readonly messageBytesInFlightMax: number;
+  /** Open gRPC connections, default 10 000; further ones are dropped. */
+  readonly grpcConnectionsMax: number;
   /** Open REST connections, default 10 000; further ones are dropped. */
   readonly restConnectionsMax: number;
   /** Time for a REST request to finish, default 30 000 (--rest_api_timeout_in_ms); 0 = no limit. */
@@ -29,6 +31,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   inflatedBytesMax: 100 * 2 ** 20,
   bodyBytesInFlightMax: 2 ** 30,
   messageBytesInFlightMax: 2 ** 30,
+  grpcConnectionsMax: 10_000,
   restConnectionsMax: 10_000,
   restTimeoutMs: 30_000,
   receiveTimeoutMs: 60_000,

@@ -196,6 +196,33 @@ describe("overload", function () {
 describe("clients that misbehave", function () {
   this.timeout(60_000);
 
+  it("drops gRPC connections beyond the bound, and takes new ones when others have gone", async () => {
+    await using server = await startServer({ m: { 1: halfPlus(2) } }, { limits: { grpcConnectionsMax: 2 } });
+    const request = predictRequest({ x: tensor("float32", [1], Float32Array.of(1)) });
+    await callRaw(server.client, PREDICT, request);
+    // An HTTP/2 server speaks first: whoever hears it is in.
+    const open = async () => {
+      const socket: Socket = connect(server.server.grpcPort, "127.0.0.1");
+      const isIn = await new Promise<boolean>((resolve) => {
+        socket.once("data", () => resolve(true));
+        socket.once("close", () => resolve(false));
+        socket.on("error", () => undefined);
+      });
+      return { socket, isIn };
+    };
+    const second = await open();
+    assert.ok(second.isIn);
+    assert.ok(!(await open()).isIn);
+    await callRaw(server.client, PREDICT, request);
+    second.socket.destroy();
+    // The server may notice a little later that the second one is gone.
+    for (let isIn = false; !isIn; ) {
+      const next = await open();
+      isIn = next.isIn;
+      next.socket.destroy();
+    }
+  });
+
   it("bounds the bytes of gRPC messages under way, and one of any size passes", async () => {
     let release: (() => void) | undefined;
     const model = timedModel(() => new Promise((resolve) => (release = resolve)), false);

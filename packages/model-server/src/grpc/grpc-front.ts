@@ -192,7 +192,10 @@ export class GrpcFront {
       this.#server.bindAsync(this.#options.address, credentials, (error, port) => {
         if (error)
           reject(new ServingError("UNAVAILABLE", `cannot listen on ${this.#options.address}: ${error.message}`));
-        else resolve(this.#options.address.startsWith("unix:") ? 0 : port);
+        else {
+          boundConnections(this.#server, this.#options.limits.grpcConnectionsMax);
+          resolve(this.#options.address.startsWith("unix:") ? 0 : port);
+        }
       });
     });
   }
@@ -288,6 +291,15 @@ export class GrpcFront {
     const known = manager.isKnown(model) ? model : "";
     metrics.requestDone(known, api, "GRPC", status, clock.nowMs() - startMs);
   }
+}
+
+/** grpc-js has no bound on connections and hides the servers that have; a test notices when it hides them elsewhere. */
+function boundConnections(server: Server, connectionsMax: number): void {
+  const { http2Servers } = server as unknown as {
+    readonly http2Servers?: ReadonlyMap<{ maxConnections: number }, unknown>;
+  };
+  invariant(http2Servers && http2Servers.size > 0, "grpc-js keeps the servers that listen");
+  for (const each of http2Servers.keys()) each.maxConnections = connectionsMax;
 }
 
 /** Resolves once every model that is new is available; only the caller's deadline limits the wait. */
