@@ -23,6 +23,10 @@ const BENCHMARKS: Readonly<
     what: "one node over gRPC and REST against bare servers of the same bytes, and what batching brings",
     load: () => import("./bench/serve.js"),
   },
+  "load-isolation": {
+    what: "what loading a large version does to the p99 of a small model in the same process (--size MiB, --rate, --loads)",
+    load: () => import("./bench/load-isolation.js"),
+  },
   cache: {
     what: "hit rate of the row cache against the best possible, and its cost against a Map",
     load: () => import("./bench/cache.js"),
@@ -56,6 +60,6 @@ if (benchmark) {
   await main(args);
 } else {
   console.log("Usage: npm run bench -- NAME [FLAGS]\n");
-  for (const [known, { what }] of Object.entries(BENCHMARKS)) console.log(`  ${known.padEnd(10)}${what}`);
+  for (const [known, { what }] of Object.entries(BENCHMARKS)) console.log(`  ${known.padEnd(16)}${what}`);
   process.exitCode = name === undefined || name === "--help" ? 0 : 2;
 }
