@@ -30,7 +30,7 @@ describe("a cluster whose etcd is away or forgetful, whose processes are frozen"
       replication: 2,
       minShards: 3,
       shardFlags: ["--replace-after-seconds=300"],
-      executorFlags: ["--lookup-timeout-ms=1500"],
+      executorFlags: ["--lookup-timeout-ms=5000"],
     });
     await cluster.publish(1);
     await Promise.all([...SHARDS.map((id) => cluster.startShard(id)), cluster.startExecutor("executor-0")]);
