@@ -117,7 +117,7 @@ describe("a cluster whose etcd is away or forgetful, whose processes are frozen"
     for (const id of SHARDS) {
       await cluster.process(id).stop();
       await cluster.startShard(id);
-      await cluster.untilWhole();
+      await cluster.until((now) => isWhole(now) && now.shards.length === SHARDS.length);
     }
     await running.more(50);
     await running.stop();
