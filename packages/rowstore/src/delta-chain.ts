@@ -64,3 +64,9 @@ export async function newestEpoch(versionDir: string): Promise<number> {
   }
   return 0;
 }
+
+/** How far each source's streamed updates are after a chain of deltas: only an epoch that brought some says so. */
+export function appliedBy(chain: readonly StoredDelta[]): ReadonlyMap<string, number> {
+  const applied = chain.findLast(({ manifest }) => manifest.applied)?.manifest.applied ?? [];
+  return new Map(applied.map(({ source, sequence }) => [source, sequence]));
+}

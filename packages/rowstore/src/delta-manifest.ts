@@ -26,6 +26,10 @@ export const DELTA_DENSE_DIR = "dense";
 
 const MANIFEST_BYTES_MAX = 64 * 2 ** 20;
 const TABLES_MAX = 0xffff;
+/** Sources of streamed updates that one version remembers. */
+export const SOURCES_MAX = 4096;
+/** Characters of a source's name. */
+export const SOURCE_LENGTH_MAX = 256;
 
 /** One delta as another one, or the registry, names it. */
 export interface EpochRef {
@@ -51,6 +55,13 @@ export interface DeltaSegment {
   readonly digest: string;
 }
 
+/** How far the updates of one source are in an epoch. */
+export interface AppliedSource {
+  readonly source: string;
+  /** The last batch that is in; all before it are too. */
+  readonly sequence: number;
+}
+
 /** What a delta consists of and what it follows. */
 export interface DeltaManifest {
   readonly writer: string;
@@ -59,7 +70,7 @@ export interface DeltaManifest {
   readonly baseDigest: string;
   /** The delta before this one; {epoch 0, baseDigest} for the first. */
   readonly parent: EpochRef;
-  /** Identifies the SavedModel that this epoch equals. */
+  /** Identifies the SavedModel that this epoch equals; {@link NO_SOURCE} when its rows were streamed and no SavedModel has them. */
   readonly sourceDigest: string;
   /** Wall clock at the end of the export, ms since the epoch: where freshness is counted from. */
   readonly createdAtMs: number;
@@ -70,7 +81,12 @@ export interface DeltaManifest {
   readonly segments: readonly DeltaSegment[];
   /** Everything below `dense/`; [] = the dense part is the parent's. */
   readonly files: readonly ManifestFile[];
+  /** Streamed updates in this epoch, of every source that ever sent any, by name; absent = as in the parent. */
+  readonly applied?: readonly AppliedSource[];
 }
+
+/** The `sourceDigest` of an epoch that no SavedModel equals. */
+export const NO_SOURCE = "0".repeat(32);
 
 export interface StoredDelta {
   readonly manifest: DeltaManifest;
@@ -84,8 +100,19 @@ export function deltaPath(epoch: number): string {
 }
 
 export function encodeDeltaManifest(manifest: DeltaManifest): Uint8Array {
-  const { writer, epoch, baseDigest, parent, sourceDigest, createdAtMs, partitionCount, tables, segments, files } =
-    manifest;
+  const {
+    writer,
+    epoch,
+    baseDigest,
+    parent,
+    sourceDigest,
+    createdAtMs,
+    partitionCount,
+    tables,
+    segments,
+    files,
+    applied,
+  } = manifest;
   return new Uint8Array(
     encodeMessage({
       format: "shardserve.delta",
@@ -101,6 +128,7 @@ export function encodeDeltaManifest(manifest: DeltaManifest): Uint8Array {
       tables: tables.map(({ rows, changed }) => ({ rows, changed })),
       segments: segments.map(({ partition, offset, bytes, digest }) => ({ partition, offset, bytes, digest })),
       files: files.map(({ path, bytes, digest }) => ({ path, bytes, digest })),
+      ...(applied && { applied: applied.map(({ source, sequence }) => ({ source, sequence })) }),
     }),
   );
 }
@@ -138,6 +166,17 @@ export function decodeDeltaManifest(bytes: Uint8Array, where: string): StoredDel
       return read;
     }),
     files: readFiles(fields, refuse),
+    ...(fields.has("applied") && {
+      applied: fields.list("applied", SOURCES_MAX, (value, at) => {
+        const item = new FieldReader(value, `${at}.`, refuse);
+        const read = {
+          source: item.text("source", SOURCE_LENGTH_MAX, /./),
+          sequence: item.int("sequence", 1, Number.MAX_SAFE_INTEGER),
+        };
+        item.end();
+        return read;
+      }),
+    }),
   };
   fields.end();
   checkDelta(manifest, refuse);
@@ -150,7 +189,11 @@ const refusing =
     new ServingError("DELTA_INVALID", `${where}: ${why}; copy the delta again or export it anew`, { cause });
 
 /** Rules between fields. */
-function checkDelta({ segments, files, parent, baseDigest }: DeltaManifest, refuse: (why: string) => Error): void {
+function checkDelta(
+  { segments, files, parent, baseDigest, applied = [] }: DeltaManifest,
+  refuse: (why: string) => Error,
+): void {
+  if (new Set(applied.map(({ source }) => source)).size < applied.length) throw refuse("it names a source twice");
   let end = 0;
   segments.forEach(({ partition, offset, bytes }, i) => {
     if (i > 0 && partition <= (segments[i - 1] as DeltaSegment).partition)

@@ -47,6 +47,11 @@ export class FieldReader {
     return value.map((entry, i) => item(entry, `${this.#where}${name}[${i}]`));
   }
 
+  /** True when the record has the field. */
+  has(name: string): boolean {
+    return Object.hasOwn(this.#fields, name);
+  }
+
   /** Refuses fields that nobody asked for: they would be silently ignored otherwise. */
   end(): void {
     for (const name of Object.keys(this.#fields)) {

@@ -71,8 +71,12 @@ describe("formats under fuzz", function () {
       tables: tables.map(({ rows }) => ({ rows, changed: 4 })),
       segments: [1, 3].map((partition) => ({ partition, offset: partition * 4096, bytes: 512, digest })),
       files: [{ path: "dense/saved_model.pb", bytes: 9, digest }],
+      applied: [
+        { source: "trainer-0", sequence: 7 },
+        { source: "trainer-1", sequence: 1 },
+      ],
     });
-    assert.equal(decodeDeltaManifest(good, "d").manifest.segments.length, 2);
+    assert.equal(decodeDeltaManifest(good, "d").manifest.applied?.length, 2);
     fuzz(good, "DELTA_INVALID", (bytes) => decodeDeltaManifest(bytes, "d"));
   });
 
