@@ -5,13 +5,14 @@ import { MemoryRegistry } from "@shardserve/registry";
 import { Manager } from "@shardserve/servable";
 import { ShardMetrics } from "@shardserve/shard";
 import { Registry } from "prom-client";
+import { UpdateMetrics } from "shardserve";
 
 export interface RegisteredMetric {
   readonly name: string;
   readonly type: string;
   readonly labels: readonly string[];
   /** Which process shows it. */
-  readonly process: "executor" | "shard";
+  readonly process: "executor" | "shard" | "apply";
 }
 
 /** Every metric that the code registers, asked of the registries themselves. */
@@ -30,7 +31,9 @@ export function registeredMetrics(): RegisteredMetric[] {
     repositoryDir: ".",
     metrics: shard,
   });
-  return [...metricsOf(executor, "executor"), ...metricsOf(shard, "shard")];
+  const apply = new Registry();
+  new UpdateMetrics(apply);
+  return [...metricsOf(executor, "executor"), ...metricsOf(shard, "shard"), ...metricsOf(apply, "apply")];
 }
 
 function metricsOf(registry: Registry, process: RegisteredMetric["process"]): RegisteredMetric[] {

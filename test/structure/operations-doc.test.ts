@@ -10,7 +10,7 @@ const TEXT = readFileSync(join(REPO, "docs/operations.md"), "utf8");
 describe("docs/operations.md", () => {
   it("lists exactly the metrics that the code registers, with process, type and labels", () => {
     const rows = [
-      ...TEXT.matchAll(/^\| `([\w:]+)` \| (executor|shard) \| (counter|gauge|histogram) \| ([^|]*) \| \S.*\|$/gm),
+      ...TEXT.matchAll(/^\| `([\w:]+)` \| (executor|shard|apply) \| (counter|gauge|histogram) \| ([^|]*) \| \S.*\|$/gm),
     ];
     const documented = rows.map(([, name, process, type, labels]) => [name, process, type, labels!.trim()].join(" | "));
     const registered = registeredMetrics().map(({ name, process, type, labels }) =>
@@ -26,6 +26,7 @@ describe("docs/operations.md", () => {
     assert.deepEqual(
       makers.sort(),
       [
+        "packages/cli/src/roles/update-metrics.ts",
         "packages/controller/src/metrics.ts",
         "packages/lookup/src/metrics.ts",
         "packages/model-server/src/metrics.ts",

@@ -47,6 +47,7 @@ export * from "./gen/grpc/reflection/v1/reflection_pb.js";
 export * from "./gen/kserve/open_inference_grpc_pb.js";
 export * from "./gen/shardserve/v1/row_service_pb.js";
 export * from "./gen/shardserve/v1/traffic_pb.js";
+export * from "./gen/shardserve/v1/update_service_pb.js";
 export * from "./gen/tensorflow/core/example/example_pb.js";
 export * from "./gen/tensorflow/core/example/feature_pb.js";
 export * from "./gen/tensorflow/core/framework/attr_value_pb.js";

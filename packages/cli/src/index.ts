@@ -10,6 +10,7 @@ export const commands: CommandTable = new Map([
   ["up", async () => (await import("./commands/up.js")).up],
   ["shard", async () => (await import("./commands/shard.js")).shard],
   ["executor", async () => (await import("./commands/executor.js")).executor],
+  ["apply", async () => (await import("./commands/apply.js")).apply],
   ["predict", async () => (await import("./commands/predict.js")).predict],
   ["status", async () => (await import("./commands/status.js")).status],
   ["want", async () => (await import("./commands/want.js")).want],
@@ -21,6 +22,8 @@ export const commands: CommandTable = new Map([
   ["rebalance", async () => (await import("./commands/rebalance.js")).rebalance],
   ["verify", async () => (await import("./commands/verify.js")).verify],
 ]);
+
+export { UpdateMetrics } from "./roles/update-metrics.js";
 
 /** Runs `shardserve ARGS...` in this process. */
 export function run(args: readonly string[]): Promise<ExitCode> {

@@ -75,3 +75,13 @@ export async function whenAvailable(server: Addresses, model: string, version = 
     { timeoutMs: 60_000, intervalMs: 100 },
   );
 }
+
+/** `shardserve apply` on a free port; resolves when it listens. */
+export async function startApply(
+  place: ClusterPlace,
+  ...more: readonly string[]
+): Promise<{ readonly process: LaunchedProcess; readonly grpc: string }> {
+  const child = startCli("apply", ...common(place), "--listen=127.0.0.1:0", ...more);
+  const [, grpc] = await child.waitForOutput(/^apply: gRPC on (\S+)/m, { timeoutMs: 60_000 });
+  return { process: child, grpc: grpc! };
+}

@@ -1,0 +1,75 @@
+import { resolve } from "node:path";
+import { systemClock } from "@shardserve/core";
+import { MapFollower } from "@shardserve/registry";
+import { Registry } from "prom-client";
+import { defineCommand } from "../command.js";
+import { flag, refusePositionals } from "../flags.js";
+import { MetricsEndpoint } from "../roles/metrics-endpoint.js";
+import { runUntilStopped } from "../roles/model-front.js";
+import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { UpdateMetrics } from "../roles/update-metrics.js";
+import { UpdateService } from "../roles/update-service.js";
+
+export const apply = defineCommand({
+  name: "apply",
+  summary: "Takes rows from online training over gRPC (ApplyRows) and puts them in force, epoch by epoch",
+  usage: "--etcd=HOSTS --model_repository=BASE [--listen=HOST:PORT]",
+  examples: [
+    "shardserve apply --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --model_repository=/models --listen=0.0.0.0:8700",
+  ],
+  flags: {
+    listen: flag.text("address of UpdateService over gRPC; port 0 = any free one", "HOST:PORT", "0.0.0.0:8700"),
+    metricsPort: flag.int("HTTP port of /metrics, /healthz and /readyz; -1 = none, 0 = any free one", -1, 65_535, -1),
+    modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION; it is written to", "DIR"),
+    epochSeconds: flag.number("least time between two epochs", 0, 3_600, 1),
+    commitTimeoutSeconds: flag.number(
+      "how long an epoch may take into force before its rows go back to their senders",
+      1,
+      86_400,
+      120,
+    ),
+    epochBytes: flag.bytes("bytes of rows that an epoch takes; about four times as much memory is used", 64 * 2 ** 20),
+    ...REGISTRY_FLAGS,
+  },
+  async run(positionals, flags, terminal) {
+    refusePositionals("apply", positionals);
+    const { logger, signal } = terminal;
+    const registry = openRegistry(flags, "apply", terminal.environment, logger);
+    const follower = new MapFollower(registry, { logger });
+    const metricsRegistry = new Registry();
+    const service = new UpdateService(flags.listen, {
+      follower,
+      repository: resolve(flags.modelRepository),
+      epochMs: flags.epochSeconds * 1000,
+      commitTimeoutMs: flags.commitTimeoutSeconds * 1000,
+      epochBytesMax: flags.epochBytes,
+      metrics: new UpdateMetrics(metricsRegistry),
+      clock: systemClock,
+      logger,
+    });
+    const isReady = () => service.state === "ready";
+    const metrics =
+      flags.metricsPort < 0
+        ? undefined
+        : new MetricsEndpoint({
+            host: "0.0.0.0",
+            port: flags.metricsPort,
+            registry: metricsRegistry,
+            isHealthy: isReady,
+            isReady,
+          });
+    try {
+      follower.start();
+      await follower.reach({ signal });
+      await service.start({ signal });
+      await metrics?.start();
+      terminal.print(`apply: gRPC on ${service.address}${metrics ? `, metrics on port ${metrics.port}` : ""}`);
+      await runUntilStopped(service, signal, 1000);
+    } finally {
+      await service.close();
+      await metrics?.close();
+      await follower.close();
+      await registry.close();
+    }
+  },
+});

@@ -1,0 +1,351 @@
+import { CHAIN_LENGTH_MAX } from "@shardserve/controller";
+import { type Clock, isServingError, type Logger, ServingError } from "@shardserve/core";
+import { EPOCH_ROWS_MAX, PendingRows, type TableRows, writeApplied } from "@shardserve/exporter";
+import type { EpochRecord, MapFollower } from "@shardserve/registry";
+import {
+  appliedBy,
+  type EpochRef,
+  readDeltaChain,
+  readManifest,
+  SOURCES_MAX,
+  type StoredManifest,
+  type TableInfo,
+  tablesAt,
+} from "@shardserve/rowstore";
+import { VERSION } from "../version.js";
+import type { UpdateMetrics } from "./update-metrics.js";
+import { versionDirectory } from "./version-directory.js";
+
+export interface UpdateWriterOptions {
+  readonly follower: MapFollower;
+  readonly repository: string;
+  /** Least time between two epochs. */
+  readonly epochMs: number;
+  /** How long an epoch may take from disk into force before its rows go back to their senders. */
+  readonly commitTimeoutMs: number;
+  /** Bytes of rows that may wait for one epoch. */
+  readonly epochBytesMax: number;
+  readonly metrics: UpdateMetrics;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** How far one source is. */
+export interface Standing {
+  /** Every batch up to this one is in the epoch in force. */
+  readonly sequence: number;
+  readonly epoch: number;
+}
+
+/** Rows of one epoch on their way, and how far each source is with them. */
+interface Gathering {
+  readonly rows: PendingRows;
+  readonly accepted: Map<string, number>;
+  /** When the first batch came; undefined = none has. */
+  sinceMs: number | undefined;
+}
+
+/**
+ * Makes streamed updates of one version into deltas, one after another: while one is written, proved by the shards and put
+ * in force by the leader, the rows of the next gather. What is known of the sources lies in the deltas themselves, so this
+ * process may die at any moment: what was acknowledged is in force, and the rest is sent again.
+ *
+ * Whoever else puts an epoch in force (an export, a rollback, a second writer) makes this one fail: a delta that does not
+ * follow the epoch in force never gets there, so its rows were not acknowledged.
+ */
+export class UpdateWriter {
+  readonly model: string;
+  readonly version: number;
+  readonly #options: UpdateWriterOptions;
+  readonly #versionDir: string;
+  readonly #base: StoredManifest;
+  readonly #tables: readonly TableInfo[];
+  readonly #listeners = new Set<() => void>();
+  readonly #unsubscribe: () => void;
+  /** Deltas in force, this writer's included. */
+  #chainLength: number;
+  #head: EpochRef;
+  #durable: ReadonlyMap<string, number>;
+  #gathering: Gathering;
+  /** The delta that was written and is not in force yet, and how far each source is with it. */
+  #sealed: { readonly ref: EpochRef; readonly accepted: ReadonlyMap<string, number> } | undefined;
+  #isWriting = false;
+  /** Somebody waits for room. */
+  #isFull = false;
+  #failure: ServingError | undefined;
+
+  private constructor(
+    model: string,
+    version: number,
+    options: UpdateWriterOptions,
+    on: {
+      readonly versionDir: string;
+      readonly base: StoredManifest;
+      readonly tables: readonly TableInfo[];
+      readonly chain: readonly EpochRecord[];
+      readonly durable: ReadonlyMap<string, number>;
+    },
+  ) {
+    this.model = model;
+    this.version = version;
+    this.#options = options;
+    this.#versionDir = on.versionDir;
+    this.#base = on.base;
+    this.#tables = on.tables;
+    this.#chainLength = on.chain.length;
+    this.#head = on.chain.at(-1) ?? { epoch: 0, digest: on.base.digest };
+    this.#durable = on.durable;
+    this.#gathering = this.#next(on.durable);
+    this.#unsubscribe = options.follower.subscribe(() => this.#onMaps());
+    this.#onMaps(); // the epoch may have changed while the chain was read
+    void this.#run();
+  }
+
+  /**
+   * Reads where the sources of a version stand at the epoch in force.
+   *
+   * @throws ServingError NOT_FOUND when it is not in force or not in the repository here; RESOURCE_EXHAUSTED when it has as
+   *   many deltas as it may; those of readDeltaChain
+   */
+  static async open(model: string, version: number, options: UpdateWriterOptions): Promise<UpdateWriter> {
+    const chain = inForce(options.follower, model, version);
+    if (!chain) throw new ServingError("NOT_FOUND", `${model}/${version} is not in force; see \`shardserve status\``);
+    const versionDir = await versionDirectory(options.repository, model, version);
+    const base = await readManifest(versionDir);
+    if (!base) throw new ServingError("NOT_FOUND", `${versionDir} holds no exported version`);
+    const deltas = await readDeltaChain(versionDir, base, chain.at(-1)?.epoch ?? 0);
+    if (deltas.at(-1)?.digest !== chain.at(-1)?.digest)
+      throw new ServingError(
+        "DIGEST_MISMATCH",
+        `${versionDir}: epoch ${chain.at(-1)?.epoch} here is not the one in force; is it the same model repository?`,
+      );
+    const tables = tablesAt(base.manifest.tables, deltas.at(-1)?.manifest);
+    return new UpdateWriter(model, version, options, { versionDir, base, tables, chain, durable: appliedBy(deltas) });
+  }
+
+  /** Why it takes nothing any more; undefined = it does. */
+  get failure(): ServingError | undefined {
+    return this.#failure;
+  }
+
+  standing(source: string): Standing {
+    return { sequence: this.#durable.get(source) ?? 0, epoch: this.#head.epoch };
+  }
+
+  /** True when nothing of the source waits for its epoch. */
+  isIdle(source: string): boolean {
+    return (this.#gathering.accepted.get(source) ?? 0) === this.standing(source).sequence;
+  }
+
+  /** Calls back after an epoch came into force, or after the writer failed. @returns a function that ends it */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Takes a batch, as soon as there is room for it; a known one has no effect.
+   *
+   * @throws ServingError FAILED_PRECONDITION on a gap, INVALID_ARGUMENT, ROW_OUT_OF_RANGE, RESOURCE_EXHAUSTED; the failure
+   */
+  async accept(source: string, sequence: number, batch: readonly TableRows[]): Promise<void> {
+    for (;;) {
+      if (this.#failure) throw this.#failure;
+      const { rows, accepted } = this.#gathering;
+      const last = accepted.get(source) ?? 0;
+      if (sequence <= last) return;
+      if (sequence !== last + 1)
+        throw new ServingError(
+          "FAILED_PRECONDITION",
+          `${this.model}/${this.version}: batch ${sequence} of ${source} came after ${last}; send ${last + 1} first`,
+        );
+      if (last === 0 && accepted.size >= SOURCES_MAX)
+        throw new ServingError("RESOURCE_EXHAUSTED", `a version remembers ${SOURCES_MAX} sources; reuse their names`);
+      const isNextWritten = this.#isWriting || this.#sealed !== undefined;
+      if (this.#chainLength + (isNextWritten ? 1 : 0) >= CHAIN_LENGTH_MAX) throw this.#tooLong();
+      const more = rows.check(batch);
+      const { epochBytesMax } = this.#options;
+      if (more.rows === 0) throw new ServingError("INVALID_ARGUMENT", `batch ${sequence} of ${source} has no rows`);
+      if (more.rows > EPOCH_ROWS_MAX || more.bytes > epochBytesMax)
+        throw new ServingError(
+          "INVALID_ARGUMENT",
+          `batch ${sequence} of ${source} has ${more.rows} rows, ${more.bytes} bytes; an epoch takes ${EPOCH_ROWS_MAX} rows, ${epochBytesMax} bytes`,
+        );
+      if (rows.count + more.rows <= EPOCH_ROWS_MAX && rows.bytes + more.bytes <= epochBytesMax) {
+        rows.put(batch);
+        accepted.set(source, sequence);
+        this.#options.metrics.rows.inc({ model: this.model }, more.rows);
+        if (this.#gathering.sinceMs === undefined) {
+          this.#gathering.sinceMs = this.#options.clock.nowMs();
+          this.#changed();
+        }
+        return;
+      }
+      this.#isFull = true;
+      this.#changed();
+      await this.#change();
+    }
+  }
+
+  /** Ends it; batches without an acknowledgement may be lost, or come into force after all. */
+  close(reason = new ServingError("DRAINING", "the process is draining; open the stream again")): void {
+    this.#fail(reason);
+  }
+
+  async #run(): Promise<void> {
+    const { clock, epochMs, metrics, logger } = this.#options;
+    const { model } = this;
+    let dueMs = 0;
+    try {
+      for (;;) {
+        await this.#until(() => this.#gathering.sinceMs !== undefined);
+        const cancel = clock.after(Math.max(0, dueMs - clock.nowMs()), () => this.#changed());
+        try {
+          await this.#until(() => this.#isFull || clock.nowMs() >= dueMs);
+        } finally {
+          cancel();
+        }
+        dueMs = clock.nowMs() + epochMs;
+        const { rows, accepted, sinceMs = 0 } = this.#gathering;
+        this.#gathering = this.#next(accepted);
+        this.#isFull = false;
+        metrics.pendingRows.set({ model }, rows.count);
+        this.#isWriting = true;
+        this.#changed();
+        const ref = await writeApplied(
+          { versionDir: this.#versionDir, base: this.#base, parent: this.#head, tables: this.#tables },
+          rows,
+          {
+            writer: `shardserve ${VERSION}`,
+            createdAtMs: Math.floor(clock.wallMs()),
+            applied: [...accepted].map(([source, sequence]) => ({ source, sequence })),
+          },
+        );
+        this.#sealed = { ref, accepted };
+        this.#isWriting = false;
+        this.#onMaps();
+        await this.#committed(ref);
+        metrics.epochs.inc({ model, result: "committed" });
+        metrics.visibleSeconds.observe({ model }, (clock.nowMs() - sinceMs) / 1000);
+        metrics.pendingRows.set({ model }, 0);
+        logger.debug({ model, version: this.version, epoch: ref.epoch, rows: rows.count }, "epoch of streamed rows");
+      }
+    } catch (error) {
+      const isTaken = isServingError(error, "OUTPUT_EXISTS");
+      this.#fail(
+        isTaken
+          ? new ServingError("UNAVAILABLE", `somebody else writes this epoch: ${error.message}`, { cause: error })
+          : ServingError.from(error),
+      );
+    }
+  }
+
+  /** @throws ServingError UNAVAILABLE when it takes too long: it waits for a shard, say, or was taken back before it was in force */
+  async #committed({ epoch }: EpochRef): Promise<void> {
+    const { clock, commitTimeoutMs } = this.#options;
+    const cancel = clock.after(commitTimeoutMs, () =>
+      this.#fail(
+        new ServingError(
+          "UNAVAILABLE",
+          `${this.model}/${this.version}: epoch ${epoch} is not in force after ${commitTimeoutMs / 1000} s; \`shardserve status\` and the leader's log say what it waits for; open the stream again`,
+        ),
+      ),
+    );
+    try {
+      await this.#until(() => this.#sealed === undefined);
+    } finally {
+      cancel();
+    }
+  }
+
+  #next(accepted: ReadonlyMap<string, number>): Gathering {
+    return { rows: new PendingRows(this.#tables), accepted: new Map(accepted), sinceMs: undefined };
+  }
+
+  /** After the maps changed: is this writer's delta in force, or somebody else's? */
+  #onMaps(): void {
+    if (this.#isWriting || this.#failure) return; // looked at again when the delta is written
+    const chain = inForce(this.#options.follower, this.model, this.version);
+    const sealed = this.#sealed;
+    if (chain && sealed && chain.some((ref) => isSame(ref, sealed.ref))) {
+      this.#head = sealed.ref;
+      this.#durable = sealed.accepted;
+      this.#chainLength++;
+      this.#sealed = undefined;
+      this.#changed();
+      this.#tell();
+    }
+    const head = chain?.at(-1) ?? (chain && { epoch: 0, digest: this.#base.digest });
+    if (head && isSame(head, this.#head)) return;
+    const name = `${this.model}/${this.version}`;
+    this.#fail(
+      head
+        ? new ServingError(
+            "EPOCH_MISMATCH",
+            `${name}: epoch ${head.epoch} came into force, not one that follows ${this.#head.epoch} from here; open the stream again and go on behind its first reply`,
+          )
+        : new ServingError("NOT_FOUND", `${name} is no longer in force; open a stream to the version that is`),
+    );
+  }
+
+  #tooLong(): ServingError {
+    return new ServingError(
+      "RESOURCE_EXHAUSTED",
+      `${this.model}/${this.version} has ${CHAIN_LENGTH_MAX} deltas; export it as a whole, or make fewer epochs with --epoch-seconds`,
+    );
+  }
+
+  #fail(reason: ServingError): void {
+    if (this.#failure) return;
+    this.#failure = reason;
+    const { metrics, logger } = this.#options;
+    this.#unsubscribe();
+    metrics.pendingRows.set({ model: this.model }, 0);
+    if (reason.code !== "DRAINING") {
+      metrics.epochs.inc({ model: this.model, result: "failed" });
+      logger.warn({ model: this.model, version: this.version, error: reason.message }, "streams begin again");
+    }
+    this.#changed();
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  // Those who wait for a change of state: all are woken, and look again.
+  #wake: () => void = () => undefined;
+  #waiting: Promise<void> | undefined;
+
+  #change(): Promise<void> {
+    return (this.#waiting ??= new Promise((resolve) => {
+      this.#wake = resolve;
+    }));
+  }
+
+  #changed(): void {
+    this.#waiting = undefined;
+    this.#wake();
+  }
+
+  async #until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) {
+      if (this.#failure) throw this.#failure;
+      await this.#change();
+    }
+  }
+}
+
+/** The deltas in force of a version, first to last; undefined when it is not in force. */
+function inForce(follower: MapFollower, model: string, version: number): readonly EpochRecord[] | undefined {
+  const map = follower.map(model, version);
+  if (!map) return undefined;
+  if (map.epoch === 0) return [];
+  const chain = follower.epochs(model, version)?.chain ?? [];
+  const at = chain.findIndex(({ epoch }) => epoch === map.epoch);
+  return at < 0 ? undefined : chain.slice(0, at + 1);
+}
+
+function isSame(a: EpochRef, b: EpochRef): boolean {
+  return a.epoch === b.epoch && a.digest === b.digest;
+}

@@ -1,0 +1,265 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
+import { seededRandom, silentLogger } from "@shardserve/core";
+import { EtcdRegistry } from "@shardserve/registry";
+import { tensor } from "@shardserve/tensor";
+import { EtcdServer, eventually, type LaunchedProcess, type TempDir, tempDir } from "@shardserve/testkit";
+import { ApplyClient } from "./support/apply-client.js";
+import { cli } from "./support/cli.js";
+import { DRIFTING, writeDrifting } from "./support/drifting-model.js";
+import { GrpcClient } from "./support/grpc.js";
+import {
+  type ClusterPlace,
+  type Front,
+  startApply,
+  startExecutor,
+  startShard,
+  whenAvailable,
+} from "./support/roles.js";
+
+const SHARD_IDS = ["shard-0", "shard-1", "shard-2"];
+const DIM = 4;
+/** Rows that the tests write to. */
+const IDS = 500;
+const BATCH_ROWS = 40;
+
+/** Ids of a source's batch; every element of their rows is the sequence. */
+function idsOf(sequence: number, from = 0): number[] {
+  const random = seededRandom(sequence);
+  return Array.from({ length: BATCH_ROWS }, () => from + (random.uint32() % IDS));
+}
+
+function send(client: ApplyClient, sequence: number, from = 0): void {
+  client.send(sequence, "table", idsOf(sequence, from), new Float32Array(BATCH_ROWS * DIM).fill(sequence));
+}
+
+/** What rows [from, from + IDS) are after the first `count` batches; rows that none of them wrote are left out. */
+function rowsAfter(count: number, from = 0): Map<number, number> {
+  const values = new Map<number, number>();
+  for (let sequence = 1; sequence <= count; sequence++)
+    for (const id of idsOf(sequence, from)) values.set(id, sequence);
+  return values;
+}
+
+/** One cluster lives through all of it, one after another. */
+describe("streamed updates in a cluster", function () {
+  this.timeout(150_000);
+  let etcd: EtcdServer;
+  let dir: TempDir;
+  let place: ClusterPlace;
+  let observer: EtcdRegistry;
+  let executor: Front;
+  let front: Awaited<ReturnType<typeof startApply>>;
+  const shards = new Map<string, LaunchedProcess>();
+
+  const startOne = async (id: string) => {
+    const flags = ["--replication=2", "--min-shards=3", "--settle-seconds=0.2", "--repository-poll-seconds=0.1"];
+    shards.set(id, await startShard(place, id, ...flags));
+  };
+  const startFront = async () => {
+    front = await startApply(place, "--epoch-seconds=0.1");
+  };
+  const until = async (isSo: () => boolean | Promise<boolean>, what: () => string) =>
+    eventually(
+      async () => {
+        if (!(await isSo())) throw new Error(what());
+      },
+      { timeoutMs: 60_000, intervalMs: 20 },
+    );
+  const acknowledged = (client: ApplyClient, sequence: number) =>
+    until(
+      () => {
+        if (client.error) assert.fail(client.error.message);
+        return (client.ack?.sequence ?? -1) >= sequence;
+      },
+      () => `${sequence} is acknowledged; ${JSON.stringify(client.ack)}`,
+    );
+  const ended = async (client: ApplyClient) => {
+    await until(
+      () => client.isEnded,
+      () => "the stream ends",
+    );
+    return client.error?.message;
+  };
+  const statusNow = (): Promise<ClusterStatus> => clusterStatus(observer);
+
+  /** Rows as the executor answers them, by id. */
+  const read = async (from = 0) => {
+    using client = new GrpcClient(executor.grpc);
+    const ids = BigInt64Array.from({ length: IDS }, (_, i) => BigInt(from + i));
+    const reply = await client.predict(DRIFTING, "serving_default", new Map([["ids", tensor("int64", [IDS], ids)]]));
+    const data = reply.outputs.get("out")?.data as Float32Array;
+    return new Map(
+      Array.from({ length: IDS }, (_, i) => {
+        const row = [...data.subarray(i * DIM, (i + 1) * DIM)];
+        assert.ok(
+          row.every((value) => value === row[0]),
+          `row ${from + i} is torn: ${row.join()}`,
+        );
+        return [from + i, row[0]!] as const;
+      }),
+    );
+  };
+  const isRead = async (wanted: ReadonlyMap<number, number>, from = 0) => {
+    const found = await read(from);
+    return [...wanted].every(([id, value]) => found.get(id) === value);
+  };
+  const visible = (wanted: ReadonlyMap<number, number>, from = 0) =>
+    until(
+      () => isRead(wanted, from),
+      () => "the executor answers with all rows",
+    );
+
+  before(async () => {
+    [etcd, dir] = await Promise.all([EtcdServer.start(), tempDir("shardserve-apply-")]);
+    place = { etcd: etcd.host, cluster: "apply", repository: join(dir.path, "repository") };
+    observer = new EtcdRegistry({ hosts: [place.etcd], cluster: place.cluster, logger: silentLogger });
+    await writeDrifting(join(dir.path, "source"), 0);
+    const out = `--out=${join(place.repository, DRIFTING, "1")}`;
+    const { code, stderr } = await cli("shard-export", join(dir.path, "source"), out, "--min-table-bytes=64KiB");
+    assert.equal(code, 0, stderr);
+    await Promise.all(SHARD_IDS.map((id) => startOne(id)));
+    executor = await startExecutor(place, "executor-0", "--cache-bytes=128KiB");
+    await whenAvailable(executor, DRIFTING);
+    await startFront();
+  });
+
+  after(async () => {
+    await Promise.all([...shards.values(), executor?.process, front?.process].map((child) => child?.stop()));
+    await observer?.close();
+    await etcd?.stop();
+    await dir?.remove();
+  });
+
+  it("acknowledges in order what is in force; two sources share epochs; what is known has no effect", async () => {
+    const before = await read();
+    using a = new ApplyClient(front.grpc, DRIFTING, "a");
+    using b = new ApplyClient(front.grpc, DRIFTING, "b");
+    await Promise.all([acknowledged(a, 0), acknowledged(b, 0)]);
+    for (let sequence = 1; sequence <= 30; sequence++) {
+      send(a, sequence);
+      send(b, sequence, 10_000);
+    }
+    await Promise.all([acknowledged(a, 30), acknowledged(b, 30)]);
+    await visible(rowsAfter(30));
+    await visible(rowsAfter(30, 10_000), 10_000);
+    const untouched = [...before].filter(([id]) => !rowsAfter(30).has(id));
+    assert.ok(untouched.length > 0 && (await isRead(new Map(untouched))), "rows that nobody sent stay");
+    a.send(7, "table", [0], new Float32Array(DIM).fill(999)); // known already
+    send(a, 31);
+    a.end();
+    assert.equal(await ended(a), undefined);
+    assert.equal(a.ack?.sequence, 31);
+    await visible(rowsAfter(31));
+  });
+
+  it("refuses a gap, an unknown table, a wrong size and a row out of range by name, and keeps nothing of them", async () => {
+    const refusals: [RegExp, (client: ApplyClient, next: number) => void][] = [
+      [/FAILED_PRECONDITION.*batch 40 of a came after 31; send 32 first/, (client) => send(client, 40)],
+      [
+        /INVALID_ARGUMENT.*no sharded table "other"; there are table/,
+        (client, next) => client.send(next, "other", [], new Float32Array(0)),
+      ],
+      [
+        /INVALID_ARGUMENT.*12 bytes, 1 rows of float32\[4\] have 16/,
+        (client, next) => client.send(next, "table", [1], new Float32Array(3)),
+      ],
+      [
+        /INVALID_ARGUMENT.*row 20000 of table table, which has rows 0 to 19999/,
+        (client, next) => client.send(next, "table", [1, 20_000], new Float32Array(2 * DIM)),
+      ],
+      [/INVALID_ARGUMENT.*row -1 of table/, (client, next) => client.send(next, "table", [-1], new Float32Array(DIM))],
+      [
+        /INVALID_ARGUMENT.*batch 32 of a has no rows/,
+        (client, next) => client.send(next, "table", [], new Float32Array(0)),
+      ],
+    ];
+    for (const [message, act] of refusals) {
+      using client = new ApplyClient(front.grpc, DRIFTING, "a");
+      await acknowledged(client, 31);
+      act(client, 32);
+      assert.match((await ended(client)) ?? "", message);
+    }
+    using unknown = new ApplyClient(front.grpc, "other", "a");
+    assert.match((await ended(unknown)) ?? "", /NOT_FOUND.*no version of other is in force/);
+    using first = new ApplyClient(front.grpc, DRIFTING, "a");
+    await acknowledged(first, 31);
+    using second = new ApplyClient(front.grpc, DRIFTING, "a");
+    assert.match((await ended(first)) ?? "", /FAILED_PRECONDITION.*another stream of a was opened/);
+    await acknowledged(second, 31);
+    await visible(rowsAfter(31));
+  });
+
+  it("kill -9 of the front and of a shard in the midst of a stream: nothing that was acknowledged is lost", async () => {
+    const total = 150;
+    const frontKills = [60, 110];
+    const shardKills = [90];
+    let known = 31;
+    while (known < total) {
+      using client = new ApplyClient(front.grpc, DRIFTING, "a");
+      await until(
+        () => client.isEnded || client.ack !== undefined,
+        () => "the stream opens",
+      );
+      // Another epoch may come into force than the one that this stream goes on from: it ends, and is opened again.
+      if (!client.ack) continue;
+      assert.ok(client.ack.sequence >= known, `${known} was acknowledged, ${client.ack.sequence} is known`);
+      known = client.ack.sequence;
+      for (let sequence = known + 1; sequence <= total; sequence++) {
+        if (client.isEnded) break;
+        send(client, sequence);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        if (sequence === frontKills[0]) {
+          frontKills.shift();
+          await front.process.stop("SIGKILL");
+          await startFront();
+        }
+        if (sequence === shardKills[0]) {
+          shardKills.shift();
+          const { leader } = await statusNow();
+          const victim = SHARD_IDS.find((id) => id !== leader)!;
+          await shards.get(victim)!.stop("SIGKILL");
+          await startOne(victim);
+        }
+        known = Math.max(known, client.ack.sequence);
+      }
+      await until(
+        () => client.isEnded || client.ack!.sequence === total,
+        () => `all is acknowledged; ${JSON.stringify(client.ack)}`,
+      );
+      known = Math.max(known, client.ack.sequence);
+    }
+    assert.deepEqual([...frontKills, ...shardKills], []);
+    await visible(rowsAfter(total));
+    await visible(rowsAfter(30, 10_000), 10_000);
+  });
+
+  it("a rollback ends the streams and takes the sequences back with the rows", async () => {
+    using client = new ApplyClient(front.grpc, DRIFTING, "a");
+    await acknowledged(client, 150);
+    const back = await cli("rollback", DRIFTING, "--epoch=0", `--etcd=${place.etcd}`, `--cluster=${place.cluster}`);
+    assert.equal(back.code, 0, back.stderr);
+    assert.match((await ended(client)) ?? "", /FAILED_PRECONDITION.*epoch 0 came into force/);
+    using again = new ApplyClient(front.grpc, DRIFTING, "a");
+    await acknowledged(again, 0);
+    assert.equal(again.ack?.sequence, 0);
+    send(again, 1);
+    await acknowledged(again, 1);
+    const untouched = [...Array(IDS).keys()].filter((id) => !rowsAfter(1).has(id));
+    await visible(new Map([...rowsAfter(1), ...untouched.map((id) => [id, id * 64] as const)]));
+  });
+
+  it("gives rows back to their sender when no shard puts them in force", async () => {
+    await Promise.all([...shards.values()].map((child) => child.stop("SIGKILL")));
+    await front.process.stop();
+    front = await startApply(place, "--epoch-seconds=0.1", "--commit-timeout-seconds=1");
+    using client = new ApplyClient(front.grpc, DRIFTING, "a");
+    await acknowledged(client, 1);
+    send(client, 2);
+    assert.match((await ended(client)) ?? "", /UNAVAILABLE.*epoch \d+ is not in force after 1 s/);
+    using again = new ApplyClient(front.grpc, DRIFTING, "a");
+    await acknowledged(again, 1);
+    assert.equal(again.ack?.sequence, 1);
+  });
+});
