@@ -35,6 +35,10 @@ const BENCHMARKS: Readonly<
     what: "a delta of 1 % of a 1 GiB model: seconds until it is answered and rolled back, bytes against its own (--mib, --changed)",
     load: () => import("./bench/delta.js"),
   },
+  apply: {
+    what: "rows/s streamed into force on three shards against a synced append of the same bytes (--seconds)",
+    load: () => import("./bench/apply.js"),
+  },
   export: {
     what: "shard-export against cp of the same bytes, and its peak memory (--size 4GiB)",
     load: () => import("./bench/export.js"),
