@@ -5,7 +5,7 @@ import { MemoryRegistry } from "@shardserve/registry";
 import { Manager } from "@shardserve/servable";
 import { ShardMetrics } from "@shardserve/shard";
 import { Registry } from "prom-client";
-import { UpdateMetrics } from "shardserve";
+import { UpdateMetrics } from "shardserve/metrics";
 
 export interface RegisteredMetric {
   readonly name: string;

@@ -23,8 +23,6 @@ export const commands: CommandTable = new Map([
   ["verify", async () => (await import("./commands/verify.js")).verify],
 ]);
 
-export { UpdateMetrics } from "./roles/update-metrics.js";
-
 /** Runs `shardserve ARGS...` in this process. */
 export function run(args: readonly string[]): Promise<ExitCode> {
   return main(commands, args);
