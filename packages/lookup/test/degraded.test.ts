@@ -112,5 +112,5 @@ describe("rows that cannot be had", () => {
     await assert.rejects(rows.lookup(requestOf(2, 1)), { code: "UNAVAILABLE" });
     await rows.close();
     level.close();
-  }).timeout(15_000);
+  }).timeout(60_000);
 });

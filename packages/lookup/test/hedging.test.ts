@@ -104,7 +104,7 @@ describe("lookups over simulated shards", () => {
       }),
       { numRuns: 25 },
     );
-  }).timeout(20_000);
+  }).timeout(60_000);
 
   it("fails at once, naming partition and cause, when no replica of a row is connected", async () => {
     const cluster = new SimCluster({ seed: 5, replication: 2, behaviours: [healthy, healthy] });

@@ -226,7 +226,7 @@ describe("Redis as second level", () => {
       { timeoutMs: 15_000 },
     );
     await rows.close();
-  }).timeout(40_000);
+  }).timeout(60_000);
 
   it("works with a Redis Cluster of two nodes", async () => {
     const nodes = await Promise.all(
@@ -263,7 +263,7 @@ describe("Redis as second level", () => {
     } finally {
       for (const node of nodes) await node.stop();
     }
-  }).timeout(40_000);
+  }).timeout(60_000);
 
   it("finds the master through a Sentinel", async () => {
     await using dir = await tempDir();
@@ -283,7 +283,7 @@ describe("Redis as second level", () => {
     assert.equal(lease.report.redisRows[0], 2);
     lease.release();
     await rows.close();
-  }).timeout(20_000);
+  }).timeout(60_000);
 });
 
 describe("rows in Redis, their format", () => {

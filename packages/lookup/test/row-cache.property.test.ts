@@ -281,7 +281,7 @@ describe("row cache, what it keeps", () => {
         if (rank <= capacity) top += rank ** -0.9;
       }
       assert.ok(found >= top / total - 0.03, `${found}, best ${top / total}`);
-    }).timeout(20_000);
+    }).timeout(60_000);
   }
 
   it("a scan of rows that never come again does not drive them out", () => {
@@ -294,7 +294,7 @@ describe("row cache, what it keeps", () => {
     hitRate(cache, () => next++, 100, 20_000); // 51 200 rows, twelve times the slab
     const after = hitRate(cache, draw, 100, 30_000);
     assert.ok(after >= before - 0.03, `${after}, before ${before}`);
-  }).timeout(20_000);
+  }).timeout(60_000);
 
   it("names its hottest rows: those asked for most, no more than it is asked for", async () => {
     const cache = new RowCache(1_000);
@@ -333,7 +333,7 @@ describe("row cache, what it keeps", () => {
     hitRate(cache, moved, 1_500, 20_000);
     const after = hitRate(cache, moved, 100, 40_000);
     assert.ok(after >= before - 0.05, `${after}, before ${before}`);
-  }).timeout(20_000);
+  }).timeout(60_000);
 });
 
 describe("ghost counts against a Map", () => {

@@ -107,7 +107,7 @@ describe("a shard that was away for long", () => {
     (await rows.lookup(REQUEST)).release();
     await rows.close();
     await servers.right.close();
-  }).timeout(10_000);
+  }).timeout(60_000);
 });
 
 describe("closing", () => {

@@ -384,7 +384,7 @@ describe("batching", () => {
   });
 
   it("answers any mix of requests as running them one by one does", async function () {
-    this.timeout(20_000);
+    this.timeout(60_000);
     const request = fc.record({
       x: fc.array(fc.integer({ min: -1, max: 20 }), { minLength: 1, maxLength: 5 }),
       pauseTurns: fc.integer({ min: 0, max: 2 }),

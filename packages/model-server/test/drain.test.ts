@@ -59,7 +59,7 @@ describe("drain", () => {
   });
 
   it("loses no request of clients that turn to another server when told to", async function () {
-    this.timeout(30_000);
+    this.timeout(60_000);
     const model = slowModel(5);
     // Long enough for the balancer and for every client's turn, however slow the machine.
     const first = await startServer({ m: { 1: model } }, { drainDelayMs: 3000 });

@@ -124,7 +124,7 @@ function twinOf(bytes: Buffer) {
 
 describe("fuzz", () => {
   it("JSON bodies: no crash, and the twin agrees", function () {
-    this.timeout(FUZZ_MS + 10_000);
+    this.timeout(FUZZ_MS + 60_000);
     const seeds = [
       '{"instances": [[1.5, 2e3], [-3, 0.25]], "signature_name": "s"}',
       '{"inputs": {"x": [[[1], [2]], [[3], [4]]]}}',
@@ -142,7 +142,7 @@ describe("fuzz", () => {
   });
 
   it("PredictRequest bytes: no crash, and a twin that splits fields first agrees", function () {
-    this.timeout(FUZZ_MS + 10_000);
+    this.timeout(FUZZ_MS + 60_000);
     const seed = Buffer.from(
       toBinary(
         PredictRequestSchema,

@@ -14,7 +14,7 @@ import { halfPlus } from "./models.js";
 const x = tensor("float32", [1], Float32Array.of(1));
 
 describe("TLS", function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   let dir: string;
   const file = (name: string) => readFile(join(dir, name));
   const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir, stdio: "pipe" });

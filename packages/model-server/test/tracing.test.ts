@@ -132,5 +132,5 @@ describe("traces", () => {
     await new Promise((resolve) => collector.close(resolve));
     collector.closeAllConnections();
     await Promise.race([trace().catch(() => undefined), new Promise((resolve) => setTimeout(resolve, 2000))]);
-  }).timeout(20_000);
+  }).timeout(60_000);
 });

@@ -471,7 +471,7 @@ describe("Open Inference Protocol v2", () => {
   });
 
   it("survives any bytes", async function () {
-    this.timeout(30_000);
+    this.timeout(60_000);
     const good = toBinary(
       ModelInferRequestSchema,
       create(ModelInferRequestSchema, {

@@ -47,7 +47,7 @@ describe("lowered ops under bad input", () => {
   const budgetMs = Number(process.env["FUZZ_MS"] ?? 300);
 
   it(`refuse or answer, for ${budgetMs} ms`, async function () {
-    this.timeout(budgetMs * 3 + 20_000);
+    this.timeout(budgetMs * 3 + 60_000);
     const seed = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
     const pick = random(seed);
     const cases = [...goldenCases().values()].flat();

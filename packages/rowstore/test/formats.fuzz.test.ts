@@ -49,7 +49,7 @@ function fuzz(
 }
 
 describe("formats under fuzz", function () {
-  this.timeout(FUZZ_MS + 10_000);
+  this.timeout(FUZZ_MS + 60_000);
   const tables = [tableOf("a", 1000, [8]), tableOf("b", 77, [3], "int64")];
   const layout = partitionLayout(tables, 5);
 

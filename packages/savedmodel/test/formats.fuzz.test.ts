@@ -23,7 +23,7 @@ const MS_MAX = 2000;
 const HEAP_BYTES_MAX = 64 * 2 ** 20;
 
 describe("file formats under fuzz", function () {
-  this.timeout(budgetMs + 30_000);
+  this.timeout(budgetMs + 60_000);
   let dir: string;
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), "fuzz-"));

@@ -220,7 +220,7 @@ describe("shards and lookup", () => {
       assert.match(error.message, /proves manifest digest/);
       return true;
     });
-  }).timeout(15_000);
+  }).timeout(60_000);
 
   it("refuses more than its budget at once, and serves again afterwards", async () => {
     const { cluster, map } = await threeShards({ replyBytesInFlightMax: 200 * 1024 });
@@ -291,7 +291,7 @@ describe("shards and lookup", () => {
       { timeoutMs: 5_000 },
     );
     await assert.rejects(cluster.source(map, {}, 400), /partition 5 has no replica that proved it/);
-  }).timeout(20_000);
+  }).timeout(60_000);
 
   it("uses the Unix socket of a shard on the same machine", async () => {
     await using sockets = await tempDir();
