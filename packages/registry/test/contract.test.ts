@@ -341,7 +341,7 @@ for (const [name, make] of [
           isServingError(error, "REGISTRY_UNAVAILABLE"),
         );
         await assert.rejects(hasty.lease(5), (error) => isServingError(error, "REGISTRY_UNAVAILABLE"));
-        assert.ok(performance.now() - startMs < 3_500, "each within its timeout");
+        assert.ok(performance.now() - startMs < 10_000, "each within its timeout");
         assert.equal(view.entries.size, 2);
         await harness.restore?.();
         await eventually(() => hasty.txn([], [{ delete: `${root}goes` }, { put: `${root}comes`, value: bytes("1") }]));

@@ -51,7 +51,7 @@ describe("etcd registry", function () {
     harness.proxy.setDark(true);
     const startMs = performance.now();
     await assert.rejects(registry.get("x"), (error) => isServingError(error, "REGISTRY_UNAVAILABLE"));
-    assert.ok(performance.now() - startMs < 1_500);
+    assert.ok(performance.now() - startMs < 5_000);
     harness.proxy.setDark(false);
     await eventually(() => registry.get("x").then(() => true), { timeoutMs: 8_000 });
     await registry.close();

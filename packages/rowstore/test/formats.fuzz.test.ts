@@ -42,7 +42,7 @@ function fuzz(
     } catch (error) {
       assert.ok(isServingError(error, code), `seed ${seed}, run ${runs}: ${(error as Error).stack}`);
     }
-    assert.ok(performance.now() - startedAt < 1000, `seed ${seed}, run ${runs} took too long`);
+    assert.ok(performance.now() - startedAt < 5_000, `seed ${seed}, run ${runs} took too long`);
   }
   assert.ok(runs > 10, `${runs} runs`);
   assert.ok(process.memoryUsage().arrayBuffers - heapBefore < 256 * 2 ** 20, "memory");

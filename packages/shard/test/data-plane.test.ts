@@ -192,7 +192,7 @@ describe("shards and lookup", () => {
         return true;
       },
     );
-    assert.ok(systemClock.nowMs() - startMs < 1_000);
+    assert.ok(systemClock.nowMs() - startMs < 5_000);
   });
 
   it("never mixes epochs: a shard at another epoch refuses", async () => {
