@@ -1758,7 +1758,55 @@ def variable_scatter(g):
         read()
 
 
+def recurrent(g):
+    """Cells of TensorFlow 1 that are one op."""
+    f = np.float32
+
+    def lstm(batch, inputs, cell, seed=1, scale=1.0):
+        return dict(
+            cs_prev=some(f, (batch, cell), seed + 1) * f(scale), h_prev=some(f, (batch, cell), seed + 2), w=some(f, (inputs + cell, 4 * cell), seed + 3) / f(2),
+            wci=some(f, (cell,), seed + 4), wcf=some(f, (cell,), seed + 5), wco=some(f, (cell,), seed + 6), b=some(f, (4 * cell,), seed + 7),
+        )
+
+    for batch, inputs, cell in [(1, 2, 1), (2, 3, 2), (3, 1, 4), (1, 0, 2)]:
+        for peephole in [False, True]:
+            for clip in [3.0, 0.0, 0.5] + ([-1.0] if cell == 1 else []):
+                for forget in [1.0, 0.0] if clip == 3 else [0.5]:
+                    x = some(f, (batch, inputs), 9)
+                    g.case("LSTMBlockCell", 1e-5, x=x, **lstm(batch, inputs, cell, scale=2), use_peephole=peephole, cell_clip=clip, forget_bias=forget)
+                    g.case("BlockLSTM", 1e-5, seq_len_max=np.int64(2), x=some(f, (2, batch, inputs), 9), **lstm(batch, inputs, cell), use_peephole=peephole, cell_clip=clip, forget_bias=forget)
+                g.case("BlockLSTMV2", 1e-5, seq_len_max=np.int64(2), x=some(f, (2, batch, inputs), 9), **lstm(batch, inputs, cell), use_peephole=peephole, cell_clip=clip)
+        g.case("GRUBlockCell", 1e-5, x=some(f, (batch, inputs)), h_prev=some(f, (batch, cell), 2), w_ru=some(f, (inputs + cell, 2 * cell), 3), w_c=some(f, (inputs + cell, cell), 4), b_ru=some(f, (2 * cell,), 5), b_c=some(f, (cell,), 6))
+    for op in ["BlockLSTM", "BlockLSTMV2"]:
+        x = some(f, (4, 2, 3), 9)
+        for steps in [0, 1, 3]:
+            # Gates behind the end are what the buffer held.
+            g.case(op, 1e-5, only=[1, 6], seq_len_max=np.int64(steps), x=x, **lstm(2, 3, 2))
+        # A seq_len_max beyond the sequence ends the process of TensorFlow 2.21.
+        for kw in [dict(seq_len_max=i64(4)), dict(x=x[0]), dict(x=x[:, :1]), dict(x=x[:, :, :2])]:
+            g.case(op, **{**dict(seq_len_max=np.int64(4), x=x), **lstm(2, 3, 2), **kw})
+        for name, value in lstm(2, 3, 2).items():
+            for bad in [value[:1], value[None]]:
+                g.case(op, **{**dict(seq_len_max=np.int64(4), x=x), **lstm(2, 3, 2), name: bad})
+        g.case(op, 1e-5, seq_len_max=np.int64(0), x=x[:0], **lstm(2, 3, 2))
+        g.case(op, 1e-5, seq_len_max=np.int64(4), x=x[:, :0], **lstm(0, 3, 2))
+    x = some(f, (2, 3), 9)
+    for name, value in lstm(2, 3, 2).items():
+        # Smaller peepholes than a cell are read beyond their end there.
+        for bad in [value[None]] + ([] if name.startswith("wc") else [value[:1]]):
+            if name not in ("cs_prev", "h_prev", "w") or bad.ndim == 2:
+                g.case("LSTMBlockCell", **{**dict(x=x), **lstm(2, 3, 2), name: bad})
+    g.case("LSTMBlockCell", x=x[:1], **lstm(2, 3, 2))
+    g.case("LSTMBlockCell", x=x[:0], **lstm(0, 3, 2))
+    gru = dict(x=x, h_prev=some(f, (2, 2), 2), w_ru=some(f, (5, 4), 3), w_c=some(f, (5, 2), 4), b_ru=some(f, (4,), 5), b_c=some(f, (2,), 6))
+    for name, value in gru.items():
+        for bad in [value[:1], value[None], value[..., :1]]:
+            g.case("GRUBlockCell", **{**gru, name: bad})
+    g.case("GRUBlockCell", 1e-5, **{**gru, "x": x[:0], "h_prev": gru["h_prev"][:0]})
+
+
 FAMILIES = {
+    "recurrent": recurrent,
     "matrix-factors": matrix_factors,
     "variable-scatter": variable_scatter,
     "quantize-dequantize": quantize_dequantize,

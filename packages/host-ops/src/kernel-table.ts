@@ -37,6 +37,7 @@ import { isDecodable, isEncodable, UNICODE_KERNELS } from "./unicode.js";
 import { ARRAY_MORE_KERNELS } from "./array-more.js";
 import { QUANTIZE_KERNELS } from "./quantize.js";
 import { RAGGED_KERNELS } from "./ragged.js";
+import { RECURRENT_KERNELS } from "./recurrent.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
 import { SEGMENT_KERNELS } from "./segments.js";
@@ -126,6 +127,7 @@ const REAL: readonly Family[] = [
   MATRIX_FACTOR_KERNELS,
   QUANTIZE_AGAIN_KERNELS,
   WINDOW_KERNELS,
+  RECURRENT_KERNELS,
 ];
 
 const COMPLEX_TOO = new Set([

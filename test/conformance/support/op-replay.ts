@@ -34,8 +34,13 @@ export async function onHost(item: OpCase): Promise<Verdict> {
   const supported = context ? hostKernels.supports(node, context) : "its types are unknown";
   if (supported !== true) return { kind: "refused", why: supported };
   try {
-    const outputs = await kernel({ node, inputs: item.inputs, state: emptyState() });
-    return compare(item, outputs as readonly Tensor[], item.promised);
+    const outputs = (await kernel({ node, inputs: item.inputs, state: emptyState() })) as readonly Tensor[];
+    const wanted = item.promised ?? item.outputs?.map((_, i) => i) ?? [];
+    return compare(
+      item,
+      wanted.map((index) => outputs[index]!),
+      wanted,
+    );
   } catch (error) {
     return failed(item, error, (code) => item.error === "ANY" || code === item.error);
   }
@@ -168,11 +173,8 @@ function failed({ error: expected }: OpCase, error: unknown, isRight: (code: str
   return isRight(error.code) ? EQUAL : { kind: "wrong", why: `${error.code} instead of ${expected}: ${error.message}` };
 }
 
-function compare(
-  item: OpCase,
-  actual: readonly Tensor[],
-  wanted: readonly number[] = item.outputs?.map((_, i) => i) ?? [],
-): Verdict {
+/** @param wanted  which outputs of the op `actual` are */
+function compare(item: OpCase, actual: readonly Tensor[], wanted: readonly number[]): Verdict {
   if (!item.outputs) return { kind: "wrong", why: `TensorFlow refuses it: ${item.error}` };
   for (const [k, index] of wanted.entries()) {
     const why = actual[k] ? differenceOf(actual[k], item.outputs[index]!, item.tolerance) : "is missing";

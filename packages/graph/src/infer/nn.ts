@@ -20,6 +20,13 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     return [call.shape(0), channels, channels, channels, channels, undefined];
   }),
   LRN: same(),
+  // Every output has the shape of the state, by the step where there is a sequence.
+  LSTMBlockCell: (call) => Array<Shape>(7).fill(call.shape(1)),
+  ...each("BlockLSTM BlockLSTMV2", (call) => {
+    const state = call.shape(2);
+    return Array<Shape>(7).fill(state ? [call.shape(1)?.[0] ?? UNKNOWN, ...state] : unknowns(3));
+  }),
+  GRUBlockCell: (call) => Array<Shape>(4).fill(call.shape(1)),
   ...each("ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea", (call) => {
     const input = call.shape(0);
     const size = call.value(1)?.values;
