@@ -309,6 +309,16 @@ def products():
                              ("...ab,...bc->...ac", ([3, 1, 2, 4], [5, 4, 2])), ("abc,cd->abd", ([0, 3, 4], [4, 5])), ("abcd,aecd->acbe", ([0, 3, 4, 5], [0, 6, 4, 5])), ("ab,bc->ac", ([2, 0], [0, 3])),
                              ("ab,bc->ac", ([2, 3], [4, 3]))]:
         case("Einsum", inputs=[rand(F32, s) for s in shapes], equation=equation)
+    for left in [I8, U8, tf.bfloat16.as_numpy_dtype]:
+        for right in [I8, U8, tf.bfloat16.as_numpy_dtype]:
+            for ta, tb in [(False, False), (True, False), (False, True), (True, True)] if left != right else [(False, False), (True, True)]:
+                a, b = (rand(dtype if dtype in (I8, U8) else F32, shape, -128, 127).astype(dtype) for dtype, shape in [(left, [2, 1, 2, 3]), (right, [3, 3, 4])])
+                out = tf.int32 if left in (I8, U8) and right in (I8, U8) else tf.bfloat16
+                case("BatchMatMulV3", x=a.swapaxes(-1, -2).copy() if ta else a, y=b.swapaxes(-1, -2).copy() if tb else b, Tout=out, adj_x=ta, adj_y=tb)
+    for dtype, out in [(F64, tf.float64), (I16, tf.int16), (I32, tf.int32), (I64, tf.int64)]:
+        case("BatchMatMulV3", x=rand(dtype, [2, 3, 2]), y=rand(dtype, [3, 1]), Tout=out, adj_x=True)
+    case("BatchMatMulV3", x=np.full([1, 1, 600], -128, I8), y=np.full([1, 600, 1], 255, U8), Tout=tf.int32)
+    case("BatchMatMulV3", x=rand(I8, [2, 0, 3]), y=rand(U8, [2, 3, 2]), Tout=tf.int32)
 
 
 @family

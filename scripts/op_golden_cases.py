@@ -1805,7 +1805,42 @@ def recurrent(g):
     g.case("GRUBlockCell", 1e-5, **{**gru, "x": x[:0], "h_prev": gru["h_prev"][:0]})
 
 
+def drawing(g):
+    f = np.float32
+    boxes = np.array([[0, 0, 1, 1], [0.2, 0.3, 0.7, 0.9], [-0.5, 0.25, 0.5, 2], [0.9, 0, 0.1, 1], [1.5, 0, 2, 1], [0, -2, 1, -1], [0.5, 0.5, 0.5, 0.5], [0, 0, 3, 0.4], [np.nan, 0, 1, 1], [0, 0, 1e30, 1], [0.3, -1e-6, 0.6, 1]], f)
+    for depth in [1, 3, 4]:
+        images = np.abs(some(f, (2, 4, 5, depth)))
+        for pick in [[0, 1], [2, 3], [4, 6], [7, 8], [9, 10]]:
+            each = np.stack([boxes[pick], boxes[pick[::-1]]])
+            g.case("DrawBoundingBoxes", images=images, boxes=each)
+            g.case("DrawBoundingBoxesV2", images=images, boxes=each, colors=some(f, (3, 4)))
+        g.case("DrawBoundingBoxesV2", images=images[:1], boxes=boxes[None], colors=np.zeros((0, 4), f))
+        g.case("DrawBoundingBoxes", images=images, boxes=np.zeros((2, 0, 4), f))
+    tiny = np.zeros((1, 2, 2, 3), f)
+    many = np.tile(np.array([[0.9, 0, 0.9, 1]], f), (12, 1))
+    g.case("DrawBoundingBoxes", images=tiny, boxes=many[None])
+    g.case("DrawBoundingBoxes", images=tiny[:, :0], boxes=many[None])
+    g.case("DrawBoundingBoxes", images=tiny[:0], boxes=many[None][:0])
+    one = many[None, :1]
+    for kw in [dict(images=tiny[0]), dict(boxes=one[0]), dict(images=tiny[:0]), dict(images=tiny[..., :2]), dict(boxes=one[..., :3])]:
+        g.case("DrawBoundingBoxes", **{**dict(images=tiny, boxes=one), **kw})
+    for colours in [np.zeros((2,), f), np.zeros((2, 2), f)]:
+        g.case("DrawBoundingBoxesV2", images=tiny, boxes=one, colors=colours)
+
+
+def stateless_shuffle(g):
+    key, counter = np.array([2**63 + 5], np.uint64), np.array([7, 11], np.uint64)
+    for value in [some(np.float32, (9,)), some(np.int64, (5, 2)), some(object, (6,)), some(np.bool_, (7, 1, 2)), some(np.float32, (1, 3)), some(np.float32, (0, 3)), np.float32(2), some(np.complex64, (4,))]:
+        for alg in [1, 3, 2]:
+            g.case("StatelessShuffle", value=value, key=key, counter=counter, alg=np.int32(alg))
+    x = some(np.float32, (4,))
+    for kw in [dict(key=counter), dict(key=key[0]), dict(alg=i32(1)), dict(counter=np.arange(3).astype(np.uint64))]:
+        g.case("StatelessShuffle", **{**dict(value=x, key=key, counter=counter, alg=np.int32(1)), **kw})
+
+
 FAMILIES = {
+    "drawing": drawing,
+    "stateless-shuffle": stateless_shuffle,
     "recurrent": recurrent,
     "matrix-factors": matrix_factors,
     "variable-scatter": variable_scatter,

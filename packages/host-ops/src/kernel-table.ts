@@ -7,6 +7,7 @@ import { SHAPE_KERNELS } from "./array-shape.js";
 import { SLICE_KERNELS } from "./array-slice.js";
 import { COUNT_KERNELS } from "./counts.js";
 import { DETECTION_KERNELS } from "./detection.js";
+import { DRAWING_KERNELS } from "./drawing.js";
 import { EDIT_DISTANCE_KERNELS } from "./edit-distance.js";
 import { RAGGED_MORE_KERNELS } from "./ragged-more.js";
 import { SPARSE_MATH_KERNELS } from "./sparse-math.js";
@@ -119,6 +120,7 @@ const REAL: readonly Family[] = [
   SPARSE_MATH_KERNELS,
   RESAMPLE_KERNELS,
   DETECTION_KERNELS,
+  DRAWING_KERNELS,
   COLOUR_KERNELS,
   AUDIO_KERNELS,
   CTC_KERNELS,

@@ -229,11 +229,12 @@ function rawBitsOf(philox: Philox, shape: readonly number[], dtype: Tensor["dtyp
 
 const fullInt: Fill = (philox, shape, op) => rawBitsOf(philox, shape, op.attrs.dtype("dtype"), op);
 
-function shuffle(op: OpCall): Tensor[] {
+/** Rows in another order. @param philoxFor  the generator for that many rows */
+function shuffle(op: OpCall, philoxFor: (rows: number) => Philox): Tensor[] {
   const value = op.tensor(0);
   const size = value.shape.length === 0 ? 1 : value.shape[0]!;
   if (elementCount(value.shape) <= 1 || size <= 1) return [value];
-  const stream = new PhiloxStream(reserve(op, Math.ceil(size / SAMPLES_PER_BLOCK)));
+  const stream = new PhiloxStream(philoxFor(size));
   const order = Float64Array.from({ length: size }, (_, i) => i);
   for (let i = 0; i + 1 < size; i++) {
     const j = i + (stream.next() % (size - i));
@@ -305,7 +306,11 @@ export const RANDOM_KERNELS: Readonly<Record<string, Kernel>> = {
   RandomStandardNormal: stateful(normal),
   TruncatedNormal: stateful(truncatedNormal),
   RandomUniformInt: stateful(uniformInt(1, "Tout")),
-  RandomShuffle: shuffle,
+  RandomShuffle: (op) => shuffle(op, (rows) => reserve(op, Math.ceil(rows / SAMPLES_PER_BLOCK))),
+  StatelessShuffle: (op) => {
+    const philox = keyed(op, 1);
+    return shuffle(op, () => philox);
+  },
   Multinomial: (op) => multinomial(op, (samples) => reserve(op, samples * RESERVED_PER_SAMPLE)),
   StatelessMultinomial: (op) => multinomial(op, () => seeded(op, 2)),
   StatelessRandomUniform: stateless(uniform),

@@ -1,6 +1,6 @@
 import type { Value } from "./builder.js";
 import { channelsLast, perChannel } from "./channels.js";
-import { dtypes, isFloat, transpose, widened } from "./emit.js";
+import { cast, dtypes, isFloat, transpose, widened } from "./emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /** Matrix products, and the bias that follows one. */
@@ -35,11 +35,26 @@ function swapped(n: NodeLowering, input: number, value: Value): Value {
   return n.b.op("Transpose", [value], { perm });
 }
 
+/**
+ * Both factors in the dtype of the answer. BatchMatMulV3 takes bytes too: two of them make int32 (MatMulInteger would saturate on
+ * the way on some CPUs), one beside bfloat16 makes bfloat16, which is float32 here.
+ */
+function factors(n: NodeLowering): [Value, Value] {
+  const [left, right, out] = [n.x(0), n.x(1), n.outDtype()];
+  const isByte = ({ dtype }: Value): boolean => dtype === "int8" || dtype === "uint8";
+  const bytes = [left, right].filter(isByte).length;
+  const isKnown =
+    (left.dtype === out && right.dtype === out) ||
+    (bytes === 2 && out === "int32") ||
+    (bytes === 1 && out === "float32" && (left.dtype === out || right.dtype === out));
+  if (!isKnown) n.fail("a product of different dtypes");
+  return [cast(n.b, left, out), cast(n.b, right, out)];
+}
+
 const batchMatmul: Lower = (n) => {
   const transA = n.attrs.bool("adj_x");
   const transB = n.attrs.bool("adj_y");
-  const [left, right] = [n.x(0), n.x(1)];
-  if (left.dtype !== right.dtype || n.outDtype() !== left.dtype) n.fail("a product of different dtypes");
+  const [left, right] = factors(n);
   if (!transA && !transB) return widened(n.b, MATMUL_KERNELS, "ring", [left, right], (x) => n.b.op("MatMul", x));
   if (left.dtype === "float32" || left.dtype === "float64") {
     return n.b.op("com.microsoft:FusedMatMul", [left, right], { transA: Number(transA), transB: Number(transB) });

@@ -60,7 +60,7 @@ function halfToNumber(bits: number): number {
   return sign * (exponent === 0 ? mantissa * 2 ** -24 : (1 + mantissa / 1024) * 2 ** (exponent - 15));
 }
 
-const TOLERANCE: Record<string, number> = { float32: 1e-5, float64: 1e-9, float16: 4e-3 };
+const TOLERANCE: Record<string, number> = { float32: 1e-5, float64: 1e-9, float16: 4e-3, bfloat16: 1e-2 };
 
 function assertClose(actual: Tensor, expected: Tensor): void {
   assert.equal(actual.dtype, expected.dtype);
@@ -72,6 +72,7 @@ function assertClose(actual: Tensor, expected: Tensor): void {
   }
   const numbers = (value: Tensor) => {
     const list = [...(value.data as Float32Array)];
+    if (value.dtype === "bfloat16") return list.map((bits) => new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!);
     return value.dtype === "float16" ? list.map(halfToNumber) : list;
   };
   const [a, e] = [numbers(actual), numbers(expected)];

@@ -40,7 +40,10 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   NonMaxSuppressionV4: () => [[UNKNOWN], []],
   NonMaxSuppressionV5: () => [[UNKNOWN], [UNKNOWN], []],
   ...each("DecodeJpeg DecodePng DecodeBmp", (call) => [[UNKNOWN, UNKNOWN, call.attrs.int("channels") || UNKNOWN]]),
-  ...each("AdjustContrastv2 AdjustHue AdjustSaturation RGBToHSV HSVToRGB", same()),
+  ...each(
+    "AdjustContrastv2 AdjustHue AdjustSaturation RGBToHSV HSVToRGB DrawBoundingBoxes DrawBoundingBoxesV2 StatelessShuffle",
+    same(),
+  ),
 };
 
 function times(a: number, b: number): number {
