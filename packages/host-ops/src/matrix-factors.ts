@@ -1,8 +1,9 @@
 /** Orthogonal factors of batches of small matrices: QR by reflections, eigenvectors and singular vectors by rotations. */
 import type { Tensor } from "@shardserve/tensor";
 import { check, invalid, printShape } from "./errors.js";
-import { matricesOf, type Matrix, matrix, stacked, transposed } from "./matrix-solve.js";
+import { matricesOf, type Matrix, matrix, stacked, transposed, workOf } from "./matrix-solve.js";
 import { type Kernel, type OpCall, zeroTensor } from "./op-call.js";
+import { inPieces, inTurns, type Pieces } from "./turns.js";
 
 /** Q (rows x rows) and R (rows x columns), with the signs of Householder's reflections, which Eigen and so TensorFlow have. */
 function qrOf(a: Matrix): { q: Matrix; r: Matrix } {
@@ -45,12 +46,12 @@ function corner(a: Matrix, rows: number, columns: number, isUpper = false): Floa
   return out;
 }
 
-function qr(op: OpCall): Tensor[] {
+function* qr(op: OpCall): Pieces<Tensor[]> {
   const { batch, matrices } = matricesOf(op, 0);
   const { dtype, shape } = op.tensor(0);
   const [m, n] = shape.slice(-2) as [number, number];
   const inner = op.attrs.bool("full_matrices") ? m : Math.min(m, n);
-  const factors = matrices.map(qrOf);
+  const factors = yield* inPieces(matrices.length, 4 * workOf(op), (k) => qrOf(matrices[k]!));
   return [
     stacked(
       dtype,
@@ -69,6 +70,9 @@ function qr(op: OpCall): Tensor[] {
 
 /** Rounds of rotations: each makes what is off the diagonal quadratically smaller. */
 const SWEEPS_MAX = 60;
+
+/** Multiplications of one rotation, by the element of a column. */
+const ROTATION_WORK = 12;
 
 /** Of the length of the whole matrix. */
 const NOISE = 1e-15;
@@ -93,7 +97,7 @@ function scaleOf({ at }: Matrix): number {
 }
 
 /** Hestenes's: rotates pairs of columns until all are orthogonal. */
-function singularOf(a: Matrix): Singular {
+function* singularOf(a: Matrix): Pieces<Singular> {
   // Columns as rows, to walk memory in order.
   const work = transposed(a);
   const scale = scaleOf(a);
@@ -108,6 +112,7 @@ function singularOf(a: Matrix): Singular {
     isDone = true;
     for (let p = 0; p < n - 1; p++) {
       for (let q = p + 1; q < n; q++) {
+        yield ROTATION_WORK * m;
         let [pp, qq, pq] = [0, 0, 0];
         for (let i = 0; i < m; i++) {
           const [x, y] = [work.at[p * m + i]!, work.at[q * m + i]!];
@@ -163,17 +168,27 @@ function asColumns(vectors: readonly Float64Array[], length: number): Float64Arr
   return out;
 }
 
+interface SvdParts {
+  readonly values: Float64Array;
+  readonly u: Float64Array;
+  readonly v: Float64Array;
+}
+
 /** Singular vectors are told up to their sign: TensorFlow's depend on the build of its library. */
-function svd(op: OpCall): Tensor[] {
+function* svd(op: OpCall): Pieces<Tensor[]> {
   const { batch, matrices } = matricesOf(op, 0);
   const { dtype, shape } = op.tensor(0);
   const [m, n] = shape.slice(-2) as [number, number];
   const least = Math.min(m, n);
   const full = op.attrs.bool("full_matrices");
-  const parts = matrices.map((a) => {
-    if (!a.at.every(Number.isFinite)) return notNumbers(m, n, full);
+  const parts: SvdParts[] = [];
+  for (const a of matrices) {
+    if (!a.at.every(Number.isFinite)) {
+      parts.push(notNumbers(m, n, full));
+      continue;
+    }
     const isTall = m >= n;
-    const { scaled, right, values, order, noise, scale } = singularOf(isTall ? a : transposed(a));
+    const { scaled, right, values, order, noise, scale } = yield* singularOf(isTall ? a : transposed(a));
     const sorted = Float64Array.from(order.slice(0, least), (k) => values[k]!);
     const rightVectors = order.map((k) => right.at.slice(k * least, (k + 1) * least));
     const long = Math.max(m, n);
@@ -181,8 +196,8 @@ function svd(op: OpCall): Tensor[] {
     const found = kept.map((k) => scaled.at.slice(k * long, (k + 1) * long).map((x) => x / values[k]!));
     const leftVectors = completed(found, long, full ? long : least);
     const [u, v] = isTall ? [leftVectors, rightVectors] : [rightVectors, leftVectors];
-    return { values: sorted.map((value) => value * scale), u: asColumns(u, m), v: asColumns(v, n) };
-  });
+    parts.push({ values: sorted.map((value) => value * scale), u: asColumns(u, m), v: asColumns(v, n) });
+  }
   const values = stacked(
     dtype,
     batch,
@@ -207,14 +222,20 @@ function svd(op: OpCall): Tensor[] {
   ];
 }
 
-function notNumbers(m: number, n: number, full: boolean): { values: Float64Array; u: Float64Array; v: Float64Array } {
+function notNumbers(m: number, n: number, full: boolean): SvdParts {
   const least = Math.min(m, n);
   const nan = (count: number): Float64Array => new Float64Array(count).fill(Number.NaN);
   return { values: nan(least), u: nan(m * (full ? m : least)), v: nan(n * (full ? n : least)) };
 }
 
+/** Values ascending, and the vector of each. */
+interface Eigen {
+  readonly values: Float64Array;
+  readonly vectors: readonly Float64Array[];
+}
+
 /** Jacobi's: rotates rows and columns of a symmetric matrix until it is diagonal; reads the lower triangle. */
-function eigenOf(a: Matrix): { values: Float64Array; vectors: Float64Array[] } {
+function* eigenOf(a: Matrix): Pieces<Eigen> {
   const n = a.rows;
   const s = matrix(n, n);
   const scale = scaleOf(a);
@@ -231,6 +252,7 @@ function eigenOf(a: Matrix): { values: Float64Array; vectors: Float64Array[] } {
     }
     for (let p = 0; p < n - 1; p++) {
       for (let q = p + 1; q < n; q++) {
+        yield ROTATION_WORK * n;
         const pq = s.at[p * n + q]!;
         if (pq === 0) continue;
         const theta = (s.at[q * n + q]! - s.at[p * n + p]!) / (2 * pq);
@@ -259,15 +281,18 @@ function rotateColumns({ rows, columns, at }: Matrix, p: number, q: number, cos:
 }
 
 /** Eigenvalues ascending; vectors up to their sign, as singular ones. */
-function selfAdjointEig(op: OpCall): Tensor[] {
+function* selfAdjointEig(op: OpCall): Pieces<Tensor[]> {
   const { dtype, shape } = op.tensor(0);
   const n = shape.at(-1)!;
   const { batch, matrices } = matricesOf(op, 0);
   check(shape.at(-2) === n, () => `Input matrix must be square, got ${printShape(shape)}`);
-  const parts = matrices.map((a) => {
-    if (a.at.every(Number.isFinite)) return eigenOf(a);
-    throw invalid("Self-adjoint eigen decomposition was not successful. The input might not be valid.");
-  });
+  const parts: Eigen[] = [];
+  for (const a of matrices) {
+    if (!a.at.every(Number.isFinite)) {
+      throw invalid("Self-adjoint eigen decomposition was not successful. The input might not be valid.");
+    }
+    parts.push(yield* eigenOf(a));
+  }
   const values = stacked(
     dtype,
     batch,
@@ -287,7 +312,7 @@ function selfAdjointEig(op: OpCall): Tensor[] {
 }
 
 export const MATRIX_FACTOR_KERNELS: Readonly<Record<string, Kernel>> = {
-  Qr: qr,
-  Svd: svd,
-  SelfAdjointEigV2: selfAdjointEig,
+  Qr: inTurns(qr),
+  Svd: inTurns(svd),
+  SelfAdjointEigV2: inTurns(selfAdjointEig),
 };

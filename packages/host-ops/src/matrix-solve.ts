@@ -10,6 +10,7 @@ import { checkedCount } from "./limits.js";
 import { is64Bit, isFloating, numberArray, numbersOf, packNumbers } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { sameShape } from "./shapes.js";
+import { inPieces, inTurns, type Pieces } from "./turns.js";
 
 /** A matrix, row-major. */
 export interface Matrix {
@@ -57,6 +58,13 @@ export function stacked(
   const size = elementCount(inner);
   for (const [k, part] of parts.entries()) out.set(part, k * size);
   return withData(dtype, shape, packNumbers(dtype, out));
+}
+
+/** Multiplications, about, that one matrix of the batch costs with its right-hand sides, where there are such. */
+export function workOf(op: OpCall): number {
+  const [rows, columns] = op.tensor(0).shape.slice(-2) as [number, number];
+  const sides = op.inputCount > 1 ? op.tensor(1).shape.at(-1)! : 0;
+  return rows * columns * (Math.min(rows, columns) + sides);
 }
 
 function checkSquare(op: OpCall, i = 0): void {
@@ -131,12 +139,15 @@ function identity(n: number): Matrix {
   return out;
 }
 
-function inverse(op: OpCall): Tensor[] {
+function* inverse(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
   const adjoint = op.attrs.bool("adjoint");
   const n = op.tensor(0).shape.at(-1)!;
-  const parts = matrices.map((a) => solved(adjoint ? transposed(a) : a, identity(n)).at);
+  const parts = yield* inPieces(matrices.length, 2 * n ** 3, (k) => {
+    const a = matrices[k]!;
+    return solved(adjoint ? transposed(a) : a, identity(n)).at;
+  });
   return [stacked(op.tensor(0).dtype, batch, [n, n], parts)];
 }
 
@@ -152,10 +163,11 @@ function logDeterminantOf(a: Matrix): [number, number] {
   return [total, log];
 }
 
-function determinant(op: OpCall): Tensor[] {
+function* determinant(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
-  const parts = matrices.map((a) => {
+  const parts = yield* inPieces(matrices.length, workOf(op), (k) => {
+    const a = matrices[k]!;
     const { lu, sign } = factored(a);
     let product: number = sign;
     for (let i = 0; i < a.rows; i++) product *= lu.at[i * a.rows + i]!;
@@ -164,10 +176,10 @@ function determinant(op: OpCall): Tensor[] {
   return [stacked(op.tensor(0).dtype, batch, [], parts)];
 }
 
-function logDeterminant(op: OpCall): Tensor[] {
+function* logDeterminant(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
-  const parts = matrices.map(logDeterminantOf);
+  const parts = yield* inPieces(matrices.length, workOf(op), (k) => logDeterminantOf(matrices[k]!));
   const { dtype } = op.tensor(0);
   return [0, 1].map((k) =>
     stacked(
@@ -180,11 +192,12 @@ function logDeterminant(op: OpCall): Tensor[] {
 }
 
 /** The lower triangle L of A = L L'; reads the lower triangle only. */
-function cholesky(op: OpCall): Tensor[] {
+function* cholesky(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
   const n = op.tensor(0).shape.at(-1)!;
-  const parts = matrices.map(({ at }) => {
+  const parts = yield* inPieces(matrices.length, workOf(op), (index) => {
+    const { at } = matrices[index]!;
     const out = new Float64Array(n * n);
     for (let j = 0; j < n; j++) {
       for (let i = j; i < n; i++) {
@@ -199,7 +212,7 @@ function cholesky(op: OpCall): Tensor[] {
   return [stacked(op.tensor(0).dtype, batch, [n, n], parts)];
 }
 
-function solve(op: OpCall): Tensor[] {
+function* solve(op: OpCall): Pieces<Tensor[]> {
   const [left, right] = [matricesOf(op, 0), matricesOf(op, 1)];
   checkSquare(op);
   check(
@@ -209,7 +222,10 @@ function solve(op: OpCall): Tensor[] {
   );
   const adjoint = op.attrs.bool("adjoint");
   const inner = op.tensor(1).shape.slice(-2);
-  const parts = left.matrices.map((a, k) => solved(adjoint ? transposed(a) : a, right.matrices[k]!).at);
+  const parts = yield* inPieces(left.matrices.length, workOf(op), (k) => {
+    const a = left.matrices[k]!;
+    return solved(adjoint ? transposed(a) : a, right.matrices[k]!).at;
+  });
   return [stacked(op.tensor(0).dtype, left.batch, inner, parts)];
 }
 
@@ -226,7 +242,7 @@ function broadcastIndex(batch: readonly number[], whole: readonly number[], inde
   return at;
 }
 
-function triangularSolve(op: OpCall): Tensor[] {
+function* triangularSolve(op: OpCall): Pieces<Tensor[]> {
   const [left, right] = [matricesOf(op, 0), matricesOf(op, 1)];
   checkSquare(op);
   const [a, b] = [op.tensor(0).shape, op.tensor(1).shape];
@@ -237,7 +253,7 @@ function triangularSolve(op: OpCall): Tensor[] {
   const batch = broadcastBatch(left.batch, right.batch);
   const [isLower, adjoint] = [op.attrs.bool("lower"), op.attrs.bool("adjoint")];
   const inner = b.slice(-2);
-  const parts = Array.from({ length: elementCount(batch) }, (_, k) => {
+  const parts = yield* inPieces(elementCount(batch), workOf(op), (k) => {
     const given = left.matrices[broadcastIndex(left.batch, batch, k)]!;
     const source = right.matrices[broadcastIndex(right.batch, batch, k)]!;
     const x = { ...source, at: source.at.slice() };
@@ -260,12 +276,12 @@ function broadcastBatch(a: readonly number[], b: readonly number[]): number[] {
 }
 
 /** Permutation, and L and U in one matrix. */
-function lu(op: OpCall): Tensor[] {
+function* lu(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
   const n = op.tensor(0).shape.at(-1)!;
-  const factors = matrices.map((a) => {
-    const found = factored(a);
+  const factors = yield* inPieces(matrices.length, workOf(op), (k) => {
+    const found = factored(matrices[k]!);
     if (found.isSingular) throw invalid("Input is not invertible.");
     return found;
   });
@@ -287,7 +303,7 @@ function lu(op: OpCall): Tensor[] {
 }
 
 /** Solutions of least squares: of the normal equations (fast), or by the pseudo-inverse of full-rank systems. */
-function leastSquares(op: OpCall): Tensor[] {
+function* leastSquares(op: OpCall): Pieces<Tensor[]> {
   const [left, right] = [matricesOf(op, 0), matricesOf(op, 1)];
   const [m, n] = op.tensor(0).shape.slice(-2) as [number, number];
   const columns = op.tensor(1).shape.at(-1)!;
@@ -298,8 +314,8 @@ function leastSquares(op: OpCall): Tensor[] {
   );
   const regulariser = numbersOf(op.tensor(2))[0]!;
   check(regulariser >= 0, () => "l2_regularizer must be >= 0.");
-  const parts = left.matrices.map((a, k) => {
-    const b = right.matrices[k]!;
+  const parts = yield* inPieces(left.matrices.length, workOf(op), (k) => {
+    const [a, b] = [left.matrices[k]!, right.matrices[k]!];
     if (!a.at.every(Number.isFinite)) return new Float64Array(n * columns).fill(Number.NaN);
     // min |A x - b|^2 + r |x|^2: of (A'A + r) x = A'b where there are more rows, else x = A' (AA' + r)^-1 b.
     if (m >= n) return solved(gram(transposed(a), regulariser), times(transposed(a), b)).at;
@@ -361,13 +377,13 @@ function wideCross(x: BigInt64Array, y: BigInt64Array): BigInt64Array {
 }
 
 export const MATRIX_SOLVE_KERNELS: Readonly<Record<string, Kernel>> = {
-  Cholesky: cholesky,
-  MatrixInverse: inverse,
-  MatrixDeterminant: determinant,
-  LogMatrixDeterminant: logDeterminant,
-  MatrixSolve: solve,
-  MatrixTriangularSolve: triangularSolve,
-  MatrixSolveLs: leastSquares,
-  Lu: lu,
+  Cholesky: inTurns(cholesky),
+  MatrixInverse: inTurns(inverse),
+  MatrixDeterminant: inTurns(determinant),
+  LogMatrixDeterminant: inTurns(logDeterminant),
+  MatrixSolve: inTurns(solve),
+  MatrixTriangularSolve: inTurns(triangularSolve),
+  MatrixSolveLs: inTurns(leastSquares),
+  Lu: inTurns(lu),
   Cross: cross,
 };

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { OpCall } from "./op-call.js";
+import type { HostValue } from "@shardserve/graph";
+import type { Kernel, OpCall } from "./op-call.js";
 
 /** Multiplications between turns of the event loop: a few milliseconds. */
 const WORK_PER_TURN = 2 ** 22;
@@ -24,5 +25,44 @@ export class Turns {
     this.#work = 0;
     await nextTurn();
     this.#signal?.throwIfAborted();
+  }
+}
+
+/** Work that tells after each piece how many multiplications it was. */
+export type Pieces<T> = Generator<number, T, void>;
+
+/** What `make` gives for 0 to `count` - 1, each a piece of so many multiplications. */
+export function* inPieces<T>(count: number, work: number, make: (index: number) => T): Pieces<T[]> {
+  const made: T[] = [];
+  for (let k = 0; k < count; k++) {
+    made.push(make(k));
+    yield work;
+  }
+  return made;
+}
+
+/**
+ * A kernel that lets others run between its pieces once they are more than one turn's. Less work is done at once, so that
+ * nodes of constants are still folded when the model loads.
+ */
+export function inTurns<T extends HostValue>(kernel: (op: OpCall) => Pieces<readonly T[]>): Kernel {
+  return (op) => {
+    const turns = new Turns(op);
+    const pieces = kernel(op);
+    for (;;) {
+      const { done, value } = pieces.next();
+      if (done) return value;
+      if (turns.isDue(value)) return finish(pieces, turns);
+    }
+  };
+}
+
+/** From where a turn is due. */
+async function finish<T>(pieces: Pieces<T>, turns: Turns): Promise<T> {
+  await turns.next();
+  for (;;) {
+    const { done, value } = pieces.next();
+    if (done) return value;
+    if (turns.isDue(value)) await turns.next();
   }
 }

@@ -7,9 +7,15 @@ import { newState } from "./host-state.js";
 
 /** Singular vectors and eigenvectors are told up to their sign, so their values are no golden's; what they mean is held here. */
 
-function run(op: string, input: Tensor, attrs: Record<string, AttrValue>): Tensor[] {
+async function run(
+  op: string,
+  input: Tensor,
+  attrs: Record<string, AttrValue>,
+  signal?: AbortSignal,
+): Promise<Tensor[]> {
   const node = { name: "node", op, inputs: [], controls: [], attrs: new Attrs(op, { T: input.dtype, ...attrs }) };
-  return hostKernels.get(op)!({ node, inputs: [input], state: newState() }) as Tensor[];
+  const call = { node, inputs: [input], state: newState(), ...(signal && { signal }) };
+  return (await hostKernels.get(op)!(call)) as Tensor[];
 }
 
 type Rows = number[][];
@@ -51,10 +57,10 @@ const anyMatrix = fc.tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, 
 const sizeOf = ({ data }: Tensor): number => Math.hypot(...(data as Float64Array));
 
 describe("factors of matrices", () => {
-  it("singular vectors are orthonormal and make the matrix", () => {
-    fc.assert(
-      fc.property(anyMatrix, fc.boolean(), (a, full) => {
-        const [s, u, v] = run("Svd", a, { compute_uv: true, full_matrices: full }) as [Tensor, Tensor, Tensor];
+  it("singular vectors are orthonormal and make the matrix", async () => {
+    await fc.assert(
+      fc.asyncProperty(anyMatrix, fc.boolean(), async (a, full) => {
+        const [s, u, v] = (await run("Svd", a, { compute_uv: true, full_matrices: full })) as [Tensor, Tensor, Tensor];
         const [left, right] = [rowsOf(u), rowsOf(v)];
         assertClose(times(transposed(left, u.shape[1]!), left), identity(u.shape[1]!), 1);
         assertClose(times(transposed(right, v.shape[1]!), right), identity(v.shape[1]!), 1);
@@ -68,14 +74,14 @@ describe("factors of matrices", () => {
     );
   });
 
-  it("eigenvectors are orthonormal and make the matrix", () => {
-    fc.assert(
-      fc.property(anyMatrix, (given) => {
+  it("eigenvectors are orthonormal and make the matrix", async () => {
+    await fc.assert(
+      fc.asyncProperty(anyMatrix, async (given) => {
         const n = Math.min(...given.shape);
         const rows = rowsOf(given).slice(0, n);
         const symmetric = rows.map((row, i) => row.slice(0, n).map((x, j) => (i >= j ? x : rows[j]![i]!)));
         const a = tensor("float64", [n, n], Float64Array.from(symmetric.flat()));
-        const [e, v] = run("SelfAdjointEigV2", a, { compute_v: true }) as [Tensor, Tensor];
+        const [e, v] = (await run("SelfAdjointEigV2", a, { compute_v: true })) as [Tensor, Tensor];
         const vectors = rowsOf(v);
         assertClose(times(transposed(vectors, n), vectors), identity(n), 1);
         const values = e.data as Float64Array;
@@ -85,4 +91,33 @@ describe("factors of matrices", () => {
       { numRuns: 200 },
     );
   });
+
+  it("little work is done at once, so that constants fold", () => {
+    for (const op of ["Svd", "SelfAdjointEigV2", "Cholesky"]) {
+      const attrs = new Attrs(op, { T: "float64", compute_uv: true, compute_v: true, full_matrices: false });
+      const input = tensor("float64", [2, 2], Float64Array.of(2, 1, 1, 3));
+      const node = { name: "node", op, inputs: [], controls: [], attrs };
+      assert(Array.isArray(hostKernels.get(op)!({ node, inputs: [input], state: newState() })), op);
+    }
+  });
+
+  // Each case is more work than one turn of the event loop may take.
+  for (const [op, shape, attrs] of [
+    ["Svd", [100, 100], { compute_uv: true, full_matrices: false }],
+    ["SelfAdjointEigV2", [100, 100], { compute_v: true }],
+    ["Qr", [8, 60, 60], { full_matrices: true }],
+    ["Cholesky", [8, 100, 100], {}],
+    ["MatrixInverse", [8, 100, 100], { adjoint: false }],
+  ] as [string, number[], Record<string, AttrValue>][]) {
+    it(`${op} lets others run in the middle of much work, and ends there once nobody waits`, async () => {
+      const gone = new Error("gone");
+      const count = shape.reduce((product, dim) => product * dim, 1);
+      const n = shape.at(-1)!;
+      // Larger on the diagonal: every op has an answer.
+      const values = Float64Array.from({ length: count }, (_, i) =>
+        Math.floor(i / n) % n === i % n ? 2 * n : ((i * 7) % 5) / 5,
+      );
+      await assert.rejects(async () => run(op, tensor("float64", shape, values), attrs, AbortSignal.abort(gone)), gone);
+    });
+  }
 });
