@@ -91,6 +91,13 @@ interface Singular {
   readonly order: readonly number[];
 }
 
+/** Euclid's, of elements up to 1: nothing overflows, and what vanishes is noise. (Math.hypot takes no more arguments than the stack has room for.) */
+function lengthOf(values: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! * values[i]!;
+  return Math.sqrt(sum);
+}
+
 /** The largest magnitude, 1 where all is 0: divided by it, squares neither overflow nor vanish. */
 function scaleOf({ at }: Matrix): number {
   return at.reduce((most, x) => Math.max(most, Math.abs(x)), 0) || 1;
@@ -104,7 +111,7 @@ function* singularOf(a: Matrix): Pieces<Singular> {
   for (let i = 0; i < work.at.length; i++) work.at[i]! /= scale;
   const { rows: n, columns: m } = work;
   // Columns this short are what rounding left of a matrix that has not full rank; they have no direction.
-  const noise = NOISE * Math.hypot(...work.at);
+  const noise = NOISE * lengthOf(work.at);
   const right = matrix(n, n);
   for (let i = 0; i < n; i++) right.at[i * n + i] = 1;
   for (let sweep = 0, isDone = false; !isDone; sweep++) {
@@ -130,7 +137,7 @@ function* singularOf(a: Matrix): Pieces<Singular> {
       }
     }
   }
-  const values = Float64Array.from({ length: n }, (_, k) => Math.hypot(...work.at.subarray(k * m, (k + 1) * m)));
+  const values = Float64Array.from({ length: n }, (_, k) => lengthOf(work.at.subarray(k * m, (k + 1) * m)));
   const order = Array.from(values.keys()).sort((i, j) => values[j]! - values[i]!);
   return { scaled: work, right, values, order, noise, scale };
 }
@@ -153,7 +160,7 @@ function completed(basis: Float64Array[], length: number, count: number): Float6
       const dot = next.reduce((sum, x, i) => sum + x * other[i]!, 0);
       for (let i = 0; i < length; i++) next[i]! -= dot * other[i]!;
     }
-    const norm = Math.hypot(...next);
+    const norm = lengthOf(next);
     if (norm > 1e-3) basis.push(next.map((x) => x / norm));
   }
   return basis;
@@ -242,7 +249,7 @@ function* eigenOf(a: Matrix): Pieces<Eigen> {
   for (let i = 0; i < n; i++) for (let j = 0; j <= i; j++) s.at[i * n + j] = s.at[j * n + i] = a.at[i * n + j]! / scale;
   const vectors = matrix(n, n);
   for (let i = 0; i < n; i++) vectors.at[i * n + i] = 1;
-  const size = Math.hypot(...s.at);
+  const size = lengthOf(s.at);
   for (let sweep = 0; ; sweep++) {
     let off = 0;
     for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) off += s.at[i * n + j]! ** 2;

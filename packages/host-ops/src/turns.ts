@@ -3,7 +3,7 @@ import type { HostValue } from "@shardserve/graph";
 import type { Kernel, OpCall } from "./op-call.js";
 
 /** Multiplications between turns of the event loop: a few milliseconds. */
-const WORK_PER_TURN = 2 ** 22;
+const WORK_PER_TURN = 2 ** 20;
 
 /** Lets others run while a kernel does much arithmetic: `if (turns.isDue(work)) await turns.next()`. */
 export class Turns {

@@ -101,6 +101,19 @@ describe("factors of matrices", () => {
     }
   });
 
+  it("a matrix has more elements than a call may have arguments", async () => {
+    const n = 500;
+    const diagonal = tensor(
+      "float64",
+      [n, n],
+      Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 2 : 0)),
+    );
+    const [values] = await run("Svd", diagonal, { compute_uv: false, full_matrices: false });
+    assert((values!.data as Float64Array).every((value) => Math.abs(value - 2) < 1e-12));
+    const [eigenvalues] = await run("SelfAdjointEigV2", diagonal, { compute_v: false });
+    assert((eigenvalues!.data as Float64Array).every((value) => value === 2));
+  });
+
   // Each case is more work than one turn of the event loop may take.
   for (const [op, shape, attrs] of [
     ["Svd", [100, 100], { compute_uv: true, full_matrices: false }],
