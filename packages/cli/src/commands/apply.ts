@@ -4,7 +4,7 @@ import { MapFollower } from "@shardserve/registry";
 import { Registry } from "prom-client";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
-import { MetricsEndpoint } from "../roles/metrics-endpoint.js";
+import { METRICS_FLAGS, MetricsEndpoint } from "../roles/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/model-front.js";
 import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
 import { UpdateMetrics } from "../roles/update-metrics.js";
@@ -19,7 +19,7 @@ export const apply = defineCommand({
   ],
   flags: {
     listen: flag.text("address of UpdateService over gRPC; port 0 = any free one", "HOST:PORT", "0.0.0.0:8700"),
-    metricsPort: flag.int("HTTP port of /metrics, /healthz and /readyz; -1 = none, 0 = any free one", -1, 65_535, -1),
+    ...METRICS_FLAGS,
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION; it is written to", "DIR"),
     epochSeconds: flag.number("least time between two epochs", 0, 3_600, 1),
     commitTimeoutSeconds: flag.number(
@@ -48,16 +48,7 @@ export const apply = defineCommand({
       logger,
     });
     const isReady = () => service.state === "ready";
-    const metrics =
-      flags.metricsPort < 0
-        ? undefined
-        : new MetricsEndpoint({
-            host: "0.0.0.0",
-            port: flags.metricsPort,
-            registry: metricsRegistry,
-            isHealthy: isReady,
-            isReady,
-          });
+    const metrics = MetricsEndpoint.from(flags, { registry: metricsRegistry, isHealthy: isReady, isReady });
     try {
       follower.start();
       await follower.reach({ signal });

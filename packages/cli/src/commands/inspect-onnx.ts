@@ -10,8 +10,8 @@ import {
 } from "@shardserve/onnx";
 import { planMemory, totalBytes } from "@shardserve/servable";
 import type { Terminal } from "../command.js";
-import { amount, table } from "../terminal.js";
 import { memoryText } from "./memory-text.js";
+import { tablesText } from "./tables-text.js";
 
 /** `inspect` of a directory with a model.onnx: signature, ops, tables and lookups. */
 export async function inspectOnnx(dir: string, isJson: boolean, terminal: Terminal): Promise<void> {
@@ -48,15 +48,7 @@ export async function inspectOnnx(dir: string, isJson: boolean, terminal: Termin
   if (described.length === 0) terminal.print("no initialiser is looked up by row");
   else {
     terminal.print(`${described.length} initialisers are looked up:`);
-    const rows = described.map(({ name, rows: count, rowShape, dtype, bytes, lookups, shardable }) => [
-      `  ${name}`,
-      count,
-      `${dtype}[${rowShape.join(",")}]`,
-      amount(bytes, "bytes"),
-      `${lookups.length} lookups`,
-      shardable === true ? "" : `stays whole: ${shardable}`,
-    ]);
-    terminal.print(table([["  table", "rows", "row", "bytes", "", ""], ...rows]));
+    terminal.print(tablesText(described));
   }
   terminal.print(`\nsignature ${ONNX_SIGNATURE}`);
   terminal.print(`  in   ${signature.inputs.join(", ") || "nothing"}`);

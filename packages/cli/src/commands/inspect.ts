@@ -20,6 +20,7 @@ import { ENGINE_FLAGS, openEngines } from "../roles/engines.js";
 import { amount, table } from "../terminal.js";
 import { inspectOnnx } from "./inspect-onnx.js";
 import { memoryText } from "./memory-text.js";
+import { tablesText } from "./tables-text.js";
 
 /** What inspect shows of one signature. */
 interface SignatureReport {
@@ -189,15 +190,7 @@ function countOps(ops: readonly string[]): Record<string, number> {
 function printTables(tables: readonly FoundTable[], print: (line: string) => void): void {
   if (tables.length === 0) return print("no table is looked up");
   print(`${tables.length} tables are looked up:`);
-  const rows = tables.map(({ name, rows: count, rowShape, dtype, bytes, lookups, shardable }) => [
-    `  ${name}`,
-    count,
-    `${dtype}[${rowShape.join(",")}]`,
-    amount(bytes, "bytes"),
-    `${lookups.length} lookups`,
-    shardable === true ? "" : `stays whole: ${shardable}`,
-  ]);
-  print(table([["  table", "rows", "row", "bytes", "", ""], ...rows]));
+  print(tablesText(tables));
 }
 
 function printSignature(report: SignatureReport, print: (line: string) => void): void {

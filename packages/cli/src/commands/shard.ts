@@ -6,7 +6,7 @@ import { formatAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
-import { MetricsEndpoint } from "../roles/metrics-endpoint.js";
+import { METRICS_FLAGS, MetricsEndpoint } from "../roles/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/model-front.js";
 import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
 
@@ -23,7 +23,7 @@ export const shard = defineCommand({
     unixSocket: flag.text("Unix socket for executors on this machine", "PATH", ""),
     grpcListen: flag.text("address of RowService over gRPC, for programs in other languages", "HOST:PORT", ""),
     advertisedHost: flag.text("host that others reach this shard by; default the host of --listen", "HOST", ""),
-    metricsPort: flag.int("HTTP port of /metrics, /healthz and /readyz; -1 = none, 0 = any free one", -1, 65_535, -1),
+    ...METRICS_FLAGS,
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
     stateDir: STATE_FLAG,
     capacity: flag.bytes("bytes of partitions that this shard may hold; 0 = no limit", 0),
@@ -101,16 +101,11 @@ export const shard = defineCommand({
       metrics: server.metrics.registry,
       logger,
     });
-    const metrics =
-      flags.metricsPort < 0
-        ? undefined
-        : new MetricsEndpoint({
-            host: "0.0.0.0",
-            port: flags.metricsPort,
-            registry: server.metrics.registry,
-            isHealthy: () => server.isHealthy,
-            isReady: () => server.isReady,
-          });
+    const metrics = MetricsEndpoint.from(flags, {
+      registry: server.metrics.registry,
+      isHealthy: () => server.isHealthy,
+      isReady: () => server.isReady,
+    });
     try {
       await server.start({ signal });
       await metrics?.start();

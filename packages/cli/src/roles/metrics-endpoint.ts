@@ -2,6 +2,12 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Service, ServingError } from "@shardserve/core";
 import type { Registry } from "prom-client";
+import { flag } from "../flags.js";
+
+/** Flags of processes without a REST port of their own. */
+export const METRICS_FLAGS = {
+  metricsPort: flag.int("HTTP port of /metrics, /healthz and /readyz; -1 = none, 0 = any free one", -1, 65_535, -1),
+};
 
 export interface MetricsEndpointOptions {
   readonly host: string;
@@ -18,6 +24,14 @@ export interface MetricsEndpointOptions {
 export class MetricsEndpoint extends Service {
   readonly #options: MetricsEndpointOptions;
   readonly #server: Server;
+
+  /** As the flag says, on all addresses; undefined when it wants none. */
+  static from(
+    { metricsPort }: { readonly metricsPort: number },
+    options: Omit<MetricsEndpointOptions, "host" | "port">,
+  ): MetricsEndpoint | undefined {
+    return metricsPort < 0 ? undefined : new MetricsEndpoint({ host: "0.0.0.0", port: metricsPort, ...options });
+  }
 
   constructor(options: MetricsEndpointOptions) {
     super();
