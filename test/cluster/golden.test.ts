@@ -1,22 +1,13 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { EtcdServer, type LaunchedProcess, readGolden, type TempDir, tempDir } from "@shardserve/testkit";
-import { cli, cliJson } from "./support/cli.js";
+import { readGolden, tempDir } from "@shardserve/testkit";
+import { cliJson } from "./support/cli.js";
 import { GoldenCheck } from "./support/golden-check.js";
 import { type GoldenModel, linkVersion, ownModels, servingModels, strangersModels } from "./support/golden-models.js";
 import { GrpcClient } from "./support/grpc.js";
-import {
-  type ClusterPlace,
-  type Front,
-  startExecutor,
-  startServe,
-  startShard,
-  whenAvailable,
-} from "./support/roles.js";
-
-const SHARDS = 3;
-const REPLICATION = 2;
+import { startServe } from "./support/roles.js";
+import { REPLICATION, ShardedGoldens, SHARDS } from "./support/sharded-goldens.js";
 
 interface Inspected {
   readonly tables: readonly { readonly checkpointKey: string; readonly dtype: string }[];
@@ -39,53 +30,17 @@ describe("sharded models answer as TensorFlow does", function () {
   const models: readonly GoldenModel[] = [...ownModels(), ...(strangers ?? [])];
   if (!strangers) skipWithoutShared("strangers' recommenders");
 
-  let etcd: EtcdServer;
-  let dir: TempDir;
-  let place: ClusterPlace;
-  let shards: LaunchedProcess[] = [];
-  let executor: Front;
-  let client: GrpcClient;
-
+  let served: ShardedGoldens;
   before(async () => {
-    [etcd, dir] = await Promise.all([EtcdServer.start(), tempDir("shardserve-golden-")]);
-    place = { etcd: etcd.host, cluster: "golden", repository: join(dir.path, "repository") };
-    for (const { name, dir: source } of models) {
-      const { code, stderr } = await cli(
-        "shard-export",
-        source,
-        `--out=${join(place.repository, name, "1")}`,
-        "--min-table-bytes=0",
-      );
-      assert.equal(code, 0, stderr);
-    }
-    shards = await Promise.all(
-      Array.from({ length: SHARDS }, (_, i) =>
-        startShard(
-          place,
-          `shard-${i}`,
-          `--replication=${REPLICATION}`,
-          `--min-shards=${SHARDS}`,
-          "--settle-seconds=0.2",
-        ),
-      ),
-    );
-    executor = await startExecutor(place, "executor-0");
-    for (const { name } of models) await whenAvailable(executor, name);
-    client = new GrpcClient(executor.grpc);
+    served = await ShardedGoldens.start("golden", models);
   });
-
-  after(async () => {
-    client?.[Symbol.dispose]();
-    await Promise.all([executor?.process, ...shards].map((child) => child?.stop()));
-    await etcd?.stop();
-    await dir?.remove();
-  });
+  after(() => served?.stop());
 
   it("spreads every partition over two of three shards", async () => {
     const status = await cliJson<{
       shards: { partitionCount: number; bytes: number }[];
       models: { model: string; versions: { heldCount: number; neededCount: number; replication: number }[] }[];
-    }>("status", `--etcd=${place.etcd}`, `--cluster=${place.cluster}`);
+    }>("status", `--etcd=${served.place.etcd}`, `--cluster=${served.place.cluster}`);
     assert.equal(status.models.length, models.length);
     for (const { versions } of status.models) {
       assert.equal(versions[0]!.replication, REPLICATION);
@@ -100,7 +55,7 @@ describe("sharded models answer as TensorFlow does", function () {
       const golden = readGolden(model.golden);
       let check: GoldenCheck;
       before(async () => {
-        check = await GoldenCheck.open(model.name, golden, executor.rest);
+        check = await GoldenCheck.open(model.name, golden, served.executor.rest);
       });
 
       it("has every numeric table that is looked up on the shards", async () => {
@@ -118,22 +73,19 @@ describe("sharded models answer as TensorFlow does", function () {
       });
 
       it("over gRPC, with rows from the shards", async () => {
-        assert.deepEqual(await check.overGrpc(client), []);
-        const metrics = await (await fetch(`http://${executor.rest}/monitoring/prometheus/metrics`)).text();
-        const series = `shardserve_lookup_rows_total{model="${model.name}",source="shard"} `;
-        const line = metrics.split("\n").find((text) => text.startsWith(series));
-        assert.ok(Number(line?.slice(series.length)) > 0, line ?? `no ${series}`);
+        assert.deepEqual(await check.overGrpc(served.client), []);
+        assert.ok((await served.rowsFromShards(model.name)) > 0);
       });
 
       it("over REST", async () => {
-        assert.deepEqual((await check.overRest(executor.rest, client)).wrong, []);
+        assert.deepEqual((await check.overRest(served.executor.rest, served.client)).wrong, []);
       });
 
       it("bit for bit as the same model unsharded", async () => {
-        const single = await startServe(model.name, await linkVersion(join(dir.path, "whole"), model));
+        const single = await startServe(model.name, await linkVersion(join(served.dir.path, "whole"), model));
         try {
           using whole = new GrpcClient(single.grpc);
-          await check.sameBytes(client, whole);
+          await check.sameBytes(served.client, whole);
           assert.deepEqual(await check.overGrpc(whole), []);
           assert.deepEqual((await check.overRest(single.rest, whole)).wrong, []);
         } finally {

@@ -2,21 +2,14 @@ import assert from "node:assert/strict";
 import { status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
 import { join } from "node:path";
 import { type Tensor, tensor } from "@shardserve/tensor";
-import { EtcdServer, type LaunchedProcess, readGolden, REPO_DIR, type TempDir, tempDir } from "@shardserve/testkit";
+import { readGolden, REPO_DIR } from "@shardserve/testkit";
 import { cli } from "./support/cli.js";
 import { GoldenCheck } from "./support/golden-check.js";
 import { type GoldenModel, linkVersion } from "./support/golden-models.js";
 import { GrpcClient } from "./support/grpc.js";
-import {
-  type ClusterPlace,
-  type Front,
-  startExecutor,
-  startServe,
-  startShard,
-  whenAvailable,
-} from "./support/roles.js";
+import { type Front, startServe } from "./support/roles.js";
+import { ShardedGoldens } from "./support/sharded-goldens.js";
 
-const SHARDS = 3;
 const root = join(REPO_DIR, "test/fixtures/onnx");
 const models: readonly GoldenModel[] = ["hops", "embedding"].map((name) => ({
   name,
@@ -28,54 +21,28 @@ const hops = models[0]!;
 
 describe("sharded ONNX models answer as ONNX Runtime does", function () {
   this.timeout(120_000);
-  let etcd: EtcdServer;
-  let dir: TempDir;
-  let place: ClusterPlace;
-  let shards: LaunchedProcess[] = [];
-  let executor: Front;
-  let client: GrpcClient;
-
+  let served: ShardedGoldens;
   before(async () => {
-    [etcd, dir] = await Promise.all([EtcdServer.start(), tempDir("shardserve-onnx-")]);
-    place = { etcd: etcd.host, cluster: "onnx", repository: join(dir.path, "repository") };
-    for (const { name, dir: source } of models) {
-      const out = join(place.repository, name, "1");
-      const { code, stderr } = await cli("shard-export", source, `--out=${out}`, "--min-table-bytes=0");
-      assert.equal(code, 0, stderr);
-    }
-    const flags = ["--replication=2", `--min-shards=${SHARDS}`, "--settle-seconds=0.2"];
-    shards = await Promise.all(Array.from({ length: SHARDS }, (_, i) => startShard(place, `shard-${i}`, ...flags)));
-    executor = await startExecutor(place, "executor-0");
-    for (const { name } of models) await whenAvailable(executor, name);
-    client = new GrpcClient(executor.grpc);
+    served = await ShardedGoldens.start("onnx", models);
   });
-
-  after(async () => {
-    client?.[Symbol.dispose]();
-    await Promise.all([executor?.process, ...shards].map((child) => child?.stop()));
-    await etcd?.stop();
-    await dir?.remove();
-  });
+  after(() => served?.stop());
 
   for (const model of models) {
     describe(model.name, () => {
       it("over gRPC and REST, bit for bit as the same model unsharded, with rows from the shards", async () => {
-        const check = await GoldenCheck.open(model.name, readGolden(model.golden), executor.rest);
-        assert.deepEqual(await check.overGrpc(client), []);
-        const { wrong, sent } = await check.overRest(executor.rest, client);
+        const check = await GoldenCheck.open(model.name, readGolden(model.golden), served.executor.rest);
+        assert.deepEqual(await check.overGrpc(served.client), []);
+        const { wrong, sent } = await check.overRest(served.executor.rest, served.client);
         assert.deepEqual(wrong, []);
         assert.ok(sent > 0);
-        const metrics = await (await fetch(`http://${executor.rest}/monitoring/prometheus/metrics`)).text();
-        const series = `shardserve_lookup_rows_total{model="${model.name}",source="shard"} `;
-        const line = metrics.split("\n").find((text) => text.startsWith(series));
-        assert.ok(Number(line?.slice(series.length)) > 0, line ?? `no ${series}`);
+        assert.ok((await served.rowsFromShards(model.name)) > 0);
         const metadata = async ({ rest }: Front) =>
           (await fetch(`http://${rest}/v1/models/${model.name}/metadata`)).json() as Promise<unknown>;
-        const single = await startServe(model.name, await linkVersion(join(dir.path, "whole"), model));
+        const single = await startServe(model.name, await linkVersion(join(served.dir.path, "whole"), model));
         try {
           using whole = new GrpcClient(single.grpc);
-          await check.sameBytes(client, whole);
-          assert.deepEqual(await metadata(executor), await metadata(single));
+          await check.sameBytes(served.client, whole);
+          assert.deepEqual(await metadata(served.executor), await metadata(single));
         } finally {
           await single.process.stop();
         }
@@ -84,7 +51,7 @@ describe("sharded ONNX models answer as ONNX Runtime does", function () {
   }
 
   it("verify finds files and server equal to the model", async () => {
-    const args = [hops.dir, join(place.repository, hops.name, "1"), `--address=${executor.grpc}`];
+    const args = [hops.dir, join(served.place.repository, hops.name, "1"), `--address=${served.executor.grpc}`];
     const { code, stdout, stderr } = await cli("verify", ...args, `--model=${hops.name}`, "--json");
     assert.equal(code, 0, stderr);
     const { predictions } = JSON.parse(stdout) as { predictions: { answeredBy: string; isEqual: boolean }[] };
@@ -92,17 +59,17 @@ describe("sharded ONNX models answer as ONNX Runtime does", function () {
       predictions.map(({ answeredBy, isEqual }) => [answeredBy, isEqual]),
       [
         ["files", true],
-        [executor.grpc, true],
+        [served.executor.grpc, true],
       ],
     );
   });
 
   it("one process serves the exported directory as well", async () => {
-    const single = await startServe(hops.name, join(place.repository, hops.name));
+    const single = await startServe(hops.name, join(served.place.repository, hops.name));
     try {
       using exported = new GrpcClient(single.grpc);
       const check = await GoldenCheck.open(hops.name, readGolden(hops.golden), single.rest);
-      await check.sameBytes(client, exported);
+      await check.sameBytes(served.client, exported);
     } finally {
       await single.process.stop();
     }
@@ -111,7 +78,7 @@ describe("sharded ONNX models answer as ONNX Runtime does", function () {
   it("negative ids count from the end, and ids outside of the table are the caller's error", async () => {
     const ask = async (...ids: bigint[]): Promise<Tensor | undefined> => {
       const inputs = new Map([["ids", tensor("int64", [ids.length, 1], BigInt64Array.from(ids))]]);
-      return (await client.predict("embedding", "serving_default", inputs)).outputs.get("sum");
+      return (await served.client.predict("embedding", "serving_default", inputs)).outputs.get("sum");
     };
     assert.deepEqual(await ask(-1n, -50n), await ask(49n, 0n));
     for (const id of [50n, -51n, 2n ** 40n]) {
