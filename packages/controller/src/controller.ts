@@ -24,6 +24,7 @@ import { type ClusterState, readClusterState } from "./cluster-state.js";
 import { ControllerMetrics } from "./metrics.js";
 import { type Decision, nextStep, type Step } from "./next-step.js";
 import { Repository, type RepositoryContents } from "./repository.js";
+import { RetireWatch } from "./retire-watch.js";
 import { type ControllerSettings, controllerSettings } from "./settings.js";
 import { ShardWatch } from "./shard-watch.js";
 
@@ -224,6 +225,7 @@ class LeaderRounds {
   #scannedMs = -Infinity;
   #scanError: string | undefined;
   readonly #shards: ShardWatch;
+  readonly #retiring = new RetireWatch();
   #said = new Set<string>();
   #saidBroken = new Set<string>();
 
@@ -253,12 +255,14 @@ class LeaderRounds {
   unsteadyCount = 0;
 
   decide(state: ClusterState): Decision {
-    const presence = this.#shards.observe(state, this.#clock.nowMs());
+    const nowMs = this.#clock.nowMs();
+    const presence = this.#shards.observe(state, nowMs);
     this.unsteadyCount = presence.unsteady.size;
     return nextStep({
       state,
       repository: this.#repository,
       ...presence,
+      retiringForMs: this.#retiring.observe(state, nowMs),
       nowMs: this.#clock.wallMs(),
       settings: this.#settings,
     });

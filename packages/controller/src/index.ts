@@ -5,6 +5,7 @@ export * from "./moves-in-flight.js";
 export * from "./next-step.js";
 export * from "./proof.js";
 export * from "./repository.js";
+export * from "./retire-watch.js";
 export * from "./settings.js";
 export * from "./shard-watch.js";
 export * from "./version-contents.js";

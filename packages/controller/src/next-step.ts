@@ -46,6 +46,8 @@ export interface Observed {
   readonly unsteady: ReadonlySet<string>;
   /** For how long the set of shards that can be placed on has been the same, in milliseconds. */
   readonly settledForMs: number;
+  /** For how long versions have waited for their departure, in milliseconds, by revision of their record (RetireWatch). */
+  readonly retiringForMs: ReadonlyMap<number, number>;
   /** Wall clock, milliseconds since the epoch. */
   readonly nowMs: number;
   readonly settings: ControllerSettings;
@@ -430,7 +432,6 @@ class ModelSteps {
           ...record,
           state: "retiring",
           changedAtMs: this.#observed.nowMs,
-          retireAtMs: this.#observed.nowMs + this.#observed.settings.retireAfterMs,
         },
         compares: this.#expect(version, state),
       },
@@ -439,13 +440,14 @@ class ModelSteps {
 
   #leave(version: number, state: VersionState, record: VersionRecord, isWanted: boolean): Step | undefined {
     if (isWanted) {
-      const { retireAtMs: _, ...rest } = record;
       return this.#write("reinstate", version, "it is wanted again", {
-        record: { ...rest, state: "enabled", changedAtMs: this.#observed.nowMs },
+        record: { ...record, state: "enabled", changedAtMs: this.#observed.nowMs },
         compares: this.#expect(version, state),
       });
     }
-    if (this.#observed.nowMs < (record.retireAtMs ?? 0)) return undefined;
+    const { retiringForMs, settings } = this.#observed;
+    const waitedMs = retiringForMs.get(state.record?.modRevision ?? 0) ?? 0;
+    if (waitedMs < settings.retireAfterMs) return undefined;
     return this.#remove(version, state, "its time is over");
   }
 

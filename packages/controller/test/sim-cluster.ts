@@ -28,6 +28,7 @@ import {
   controllerSettings,
   nextStep,
   readClusterState,
+  RetireWatch,
   ShardWatch,
   type VersionContents,
 } from "@shardserve/controller";
@@ -41,8 +42,11 @@ export class SimCluster {
   readonly #held = new Map<string, HeldBefore>();
   readonly #serving = new Map<string, ServedVersion[]>();
   #watch = new ShardWatch(0);
+  #retiring = new RetireWatch();
   #settings: ControllerSettings = controllerSettings();
   #nowMs = 0;
+  /** How far wall clocks are ahead of {@link #nowMs}. */
+  #wallAheadMs = 0;
 
   /** @returns what the command says, a line each */
   run(line: string): string[] {
@@ -92,7 +96,8 @@ export class SimCluster {
         this.#store.txn([], [{ put: levelKey(args[0] ?? ""), value: levelWish.encode({ wishedAtMs: this.#nowMs }) }]);
         return [];
       case "elect":
-        this.#watch = new ShardWatch(this.#nowMs); // all that a leader remembers
+        this.#watch = new ShardWatch(this.#nowMs); // this and the next: all that a leader remembers
+        this.#retiring = new RetireWatch();
         return [];
       case "held":
         this.#held.set(`${args[0]} ${args[1]} ${args[2]}`, {
@@ -120,6 +125,9 @@ export class SimCluster {
         return this.#aspire(args[0] ?? "", args.slice(1), options);
       case "tick":
         this.#nowMs += Number(args[0]);
+        return [];
+      case "jump":
+        this.#wallAheadMs += Number(args[0]);
         return [];
       case "step":
         return this.#step(Number(args[0] ?? 50));
@@ -297,7 +305,8 @@ export class SimCluster {
       state,
       repository: this.#disk,
       ...this.#watch.observe(state, this.#nowMs),
-      nowMs: this.#nowMs,
+      retiringForMs: this.#retiring.observe(state, this.#nowMs),
+      nowMs: this.#nowMs + this.#wallAheadMs,
       settings: this.#settings,
     };
   }

@@ -140,7 +140,7 @@ export interface LabelsRecord {
 
 /**
  * `models/NAME/versions/V`. `staged`: shards are told to load. `loaded`: every replica of every partition is proved.
- * `enabled`: executors may use it. `retiring`: replaced; goes at `retireAtMs`. `failed`: a shard refused it; it goes on
+ * `enabled`: executors may use it. `retiring`: replaced; goes in a while. `failed`: a shard refused it; it goes on
  * by itself when the missing replicas are proved after all.
  */
 export interface VersionRecord {
@@ -151,8 +151,6 @@ export interface VersionRecord {
   readonly bytes: number;
   /** Wall clock of the leader that wrote the state, ms since the epoch. */
   readonly changedAtMs: number;
-  /** Only in state `retiring`, same clock. */
-  readonly retireAtMs?: number;
   /** Why it failed. */
   readonly error?: RecordedError & { readonly shard: string };
 }
@@ -273,7 +271,6 @@ export const versionRecord: RecordCodec<VersionRecord> = codec((reader) => ({
   partitionCount: reader.integer("partitionCount", 1),
   bytes: reader.integer("bytes"),
   changedAtMs: reader.number("changedAtMs", 0, Number.MAX_SAFE_INTEGER),
-  ...reader.optional("retireAtMs", () => reader.number("retireAtMs", 0, Number.MAX_SAFE_INTEGER)),
   ...reader.optional("error", () => {
     const error = reader.object("error");
     return { ...readError(error), shard: error.text("shard") };

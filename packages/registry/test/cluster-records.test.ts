@@ -58,10 +58,7 @@ const EXAMPLES = [
   ],
   [aspiredRecord, { policy: { kind: "specific", versions: [1, 2] }, replication: 2 }],
   [aspiredRecord, { policy: { kind: "latest", count: 1 } }],
-  [
-    versionRecord,
-    { state: "retiring", manifestDigest: "ab", partitionCount: 61, bytes: 2 ** 43, changedAtMs: 1.5, retireAtMs: 2 },
-  ],
+  [versionRecord, { state: "retiring", manifestDigest: "ab", partitionCount: 61, bytes: 2 ** 43, changedAtMs: 1.5 }],
   [
     versionRecord,
     {

@@ -4,6 +4,7 @@ import {
   nextStep,
   readClusterState,
   type RepositoryContents,
+  RetireWatch,
   ShardWatch,
   type Step,
 } from "@shardserve/controller";
@@ -31,6 +32,7 @@ export class SimLeader {
   readonly #options: SimLeaderOptions;
   readonly #watched: { readonly view: SimView; readonly end: () => void };
   readonly #shards: ShardWatch;
+  readonly #retiring = new RetireWatch();
   #isEnded = false;
   #isAwake = false;
   #cancelPause: () => void = () => undefined;
@@ -73,6 +75,7 @@ export class SimLeader {
         state,
         repository,
         ...this.#shards.observe(state, timeline.nowMs()),
+        retiringForMs: this.#retiring.observe(state, timeline.nowMs()),
         nowMs: timeline.wallMs(),
         settings,
       });
