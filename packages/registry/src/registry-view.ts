@@ -13,6 +13,8 @@ export interface RegistryViewOptions {
 
 /** Writes of the state file are at least this far apart: a rollout changes many keys within a second. */
 const SAVE_PAUSE_MS = 500;
+/** How soon a write that failed is tried again: disks that are full do not stay so. */
+const SAVE_AGAIN_MS = 5_000;
 
 /**
  * A mirror of all keys under a prefix, kept current by a watch. While the registry is away it keeps what it knew last;
@@ -188,12 +190,14 @@ export class RegistryView {
 
   async #saveUntilSaved(): Promise<void> {
     while (this.#isUnsaved && !this.#stop.signal.aborted) {
-      await this.#save();
-      await sleep(this.#clock, SAVE_PAUSE_MS, this.#stop.signal).catch(() => undefined); // close saves the rest
+      const isSaved = await this.#save();
+      const pauseMs = isSaved ? SAVE_PAUSE_MS : SAVE_AGAIN_MS;
+      await sleep(this.#clock, pauseMs, this.#stop.signal).catch(() => undefined); // close saves the rest
     }
   }
 
-  async #save(): Promise<void> {
+  /** @returns false when it failed and is still to be done */
+  async #save(): Promise<boolean> {
     this.#isUnsaved = false;
     const state = {
       revision: this.#revision,
@@ -202,11 +206,14 @@ export class RegistryView {
     };
     try {
       await this.#state?.save(state);
+      return true;
     } catch (error) {
+      this.#isUnsaved = true;
       this.#logger.error(
         { path: this.#state?.path, error: (error as Error).message },
         "the last known state was not saved; the one before stays",
       );
+      return false;
     }
   }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { ManualClock, ServingError } from "@shardserve/core";
 import {
@@ -70,6 +71,26 @@ describe("registry view with a state file", () => {
     assert.deepEqual([[...view.entries.keys()], view.savedAtMs], [["maps/x/1", "maps/x/2"], undefined]);
     store.txn([], [{ put: "maps/x/3", value: Uint8Array.of(3) }]);
     await eventually(async () => assert.equal((await state.load())?.entries.length, 3));
+    await view.close();
+  });
+
+  it("saves what a full disk did not take once it does, without further news", async () => {
+    const clock = new ManualClock();
+    const temporary = `${state.path}.writing`;
+    await symlink("/dev/full", temporary);
+    const view = new RegistryView(new MemoryRegistry({ store: storeOf("maps/x/1") }), "maps/", { state, clock });
+    view.start();
+    await view.reach();
+    const trySave = async () => {
+      clock.advance(5_000);
+      return state.load();
+    };
+    for (let tries = 0; tries < 3; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.equal(await trySave(), undefined);
+    }
+    await rm(temporary);
+    await eventually(async () => assert.equal((await trySave())?.entries.length, 1));
     await view.close();
   });
 
