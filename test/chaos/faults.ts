@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { rename } from "node:fs/promises";
+import { readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Random } from "@shardserve/core";
-import type { EtcdServer, RedisServer } from "@shardserve/testkit";
+import type { EtcdServer, RedisServer, SmallDisk, TcpProxy } from "@shardserve/testkit";
 import { DRIFTING } from "../cluster/support/drifting-model.js";
 import { isAtEpoch, isGone, type LiveCluster, versionOf } from "../cluster/support/live-cluster.js";
 import { STAMPED } from "../cluster/support/stamped-model.js";
@@ -13,6 +13,10 @@ export interface Arena {
   readonly etcd: readonly EtcdServer[];
   /** The second level of every executor's cache. */
   readonly redis: RedisServer;
+  /** The link that executors reach Redis by. */
+  readonly redisLink: TcpProxy;
+  /** Holds everything that the cluster reads and writes; undefined where mounting is not permitted. */
+  readonly disk: SmallDisk | undefined;
   readonly random: Random;
   /** The version that is served; faults that publish raise it. */
   version: number;
@@ -26,6 +30,8 @@ export interface Arena {
  */
 export interface Fault {
   readonly name: string;
+  /** Why it cannot be injected on this machine; absent = it always can. */
+  readonly obstacle?: (arena: Arena) => string | undefined;
   /** Injects, holds and heals. @returns what it did, for the log */
   run(arena: Arena): Promise<string>;
 }
@@ -39,6 +45,20 @@ async function publishDelta(arena: Arena): Promise<void> {
   const epoch = ++arena.epoch;
   await arena.cluster.publishDrifting(epoch);
   await arena.cluster.until((found) => isAtEpoch(found, epoch));
+}
+
+async function publishVersion(arena: Arena): Promise<void> {
+  const version = ++arena.version;
+  await arena.cluster.publish(version);
+  await arena.cluster.until((found) => versionOf(found, version)?.state === "enabled" && isGone(found, version - 1));
+}
+
+/** Changes one bit of a file, or cuts it short. */
+async function damage(path: string, kind: "flipped" | "torn", random: Random): Promise<void> {
+  const bytes = await readFile(path);
+  const at = Math.floor(random.next() * bytes.length);
+  if (kind === "flipped") bytes[at] = (bytes[at] as number) ^ 0x04;
+  await writeFile(path, kind === "torn" ? bytes.subarray(0, at) : bytes);
 }
 
 export const FAULTS: readonly Fault[] = [
@@ -89,6 +109,43 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: "one-way link to a shard",
+    async run(arena) {
+      const id = anyShard(arena);
+      const side = pick(arena, ["requests", "replies"] as const);
+      arena.cluster.shardLink(id).setDark(true, side);
+      await pause(between(arena, 1_000, 5_000));
+      arena.cluster.shardLink(id).setDark(false);
+      return `${id}, ${side} are lost`;
+    },
+  },
+  {
+    name: "lossy link to a shard",
+    async run(arena) {
+      const id = anyShard(arena);
+      const lostOneOf = Math.ceil(between(arena, 2, 30));
+      arena.cluster.shardLink(id).setLoss(lostOneOf);
+      await pause(4_000);
+      arena.cluster.shardLink(id).setLoss(0);
+      return `${id}, one packet of ${lostOneOf}`;
+    },
+  },
+  {
+    name: "a shard that gets little processor time",
+    async run(arena) {
+      const id = anyShard(arena);
+      const stoppedMs = Math.round(between(arena, 20, 300));
+      const endMs = performance.now() + 4_000;
+      while (performance.now() < endMs) {
+        arena.cluster.process(id).signal("SIGSTOP");
+        await pause(stoppedMs);
+        arena.cluster.process(id).signal("SIGCONT");
+        await pause(20);
+      }
+      return `${id} for 20 ms of ${stoppedMs + 20} ms`;
+    },
+  },
+  {
     name: "slow link to a shard",
     async run(arena) {
       const id = anyShard(arena);
@@ -107,6 +164,34 @@ export const FAULTS: readonly Fault[] = [
       await pause(between(arena, 2_000, 12_500)); // up to longer than a lease
       for (const link of arena.cluster.etcdLinks(id)) link.setDark(false);
       return id;
+    },
+  },
+  {
+    name: "one-way link from a process to etcd",
+    async run(arena) {
+      const id = pick(arena, [...arena.cluster.shardIds, "executor-0"]);
+      const side = pick(arena, ["requests", "replies"] as const);
+      for (const link of arena.cluster.etcdLinks(id)) link.setDark(true, side);
+      await pause(between(arena, 2_000, 12_500)); // up to longer than a lease
+      for (const link of arena.cluster.etcdLinks(id)) link.setDark(false);
+      return `${id}, ${side} are lost`;
+    },
+  },
+  {
+    name: "etcd compacts what a process has not heard",
+    async run(arena) {
+      const { cluster } = arena;
+      const deaf = pick(arena, [...cluster.shardIds, "executor-0"]);
+      for (const link of cluster.etcdLinks(deaf)) link.setDark(true);
+      const other = pick(
+        arena,
+        cluster.shardIds.filter((id) => id !== deaf),
+      );
+      await cluster.process(other).stop("SIGTERM"); // its keys go, and come again
+      await cluster.startShard(other);
+      await pick(arena, arena.etcd).compact();
+      for (const link of cluster.etcdLinks(deaf)) link.setDark(false);
+      return `${deaf} was deaf while ${other} restarted`;
     },
   },
   {
@@ -168,12 +253,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "publish a version",
     async run(arena) {
-      const version = ++arena.version;
-      await arena.cluster.publish(version);
-      await arena.cluster.until(
-        (found) => versionOf(found, version)?.state === "enabled" && isGone(found, version - 1),
-      );
-      return String(version);
+      await publishVersion(arena);
+      return String(arena.version);
     },
   },
   {
@@ -197,6 +278,96 @@ export const FAULTS: readonly Fault[] = [
         await cluster.until((found) => isAtEpoch(found, wanted));
       }
       return `epoch ${epoch}`;
+    },
+  },
+  {
+    name: "a delta while something else goes wrong",
+    async run(arena) {
+      const kinds = FAULTS.filter(({ name }) =>
+        /^(freeze|cut|slow|lossy|half-open|one-way|lose an etcd|kill)/.test(name),
+      );
+      const fault = pick(arena, kinds);
+      const [what] = await Promise.all([fault.run(arena), publishDelta(arena)]);
+      return `epoch ${arena.epoch}; ${fault.name}: ${what}`;
+    },
+  },
+  {
+    name: "freeze the executor over a delta and a restart of a shard",
+    async run(arena) {
+      const { cluster } = arena;
+      cluster.process("executor-0").signal("SIGSTOP");
+      const startedMs = performance.now();
+      const id = anyShard(arena);
+      const epoch = ++arena.epoch;
+      await cluster.publishDrifting(epoch);
+      await cluster.process(id).stop("SIGTERM");
+      await cluster.startShard(id);
+      const isForgotten = arena.random.next() < 0.5; // its lease lasts 10 s
+      await pause(Math.max(0, (isForgotten ? 14_000 : 6_000) - (performance.now() - startedMs)));
+      cluster.process("executor-0").signal("SIGCONT");
+      await cluster.until((found) => isAtEpoch(found, epoch));
+      return `epoch ${epoch}, ${id}${isForgotten ? "; its lease ended" : ""}`;
+    },
+  },
+  {
+    name: "clocks jump",
+    obstacle: ({ cluster }) => (cluster.clock("shard-0") ? undefined : "needs libfaketime (Debian's package faketime)"),
+    async run(arena) {
+      const { cluster } = arena;
+      const ids = [...cluster.shardIds, "executor-0"].filter(() => arena.random.next() < 0.6);
+      const jumps = ids.map(
+        (id) => [id, Math.round(between(arena, -1, 1) * pick(arena, [30, 5_000, 400_000]))] as const,
+      );
+      for (const [id, seconds] of jumps) cluster.clock(id)?.setAhead(seconds);
+      await pause(1_500); // until they notice
+      await (arena.random.next() < 0.5 ? publishVersion(arena) : publishDelta(arena));
+      await pause(between(arena, 0, 3_000));
+      for (const [id] of jumps) cluster.clock(id)?.setAhead(0);
+      await pause(1_500);
+      return jumps.map(([id, seconds]) => `${id} by ${seconds} s`).join(", ");
+    },
+  },
+  {
+    name: "full disk",
+    obstacle: ({ disk }) => (disk ? undefined : "needs the right to mount a file system"),
+    async run(arena) {
+      const { cluster, disk } = arena;
+      const version = arena.version + 1;
+      await cluster.writeSource(version);
+      disk!.fill();
+      await assert.rejects(cluster.exportSource(version), /DISK_FULL/);
+      const id = anyShard(arena);
+      await cluster.process(id).stop("SIGKILL");
+      await cluster.startShard(id); // what it learns it cannot keep
+      await cluster.untilWhole();
+      disk!.free();
+      await cluster.exportSource(version);
+      arena.version = version;
+      await cluster.until((found) => versionOf(found, version)?.state === "enabled" && isGone(found, version - 1));
+      return `version ${version}, ${id} restarted meanwhile`;
+    },
+  },
+  {
+    name: "damage the saved state of a shard",
+    async run(arena) {
+      const { cluster } = arena;
+      const id = anyShard(arena);
+      const kind = pick(arena, ["flipped", "torn"] as const);
+      await cluster.process(id).stop("SIGKILL");
+      const folder = cluster.stateDir(id);
+      for (const name of await readdir(folder)) await damage(join(folder, name), kind, arena.random);
+      await cluster.startShard(id);
+      return `${id}, ${kind}`;
+    },
+  },
+  {
+    name: "slow Redis",
+    async run(arena) {
+      const ms = Math.round(between(arena, 1, 200));
+      arena.redisLink.setDelay(ms);
+      await pause(3_000);
+      arena.redisLink.setDelay(0);
+      return `by ${ms} ms`;
     },
   },
   {

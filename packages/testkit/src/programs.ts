@@ -8,11 +8,14 @@ import { CACHE_DIR } from "./repository.js";
 interface Program {
   readonly binary: string;
   readonly debianPackage: string;
+  /** The tests that need it are skipped, aloud, where it cannot be had. */
+  readonly isOptional?: boolean;
 }
 
 const PROGRAMS: readonly Program[] = [
   { binary: "etcd", debianPackage: "etcd-server" },
   { binary: "redis-server", debianPackage: "redis-server" },
+  { binary: "faketime", debianPackage: "faketime", isOptional: true },
 ];
 
 /** Where Debian packages are unpacked when they cannot be installed. */
@@ -36,7 +39,7 @@ export function findProgram(binary: string): FoundProgram {
 }
 
 /**
- * Makes sure that etcd and redis-server are there: on PATH, unpacked before, installed by apt (as root), or downloaded
+ * Makes sure that etcd and redis-server are there, and faketime if possible: on PATH, unpacked before, installed by apt (as root), or downloaded
  * with apt and unpacked into the cache folder (as anybody else).
  *
  * @throws ServingError DEPENDENCY_MISSING saying what was tried and what to do
@@ -57,13 +60,12 @@ export function ensureServices(log: (line: string) => void = console.log): void 
   };
   if (process.getuid?.() === 0 && attempt("installing with apt-get", () => installAsRoot(names))) return;
   if (attempt(`unpacking Debian packages into ${UNPACKED_DIR}`, () => unpack(names))) return;
-  throw missing(
-    absent.filter((program) => !lookFor(program.binary)),
-    failures,
-  );
+  const needed = absent.filter(({ binary, isOptional }) => !isOptional && !lookFor(binary));
+  if (needed.length > 0) throw missing(needed, failures);
 }
 
-function lookFor(binary: string): FoundProgram | undefined {
+/** @returns undefined where it is neither on PATH nor among the unpacked packages */
+export function lookFor(binary: string): FoundProgram | undefined {
   for (const folder of (process.env.PATH ?? "").split(delimiter)) {
     const path = join(folder, binary);
     if (folder !== "" && isExecutable(path)) return { path, env: {} };

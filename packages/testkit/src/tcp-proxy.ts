@@ -1,11 +1,18 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 
+/** Which bytes a proxy does not pass on: what clients send, what servers answer, or both. */
+export type DarkSide = "requests" | "replies" | "both";
+
+/** TCP sends again what got lost after at least this long (RFC 6298 as Linux has it), and what follows waits behind it. */
+const SENT_AGAIN_MS = 200;
+
 /** Smaller chunks are heads and control messages. */
 const FLIPPED_BYTES_MIN = 256;
 
 /**
  * A TCP proxy between a client and a server under test that can misbehave: delay bytes, cut connections, refuse new ones,
- * or go dark (accept and pass nothing on, as a lost network does).
+ * go dark (accept and pass nothing on, as a lost network does) on both sides
+ * or one, or lose packets.
  */
 export class TcpProxy implements AsyncDisposable {
   readonly port: number;
@@ -22,7 +29,14 @@ export class TcpProxy implements AsyncDisposable {
     listen: { readonly host: string; readonly port: number } = { host: "127.0.0.1", port: 0 },
   ): Promise<TcpProxy> {
     const sockets = new Set<Socket>();
-    const state: ProxyState = { delayMs: 0, isDark: false, isRefusing: false, isFlipping: false, bytes: 0 };
+    const state: ProxyState = {
+      delayMs: 0,
+      lostOneOf: 0,
+      dark: undefined,
+      isRefusing: false,
+      isFlipping: false,
+      bytes: 0,
+    };
     const server = createServer({ allowHalfOpen: false }, (near) => {
       if (state.isRefusing) return near.destroy();
       const far = connect(target);
@@ -30,13 +44,14 @@ export class TcpProxy implements AsyncDisposable {
         [near, far],
         [far, near],
       ] as const) {
+        const pipe = new Pipe(state, from, to, from === near ? "requests" : "replies");
         sockets.add(from);
         from.setNoDelay(true);
         from.on("data", (chunk) => {
           if (state.isFlipping && from === far && chunk.length >= FLIPPED_BYTES_MIN) {
             chunk[chunk.length - 8] = (chunk[chunk.length - 8] as number) ^ 0x10;
           }
-          forward(state, chunk, from, to);
+          pipe.forward(chunk);
         });
         from.on("error", () => undefined); // "close" follows and ends the other side
         from.on("close", () => {
@@ -72,10 +87,15 @@ export class TcpProxy implements AsyncDisposable {
     this.#state.delayMs = delayMs;
   }
 
+  /** One chunk of so many gets lost and is sent again; 0 = none. */
+  setLoss(lostOneOf: number): void {
+    this.#state.lostOneOf = lostOneOf;
+  }
+
   /** Goes dark or comes back: bytes that arrive meanwhile are lost, so connections that lived through it are cut on return. */
-  setDark(isDark: boolean): void {
-    if (this.#state.isDark && !isDark) this.cut();
-    this.#state.isDark = isDark;
+  setDark(isDark: boolean, side: DarkSide = "both"): void {
+    if (this.#state.dark && !isDark) this.cut();
+    this.#state.dark = isDark ? side : undefined;
   }
 
   /** While set, one bit of every larger chunk from the target is flipped: damage that no checksum of files can see. */
@@ -105,21 +125,63 @@ export class TcpProxy implements AsyncDisposable {
 
 interface ProxyState {
   delayMs: number;
-  isDark: boolean;
+  lostOneOf: number;
+  dark: DarkSide | undefined;
   isRefusing: boolean;
   isFlipping: boolean;
   bytes: number;
 }
 
-function forward(state: ProxyState, chunk: Buffer, from: Socket, to: Socket): void {
-  if (state.isDark) return;
-  const send = () => {
-    if (state.isDark || to.destroyed) return;
-    state.bytes += chunk.length;
-    if (to.write(chunk)) return;
-    from.pause();
-    to.once("drain", () => from.resume());
-  };
-  if (state.delayMs > 0) setTimeout(send, state.delayMs);
-  else send();
+/** One direction of a connection. */
+class Pipe {
+  readonly #state: ProxyState;
+  readonly #from: Socket;
+  readonly #to: Socket;
+  readonly #side: DarkSide;
+  readonly #waiting: { readonly chunk: Buffer; readonly atMs: number }[] = [];
+  #chunkCount = 0;
+
+  constructor(state: ProxyState, from: Socket, to: Socket, side: DarkSide) {
+    this.#state = state;
+    this.#from = from;
+    this.#to = to;
+    this.#side = side;
+  }
+
+  /** Passes a chunk on, now or later, never before those that came before it. */
+  forward(chunk: Buffer): void {
+    const { delayMs, lostOneOf } = this.#state;
+    if (this.#isDark) return;
+    const isLost = lostOneOf > 0 && ++this.#chunkCount % lostOneOf === 0;
+    const waitMs = delayMs + (isLost ? SENT_AGAIN_MS : 0);
+    if (waitMs === 0 && this.#waiting.length === 0) return this.#send(chunk);
+    this.#waiting.push({ chunk, atMs: performance.now() + waitMs });
+    if (this.#waiting.length === 1) this.#wait();
+  }
+
+  #wait(): void {
+    const [first] = this.#waiting;
+    if (!first) return;
+    setTimeout(
+      () => {
+        this.#waiting.shift();
+        this.#send(first.chunk);
+        this.#wait();
+      },
+      Math.max(0, first.atMs - performance.now()),
+    );
+  }
+
+  get #isDark(): boolean {
+    const { dark } = this.#state;
+    return dark === "both" || dark === this.#side;
+  }
+
+  #send(chunk: Buffer): void {
+    if (this.#isDark || this.#to.destroyed) return;
+    this.#state.bytes += chunk.length;
+    if (this.#to.write(chunk)) return;
+    this.#from.pause();
+    this.#to.once("drain", () => this.#from.resume());
+  }
 }

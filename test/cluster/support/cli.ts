@@ -36,5 +36,10 @@ export async function cliJson<T>(...args: readonly string[]): Promise<T> {
 
 /** Starts a command that runs until it is stopped. */
 export function startCli(...args: readonly string[]): LaunchedProcess {
-  return launch(process.execPath, { args: [SHARDSERVE, ...args] });
+  return startCliIn({}, ...args);
+}
+
+/** The same with these variables added to its environment. */
+export function startCliIn(env: Readonly<Record<string, string>>, ...args: readonly string[]): LaunchedProcess {
+  return launch(process.execPath, { args: [SHARDSERVE, ...args], env });
 }

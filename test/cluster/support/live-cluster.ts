@@ -3,7 +3,7 @@ import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ClusterStatus, VersionStatus } from "@shardserve/controller";
 import { partitionPath } from "@shardserve/rowstore";
-import { eventually, freePort, type LaunchedProcess, TcpProxy } from "@shardserve/testkit";
+import { eventually, freePort, type LaunchedProcess, ProcessClock, TcpProxy } from "@shardserve/testkit";
 import { cli, cliJson } from "./cli.js";
 import { type ClusterPlace, type Front, startExecutor, startShard } from "./roles.js";
 import { DRIFTING, writeDrifting } from "./drifting-model.js";
@@ -32,6 +32,8 @@ export interface LiveClusterOptions {
   readonly shardFlags?: readonly string[];
   /** Further flags of every executor. */
   readonly executorFlags?: readonly string[];
+  /** Every process gets a wall clock of its own, where libfaketime is installed. */
+  readonly hasClocks?: boolean;
 }
 
 /** A process with its own links: what it hears of etcd, and (shards) what others hear of it, go through proxies. */
@@ -40,6 +42,7 @@ interface Member {
   readonly toEtcd: readonly TcpProxy[];
   readonly inbound: TcpProxy | undefined;
   readonly port: number;
+  readonly clock: ProcessClock | undefined;
 }
 
 /**
@@ -84,6 +87,11 @@ export class LiveCluster {
     return this.#shards.get(id)!.inbound!;
   }
 
+  /** The wall clock of a process; undefined where clocks cannot be faked. */
+  clock(id: string): ProcessClock | undefined {
+    return this.#member(id).clock;
+  }
+
   stateDir(id: string): string {
     return join(this.#options.dir, "state", id);
   }
@@ -94,8 +102,9 @@ export class LiveCluster {
     const port = known?.port ?? (await freePort());
     const toEtcd = known?.toEtcd ?? (await this.#etcdProxies());
     const inbound = known?.inbound ?? (await TcpProxy.start({ host: "127.0.0.1", port }, { host: PROXIED_HOST, port }));
+    const clock = known?.clock ?? (await this.#createClock(id));
     const process = await startShard(
-      this.#place(toEtcd),
+      this.#place(toEtcd, clock),
       id,
       `--listen=127.0.0.1:${port}`,
       `--advertised-host=${PROXIED_HOST}`,
@@ -106,21 +115,22 @@ export class LiveCluster {
       ...SHARD_FLAGS.filter((flag) => !this.#options.shardFlags?.some((own) => nameOf(own) === nameOf(flag))),
       ...(this.#options.shardFlags ?? []),
     );
-    this.#shards.set(id, { process, toEtcd, inbound, port });
+    this.#shards.set(id, { process, toEtcd, inbound, port, clock });
   }
 
   /** Starts an executor, or starts it again (on other ports) after it ended. */
   async startExecutor(id: string): Promise<Front> {
     const known = this.#executors.get(id);
     const toEtcd = known?.toEtcd ?? (await this.#etcdProxies());
+    const clock = known?.clock ?? (await this.#createClock(id));
     const front = await startExecutor(
-      this.#place(toEtcd),
+      this.#place(toEtcd, clock),
       id,
       "--cache-bytes=64KiB",
       `--state-dir=${this.stateDir(id)}`,
       ...(this.#options.executorFlags ?? []),
     );
-    this.#executors.set(id, { process: front.process, front, toEtcd, inbound: undefined, port: 0 });
+    this.#executors.set(id, { process: front.process, front, toEtcd, inbound: undefined, port: 0, clock });
     return front;
   }
 
@@ -142,9 +152,19 @@ export class LiveCluster {
 
   /** Exports a version of the stamped model outside the repository and moves it in, as a publisher would. */
   async publish(version: number, change?: (out: string) => Promise<void>, rowCount?: number): Promise<void> {
+    await this.writeSource(version, rowCount);
+    await this.exportSource(version, change);
+  }
+
+  /** The first half of {@link publish}: the SavedModel. */
+  writeSource(version: number, rowCount?: number): Promise<void> {
+    return writeStamped(join(this.#options.dir, "source", String(version)), version, rowCount);
+  }
+
+  /** Its second half. @throws AssertionError with what shard-export said when it failed */
+  async exportSource(version: number, change?: (out: string) => Promise<void>): Promise<void> {
     const source = join(this.#options.dir, "source", String(version));
     const out = join(this.#options.dir, "outgoing", String(version));
-    await writeStamped(source, version, rowCount);
     const { code, stderr } = await cli("shard-export", source, `--out=${out}`, "--min-table-bytes=0");
     assert.equal(code, 0, stderr);
     await change?.(out);
@@ -234,9 +254,16 @@ export class LiveCluster {
     return member;
   }
 
-  #place(toEtcd: readonly TcpProxy[]): ClusterPlace {
+  async #createClock(id: string): Promise<ProcessClock | undefined> {
+    if (this.#options.hasClocks !== true) return undefined;
+    const folder = join(this.#options.dir, "clocks");
+    await mkdir(folder, { recursive: true });
+    return ProcessClock.create(join(folder, id));
+  }
+
+  #place(toEtcd: readonly TcpProxy[], clock: ProcessClock | undefined): ClusterPlace {
     const etcd = toEtcd.map((proxy) => `127.0.0.1:${proxy.port}`).join(",");
-    return { etcd, cluster: this.#options.cluster, repository: this.repository };
+    return { etcd, cluster: this.#options.cluster, repository: this.repository, ...(clock && { env: clock.env }) };
   }
 
   #etcdProxies(): Promise<TcpProxy[]> {

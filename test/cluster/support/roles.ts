@@ -1,5 +1,5 @@
 import { eventually, type LaunchedProcess } from "@shardserve/testkit";
-import { startCli } from "./cli.js";
+import { startCli, startCliIn } from "./cli.js";
 
 /** Where a process answers requests; host:port. */
 export interface Addresses {
@@ -27,6 +27,8 @@ export interface ClusterPlace {
   readonly cluster: string;
   /** BASE of BASE/NAME/VERSION */
   readonly repository: string;
+  /** Added to the environment of what is started. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 function common(place: ClusterPlace): string[] {
@@ -40,14 +42,14 @@ export async function startShard(
   ...more: readonly string[]
 ): Promise<LaunchedProcess> {
   const listen = more.some((flag) => flag.startsWith("--listen=")) ? [] : ["--listen=127.0.0.1:0"];
-  const child = startCli("shard", ...common(place), `--id=${id}`, ...listen, ...more);
+  const child = startCliIn(place.env ?? {}, "shard", ...common(place), `--id=${id}`, ...listen, ...more);
   await child.waitForOutput(/^shard \S+: rows on /m, { timeoutMs: 60_000 });
   return child;
 }
 
 /** `shardserve executor` on free ports; resolves when it listens. */
 export async function startExecutor(place: ClusterPlace, id: string, ...more: readonly string[]): Promise<Front> {
-  const child = startCli("executor", ...common(place), `--id=${id}`, ...LOCAL, ...more);
+  const child = startCliIn(place.env ?? {}, "executor", ...common(place), `--id=${id}`, ...LOCAL, ...more);
   return { process: child, ...(await addresses(child)) };
 }
 
