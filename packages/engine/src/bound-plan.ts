@@ -17,10 +17,10 @@ import type { Checkpoint } from "./checkpoint.js";
 import type { DeviceSession } from "./device.js";
 import { controlKernel } from "./control.js";
 import { BoundDeviceStep } from "./device-step.js";
-import { type FrameValue, Run, SlotMap } from "./frame.js";
+import { type FrameValue, Run, type RunRequest, SlotMap } from "./frame.js";
 import { BoundHostStep } from "./host-step.js";
 import { BoundLookupStep, type TableLocation } from "./lookup-step.js";
-import { rowsReport } from "./rows-report.js";
+import { RowsTally } from "./rows-report.js";
 
 export interface BindContext {
   readonly kernels: KernelTable;
@@ -41,9 +41,6 @@ export interface PlanRunOptions {
   readonly signal?: AbortSignal | undefined;
   readonly deadlineMs?: number | undefined;
 }
-
-/** What a region gets of the request besides values. */
-export type RegionOptions = Pick<PlanRunOptions, "signal" | "deadlineMs">;
 
 /** A plan that is ready to run: slots instead of names, sessions, kernels and row sources at hand. Runs may overlap. */
 export class BoundPlan {
@@ -118,7 +115,7 @@ export class BoundPlan {
   /** @throws ServingError INVALID_ARGUMENT for missing inputs or outputs and wrong dtypes; whatever a step throws */
   async run(inputs: ReadonlyMap<string, Tensor>, options: PlanRunOptions): Promise<RunResult> {
     const { signal, deadlineMs } = options;
-    const run = new Run(this.#template, signal, deadlineMs);
+    const run = new Run(this.#template, { signal, deadlineMs, rows: new RowsTally() });
     const timings = { host: 0, lookup: 0, device: 0 };
     this.#feed(inputs, run);
     const wanted = options.outputs ?? [...this.#outputSlots.keys()];
@@ -147,12 +144,11 @@ export class BoundPlan {
   /**
    * Runs the plan of a branch or a loop's condition or body: values go in and come out by position. A promise only where
    * something must be waited for.
+   *
+   * @param request  of the run that the branch or loop is part of
    */
-  runRegion(
-    inputs: readonly HostValue[],
-    options: RegionOptions,
-  ): readonly HostValue[] | Promise<readonly HostValue[]> {
-    const run = new Run(this.#template, options.signal, options.deadlineMs);
+  runRegion(inputs: readonly HostValue[], request: RunRequest): readonly HostValue[] | Promise<readonly HostValue[]> {
+    const run = new Run(this.#template, request);
     for (let i = 0; i < inputs.length; i++) run.values[this.#inputSlots[i]!] = inputs[i];
     let pending: Promise<readonly HostValue[]> | undefined;
     try {
@@ -170,7 +166,7 @@ export class BoundPlan {
       const pending = this.#steps[i]!.run(run);
       if (!pending) continue;
       return pending.then(() => {
-        run.signal?.throwIfAborted();
+        run.request.signal?.throwIfAborted();
         return this.#runSteps(i + 1, run);
       });
     }
@@ -208,7 +204,7 @@ export class BoundPlan {
   #result(run: Run, wanted: readonly string[], timings: RunTimings): RunResult {
     const outputs = new Map<string, Tensor>();
     for (const alias of wanted) outputs.set(alias, run.tensor(this.#outputSlots.get(alias)!));
-    const report = rowsReport(run.leases);
+    const report = run.request.rows.report();
     return { outputs, ...(report && { report }), timings };
   }
 }

@@ -13,7 +13,8 @@ import {
   type ValueInfo,
 } from "@shardserve/graph";
 import { elementCount, type NumericDType, type StringColumn, strings, type Tensor, zeros } from "@shardserve/tensor";
-import type { BoundPlan, RegionOptions } from "./bound-plan.js";
+import type { BoundPlan } from "./bound-plan.js";
+import { Run, type RunRequest } from "./frame.js";
 
 /** A loop that took this many turns is not going to end; TensorFlow would go on for ever. */
 const TURNS_MAX = 100_000_000;
@@ -34,11 +35,16 @@ export function controlKernel(
 
 function branchKernel(node: GraphNode, regions: readonly BoundPlan[]): HostKernel {
   const isIf = node.attrs.bool("isIf");
-  return ({ inputs: [choice, ...inputs], signal, deadlineMs }) => {
+  return ({ inputs: [choice, ...inputs], run }) => {
     invariant(choice && isTensor(choice), "a condition is a tensor");
     const index = isIf ? Number(isTrue(choice)) : branchIndex(choice, regions.length);
-    return regions[index]!.runRegion(inputs, { signal, deadlineMs });
+    return regions[index]!.runRegion(inputs, requestOf(run));
   };
+}
+
+function requestOf(run: object | undefined): RunRequest {
+  invariant(run instanceof Run, "branches and loops are part of a run");
+  return run.request;
 }
 
 /** An index out of range picks the last branch, as in TensorFlow. */
@@ -65,11 +71,11 @@ function loopKernel(
   const stackedInfos = plans[1]!.outputs.slice(carried).map(({ ref }) => plans[1]!.infos.get(refKey(ref)));
   const limits = node.attrs.has("limits") ? node.attrs.ints("limits") : [];
   return (call) => {
-    const { inputs, signal, deadlineMs } = call;
+    const { inputs, signal } = call;
     const values = inputs.slice();
     const stacks = stackedInfos.map((): Tensor[] => []);
     const limit = Math.min(TURNS_MAX, ...limits.map((input) => integerOf(inputs[input]!)));
-    const options: RegionOptions = { signal, deadlineMs };
+    const request = requestOf(call.run);
     let turns = 0;
     let pauseAtMs = clock.nowMs() + PAUSE_MS;
     const store = (results: readonly HostValue[]): void => {
@@ -96,10 +102,10 @@ function loopKernel(
     /** Turns until the end, or until something must be waited for: then the promise of that, to go on after. */
     const runOn = (): readonly HostValue[] | Promise<readonly HostValue[]> => {
       for (;;) {
-        const verdict = condition.runRegion(values, options);
+        const verdict = condition.runRegion(values, request);
         if (verdict instanceof Promise) return verdict.then(turn);
         if (isOver(verdict)) return finish();
-        const results = body.runRegion(values, options);
+        const results = body.runRegion(values, request);
         if (results instanceof Promise) return results.then(goOn);
         store(results);
         if (clock.nowMs() >= pauseAtMs) return nextTurn().then(resume);
@@ -115,7 +121,7 @@ function loopKernel(
     };
     const turn = (verdict: readonly HostValue[]): ReturnType<typeof runOn> => {
       if (isOver(verdict)) return finish();
-      const results = body.runRegion(values, options);
+      const results = body.runRegion(values, request);
       return results instanceof Promise ? results.then(goOn) : goOn(results);
     };
     return runOn();

@@ -61,7 +61,7 @@ export class BoundDeviceStep {
   }
 
   async #runAsync(feeds: readonly DeviceValue[], run: Run, size: number): Promise<void> {
-    const { signal, deadlineMs } = run;
+    const { signal, deadlineMs } = run.request;
     await this.#runs.acquire(1, signal);
     try {
       const startMs = this.#clock.nowMs();

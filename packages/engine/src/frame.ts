@@ -4,6 +4,7 @@ import { invariant } from "@shardserve/core";
 import type { Tensor } from "@shardserve/tensor";
 import type { RowLease } from "@shardserve/rowstore";
 import { type DeviceSession, type DeviceValue, isDeviceValue } from "./device.js";
+import type { RowsTally } from "./rows-report.js";
 
 /** What one slot of a run's frame holds. */
 export type FrameValue = HostValue | DeviceValue | undefined;
@@ -24,19 +25,31 @@ export class SlotMap {
   }
 }
 
+/** What a run and the runs of the regions within it share. */
+export interface RunRequest {
+  readonly signal: AbortSignal | undefined;
+  readonly deadlineMs: number | undefined;
+  /** Takes the report of every lookup. */
+  readonly rows: RowsTally;
+}
+
 /** The state of one run: its values, and what must be given back when it is over. */
 export class Run {
   readonly values: FrameValue[];
-  readonly signal: AbortSignal | undefined;
-  readonly deadlineMs: number | undefined;
+  readonly request: RunRequest;
   readonly #owned: DeviceValue[] = [];
-  readonly leases: RowLease[] = [];
+  readonly #leases: RowLease[] = [];
 
   /** @param template  values that every run starts with: constants and variables of host steps */
-  constructor(template: readonly FrameValue[], signal: AbortSignal | undefined, deadlineMs: number | undefined) {
+  constructor(template: readonly FrameValue[], request: RunRequest) {
     this.values = template.slice();
-    this.signal = signal;
-    this.deadlineMs = deadlineMs;
+    this.request = request;
+  }
+
+  /** Rows for this run; they are released with it. */
+  hold(lease: RowLease): void {
+    this.#leases.push(lease);
+    this.request.rows.add(lease.report);
   }
 
   /** A value for the engine: what the engine made, or an alias of a tensor. */
@@ -73,6 +86,6 @@ export class Run {
   /** Gives everything back. */
   end(): void {
     for (const value of this.#owned) value.dispose();
-    for (const lease of this.leases) lease.release();
+    for (const lease of this.#leases) lease.release();
   }
 }

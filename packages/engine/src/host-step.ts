@@ -68,12 +68,12 @@ export class BoundHostStep {
   }
 
   #runFrom(start: number, run: Run): void | Promise<void> {
-    const { values, signal, deadlineMs } = run;
+    const { values, request } = run;
     for (let i = start; i < this.#nodes.length; i++) {
       const bound = this.#nodes[i]!;
       const inputs: HostValue[] = [];
       for (let k = 0; k < bound.inputs.length; k++) inputs.push(run.forHost(bound.inputs[k]!));
-      const result = call(bound, { node: bound.node, inputs, state: this.#state, signal, deadlineMs });
+      const result = call(bound, { node: bound.node, inputs, state: this.#state, signal: request.signal, run });
       if (result instanceof Promise) {
         return result.then(
           (outputs) => {

@@ -53,13 +53,13 @@ async function fetch(source: RowSource, lookups: readonly BoundLookup[], run: Ru
     const { rows } = source.tables[table]!;
     return { table, ids: shifted(tensors[i]!, lookup, rows) };
   });
-  const { signal, deadlineMs } = run;
+  const { signal, deadlineMs } = run.request;
   const lease = await source
     .lookup(requests, { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) })
     .catch((error: unknown) => {
       throw inTensorFlowsWords(error, lookups, tensors);
     });
-  run.leases.push(lease);
+  run.hold(lease);
   for (let i = 0; i < lookups.length; i++) {
     const { rows, slots } = lease.batches[i]!;
     run.values[lookups[i]!.rows] = rows; // the lease owns it

@@ -1,28 +1,45 @@
-import type { RowLease } from "@shardserve/rowstore";
-import type { RowsReport } from "@shardserve/servable";
+import type { RowReport, TableInfo } from "@shardserve/rowstore";
+import { type RowsReport, sumOf, type TableRows } from "@shardserve/servable";
 
-/** Totals over the lookups of one run; undefined when there were none. */
-export function rowsReport(leases: readonly RowLease[]): RowsReport | undefined {
-  if (leases.length === 0) return undefined;
-  const total = { cacheRows: 0, shardRows: 0, redisRows: 0, staleRows: 0, defaultRows: 0, epoch: 0 };
-  let degradedTables: Map<string, number> | undefined;
-  for (const { report } of leases) {
-    total.cacheRows += sum(report.cacheRows);
-    total.shardRows += sum(report.shardRows);
-    total.redisRows += sum(report.redisRows);
-    total.staleRows += sum(report.staleRows);
-    total.defaultRows += sum(report.defaultRows);
-    total.epoch = Math.max(total.epoch, report.epoch);
-    for (const [table, rows] of report.degradedTables ?? []) {
-      degradedTables ??= new Map();
-      degradedTables.set(table, (degradedTables.get(table) ?? 0) + rows);
-    }
+/** Adds up the lookups of one run, those in its loops and branches included. */
+export class RowsTally {
+  /** By the tables of their source; counts of later lookups are added to those of the first. */
+  readonly #bySource = new Map<readonly TableInfo[], RowReport>();
+  #epoch = 0;
+
+  add(report: RowReport): void {
+    this.#epoch = Math.max(this.#epoch, report.epoch);
+    const total = this.#bySource.get(report.tables);
+    if (!total) return void this.#bySource.set(report.tables, report);
+    addTo(total.cacheRows, report.cacheRows);
+    addTo(total.shardRows, report.shardRows);
+    addTo(total.redisRows, report.redisRows);
+    addTo(total.staleRows, report.staleRows);
+    addTo(total.defaultRows, report.defaultRows);
   }
-  return degradedTables ? { ...total, degradedTables } : total;
+
+  /** @returns undefined when nothing was looked up */
+  report(): RowsReport | undefined {
+    if (this.#bySource.size === 0) return undefined;
+    const tables: TableRows[] = [];
+    for (const [infos, report] of this.#bySource) {
+      const { cacheRows, shardRows, redisRows, staleRows, defaultRows } = report;
+      infos.forEach(({ checkpointKey: table }, i) => {
+        const rows = {
+          table,
+          cacheRows: cacheRows[i]!,
+          shardRows: shardRows[i]!,
+          redisRows: redisRows[i]!,
+          staleRows: staleRows[i]!,
+          defaultRows: defaultRows[i]!,
+        };
+        if (rows.cacheRows + rows.shardRows + rows.redisRows + rows.staleRows + rows.defaultRows > 0) tables.push(rows);
+      });
+    }
+    return { ...sumOf(tables), epoch: this.#epoch, tables };
+  }
 }
 
-function sum(counts: Uint32Array): number {
-  let total = 0;
-  for (let i = 0; i < counts.length; i++) total += counts[i]!;
-  return total;
+function addTo(total: Uint32Array, counts: Uint32Array): void {
+  for (let i = 0; i < counts.length; i++) total[i]! += counts[i]!;
 }

@@ -22,7 +22,7 @@ import { type LoadOnnxOptions, onnxEngine, onnxSessionOptions } from "./onnx-opt
 import { onnxMetadata, onnxSignature, type OnnxValue } from "./onnx-signature.js";
 import { DEFAULT_LIMITS, type EngineModel, type ModelEngine } from "./options.js";
 import { PacedSession } from "./paced-session.js";
-import { rowsReport } from "./rows-report.js";
+import { RowsTally } from "./rows-report.js";
 
 export type LoadShardedOnnxOptions = LoadOnnxOptions & { readonly rowSource: RowSource };
 
@@ -143,7 +143,8 @@ class Opened {
 /** The values of one run, and what must be given back when it is over. */
 class Frame {
   readonly values = new Map<string, OrtValue>();
-  readonly leases: RowLease[] = [];
+  readonly rows = new RowsTally();
+  readonly #leases: RowLease[] = [];
   readonly #owned: OrtValue[] = [];
   readonly inputs: ReadonlyMap<string, Tensor>;
 
@@ -157,13 +158,19 @@ class Frame {
     this.values.set(name, value);
   }
 
+  /** Rows for this run; they are released with it. */
+  hold(lease: RowLease): void {
+    this.#leases.push(lease);
+    this.rows.add(lease.report);
+  }
+
   tensor(name: string): Tensor {
     return this.inputs.get(name) ?? this.values.get(name)!.toTensor();
   }
 
   end(): void {
     for (const value of this.#owned) value.dispose();
-    for (const lease of this.leases) lease.release();
+    for (const lease of this.#leases) lease.release();
   }
 }
 
@@ -209,7 +216,7 @@ class ShardedOnnxModel implements EngineModel {
         lookupMs += lap();
       }
       const tensors = new Map(outputs.map((alias) => [alias, frame.tensor(alias)]));
-      const report = rowsReport(frame.leases);
+      const report = frame.rows.report();
       return { outputs: tensors, ...(report && { report }), timings: { hostMs: 0, lookupMs, deviceMs } };
     } catch (error) {
       throw signal?.aborted ? signal.reason : deviceError(error);
@@ -234,7 +241,7 @@ class ShardedOnnxModel implements EngineModel {
       ...(signal && { signal }),
       ...(deadlineMs !== undefined && { deadlineMs }),
     });
-    frame.leases.push(lease);
+    frame.hold(lease);
     for (const [i, { cut }] of lookups.entries()) {
       const { rows, slots } = lease.batches[i]!;
       frame.values.set(cut.rows, rows); // the lease owns it

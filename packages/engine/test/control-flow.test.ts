@@ -15,7 +15,7 @@ import {
   selectMetaGraph,
   variableBindings,
 } from "@shardserve/savedmodel";
-import type { Model } from "@shardserve/servable";
+import { type Model, type RowsReport, totalReport } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { type Golden, type GoldenCase, goldenDifference, readGolden, REPO_DIR } from "@shardserve/testkit";
 import { loadModel } from "../src/index.js";
@@ -46,6 +46,25 @@ describe("control flow", () => {
     assert.deepEqual(await differences(name, readGolden(join(MODELS, name, "golden.json")), rowSource), []);
     assert.ok(rowSource.calls > 4);
     assert.equal(rowSource.leases, 0);
+  });
+
+  it("reports the rows that the turns of a loop looked up", async () => {
+    const name = "tables-and-state";
+    const rowSource = await shardedRows(name);
+    const model = await loadModel({ dir: join(MODELS, name), ort: loadOrt(), rowSource });
+    const reports: (RowsReport | undefined)[] = [];
+    for (const { signature, inputs, outputs } of readGolden(join(MODELS, name, "golden.json")).cases) {
+      if (outputs) reports.push((await model.run(signature, inputs, {})).report);
+    }
+    await model.close();
+    const total = totalReport(reports);
+    assert.ok(rowSource.idCount > reports.length, "one row a request at most would tell little");
+    assert.equal(total?.shardRows, rowSource.idCount);
+    assert.deepEqual(
+      total.tables.map(({ shardRows }) => shardRows),
+      [rowSource.idCount],
+    );
+    assert.equal(total.epoch, 3);
   });
 
   it("ends a loop when the request is given up", async () => {

@@ -16,6 +16,8 @@ export class ShuffledRows implements RowSource {
   readonly #values: readonly Tensor<"float32">[];
   leases = 0;
   calls = 0;
+  /** Ids asked for so far, repeated ones included. */
+  idCount = 0;
   isClosed = false;
   /** Settles before the rows do; a test holds it to look at a run in flight. */
   gate: Promise<void> = Promise.resolve();
@@ -35,7 +37,7 @@ export class ShuffledRows implements RowSource {
     }
     await this.gate;
     const owned: OrtValue[] = [];
-    const report = emptyRowReport(this.tables.length, 3);
+    const report = emptyRowReport(this.tables, 3);
     const batches = requests.map(({ table, ids }) => {
       const { dim, rowShape } = this.tables[table]!;
       const unique = [...new Set([...ids].map(Number))].reverse();
@@ -46,6 +48,7 @@ export class ShuffledRows implements RowSource {
         slotOf.set(id, i + 2);
       }
       report.shardRows[table]! += ids.length;
+      this.idCount += ids.length;
       const rows = OrtValue.overMemory("float32", [unique.length + 5, ...rowShape], slab);
       owned.push(rows);
       return { rows, slots: Int32Array.from(ids as BigInt64Array, (id) => slotOf.get(Number(id))!) };

@@ -37,8 +37,8 @@ export interface KernelCall {
   readonly inputs: readonly HostValue[];
   readonly state: HostState;
   readonly signal?: AbortSignal | undefined;
-  /** When the request is given up; loops pass it on to lookups. */
-  readonly deadlineMs?: number | undefined;
+  /** The run that the node is part of, as its engine knows it; absent while constants are folded. */
+  readonly run?: object;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { ServingError } from "@shardserve/core";
-import type { RowReport, TableInfo } from "@shardserve/rowstore";
+import type { RowReport } from "@shardserve/rowstore";
 
 /** What may stand in for rows that cannot be had. Nothing, unless the operator says so. */
 export interface DegradedRows {
@@ -35,22 +35,14 @@ export class EpochHistory {
  * @throws ServingError ROWS_DEGRADED naming the worst table
  */
 export function checkDegraded(report: RowReport, idCount: number, { shareMax }: DegradedRows, servable: string): void {
-  const byTable = [...(report.degradedTables ?? [])].sort(([, a], [, b]) => b - a);
-  const degraded = byTable.reduce((sum, [, rows]) => sum + rows, 0);
+  const { staleRows, defaultRows, tables } = report;
+  const byTable = tables.map((_, table) => (staleRows[table] as number) + (defaultRows[table] as number));
+  const degraded = byTable.reduce((sum, rows) => sum + rows, 0);
   if (degraded <= shareMax * idCount) return;
+  const most = Math.max(...byTable);
   throw new ServingError(
     "ROWS_DEGRADED",
-    `${degraded} of ${idCount} rows of ${servable} could only be stale or defaults, ${byTable[0]?.[1]} of them of table ` +
-      `${byTable[0]?.[0]}; at most ${shareMax * 100} % are allowed`,
+    `${degraded} of ${idCount} rows of ${servable} could only be stale or defaults, ${most} of them of table ` +
+      `${tables[byTable.indexOf(most)]?.checkpointKey}; at most ${shareMax * 100} % are allowed`,
   );
-}
-
-/** Ids with stale or default rows, by the table's checkpoint key. */
-export function degradedTables(report: RowReport, tables: readonly TableInfo[]): ReadonlyMap<string, number> {
-  const byTable = new Map<string, number>();
-  tables.forEach(({ checkpointKey }, table) => {
-    const rows = (report.staleRows[table] as number) + (report.defaultRows[table] as number);
-    if (rows > 0) byTable.set(checkpointKey, rows);
-  });
-  return byTable;
 }

@@ -22,7 +22,7 @@ import {
 import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
 import { LookupBatch } from "./batch.js";
 import { divideCache } from "./cache-budget.js";
-import { checkDegraded, degradedTables, type DegradedRows, EpochHistory } from "./degraded.js";
+import { checkDegraded, type DegradedRows, EpochHistory } from "./degraded.js";
 import { type FetchContext, fetchMisses, type FetchOptions, type RedisFor } from "./fetch.js";
 import { FillBoard } from "./fill-board.js";
 import type { Routes } from "./frame-plan.js";
@@ -407,7 +407,7 @@ export class ShardRows implements RowSource {
 
   #report(batch: LookupBatch): RowReport {
     const { model } = this.#options.expectation;
-    const report = emptyRowReport(this.tables.length, batch.epoch);
+    const report = emptyRowReport(this.tables, batch.epoch);
     let found = 0;
     let fetched = 0;
     const from = { redis: 0, stale: 0, default: 0 };
@@ -431,7 +431,6 @@ export class ShardRows implements RowSource {
       found += foundCount;
       fetched += shardRows;
     });
-    if (from.stale + from.default > 0) report.degradedTables = degradedTables(report, this.tables);
     for (const [source, rows] of Object.entries(from)) if (rows > 0) this.#metrics.rows.inc({ model, source }, rows);
     this.#metrics.rows.inc({ model, source: "cache" }, found);
     this.#metrics.rows.inc({ model, source: "shard" }, fetched);

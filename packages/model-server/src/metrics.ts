@@ -18,8 +18,7 @@ export type EntryPoint = "GRPC" | "REST";
 /** Stages of a request: waiting for a run, host segment, row lookup, device segment, encoding the answer. */
 export type Stage = (typeof STAGES)[number];
 const STAGES = ["queue", "host", "lookup", "device", "encode"] as const;
-const ROW_SOURCES = ["cache", "shard", "redis", "stale", "default"] as const;
-type RowOrigin = (typeof ROW_SOURCES)[number];
+type RowOrigin = "cache" | "shard" | "redis" | "stale" | "default";
 
 /** The series of one signature of one version, looked up once. */
 interface SignatureMeters extends Record<Stage, HistogramSeries> {
@@ -27,8 +26,8 @@ interface SignatureMeters extends Record<Stage, HistogramSeries> {
   readonly signature: string;
   readonly batchRows: HistogramSeries;
   readonly batchRequests: HistogramSeries;
-  /** Made with the first rows: a signature without lookups has none. */
-  rows: Record<RowOrigin, CounterSeries> | null;
+  /** By table and where rows came from, each made with its first row. */
+  readonly rows: Map<string, Map<RowOrigin, CounterSeries>>;
 }
 
 /**
@@ -95,7 +94,7 @@ export class ServerMetrics {
     this.#rows = new Counter({
       name: "shardserve_rows_total",
       help: "Embedding rows by where they came from; stale ones are counted there, too.",
-      labelNames: ["model", "version", "source"],
+      labelNames: ["model", "version", "table", "source"],
       registry,
     });
     this.#shadows = new Counter({
@@ -152,12 +151,13 @@ export class ServerMetrics {
     if (record.rows > 0) meters.batchRows.observe(record.rows);
     meters.batchRequests.observe(record.requests);
     if (!report) return;
-    const rows = (meters.rows ??= this.#rowMeters(id));
-    rows.cache.inc(report.cacheRows);
-    rows.shard.inc(report.shardRows);
-    rows.redis.inc(report.redisRows);
-    rows.stale.inc(report.staleRows);
-    rows.default.inc(report.defaultRows);
+    for (const rows of report.tables) {
+      this.#countRows(meters, rows.table, "cache", rows.cacheRows);
+      this.#countRows(meters, rows.table, "shard", rows.shardRows);
+      this.#countRows(meters, rows.table, "redis", rows.redisRows);
+      this.#countRows(meters, rows.table, "stale", rows.staleRows);
+      this.#countRows(meters, rows.table, "default", rows.defaultRows);
+    }
   }
 
   shadowDone(model: string, version: number, outcome: ShadowOutcome): void {
@@ -166,14 +166,16 @@ export class ServerMetrics {
 
   /** Drops the series of versions that are gone, or they would pile up with every rollout. */
   retainVersions(isLive: (id: ServableId) => boolean): void {
-    for (const [key, { id, signature }] of this.#meters) {
+    for (const [key, { id, signature, rows }] of this.#meters) {
       if (isLive(id)) continue;
       this.#meters.delete(key);
       const [model, version] = [id.name, String(id.version)];
       for (const stage of STAGES) this.#stages.remove(stage, model, version, signature);
       this.#batchRows.remove(model, version, signature);
       this.#batchRequests.remove(model, version, signature);
-      for (const source of ROW_SOURCES) this.#rows.remove(model, version, source);
+      for (const [table, sources] of rows) {
+        for (const source of sources.keys()) this.#rows.remove(model, version, table, source);
+      }
       for (const outcome of SHADOW_OUTCOMES) this.#shadows.remove(model, version, outcome);
     }
   }
@@ -194,22 +196,20 @@ export class ServerMetrics {
         encode: stage("encode"),
         batchRows: this.#batchRows.labels(...labels),
         batchRequests: this.#batchRequests.labels(...labels),
-        rows: null,
+        rows: new Map(),
       };
       this.#meters.set(key, meters);
     }
     return meters;
   }
 
-  #rowMeters({ name, version }: ServableId): Record<RowOrigin, CounterSeries> {
-    const of = (origin: RowOrigin) => this.#rows.labels(name, String(version), origin);
-    return {
-      cache: of("cache"),
-      shard: of("shard"),
-      redis: of("redis"),
-      stale: of("stale"),
-      default: of("default"),
-    };
+  #countRows({ id, rows }: SignatureMeters, table: string, origin: RowOrigin, count: number): void {
+    if (count === 0) return;
+    let ofTable = rows.get(table);
+    if (!ofTable) rows.set(table, (ofTable = new Map()));
+    let series = ofTable.get(origin);
+    if (!series) ofTable.set(origin, (series = this.#rows.labels(id.name, String(id.version), table, origin)));
+    series.inc(count);
   }
 
   inFlight(count: number): void {

@@ -1,22 +1,23 @@
 import assert from "node:assert/strict";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
+import { type RowsReport, totalReport } from "@shardserve/servable";
 import { tensor } from "@shardserve/tensor";
 import { checkDegradedLimit } from "../src/predict/degraded-limit.js";
-import { answerEntries, totalReport } from "../src/predict/report.js";
+import { answerEntries } from "../src/predict/report.js";
 import { PREDICT, predictRequest, startServer } from "./harness.js";
 import { halfPlus } from "./models.js";
 
-const report = {
+const report: RowsReport = {
   cacheRows: 90,
   shardRows: 5,
   redisRows: 1,
   staleRows: 1,
   defaultRows: 3,
   epoch: 0,
-  degradedTables: new Map([
-    ["user/table", 3],
-    ["item", 1],
-  ]),
+  tables: [
+    { table: "user/table", cacheRows: 40, shardRows: 5, redisRows: 0, staleRows: 0, defaultRows: 3 },
+    { table: "item", cacheRows: 50, shardRows: 0, redisRows: 1, staleRows: 1, defaultRows: 0 },
+  ],
 };
 
 describe("a caller's limit of degraded rows", () => {
@@ -41,9 +42,18 @@ describe("a caller's limit of degraded rows", () => {
   it("belongs to a report that names the tables, over joined runs too", () => {
     const entries = new Map(answerEntries(undefined, totalReport([report, report])));
     assert.equal(entries.get("x-shardserve-degraded-tables"), "user%2Ftable=6,item=2");
+    assert.equal(entries.get("x-shardserve-table-rows"), "user%2Ftable=80/10/0/0/6,item=100/0/2/2/0");
     assert.equal(entries.get("x-shardserve-rows-default"), "6");
-    const { degradedTables: _, ...whole } = report;
-    assert.equal(new Map(answerEntries(undefined, whole)).has("x-shardserve-degraded-tables"), false);
+    const tables = report.tables.map((rows) => ({ ...rows, staleRows: 0, defaultRows: 0 }));
+    assert.equal(new Map(answerEntries(undefined, { ...report, tables })).has("x-shardserve-degraded-tables"), false);
+  });
+
+  it("names tables as far as headers have room, and says how many are left out", () => {
+    const tables = Array.from({ length: 4096 }, (_, i) => ({ ...report.tables[0]!, table: `features/${i}/weights` }));
+    const text = new Map(answerEntries(undefined, { ...report, tables })).get("x-shardserve-table-rows")!;
+    const [named, left] = [text.match(/weights=/g)!.length, /,\+(\d+)$/.exec(text)![1]];
+    assert.equal(named + Number(left), 4096);
+    assert.ok(text.length < 2100 && named > 40, `${text.length} bytes, ${named} tables`);
   });
 
   it("is taken from metadata and headers", async () => {

@@ -49,7 +49,7 @@ const example = (feature: Record<string, number[]>) =>
     }),
   );
 
-const report = { cacheRows: 5, shardRows: 4, redisRows: 3, staleRows: 2, defaultRows: 1, epoch: 7 };
+const report = { cacheRows: 5, shardRows: 4, redisRows: 3, staleRows: 2, defaultRows: 1, epoch: 7, tables: [] };
 
 /** Two inputs, one with a default; two outputs. */
 const withDefaults = new FunctionModel({

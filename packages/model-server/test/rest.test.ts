@@ -28,6 +28,8 @@ const any = (
   run: (inputs: ReadonlyMap<string, unknown>) => ({ y: inputs.get("x") as never }),
 });
 
+const ROWS = { cacheRows: 1, shardRows: 2, redisRows: 0, staleRows: 0, defaultRows: 3 };
+
 /** Echoes; and a signature of two inputs with a bytes output. */
 const echo = () =>
   new FunctionModel(
@@ -62,7 +64,7 @@ const echo = () =>
         run: () => ({ y: strings([2], [Buffer.from([0xff, 0x22, 0x0a]), "é"]) }),
       },
     },
-    { cacheRows: 1, shardRows: 2, redisRows: 0, staleRows: 0, defaultRows: 3, epoch: 0 },
+    { ...ROWS, epoch: 0, tables: [{ table: "user/table", ...ROWS }] },
   );
 
 describe("REST", () => {
@@ -485,7 +487,7 @@ describe("REST", () => {
       /^shardserve_stage_seconds_count\{stage="device",model="m",version="123",signature="serving_default"\} \d+$/m,
     );
     assert.match(page, /^shardserve_event_loop_delay_seconds\{quantile="0.99"\}/m);
-    assert.match(page, /^shardserve_rows_total\{model="echo",version="1",source="default"\} \d+$/m);
+    assert.match(page, /^shardserve_rows_total\{model="echo",version="1",table="user\/table",source="default"\} \d+$/m);
     assert.ok(!page.includes("made-up-name"), "names out of URLs do not become series");
   });
 

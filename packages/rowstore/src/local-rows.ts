@@ -75,7 +75,7 @@ export class LocalRows implements RowSource {
       isHeld = false;
       if (--this.#leases === 0) this.#closing?.();
     };
-    return { batches, report: emptyRowReport(this.tables.length, 0), release };
+    return { batches, report: emptyRowReport(this.tables, 0), release };
   }
 
   /** Waits until every lease is released, then unmaps. */

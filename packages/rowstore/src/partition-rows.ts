@@ -64,7 +64,7 @@ export class PartitionRows implements RowSource {
 
   async lookup(requests: readonly RowRequest[], options: { readonly signal?: AbortSignal } = {}): Promise<RowLease> {
     const values: OrtValue[] = [];
-    const report = emptyRowReport(this.tables.length, this.#epoch);
+    const report = emptyRowReport(this.tables, this.#epoch);
     try {
       const batches: RowBatch[] = [];
       for (const { table, ids } of requests) {

@@ -29,8 +29,8 @@ export interface RowReport {
   readonly defaultRows: Uint32Array;
   /** Epoch of all rows but stale ones. */
   readonly epoch: number;
-  /** Ids with stale or default rows by table; absent = none. */
-  degradedTables?: ReadonlyMap<string, number>;
+  /** The source's tables, as the counts have them. */
+  readonly tables: readonly TableInfo[];
 }
 
 /** Rows held for one run: nothing in `batches` moves or changes before `release()`. */
@@ -58,8 +58,9 @@ export interface RowSource {
   close(): Promise<void>;
 }
 
-/** A report of zeros for `tableCount` tables. */
-export function emptyRowReport(tableCount: number, epoch: number): RowReport {
+/** A report of zeros for the tables of a source. */
+export function emptyRowReport(tables: readonly TableInfo[], epoch: number): RowReport {
+  const tableCount = tables.length;
   const counts = new Uint32Array(5 * tableCount); // one allocation: each costs more than the counts of a small lookup
   const column = (k: number) => counts.subarray(k * tableCount, (k + 1) * tableCount);
   return {
@@ -69,6 +70,7 @@ export function emptyRowReport(tableCount: number, epoch: number): RowReport {
     staleRows: column(3),
     defaultRows: column(4),
     epoch,
+    tables,
   };
 }
 

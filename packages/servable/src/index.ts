@@ -5,6 +5,7 @@ export * from "./loader.js";
 export * from "./manager.js";
 export { type MemoryPlan, planMemory, totalBytes } from "./memory-plan.js";
 export * from "./model.js";
+export * from "./rows-report.js";
 export * from "./policy.js";
 export type { ProbationSettings } from "./probation.js";
 export * from "./servable-id.js";

@@ -1,4 +1,5 @@
 import type { DType, Tensor } from "@shardserve/tensor";
+import type { RowsReport } from "./rows-report.js";
 
 /** One input or output of a signature, as tensorflow.TensorInfo describes it. */
 export interface TensorSpec {
@@ -23,21 +24,6 @@ export interface SignatureInfo {
   readonly outputs: ReadonlyMap<string, TensorSpec>;
   /** Values of inputs that a gRPC request may leave out. */
   readonly defaults: ReadonlyMap<string, Tensor>;
-}
-
-/** Where the embedding rows of one run came from: totals over all tables. */
-export interface RowsReport {
-  readonly cacheRows: number;
-  readonly shardRows: number;
-  readonly redisRows: number;
-  /** Rows of an older epoch than the version's, answered because the operator allows it. */
-  readonly staleRows: number;
-  /** Rows that could not be had and were answered as defaults, because the operator allows it. */
-  readonly defaultRows: number;
-  /** Committed delta that the rows belong to, stale ones excepted; 0 = as exported. */
-  readonly epoch: number;
-  /** Stale and default rows by table; absent = none. */
-  readonly degradedTables?: ReadonlyMap<string, number>;
 }
 
 /** Milliseconds spent in each stage of one run. */

@@ -1,5 +1,12 @@
 import { type Clock, type Logger, ServingError } from "@shardserve/core";
-import type { Model, RunResult, RunTimings, RowsReport, ServableId } from "@shardserve/servable";
+import {
+  type Model,
+  type RowsReport,
+  type RunResult,
+  type RunTimings,
+  type ServableId,
+  totalReport,
+} from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { canJoin, isSameTensor, joinKey, joinRows, rowsOf, sliceRows } from "./batch-plan.js";
 import { JoinProofs, type JoinState } from "./join-proofs.js";
@@ -7,7 +14,6 @@ import { type BatchRequest, type BatchResult, Member } from "./member.js";
 import type { BatchingOptions } from "./options.js";
 import { Pace } from "./pace.js";
 import { fillRows, padInner } from "./pad-rows.js";
-import { totalReport } from "../predict/report.js";
 
 /** Part of the target latency that one joined run may take. */
 const RUN_PART = 0.1;

@@ -23,7 +23,9 @@ export function checkDegradedLimit(limit: string | undefined, report: RowsReport
   const all = cacheRows + shardRows + redisRows + degraded;
   const allowed = match[2] === "%" ? (Number(match[1]) / 100) * all : Number(match[1]);
   if (degraded <= allowed) return;
-  const tables = [...(report.degradedTables ?? [])].map(([table, rows]) => `${table}: ${rows}`);
+  const tables = report.tables
+    .filter((rows) => rows.staleRows + rows.defaultRows > 0)
+    .map((rows) => `${rows.table}: ${rows.staleRows + rows.defaultRows}`);
   throw new ServingError(
     "ROWS_DEGRADED",
     `${degraded} of ${all} rows could only be stale or defaults (${tables.join(", ")}); the caller accepts ${limit}`,

@@ -8,7 +8,7 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
-import type { RowsReport, ServableHandle, SignatureInfo } from "@shardserve/servable";
+import { type RowsReport, type ServableHandle, type SignatureInfo, totalReport } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import type { RequestScope } from "../scope.js";
 import { DEFAULT_SIGNATURE } from "./checks.js";
@@ -22,7 +22,6 @@ import {
   runRegress,
 } from "./examples.js";
 import type { Answer, Predictor } from "./predictor.js";
-import { totalReport } from "./report.js";
 
 const CLASSIFY = "tensorflow/serving/classify";
 const REGRESS = "tensorflow/serving/regress";

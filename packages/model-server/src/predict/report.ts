@@ -1,24 +1,26 @@
-import type { RowsReport, ServableId } from "@shardserve/servable";
+import type { RowsReport, ServableId, TableRows } from "@shardserve/servable";
 
-/** Headers have limits: of more tables only these many are named. */
-const NAMED_TABLES_MAX = 50;
+/** Clients bound all headers together, some to 8 KiB: tables that have no room are not named. */
+const BY_TABLE_BYTES_MAX = 2048;
+
+/** Entries by report: the requests of a joined run have the same one. */
+const known = new WeakMap<RowsReport, readonly Entry[]>();
+
+type Entry = readonly [name: string, value: string];
 
 /** What the trailers or headers of an answer tell of it: which version gave it, where its rows came from. */
-export function answerEntries(
-  by: ServableId | undefined,
-  report: RowsReport | undefined,
-): [name: string, value: string][] {
-  const entries: [string, string][] = by ? [["x-shardserve-model-version", String(by.version)]] : [];
+export function answerEntries(by: ServableId | undefined, report: RowsReport | undefined): readonly Entry[] {
+  const entries: Entry[] = by ? [["x-shardserve-model-version", String(by.version)]] : [];
   return report ? [...entries, ...reportEntries(report)] : entries;
 }
 
 /** Where the rows of an answer came from, by trailer or header name; a joined run's rows count for all its requests. */
-function reportEntries(report: RowsReport): [name: string, value: string][] {
-  const degraded = [...(report.degradedTables ?? [])]
-    .slice(0, NAMED_TABLES_MAX)
-    .map(([table, rows]) => `${encodeURIComponent(table)}=${rows}`);
-  return [
-    ...(degraded.length > 0 ? [["x-shardserve-degraded-tables", degraded.join(",")] as [string, string]] : []),
+function reportEntries(report: RowsReport): readonly Entry[] {
+  const before = known.get(report);
+  if (before) return before;
+  const { tables } = report;
+  const degraded = tables.filter((rows) => degradedRows(rows) > 0);
+  const entries: Entry[] = [
     ["x-shardserve-rows-cache", String(report.cacheRows)],
     ["x-shardserve-rows-shard", String(report.shardRows)],
     ["x-shardserve-rows-redis", String(report.redisRows)],
@@ -26,28 +28,30 @@ function reportEntries(report: RowsReport): [name: string, value: string][] {
     ["x-shardserve-rows-default", String(report.defaultRows)],
     ["x-shardserve-epoch", String(report.epoch)],
   ];
+  if (tables.length > 0) entries.push(["x-shardserve-table-rows", byTable(tables, countsText)]);
+  if (degraded.length > 0) {
+    entries.push(["x-shardserve-degraded-tables", byTable(degraded, (rows) => String(degradedRows(rows)))]);
+  }
+  known.set(report, entries);
+  return entries;
 }
 
-/** The rows of several runs that answered one request. */
-export function totalReport(reports: readonly (RowsReport | undefined)[]): RowsReport | undefined {
-  return reports.reduce((sum, report) => {
-    if (!sum || !report) return sum ?? report;
-    return {
-      cacheRows: sum.cacheRows + report.cacheRows,
-      shardRows: sum.shardRows + report.shardRows,
-      redisRows: sum.redisRows + report.redisRows,
-      staleRows: sum.staleRows + report.staleRows,
-      defaultRows: sum.defaultRows + report.defaultRows,
-      epoch: report.epoch,
-      ...((sum.degradedTables ?? report.degradedTables) && {
-        degradedTables: totalByTable(sum.degradedTables, report.degradedTables),
-      }),
-    };
-  }, undefined);
+/** "user=10,item=3", names percent-encoded; ",+7" at the end: seven more tables have no room. */
+function byTable(tables: readonly TableRows[], textOf: (rows: TableRows) => string): string {
+  let text = "";
+  for (const [i, rows] of tables.entries()) {
+    const next = `${i > 0 ? "," : ""}${encodeURIComponent(rows.table)}=${textOf(rows)}`;
+    if (text.length + next.length > BY_TABLE_BYTES_MAX) return `${text}${i > 0 ? "," : ""}+${tables.length - i}`;
+    text += next;
+  }
+  return text;
 }
 
-function totalByTable(...parts: readonly (ReadonlyMap<string, number> | undefined)[]): ReadonlyMap<string, number> {
-  const total = new Map<string, number>();
-  for (const part of parts) for (const [table, rows] of part ?? []) total.set(table, (total.get(table) ?? 0) + rows);
-  return total;
+/** Rows from cache, shard, Redis, stale and default ones: "9/2/0/0/0". */
+function countsText({ cacheRows, shardRows, redisRows, staleRows, defaultRows }: TableRows): string {
+  return `${cacheRows}/${shardRows}/${redisRows}/${staleRows}/${defaultRows}`;
+}
+
+function degradedRows({ staleRows, defaultRows }: TableRows): number {
+  return staleRows + defaultRows;
 }
