@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
 import type { KernelTable } from "@shardserve/graph";
 import {
-  deltaPath,
+  epochPath,
   type EpochRef,
   fileDigest,
   listEpochs,
@@ -12,6 +12,7 @@ import {
   newestEpoch,
   readDeltaChain,
   readManifest,
+  refOf,
   type StoredDelta,
   type StoredManifest,
   type TableInfo,
@@ -92,7 +93,7 @@ export async function planDelta(
     versionDir,
     base,
     chain,
-    parent: last ? { epoch: last.manifest.epoch, digest: last.digest } : { epoch: 0, digest: base.digest },
+    parent: last ? refOf(last) : { epoch: 0, digest: base.digest },
     epoch: (epochs.at(-1) ?? 0) + 1,
     savedModel: plan.source,
     source: plan,
@@ -159,7 +160,7 @@ export function parentDense({ versionDir, base, chain }: DeltaPlan): {
   if (!dense)
     return { dir: versionDir, files: base.manifest.files.filter(({ path }) => !path.startsWith("partitions/")) };
   const files = dense.manifest.files.map((file) => ({ ...file, path: file.path.slice("dense/".length) }));
-  return { dir: join(versionDir, deltaPath(dense.manifest.epoch), "dense"), files };
+  return { dir: join(versionDir, epochPath(refOf(dense)), "dense"), files };
 }
 
 /** True when the new SavedModel's graph is not the parent's. */

@@ -14,3 +14,5 @@ export { type ExportReport, type RunOptions, runExport } from "./run-export.js";
 export { type DeltaReport, type DeltaRunOptions, type DeltaTableReport, runDelta } from "./run-delta.js";
 export { EPOCH_ROWS_MAX, PendingRows, type TableRows } from "./pending-rows.js";
 export { type AppliedOptions, type AppliedParent, writeApplied } from "./write-applied.js";
+export { type FoldOptions, writeFold } from "./write-fold.js";
+export { forgetFolded } from "./forget-folded.js";

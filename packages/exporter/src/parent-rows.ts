@@ -2,11 +2,12 @@ import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import {
   DeltaFile,
-  deltaPath,
+  epochPath,
   type OpenSegment,
   type PartitionLayout,
   partitionLayout,
   partitionPath,
+  refOf,
   type Section,
 } from "@shardserve/rowstore";
 import type { DeltaPlan } from "./delta-plan.js";
@@ -51,8 +52,8 @@ export class ParentRows implements AsyncDisposable {
       for (let partition = 0; partition < partitionCount; partition++) {
         rows.#files.push(await open(join(versionDir, partitionPath(partition))));
       }
-      for (const { manifest } of chain) {
-        const delta = await DeltaFile.open(join(versionDir, deltaPath(manifest.epoch)), tables);
+      for (const stored of chain) {
+        const delta = await DeltaFile.open(join(versionDir, epochPath(refOf(stored))), tables);
         rows.#deltas.push(delta);
         for (const partition of delta.partitions)
           rows.#remember(delta, (await delta.segment(partition)) as OpenSegment);

@@ -140,7 +140,7 @@ async function writeDelta(
     await staging.abandon(false);
     return report;
   }
-  const digest = await writeDeltaManifest(staging.dir, {
+  const { digest } = await writeDeltaManifest(staging.dir, {
     writer: options.writer,
     epoch,
     baseDigest: base.digest,

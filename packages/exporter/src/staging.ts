@@ -40,9 +40,9 @@ export class Staging {
   /** @throws ServingError OUTPUT_EXISTS when the target appeared meanwhile */
   async publish(): Promise<void> {
     await this.#refuseExisting();
-    await syncDirectory(this.dir);
+    await syncPath(this.dir);
     await rename(this.dir, this.#target);
-    await syncDirectory(dirname(this.#target));
+    await syncPath(dirname(this.#target));
     await this.#dropLock();
   }
 
@@ -103,7 +103,8 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function syncDirectory(path: string): Promise<void> {
+/** Hands a file, or the names in a directory, to the disk. */
+export async function syncPath(path: string): Promise<void> {
   const handle = await open(path, "r");
   try {
     await handle.sync();

@@ -69,7 +69,7 @@ export async function writeApplied(
         await writer.close();
       }
     })();
-    const digest = await writeDeltaManifest(staging.dir, {
+    const ref = await writeDeltaManifest(staging.dir, {
       writer: name,
       epoch,
       baseDigest: base.digest,
@@ -83,7 +83,7 @@ export async function writeApplied(
       applied,
     });
     await staging.publish();
-    return { epoch, digest };
+    return ref;
   } catch (error) {
     await staging.abandon(false);
     throw error;

@@ -1,15 +1,31 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
-import { checkFollows, deltaPath, type EpochRef, readDeltaManifest, type StoredDelta } from "./delta-manifest.js";
+import {
+  checkFollows,
+  deltaPath,
+  epochPath,
+  type EpochRef,
+  foldPath,
+  readDeltaManifest,
+  type StoredDelta,
+} from "./delta-manifest.js";
 import type { StoredManifest } from "./manifest.js";
 
 /**
  * Epochs that have a folder below `deltas/` of a version directory, ascending; whole or not. A version without that
  * folder has none.
  */
-export async function listEpochs(versionDir: string): Promise<number[]> {
-  const path = join(versionDir, "deltas");
+export function listEpochs(versionDir: string): Promise<number[]> {
+  return numbersIn(join(versionDir, "deltas"));
+}
+
+/** As {@link listEpochs}, below `folds/`. */
+export function listFolds(versionDir: string): Promise<number[]> {
+  return numbersIn(join(versionDir, "folds"));
+}
+
+async function numbersIn(path: string): Promise<number[]> {
   const names = await readdir(path).catch((error: unknown) => {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return [];
@@ -24,37 +40,51 @@ export async function listEpochs(versionDir: string): Promise<number[]> {
 }
 
 /**
- * The deltas that lead from a version as exported to an epoch, first to last, each checked to follow the one before.
+ * The deltas that lead from a version as exported to an epoch, first to last, each checked to follow the one before. A fold
+ * comes in the place of all deltas that it stands for.
  *
  * @param epoch  0 = none
  * @throws ServingError NOT_FOUND when one is not there; DELTA_INVALID; DELTA_OUT_OF_ORDER when they do not form a chain
  */
 export async function readDeltaChain(versionDir: string, base: StoredManifest, epoch: number): Promise<StoredDelta[]> {
+  const folds = new Set(await listFolds(versionDir));
   const chain: StoredDelta[] = [];
   for (let wanted = epoch; wanted > 0; ) {
+    const fold = folds.has(wanted) ? await readEpoch(join(versionDir, foldPath(wanted)), wanted) : undefined;
     const directory = join(versionDir, deltaPath(wanted));
-    const stored = await readDeltaManifest(directory);
+    const isOther = fold && chain[0] && chain[0].manifest.parent.digest !== fold.digest;
+    const stored = fold && !isOther ? fold : await readEpoch(directory, wanted);
     if (!stored)
       throw new ServingError(
         "NOT_FOUND",
         `there is no delta in ${directory}, which epoch ${epoch} builds on; export the delta again`,
       );
-    if (stored.manifest.epoch !== wanted) {
-      throw new ServingError(
-        "DELTA_OUT_OF_ORDER",
-        `${directory} holds epoch ${stored.manifest.epoch}; a delta lies in the folder of its epoch`,
-      );
-    }
     chain.unshift(stored);
     wanted = stored.manifest.parent.epoch;
   }
   let parent: EpochRef = { epoch: 0, digest: base.digest };
   for (const stored of chain) {
-    const { epoch: next } = stored.manifest;
-    checkFollows(stored, base.manifest, parent, base.digest, join(versionDir, deltaPath(next)));
-    parent = { epoch: next, digest: stored.digest };
+    const ref = refOf(stored);
+    checkFollows(stored, base.manifest, parent, base.digest, join(versionDir, epochPath(ref)));
+    parent = ref;
   }
   return chain;
+}
+
+/** Reads the manifest of a delta or fold; undefined when it is not there, or not whole yet. */
+async function readEpoch(directory: string, epoch: number): Promise<StoredDelta | undefined> {
+  const stored = await readDeltaManifest(directory);
+  if (stored && stored.manifest.epoch !== epoch)
+    throw new ServingError(
+      "DELTA_OUT_OF_ORDER",
+      `${directory} holds epoch ${stored.manifest.epoch}; a delta lies in the folder of its epoch`,
+    );
+  return stored;
+}
+
+/** A delta or fold that was read, as others name it. */
+export function refOf({ manifest, digest, fold }: StoredDelta): EpochRef {
+  return { epoch: manifest.epoch, digest, ...(fold !== undefined && { fold }) };
 }
 
 /** The newest epoch of a version directory that is whole; 0 = none. A folder without a manifest is still being written. */
@@ -62,7 +92,7 @@ export async function newestEpoch(versionDir: string): Promise<number> {
   for (const epoch of (await listEpochs(versionDir)).reverse()) {
     if (await readDeltaManifest(join(versionDir, deltaPath(epoch)))) return epoch;
   }
-  return 0;
+  return (await listFolds(versionDir)).at(-1) ?? 0; // all deltas before it may be gone
 }
 
 /** How far each source's streamed updates are after a chain of deltas: only an epoch that brought some says so. */

@@ -36,6 +36,8 @@ export interface EpochRef {
   readonly epoch: number;
   /** Digest of the delta's manifest, 32 hex digits; of the version's own manifest for epoch 0. */
   readonly digest: string;
+  /** Digest of the manifest of the fold that is read in the delta's place; absent = the delta is read. */
+  readonly fold?: string;
 }
 
 /** What a delta does to one table. */
@@ -83,6 +85,11 @@ export interface DeltaManifest {
   readonly files: readonly ManifestFile[];
   /** Streamed updates in this epoch, of every source that ever sent any, by name; absent = as in the parent. */
   readonly applied?: readonly AppliedSource[];
+  /**
+   * Only of a fold, which has all rows that changed since the export in one file and so follows epoch 0: digest of the delta
+   * of its epoch, whose place it takes.
+   */
+  readonly folded?: string;
 }
 
 /** The `sourceDigest` of an epoch that no SavedModel equals. */
@@ -90,13 +97,28 @@ export const NO_SOURCE = "0".repeat(32);
 
 export interface StoredDelta {
   readonly manifest: DeltaManifest;
-  /** xxh3-128 of the manifest file: the identity of the epoch, and through its parent's of all before it. */
+  /**
+   * The identity of the epoch, and through its parent's of all before it: xxh3-128 of the manifest file, and of a fold what
+   * that was for the delta in whose place it stands.
+   */
   readonly digest: string;
+  /** Of a fold: xxh3-128 of its own manifest file. */
+  readonly fold?: string;
 }
 
 /** "deltas/7", relative to the version directory. */
 export function deltaPath(epoch: number): string {
   return `deltas/${epoch}`;
+}
+
+/** "folds/7", relative to the version directory. */
+export function foldPath(epoch: number): string {
+  return `folds/${epoch}`;
+}
+
+/** Where an epoch of a chain lies, relative to the version directory. */
+export function epochPath({ epoch, fold }: { readonly epoch: number; readonly fold?: string }): string {
+  return fold === undefined ? deltaPath(epoch) : foldPath(epoch);
 }
 
 export function encodeDeltaManifest(manifest: DeltaManifest): Uint8Array {
@@ -112,6 +134,7 @@ export function encodeDeltaManifest(manifest: DeltaManifest): Uint8Array {
     segments,
     files,
     applied,
+    folded,
   } = manifest;
   return new Uint8Array(
     encodeMessage({
@@ -129,6 +152,7 @@ export function encodeDeltaManifest(manifest: DeltaManifest): Uint8Array {
       segments: segments.map(({ partition, offset, bytes, digest }) => ({ partition, offset, bytes, digest })),
       files: files.map(({ path, bytes, digest }) => ({ path, bytes, digest })),
       ...(applied && { applied: applied.map(({ source, sequence }) => ({ source, sequence })) }),
+      ...(folded !== undefined && { folded }),
     }),
   );
 }
@@ -177,10 +201,12 @@ export function decodeDeltaManifest(bytes: Uint8Array, where: string): StoredDel
         return read;
       }),
     }),
+    ...(fields.has("folded") && { folded: fields.text("folded", 32, DIGEST) }),
   };
   fields.end();
   checkDelta(manifest, refuse);
-  return { manifest, digest: digestHex(bytes) };
+  const digest = digestHex(bytes);
+  return manifest.folded === undefined ? { manifest, digest } : { manifest, digest: manifest.folded, fold: digest };
 }
 
 const refusing =
@@ -190,9 +216,10 @@ const refusing =
 
 /** Rules between fields. */
 function checkDelta(
-  { segments, files, parent, baseDigest, applied = [] }: DeltaManifest,
+  { segments, files, parent, baseDigest, applied = [], folded }: DeltaManifest,
   refuse: (why: string) => Error,
 ): void {
+  if (folded !== undefined && parent.epoch !== 0) throw refuse(`it is a fold and follows epoch ${parent.epoch}`);
   if (new Set(applied.map(({ source }) => source)).size < applied.length) throw refuse("it names a source twice");
   let end = 0;
   segments.forEach(({ partition, offset, bytes }, i) => {
@@ -221,13 +248,13 @@ export async function readDeltaManifest(directory: string): Promise<StoredDelta 
   return bytes && decodeDeltaManifest(bytes, path);
 }
 
-/** Writes the manifest of a delta and hands it to the disk. The caller renames the directory afterwards. @returns its digest */
-export async function writeDeltaManifest(directory: string, manifest: DeltaManifest): Promise<string> {
+/** Writes the manifest of a delta and hands it to the disk. The caller renames the directory afterwards. @returns its identity */
+export async function writeDeltaManifest(directory: string, manifest: DeltaManifest): Promise<EpochRef> {
   const bytes = encodeDeltaManifest(manifest);
   const path = join(directory, DELTA_MANIFEST_FILE);
-  const { digest } = decodeDeltaManifest(bytes, path); // what cannot be read back is not written
+  const { digest, fold } = decodeDeltaManifest(bytes, path); // what cannot be read back is not written
   await writeManifestBytes(path, bytes);
-  return digest;
+  return { epoch: manifest.epoch, digest, ...(fold !== undefined && { fold }) };
 }
 
 /**

@@ -30,7 +30,10 @@ export interface OpenSegment extends SegmentHead {
 export class DeltaFile implements AsyncDisposable {
   readonly directory: string;
   readonly manifest: DeltaManifest;
+  /** Identity of the epoch. */
   readonly digest: string;
+  /** Of a fold: digest of its own manifest. */
+  readonly fold?: string;
   readonly #tables: readonly TableInfo[];
   readonly #handle: FileHandle | undefined;
   readonly #byPartition: ReadonlyMap<number, DeltaSegment>;
@@ -38,12 +41,13 @@ export class DeltaFile implements AsyncDisposable {
   private constructor(
     directory: string,
     tables: readonly TableInfo[],
-    { manifest, digest }: StoredDelta,
+    { manifest, digest, fold }: StoredDelta,
     handle: FileHandle | undefined,
   ) {
     this.directory = directory;
     this.manifest = manifest;
     this.digest = digest;
+    if (fold !== undefined) this.fold = fold;
     this.#tables = tables;
     this.#handle = handle;
     this.#byPartition = new Map(manifest.segments.map((segment) => [segment.partition, segment]));

@@ -1,5 +1,5 @@
 export { type DeltaSection, deltaInvalid } from "./delta-format.js";
-export { appliedBy, listEpochs, newestEpoch, readDeltaChain } from "./delta-chain.js";
+export { appliedBy, listEpochs, listFolds, newestEpoch, readDeltaChain, refOf } from "./delta-chain.js";
 export * from "./delta-manifest.js";
 export { DeltaFile, type OpenSegment } from "./delta-reader.js";
 export { DeltaRowsWriter } from "./delta-writer.js";

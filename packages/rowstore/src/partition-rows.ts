@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { loadOrt, OrtValue } from "@shardserve/native";
 import { newData } from "@shardserve/tensor";
-import { deltaPath, type StoredDelta, tablesAt } from "./delta-manifest.js";
+import { refOf } from "./delta-chain.js";
+import { epochPath, type StoredDelta, tablesAt } from "./delta-manifest.js";
 import { DeltaFile } from "./delta-reader.js";
 import { type Manifest, partitionDigestOf } from "./manifest.js";
 import { partitionPath } from "./partition-layout.js";
@@ -50,9 +51,10 @@ export class PartitionRows implements RowSource {
         const expectedDigest = partitionDigestOf(manifest, partition);
         await set.add(partition, join(directory, partitionPath(partition)), { ...options, expectedDigest });
       }
-      for (const { manifest: delta } of chain) {
-        await using file = await DeltaFile.open(join(directory, deltaPath(delta.epoch)), manifest.tables);
-        set.overlay.begin(delta.epoch, delta.tables);
+      for (const stored of chain) {
+        const { epoch, tables } = stored.manifest;
+        await using file = await DeltaFile.open(join(directory, epochPath(refOf(stored))), manifest.tables);
+        set.overlay.begin(epoch, tables);
         for (const partition of file.partitions) await set.overlay.stage(partition, file, options);
       }
     } catch (error) {

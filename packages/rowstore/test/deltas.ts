@@ -49,7 +49,7 @@ export async function writeDelta(
   }
   const segments = await writer.finish();
   await writer.close();
-  const digest = await writeDeltaManifest(directory, {
+  return writeDeltaManifest(directory, {
     writer: "test",
     epoch,
     baseDigest,
@@ -61,7 +61,6 @@ export async function writeDelta(
     segments,
     files: [],
   });
-  return { epoch, digest };
 }
 
 export function openDelta(versionDir: string, tables: readonly TableInfo[], epoch: number): Promise<DeltaFile> {
