@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
 import { seededRandom, silentLogger } from "@shardserve/core";
-import { EtcdRegistry } from "@shardserve/registry";
+import { EtcdRegistry, mapKey, mapRecord } from "@shardserve/registry";
+import { listEpochs, listFolds } from "@shardserve/rowstore";
 import { tensor } from "@shardserve/tensor";
 import { EtcdServer, eventually, type LaunchedProcess, type TempDir, tempDir } from "@shardserve/testkit";
 import { ApplyClient } from "./support/apply-client.js";
@@ -14,6 +15,7 @@ import {
   type Front,
   startApply,
   startExecutor,
+  startServe,
   startShard,
   whenAvailable,
 } from "./support/roles.js";
@@ -57,8 +59,8 @@ describe("streamed updates in a cluster", function () {
     const flags = ["--replication=2", "--min-shards=3", "--settle-seconds=0.2", "--repository-poll-seconds=0.1"];
     shards.set(id, await startShard(place, id, ...flags));
   };
-  const startFront = async () => {
-    front = await startApply(place, "--epoch-seconds=0.1");
+  const startFront = async (...flags: readonly string[]) => {
+    front = await startApply(place, "--epoch-seconds=0.1", ...flags);
   };
   const until = async (isSo: () => boolean | Promise<boolean>, what: () => string) =>
     eventually(
@@ -85,8 +87,8 @@ describe("streamed updates in a cluster", function () {
   const statusNow = (): Promise<ClusterStatus> => clusterStatus(observer);
 
   /** Rows as the executor answers them, by id. */
-  const read = async (from = 0) => {
-    using client = new GrpcClient(executor.grpc);
+  const read = async (from = 0, of = executor) => {
+    using client = new GrpcClient(of.grpc);
     const ids = BigInt64Array.from({ length: IDS }, (_, i) => BigInt(from + i));
     const reply = await client.predict(DRIFTING, "serving_default", new Map([["ids", tensor("int64", [IDS], ids)]]));
     const data = reply.outputs.get("out")?.data as Float32Array;
@@ -101,8 +103,8 @@ describe("streamed updates in a cluster", function () {
       }),
     );
   };
-  const isRead = async (wanted: ReadonlyMap<number, number>, from = 0) => {
-    const found = await read(from);
+  const isRead = async (wanted: ReadonlyMap<number, number>, from = 0, of = executor) => {
+    const found = await read(from, of);
     return [...wanted].every(([id, value]) => found.get(id) === value);
   };
   const visible = (wanted: ReadonlyMap<number, number>, from = 0) =>
@@ -250,16 +252,102 @@ describe("streamed updates in a cluster", function () {
     await visible(new Map([...rowsAfter(1), ...untouched.map((id) => [id, id * 64] as const)]));
   });
 
+  it("goes on for ever: old epochs are folded, whoever is killed meanwhile, and nothing is lost", async () => {
+    const folding = ["--keep-epochs=3", "--fold-epochs=4"];
+    await front.process.stop();
+    await startFront(...folding);
+    const version = join(place.repository, DRIFTING, "1");
+    const chainNow = async () => {
+      const { value } = (await observer.get(mapKey(DRIFTING, 1)))!;
+      return mapRecord.decode(value, "map").epochs?.chain ?? [];
+    };
+    const killLeader = async () => {
+      const { leader } = await statusNow();
+      await shards.get(leader!)!.stop("SIGKILL");
+      await startOne(leader!);
+    };
+    const killFront = async () => {
+      await front.process.stop("SIGKILL");
+      await startFront(...folding);
+    };
+    const faults = [killFront, killFront, killLeader, killFront];
+    const folds = new Set<number>();
+    let known = 1;
+    let epoch = 0;
+    while (folds.size < 4 || faults.length > 0) {
+      using client = new ApplyClient(front.grpc, DRIFTING, "a");
+      await until(
+        () => client.isEnded || client.ack !== undefined,
+        () => "the stream opens",
+      );
+      while (client.ack && !client.isEnded) {
+        assert.ok(client.ack.sequence >= known, `${known} was acknowledged, ${client.ack.sequence} is known`);
+        known = client.ack.sequence;
+        epoch = Math.max(epoch, client.ack.epoch);
+        const [first] = await chainNow();
+        if (first?.fold !== undefined && !folds.has(first.epoch)) {
+          folds.add(first.epoch);
+          await faults.shift()?.(); // the next fold is on its way soon
+        } else if ((await listFolds(version)).some((one) => one > (first?.epoch ?? 0))) {
+          await faults.shift()?.(); // one was written and is not in force
+        }
+        if (folds.size >= 4 && faults.length === 0) break;
+        if (client.isEnded) break;
+        send(client, known + 1); // an epoch of its own
+        await until(
+          () => client.isEnded || client.ack!.sequence > known,
+          () => `${known + 1} is acknowledged; ${JSON.stringify(client.ack)}`,
+        );
+      }
+    }
+    await visible(rowsAfter(known));
+    const chain = await chainNow();
+    assert.ok(chain.length < 20, `${chain.length} deltas are in the chain`);
+    const onDisk = await listEpochs(version);
+    assert.ok(
+      onDisk[0]! > Math.min(...folds),
+      `deltas ${onDisk.join()} are on the disk after folds ${[...folds].join()}`,
+    );
+
+    // Nothing but what is on the disk: the fold, and what follows it.
+    await Promise.all([...shards.values()].map((child) => child.stop("SIGKILL")));
+    await Promise.all(SHARD_IDS.map((id) => startOne(id)));
+    await visible(rowsAfter(known));
+    const single = await startServe(DRIFTING, join(place.repository, DRIFTING));
+    try {
+      assert.ok(await isRead(rowsAfter(known), 0, single), "a single node reads the fold");
+    } finally {
+      await single.process.stop();
+    }
+
+    const registry = [`--etcd=${place.etcd}`, `--cluster=${place.cluster}`];
+    const gone = await cli("rollback", DRIFTING, "--epoch=0", ...registry);
+    assert.match(gone.stderr, /NOT_FOUND.*no epoch 0 to go back to.*is folded into it/);
+    const [fold, next] = await chainNow();
+    for (const to of [next!, fold!]) {
+      const back = await cli("rollback", DRIFTING, `--epoch=${to.epoch}`, ...registry);
+      assert.equal(back.code, 0, back.stderr);
+      const sequence = await eventually(async () => {
+        using client = new ApplyClient(front.grpc, DRIFTING, "a");
+        await acknowledged(client, 0);
+        assert.equal(client.ack?.epoch, to.epoch);
+        return client.ack.sequence;
+      });
+      await visible(rowsAfter(sequence));
+    }
+  });
+
   it("gives rows back to their sender when no shard puts them in force", async () => {
     await Promise.all([...shards.values()].map((child) => child.stop("SIGKILL")));
     await front.process.stop();
     front = await startApply(place, "--epoch-seconds=0.1", "--commit-timeout-seconds=1");
     using client = new ApplyClient(front.grpc, DRIFTING, "a");
     await acknowledged(client, 1);
-    send(client, 2);
+    const { sequence } = client.ack!;
+    send(client, sequence + 1);
     assert.match((await ended(client)) ?? "", /UNAVAILABLE.*epoch \d+ is not in force after 1 s/);
     using again = new ApplyClient(front.grpc, DRIFTING, "a");
-    await acknowledged(again, 1);
-    assert.equal(again.ack?.sequence, 1);
+    await acknowledged(again, sequence);
+    assert.equal(again.ack?.sequence, sequence);
   });
 });

@@ -5,11 +5,14 @@
  *
  * A delta is staged beside the epoch in force and committed by one write of the map; the epoch before it stays in memory
  * until the next commit, so that the way back costs one write too. A rollback is the same in the other direction.
+ *
+ * A fold, once it is on disk, takes the place of the oldest deltas in the chain as soon as nobody may ask for what is before
+ * it any more. That moves no epoch, and there is nothing to wait for: shards have those rows in memory.
  */
 import { type PartitionMap, replicasOf } from "@shardserve/placement";
 import type { EpochPlan, EpochRecord, ExecutorRecord, HoldingRecord, MapRecord } from "@shardserve/registry";
 import type { VersionState } from "./cluster-state.js";
-import type { DeltaContents, VersionContents } from "./version-contents.js";
+import type { DeltaContents, FoldContents, VersionContents } from "./version-contents.js";
 
 /** The deltas that a version may have in force: more are refused, as every restart reads them all. */
 export const CHAIN_LENGTH_MAX = 1000;
@@ -17,7 +20,7 @@ export const CHAIN_LENGTH_MAX = 1000;
 /** What to do about deltas: a new map record, or something to wait for, or nothing. */
 export type EpochDecision =
   | {
-      readonly kind: "stage-epoch" | "commit-epoch" | "rollback-epoch" | "forget-epochs";
+      readonly kind: "stage-epoch" | "commit-epoch" | "rollback-epoch" | "forget-epochs" | "fold-epochs";
       readonly why: string;
       readonly map: MapRecord;
     }
@@ -48,6 +51,13 @@ export function epochStep(state: VersionState, contents: VersionContents, around
   const current = enabled.epoch;
   const target = wantedEpoch(contents, epochs, rejected, current);
   const staged = epochs.chain.at(-1);
+  if (target.epoch >= current) {
+    const folded = foldedPlan(epochs, contents);
+    if (folded) {
+      const why = `${epochs.chain.length - folded.chain.length + 1} deltas up to epoch ${folded.chain[0]?.epoch}`;
+      return { kind: "fold-epochs", why, map: { ...record, epochs: folded } };
+    }
+  }
 
   if (target.epoch === current) {
     const isLonger =
@@ -115,7 +125,7 @@ export function epochStep(state: VersionState, contents: VersionContents, around
  */
 export function recalledEpoch(
   holdings: ReadonlyMap<string, HoldingRecord>,
-  { deltas = NONE, manifestDigest }: VersionContents,
+  { deltas = NO_DELTAS, folds = NO_FOLDS, manifestDigest }: VersionContents,
 ): { readonly epoch: number; readonly epochs: EpochPlan } | undefined {
   const held = [...holdings.values()].filter(
     (holding) => holding.heldGeneration !== undefined && holding.manifestDigest === manifestDigest,
@@ -126,12 +136,28 @@ export function recalledEpoch(
   for (const epoch of [...deltas.keys()].sort((a, b) => b - a)) {
     if (epoch > newest) continue;
     if (epoch < oldest) break;
-    const chain = pathFrom(epoch, deltas, [], manifestDigest);
+    const chain = pathFrom(epoch, { deltas, folds }, [], manifestDigest);
     if (typeof chain === "string") continue;
     const isOther = held.some((holding) => holding.epoch === epoch && holding.epochDigest !== chain.at(-1)?.digest);
-    if (!isOther) return { epoch, epochs: { chain, oldest } };
+    if (!isOther) return { epoch, epochs: { chain, oldest: Math.max(oldest, foldOf(chain)?.epoch ?? 0) } };
   }
   return undefined;
+}
+
+/** The plan with the newest fold in it that takes nothing from anybody; undefined when there is no newer one than it has. */
+function foldedPlan({ chain, oldest }: EpochPlan, { folds }: VersionContents): EpochPlan | undefined {
+  if (!folds) return undefined;
+  for (let i = chain.length - 1; i > 0; i--) {
+    const { epoch, digest } = chain[i] as EpochRecord;
+    const found = folds.get(epoch);
+    if (found?.digest === digest && epoch <= oldest)
+      return { chain: [{ epoch, digest, fold: found.fold }, ...chain.slice(i + 1)], oldest };
+  }
+  return undefined;
+}
+
+function foldOf([first]: readonly EpochRecord[]): EpochRecord | undefined {
+  return first?.fold === undefined ? undefined : first;
 }
 
 const NO_EPOCHS: EpochPlan = { chain: [], oldest: 0 };
@@ -152,13 +178,13 @@ interface Wanted {
  * force, and a delta that does not continue it is refused.
  */
 function wantedEpoch(
-  { deltas = NONE, manifestDigest }: VersionContents,
+  { deltas = NO_DELTAS, folds = NO_FOLDS, manifestDigest }: VersionContents,
   epochs: EpochPlan,
   rejected: ReadonlySet<number>,
   current: number,
 ): Wanted {
   const inForce = epochs.chain.slice(0, indexOf(epochs.chain, current) + 1);
-  const isBack = inForce.findIndex(({ epoch }) => rejected.has(epoch));
+  const isBack = inForce.findIndex(({ epoch, fold }) => fold === undefined && rejected.has(epoch));
   if (isBack >= 0) {
     const chain = inForce.slice(0, isBack);
     return { epoch: chain.at(-1)?.epoch ?? 0, chain, why: undefined };
@@ -167,7 +193,7 @@ function wantedEpoch(
   for (const epoch of [...deltas.keys()].sort((a, b) => b - a)) {
     if (epoch <= current) break;
     if (rejected.has(epoch)) continue;
-    const path = pathFrom(epoch, deltas, inForce, manifestDigest);
+    const path = pathFrom(epoch, { deltas, folds }, inForce, manifestDigest);
     if (typeof path === "string") {
       why ??= path;
       continue;
@@ -184,18 +210,25 @@ function wantedEpoch(
   return { epoch: current, chain: inForce, why };
 }
 
-const NONE: ReadonlyMap<number, DeltaContents> = new Map();
+const NO_DELTAS: ReadonlyMap<number, DeltaContents> = new Map();
+const NO_FOLDS: ReadonlyMap<number, FoldContents> = new Map();
 
-/** The deltas from the epoch in force (exclusive) to one on disk, or why there is no way. */
+/** The deltas from the epoch in force (exclusive) to one on disk, or why there is no way. From the export on, a fold is one. */
 function pathFrom(
   epoch: number,
-  deltas: ReadonlyMap<number, DeltaContents>,
+  { deltas, folds }: Required<Pick<VersionContents, "deltas" | "folds">>,
   inForce: readonly EpochRecord[],
   baseDigest: string,
 ): EpochRecord[] | string {
   const head = inForce.at(-1) ?? { epoch: 0, digest: baseDigest };
   const path: EpochRecord[] = [];
-  for (let at = epoch; at !== head.epoch; ) {
+  for (let at = epoch, child: DeltaContents | undefined; at !== head.epoch; ) {
+    const fold = head.epoch === 0 ? folds.get(at) : undefined;
+    const isSameEpoch = fold?.digest === (child?.parent.digest ?? deltas.get(at)?.digest);
+    if (fold?.baseDigest === baseDigest && isSameEpoch) {
+      path.unshift({ epoch: at, digest: fold.digest, fold: fold.fold });
+      return path;
+    }
     const delta = deltas.get(at);
     if (!delta) return `epoch ${epoch} builds on epoch ${at}, which is not in the repository: a delta is missing`;
     if (delta.baseDigest !== baseDigest)
@@ -207,6 +240,7 @@ function pathFrom(
     if (parent.epoch === head.epoch && parent.digest !== head.digest)
       return `epoch ${at} follows another epoch ${parent.epoch} than the one in force; export it again`;
     at = parent.epoch;
+    child = delta;
   }
   return path;
 }

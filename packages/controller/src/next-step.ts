@@ -63,7 +63,7 @@ export interface Observed {
  * - `flip`: that placement is proved and becomes the one in force; the next moves towards the target are staged with it.
  * - `levelled`: an operator's wish to level a model is fulfilled.
  * - `raise`: the map in force gets a generation above one that shards hold from before the registry lost its history.
- * - `stage-epoch`, `commit-epoch`, `rollback-epoch`, `forget-epochs`: deltas, see epoch-steps.ts.
+ * - `stage-epoch`, `commit-epoch`, `rollback-epoch`, `forget-epochs`, `fold-epochs`: deltas, see epoch-steps.ts.
  * - `retire`, `reinstate`: a replaced version is given its time of departure, or is wanted again.
  * - `remove`: a version leaves the registry, and with that the shards.
  */
@@ -81,6 +81,7 @@ export type StepKind =
   | "commit-epoch"
   | "rollback-epoch"
   | "forget-epochs"
+  | "fold-epochs"
   | "retire"
   | "reinstate"
   | "remove";

@@ -56,8 +56,8 @@ export class Repository {
         if (!read) continue;
         known.set(directory, read);
         if (!read.contents) continue;
-        const deltas = await this.#deltas.scan(directory);
-        versions.set(Number(name), deltas.size > 0 ? { ...read.contents, deltas } : read.contents);
+        const more = await this.#deltas.scan(directory);
+        versions.set(Number(name), more ? { ...read.contents, ...more } : read.contents);
       }
       if (versions.size > 0) found.set(model, versions);
     }

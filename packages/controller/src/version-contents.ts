@@ -16,6 +16,8 @@ export interface VersionContents {
   readonly partitionBytes: number;
   /** Whole deltas on disk by epoch; absent = none. */
   readonly deltas?: ReadonlyMap<number, DeltaContents>;
+  /** Whole folds on disk by epoch; absent = none. */
+  readonly folds?: ReadonlyMap<number, FoldContents>;
 }
 
 /** What the leader needs to know of a delta on disk. */
@@ -25,6 +27,16 @@ export interface DeltaContents {
   readonly baseDigest: string;
   readonly parent: EpochRef;
   readonly createdAtMs: number;
+}
+
+/** What the leader needs to know of a fold on disk. */
+export interface FoldContents {
+  readonly epoch: number;
+  /** Of the epoch, as its delta has it. */
+  readonly digest: string;
+  readonly baseDigest: string;
+  /** Of the fold's own manifest. */
+  readonly fold: string;
 }
 
 export function contentsOf({ manifest, digest }: StoredManifest): VersionContents {

@@ -71,6 +71,8 @@ export class SimCluster {
       case "undelta":
         this.#deltas(args[0] ?? "", Number(args[1])).delete(Number(args[2]));
         return [];
+      case "fold":
+        return this.#fold(args[0] ?? "", Number(args[1]), Number(args[2]), options);
       case "reject":
         this.#store.txn(
           [],
@@ -184,6 +186,19 @@ export class SimCluster {
       parent: { epoch: parentEpoch, digest: before ?? `e${parentEpoch}` },
       createdAtMs: this.#nowMs,
     });
+    return [];
+  }
+
+  #fold(
+    model: string,
+    version: number,
+    epoch: number,
+    { of = `e${epoch}` }: Record<string, string | undefined>,
+  ): string[] {
+    const versions = this.#disk.get(model) as Map<number, VersionContents>;
+    const contents = versions.get(version) as VersionContents;
+    const fold = { epoch, digest: of, baseDigest: contents.manifestDigest, fold: `f${epoch}` };
+    versions.set(version, { ...contents, folds: new Map(contents.folds).set(epoch, fold) });
     return [];
   }
 
@@ -358,9 +373,12 @@ function epochsOf(
 }
 
 function describeEpochs({ chain, oldest }: EpochPlan, enabled: PartitionMap | undefined): string {
-  const list = [0, ...chain.map(({ epoch }) => epoch)].map((epoch) =>
-    epoch === enabled?.epoch ? `[${epoch}]` : epoch,
-  );
+  const epochs = chain.map(({ epoch }) => epoch);
+  const isFolded = chain[0]?.fold !== undefined;
+  const list = (isFolded ? epochs : [0, ...epochs]).map((epoch, i) => {
+    const text = isFolded && i === 0 ? `..${epoch}` : epoch;
+    return epoch === enabled?.epoch ? `[${text}]` : text;
+  });
   return `epochs ${list.join(" ")} from ${oldest}`;
 }
 

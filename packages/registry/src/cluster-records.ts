@@ -87,13 +87,18 @@ export interface EpochRecord {
   readonly epoch: number;
   /** Digest of the delta's manifest, hex. */
   readonly digest: string;
+  /**
+   * Only of the first in a chain: digest of the manifest of the fold that is read in place of this delta and of all before
+   * it. It changes what is read, not what the epoch is.
+   */
+  readonly fold?: string;
 }
 
 /** Which deltas shards hold of a version. */
 export interface EpochPlan {
   /** Deltas to hold, first to last; each follows the one before it. */
   readonly chain: readonly EpochRecord[];
-  /** Oldest epoch that may still be asked for: 0 or one of the chain. */
+  /** Oldest epoch that may still be asked for: 0 or one of the chain; not before a fold that came into force. */
   readonly oldest: number;
 }
 
@@ -304,10 +309,15 @@ export function recordError(reason: unknown): RecordedError {
 }
 
 function readEpochPlan(reader: RecordReader): EpochPlan {
-  const chain = reader
-    .objects("chain")
-    .map((item) => ({ epoch: item.integer("epoch", 1), digest: item.text("digest") }));
-  chain.forEach(({ epoch }, i) => {
+  const chain = reader.objects("chain").map(
+    (item): EpochRecord => ({
+      epoch: item.integer("epoch", 1),
+      digest: item.text("digest"),
+      ...item.optional("fold", () => item.text("fold")),
+    }),
+  );
+  chain.forEach(({ epoch, fold }, i) => {
+    if (i > 0 && fold !== undefined) reader.refuse("chain", "has a fold that is not its first");
     if (i > 0 && epoch <= (chain[i - 1] as EpochRecord).epoch) reader.refuse("chain", "is out of order");
   });
   return { chain, oldest: reader.integer("oldest") };

@@ -4,7 +4,7 @@ import type { EpochPlan, EpochRecord } from "@shardserve/registry";
 import {
   checkFollows,
   DeltaFile,
-  deltaPath,
+  epochPath,
   type EpochRef,
   type Overlay,
   type PartitionSet,
@@ -76,6 +76,7 @@ export class HeldEpochs {
    */
   async follow(plan: EpochPlan, partitions: readonly number[], signal: AbortSignal): Promise<void> {
     const { set } = this.#options;
+    await this.#takeFold(plan);
     const common = commonLength(plan.chain, this.#chain);
     const isMerged = plan.oldest < set.overlay.oldestEpoch;
     const losesMerged =
@@ -86,6 +87,21 @@ export class HeldEpochs {
     this.#oldest = plan.oldest;
     this.#refresh();
     await set.overlay.forgetBefore(plan.oldest);
+  }
+
+  /**
+   * Reads a fold from now on in place of the deltas that it stands for. Their rows are in memory as they are; of use is the
+   * fold to partitions that come later. What is before it was given up with the plan's oldest epoch.
+   */
+  async #takeFold({ chain: [first], oldest }: EpochPlan): Promise<void> {
+    const { stored, logger, model, version } = this.#options;
+    if (first?.fold === undefined || this.#chain[0]?.fold === first.fold || oldest < first.epoch) return;
+    const at = this.#chain.findIndex(({ manifest, digest }) => isSame({ epoch: manifest.epoch, digest }, first));
+    if (at < 0) return;
+    const fold = await this.#open(first, { epoch: 0, digest: stored.digest });
+    const before = this.#chain.splice(0, at + 1, fold);
+    for (const delta of before) await delta[Symbol.asyncDispose]();
+    logger.info({ model, version, epoch: first.epoch, deltas: before.length }, "deltas folded");
   }
 
   /** Adds the rows of all deltas for a partition that is being mapped. */
@@ -149,13 +165,13 @@ export class HeldEpochs {
 
   async #open(ref: EpochRecord, parent: EpochRef): Promise<DeltaFile> {
     const { directory, stored } = this.#options;
-    const path = join(directory, deltaPath(ref.epoch));
+    const path = join(directory, epochPath(ref));
     const delta = await DeltaFile.open(path, stored.manifest.tables);
     try {
-      if (delta.digest !== ref.digest) {
+      if (delta.digest !== ref.digest || delta.fold !== ref.fold) {
         throw new ServingError(
           "DIGEST_MISMATCH",
-          `${path}: its manifest has digest ${delta.digest}, the leader wants ${ref.digest}; is it the same model repository?`,
+          `${path}: its manifest has digest ${delta.fold ?? delta.digest}, the leader wants ${ref.fold ?? ref.digest}; is it the same model repository?`,
         );
       }
       checkFollows(delta, stored.manifest, parent, stored.digest, path);
@@ -192,8 +208,10 @@ export class HeldEpochs {
 }
 
 function commonLength(wanted: readonly EpochRecord[], held: readonly DeltaFile[]): number {
-  const differs = held.findIndex(
-    ({ manifest, digest }, i) => manifest.epoch !== wanted[i]?.epoch || digest !== wanted[i].digest,
-  );
+  const differs = held.findIndex(({ manifest, digest }, i) => !isSame({ epoch: manifest.epoch, digest }, wanted[i]));
   return differs < 0 ? held.length : differs;
+}
+
+function isSame(a: EpochRecord, b: EpochRecord | undefined): boolean {
+  return a.epoch === b?.epoch && a.digest === b.digest;
 }

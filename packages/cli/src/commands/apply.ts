@@ -1,9 +1,10 @@
 import { resolve } from "node:path";
-import { systemClock } from "@shardserve/core";
+import { ServingError, systemClock } from "@shardserve/core";
 import { MapFollower } from "@shardserve/registry";
 import { Registry } from "prom-client";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
+import { UNFOLDED_MAX } from "../roles/chain-folder.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/model-front.js";
 import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
@@ -16,6 +17,7 @@ export const apply = defineCommand({
   usage: "--etcd=HOSTS --model_repository=BASE [--listen=HOST:PORT]",
   examples: [
     "shardserve apply --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --model_repository=/models --listen=0.0.0.0:8700",
+    "shardserve apply --etcd=localhost:2379 --model_repository=/models --epoch-seconds=0.5 --keep-epochs=600 --fold-epochs=200",
   ],
   flags: {
     listen: flag.text("address of UpdateService over gRPC; port 0 = any free one", "HOST:PORT", "0.0.0.0:8700"),
@@ -29,10 +31,18 @@ export const apply = defineCommand({
       120,
     ),
     epochBytes: flag.bytes("bytes of rows that an epoch takes; about four times as much memory is used", 64 * 2 ** 20),
+    keepEpochs: flag.int("newest epochs that can be gone back to; older ones may be folded into one", 2, 800, 300),
+    foldEpochs: flag.int("epochs that gather behind those before they are folded", 1, 800, 300),
     ...REGISTRY_FLAGS,
   },
   async run(positionals, flags, terminal) {
     refusePositionals("apply", positionals);
+    const { keepEpochs, foldEpochs } = flags;
+    if (keepEpochs + foldEpochs > UNFOLDED_MAX)
+      throw new ServingError(
+        "CONFIG_INVALID",
+        `apply: --keep-epochs ${keepEpochs} and --fold-epochs ${foldEpochs} are more than ${UNFOLDED_MAX} together`,
+      );
     const { logger, signal } = terminal;
     const registry = openRegistry(flags, "apply", terminal.environment, logger);
     const follower = new MapFollower(registry, { logger });
@@ -43,6 +53,7 @@ export const apply = defineCommand({
       epochMs: flags.epochSeconds * 1000,
       commitTimeoutMs: flags.commitTimeoutSeconds * 1000,
       epochBytesMax: flags.epochBytes,
+      fold: { keepEpochs, foldEpochs },
       metrics: new UpdateMetrics(metricsRegistry),
       clock: systemClock,
       logger,

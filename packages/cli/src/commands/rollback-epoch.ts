@@ -1,4 +1,4 @@
-import { type Clock, ServingError, sleep, systemClock } from "@shardserve/core";
+import { type Clock, isServingError, ServingError, sleep, systemClock } from "@shardserve/core";
 import {
   type MapRecord,
   mapKey,
@@ -32,8 +32,7 @@ export async function rollbackEpoch(registry: Registry, wish: EpochRollback, ter
   const { model, epoch, waitSeconds } = wish;
   const { signal } = terminal;
   const startMs = systemClock.nowMs();
-  const { version, record } = await mapInForce(registry, model, wish.version, signal);
-  const rejected = await reject(registry, model, version, record, epoch, signal);
+  const { version, rejected } = await reject(registry, wish, signal);
   const back = `taken back: ${rejected.join(", ") || "nothing"}`;
   if (waitSeconds === 0) return terminal.print(`${model}/${version}: epoch ${epoch} is wanted; ${back}`);
   const endMs = startMs + waitSeconds * 1000;
@@ -62,6 +61,7 @@ export async function forgetRollbacks(registry: Registry, model: string, signal:
 interface MapInForce {
   readonly version: number;
   readonly record: MapRecord;
+  readonly modRevision: number;
 }
 
 /** @throws ServingError NOT_FOUND when no such version is in force */
@@ -72,11 +72,11 @@ async function mapInForce(
   signal: AbortSignal,
 ): Promise<MapInForce> {
   const { entries } = await registry.list(mapKey(model, 0).replace(/0$/, ""), { signal });
-  const found = entries.flatMap(({ key, value }): MapInForce[] => {
+  const found = entries.flatMap(({ key, value, modRevision }): MapInForce[] => {
     const parsed = parseKey(key);
     if (parsed?.kind !== "map" || parsed.model !== model || (version >= 0 && parsed.version !== version)) return [];
     const record = mapRecord.decode(value, key);
-    return record.enabled ? [{ version: parsed.version, record }] : [];
+    return record.enabled ? [{ version: parsed.version, record, modRevision }] : [];
   });
   const newest = found.sort((a, b) => b.version - a.version)[0];
   if (newest) return newest;
@@ -86,27 +86,52 @@ async function mapInForce(
   );
 }
 
-/** @returns epochs that are taken back now, earlier ones included */
+/**
+ * Writes what is taken back against the map that it was decided on: deltas may be folded, or come, at any moment.
+ *
+ * @returns epochs that are taken back now, earlier ones included
+ */
 async function reject(
   registry: Registry,
+  { model, version: wanted, epoch }: EpochRollback,
+  signal: AbortSignal,
+): Promise<{ readonly version: number; readonly rejected: readonly number[] }> {
+  for (;;) {
+    const inForce = await mapInForce(registry, model, wanted, signal);
+    try {
+      return { version: inForce.version, rejected: await rejectOn(registry, model, inForce, epoch, signal) };
+    } catch (error) {
+      if (!isServingError(error, "REGISTRY_CONFLICT")) throw error;
+    }
+  }
+}
+
+async function rejectOn(
+  registry: Registry,
   model: string,
-  version: number,
-  { enabled, epochs }: MapRecord,
+  { version, record: { enabled, epochs }, modRevision }: MapInForce,
   epoch: number,
   signal: AbortSignal,
 ): Promise<number[]> {
   const chain = epochs?.chain.map((ref) => ref.epoch) ?? [];
-  const current = enabled?.epoch ?? 0;
-  if (epoch > current || (epoch !== 0 && !chain.includes(epoch))) {
-    const known = [0, ...chain.filter((one) => one <= current)].join(", ");
-    throw new ServingError("NOT_FOUND", `${model}/${version} has no epoch ${epoch} to go back to; there are ${known}`);
+  const fold = epochs?.chain[0]?.fold === undefined ? undefined : chain[0];
+  const known = [...(fold === undefined ? [0] : []), ...chain.filter((one) => one <= (enabled?.epoch ?? 0))];
+  if (!known.includes(epoch)) {
+    const why = fold === undefined ? "" : `; what came before epoch ${fold} is folded into it`;
+    throw new ServingError(
+      "NOT_FOUND",
+      `${model}/${version} has no epoch ${epoch} to go back to; there are ${known.join(", ")}${why}`,
+    );
   }
   const key = rollbackKey(model, version);
   const entry = await registry.get(key, { signal });
   const before = entry ? rollbackRecord.decode(entry.value, key).rejected : [];
   const rejected = [...new Set([...before, ...chain.filter((one) => one > epoch)])].sort((a, b) => a - b);
   await registry.txn(
-    [{ key, modRevision: entry?.modRevision ?? 0 }],
+    [
+      { key, modRevision: entry?.modRevision ?? 0 },
+      { key: mapKey(model, version), modRevision },
+    ],
     [{ put: key, value: rollbackRecord.encode({ rejected }) }],
     { signal },
   );

@@ -6,10 +6,11 @@ import {
   checkFollows,
   DELTA_DENSE_DIR,
   DeltaFile,
-  deltaPath,
+  epochPath,
   type EpochRef,
   fileDigest,
   readDeltaManifest,
+  refOf,
   type StoredDelta,
   type StoredManifest,
   type TableInfo,
@@ -47,21 +48,21 @@ export async function openEpoch(
   let denseDir = versionDir;
   let last: StoredDelta | undefined;
   for (const ref of chain) {
-    const directory = join(versionDir, deltaPath(ref.epoch));
+    const directory = join(versionDir, epochPath(ref));
     last = await readDelta(directory, ref);
     checkFollows(last, base.manifest, parent, base.digest, directory);
     if (last.manifest.files.length > 0) denseDir = join(directory, DELTA_DENSE_DIR);
     parent = ref;
   }
-  const dense = chain.findLast((ref) => denseDir === join(versionDir, deltaPath(ref.epoch), DELTA_DENSE_DIR));
-  if (dense) await proveDense(join(versionDir, deltaPath(dense.epoch)), dense);
+  const dense = chain.findLast((ref) => denseDir === join(versionDir, epochPath(ref), DELTA_DENSE_DIR));
+  if (dense) await proveDense(join(versionDir, epochPath(dense)), dense);
   return { epoch: parent.epoch, chain, denseDir, tables: tablesAt(base.manifest.tables, last?.manifest) };
 }
 
 /**
- * Rows that differ between two epochs: those of the deltas that only one of them has.
+ * Rows that differ between two epochs: those of the deltas behind the newest epoch that both have.
  *
- * @returns undefined when there are so many that it is better to forget all
+ * @returns undefined when there are so many that it is better to forget all, or when that epoch lies within a fold
  * @throws as {@link openEpoch}
  */
 export async function changedBetween(
@@ -72,12 +73,14 @@ export async function changedBetween(
 ): Promise<ChangedRows | undefined> {
   const isIn = ({ chain }: EpochOnDisk, { epoch, digest }: EpochRecord) =>
     chain.some((ref) => ref.epoch === epoch && ref.digest === digest);
-  const differing = [...from.chain.filter((ref) => !isIn(to, ref)), ...to.chain.filter((ref) => !isIn(from, ref))];
+  const shared = from.chain.findLast((ref) => isIn(to, ref))?.epoch ?? 0;
+  const differing = [...from.chain, ...to.chain].filter(({ epoch }) => epoch > shared);
+  if (differing.some(({ fold }) => fold !== undefined) && from.epoch > 0 && to.epoch > 0) return undefined;
   const found = new Map<number, BigInt64Array[]>();
   let count = 0;
   for (const ref of differing) {
-    await using delta = await DeltaFile.open(join(versionDir, deltaPath(ref.epoch)), base.manifest.tables);
-    if (delta.digest !== ref.digest) throw otherDelta(delta.directory, delta.digest, ref);
+    await using delta = await DeltaFile.open(join(versionDir, epochPath(ref)), base.manifest.tables);
+    if (delta.digest !== ref.digest || delta.fold !== ref.fold) throw otherDelta(delta.directory, delta.digest, ref);
     count += delta.manifest.tables.reduce((sum, { changed }) => sum + changed, 0);
     if (count > CHANGED_ROWS_MAX) return undefined;
     for (const partition of delta.partitions) {
@@ -94,13 +97,13 @@ export async function changedBetween(
 
 /** A chain that was read, as the registry names it. */
 export function refsOf(chain: readonly StoredDelta[]): EpochRecord[] {
-  return chain.map(({ manifest, digest }) => ({ epoch: manifest.epoch, digest }));
+  return chain.map(refOf);
 }
 
 async function readDelta(directory: string, ref: EpochRecord): Promise<StoredDelta> {
   const stored = await readDeltaManifest(directory);
   if (!stored) throw new ServingError("NOT_FOUND", `${directory} has no delta; is the model repository mounted here?`);
-  if (stored.digest !== ref.digest) throw otherDelta(directory, stored.digest, ref);
+  if (stored.digest !== ref.digest || stored.fold !== ref.fold) throw otherDelta(directory, stored.digest, ref);
   return stored;
 }
 

@@ -9,6 +9,10 @@ export class UpdateMetrics {
   /** Rows of the epoch that was sealed and is not in force yet. */
   readonly pendingRows: Gauge<"model">;
   readonly epochs: Counter<"model" | "result">;
+  /** Folds of old epochs that were written, or could not be. */
+  readonly folds: Counter<"model" | "result">;
+  /** Deltas of the chain in force: what a shard that starts reads. */
+  readonly chainDeltas: Gauge<"model">;
   /** From the first batch of an epoch until it is in force. */
   readonly visibleSeconds: Histogram<"model">;
 
@@ -30,6 +34,18 @@ export class UpdateMetrics {
       name: "shardserve_apply_epochs_total",
       help: "Epochs of streamed rows that came into force (result committed), and times that all streams had to begin again (result failed).",
       labelNames: ["model", "result"],
+      registers,
+    });
+    this.folds = new Counter({
+      name: "shardserve_apply_folds_total",
+      help: "Folds of old epochs that were written (result written), and attempts that failed (result failed).",
+      labelNames: ["model", "result"],
+      registers,
+    });
+    this.chainDeltas = new Gauge({
+      name: "shardserve_apply_chain_deltas",
+      help: "Deltas in force, a fold counted as one: what a shard that starts reads.",
+      labelNames: ["model"],
       registers,
     });
     this.visibleSeconds = new Histogram({

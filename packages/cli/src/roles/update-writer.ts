@@ -13,6 +13,7 @@ import {
   tablesAt,
 } from "@shardserve/rowstore";
 import { VERSION } from "../version.js";
+import { ChainFolder, type FoldSettings } from "./chain-folder.js";
 import type { UpdateMetrics } from "./update-metrics.js";
 import { versionDirectory } from "./version-directory.js";
 
@@ -25,6 +26,7 @@ export interface UpdateWriterOptions {
   readonly commitTimeoutMs: number;
   /** Bytes of rows that may wait for one epoch. */
   readonly epochBytesMax: number;
+  readonly fold: FoldSettings;
   readonly metrics: UpdateMetrics;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -62,6 +64,7 @@ export class UpdateWriter {
   readonly #tables: readonly TableInfo[];
   readonly #listeners = new Set<() => void>();
   readonly #unsubscribe: () => void;
+  readonly #folder: ChainFolder;
   /** Deltas in force, this writer's included. */
   #chainLength: number;
   #head: EpochRef;
@@ -96,6 +99,14 @@ export class UpdateWriter {
     this.#head = on.chain.at(-1) ?? { epoch: 0, digest: on.base.digest };
     this.#durable = on.durable;
     this.#gathering = this.#next(on.durable);
+    this.#folder = new ChainFolder({
+      ...options,
+      ...options.fold,
+      model,
+      version,
+      versionDir: on.versionDir,
+      base: on.base,
+    });
     this.#unsubscribe = options.follower.subscribe(() => this.#onMaps());
     this.#onMaps(); // the epoch may have changed while the chain was read
     void this.#run();
@@ -270,13 +281,16 @@ export class UpdateWriter {
     if (chain && sealed && chain.some((ref) => isSame(ref, sealed.ref))) {
       this.#head = sealed.ref;
       this.#durable = sealed.accepted;
-      this.#chainLength++;
       this.#sealed = undefined;
       this.#changed();
       this.#tell();
     }
     const head = chain?.at(-1) ?? (chain && { epoch: 0, digest: this.#base.digest });
-    if (head && isSame(head, this.#head)) return;
+    if (chain && head && isSame(head, this.#head)) {
+      this.#chainLength = chain.length;
+      this.#options.metrics.chainDeltas.set({ model: this.model }, chain.length);
+      return this.#folder.observe(chain);
+    }
     const name = `${this.model}/${this.version}`;
     this.#fail(
       head
@@ -291,7 +305,7 @@ export class UpdateWriter {
   #tooLong(): ServingError {
     return new ServingError(
       "RESOURCE_EXHAUSTED",
-      `${this.model}/${this.version} has ${CHAIN_LENGTH_MAX} deltas; export it as a whole, or make fewer epochs with --epoch-seconds`,
+      `${this.model}/${this.version} has ${CHAIN_LENGTH_MAX} deltas that are not folded; the log of apply or of the leader says why, try again later`,
     );
   }
 
@@ -300,6 +314,7 @@ export class UpdateWriter {
     this.#failure = reason;
     const { metrics, logger } = this.#options;
     this.#unsubscribe();
+    this.#folder.close();
     metrics.pendingRows.set({ model: this.model }, 0);
     if (reason.code !== "DRAINING") {
       metrics.epochs.inc({ model: this.model, result: "failed" });
