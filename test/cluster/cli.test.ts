@@ -13,6 +13,8 @@ const SOURCE = join(REPO_DIR, "test/fixtures/models/dlrm/1");
 const GOLDEN = join(REPO_DIR, "test/fixtures/models/dlrm/golden.json");
 /** Rows of the fixture's tables, as make_fixtures.py says. */
 const TABLE_ROWS = [1000, 37, 5003, 3, 211, 2048];
+/** Dense features of the fixture. */
+const DENSE = 13;
 const LONG_FLAG = /(?:^|\s)--([a-z][a-z0-9_-]*)/g;
 
 const kebab = (key: string) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -214,6 +216,52 @@ describe("commands on a model", function () {
     const wrong = await cli("predict", `--address=${up.grpc}`, "--model=dlrm", '--inputs={"denes": [[1]]}');
     assert.equal(wrong.code, 2);
     assert.match(wrong.stderr, /"denes" is no input; inputs are .*dense/);
+  });
+
+  it("explain tells which shard gave each row, then that all are cached", async () => {
+    interface Explanation {
+      readonly epoch: number;
+      readonly stagesMs: Readonly<Record<string, number>>;
+      readonly rows: readonly {
+        readonly table: string;
+        readonly level: string;
+        readonly shard?: string;
+        readonly count: number;
+        readonly ids: readonly number[];
+      }[];
+      readonly fetches: readonly { readonly shard: string; readonly rows: number; readonly outcome: string }[];
+    }
+    // Ids that no other request here has, but for the tables of few rows.
+    const sparse = [TABLE_ROWS.map((count) => Math.min(count - 1, 997)), TABLE_ROWS.map((count) => Math.min(1, count))];
+    const inputs = JSON.stringify({ dense: sparse.map(() => Array.from({ length: DENSE }, () => 0.5)), sparse });
+    const question = [`--address=${up.grpc}`, "--model=dlrm", `--inputs=${inputs}`];
+    const { shards } = await cliJson<{ shards: readonly { id: string; partitions: readonly number[] }[] }>(
+      "plan",
+      version,
+      "--shards=3",
+      "--replication=2",
+    );
+    const first = await cliJson<Explanation>("explain", ...question);
+    assert.equal(first.epoch, 0);
+    assert.deepEqual(Object.keys(first.stagesMs), ["queue", "host", "lookup", "device", "encode"]);
+    assert.equal(
+      first.rows.reduce((sum, { count }) => sum + count, 0),
+      2 * TABLE_ROWS.length,
+    );
+    const fetched = first.rows.filter(({ level }) => level === "shard");
+    assert.ok(fetched.length > 0, JSON.stringify(first));
+    for (const { shard, ids } of fetched) {
+      const held = shards.find(({ id }) => id === shard)!.partitions;
+      for (const id of ids) assert.ok(held.includes(id % 61), `${shard} does not hold row ${id}`);
+      assert.ok(first.fetches.some((fetch) => fetch.shard === shard && fetch.outcome === "ok"));
+    }
+    const second = await cliJson<Explanation>("explain", ...question);
+    assert.deepEqual([...new Set(second.rows.map(({ level }) => level)), second.fetches.length], ["cache", 0]);
+    const { stdout } = await cli("explain", ...question);
+    assert.match(
+      stdout,
+      /^dlrm version 1 epoch 0: queue \S+ ms, .*encode \S+ ms\n {2}table +from +shard +epoch +rows +ids\n/,
+    );
   });
 
   it("verify --address asks the cluster as well", async () => {

@@ -1,4 +1,4 @@
-import { type ChannelCredentials, Client, credentials, type ServiceError } from "@grpc/grpc-js";
+import { type ChannelCredentials, Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import {
   anyUnpack,
   create,
@@ -18,6 +18,13 @@ import { ServingError } from "@shardserve/core";
 import { decodeTensorProto, encodeTensorProto, type Tensor } from "@shardserve/tensor";
 
 const SERVICE = "/tensorflow.serving.PredictionService";
+
+export interface Prediction {
+  readonly outputs: ReadonlyMap<string, Tensor>;
+  readonly version: number;
+  /** JSON: how the answer came about, where that was asked for and the server is ours. */
+  readonly explanation: string | undefined;
+}
 
 /** A client of TensorFlow Serving's PredictionService, ours or theirs. */
 export class PredictionClient implements Disposable {
@@ -60,15 +67,24 @@ export class PredictionClient implements Disposable {
     signature: string,
     inputs: ReadonlyMap<string, Tensor>,
     version?: number,
-  ): Promise<{ outputs: Map<string, Tensor>; version: number }> {
-    const reply = await this.#call("Predict", PredictRequestSchema, PredictResponseSchema, {
+    { isExplained = false }: { readonly isExplained?: boolean } = {},
+  ): Promise<Prediction> {
+    let trailers: Metadata | undefined;
+    const metadata = new Metadata();
+    if (isExplained) metadata.set("x-shardserve-explain", "true");
+    const request = {
       modelSpec: { ...modelSpec(model, version), signatureName: signature },
       inputs: Object.fromEntries(
         [...inputs].map(([alias, value]) => [alias, encodeTensorProto(value, { asContent: true })]),
       ),
+    };
+    const reply = await this.#call("Predict", PredictRequestSchema, PredictResponseSchema, request, {
+      metadata,
+      onTrailers: (received) => (trailers = received),
     });
     const outputs = new Map(Object.entries(reply.outputs).map(([alias, bytes]) => [alias, decodeTensorProto(bytes)]));
-    return { outputs, version: versionOf(reply.modelSpec) };
+    const explanation = trailers?.get("x-shardserve-explanation")[0]?.toString();
+    return { outputs, version: versionOf(reply.modelSpec), explanation };
   }
 
   [Symbol.dispose](): void {
@@ -80,16 +96,23 @@ export class PredictionClient implements Disposable {
     input: I,
     output: O,
     request: MessageInitShape<I>,
+    options: { readonly metadata?: Metadata; readonly onTrailers?: (trailers: Metadata) => void } = {},
   ): Promise<MessageShape<O>> {
     return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest(
+      let reply: MessageShape<O>;
+      const call = this.#client.makeUnaryRequest(
         `${SERVICE}/${method}`,
         (message: MessageShape<I>) => Buffer.from(toBinary(input, message)),
         (bytes: Buffer) => fromBinary(output, bytes),
         create(input, request),
+        options.metadata ?? new Metadata(),
         { deadline: this.#nowMs() + this.#timeoutMs },
-        (error, reply) => (error ? reject(fromGrpc(error)) : resolve(reply!)),
+        (error, received) => (error ? reject(fromGrpc(error)) : void (reply = received!)),
       );
+      call.on("status", (status) => {
+        options.onTrailers?.(status.metadata);
+        resolve(reply);
+      });
     });
   }
 }

@@ -12,6 +12,7 @@ export const commands: CommandTable = new Map([
   ["executor", async () => (await import("./commands/executor.js")).executor],
   ["apply", async () => (await import("./commands/apply.js")).apply],
   ["predict", async () => (await import("./commands/predict.js")).predict],
+  ["explain", async () => (await import("./commands/explain.js")).explain],
   ["status", async () => (await import("./commands/status.js")).status],
   ["want", async () => (await import("./commands/want.js")).want],
   ["label", async () => (await import("./commands/label.js")).label],

@@ -1,6 +1,7 @@
 export * from "./clock.js";
 export * from "./config.js";
 export * from "./errors.js";
+export * from "./explanation.js";
 export * from "./invariant.js";
 export * from "./logger.js";
 export * from "./progress.js";

@@ -40,6 +40,7 @@ export interface PlanRunOptions {
   readonly outputs?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly deadlineMs?: number | undefined;
+  readonly isExplained?: boolean | undefined;
 }
 
 /** A plan that is ready to run: slots instead of names, sessions, kernels and row sources at hand. Runs may overlap. */
@@ -114,8 +115,8 @@ export class BoundPlan {
 
   /** @throws ServingError INVALID_ARGUMENT for missing inputs or outputs and wrong dtypes; whatever a step throws */
   async run(inputs: ReadonlyMap<string, Tensor>, options: PlanRunOptions): Promise<RunResult> {
-    const { signal, deadlineMs } = options;
-    const run = new Run(this.#template, { signal, deadlineMs, rows: new RowsTally() });
+    const { signal, deadlineMs, isExplained = false } = options;
+    const run = new Run(this.#template, { signal, deadlineMs, isExplained, rows: new RowsTally() });
     const timings = { host: 0, lookup: 0, device: 0 };
     this.#feed(inputs, run);
     const wanted = options.outputs ?? [...this.#outputSlots.keys()];

@@ -29,6 +29,7 @@ export class SlotMap {
 export interface RunRequest {
   readonly signal: AbortSignal | undefined;
   readonly deadlineMs: number | undefined;
+  readonly isExplained: boolean;
   /** Takes the report of every lookup. */
   readonly rows: RowsTally;
 }
@@ -49,7 +50,7 @@ export class Run {
   /** Rows for this run; they are released with it. */
   hold(lease: RowLease): void {
     this.#leases.push(lease);
-    this.request.rows.add(lease.report);
+    this.request.rows.add(lease);
   }
 
   /** A value for the engine: what the engine made, or an alias of a tensor. */

@@ -53,9 +53,9 @@ async function fetch(source: RowSource, lookups: readonly BoundLookup[], run: Ru
     const { rows } = source.tables[table]!;
     return { table, ids: shifted(tensors[i]!, lookup, rows) };
   });
-  const { signal, deadlineMs } = run.request;
+  const { signal, deadlineMs, isExplained } = run.request;
   const lease = await source
-    .lookup(requests, { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) })
+    .lookup(requests, { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }), isExplained })
     .catch((error: unknown) => {
       throw inTensorFlowsWords(error, lookups, tensors);
     });

@@ -1,13 +1,16 @@
-import type { RowReport, TableInfo } from "@shardserve/rowstore";
+import type { LookupExplanation } from "@shardserve/core";
+import type { RowLease, RowReport, TableInfo } from "@shardserve/rowstore";
 import { type RowsReport, sumOf, type TableRows } from "@shardserve/servable";
 
 /** Adds up the lookups of one run, those in its loops and branches included. */
 export class RowsTally {
   /** By the tables of their source; counts of later lookups are added to those of the first. */
   readonly #bySource = new Map<readonly TableInfo[], RowReport>();
+  readonly #lookups: LookupExplanation[] = [];
   #epoch = 0;
 
-  add(report: RowReport): void {
+  add({ report, explanation }: Pick<RowLease, "report" | "explanation">): void {
+    if (explanation) this.#lookups.push(explanation);
     this.#epoch = Math.max(this.#epoch, report.epoch);
     const total = this.#bySource.get(report.tables);
     if (!total) return void this.#bySource.set(report.tables, report);
@@ -36,7 +39,8 @@ export class RowsTally {
         if (rows.cacheRows + rows.shardRows + rows.redisRows + rows.staleRows + rows.defaultRows > 0) tables.push(rows);
       });
     }
-    return { ...sumOf(tables), epoch: this.#epoch, tables };
+    const lookups = this.#lookups;
+    return { ...sumOf(tables), epoch: this.#epoch, tables, ...(lookups.length > 0 && { lookups }) };
   }
 }
 

@@ -161,7 +161,7 @@ class Frame {
   /** Rows for this run; they are released with it. */
   hold(lease: RowLease): void {
     this.#leases.push(lease);
-    this.rows.add(lease.report);
+    this.rows.add(lease);
   }
 
   tensor(name: string): Tensor {
@@ -231,7 +231,7 @@ class ShardedOnnxModel implements EngineModel {
   }
 
   async #lookup(lookups: readonly BoundLookup[], frame: Frame, options: RunOptions): Promise<void> {
-    const { signal, deadlineMs } = options;
+    const { signal, deadlineMs, isExplained = false } = options;
     const ids = lookups.map(({ cut }) => frame.tensor(cut.ids));
     const requests = lookups.map(({ cut, table }, i) => {
       const { rows } = this.#source.tables[table]!;
@@ -240,6 +240,7 @@ class ShardedOnnxModel implements EngineModel {
     const lease = await this.#source.lookup(requests, {
       ...(signal && { signal }),
       ...(deadlineMs !== undefined && { deadlineMs }),
+      isExplained,
     });
     frame.hold(lease);
     for (const [i, { cut }] of lookups.entries()) {

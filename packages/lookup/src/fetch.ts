@@ -4,6 +4,7 @@ import type { LookupBatch } from "./batch.js";
 import { expired, firstUnreachable, isFailure, isFault, isRetryable, whyUnroutable } from "./fetch-errors.js";
 import { type FramePlan, type Plan, planFrames, type Routes } from "./frame-plan.js";
 import { Hedging } from "./hedging.js";
+import type { LookupTrace } from "./lookup-trace.js";
 import type { LookupMetrics } from "./metrics.js";
 import type { RedisRows } from "./redis/redis-rows.js";
 import { ReplicaChoice } from "./replica-choice.js";
@@ -35,6 +36,8 @@ export interface FetchOptions {
   readonly deadlineMs: number;
   /** What stands in for rows that cannot be had; the batch is detached. Absent = nothing does. */
   readonly degrade?: { readonly staleEpochs: readonly number[]; readonly allowDefault: boolean };
+  /** Takes down where rows come from; absent = nobody asked. */
+  readonly trace?: LookupTrace | undefined;
 }
 
 /** Longest pause before all replicas are tried again. */
@@ -91,7 +94,7 @@ class MissFetch {
     this.#batch = batch;
     this.#context = context;
     this.#options = options;
-    this.#done = new RowsDone(batch.missCount);
+    this.#done = new RowsDone(batch.missCount, options.trace);
   }
 
   run(): Promise<void> {
@@ -110,12 +113,18 @@ class MissFetch {
   #askRedis(redis: RedisRows, pending: Int32Array): void {
     this.#isRedisAsked = true;
     this.#writing++;
-    void redis
-      .read(this.#batch, pending, this.#done, () => this.#isSettled)
-      .then(
-        () => this.#guard(() => this.#afterWrite()),
-        (error: unknown) => this.#settle(error),
-      );
+    void this.#readRedis(redis, pending, this.#batch.epoch).then(
+      () => this.#guard(() => this.#afterWrite()),
+      (error: unknown) => this.#settle(error),
+    );
+  }
+
+  async #readRedis(redis: RedisRows, pending: Int32Array, epoch: number): Promise<void> {
+    const { clock } = this.#context;
+    const startMs = clock.nowMs();
+    await redis.read(this.#batch, pending, this.#done, () => this.#isSettled, epoch);
+    const durationMs = clock.nowMs() - startMs;
+    this.#options.trace?.fetched({ from: "redis", rows: pending.length, durationMs, outcome: "ok" }, startMs);
   }
 
   readonly #onAbort = () => this.#settle(this.#options.signal?.reason);
@@ -210,8 +219,9 @@ class MissFetch {
   async #degrade(pending: Int32Array, why: ServingError): Promise<void> {
     const { staleEpochs = [], allowDefault = false } = this.#options.degrade ?? {};
     let rows = pending;
-    for (const epoch of this.#context.redis ? staleEpochs : []) {
-      await this.#context.redis?.read(this.#batch, rows, this.#done, () => this.#isSettled, epoch);
+    const { redis } = this.#context;
+    for (const epoch of redis ? staleEpochs : []) {
+      if (redis) await this.#readRedis(redis, rows, epoch);
       rows = rows.filter((row) => !this.#done.has(row));
       if (rows.length === 0) break;
     }
@@ -230,7 +240,7 @@ class MissFetch {
           own.map((row) => slots[row] as number),
         );
     });
-    this.#done.add(rows, 0, rows.length);
+    this.#done.add(rows, 0, rows.length, { level: "default", epoch: this.#batch.epoch });
   }
 
   #send(frame: FramePlan, hedgeOf: Attempt | undefined): void {
@@ -306,6 +316,7 @@ class MissFetch {
     } finally {
       if (!isTaken) reply.release();
     }
+    this.#note(attempt, "ok");
     if (hedgeOf) this.#count(this.#done.leftCount < leftBefore ? "won" : "lost");
   }
 
@@ -328,8 +339,10 @@ class MissFetch {
   }
 
   /** What a frame asked for must come from another replica. */
-  #failed({ frame, hedgeOf }: Attempt, error: ServingError): void {
+  #failed(attempt: Attempt, error: ServingError): void {
+    const { frame, hedgeOf } = attempt;
     if (this.#isSettled) return;
+    this.#note(attempt, error.code);
     if (error.code === "DEADLINE_EXCEEDED" && this.#lastError) throw this.#outOfTime();
     this.#lastError = error;
     if (!isRetryable(error) && !isFailure(error)) throw error;
@@ -403,6 +416,7 @@ class MissFetch {
    * when it is overdue it is cancelled and speaks against the shard.
    */
   #overtaken(attempt: Attempt): void {
+    this.#note(attempt, "overtaken");
     if (attempt.hedgeOf) {
       this.#count("lost");
       return this.#giveUp(attempt);
@@ -436,6 +450,16 @@ class MissFetch {
   #fault(link: ShardLink): void {
     if (!link.health.circuit.failed(this.#context.clock.nowMs())) return;
     this.#context.metrics.circuits.inc({ shard: link.shard });
+  }
+
+  /** What became of a frame, for who wants it explained. */
+  #note({ frame, startMs, hedgeOf }: Attempt, outcome: string): void {
+    const { trace } = this.#options;
+    if (!trace) return;
+    const durationMs = this.#context.clock.nowMs() - startMs;
+    const { shard } = frame.link;
+    const isHedge = hedgeOf !== undefined;
+    trace.fetched({ from: "shard", shard, rows: frame.rowCount, durationMs, isHedge, outcome }, startMs);
   }
 
   #count(outcome: "won" | "lost" | "failed" | "refused"): void {

@@ -2,6 +2,7 @@ import { ServingError } from "@shardserve/core";
 import { type RowsReply, type RowsTable, statusCode, TABLE_STATUS } from "@shardserve/transport";
 import type { LookupBatch } from "./batch.js";
 import type { FramePlan } from "./frame-plan.js";
+import type { LookupTrace, RowGiver } from "./lookup-trace.js";
 
 /** Rows written in one go before other work gets a turn: 8 MiB take about 5 ms. */
 const TURN_BYTES = 8 * 2 ** 20;
@@ -9,11 +10,13 @@ const TURN_BYTES = 8 * 2 ** 20;
 /** Which rows of a batch's miss columns are there. */
 export class RowsDone {
   readonly #isDone: Uint8Array;
+  readonly #trace: LookupTrace | undefined;
   #leftCount: number;
   /** True once a row may come from two shards: only then is looked for rows that are there already. */
   isContested = false;
 
-  constructor(count: number) {
+  constructor(count: number, trace?: LookupTrace) {
+    this.#trace = trace;
     this.#isDone = new Uint8Array(count);
     this.#leftCount = count;
   }
@@ -27,7 +30,8 @@ export class RowsDone {
   }
 
   /** Marks rows[start, end), none of which is done. */
-  add(rows: Int32Array, start: number, end: number): void {
+  add(rows: Int32Array, start: number, end: number, giver: RowGiver): void {
+    this.#trace?.given(rows, start, end, giver);
     for (let i = start; i < end; i++) this.#isDone[rows[i] as number] = 1;
     this.#leftCount -= end - start;
   }
@@ -56,6 +60,7 @@ export async function writeReply(
   isOver: () => boolean,
 ): Promise<ServingError | undefined> {
   checkReply(frame, reply, batch);
+  const giver: RowGiver = { level: "shard", epoch: batch.epoch, shard: frame.link.shard };
   let error: ServingError | undefined;
   let at = 0;
   let turnBytes = 0;
@@ -73,7 +78,7 @@ export async function writeReply(
       const to = runEnd(frame, done, at, from, Math.min(count, from + rowsPerTurn));
       if (to > from) {
         batch.accept(section, bytes, table.rowOffset + from * table.rowBytes, to - from, frame.slots, at + from);
-        done.add(frame.rows, at + from, at + to);
+        done.add(frame.rows, at + from, at + to, giver);
         turnBytes += (to - from) * table.rowBytes;
       }
       from = Math.max(to, from + 1);

@@ -28,6 +28,7 @@ import { FillBoard } from "./fill-board.js";
 import type { Routes } from "./frame-plan.js";
 import { findOutOfRange, idAt, idLanes } from "./id-lanes.js";
 import { Hedging } from "./hedging.js";
+import { LookupTrace } from "./lookup-trace.js";
 import { LookupMetrics } from "./metrics.js";
 import type { RedisLevel } from "./redis/redis-level.js";
 import { RedisRows } from "./redis/redis-rows.js";
@@ -73,7 +74,7 @@ export interface ShardRowsOptions {
   readonly metrics?: LookupMetrics;
 }
 
-type LookupOptions = { readonly signal?: AbortSignal; readonly deadlineMs?: number };
+type LookupOptions = Parameters<RowSource["lookup"]>[1] & object;
 
 /** How often proofs are looked at while a version becomes ready. */
 const READY_POLL_MS = 50;
@@ -259,7 +260,8 @@ export class ShardRows implements RowSource {
       this.#checkIds(requests, tables);
       const timeoutMs = startMs + (this.#options.timeoutMs ?? 5_000);
       const deadlineMs = Math.min(options.deadlineMs ?? timeoutMs, timeoutMs);
-      const lease = await this.#lookup(requests, epoch, { deadlineMs, signal: options.signal });
+      const trace = options.isExplained ? new LookupTrace(startMs) : undefined;
+      const lease = await this.#lookup(requests, epoch, { deadlineMs, signal: options.signal, trace });
       this.#metrics.requests.inc({ model, code: "OK" });
       return lease;
     } catch (error) {
@@ -310,7 +312,8 @@ export class ShardRows implements RowSource {
       for (;;) {
         const claimed = this.#claim(requests, epoch, options);
         batch = claimed;
-        if (await this.#complete(claimed, options)) return this.#lease(claimed, options);
+        options.trace?.begin(claimed);
+        if (await this.#complete(claimed, options)) return this.#lease(claimed, requests, options);
         claimed.release();
         if (this.#clock.nowMs() >= options.deadlineMs) {
           throw new ServingError("DEADLINE_EXCEEDED", `rows of ${this.#name} were not fetched in time`);
@@ -379,7 +382,7 @@ export class ShardRows implements RowSource {
     }
   }
 
-  #lease(batch: LookupBatch, { degrade }: FetchOptions): RowLease {
+  #lease(batch: LookupBatch, requests: readonly RowRequest[], { degrade, trace }: FetchOptions): RowLease {
     const { degraded, expectation } = this.#options;
     const { model } = expectation;
     const report = this.#report(batch);
@@ -396,6 +399,7 @@ export class ShardRows implements RowSource {
         return { rows, slots };
       }),
       report,
+      ...(trace && { explanation: trace.explain(batch, requests) }),
       release: () => {
         if (!isOpen) return;
         isOpen = false;

@@ -8,6 +8,7 @@ export { readMonitoringPath } from "./config/monitoring.js";
 export { parseTlsConfig, readTlsConfig } from "./config/ssl-config.js";
 export { readTrafficFile, trafficPolicies } from "./config/traffic-config.js";
 export { parseTextFormat } from "./config/text-format.js";
+export type { ExplanationDocument } from "./predict/explanation.js";
 export type { Reload } from "./grpc/grpc-front.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export { ModelServer, type ModelServerOptions } from "./model-server.js";

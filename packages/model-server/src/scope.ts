@@ -1,4 +1,5 @@
 import { type Clock, ServingError } from "@shardserve/core";
+import { RequestExplanation } from "./predict/explanation.js";
 import type { RequestTrace } from "./tracing/tracing.js";
 
 /** Metadata entry (gRPC) or header (REST) with the key that keeps a caller on one version of a traffic split. */
@@ -7,12 +8,17 @@ export const STICKY_KEY = "x-shardserve-sticky-key";
 /** Metadata entry or header with the most degraded rows that a caller accepts: a count, or a share such as `0.5%`. */
 export const DEGRADED_LIMIT = "x-shardserve-max-degraded-rows";
 
+/** Metadata entry or header, of any value, with which a caller asks how it was answered: the answer tells in `x-shardserve-explanation`. */
+export const EXPLAIN = "x-shardserve-explain";
+
 /** What a client asked for beside the request itself; undefined = it did not say. */
 export interface Wishes {
   /** Sent as {@link STICKY_KEY}. */
   readonly stickyKey?: string | undefined;
   /** Sent as {@link DEGRADED_LIMIT}, unchecked. */
   readonly degradedLimit?: string | undefined;
+  /** Whether {@link EXPLAIN} was sent. */
+  readonly isExplained?: boolean;
 }
 
 /** One request under way: its signal aborts when the caller goes, its deadline passes, or the server stops waiting for it. */
@@ -24,6 +30,8 @@ export class RequestScope {
   trace: RequestTrace | undefined;
   /** Most degraded rows that the caller accepts, as it wrote it. */
   readonly degradedLimit: string | undefined;
+  /** Present when the caller asked for it. */
+  readonly explanation: RequestExplanation | undefined;
   readonly #abort = new AbortController();
   readonly #cancelTimer: (() => void) | null;
   readonly #onEnd: (scope: RequestScope) => void;
@@ -34,6 +42,7 @@ export class RequestScope {
     this.#onEnd = onEnd;
     this.stickyKey = wishes.stickyKey;
     this.degradedLimit = wishes.degradedLimit;
+    this.explanation = wishes.isExplained ? new RequestExplanation() : undefined;
     this.deadlineMs = timeoutMs === undefined ? undefined : clock.nowMs() + timeoutMs;
     this.#cancelTimer =
       timeoutMs === undefined

@@ -1,4 +1,4 @@
-import { ServingError } from "@shardserve/core";
+import { type LookupExplanation, ServingError } from "@shardserve/core";
 import type { OrtValue } from "@shardserve/native";
 import type { TableInfo } from "./table-info.js";
 
@@ -38,6 +38,8 @@ export interface RowLease {
   /** One per request, in order. */
   readonly batches: readonly RowBatch[];
   readonly report: RowReport;
+  /** Where the lookup asked for one and the source has more to say than the report. */
+  readonly explanation?: LookupExplanation;
   /** After the run; once. */
   release(): void;
 }
@@ -49,11 +51,12 @@ export interface RowSource {
    * Fetches the rows of all requests.
    *
    * @param options.deadlineMs  in the clock's `nowMs`
+   * @param options.isExplained  the lease tells what gave each row
    * @throws ServingError ROW_OUT_OF_RANGE for an id outside its table, before anything is fetched
    */
   lookup(
     requests: readonly RowRequest[],
-    options?: { readonly signal?: AbortSignal; readonly deadlineMs?: number },
+    options?: { readonly signal?: AbortSignal; readonly deadlineMs?: number; readonly isExplained?: boolean },
   ): Promise<RowLease>;
   close(): Promise<void>;
 }

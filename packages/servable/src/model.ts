@@ -47,6 +47,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Moment of the clock (`clock.nowMs()`) after which the answer is worthless. */
   readonly deadlineMs?: number;
+  /** The report tells how each lookup got its rows. */
+  readonly isExplained?: boolean;
 }
 
 /** A loaded version. It knows nothing of names, versions, wires or batching. */

@@ -1,3 +1,5 @@
+import type { LookupExplanation } from "@shardserve/core";
+
 /** Ids by where their rows came from. */
 export interface RowCounts {
   readonly cacheRows: number;
@@ -19,6 +21,8 @@ export interface RowsReport extends RowCounts {
   /** Committed delta that the rows belong to, stale ones excepted; 0 = as exported. */
   readonly epoch: number;
   readonly tables: readonly TableRows[];
+  /** How each lookup got its rows, where the run was asked to explain itself. */
+  readonly lookups?: readonly LookupExplanation[];
 }
 
 /** The report of several runs that answered one request; undefined when none looked up rows. */
@@ -32,7 +36,9 @@ export function totalReport(reports: readonly (RowsReport | undefined)[]): RowsR
       tables.set(rows.table, before ? { table: rows.table, ...sumOf([before, rows]) } : rows);
     }
   }
-  return { ...sumOf(present), epoch: Math.max(...present.map(({ epoch }) => epoch)), tables: [...tables.values()] };
+  const epoch = Math.max(...present.map((report) => report.epoch));
+  const lookups = present.flatMap((report) => report.lookups ?? []);
+  return { ...sumOf(present), epoch, tables: [...tables.values()], ...(lookups.length > 0 && { lookups }) };
 }
 
 export function sumOf(counts: readonly RowCounts[]): RowCounts {

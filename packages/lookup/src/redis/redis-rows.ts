@@ -96,7 +96,7 @@ export class RedisRows {
         keys.slice(start, i),
         values.slice(start, i),
         done,
-        origin,
+        { level: origin, epoch },
       );
     }
   }
@@ -129,7 +129,7 @@ export class RedisRows {
     keys: readonly Buffer[],
     values: readonly (Buffer | null)[],
     done: RowsDone,
-    origin: "redis" | "stale",
+    giver: { readonly level: "redis" | "stale"; readonly epoch: number },
   ): void {
     const found = new Int32Array(rows.length);
     const slots = new Int32Array(rows.length);
@@ -155,8 +155,8 @@ export class RedisRows {
     if (damaged > 0) redisRows.inc({ outcome: "damaged" }, damaged);
     if (count === 0) return;
     batch.accept(section, bytes, 0, count, slots, 0);
-    batch.cameFrom(origin, section, slots.subarray(0, count));
-    done.add(found, 0, count);
+    batch.cameFrom(giver.level, section, slots.subarray(0, count));
+    done.add(found, 0, count, giver);
   }
 
   #encodeKeys({ lo, hi, sections }: Misses, pending: Int32Array, rowKeys: RowKeys): Buffer[] {

@@ -138,9 +138,10 @@ export class Batcher {
     const cost = Math.max(rows, 1);
     this.#admit(queue, cost, request.deadlineMs);
     const member = new Member(request, rows, this.#clock.nowMs());
-    const key = isJoinable
-      ? joinKey(request.signature.name, request.outputs, request.inputs, options.isPadded)
-      : `#${this.#sequence++}`;
+    const key =
+      isJoinable && !request.isExplained
+        ? joinKey(request.signature.name, request.outputs, request.inputs, options.isPadded)
+        : `#${this.#sequence++}`;
     const group = queue.groups.get(key);
     if (group) group.push(member);
     else queue.groups.set(key, [member]);
@@ -309,7 +310,7 @@ export class Batcher {
   }
 
   async #runAlone(queue: VersionQueue, request: BatchRequest, rows: number): Promise<RunResult> {
-    const { handle, signature, inputs, outputs, signal, deadlineMs } = request;
+    const { handle, signature, inputs, outputs, signal, deadlineMs, isExplained } = request;
     const size = allowedSize(queue.options.allowedRows, rows);
     const startMs = this.#clock.nowMs();
     const isFilled = size > rows && rows > 0 && canJoin(signature, outputs);
@@ -317,6 +318,7 @@ export class Batcher {
       signal,
       ...(outputs === undefined ? {} : { outputs }),
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
+      ...(isExplained && { isExplained }),
     });
     queue.pace.runDone(Math.max(rows, 1), this.#clock.nowMs() - startMs);
     this.#record(handle.id, signature.name, rows, 1, result);

@@ -9,6 +9,8 @@ export interface BatchRequest {
   readonly outputs: readonly string[] | undefined;
   readonly signal: AbortSignal;
   readonly deadlineMs: number | undefined;
+  /** Its rows are to be told from others': it is not joined. */
+  readonly isExplained?: boolean;
 }
 
 export interface BatchResult extends RunResult {

@@ -30,7 +30,7 @@ import { multiInference } from "../predict/multi-inference.js";
 import { sessionRun } from "../predict/session-run.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import type { LoggedCall } from "../request-log/request-log.js";
-import { DEGRADED_LIMIT, type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
+import { DEGRADED_LIMIT, EXPLAIN, type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
 import { type Access, type Action, type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
 import { traceAttributes } from "../tracing/attributes.js";
@@ -238,6 +238,7 @@ export class GrpcFront {
     const scope = scopes.begin(timeoutOf(call, clock), {
       stickyKey: call.metadata.get(STICKY_KEY)[0]?.toString(),
       degradedLimit: call.metadata.get(DEGRADED_LIMIT)[0]?.toString(),
+      isExplained: call.metadata.get(EXPLAIN).length > 0,
     });
     call.on("cancelled", () => scope.cancel("the client cancelled the call"));
     const bytes = call.request.length;
@@ -265,7 +266,7 @@ export class GrpcFront {
       });
       invariant(isAllowed, "a handler did not say whose request it is");
       by = answer.by;
-      callback(null, answer.body, answerTrailer(answer));
+      callback(null, answer.body, answerTrailer(answer, scope.explanation));
       this.#count(api, model, "OK", startMs);
     } catch (reason) {
       const error = ServingError.from(reason);

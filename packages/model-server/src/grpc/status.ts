@@ -1,5 +1,6 @@
 import { Metadata, type ServerErrorResponse, type ServiceError } from "@grpc/grpc-js";
 import { GRPC_STATUS, type ServingError } from "@shardserve/core";
+import type { RequestExplanation } from "../predict/explanation.js";
 import type { Answer } from "../predict/predictor.js";
 import { answerEntries } from "../predict/report.js";
 
@@ -31,8 +32,8 @@ function truncated(message: string): string {
 }
 
 /** The trailers that tell which version answered, and where its rows came from. */
-export function answerTrailer({ by, report }: Answer): Metadata | undefined {
-  const entries = answerEntries(by, report);
+export function answerTrailer({ by, report }: Answer, explanation?: RequestExplanation): Metadata | undefined {
+  const entries = answerEntries(by, report, explanation);
   if (entries.length === 0) return undefined;
   const metadata = new Metadata();
   for (const [name, value] of entries) metadata.set(name, value);

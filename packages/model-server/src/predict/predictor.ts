@@ -118,6 +118,7 @@ export class Predictor {
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
     checkDegradedLimit(scope.degradedLimit, result.report);
     if (scope.trace) traceRun(scope.trace, startMs, result);
+    scope.explanation?.ran(result);
     this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
   }
@@ -127,13 +128,21 @@ export class Predictor {
     signature: SignatureInfo,
     inputs: ReadonlyMap<string, Tensor>,
     outputs: readonly string[] | undefined,
-    { signal, deadlineMs }: RequestScope,
+    { signal, deadlineMs, explanation }: RequestScope,
     api: string,
   ): Promise<BatchResult> {
     if (this.#isMethodChecked) checkMethod(signature, api);
     checkInputCount(signature, inputs);
     checkDTypes(signature, inputs);
-    return this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs });
+    return this.#batcher.run({
+      handle,
+      signature,
+      inputs,
+      outputs,
+      signal,
+      deadlineMs,
+      isExplained: explanation !== undefined,
+    });
   }
 
   /** Times the encoding of an answer. */
@@ -149,6 +158,7 @@ export class Predictor {
     const durationMs = this.#clock.nowMs() - startMs;
     this.#metrics.stageDone("encode", id, signature, durationMs);
     scope.trace?.stage("encode", startMs, durationMs);
+    scope.explanation?.stage("encode", durationMs);
   }
 }
 

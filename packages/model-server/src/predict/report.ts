@@ -1,4 +1,5 @@
 import type { RowsReport, ServableId, TableRows } from "@shardserve/servable";
+import type { RequestExplanation } from "./explanation.js";
 
 /** Clients bound all headers together, some to 8 KiB: tables that have no room are not named. */
 const BY_TABLE_BYTES_MAX = 2048;
@@ -9,8 +10,13 @@ const known = new WeakMap<RowsReport, readonly Entry[]>();
 type Entry = readonly [name: string, value: string];
 
 /** What the trailers or headers of an answer tell of it: which version gave it, where its rows came from. */
-export function answerEntries(by: ServableId | undefined, report: RowsReport | undefined): readonly Entry[] {
+export function answerEntries(
+  by: ServableId | undefined,
+  report: RowsReport | undefined,
+  explanation?: RequestExplanation,
+): readonly Entry[] {
   const entries: Entry[] = by ? [["x-shardserve-model-version", String(by.version)]] : [];
+  if (by && explanation) entries.push(["x-shardserve-explanation", explanation.text(by)]);
   return report ? [...entries, ...reportEntries(report)] : entries;
 }
 

@@ -23,7 +23,7 @@ import { modelMetadataJson, modelStatuses, modelStatusJson } from "../predict/de
 import { classify, regress } from "../predict/examples.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import { answerEntries } from "../predict/report.js";
-import { type RequestScope, type RequestScopes, DEGRADED_LIMIT, STICKY_KEY } from "../scope.js";
+import { type RequestScope, type RequestScopes, DEGRADED_LIMIT, EXPLAIN, STICKY_KEY } from "../scope.js";
 import { type Access, type Caller, EVERYBODY } from "../security/access.js";
 import { runInSlices } from "../slices.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
@@ -158,6 +158,7 @@ export class RestFront {
     const scope = scopes.begin(limits.restTimeoutMs === 0 ? undefined : limits.restTimeoutMs, {
       stickyKey: request.headers[STICKY_KEY]?.toString(),
       degradedLimit: request.headers[DEGRADED_LIMIT]?.toString(),
+      isExplained: request.headers[EXPLAIN] !== undefined,
     });
     response.on("close", () => {
       if (!response.writableFinished) scope.cancel("the client closed the connection");
@@ -182,7 +183,9 @@ export class RestFront {
           ? await this.#dispatch(target, request, scope)
           : await this.#dispatchInfer(target, request, scope);
       by = answer.by;
-      for (const [name, value] of answerEntries(answer.by, answer.report)) response.setHeader(name, value);
+      for (const [name, value] of answerEntries(answer.by, answer.report, scope.explanation)) {
+        response.setHeader(name, value);
+      }
       const { httpStatus = 200, contentType = "application/json", headers = {} }: InferRestAnswer = answer;
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
       const compressed = await gzipped(answer.body, request.headers["accept-encoding"]);
