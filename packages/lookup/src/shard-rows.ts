@@ -76,6 +76,12 @@ export interface ShardRowsOptions {
 
 type LookupOptions = Parameters<RowSource["lookup"]>[1] & object;
 
+/**
+ * When a timeout is noticed so much too late, this process stood still (stopped, swapped out, moved to another machine),
+ * and whoever was asked is not to blame.
+ */
+const STOOD_STILL_MS = 500;
+
 /** How often proofs are looked at while a version becomes ready. */
 const READY_POLL_MS = 50;
 
@@ -258,10 +264,8 @@ export class ShardRows implements RowSource {
       if (this.#isClosed) throw new ServingError("UNAVAILABLE", `${this.#name}: the version is being unloaded`);
       if (!this.#routes) throw new ServingError("UNAVAILABLE", `${this.#name}: no partition map is known yet`);
       this.#checkIds(requests, tables);
-      const timeoutMs = startMs + (this.#options.timeoutMs ?? 5_000);
-      const deadlineMs = Math.min(options.deadlineMs ?? timeoutMs, timeoutMs);
       const trace = options.isExplained ? new LookupTrace(startMs) : undefined;
-      const lease = await this.#lookup(requests, epoch, { deadlineMs, signal: options.signal, trace });
+      const lease = await this.#lookupInTime(requests, epoch, options, trace);
       this.#metrics.requests.inc({ model, code: "OK" });
       return lease;
     } catch (error) {
@@ -269,6 +273,26 @@ export class ShardRows implements RowSource {
       throw error;
     } finally {
       this.#metrics.seconds.observe({ model }, (this.#clock.nowMs() - startMs) / 1000);
+    }
+  }
+
+  /** Within the timeout; once more when this process stood still over its end, and the caller's deadline allows it. */
+  async #lookupInTime(
+    requests: readonly RowRequest[],
+    epoch: number,
+    { signal, deadlineMs: latestMs = Number.POSITIVE_INFINITY }: LookupOptions,
+    trace: LookupTrace | undefined,
+  ): Promise<RowLease> {
+    for (;;) {
+      const timeoutMs = this.#clock.nowMs() + (this.#options.timeoutMs ?? 5_000);
+      const deadlineMs = Math.min(latestMs, timeoutMs);
+      try {
+        return await this.#lookup(requests, epoch, { deadlineMs, signal, trace });
+      } catch (error) {
+        const nowMs = this.#clock.nowMs();
+        const stoodStill = nowMs - deadlineMs >= STOOD_STILL_MS && nowMs < latestMs;
+        if (!stoodStill || ServingError.from(error).code !== "DEADLINE_EXCEEDED") throw error;
+      }
     }
   }
 

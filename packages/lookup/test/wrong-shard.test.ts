@@ -1,12 +1,38 @@
 import assert from "node:assert/strict";
 import { type Logger, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type Exchange, FRAME } from "@shardserve/transport";
+import { eventually } from "@shardserve/testkit";
 import { divideCache } from "../src/index.js";
 import { fakeShard, honest, rowsOver } from "./fake-shards.js";
 
 const REQUEST = [{ table: 0, ids: BigInt64Array.of(7n, 8n, 9n, 7n) }];
 
 describe("lookup against shards that misbehave", () => {
+  it("a process that stood still over the timeout asks again; one that did not has waited long enough", async () => {
+    const unanswered: Exchange[] = [];
+    await using shard = await fakeShard("mute", (exchange) => {
+      if (unanswered.length === 0) unanswered.push(exchange);
+      else honest(exchange);
+    });
+    let stoodStillMs = 0;
+    const clock = { ...systemClock, nowMs: () => systemClock.nowMs() + stoodStillMs };
+    const rows = await rowsOver({ mute: shard }, { clock });
+    await rows.whenReady({ deadlineMs: clock.nowMs() + 2_000 });
+    const asked = rows.lookup(REQUEST);
+    await eventually(() => Promise.resolve(assert.equal(unanswered.length, 1)));
+    stoodStillMs = 10_000;
+    (await asked).release();
+    const other = [{ table: 0, ids: BigInt64Array.of(11n) }];
+    unanswered.length = 0;
+    await assert.rejects(rows.lookup(other), { code: "DEADLINE_EXCEEDED" });
+    unanswered.length = 0;
+    const late = rows.lookup(other, { deadlineMs: clock.nowMs() + 300 });
+    await eventually(() => Promise.resolve(assert.equal(unanswered.length, 1)));
+    stoodStillMs = 20_000;
+    await assert.rejects(late, { code: "DEADLINE_EXCEEDED" }, "nobody waits for it any more");
+    await rows.close();
+  });
+
   const cases: Readonly<Record<string, { answer: (exchange: Exchange) => void; error: RegExp }>> = {
     "rows of another width": {
       answer: (exchange) => honest(exchange, (table) => ({ ...table, rowBytes: 12 })),

@@ -272,7 +272,8 @@ export class ClientSession {
   #wakeIn(deadlineMs: number, waitMs: number): void {
     this.#cancelWake();
     this.#wakeMs = deadlineMs;
-    this.#cancelWake = this.#options.clock.after(waitMs, () => this.#expire());
+    // After a busy turn, or when the process stood still, timers come first: what has arrived meanwhile is read before anybody is late.
+    this.#cancelWake = this.#options.clock.after(waitMs, () => void setImmediate(() => this.#expire()));
   }
 
   #expire(): void {
