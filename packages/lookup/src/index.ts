@@ -10,4 +10,5 @@ export { type ChoiceOptions, ReplicaChoice } from "./replica-choice.js";
 export { ShardHealth, sizeClass } from "./shard-health.js";
 export type { ShardDirectory, ShardLocation } from "./shard-link.js";
 export { type CacheUse, type ChangedRows, ShardRows, type ShardRowsOptions } from "./shard-rows.js";
-export { type HotRows, warmUp } from "./warm-up.js";
+export { createHotRowsServer, type HottestIds, HotRowsPeer } from "./hot-rows-peer.js";
+export { warmUp } from "./warm-up.js";

@@ -35,7 +35,6 @@ import { RedisRows } from "./redis/redis-rows.js";
 import { type ShardDirectory, ShardLink } from "./shard-link.js";
 import { TableState } from "./table-state.js";
 import { slabRowBytes } from "./table-writer.js";
-import type { HotRows } from "./warm-up.js";
 
 export interface ShardRowsOptions {
   /** What a shard must prove: cluster, model, version, and digests from this executor's own manifest. */
@@ -171,13 +170,13 @@ export class ShardRows implements RowSource {
     return use;
   }
 
-  /** What is asked for most now, for the cache of the version's successor; at most nine tenths of what each table's slab holds. */
-  async hottest(): Promise<HotRows> {
-    const hot = new Map<string, BigInt64Array>();
-    for (const { info, slab } of this.#states) {
-      if (slab) hot.set(info.checkpointKey, await slab.cache.hottest(Math.floor(slab.cache.capacity * 0.9)));
-    }
-    return hot;
+  /**
+   * What a table is asked for most now, to fill another cache with; at most nine tenths of what its slab holds, none of a table
+   * that is not cached.
+   */
+  async hottest(table: string): Promise<BigInt64Array> {
+    const slab = this.#states.find(({ info }) => info.checkpointKey === table)?.slab;
+    return slab ? slab.cache.hottest(Math.floor(slab.cache.capacity * 0.9)) : new BigInt64Array(0);
   }
 
   /**

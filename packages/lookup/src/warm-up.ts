@@ -1,28 +1,25 @@
 import type { RowSource } from "@shardserve/rowstore";
-import { idLanes } from "./id-lanes.js";
-
-/** Ids of rows that are asked for often, by the table's checkpoint key. */
-export type HotRows = ReadonlyMap<string, BigInt64Array>;
+import { type HottestIds, idsWithin } from "./hot-rows-peer.js";
 
 /** Ids of one lookup: enough to keep shards busy, few enough not to hold up others. */
 const IDS_PER_LOOKUP = 4096;
 
 /**
- * Looks hot rows up, so that they are cached before anybody asks. Tables that are not there, and ids that a table has no
- * longer, are left out.
+ * Looks hot rows up, so that they are cached before anybody asks. Ids that a table does not have are left out.
  *
  * @returns ids looked up; fewer than there are when the deadline came first
- * @throws ServingError as {@link RowSource.lookup}; the signal's reason
+ * @throws ServingError as {@link RowSource.lookup}; what `hottest` throws; the signal's reason
  */
 export async function warmUp(
   rows: RowSource,
-  hot: HotRows,
+  hottest: HottestIds,
   options: { readonly deadlineMs: number; readonly signal: AbortSignal; readonly nowMs: () => number },
 ): Promise<number> {
   const { deadlineMs, signal, nowMs } = options;
   let count = 0;
   for (const [table, info] of rows.tables.entries()) {
-    const ids = within(hot.get(info.checkpointKey) ?? new BigInt64Array(0), info.rows);
+    if (nowMs() >= deadlineMs) return count;
+    const ids = idsWithin(await hottest(info.checkpointKey), info.rows);
     for (let at = 0; at < ids.length; at += IDS_PER_LOOKUP) {
       if (nowMs() >= deadlineMs) return count;
       const some = ids.subarray(at, at + IDS_PER_LOOKUP);
@@ -31,16 +28,4 @@ export async function warmUp(
     }
   }
   return count;
-}
-
-function within(ids: BigInt64Array, rows: number): BigInt64Array {
-  const { lanes } = idLanes(ids);
-  const kept = new Int32Array(lanes.length);
-  let at = 0;
-  for (let i = 0; i < lanes.length; i += 2) {
-    if ((lanes[i + 1] as number) * 2 ** 32 + ((lanes[i] as number) >>> 0) >= rows) continue;
-    kept[at++] = lanes[i] as number;
-    kept[at++] = lanes[i + 1] as number;
-  }
-  return new BigInt64Array(kept.buffer, 0, at / 2);
 }

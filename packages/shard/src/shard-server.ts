@@ -1,4 +1,4 @@
-import { networkInterfaces, totalmem } from "node:os";
+import { totalmem } from "node:os";
 import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { addressOf } from "@shardserve/native";
@@ -15,6 +15,7 @@ import {
 } from "@shardserve/registry";
 import {
   type Address,
+  advertisedAddress,
   BufferPool,
   DEFAULT_LIMITS,
   formatAddress,
@@ -248,7 +249,7 @@ export class ShardServer extends Service {
   }
 
   async #register(isDraining: boolean): Promise<void> {
-    const { id, instance, machine, zone, weight, capacityBytes, unixPath } = this.#options;
+    const { id, instance, machine, zone, weight, capacityBytes, unixPath, advertisedHost } = this.#options;
     const tcp = this.#frames.addresses.find((address) => "port" in address);
     const record: ShardRecord = {
       id,
@@ -258,21 +259,15 @@ export class ShardServer extends Service {
       weight: weight ?? 1,
       isDraining,
       addresses: {
-        ...(tcp && { tcp: formatAddress(this.#advertised(tcp)) }),
+        ...(tcp && { tcp: formatAddress(advertisedAddress(tcp, advertisedHost)) }),
         ...(unixPath !== undefined && { unix: unixPath }),
         ...(this.#grpcAddress !== undefined && {
-          grpc: formatAddress(this.#advertised(parseAddress(this.#grpcAddress))),
+          grpc: formatAddress(advertisedAddress(parseAddress(this.#grpcAddress), advertisedHost)),
         }),
       },
       ...(capacityBytes !== undefined && { capacityBytes }),
     };
     await this.#keys?.set(shardKey(id), shardRecord.encode(record));
-  }
-
-  #advertised(address: Address): Address {
-    if (!("port" in address)) return address;
-    const isAny = address.host === "0.0.0.0" || address.host === "::";
-    return { host: this.#options.advertisedHost ?? (isAny ? ownAddress() : address.host), port: address.port };
   }
 
   /** Works towards every new set of maps. */
@@ -315,12 +310,4 @@ export class ShardServer extends Service {
 function memoryBytes(): number {
   const limitBytes = process.constrainedMemory();
   return limitBytes > 0 && limitBytes < totalmem() ? limitBytes : totalmem();
-}
-
-/** The first address of this machine that others may reach; the loopback where there is no other. */
-function ownAddress(): string {
-  for (const addresses of Object.values(networkInterfaces())) {
-    for (const { address, family, internal } of addresses ?? []) if (!internal && family === "IPv4") return address;
-  }
-  return "127.0.0.1";
 }

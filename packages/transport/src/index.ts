@@ -1,4 +1,5 @@
 export * from "./address.js";
+export * from "./advertised-address.js";
 export * from "./backoff.js";
 export * from "./buffer-pool.js";
 export { ClientSession, type ReplyPayload, type RequestOptions } from "./client-session.js";

@@ -9,6 +9,7 @@ export interface GrpcReply {
   readonly version: number;
   /** The epoch that the trailers claim; undefined where the model has no sharded rows. */
   readonly epoch: number | undefined;
+  readonly trailers: Readonly<Record<string, string>>;
   readonly outputs: ReadonlyMap<string, Tensor>;
   /** The TensorProtos as they came. */
   readonly bytes: Readonly<Record<string, Uint8Array>>;
@@ -69,6 +70,7 @@ function decode(reply: Buffer, trailers: Metadata): GrpcReply {
   const [epoch] = trailers.get("x-shardserve-epoch");
   return {
     epoch: epoch === undefined ? undefined : Number(epoch),
+    trailers: Object.fromEntries(Object.entries(trailers.getMap()).map(([name, value]) => [name, value.toString()])),
     version: Number(typeof wrapped === "bigint" ? wrapped : wrapped.value),
     outputs: new Map(Object.entries(outputs).map(([alias, bytes]) => [alias, decodeTensorProto(bytes)])),
     bytes: outputs,

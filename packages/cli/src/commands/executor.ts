@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import { ServingError } from "@shardserve/core";
-import { LookupMetrics } from "@shardserve/lookup";
+import { createHotRowsServer, LookupMetrics } from "@shardserve/lookup";
 import { LeasedKeys, MapFollower, MAPS_PREFIX, SHARDS_PREFIX } from "@shardserve/registry";
+import { advertisedAddress, formatAddress, parseAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
@@ -13,6 +14,7 @@ import { ClusterLoader } from "../roles/cluster-loader.js";
 import { openEngines } from "../roles/engines.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { ModelFront, runUntilStopped } from "../roles/model-front.js";
+import { findHotRows } from "../roles/peer-executors.js";
 import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
 import { openRedis, REDIS_FLAGS } from "../roles/redis-flags.js";
 import { reportServedVersions } from "../roles/served-versions.js";
@@ -25,15 +27,22 @@ export const executor = defineCommand({
   usage: "--etcd=HOSTS --id=ID --model_repository=BASE",
   examples: [
     "shardserve executor --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --id=executor-0 --model_repository=/models --port=8500 --rest_api_port=8501",
+    "shardserve executor --etcd=e1:2379 --cluster=prod --id=executor-1 --model_repository=/models --peer-listen=0.0.0.0:8502",
   ],
   flags: {
     id: flag.text("name of this executor, unique in the cluster", "ID"),
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+    peerListen: flag.text(
+      "where executors that start may ask which rows this one is asked for most; port 0 = any free one, empty = nowhere",
+      "HOST:PORT",
+      "",
+    ),
+    advertisedHost: flag.text("host that other executors reach --peer-listen by; default its own", "HOST", ""),
     zone: flag.text("failure domain of this machine; replicas in it are preferred", "ZONE", ""),
     stateDir: STATE_FLAG,
     cacheBytes: flag.bytes("memory for cached rows, per version", 256 * 2 ** 20),
     cacheWarmUpSeconds: flag.number(
-      "how long a new version's cache may be filled with the rows that the one before is asked for most; 0 = not at all",
+      "how long a version's cache may be filled with rows that the one before, or a peer, is asked for most; 0 = not at all",
       0,
       3_600,
       10,
@@ -100,6 +109,7 @@ export const executor = defineCommand({
               allowDefault: flags.allowDegraded === "default",
               shareMax: flags.maxDegradedPercent / 100,
             },
+      findPeer: (id, stop) => findHotRows(registry, flags.id, id, { signal: stop, logger }),
       readyTimeoutMs: flags.readyTimeoutSeconds * 1000,
       metrics: lookupMetrics,
       logger,
@@ -116,6 +126,15 @@ export const executor = defineCommand({
       });
     };
     const directoryOf = (id: ServableId) => versionDirectory(repository, id.name, id.version);
+    const peers =
+      flags.peerListen === ""
+        ? undefined
+        : createHotRowsServer({
+            peer: `executor ${flags.id}`,
+            listen: parseAddress(flags.peerListen),
+            hottestOf: (model, version) => loader.hottestOf(model, version),
+            logger,
+          });
     let front: ModelFront | undefined;
     const onRollback = (id: ServableId, to: number) => void rollBackCluster(registry, id, to, logger, signal);
     const ends: (() => Promise<void>)[] = [];
@@ -126,8 +145,11 @@ export const executor = defineCommand({
         onRollback,
         areRowsElsewhere: true,
       });
+      await peers?.start({ signal });
       await front.start({ signal });
+      const [peerAddress] = peers?.addresses ?? [];
       const addresses = {
+        ...(peerAddress && { tcp: formatAddress(advertisedAddress(peerAddress, flags.advertisedHost || undefined)) }),
         grpc: `${flags.host}:${front.server.grpcPort}`,
         rest: `${flags.host}:${front.server.restPort}`,
       };
@@ -142,6 +164,7 @@ export const executor = defineCommand({
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {
       await Promise.all(ends.map((end) => end()));
+      await peers?.close();
       await front?.close();
       redis?.close();
       await keys.close();

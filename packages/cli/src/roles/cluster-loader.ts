@@ -3,6 +3,7 @@ import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import {
   type DegradedRows,
+  type HottestIds,
   type LookupMetrics,
   proofExpectation,
   type RedisFor,
@@ -15,6 +16,7 @@ import { readManifest } from "@shardserve/rowstore";
 import { type Loader, type Model, type ServableId, servableIdText } from "@shardserve/servable";
 import type { Engines } from "./engines.js";
 import { EpochModel, type EpochSource } from "./epoch-model.js";
+import type { HotRowsSource } from "./peer-executors.js";
 import { versionDirectory } from "./version-directory.js";
 
 export interface ClusterLoaderOptions {
@@ -39,8 +41,10 @@ export interface ClusterLoaderOptions {
   readonly redisFor: RedisFor;
   /** What may stand in for rows that cannot be had; undefined = nothing. */
   readonly degraded: DegradedRows | undefined;
-  /** How long the cache of a new version may be filled with what the version before is asked for most; 0 = not at all. */
+  /** How long the cache of a version may be filled, before it is available, with rows that are asked for most; 0 = not at all. */
   readonly cacheWarmUpMs: number;
+  /** Whom to learn those rows from where no version of the model is loaded here; undefined = nobody. */
+  readonly findPeer: (id: ServableId, signal: AbortSignal) => Promise<HotRowsSource | undefined>;
   /** How long a load waits for a replica of every partition. */
   readonly readyTimeoutMs: number;
   readonly metrics: LookupMetrics;
@@ -114,26 +118,48 @@ export class ClusterLoader implements Loader {
     });
   }
 
-  /** Fetches what the version before is asked for most. A version whose cache stays cold is still served. */
+  /**
+   * Fetches what the version before is asked for most, or another executor where none is loaded here. A version whose cache
+   * stays cold is still served.
+   */
   async #warmUp(id: ServableId, rows: ShardRows, signal: AbortSignal): Promise<void> {
-    const { cacheWarmUpMs, logger } = this.#options;
-    const others = [...this.#rows.values()].filter(
-      (other) => other.id.name === id.name && other.id.version !== id.version,
-    );
-    const before = others.sort((a, b) => b.id.version - a.id.version)[0];
-    if (!before || cacheWarmUpMs === 0) return;
+    const { cacheWarmUpMs, logger, findPeer } = this.#options;
+    if (cacheWarmUpMs === 0) return;
     const startMs = systemClock.nowMs();
     const options = { deadlineMs: startMs + cacheWarmUpMs, signal, nowMs: () => systemClock.nowMs() };
-    const fields = { model: id.name, version: id.version, from: before.id.version };
+    const fields = { model: id.name, version: id.version };
     try {
-      const count = await warmUp(rows, await before.rows.hottest(), options);
-      logger.info({ ...fields, rows: count, ms: Math.round(systemClock.nowMs() - startMs) }, "cache warmed up");
+      await using source = this.#loadedBefore(id) ?? (await findPeer(id, signal));
+      if (!source) return;
+      const count = await warmUp(rows, source.hottest, options);
+      const ms = Math.round(systemClock.nowMs() - startMs);
+      logger.info({ ...fields, from: source.from, rows: count, ms }, "cache warmed up");
     } catch (reason) {
       if (!signal.aborted)
         return logger.warn({ ...fields, error: ServingError.from(reason).message }, "cache not warmed up");
       await rows.close();
       throw reason;
     }
+  }
+
+  #loadedBefore(id: ServableId): HotRowsSource | undefined {
+    const others = [...this.#rows.values()].filter(
+      (other) => other.id.name === id.name && other.id.version !== id.version,
+    );
+    const before = others.sort((a, b) => b.id.version - a.id.version)[0];
+    return (
+      before && {
+        from: `version ${before.id.version}`,
+        hottest: (table) => before.rows.hottest(table),
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      }
+    );
+  }
+
+  /** What a loaded version is asked for most, for executors that start; undefined = it is not loaded. */
+  hottestOf(model: string, version: number): HottestIds | undefined {
+    const rows = this.#rows.get(servableIdText({ name: model, version }))?.rows;
+    return rows && ((table) => rows.hottest(table));
   }
 
   /** Epoch that a loaded version is answered at, and what keeps it from the one in force; undefined when it is not loaded. */
