@@ -1,5 +1,5 @@
 /** Ops that pick or place rows by index. */
-import { elementCount, isNumeric, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import { elementCount, isNumeric, StringColumn, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { addInto } from "./arithmetic.js";
 import { appender, build, takeRuns, withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
@@ -40,7 +40,7 @@ export function gather(params: Tensor, indices: Tensor, givenAxis: number, given
   const inner = countOf(params.shape, axis + 1);
   const perBatch = countOf(indices.shape, batchDims);
   const ids = integersOf(indices);
-  const shape = [...params.shape.slice(0, axis), ...indices.shape.slice(batchDims), ...params.shape.slice(axis + 1)];
+  const shape = params.shape.slice(0, axis).concat(indices.shape.slice(batchDims), params.shape.slice(axis + 1));
   checkedCount(params.dtype, shape);
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i]!;
@@ -48,7 +48,7 @@ export function gather(params: Tensor, indices: Tensor, givenAxis: number, given
       throw invalid(`indices${printIndex(indices.shape, i)} = ${printElement(indices, i)} is not in [0, ${rows})`);
     }
   }
-  const starts = new Float64Array(batch * outer * perBatch);
+  const starts = zeroedArray(Float64Array, batch * outer * perBatch);
   let at = 0;
   for (let b = 0; b < batch; b++) {
     for (let o = 0; o < outer; o++) {
@@ -72,7 +72,7 @@ function slicesOf(indices: Tensor, shape: readonly number[]): Slices {
   const depth = indices.shape[indices.shape.length - 1]!;
   const count = countOf(indices.shape, 0, indices.shape.length - 1);
   const ids = integersOf(indices);
-  const numbers = new Float64Array(count);
+  const numbers = zeroedArray(Float64Array, count);
   let bad = -1;
   for (let i = 0; i < count; i++) {
     let number = 0;
@@ -101,7 +101,7 @@ function gatherNd(params: Tensor, indices: Tensor): Tensor {
     () => `index innermost dimension length must be <= params rank; saw: ${depth} vs. ${params.shape.length}`,
   );
   const slices = slicesOf(indices, params.shape);
-  const shape = [...indices.shape.slice(0, -1), ...slices.shape];
+  const shape = indices.shape.slice(0, -1).concat(slices.shape);
   checkedCount(params.dtype, shape);
   if (elementCount(indices.shape) > 0 || depth === 0) {
     check(
@@ -113,7 +113,8 @@ function gatherNd(params: Tensor, indices: Tensor): Tensor {
     slices.bad < 0,
     () => `${printTuple(indices, slices.bad)} does not index into param shape ${printShape(params.shape)}`,
   );
-  const starts = slices.numbers.map((number) => number * slices.size);
+  const starts = slices.numbers;
+  for (let i = 0; i < starts.length; i++) starts[i] = starts[i]! * slices.size;
   return takeRuns(params, starts, slices.size, shape);
 }
 

@@ -106,19 +106,19 @@ function tile(op: OpCall): Tensor[] {
     repeats.length === value.shape.length,
     () => `Expected multiples argument to be a vector of length ${value.shape.length} but got length ${repeats.length}`,
   );
-  repeats.forEach((count, i) => check(count >= 0, () => `Expected multiples[${i}] >= 0, but got ${count}`));
-  const result = value.shape.map((dim, i) => dim * repeats[i]!);
-  checkedCount(value.dtype, result);
   const strides = stridesOf(value.shape);
-  return [
-    copyStrided(
-      value,
-      0,
-      value.shape.flatMap((dim, i) => [repeats[i]!, dim]),
-      strides.flatMap((stride) => [0, stride]),
-      result,
-    ),
-  ];
+  const result: number[] = [];
+  const view: number[] = [];
+  const steps: number[] = [];
+  for (let i = 0; i < repeats.length; i++) {
+    const count = repeats[i]!;
+    check(count >= 0, () => `Expected multiples[${i}] >= 0, but got ${count}`);
+    result.push(value.shape[i]! * count);
+    view.push(count, value.shape[i]!);
+    steps.push(0, strides[i]!);
+  }
+  checkedCount(value.dtype, result);
+  return [copyStrided(value, 0, view, steps, result)];
 }
 
 function reverse(op: OpCall): Tensor[] {

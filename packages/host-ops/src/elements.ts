@@ -16,6 +16,7 @@ import {
   tensor,
   type Tensor,
   type TensorData,
+  zeroedArray,
 } from "@shardserve/tensor";
 import { checkOutput } from "./limits.js";
 
@@ -30,6 +31,7 @@ function unitsPerElement(dtype: DType): number {
 }
 
 function unitsOf(dtype: DType, data: NumericData): Units {
+  if (data instanceof Int32Array || data instanceof Uint8Array || data instanceof Uint16Array) return data;
   const buffer = data.buffer as ArrayBuffer;
   const bytes = DTYPES[dtype].bytes;
   if (bytes === 1) return new Uint8Array(buffer, data.byteOffset, data.byteLength);
@@ -129,12 +131,12 @@ function copyUnits(from: Units, start: number, to: Units, at: number, count: num
 
 class StringAppender implements Appender {
   readonly #offsets: Uint32Array;
-  #bytes: Uint8Array = new Uint8Array(64);
+  #bytes: Uint8Array = zeroedArray(Uint8Array, 64);
   #byteLength = 0;
   #count = 0;
 
   constructor(count: number) {
-    this.#offsets = new Uint32Array(count + 1);
+    this.#offsets = zeroedArray(Uint32Array, count + 1);
   }
 
   append(source: TensorData, start: number, count: number): void {
@@ -199,7 +201,7 @@ export function reshaped(source: Tensor, shape: readonly number[]): Tensor {
 
 /** Row-major strides of a shape, in elements. */
 export function stridesOf(shape: readonly number[]): number[] {
-  const strides = Array.from({ length: shape.length }, (): number => 0);
+  const strides = shape.slice();
   let stride = 1;
   for (let i = shape.length - 1; i >= 0; i--) {
     strides[i] = stride;
@@ -226,14 +228,17 @@ export function copyStrided(
   const out = appender(source.dtype, count);
   if (count > 0) {
     const { dims, steps, run } = collapse(shape, strides);
-    const inner = dims.length > 0 ? dims[dims.length - 1]! : 1;
-    const innerStep = dims.length > 0 ? steps[steps.length - 1]! : 0;
-    const starts = new Float64Array(inner);
-    const outer = dims.slice(0, -1);
-    forEachOffset(outer, steps, offset, (start) => {
-      for (let i = 0; i < inner; i++) starts[i] = start + i * innerStep;
-      out.appendRuns(source.data, starts, run);
-    });
+    const inner = dims.pop();
+    if (inner === undefined) {
+      out.append(source.data, offset, run);
+    } else {
+      const innerStep = steps.pop()!;
+      const starts = zeroedArray(Float64Array, inner);
+      forEachOffset(dims, steps, offset, (start) => {
+        for (let i = 0; i < inner; i++) starts[i] = start + i * innerStep;
+        out.appendRuns(source.data, starts, run);
+      });
+    }
   }
   return build(source.dtype, resultShape, out);
 }
@@ -269,7 +274,7 @@ export function forEachOffset(
   callback: (offset: number) => void,
 ): void {
   const total = elementCount(dims);
-  const index = new Float64Array(dims.length);
+  const index = zeroedArray(Float64Array, dims.length);
   let at = offset;
   for (let n = 0; n < total; n++) {
     callback(at);

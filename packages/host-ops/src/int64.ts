@@ -2,7 +2,7 @@
  * int64 by 32-bit lanes, low lane first, without a BigInt per element. Values within +-2^53 travel as numbers; the
  * few beyond are rare in practice (hash ids that were not reduced yet) and go through BigInt one by one.
  */
-import { lanesOf } from "@shardserve/tensor";
+import { lanesOf, zeroedArray } from "@shardserve/tensor";
 
 const TWO_32 = 0x1_0000_0000;
 /** High lanes in [-2^21, 2^21) mean |value| <= 2^53. */
@@ -44,16 +44,21 @@ export function allSafe(data: BigInt64Array | BigUint64Array): boolean {
 /** All elements as numbers; rounded beyond 2^53. */
 export function toDoubles(data: BigInt64Array | BigUint64Array): Float64Array {
   const lanes = lanesOf(data);
-  const out = new Float64Array(data.length);
+  const out = zeroedArray(Float64Array, data.length);
   if (data instanceof BigUint64Array) for (let i = 0; i < out.length; i++) out[i] = unsignedAt(lanes, i);
   else for (let i = 0; i < out.length; i++) out[i] = signedAt(lanes, i);
   return out;
 }
 
+/** Zeroed int64 data and its lanes, to be filled by {@link storeAt}. */
+export function int64Data(length: number): { readonly data: BigInt64Array; readonly lanes: Int32Array } {
+  const data = zeroedArray(BigInt64Array, length);
+  return { data, lanes: lanesOf(data) };
+}
+
 /** Integers (exact as numbers) as int64 data. */
 export function fromIntegers(values: ArrayLike<number>): BigInt64Array {
-  const out = new BigInt64Array(values.length);
-  const lanes = lanesOf(out);
+  const { data, lanes } = int64Data(values.length);
   for (let i = 0; i < values.length; i++) storeAt(lanes, i, values[i]!);
-  return out;
+  return data;
 }

@@ -4,6 +4,7 @@
  */
 
 import { systemRandom } from "@shardserve/core";
+import { zeroedArray } from "@shardserve/tensor";
 
 const SLOTS_MIN = 16;
 
@@ -37,8 +38,8 @@ export class Int64Index {
   #count = 0;
 
   constructor(expectedCount = 8) {
-    this.#slots = new Int32Array(slotCountFor(expectedCount));
-    this.#lanes = new Int32Array(Math.max(2, expectedCount * 2));
+    this.#slots = zeroedArray(Int32Array, slotCountFor(expectedCount));
+    this.#lanes = zeroedArray(Int32Array, Math.max(2, expectedCount * 2));
   }
 
   get count(): number {
@@ -70,7 +71,7 @@ export class Int64Index {
   append(low: number, high: number): number {
     const ordinal = this.#count++;
     if (this.#count * 2 > this.#lanes.length) {
-      const lanes = new Int32Array(this.#lanes.length * 2);
+      const lanes = zeroedArray(Int32Array, this.#lanes.length * 2);
       lanes.set(this.#lanes);
       this.#lanes = lanes;
     }
@@ -89,7 +90,7 @@ export class Int64Index {
   }
 
   #rehash(slotCount: number): void {
-    this.#slots = new Int32Array(slotCount);
+    this.#slots = zeroedArray(Int32Array, slotCount);
     for (let ordinal = 0; ordinal < this.#count; ordinal++) this.#place(ordinal);
   }
 }
@@ -103,10 +104,10 @@ export class BytesIndex {
   #count = 0;
 
   constructor(expectedCount = 8, expectedBytes = 64) {
-    this.#slots = new Int32Array(slotCountFor(expectedCount));
-    this.#hashes = new Int32Array(Math.max(1, expectedCount));
-    this.#offsets = new Uint32Array(Math.max(1, expectedCount) + 1);
-    this.#bytes = new Uint8Array(Math.max(1, expectedBytes));
+    this.#slots = zeroedArray(Int32Array, slotCountFor(expectedCount));
+    this.#hashes = zeroedArray(Int32Array, Math.max(1, expectedCount));
+    this.#offsets = zeroedArray(Uint32Array, Math.max(1, expectedCount) + 1);
+    this.#bytes = zeroedArray(Uint8Array, Math.max(1, expectedBytes));
   }
 
   get count(): number {
@@ -161,16 +162,16 @@ export class BytesIndex {
   /** Makes room for key `count - 1` of `length` bytes. */
   #reserve(length: number): void {
     if (this.#count >= this.#offsets.length) {
-      const offsets = new Uint32Array(this.#count * 2 + 1);
+      const offsets = zeroedArray(Uint32Array, this.#count * 2 + 1);
       offsets.set(this.#offsets);
       this.#offsets = offsets;
-      const hashes = new Int32Array(this.#count * 2);
+      const hashes = zeroedArray(Int32Array, this.#count * 2);
       hashes.set(this.#hashes);
       this.#hashes = hashes;
     }
     const needed = this.#offsets[this.#count - 1]! + length;
     if (needed > this.#bytes.length) {
-      const bytes = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
+      const bytes = zeroedArray(Uint8Array, Math.max(needed, this.#bytes.length * 2));
       bytes.set(this.#bytes);
       this.#bytes = bytes;
     }
@@ -184,7 +185,7 @@ export class BytesIndex {
   }
 
   #rehash(slotCount: number): void {
-    this.#slots = new Int32Array(slotCount);
+    this.#slots = zeroedArray(Int32Array, slotCount);
     for (let ordinal = 0; ordinal < this.#count; ordinal++) this.#place(ordinal);
   }
 }

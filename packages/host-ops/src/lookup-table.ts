@@ -1,6 +1,15 @@
 import { ServingError } from "@shardserve/core";
 import type { HostResource } from "@shardserve/graph";
-import { type DType, elementCount, lanesOf, newData, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import {
+  type DType,
+  elementCount,
+  lanesOf,
+  newData,
+  StringColumn,
+  type Tensor,
+  tensor,
+  zeroedArray,
+} from "@shardserve/tensor";
 import { appender, build, takeRuns, withData } from "./elements.js";
 import { check, printShape } from "./errors.js";
 import { fromIntegers } from "./int64.js";
@@ -110,7 +119,7 @@ export class LookupTable implements HostResource {
         `Expected shape ${printShape(valueShape)} or ${printShape(shape)} for default value, got ${printShape(fallback.shape)}`,
     );
     const reader = this.#index.reader(keys);
-    const starts = new Float64Array(count);
+    const starts = zeroedArray(Float64Array, count);
     let misses = 0;
     for (let i = 0; i < count; i++) {
       const ordinal = reader.find(i);

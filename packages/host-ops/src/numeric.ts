@@ -1,5 +1,14 @@
 /** Reading and writing numeric data as JavaScript numbers, whatever the storage. */
-import { type DataOf, type DType, isNumeric, type NumericData, newData, type Tensor } from "@shardserve/tensor";
+import {
+  bytesOf,
+  dataFromBytes,
+  type DataOf,
+  type DType,
+  isNumeric,
+  type NumericData,
+  newData,
+  type Tensor,
+} from "@shardserve/tensor";
 import { invalid } from "./errors.js";
 import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from "@shardserve/tensor";
 import { allSafe, fromIntegers, toDoubles } from "./int64.js";
@@ -47,7 +56,7 @@ export function packNumbers(dtype: DType, numbers: NumberArray): DataOf[DType] {
   if (dtype === "bfloat16") return Uint16Array.from(numbers, numberToBfloat) as never;
   if (is64Bit(dtype)) {
     const data = fromIntegers(numbers);
-    return (dtype === "int64" ? data : new BigUint64Array(data.buffer)) as never;
+    return (dtype === "int64" ? data : dataFromBytes("uint64", bytesOf(data))) as never;
   }
   return numbers as never;
 }

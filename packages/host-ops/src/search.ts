@@ -1,8 +1,8 @@
 /** Ops that order, search or count: Where, TopK, ArgMax, SearchSorted, Bucketize, Bincount. */
-import { elementCount, lanesOf, type Tensor, tensor } from "@shardserve/tensor";
+import { elementCount, lanesOf, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { takeRuns, withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
-import { allSafe, fromIntegers } from "./int64.js";
+import { allSafe, int64Data, storeAt } from "./int64.js";
 import { checkOutput } from "./limits.js";
 import { exactNumbersOf, is64Bit, isComplex, numberArray, numbersOf, packNumbers, roundingOf } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
@@ -20,7 +20,7 @@ function nonZeroPositions(value: Tensor): Float64Array {
     numbers = numbersOf(value);
     if (isComplex(value.dtype)) width = 2;
   }
-  const positions = new Float64Array(count);
+  const positions = zeroedArray(Float64Array, count);
   let n = 0;
   for (let i = 0; i < count; i++) {
     if (numbers[i * width] !== 0 || (width === 2 && numbers[2 * i + 1] !== 0)) positions[n++] = i;
@@ -34,15 +34,15 @@ export function where(value: Tensor): Tensor<"int64"> {
   check(rank >= 1 && rank <= 8, () => `WhereOp : Unhandled input dimensions: ${rank}`);
   const positions = nonZeroPositions(value);
   checkOutput("int64", positions.length * rank);
-  const out = new Float64Array(positions.length * rank);
+  const { data, lanes } = int64Data(positions.length * rank);
   for (let i = 0; i < positions.length; i++) {
     let rest = positions[i]!;
     for (let d = rank - 1; d >= 0; d--) {
-      out[i * rank + d] = rest % value.shape[d]!;
+      storeAt(lanes, i * rank + d, rest % value.shape[d]!);
       rest = Math.floor(rest / value.shape[d]!);
     }
   }
-  return tensor("int64", [positions.length, rank], fromIntegers(out));
+  return tensor("int64", [positions.length, rank], data);
 }
 
 /** Elements as numbers that order as the elements do. 64-bit integers beyond 2^53 are ranked first. */

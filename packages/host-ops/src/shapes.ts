@@ -1,4 +1,4 @@
-import { type DType, elementCount, type Tensor } from "@shardserve/tensor";
+import { type DType, elementCount, type Tensor, zeroedArray } from "@shardserve/tensor";
 import { check, invalid, printShape } from "./errors.js";
 import { fromIntegers, toDoubles } from "./int64.js";
 
@@ -14,9 +14,9 @@ export function integersOf(value: Tensor): Int32Array | Float64Array {
 
 /** The first element of an integer tensor. */
 export function integerOf(value: Tensor): number {
-  const first = integersOf(value)[0];
+  const first = (value.data as unknown as ArrayLike<number | bigint>)[0];
   if (first === undefined) throw invalid("expected a scalar, got an empty tensor");
-  return first;
+  return Number(first);
 }
 
 /** Dims given as a vector (or, where TensorFlow takes it, a scalar) tensor. */
@@ -25,12 +25,18 @@ export function shapeOf(value: Tensor, name = "shape"): number[] {
     value.shape.length <= 1,
     () => `${name} must be a vector of {int32,int64}, got shape ${printShape(value.shape)}`,
   );
-  return Array.from(integersOf(value));
+  const data = value.data as unknown as ArrayLike<number | bigint>;
+  const dims: number[] = [];
+  for (let i = 0; i < data.length; i++) dims.push(Number(data[i]));
+  return dims;
 }
 
 /** Integers as int32 or int64 data. */
 export function indexData(dtype: DType, values: ArrayLike<number>): Int32Array | BigInt64Array {
-  return dtype === "int64" ? fromIntegers(values) : Int32Array.from(values);
+  if (dtype === "int64") return fromIntegers(values);
+  const out = zeroedArray(Int32Array, values.length);
+  for (let i = 0; i < out.length; i++) out[i] = values[i]!;
+  return out;
 }
 
 /**
@@ -53,7 +59,9 @@ export function countOf(shape: readonly number[], start: number, end = shape.len
 }
 
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((dim, i) => dim === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 /**
@@ -63,12 +71,12 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
  */
 export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
-  const out = Array.from({ length: rank }, (): number => 0);
+  const out: number[] = [];
   for (let i = 0; i < rank; i++) {
-    const x = a[i - rank + a.length] ?? 1;
-    const y = b[i - rank + b.length] ?? 1;
+    const x = i < rank - a.length ? 1 : a[i - rank + a.length]!;
+    const y = i < rank - b.length ? 1 : b[i - rank + b.length]!;
     if (x !== y && x !== 1 && y !== 1) throw invalid(`Incompatible shapes: ${printShape(a)} vs. ${printShape(b)}`);
-    out[i] = x === 1 ? y : x;
+    out.push(x === 1 ? y : x);
   }
   return out;
 }

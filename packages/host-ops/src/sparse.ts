@@ -1,8 +1,8 @@
 /** Sparse tensors as (indices [n, rank], values [n], dense shape [rank]). */
-import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
+import { elementCount, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { appender, build, stridesOf, takeRuns } from "./elements.js";
 import { check, printShape } from "./errors.js";
-import { fromIntegers } from "./int64.js";
+import { fromIntegers, int64Data, storeAt } from "./int64.js";
 import { checkOutput } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { integerOf, integersOf, shapeOf } from "./shapes.js";
@@ -98,7 +98,7 @@ function sparseReshape(op: OpCall): Tensor[] {
   const ids = integersOf(indices);
   const strides = stridesOf(shape);
   const count = indices.shape[0]!;
-  const out = new Float64Array(count * wanted.length);
+  const out = zeroedArray(Float64Array, count * wanted.length);
   for (let i = 0; i < count; i++) {
     let at = 0;
     for (let d = 0; d < shape.length; d++) at += ids[i * shape.length + d]! * strides[d]!;
@@ -117,31 +117,31 @@ function sparseFillEmptyRows(op: OpCall): Tensor[] {
   check(filler.shape.length === 0, () => `default_value must be a scalar, saw: ${printShape(filler.shape)}`);
   const [rows, rank] = [shape[0]!, shape.length];
   checkOutput("int64", (rows + count) * rank);
-  const perRow = new Int32Array(rows);
+  const perRow = zeroedArray(Int32Array, rows);
   for (let i = 0; i < count; i++) {
     const row = indices[i * rank]!;
     check(row >= 0 && row < rows, () => `indices(${i}, 0) is invalid: ${row} >= ${rows}`);
     perRow[row] = perRow[row]! + 1;
   }
-  const isEmpty = new Uint8Array(rows);
-  const next = new Float64Array(rows);
+  const isEmpty = zeroedArray(Uint8Array, rows);
+  const next = zeroedArray(Float64Array, rows);
   let total = 0;
   for (let row = 0; row < rows; row++) {
     isEmpty[row] = perRow[row] === 0 ? 1 : 0;
     next[row] = total;
     total += Math.max(1, perRow[row]!);
   }
-  const outIndices = new Float64Array(total * rank);
-  const from = new Int32Array(total).fill(-1);
-  const reverse = new Float64Array(count);
-  for (let row = 0; row < rows; row++) if (isEmpty[row]) outIndices[next[row]! * rank] = row;
+  const outIndices = int64Data(total * rank);
+  const from = zeroedArray(Int32Array, total).fill(-1);
+  const reverse = int64Data(count);
+  for (let row = 0; row < rows; row++) if (isEmpty[row]) storeAt(outIndices.lanes, next[row]! * rank, row);
   for (let i = 0; i < count; i++) {
     const row = indices[i * rank]!;
     const to = next[row]!;
     next[row] = to + 1;
-    for (let d = 0; d < rank; d++) outIndices[to * rank + d] = indices[i * rank + d]!;
+    for (let d = 0; d < rank; d++) storeAt(outIndices.lanes, to * rank + d, indices[i * rank + d]!);
     from[to] = i;
-    reverse[i] = to;
+    storeAt(reverse.lanes, i, to);
   }
   const out = appender(values.dtype, total);
   for (let i = 0; i < total; i++) {
@@ -149,10 +149,10 @@ function sparseFillEmptyRows(op: OpCall): Tensor[] {
     else out.append(values.data, from[i]!, 1);
   }
   return [
-    tensor("int64", [total, rank], fromIntegers(outIndices)),
+    tensor("int64", [total, rank], outIndices.data),
     build(values.dtype, [total], out),
     tensor("bool", [rows], isEmpty),
-    tensor("int64", [count], fromIntegers(reverse)),
+    tensor("int64", [count], reverse.data),
   ];
 }
 

@@ -1,5 +1,13 @@
 /** Ops that look for equal elements: Unique and set differences. */
-import { type DType, elementCount, lanesOf, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import {
+  type DType,
+  elementCount,
+  lanesOf,
+  type StringColumn,
+  type Tensor,
+  tensor,
+  zeroedArray,
+} from "@shardserve/tensor";
 import { takeRuns } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
 import { BytesIndex, Int64Index } from "./key-index.js";
@@ -89,7 +97,7 @@ interface Distinct {
 export function distinct(value: Tensor): Distinct {
   const count = elementCount(value.shape);
   const index = elementIndex(value);
-  const ordinals = new Int32Array(count);
+  const ordinals = zeroedArray(Int32Array, count);
   const firsts: number[] = [];
   for (let i = 0; i < count; i++) {
     const ordinal = index.add(i);
@@ -100,7 +108,7 @@ export function distinct(value: Tensor): Distinct {
 }
 
 function counts({ firsts, ordinals }: Distinct): Int32Array {
-  const out = new Int32Array(firsts.length);
+  const out = zeroedArray(Int32Array, firsts.length);
   for (let i = 0; i < ordinals.length; i++) out[ordinals[i]!] = out[ordinals[i]!]! + 1;
   return out;
 }

@@ -1,5 +1,6 @@
 import { invariant, ServingError } from "@shardserve/core";
 import { type DType, DTYPES } from "./dtype.js";
+import { zeroedArray } from "./small-data.js";
 import { StringColumn } from "./strings.js";
 
 /** Typed arrays by dtype; see {@link DTYPES} for the storage of 16-bit floats, bools and complex numbers. */
@@ -88,9 +89,9 @@ export function tensor<D extends DType>(dtype: D, shape: readonly number[], data
   return { dtype, shape, data };
 }
 
-/** A numeric array of `length` entries, all zero. */
+/** A numeric array of `length` entries, all zero; it may share its buffer, see {@link zeroedArray}. */
 export function newData<D extends NumericDType>(dtype: D, length: number): DataOf[D] {
-  return new ARRAYS[dtype](length) as DataOf[D];
+  return zeroedArray<NumericData>(ARRAYS[dtype], length) as DataOf[D];
 }
 
 export function zeros<D extends NumericDType>(dtype: D, shape: readonly number[]): Tensor<D> {
