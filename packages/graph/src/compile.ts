@@ -22,6 +22,7 @@ import { internLeaves } from "./regions.js";
 import { settleReshapes } from "./reshapes.js";
 import { useReciprocals } from "./reciprocals.js";
 import { simplify } from "./simplify.js";
+import { dropSparseReshapes } from "./sparse-reshapes.js";
 import { resolveVariables } from "./variables.js";
 
 /** Passes repeat while they find something; a model that needs more rounds than this is left as it is then. */
@@ -69,7 +70,10 @@ export function* compiling(
     const asserted = dropAsserts(clean, satisfiedAsserts(clean));
     const folded =
       asserted === clean
-        ? useReciprocals(settleReshapes(fold(clean, inference, kernels), inference), inference, kernels)
+        ? dropSparseReshapes(
+            useReciprocals(settleReshapes(fold(clean, inference, kernels), inference), inference, kernels),
+            inference,
+          )
         : asserted;
     const decided = formLoops(resolveBranches(folded, model.library));
     program = decided;
