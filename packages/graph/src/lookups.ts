@@ -23,7 +23,7 @@ export interface VariableUses {
   readonly whole: ReadonlyMap<string, string>;
 }
 
-const SPARSE_SEGMENT = /^SparseSegment(Sum|Mean|SqrtN)(WithNumSegments)?$/;
+export const SPARSE_SEGMENT = /^SparseSegment(Sum|Mean|SqrtN)(WithNumSegments)?$/;
 
 /**
  * Brings gathers that hide behind other ops into the form that {@link findVariableUses} knows:

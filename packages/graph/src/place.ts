@@ -37,21 +37,26 @@ export function isLeaf(node: GraphNode): boolean {
   return node.op === "Const" || node.op === "Variable" || (node.op === "Placeholder" && node.attrs.has("fed"));
 }
 
+export interface PlaceOptions {
+  /** The program is part of a loop or branch: small outputs are wanted on the host. */
+  readonly isRegion?: boolean;
+  /** Nodes that the host has the time for, provided that it has their inputs: see `findShortRows`. */
+  readonly shortRows?: ReadonlySet<string>;
+}
+
 /**
  * Decides where every node runs, so that the plan has the fewest rounds:
  * - what only one side can run runs there, and matrix arithmetic and rows stay on the device;
  * - what either side can run goes to the host when a host node or the ids of a lookup depend on it and going there
  *   saves a round, else to the device.
  * Then device work and lookups move to the latest round that still serves, so that they share steps.
- *
- * @param isRegion the program is part of a loop or branch: small outputs are wanted on the host
  */
 export function place(
   program: Program,
   inference: Inference,
   kernels: KernelTable,
   device: DeviceSupport,
-  isRegion = false,
+  { isRegion = false, shortRows = new Set() }: PlaceOptions = {},
 ): Placement {
   const unsupported = new Map<string, string>();
   const abilities = new Map<string, Ability>();
@@ -70,8 +75,11 @@ export function place(
   const places = earliest(
     inference.order,
     abilities,
-    hostNeeds(inference.order, abilities, isRegion ? smallOutputs(program, inference) : []),
-    (node) => isBookkeeping(node, inference),
+    hostNeeds(inference.order, abilities, shortRows, isRegion ? smallOutputs(program, inference) : []),
+    (node) => {
+      if (shortRows.has(node.name)) return "short rows of a small table";
+      return isBookkeeping(node, inference) ? "a few integers that the host has" : undefined;
+    },
   );
   return { places: latest(program, inference.order, places), unsupported };
 }
@@ -123,6 +131,7 @@ function smallOutputs({ outputs }: Program, { infos }: Inference): string[] {
 function hostNeeds(
   order: readonly GraphNode[],
   abilities: ReadonlyMap<string, Ability>,
+  shortRows: ReadonlySet<string>,
   wanted: readonly string[],
 ): ReadonlySet<string> {
   const needed = new Set<string>(wanted);
@@ -130,6 +139,7 @@ function hostNeeds(
     const ability = abilities.get(node.name);
     const onHost =
       node.op === "Lookup" ||
+      shortRows.has(node.name) ||
       (ability?.host === true && (ability.device !== true || (needed.has(node.name) && !isHeavy(node))));
     if (onHost) for (const ref of node.inputs) needed.add(ref.node);
   }
@@ -164,7 +174,8 @@ function earliest(
   order: readonly GraphNode[],
   abilities: ReadonlyMap<string, Ability>,
   needed: ReadonlySet<string>,
-  isBookkeepingNode: (node: GraphNode) => boolean,
+  /** Why the host had better keep a node whose inputs it has; undefined for the others. */
+  whyHost: (node: GraphNode) => string | undefined,
 ): Map<string, Place> {
   const places = new Map<string, Place>();
   // Round in which a value is at hand for a step of each kind: a device step sees this round's host and lookup steps.
@@ -194,7 +205,8 @@ function earliest(
       const sources = node.inputs.map((ref) => places.get(ref.node)?.where);
       const isBesideHost =
         sources.includes("host") && sources.every((where) => where === "host" || where === undefined);
-      if (isBesideHost && isBookkeepingNode(node)) put("host", "a few integers that the host has", true);
+      const why = isBesideHost ? whyHost(node) : undefined;
+      if (why !== undefined) put("host", why, true);
       else put("device", "only the device needs it", true);
     } else if (round("host") === round("device")) put("host", "host nodes or ids depend on it", true);
     else put("device", "its inputs are on the device", true);

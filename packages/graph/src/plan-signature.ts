@@ -4,7 +4,7 @@ import { compile, type Compiled, compiling, hostObstacle, withInputShapes } from
 import { type Pieces, runAtOnce, runInTurns } from "./cooperative.js";
 import { coneOf } from "./effects.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "./host.js";
-import { infer, type Inference } from "./infer/infer.js";
+import { contextOf, infer, type Inference } from "./infer/infer.js";
 import { type GraphNode, refKey, type TensorRef } from "./ir.js";
 import { cutLookups, findVariableUses, type FoundLookup } from "./lookups.js";
 import {
@@ -15,11 +15,12 @@ import {
   type Signature,
   type SignatureTensor,
 } from "./model.js";
-import { type Placement, place } from "./place.js";
+import { isLeaf, type Placement, place } from "./place.js";
 import type { ControlPlan, NodePlacement, PlannedTable, SignaturePlan, UnsupportedNode } from "./plan.js";
 import { deviceLoops } from "./device-loops.js";
 import { type Program, rewrite } from "./program.js";
 import { makeSteps } from "./segments.js";
+import { findShortRows } from "./short-rows.js";
 import { tableOf } from "./tables.js";
 
 /**
@@ -102,11 +103,12 @@ function* planningProgram(
   yield;
   const onDevice = deviceLoops(model, compiled, options);
   const controls = yield* planningControls(model, signature, compiled, options, onDevice);
-  const { chosen, tables, conflicts } = chooseLookups(model, compiled, options);
+  const { chosen, tables, conflicts, shortRows } = chooseLookups(model, compiled, options);
   const program = cutLookups(rewrite(compiled.program, new Map(), onDevice), chosen);
   const inference = infer(program, compiled.inference);
   yield;
-  const placement = place(program, inference, withControls(options.kernels, onDevice), options.device, isRegion);
+  const kernels = withControls(options.kernels, onDevice);
+  const placement = place(program, inference, kernels, options.device, { isRegion, shortRows });
   yield;
   const handles = (isRegion ? [] : program.outputs).flatMap((ref): [string, string][] => {
     const dtype = inference.infos.get(refKey(ref))?.dtype;
@@ -199,9 +201,12 @@ interface Chosen {
   readonly tables: readonly PlannedTable[];
   /** Node that needs a sharded table whole -> why that cannot be. */
   readonly conflicts: readonly (readonly [string, string])[];
+  /** Nodes of lookups that the host does by itself. */
+  readonly shortRows: ReadonlySet<string>;
 }
 
-function chooseLookups(model: ModelGraph, { program, inference }: Compiled, options: PlanOptions): Chosen {
+function chooseLookups(model: ModelGraph, compiled: Compiled, options: PlanOptions): Chosen {
+  const { program, inference } = compiled;
   const uses = findVariableUses(program, inference);
   const tables = new Map<string, PlannedTable>();
   const conflicts: [string, string][] = [];
@@ -213,15 +218,31 @@ function chooseLookups(model: ModelGraph, { program, inference }: Compiled, opti
     const node = program.graph.get(variable)!;
     if (policyOf(node) === "always") conflicts.push([variable, `its table is sharded, but ${why}`]);
   }
+  const isFree = (lookup: FoundLookup): boolean =>
+    policyOf(program.graph.get(lookup.variable)!) === "cheap" && isCheap(lookup, program, inference, options.kernels);
+  const short = findShortRows(
+    program,
+    uses.lookups,
+    (lookup) => isFree(lookup) && needsHost(lookup, compiled, options),
+  );
   const chosen = uses.lookups.filter((lookup) => {
+    if (short.lookups.has(lookup)) return false;
     const variable = program.graph.get(lookup.variable)!;
     const policy = policyOf(variable);
-    const isCut = policy === "always" || (policy === "cheap" && isCheap(lookup, program, inference, options.kernels));
+    const isCut = policy === "always" || isFree(lookup);
     const table = tableOf(model, variable);
     if (isCut && typeof table !== "string") tables.set(table.checkpointKey, table);
     return isCut;
   });
-  return { chosen, tables: [...tables.values()], conflicts };
+  return { chosen, tables: [...tables.values()], conflicts, shortRows: short.nodes };
+}
+
+/** True when only the host can tell the ids. */
+function needsHost({ ids }: FoundLookup, { program, inference }: Compiled, { device }: PlanOptions): boolean {
+  return coneOf(program, ids.node).some((node) => {
+    const context = isLeaf(node) ? undefined : contextOf(node, inference, program);
+    return context !== undefined && device.supports(node, context) !== true;
+  });
 }
 
 /** True when the ids follow from the request on the host alone. */
