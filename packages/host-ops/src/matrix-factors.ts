@@ -1,12 +1,12 @@
 /** Orthogonal factors of batches of small matrices: QR by reflections, eigenvectors and singular vectors by rotations. */
 import type { Tensor } from "@shardserve/tensor";
 import { check, invalid, printShape } from "./errors.js";
-import { matricesOf, type Matrix, matrix, stacked, transposed, workOf } from "./matrix-solve.js";
+import { matricesOf, type Matrix, matrix, stacked, transposed } from "./matrix-solve.js";
 import { type Kernel, type OpCall, zeroTensor } from "./op-call.js";
-import { inPieces, inTurns, type Pieces } from "./turns.js";
+import { each, inTurns, type Pieces } from "./turns.js";
 
 /** Q (rows x rows) and R (rows x columns), with the signs of Householder's reflections, which Eigen and so TensorFlow have. */
-function qrOf(a: Matrix): { q: Matrix; r: Matrix } {
+function* qrOf(a: Matrix): Pieces<{ q: Matrix; r: Matrix }> {
   const { rows: m, columns: n } = a;
   const r = { ...a, at: a.at.slice() };
   const q = matrix(m, m);
@@ -20,21 +20,25 @@ function qrOf(a: Matrix): { q: Matrix; r: Matrix } {
     const beta = head >= 0 ? -Math.hypot(head, Math.sqrt(tail)) : Math.hypot(head, Math.sqrt(tail));
     v[k] = 1;
     for (let i = k + 1; i < m; i++) v[i] = r.at[i * n + k]! / (head - beta);
-    reflect(r, v, k, (beta - head) / beta);
-    reflect(q, v, k, (beta - head) / beta);
+    yield* reflect(r, v, k, (beta - head) / beta);
+    yield* reflect(q, v, k, (beta - head) / beta);
   }
   // Reflections of the identity in this order make Q transposed.
   return { q: transposed(q), r };
 }
 
 /** a - tau v (v' a), of the rows from k on. */
-function reflect({ rows, columns, at }: Matrix, v: Float64Array, k: number, tau: number): void {
-  for (let j = 0; j < columns; j++) {
-    let sum = 0;
-    for (let i = k; i < rows; i++) sum += v[i]! * at[i * columns + j]!;
-    sum *= tau;
-    for (let i = k; i < rows; i++) at[i * columns + j]! -= sum * v[i]!;
+function* reflect({ rows, columns, at }: Matrix, v: Float64Array, k: number, tau: number): Pieces<void> {
+  const sums = new Float64Array(columns);
+  for (let i = k; i < rows; i++) {
+    for (let j = 0; j < columns; j++) sums[j]! += v[i]! * at[i * columns + j]!;
   }
+  yield (rows - k) * columns;
+  for (let j = 0; j < columns; j++) sums[j]! *= tau;
+  for (let i = k; i < rows; i++) {
+    for (let j = 0; j < columns; j++) at[i * columns + j]! -= sums[j]! * v[i]!;
+  }
+  yield (rows - k) * columns;
 }
 
 /** The first `rows` x `columns` of a matrix; `isUpper`: zeros below the diagonal. */
@@ -51,7 +55,7 @@ function* qr(op: OpCall): Pieces<Tensor[]> {
   const { dtype, shape } = op.tensor(0);
   const [m, n] = shape.slice(-2) as [number, number];
   const inner = op.attrs.bool("full_matrices") ? m : Math.min(m, n);
-  const factors = yield* inPieces(matrices.length, 4 * workOf(op), (k) => qrOf(matrices[k]!));
+  const factors = yield* each(matrices.length, (k) => qrOf(matrices[k]!));
   return [
     stacked(
       dtype,
@@ -151,12 +155,13 @@ function rotate({ columns, at }: Matrix, p: number, q: number, cos: number, sin:
 }
 
 /** Columns that continue the orthonormal ones of `basis` (as rows) to `count`. */
-function completed(basis: Float64Array[], length: number, count: number): Float64Array[] {
+function* completed(basis: Float64Array[], length: number, count: number): Pieces<Float64Array[]> {
   for (let axis = 0; basis.length < count && axis < length; axis++) {
     const next = new Float64Array(length);
     next[axis] = 1;
     // Twice, against rounding.
     for (const other of [...basis, ...basis]) {
+      yield 2 * length;
       const dot = next.reduce((sum, x, i) => sum + x * other[i]!, 0);
       for (let i = 0; i < length; i++) next[i]! -= dot * other[i]!;
     }
@@ -201,7 +206,7 @@ function* svd(op: OpCall): Pieces<Tensor[]> {
     const long = Math.max(m, n);
     const kept = order.filter((k) => values[k]! > noise);
     const found = kept.map((k) => scaled.at.slice(k * long, (k + 1) * long).map((x) => x / values[k]!));
-    const leftVectors = completed(found, long, full ? long : least);
+    const leftVectors = yield* completed(found, long, full ? long : least);
     const [u, v] = isTall ? [leftVectors, rightVectors] : [rightVectors, leftVectors];
     parts.push({ values: sorted.map((value) => value * scale), u: asColumns(u, m), v: asColumns(v, n) });
   }

@@ -10,7 +10,7 @@ import { checkedCount } from "./limits.js";
 import { is64Bit, isFloating, numberArray, numbersOf, packNumbers } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { sameShape } from "./shapes.js";
-import { inPieces, inTurns, type Pieces } from "./turns.js";
+import { each, inTurns, type Pieces } from "./turns.js";
 
 /** A matrix, row-major. */
 export interface Matrix {
@@ -41,7 +41,7 @@ export function matricesOf(op: OpCall, i: number): { batch: readonly number[]; m
   const matrices = Array.from({ length: count }, (_, k) => ({
     rows,
     columns,
-    at: Float64Array.from(numbers.subarray(k * size, (k + 1) * size)),
+    at: new Float64Array(numbers.subarray(k * size, (k + 1) * size)),
   }));
   return { batch: input.shape.slice(0, -2), matrices };
 }
@@ -60,13 +60,6 @@ export function stacked(
   return withData(dtype, shape, packNumbers(dtype, out));
 }
 
-/** Multiplications, about, that one matrix of the batch costs with its right-hand sides, where there are such. */
-export function workOf(op: OpCall): number {
-  const [rows, columns] = op.tensor(0).shape.slice(-2) as [number, number];
-  const sides = op.inputCount > 1 ? op.tensor(1).shape.at(-1)! : 0;
-  return rows * columns * (Math.min(rows, columns) + sides);
-}
-
 function checkSquare(op: OpCall, i = 0): void {
   const { shape } = op.tensor(i);
   const [rows, columns] = shape.slice(-2);
@@ -82,13 +75,14 @@ interface Factors {
 }
 
 /** With partial pivoting. */
-function factored(a: Matrix): Factors {
+function* factored(a: Matrix): Pieces<Factors> {
   const n = a.rows;
   const at = a.at.slice();
   const order = Int32Array.from({ length: n }, (_, i) => i);
   let sign: 1 | -1 = 1;
   let isSingular = false;
   for (let k = 0; k < n; k++) {
+    yield (n - k) ** 2;
     let pivot = k;
     for (let i = k + 1; i < n; i++) if (Math.abs(at[i * n + k]!) > Math.abs(at[pivot * n + k]!)) pivot = i;
     if (pivot !== k) {
@@ -109,27 +103,34 @@ function factored(a: Matrix): Factors {
 }
 
 /** Replaces the columns of `b` by the solution of a triangle. */
-function solveTriangle({ rows: n, at }: Matrix, b: Matrix, isLower: boolean, hasUnitDiagonal: boolean): void {
+function* solveTriangle(
+  { rows: n, at }: Matrix,
+  { columns, at: b }: Matrix,
+  isLower: boolean,
+  hasUnitDiagonal: boolean,
+): Pieces<void> {
   for (let step = 0; step < n; step++) {
+    yield (step + 1) * columns;
     const i = isLower ? step : n - 1 - step;
     const [from, to] = isLower ? [0, i] : [i + 1, n];
-    for (let c = 0; c < b.columns; c++) {
-      let sum = b.at[i * b.columns + c]!;
-      for (let j = from; j < to; j++) sum -= at[i * n + j]! * b.at[j * b.columns + c]!;
-      b.at[i * b.columns + c] = hasUnitDiagonal ? sum : sum / at[i * n + i]!;
+    const own = i * columns;
+    for (let j = from; j < to; j++) {
+      const factor = at[i * n + j]!;
+      for (let c = 0; c < columns; c++) b[own + c]! -= factor * b[j * columns + c]!;
     }
+    if (!hasUnitDiagonal) for (let c = 0; c < columns; c++) b[own + c]! /= at[i * n + i]!;
   }
 }
 
 /** @throws ServingError INVALID_ARGUMENT where there is no one solution */
-function solved(a: Matrix, b: Matrix): Matrix {
-  const { lu, order, isSingular } = factored(a);
+function* solved(a: Matrix, b: Matrix): Pieces<Matrix> {
+  const { lu, order, isSingular } = yield* factored(a);
   if (isSingular) throw invalid("Input matrix is not invertible.");
   const x = matrix(b.rows, b.columns);
   for (let i = 0; i < b.rows; i++)
     x.at.set(b.at.subarray(order[i]! * b.columns, (order[i]! + 1) * b.columns), i * b.columns);
-  solveTriangle(lu, x, true, true);
-  solveTriangle(lu, x, false, false);
+  yield* solveTriangle(lu, x, true, true);
+  yield* solveTriangle(lu, x, false, false);
   return x;
 }
 
@@ -144,16 +145,16 @@ function* inverse(op: OpCall): Pieces<Tensor[]> {
   const { batch, matrices } = matricesOf(op, 0);
   const adjoint = op.attrs.bool("adjoint");
   const n = op.tensor(0).shape.at(-1)!;
-  const parts = yield* inPieces(matrices.length, 2 * n ** 3, (k) => {
+  const parts = yield* each(matrices.length, function* (k) {
     const a = matrices[k]!;
-    return solved(adjoint ? transposed(a) : a, identity(n)).at;
+    return (yield* solved(adjoint ? transposed(a) : a, identity(n))).at;
   });
   return [stacked(op.tensor(0).dtype, batch, [n, n], parts)];
 }
 
 /** Sign, and logarithm of the magnitude. */
-function logDeterminantOf(a: Matrix): [number, number] {
-  const { lu, sign } = factored(a);
+function* logDeterminantOf(a: Matrix): Pieces<[number, number]> {
+  const { lu, sign } = yield* factored(a);
   let [total, log]: [number, number] = [sign, 0];
   for (let i = 0; i < a.rows; i++) {
     const diagonal = lu.at[i * a.rows + i]!;
@@ -166,9 +167,9 @@ function logDeterminantOf(a: Matrix): [number, number] {
 function* determinant(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
-  const parts = yield* inPieces(matrices.length, workOf(op), (k) => {
+  const parts = yield* each(matrices.length, function* (k) {
     const a = matrices[k]!;
-    const { lu, sign } = factored(a);
+    const { lu, sign } = yield* factored(a);
     let product: number = sign;
     for (let i = 0; i < a.rows; i++) product *= lu.at[i * a.rows + i]!;
     return Float64Array.of(product);
@@ -179,7 +180,7 @@ function* determinant(op: OpCall): Pieces<Tensor[]> {
 function* logDeterminant(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
-  const parts = yield* inPieces(matrices.length, workOf(op), (k) => logDeterminantOf(matrices[k]!));
+  const parts = yield* each(matrices.length, (k) => logDeterminantOf(matrices[k]!));
   const { dtype } = op.tensor(0);
   return [0, 1].map((k) =>
     stacked(
@@ -196,10 +197,11 @@ function* cholesky(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
   const n = op.tensor(0).shape.at(-1)!;
-  const parts = yield* inPieces(matrices.length, workOf(op), (index) => {
+  const parts = yield* each(matrices.length, function* (index) {
     const { at } = matrices[index]!;
     const out = new Float64Array(n * n);
     for (let j = 0; j < n; j++) {
+      yield (n - j) * (j + 1);
       for (let i = j; i < n; i++) {
         let sum = at[i * n + j]!;
         for (let k = 0; k < j; k++) sum -= out[i * n + k]! * out[j * n + k]!;
@@ -222,9 +224,9 @@ function* solve(op: OpCall): Pieces<Tensor[]> {
   );
   const adjoint = op.attrs.bool("adjoint");
   const inner = op.tensor(1).shape.slice(-2);
-  const parts = yield* inPieces(left.matrices.length, workOf(op), (k) => {
+  const parts = yield* each(left.matrices.length, function* (k) {
     const a = left.matrices[k]!;
-    return solved(adjoint ? transposed(a) : a, right.matrices[k]!).at;
+    return (yield* solved(adjoint ? transposed(a) : a, right.matrices[k]!)).at;
   });
   return [stacked(op.tensor(0).dtype, left.batch, inner, parts)];
 }
@@ -253,11 +255,11 @@ function* triangularSolve(op: OpCall): Pieces<Tensor[]> {
   const batch = broadcastBatch(left.batch, right.batch);
   const [isLower, adjoint] = [op.attrs.bool("lower"), op.attrs.bool("adjoint")];
   const inner = b.slice(-2);
-  const parts = yield* inPieces(elementCount(batch), workOf(op), (k) => {
+  const parts = yield* each(elementCount(batch), function* (k) {
     const given = left.matrices[broadcastIndex(left.batch, batch, k)]!;
     const source = right.matrices[broadcastIndex(right.batch, batch, k)]!;
     const x = { ...source, at: source.at.slice() };
-    solveTriangle(adjoint ? transposed(given) : given, x, adjoint !== isLower, false);
+    yield* solveTriangle(adjoint ? transposed(given) : given, x, adjoint !== isLower, false);
     return x.at;
   });
   return [stacked(op.tensor(0).dtype, batch, inner, parts)];
@@ -280,8 +282,8 @@ function* lu(op: OpCall): Pieces<Tensor[]> {
   checkSquare(op);
   const { batch, matrices } = matricesOf(op, 0);
   const n = op.tensor(0).shape.at(-1)!;
-  const factors = yield* inPieces(matrices.length, workOf(op), (k) => {
-    const found = factored(matrices[k]!);
+  const factors = yield* each(matrices.length, function* (k) {
+    const found = yield* factored(matrices[k]!);
     if (found.isSingular) throw invalid("Input is not invertible.");
     return found;
   });
@@ -314,19 +316,21 @@ function* leastSquares(op: OpCall): Pieces<Tensor[]> {
   );
   const regulariser = numbersOf(op.tensor(2))[0]!;
   check(regulariser >= 0, () => "l2_regularizer must be >= 0.");
-  const parts = yield* inPieces(left.matrices.length, workOf(op), (k) => {
+  const parts = yield* each(left.matrices.length, function* (k) {
     const [a, b] = [left.matrices[k]!, right.matrices[k]!];
     if (!a.at.every(Number.isFinite)) return new Float64Array(n * columns).fill(Number.NaN);
     // min |A x - b|^2 + r |x|^2: of (A'A + r) x = A'b where there are more rows, else x = A' (AA' + r)^-1 b.
-    if (m >= n) return solved(gram(transposed(a), regulariser), times(transposed(a), b)).at;
-    return times(transposed(a), solved(gram(a, regulariser), b)).at;
+    const turned = transposed(a);
+    if (m >= n) return (yield* solved(yield* gram(turned, regulariser), yield* times(turned, b))).at;
+    return (yield* times(turned, yield* solved(yield* gram(a, regulariser), b))).at;
   });
   return [stacked(op.tensor(0).dtype, left.batch, [n, columns], parts)];
 }
 
-function times(a: Matrix, b: Matrix): Matrix {
+function* times(a: Matrix, b: Matrix): Pieces<Matrix> {
   const out = matrix(a.rows, b.columns);
   for (let i = 0; i < a.rows; i++) {
+    yield a.columns * b.columns;
     for (let k = 0; k < a.columns; k++) {
       const factor = a.at[i * a.columns + k]!;
       for (let j = 0; j < b.columns; j++) out.at[i * b.columns + j]! += factor * b.at[k * b.columns + j]!;
@@ -335,8 +339,8 @@ function times(a: Matrix, b: Matrix): Matrix {
   return out;
 }
 
-function gram(a: Matrix, regulariser: number): Matrix {
-  const out = times(a, transposed(a));
+function* gram(a: Matrix, regulariser: number): Pieces<Matrix> {
+  const out = yield* times(a, transposed(a));
   for (let i = 0; i < out.rows; i++) out.at[i * out.rows + i]! += regulariser;
   return out;
 }

@@ -31,13 +31,10 @@ export class Turns {
 /** Work that tells after each piece how many multiplications it was. */
 export type Pieces<T> = Generator<number, T, void>;
 
-/** What `make` gives for 0 to `count` - 1, each a piece of so many multiplications. */
-export function* inPieces<T>(count: number, work: number, make: (index: number) => T): Pieces<T[]> {
+/** What `make` gives for 0 to `count` - 1. */
+export function* each<T>(count: number, make: (index: number) => Pieces<T>): Pieces<T[]> {
   const made: T[] = [];
-  for (let k = 0; k < count; k++) {
-    made.push(make(k));
-    yield work;
-  }
+  for (let k = 0; k < count; k++) made.push(yield* make(k));
   return made;
 }
 

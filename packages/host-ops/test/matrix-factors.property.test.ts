@@ -7,6 +7,9 @@ import { newState } from "./host-state.js";
 
 /** Singular vectors and eigenvectors are told up to their sign, so their values are no golden's; what they mean is held here. */
 
+const NO_REGULARISER = tensor("float64", [], Float64Array.of(0));
+
+/** What solves takes the matrix for its right-hand sides as well. */
 async function run(
   op: string,
   input: Tensor,
@@ -14,7 +17,8 @@ async function run(
   signal?: AbortSignal,
 ): Promise<Tensor[]> {
   const node = { name: "node", op, inputs: [], controls: [], attrs: new Attrs(op, { T: input.dtype, ...attrs }) };
-  const call = { node, inputs: [input], state: newState(), ...(signal && { signal }) };
+  const sides = [/Solve/, /SolveLs/].filter((kind) => kind.test(op)).map((_, i) => (i === 0 ? input : NO_REGULARISER));
+  const call = { node, inputs: [input, ...sides], state: newState(), ...(signal && { signal }) };
   return (await hostKernels.get(op)!(call)) as Tensor[];
 }
 
@@ -121,8 +125,19 @@ describe("factors of matrices", () => {
     ["Qr", [8, 60, 60], { full_matrices: true }],
     ["Cholesky", [8, 100, 100], {}],
     ["MatrixInverse", [8, 100, 100], { adjoint: false }],
+    // One matrix: the work inside it is in pieces too.
+    ["Svd", [150, 4], { compute_uv: true, full_matrices: true }],
+    ["Qr", [150, 150], { full_matrices: true }],
+    ["Cholesky", [200, 200], {}],
+    ["Lu", [200, 200], { output_idx_type: "int32" }],
+    ["MatrixInverse", [150, 150], { adjoint: false }],
+    ["MatrixDeterminant", [200, 200], {}],
+    ["LogMatrixDeterminant", [200, 200], {}],
+    ["MatrixSolve", [150, 150], { adjoint: false }],
+    ["MatrixTriangularSolve", [200, 200], { adjoint: false, lower: true }],
+    ["MatrixSolveLs", [150, 150], {}],
   ] as [string, number[], Record<string, AttrValue>][]) {
-    it(`${op} lets others run in the middle of much work, and ends there once nobody waits`, async () => {
+    it(`${op} of [${shape.join()}] lets others run in the middle of much work, and ends there once nobody waits`, async () => {
       const gone = new Error("gone");
       const count = shape.reduce((product, dim) => product * dim, 1);
       const n = shape.at(-1)!;
