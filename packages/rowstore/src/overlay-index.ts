@@ -1,4 +1,5 @@
 import { invariant } from "@shardserve/core";
+import { hashOfPosition } from "./position-hash.js";
 
 /** Index arrays are at most this full; a power of two above. */
 const LOAD_MAX = 0.7;
@@ -46,7 +47,7 @@ export class OverlayIndex {
   find(position: number, epoch: number): number {
     const heads = this.#heads;
     const mask = heads.length - 1;
-    for (let at = hash(position) & mask; ; at = (at + 1) & mask) {
+    for (let at = hashOfPosition(position) & mask; ; at = (at + 1) & mask) {
       const head = heads[at] as number;
       if (head === 0) return -1;
       if (this.#positions[head - 1] === position) return this.#rowOf(head - 1, epoch);
@@ -60,19 +61,31 @@ export class OverlayIndex {
    * @param firstRow   arena row of the first; the others lie behind it
    */
   add(epoch: number, positions: Uint32Array, firstRow: number): void {
+    this.begin(epoch, positions.length, firstRow);
+    this.extend(positions);
+  }
+
+  /**
+   * Makes room for the rows of one epoch, later than all that are there. They come by {@link extend}, in pieces if they are
+   * many, and until all have come nobody asks for the epoch.
+   */
+  begin(epoch: number, rowCount: number, firstRow: number): void {
     invariant(epoch > (this.#runs.at(-1)?.epoch ?? 0), `epoch ${epoch} is not the newest`);
-    const firstEntry = this.#count;
-    this.#reserve(firstEntry + positions.length);
-    for (let i = 0; i < positions.length; i++) this.#insert(firstEntry + i, positions[i] as number);
-    this.#count = firstEntry + positions.length;
-    this.#runs.push({ epoch, firstRow, firstEntry, entryCount: positions.length });
+    this.#reserve(this.#count + rowCount);
+    this.#runs.push({ epoch, firstRow, firstEntry: this.#count, entryCount: rowCount });
+  }
+
+  /** The next positions of the newest epoch, ascending. */
+  extend(positions: Uint32Array): void {
+    for (let i = 0; i < positions.length; i++) this.#insert(this.#count + i, positions[i] as number);
+    this.#count += positions.length;
   }
 
   /** Takes back the newest run if it is of this epoch: what it superseded is found again. */
   dropNewest(epoch: number): void {
     const run = this.#runs.at(-1);
     if (run?.epoch !== epoch) return;
-    for (let entry = run.firstEntry; entry < run.firstEntry + run.entryCount; entry++) {
+    for (let entry = run.firstEntry; entry < this.#count; entry++) {
       const previous = this.#previous[entry] as number;
       const at = this.#slotOf(this.#positions[entry] as number);
       if (previous >= 0) this.#heads[at] = previous + 1;
@@ -80,23 +93,6 @@ export class OverlayIndex {
     }
     this.#count = run.firstEntry;
     this.#runs.pop();
-  }
-
-  /**
-   * What is left when nobody asks for epochs before `oldest` any more.
-   *
-   * @returns positions, ascending, of the rows that stand for `oldest`, and their rows now; later runs stay as they are
-   */
-  merged(oldest: number): { readonly positions: Uint32Array; readonly rows: Float64Array } {
-    const found: number[] = [];
-    for (const head of this.#heads) {
-      if (head === 0) continue;
-      const position = this.#positions[head - 1] as number;
-      if (this.#rowOf(head - 1, oldest) >= 0) found.push(position);
-    }
-    const positions = Uint32Array.from(found).sort();
-    const rows = Float64Array.from(positions, (position) => this.find(position, oldest));
-    return { positions, rows };
   }
 
   /** The positions of a run, ascending. */
@@ -118,7 +114,7 @@ export class OverlayIndex {
     const heads = this.#heads;
     const mask = heads.length - 1;
     this.#positions[entry] = position;
-    let at = hash(position) & mask;
+    let at = hashOfPosition(position) & mask;
     for (; heads[at] !== 0; at = (at + 1) & mask) {
       const head = heads[at] as number;
       if (this.#positions[head - 1] !== position) continue;
@@ -133,7 +129,7 @@ export class OverlayIndex {
 
   #slotOf(position: number): number {
     const mask = this.#heads.length - 1;
-    let at = hash(position) & mask;
+    let at = hashOfPosition(position) & mask;
     while (this.#positions[(this.#heads[at] as number) - 1] !== position) at = (at + 1) & mask;
     return at;
   }
@@ -144,7 +140,7 @@ export class OverlayIndex {
     const mask = heads.length - 1;
     let hole = slot;
     for (let at = (hole + 1) & mask; heads[at] !== 0; at = (at + 1) & mask) {
-      const home = hash(this.#positions[(heads[at] as number) - 1] as number) & mask;
+      const home = hashOfPosition(this.#positions[(heads[at] as number) - 1] as number) & mask;
       if (((at - home) & mask) < ((at - hole) & mask)) continue;
       heads[hole] = heads[at] as number;
       hole = at;
@@ -170,18 +166,10 @@ export class OverlayIndex {
     const mask = heads.length - 1;
     for (const head of old) {
       if (head === 0) continue;
-      let at = hash(this.#positions[head - 1] as number) & mask;
+      let at = hashOfPosition(this.#positions[head - 1] as number) & mask;
       while (heads[at] !== 0) at = (at + 1) & mask;
       heads[at] = head;
     }
     this.#heads = heads;
   }
-}
-
-/** murmur3's finaliser: positions that lie in rows do not pile up. */
-function hash(position: number): number {
-  let h = position | 0;
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
 }

@@ -4,17 +4,22 @@ import type { DeltaSection } from "./delta-format.js";
 import type { DeltaFile, OpenSegment } from "./delta-reader.js";
 import type { DeltaTable } from "./delta-manifest.js";
 import type { Extent, OverlayArea } from "./overlay-area.js";
+import { OverlayBase } from "./overlay-base.js";
 import { OverlayIndex } from "./overlay-index.js";
 import type { TableInfo } from "./table-info.js";
 
-/** Runs of one table in one partition above which those that nobody can ask for apart are merged. */
+/** Runs of one table in one partition above which those that nobody can ask for apart become one. */
 const RUNS_MAX = 8;
+/** Rows that are put into an index, or copied, before other work has its turn: well below a millisecond. */
+const TURN_ROWS = 4096;
 
 /** The rows that deltas brought to one partition. */
 class PartitionOverlay {
-  /** By table; absent = no delta touched it here. */
+  /** By table: rows of epochs that can be told apart, and of some that no longer can; absent = there are none. */
   readonly indexes = new Map<number, OverlayIndex>();
-  /** Memory by epoch and width: freed with the epoch, or when it is merged into another. */
+  /** By table: rows of what can no longer be told apart; those of the indexes come first. */
+  readonly bases = new Map<number, OverlayBase>();
+  /** Memory of the indexes' rows by epoch and width: freed with the epoch, or when its rows are in the bases. */
   readonly extents: { readonly epoch: number; readonly rowBytes: number; readonly extent: Extent }[] = [];
 }
 
@@ -31,13 +36,13 @@ export interface OverlayUse {
  * it with some rows replaced or added. Every epoch from `oldestEpoch` on can be asked for.
  *
  * All changes happen within a turn of the event loop and are invisible to requests of other epochs, so lookups go on.
- * Memory that is no longer needed is handed to `retire`, which frees it when no gather can use it.
+ * Memory is used for something else only when no gather can read it any more.
  */
 export class Overlay {
   readonly #tables: readonly TableInfo[];
   readonly #partitionCount: number;
   readonly #areaOf: (rowBytes: number) => OverlayArea;
-  readonly #retire: (free: () => void) => void;
+  readonly #afterGathers: () => Promise<boolean>;
   readonly #partitions: (PartitionOverlay | undefined)[];
   /** By table: 1 when any delta changed it. */
   readonly #isChanged: Uint8Array;
@@ -47,16 +52,17 @@ export class Overlay {
   #rows = 0;
   #rowBytes = 0;
 
+  /** @param afterGathers  resolves when the gathers that run now have ended; false = the arenas are closed */
   constructor(
     tables: readonly TableInfo[],
     partitionCount: number,
     areaOf: (rowBytes: number) => OverlayArea,
-    retire: (free: () => void) => void,
+    afterGathers: () => Promise<boolean>,
   ) {
     this.#tables = tables;
     this.#partitionCount = partitionCount;
     this.#areaOf = areaOf;
-    this.#retire = retire;
+    this.#afterGathers = afterGathers;
     this.#partitions = Array.from({ length: partitionCount }, () => undefined);
     this.#isChanged = new Uint8Array(tables.length);
   }
@@ -67,11 +73,16 @@ export class Overlay {
   }
 
   get use(): OverlayUse {
-    let indexBytes = 0;
+    let rows = this.#rows;
+    let bytes = this.#rowBytes;
     for (const partition of this.#partitions) {
-      for (const index of partition?.indexes.values() ?? []) indexBytes += index.indexBytes;
+      for (const index of partition?.indexes.values() ?? []) bytes += index.indexBytes;
+      for (const base of partition?.bases.values() ?? []) {
+        rows += base.rowCount;
+        bytes += base.bytes + base.indexBytes;
+      }
     }
-    return { rows: this.#rows, bytes: this.#rowBytes + indexBytes };
+    return { rows, bytes };
   }
 
   /** Rows of a table at an epoch: valid ids are below it. */
@@ -109,8 +120,7 @@ export class Overlay {
       for (const [rowBytes, extent] of extents) this.#areaOf(rowBytes).free(extent); // nobody has seen it yet
       throw error;
     }
-    this.#add(partition, epoch, opened, extents);
-    await setImmediate(); // a long delta must not keep lookups waiting
+    await this.#add(partition, epoch, opened, extents);
   }
 
   /**
@@ -135,8 +145,9 @@ export class Overlay {
     for (let i = first, out = 2 * at; i < end; i++, out += 2) {
       const id = (lanes[2 * i + 1] as number) * 0x1_0000_0000 + ((lanes[2 * i] as number) >>> 0);
       const position = Math.floor(id / partitionCount);
-      const index = this.#partitions[id - position * partitionCount]?.indexes.get(table);
-      const row = index === undefined ? -1 : index.find(position, epoch);
+      const overlay = this.#partitions[id - position * partitionCount];
+      let row = overlay?.indexes.get(table)?.find(position, epoch) ?? -1;
+      if (row < 0) row = overlay?.bases.get(table)?.find(position) ?? -1;
       if (row < 0) {
         if (id >= rows) return i;
         continue;
@@ -164,17 +175,18 @@ export class Overlay {
   }
 
   /**
-   * Nobody will ask for epochs before `oldest` any more. Where many runs piled up, those that can no longer be told apart
-   * are merged and rows that were superseded give their memory back.
+   * Nobody will ask for epochs before `oldest` any more. Where many runs piled up, the rows of those that can no longer be
+   * told apart are put in the place of what they supersede.
+   *
+   * @throws ServingError RESOURCE_EXHAUSTED; then everything is found as before
    */
   async forgetBefore(oldest: number): Promise<void> {
     this.#oldestEpoch = Math.max(this.#oldestEpoch, oldest);
     while (this.#chain.length > 1 && (this.#chain[1] as { epoch: number }).epoch <= oldest) this.#chain.shift();
-    for (const partition of this.#partitions) {
-      if (!partition || !isWorthMerging(partition, oldest)) continue;
-      this.#merge(partition, oldest);
-      await setImmediate();
-    }
+    const due = [...this.#partitions.keys()].filter((partition) => isWorthMerging(this.#partitions[partition], oldest));
+    // From now on gathers find the newer rows; those that found the older ones still read them.
+    if (due.length === 0 || !(await this.#afterGathers())) return;
+    for (const partition of due) await this.#absorb(partition, oldest);
   }
 
   /** Lets the rows of a partition go. */
@@ -183,6 +195,9 @@ export class Overlay {
     if (!found) return;
     this.#partitions[partition] = undefined;
     this.#freeExtents(found, () => true);
+    this.#retire(() => {
+      for (const base of found.bases.values()) base.free();
+    });
   }
 
   /** Lets everything go. */
@@ -199,23 +214,28 @@ export class Overlay {
     return extents;
   }
 
-  #add(
+  async #add(
     partition: number,
     epoch: number,
     { layout, positions }: OpenSegment,
     extents: ReadonlyMap<number, Extent>,
-  ): void {
+  ): Promise<void> {
     const overlay = (this.#partitions[partition] ??= new PartitionOverlay());
+    for (const [rowBytes, extent] of extents) this.#hold(overlay, epoch, rowBytes, extent);
     const filled = new Map<number, number>();
-    layout.sections.forEach(({ table, rowBytes, rowCount }, i) => {
-      if (rowCount === 0) return;
+    for (const [i, { table, rowBytes, rowCount }] of layout.sections.entries()) {
+      if (rowCount === 0) continue;
       const before = filled.get(rowBytes) ?? 0;
       filled.set(rowBytes, before + rowCount);
       let index = overlay.indexes.get(table);
       if (!index) overlay.indexes.set(table, (index = new OverlayIndex()));
-      index.add(epoch, positions[i] as Uint32Array, (extents.get(rowBytes) as Extent).firstRow + before);
-    });
-    for (const [rowBytes, extent] of extents) this.#hold(overlay, epoch, rowBytes, extent);
+      index.begin(epoch, rowCount, (extents.get(rowBytes) as Extent).firstRow + before);
+      const column = positions[i] as Uint32Array;
+      for (let at = 0; at < rowCount; at += TURN_ROWS) {
+        index.extend(column.subarray(at, at + TURN_ROWS));
+        await setImmediate(); // a long delta must not keep lookups waiting
+      }
+    }
   }
 
   #hold(overlay: PartitionOverlay, epoch: number, rowBytes: number, extent: Extent): void {
@@ -238,59 +258,57 @@ export class Overlay {
     });
   }
 
-  /** Writes the rows that stand for `oldest` behind one another and forgets the runs that they came from. */
-  #merge(overlay: PartitionOverlay, oldest: number): void {
-    const merged = [...overlay.indexes].map(([table, index]) => ({
-      table,
-      index,
-      rowBytes: (this.#tables[table] as TableInfo).rowBytes,
-      ...index.merged(oldest),
-    }));
-    const counts = rowsByWidth(merged.map(({ table, rowBytes, rows }) => ({ table, rowBytes, rowCount: rows.length })));
-    const extents = new Map([...counts].map(([rowBytes, count]) => [rowBytes, this.#areaOf(rowBytes).allocate(count)]));
-    const filled = new Map<number, number>();
-    const old = new RowFinder(overlay.extents);
-    for (const { table, index, rowBytes, positions, rows } of merged) {
-      const fresh = new OverlayIndex();
-      const before = filled.get(rowBytes) ?? 0;
-      filled.set(rowBytes, before + rows.length);
-      if (rows.length > 0) {
-        const { bytes, firstRow } = extents.get(rowBytes) as Extent;
-        for (let i = 0; i < rows.length; i++) bytes.set(old.row(rowBytes, rows[i] as number), (before + i) * rowBytes);
-        fresh.add(oldest, positions, firstRow + before);
+  /** Frees memory when no gather can use it any more; with the arenas everything is freed. */
+  #retire(free: () => void): void {
+    void this.#afterGathers().then((isOpen) => {
+      if (isOpen) free();
+    });
+  }
+
+  /**
+   * Copies the rows of a partition's runs up to `oldest` into its bases, and forgets the runs in one turn. Until then lookups
+   * find the runs, so that nothing is read while it is written.
+   */
+  async #absorb(partition: number, oldest: number): Promise<void> {
+    const overlay = this.#partitions[partition];
+    if (!overlay) return;
+    let copied = 0;
+    for (const [table, index] of overlay.indexes) {
+      const { rowBytes } = this.#tables[table] as TableInfo;
+      let base = overlay.bases.get(table);
+      if (!base) overlay.bases.set(table, (base = new OverlayBase(this.#areaOf(rowBytes), rowBytes)));
+      for (const run of index.runs) {
+        if (run.epoch > oldest) break;
+        const rows = rowsOf(overlay, run.epoch, rowBytes, run.firstRow);
+        for (const [i, position] of index.positionsOf(run).entries()) {
+          base.put(position, rows.subarray(i * rowBytes, (i + 1) * rowBytes));
+          if (++copied % TURN_ROWS > 0) continue;
+          await setImmediate();
+          if (this.#partitions[partition] !== overlay) return; // dropped meanwhile
+        }
       }
-      for (const run of index.runs) if (run.epoch > oldest) fresh.add(run.epoch, index.positionsOf(run), run.firstRow);
-      overlay.indexes.set(table, fresh);
+    }
+    for (const [table, index] of overlay.indexes) {
+      const left = index.runs.filter(({ epoch }) => epoch > oldest);
+      const fresh = new OverlayIndex();
+      for (const run of left) fresh.add(run.epoch, index.positionsOf(run), run.firstRow);
+      if (left.length > 0) overlay.indexes.set(table, fresh);
+      else overlay.indexes.delete(table);
     }
     this.#freeExtents(overlay, (epoch) => epoch <= oldest);
-    for (const [rowBytes, extent] of extents) this.#hold(overlay, oldest, rowBytes, extent);
+    await setImmediate();
   }
 }
 
-/** Finds the bytes of an arena row among extents. */
-class RowFinder {
-  readonly #byWidth = new Map<number, Extent[]>();
-
-  constructor(extents: PartitionOverlay["extents"]) {
-    for (const { rowBytes, extent } of extents) {
-      const list = this.#byWidth.get(rowBytes) ?? [];
-      list.push(extent);
-      this.#byWidth.set(rowBytes, list);
-    }
-  }
-
-  row(rowBytes: number, row: number): Uint8Array {
-    const extent = this.#byWidth
-      .get(rowBytes)
-      ?.find(({ firstRow, rowCount }) => row >= firstRow && row < firstRow + rowCount);
-    invariant(extent, `row ${row} lies in no extent`);
-    const at = (row - extent.firstRow) * rowBytes;
-    return extent.bytes.subarray(at, at + rowBytes);
-  }
+/** The rows of an epoch from an arena row on. */
+function rowsOf({ extents }: PartitionOverlay, epoch: number, rowBytes: number, row: number): Uint8Array {
+  const found = extents.find((held) => held.epoch === epoch && held.rowBytes === rowBytes);
+  invariant(found, `epoch ${epoch} has no rows of ${rowBytes} bytes`);
+  return found.extent.bytes.subarray((row - found.extent.firstRow) * rowBytes);
 }
 
-function isWorthMerging({ indexes }: PartitionOverlay, oldest: number): boolean {
-  for (const index of indexes.values()) {
+function isWorthMerging(overlay: PartitionOverlay | undefined, oldest: number): boolean {
+  for (const index of overlay?.indexes.values() ?? []) {
     let runs = 0;
     for (const { epoch } of index.runs) if (epoch <= oldest) runs++;
     if (runs > RUNS_MAX) return true;

@@ -106,10 +106,9 @@ export class PartitionSet {
       this.tables,
       this.partitionCount,
       (rowBytes) => this.#arena(rowBytes).overlay,
-      (free) => {
-        void this.#nextEra().then(() => {
-          if (!this.#isClosed) free();
-        });
+      async () => {
+        await this.#nextEra();
+        return !this.#isClosed;
       },
     );
   }

@@ -4,8 +4,12 @@ import { OverlayArea } from "./overlay-area.js";
 import type { StrideGroup } from "./partition-layout.js";
 import { RowKernel } from "./row-kernel.js";
 
-/** Addresses for rows of deltas: as many as for the rows of files, and at least this much. */
+/**
+ * Addresses for rows of deltas: at least this much, and a multiple of those for the rows of files: all may have changed, memory
+ * for them is taken ahead, and some have changed again.
+ */
 const OVERLAY_BYTES_MIN = 4 * 2 ** 30;
+const OVERLAY_SHARE = 3;
 
 /**
  * All rows of one width of one version, as one array: partition p's group of that width is mapped `p` slots from the
@@ -33,7 +37,7 @@ export class StrideArena {
     this.rowBytes = group.rowBytes;
     this.rowsPerSlot = this.#slotBytes / group.rowBytes;
     const slotsBytes = this.#slotBytes * partitionCount;
-    const bytes = slotsBytes + Math.ceil(Math.max(OVERLAY_BYTES_MIN, slotsBytes) / unit) * unit;
+    const bytes = slotsBytes + Math.ceil(Math.max(OVERLAY_BYTES_MIN, OVERLAY_SHARE * slotsBytes) / unit) * unit;
     invariant(Number.isSafeInteger(bytes), "an arena exceeds 2^53 bytes");
     this.rowCount = bytes / group.rowBytes;
     this.#range = reserveAddresses(bytes);
