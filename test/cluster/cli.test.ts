@@ -85,6 +85,12 @@ describe("exit codes: 0 done, 1 failed, 2 wrong usage", () => {
     [2, /--replication/, "plan", "x", "--replication=none"],
     [2, /--row-dtype/, "shard-export", "x", "--out=y", "--row-dtype=float8"],
     [2, /--etcd/, "status"],
+    [2, /--etcd="e1": give HOST:PORT/, "status", "--etcd=e1"],
+    [2, /--etcd="https:\/\/e1:2379": .*--etcd-ca turns TLS on/, "status", "--etcd=https://e1:2379"],
+    [2, /--etcd-cert needs --etcd-ca/, "status", "--etcd=e1:2379", "--etcd-cert=c.pem", "--etcd-key=k.pem"],
+    [2, /--etcd-ca=no\/such.pem: ENOENT/, "status", "--etcd=e1:2379", "--etcd-ca=no/such.pem"],
+    [2, /--etcd-user=u: .*SHARDSERVE_ETCD_PASSWORD/, "status", "--etcd=e1:2379", "--etcd-user=u"],
+    [2, /must end in a version number/, "shard-export", SOURCE, "--out=repository/dlrm/latest"],
     [2, /given twice/, "predict", "--model=a", "--model=b", "--inputs={}"],
     [2, /one SavedModel directory/, "inspect"],
     [2, /--inputs must be an object/, "predict", "--model=a", "--inputs=[1]"],
@@ -103,9 +109,21 @@ describe("exit codes: 0 done, 1 failed, 2 wrong usage", () => {
     [1, /UNAVAILABLE: .*127\.0\.0\.1:1/, "predict", "--address=127.0.0.1:1", "--model=a", "--inputs={}"],
     [1, /REGISTRY_UNAVAILABLE: .*127\.0\.0\.1:1/, "status", "--etcd=127.0.0.1:1"],
     [1, /NOT_FOUND: .*no\/such\/repository/, "up", "--model-repository=no/such/repository"],
+    [
+      1,
+      /"code":"SAVED_MODEL_INVALID"[^]*LOAD_FAILED/,
+      "serve",
+      `--model-base-path=${join(REPO_DIR, "test/fixtures/models/dlrm")}`,
+      "--saved-model-tags=nope",
+      "--max-num-load-retries=0",
+      "--port=0",
+      "--rest-api-port=0",
+    ],
     [2, /what is "prod"/, "status", "prod"],
     [2, /unknown flag -json/, "status", "-json"],
+    [1, /name a SavedModel directory, .*dlrm\/1, say/, "inspect", join(REPO_DIR, "test/fixtures/models/dlrm")],
     [0, /^$/, "--help"],
+    [0, /^$/, "-h"],
     [0, /^$/, "--version"],
   ];
   for (const [expected, message, ...args] of cases) {
@@ -113,7 +131,7 @@ describe("exit codes: 0 done, 1 failed, 2 wrong usage", () => {
       const { code, stderr } = await cli(...args);
       assert.equal(code, expected, stderr);
       assert.match(stderr, message);
-      assert.doesNotMatch(stderr, /^\s+at /m, "no stack trace");
+      assert.doesNotMatch(stderr, /^\s+at |"stack":/m, "no stack trace");
     }).timeout(60_000);
   }
 });

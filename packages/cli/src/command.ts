@@ -49,7 +49,7 @@ export function helpText(command: Command): string {
       "default" in spec
         ? fallback === "" || fallback === false || (Array.isArray(fallback) && fallback.length === 0)
           ? ""
-          : ` (default ${String(fallback)})`
+          : ` (default ${spec.metavar === "BYTES" ? byteText(Number(fallback)) : String(fallback)})`
         : " (required)";
     return [left, `${spec.help}${shown}`] as const;
   });
@@ -67,4 +67,15 @@ export function helpText(command: Command): string {
       left.length + 2 > width ? `${left}\n${" ".repeat(width)}${help}` : left.padEnd(width) + help,
     ),
   ].join("\n");
+}
+
+/** A byte count as one would write it for a flag: 16MiB, not 16777216. */
+function byteText(bytes: number): string {
+  const units = ["", "KiB", "MiB", "GiB"];
+  let power = 0;
+  while (bytes > 0 && bytes % 1024 === 0 && power < units.length - 1) {
+    bytes /= 1024;
+    power++;
+  }
+  return `${bytes}${units[power]}`;
 }

@@ -1,10 +1,12 @@
 import { isServingError, ServingError, systemClock } from "@shardserve/core";
-import { destination, pino } from "pino";
+import { destination, pino, stdSerializers } from "pino";
 import type { Command, CommandTable, Terminal } from "./command.js";
 import { helpText } from "./command.js";
 import { parseArguments } from "./flags.js";
 import { progressOn } from "./terminal.js";
 import { VERSION } from "./version.js";
+
+const LOG_LEVELS = ["debug", "info", "warn", "error"];
 
 /** 0 done, 1 failed, 2 wrong usage. */
 export type ExitCode = 0 | 1 | 2;
@@ -17,7 +19,7 @@ export type ExitCode = 0 | 1 | 2;
  */
 export async function main(commands: CommandTable, args: readonly string[]): Promise<ExitCode> {
   const [name, ...rest] = args;
-  if (name === undefined || name === "--help" || name === "help") {
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
     console.log(overview(await Promise.all([...commands.values()].map((load) => load()))));
     return name === undefined ? 2 : 0;
   }
@@ -65,6 +67,11 @@ function overview(commands: readonly Command[]): string {
   ].join("\n");
 }
 
+/** An operating error as its code and text: its stack says nothing to an operator. Others are defects and keep theirs. */
+function briefError(error: Error): object {
+  return error instanceof ServingError ? { code: error.code, message: error.message } : stdSerializers.err(error);
+}
+
 function terminal(verbose: boolean): Terminal {
   const environment = process.env;
   const stop = new AbortController();
@@ -77,10 +84,18 @@ function terminal(verbose: boolean): Terminal {
     process.channel?.unref(); // it keeps nothing alive
   }
   const level = verbose ? "debug" : (environment["SHARDSERVE_LOG_LEVEL"] ?? "info");
+  if (!LOG_LEVELS.includes(level))
+    throw new ServingError(
+      "CONFIG_INVALID",
+      `SHARDSERVE_LOG_LEVEL="${level}": must be one of ${LOG_LEVELS.join(", ")}`,
+    );
   return {
     print: (line) => console.log(line),
     progress: progressOn(process.stderr, () => systemClock.nowMs()),
-    logger: pino({ level, base: { pid: process.pid } }, destination({ dest: 2, sync: true })),
+    logger: pino(
+      { level, base: { pid: process.pid }, serializers: { err: verbose ? stdSerializers.err : briefError } },
+      destination({ dest: 2, sync: true }),
+    ),
     environment,
     signal: stop.signal,
   };

@@ -55,12 +55,13 @@ describe("helpText", () => {
         summary: "Serves",
         usage: "[FLAGS]",
         examples: ["shardserve serve --out=d"],
-        flags,
+        flags: { ...flags, cache: flag.bytes("memory", 256 * 2 ** 20) },
         run: async () => {},
       }),
     );
     assert.match(text, /Usage: shardserve serve \[FLAGS\]/);
     assert.match(text, /--port N +gRPC port \(default 8500\)/);
+    assert.match(text, /--cache BYTES +memory \(default 256MiB\)/);
     assert.match(text, /--out DIR +where to write \(required\)/);
     assert.match(text, /shardserve serve --out=d/);
   });

@@ -44,7 +44,7 @@ export class EtcdRegistry implements Registry {
 
   async get(key: string, options: CallOptions = {}): Promise<Entry | undefined> {
     const request = { key: this.#bytes(key) };
-    const { kvs } = await this.#call(`get ${key}`, () => this.#client.kv.range(request), options);
+    const { kvs } = await this.#call(`get ${this.prefix}${key}`, () => this.#client.kv.range(request), options);
     const found = kvs[0];
     return found && this.#entry(found);
   }
@@ -52,7 +52,11 @@ export class EtcdRegistry implements Registry {
   async list(prefix: string, options: CallOptions = {}): Promise<Listing> {
     const key = this.#bytes(prefix);
     const request = { key, range_end: endOfPrefix(key) };
-    const { kvs, header } = await this.#call(`list ${prefix}`, () => this.#client.kv.range(request), options);
+    const { kvs, header } = await this.#call(
+      `list ${this.prefix}${prefix}`,
+      () => this.#client.kv.range(request),
+      options,
+    );
     return { revision: Number(header.revision), entries: kvs.map((found) => this.#entry(found)) };
   }
 
@@ -132,7 +136,7 @@ export class EtcdRegistry implements Registry {
         }
       } catch (error) {
         if (ended.aborted) return;
-        const cast = castEtcdError(error, `watch ${prefix}`) as ServingError;
+        const cast = castEtcdError(error, `watch ${this.prefix}${prefix}`) as ServingError;
         if (cast.code === "REGISTRY_DENIED") throw cast;
         this.#logger.warn({ prefix, error: cast.message }, "watch interrupted; it will list and watch again");
       }

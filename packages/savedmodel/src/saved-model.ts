@@ -2,7 +2,7 @@
  * Reads a SavedModel directory: the message, its meta graphs and what serving needs to find in them. Layout:
  * tensorflow/cc/saved_model/README.md; which ops restore and initialise: tensorflow/cc/saved_model/loader_util.cc.
  */
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type AssetFileDef,
@@ -80,10 +80,9 @@ async function missing(dir: string): Promise<ServingError> {
       `${dir} holds saved_model.cpb, the chunked form of graphs above 2 GB, which is not read`,
     );
   }
-  return new ServingError(
-    "SAVED_MODEL_INVALID",
-    `no saved_model.pb in ${dir}; name a SavedModel directory, one version of it`,
-  );
+  const versions = (await readdir(dir).catch(() => [])).filter((name) => /^\d+$/.test(name));
+  const hint = versions.length > 0 ? `${join(dir, versions[0]!)}, say` : "one version of it";
+  return new ServingError("SAVED_MODEL_INVALID", `no saved_model.pb in ${dir}; name a SavedModel directory, ${hint}`);
 }
 
 async function exists(path: string): Promise<boolean> {

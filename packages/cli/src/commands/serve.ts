@@ -54,6 +54,8 @@ export const serve = defineCommand({
     refusePositionals("serve", positionals);
     if (flags.version) return terminal.print(`shardserve ${VERSION}`);
     const { logger, signal, environment } = terminal;
+    if (flags.modelConfigFile !== "" && flags.modelBasePath !== "")
+      logger.warn({}, "--model-name and --model-base-path have no effect beside --model-config-file");
     const config = await initialConfig(flags);
     const loader = localLoader({
       engines: await openEngines(flags, environment, logger),
@@ -94,7 +96,8 @@ export const serve = defineCommand({
     try {
       await front.start({ signal });
       for (const poll of polls) await poll.start();
-      terminal.print(`serving ${catalog.models.map(({ name }) => name).join(", ")}: ${front.describe(flags)}`);
+      const names = catalog.models.map(({ name }) => name);
+      terminal.print(`serving ${names.length > 0 ? names.join(", ") : "no model yet"}: ${front.describe(flags)}`);
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {
       for (const poll of polls) await poll.close();

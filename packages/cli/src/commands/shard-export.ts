@@ -1,3 +1,4 @@
+import { basename, resolve } from "node:path";
 import { ServingError } from "@shardserve/core";
 import {
   type ExportPlan,
@@ -59,6 +60,7 @@ export const shardExport = defineCommand({
     if (flags.base !== "" && flags.out === "") return exportDelta(source, flags, terminal);
     if (flags.out === "" && !flags.dryRun)
       throw new ServingError("CONFIG_INVALID", "shard-export: --out is required, or --dry-run");
+    if (flags.out !== "") refuseUnservedName(flags.out);
     const options = {
       minTableBytes: flags.minTableBytes,
       ...(flags.tables.length > 0 && { tables: flags.tables }),
@@ -86,6 +88,13 @@ export const shardExport = defineCommand({
     printReport(report, flags.json, terminal);
   },
 });
+
+/** Shards and servers look for numbers: under another name the export would succeed and never be served. */
+function refuseUnservedName(out: string): void {
+  const name = basename(resolve(out));
+  if (/^\d+$/.test(name) && Number.isSafeInteger(Number(name))) return;
+  throw new ServingError("CONFIG_INVALID", `--out=${out}: must end in a version number, as in BASE/NAME/VERSION`);
+}
 
 function printPlan(plan: ExportPlan, isJson: boolean, terminal: Terminal): void {
   const { tables, layout, dense, unused, lookups, source } = plan;

@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { type Logger, ServingError, systemClock, systemRandom } from "@shardserve/core";
 import { type LookupMetrics, RedisLevel } from "@shardserve/lookup";
 import { Cluster, Redis } from "ioredis";
 import { type FlagValues, flag } from "../flags.js";
+import { readFlagFile } from "./flag-file.js";
 
 /** Flags of the second level of rows. */
 export const REDIS_FLAGS = {
@@ -104,5 +104,5 @@ function parseHost(text: string): HostPort {
 }
 
 function tlsOptions(caFile: string): { ca?: Buffer } {
-  return caFile === "" ? {} : { ca: readFileSync(caFile) };
+  return caFile === "" ? {} : { ca: readFlagFile("--redis-ca", caFile) };
 }

@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Logger, ServingError } from "@shardserve/core";
 import { EtcdRegistry, type Registry, RemoteRegistry, StateFile } from "@shardserve/registry";
 import { parseAddress } from "@shardserve/transport";
 import { type FlagValues, flag } from "../flags.js";
+import { readFlagFile } from "./flag-file.js";
 
 /** Flags of everything that takes part in a cluster, or looks at one. */
 export const REGISTRY_FLAGS = {
@@ -44,6 +44,7 @@ export function openRegistry(
   environment: Readonly<Record<string, string | undefined>>,
   logger: Logger,
 ): Registry {
+  if (flags.cluster === "") throw new ServingError("CONFIG_INVALID", "--cluster must not be empty");
   if (flags.registrySocket !== "") {
     if (flags.etcd.length > 0) throw new ServingError("CONFIG_INVALID", "give --etcd or --registry-socket, not both");
     return new RemoteRegistry({ address: parseAddress(`unix:${flags.registrySocket}`), peer, logger });
@@ -54,22 +55,49 @@ export function openRegistry(
       "give --etcd HOST:PORT[,HOST:PORT...]; for a cluster without etcd on this machine see `shardserve up --help`",
     );
   }
-  const pem = (path: string) => readFileSync(path);
+  flags.etcd.forEach(refuseUnclear);
+  const tls = tlsOf(flags);
+  const auth = authOf(flags, environment["SHARDSERVE_ETCD_PASSWORD"]);
   return new EtcdRegistry({
     hosts: flags.etcd,
     cluster: flags.cluster,
     logger,
-    ...(flags.etcdCa !== "" && {
-      tls: {
-        ca: pem(flags.etcdCa),
-        ...(flags.etcdCert !== "" && { cert: pem(flags.etcdCert) }),
-        ...(flags.etcdKey !== "" && { key: pem(flags.etcdKey) }),
-      },
-    }),
-    ...(flags.etcdUser !== "" && {
-      auth: { username: flags.etcdUser, password: environment["SHARDSERVE_ETCD_PASSWORD"] ?? "" },
-    }),
+    ...(tls && { tls }),
+    ...(auth && { auth }),
   });
+}
+
+/** A URL would say whether TLS is on, and so do the flags: with both, `https://` could end in clear text. */
+function refuseUnclear(host: string): void {
+  if (host.includes("//"))
+    throw new ServingError(
+      "CONFIG_INVALID",
+      `--etcd="${host}": give HOST:PORT without a scheme; --etcd-ca turns TLS on`,
+    );
+  if (!/^.+:\d{1,5}$/.test(host))
+    throw new ServingError("CONFIG_INVALID", `--etcd="${host}": give HOST:PORT, such as e1:2379`); // gRPC would take 443
+}
+
+function tlsOf({ etcdCa, etcdCert, etcdKey }: RegistryFlags) {
+  if ((etcdCert === "") !== (etcdKey === ""))
+    throw new ServingError("CONFIG_INVALID", "give --etcd-cert and --etcd-key together");
+  if (etcdCa === "") {
+    if (etcdCert === "") return undefined;
+    throw new ServingError("CONFIG_INVALID", "--etcd-cert needs --etcd-ca, which turns TLS on");
+  }
+  const ca = readFlagFile("--etcd-ca", etcdCa);
+  if (etcdCert === "") return { ca };
+  return { ca, cert: readFlagFile("--etcd-cert", etcdCert), key: readFlagFile("--etcd-key", etcdKey) };
+}
+
+function authOf({ etcdUser }: RegistryFlags, password: string | undefined) {
+  if (etcdUser === "") return undefined;
+  if (password === undefined)
+    throw new ServingError(
+      "CONFIG_INVALID",
+      `--etcd-user=${etcdUser}: its password is to be in SHARDSERVE_ETCD_PASSWORD`,
+    );
+  return { username: etcdUser, password };
 }
 
 /** The same flags for a child process. */
