@@ -1,11 +1,22 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { credentials } from "@grpc/grpc-js";
 import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
 import { seededRandom, silentLogger } from "@shardserve/core";
 import { EtcdRegistry, mapKey, mapRecord } from "@shardserve/registry";
 import { listEpochs, listFolds } from "@shardserve/rowstore";
 import { tensor } from "@shardserve/tensor";
-import { EtcdServer, eventually, type LaunchedProcess, type TempDir, tempDir } from "@shardserve/testkit";
+import {
+  EtcdServer,
+  eventually,
+  type LaunchedProcess,
+  makeCertificates,
+  sslConfig,
+  type TempDir,
+  tempDir,
+} from "@shardserve/testkit";
 import { ApplyClient } from "./support/apply-client.js";
 import { cli } from "./support/cli.js";
 import { DRIFTING, writeDrifting } from "./support/drifting-model.js";
@@ -191,6 +202,57 @@ describe("streamed updates in a cluster", function () {
     assert.match((await ended(first)) ?? "", /FAILED_PRECONDITION.*another stream of a was opened/);
     await acknowledged(second, 31);
     await visible(rowsAfter(31));
+  });
+
+  it("lets nobody in without certificate and token where it asks for them, and no longer once a token is taken back", async function () {
+    if (!makeCertificates(dir.path)) return this.skip();
+    const sha256 = (token: string) => createHash("sha256").update(token).digest("hex");
+    const tokens = (...actions: string[]) =>
+      writeFile(
+        join(dir.path, "tokens.json"),
+        JSON.stringify({ tokens: [{ name: "trainer", sha256: sha256("secret"), models: [DRIFTING], actions }] }),
+      );
+    await writeFile(join(dir.path, "tls.config"), sslConfig(dir.path, true));
+    await tokens("update");
+    const files = [
+      `--ssl-config-file=${join(dir.path, "tls.config")}`,
+      `--auth-tokens-file=${join(dir.path, "tokens.json")}`,
+    ];
+    const guarded = await startApply(place, "--epoch-seconds=0.1", ...files);
+    try {
+      const pem = (name: string) => readFile(join(dir.path, name));
+      const [ca, key, cert] = await Promise.all(["ca.pem", "client.key", "client.pem"].map(pem));
+      const channel = credentials.createSsl(ca!, key!, cert!);
+      const address = guarded.grpc.replace("127.0.0.1", "localhost");
+      const refusals: [RegExp, ConstructorParameters<typeof ApplyClient>[3]][] = [
+        [/UNAVAILABLE/, { token: "secret" }],
+        [/UNAVAILABLE/, { token: "secret", channel: credentials.createSsl(ca!) }],
+        [/UNAUTHENTICATED.*a token is needed/, { channel }],
+        [/UNAUTHENTICATED.*not known here/, { token: "other", channel }],
+      ];
+      for (const [message, options] of refusals) {
+        using client = new ApplyClient(address, DRIFTING, "c", options);
+        assert.match((await ended(client)) ?? "", message);
+      }
+      using other = new ApplyClient(address, "other", "c", { token: "secret", channel });
+      assert.match((await ended(other)) ?? "", /PERMISSION_DENIED.*"trainer" does not allow update of model "other"/);
+      using client = new ApplyClient(address, DRIFTING, "c", { token: "secret", channel });
+      await acknowledged(client, 0);
+      send(client, 1, 1_000);
+      await acknowledged(client, 1);
+      await tokens("describe");
+      let sequence = 1;
+      await until(
+        () => {
+          if (!client.isEnded) send(client, ++sequence, 1_000);
+          return client.isEnded;
+        },
+        () => "the stream ends",
+      );
+      assert.match(client.error?.message ?? "", /PERMISSION_DENIED.*does not allow update/);
+    } finally {
+      await guarded.process.stop();
+    }
   });
 
   it("kill -9 of the front and of a shard in the midst of a stream: nothing that was acknowledged is lost", async () => {

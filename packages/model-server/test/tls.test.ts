@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
@@ -8,6 +7,7 @@ import { join } from "node:path";
 import { Client, credentials } from "@grpc/grpc-js";
 import { ModelServer, readMonitoringPath, readTlsConfig } from "@shardserve/model-server";
 import { tensor } from "@shardserve/tensor";
+import { makeCertificates, sslConfig } from "@shardserve/testkit";
 import { failureOf, predict, startManager, startServer } from "./harness.js";
 import { halfPlus } from "./models.js";
 
@@ -17,37 +17,16 @@ describe("TLS", function () {
   this.timeout(60_000);
   let dir: string;
   const file = (name: string) => readFile(join(dir, name));
-  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir, stdio: "pipe" });
-  /** An authority, and certificates of it for the server and for a client; another authority with a client's. */
   before(async function () {
     dir = await mkdtemp(join(tmpdir(), "shardserve-tls-"));
-    try {
-      openssl("version");
-    } catch {
-      console.log("skipped: openssl is not installed");
-      return this.skip();
-    }
-    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"];
-    await writeFile(join(dir, "san"), "subjectAltName=DNS:localhost,IP:127.0.0.1");
-    for (const [ca, names] of [
-      ["ca", ["server", "client"]],
-      ["other", ["stranger"]],
-    ] as const) {
-      openssl("req", "-x509", ...key, "-keyout", `${ca}.key`, "-out", `${ca}.pem`, "-subj", `/CN=${ca}`);
-      for (const name of names) {
-        openssl("req", ...key, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/CN=${name}`);
-        const from = ["-CA", `${ca}.pem`, "-CAkey", `${ca}.key`, "-CAcreateserial", "-extfile", "san", "-days", "1"];
-        openssl("x509", "-req", "-in", `${name}.csr`, "-out", `${name}.pem`, ...from);
-      }
-    }
+    if (makeCertificates(dir)) return;
+    console.log("skipped: openssl is not installed");
+    this.skip();
   });
   after(() => rm(dir, { recursive: true }));
 
   const configFile = async (name: string, isClientVerified: boolean, more = "") => {
-    const pem = async (path: string) => JSON.stringify((await file(path)).toString());
-    const ca = isClientVerified ? `custom_ca: ${await pem("ca.pem")} client_verify: true` : "";
-    const text = `server_key: ${await pem("server.key")} server_cert: ${await pem("server.pem")} ${ca} ${more}`;
-    await writeFile(join(dir, name), text);
+    await writeFile(join(dir, name), `${sslConfig(dir, isClientVerified)} ${more}`);
     return join(dir, name);
   };
 

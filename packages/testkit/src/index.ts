@@ -1,3 +1,4 @@
+export { makeCertificates, sslConfig } from "./certificates.js";
 export * from "./child-process.js";
 export * from "./etcd-server.js";
 export * from "./eventually.js";

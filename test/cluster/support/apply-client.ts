@@ -1,4 +1,11 @@
-import { Client, type ClientDuplexStream, credentials, type ServiceError } from "@grpc/grpc-js";
+import {
+  type ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  credentials,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
 import { ApplyRowsReplySchema, ApplyRowsRequestSchema, create, fromBinary, toBinary } from "@shardserve/api";
 
 export interface UpdateAck {
@@ -17,10 +24,25 @@ export class ApplyClient implements Disposable {
   readonly #client: Client;
   readonly #call: ClientDuplexStream<Buffer, Buffer>;
 
-  constructor(address: string, model: string, source: string) {
-    this.#client = new Client(address, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
+  constructor(
+    address: string,
+    model: string,
+    source: string,
+    {
+      token,
+      channel = credentials.createInsecure(),
+    }: { readonly token?: string; readonly channel?: ChannelCredentials } = {},
+  ) {
+    this.#client = new Client(address, channel, { "grpc.use_local_subchannel_pool": 1 });
+    const metadata = new Metadata();
+    if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
     const identity = (bytes: Buffer) => bytes;
-    this.#call = this.#client.makeBidiStreamRequest("/shardserve.v1.UpdateService/ApplyRows", identity, identity);
+    this.#call = this.#client.makeBidiStreamRequest(
+      "/shardserve.v1.UpdateService/ApplyRows",
+      identity,
+      identity,
+      metadata,
+    );
     this.#call.on("data", (bytes: Buffer) => {
       const { version, sequence, epoch } = fromBinary(ApplyRowsReplySchema, bytes);
       this.ack = { version: Number(version), sequence: Number(sequence), epoch: Number(epoch) };

@@ -1,14 +1,17 @@
 import { resolve } from "node:path";
 import { ServingError, systemClock } from "@shardserve/core";
+import { Access, parseTlsConfig, parseTokensFile, TlsCredentials } from "@shardserve/model-server";
 import { MapFollower } from "@shardserve/registry";
 import { Registry } from "prom-client";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
 import { UNFOLDED_MAX } from "../roles/chain-folder.js";
+import { GUARD_FLAGS, readIfNamed } from "../roles/guard-flags.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/model-front.js";
 import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
 import { UpdateMetrics } from "../roles/update-metrics.js";
+import type { UpdateWriterOptions } from "../roles/update-writer.js";
 import { UpdateService } from "../roles/update-service.js";
 
 export const apply = defineCommand({
@@ -18,9 +21,11 @@ export const apply = defineCommand({
   examples: [
     "shardserve apply --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --model_repository=/models --listen=0.0.0.0:8700",
     "shardserve apply --etcd=localhost:2379 --model_repository=/models --epoch-seconds=0.5 --keep-epochs=600 --fold-epochs=200",
+    "shardserve apply --etcd=localhost:2379 --model_repository=/models --ssl-config-file=tls.cfg --auth-tokens-file=tokens.json",
   ],
   flags: {
     listen: flag.text("address of UpdateService over gRPC; port 0 = any free one", "HOST:PORT", "0.0.0.0:8700"),
+    ...GUARD_FLAGS,
     ...METRICS_FLAGS,
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION; it is written to", "DIR"),
     epochSeconds: flag.number("least time between two epochs", 0, 3_600, 1),
@@ -47,7 +52,16 @@ export const apply = defineCommand({
     const registry = openRegistry(flags, "apply", terminal.environment, logger);
     const follower = new MapFollower(registry, { logger });
     const metricsRegistry = new Registry();
-    const service = new UpdateService(flags.listen, {
+    const tls = await readIfNamed(flags.sslConfigFile, parseTlsConfig);
+    const tokens = await readIfNamed(flags.authTokensFile, parseTokensFile);
+    if (tokens && !tls) logger.warn({}, "tokens are asked for without TLS: whoever can listen can read them");
+    const credentials = tls && new TlsCredentials(tls.value);
+    const access = tokens && new Access(tokens.value);
+    const files = [
+      tls?.watch((value) => credentials!.replace(value), logger),
+      tokens?.watch((rules) => access!.replace(rules), logger),
+    ].filter((file) => file !== undefined);
+    const options: UpdateWriterOptions = {
       follower,
       repository: resolve(flags.modelRepository),
       epochMs: flags.epochSeconds * 1000,
@@ -57,7 +71,9 @@ export const apply = defineCommand({
       metrics: new UpdateMetrics(metricsRegistry),
       clock: systemClock,
       logger,
-    });
+    };
+    const guard = { ...(credentials && { tls: credentials }), ...(access && { access }) };
+    const service = new UpdateService(flags.listen, options, guard);
     const isReady = () => service.state === "ready";
     const metrics = MetricsEndpoint.from(flags, { registry: metricsRegistry, isHealthy: isReady, isReady });
     try {
@@ -65,9 +81,11 @@ export const apply = defineCommand({
       await follower.reach({ signal });
       await service.start({ signal });
       await metrics?.start();
+      for (const file of files) await file.start({ signal });
       terminal.print(`apply: gRPC on ${service.address}${metrics ? `, metrics on port ${metrics.port}` : ""}`);
       await runUntilStopped(service, signal, 1000);
     } finally {
+      for (const file of files) await file.close();
       await service.close();
       await metrics?.close();
       await follower.close();

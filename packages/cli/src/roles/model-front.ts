@@ -10,18 +10,17 @@ import {
   perModelBatching,
   readBatchingParameters,
   readMonitoringPath,
-  readWatched,
   openTelemetry,
   type Reload,
   RequestLog,
   type Tracing,
   warmingLoader,
-  WatchedFile,
 } from "@shardserve/model-server";
 import { fileFingerprint, type Loader, Manager, type ServableId, planMemory } from "@shardserve/servable";
 import { Registry } from "prom-client";
 import type { FlagValues } from "../flags.js";
 import { VERSION } from "../version.js";
+import { readIfNamed } from "./guard-flags.js";
 import { type SERVING_FLAGS, warnOfIgnored } from "./serving-flags.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
@@ -213,21 +212,6 @@ async function openTracing(flags: ServingFlags, logger: Logger): Promise<Tracing
     );
   }
   return openTelemetry({ endpoint, samplingRate, serviceName: "shardserve", serviceVersion: VERSION, logger });
-}
-
-/**
- * Reads a file that a flag names, to be followed later; undefined where the flag is empty.
- *
- * @throws ServingError NOT_FOUND, CONFIG_INVALID
- */
-async function readIfNamed<T>(path: string, parse: (text: string, path: string) => T) {
-  if (path === "") return undefined;
-  const text = await readWatched(path);
-  return {
-    value: parse(text, path),
-    watch: (onChange: (value: T) => void, logger: Logger): Service =>
-      new WatchedFile({ path, text, parse, onChange, logger }),
-  };
 }
 
 function readBatching(flags: ServingFlags): Promise<Partial<BatchingOptions>> {

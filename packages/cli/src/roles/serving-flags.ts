@@ -1,6 +1,7 @@
 import type { Logger } from "@shardserve/core";
 import { type FlagTable, flag, flagName } from "../flags.js";
 import { ENGINE_FLAGS } from "./engines.js";
+import { GUARD_FLAGS } from "./guard-flags.js";
 
 /** Flags of tensorflow_model_server that are taken and change nothing, with the reason in their help. */
 export const IGNORED_FLAGS = {
@@ -32,9 +33,8 @@ export const SERVING_FLAGS = {
   restApiTimeoutInMs: flag.int("time for a REST request to finish; 0 = no limit", 0, 86_400_000, 30_000),
   restApiEnableCorsSupport: flag.bool("CORS headers on REST replies"),
   host: flag.text("address to listen on", "ADDRESS", "0.0.0.0"),
-  sslConfigFile: flag.text("TLS of gRPC: an SSLConfig in protobuf's text format", "FILE", ""),
+  ...GUARD_FLAGS,
   restApiSslConfigFile: flag.text("TLS of REST, metrics and health: an SSLConfig", "FILE", ""),
-  authTokensFile: flag.text("bearer tokens and what each may do; without it everybody may do everything", "FILE", ""),
   useAltsCredentials: flag.bool("refused: ALTS is not supported"),
   enableBatching: flag.bool("join requests of one signature across callers", true),
   maxBatchRows: flag.int("rows of a joined run, without a parameters file", 1, 1_000_000, 512),

@@ -9,6 +9,7 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { GRPC_STATUS, Service, ServingError } from "@shardserve/core";
+import { type Access, type Caller, EVERYBODY, type TlsCredentials } from "@shardserve/model-server";
 import { SOURCE_LENGTH_MAX } from "@shardserve/rowstore";
 import { formatAddress, parseAddress } from "@shardserve/transport";
 import { UpdateWriter, type UpdateWriterOptions } from "./update-writer.js";
@@ -32,18 +33,27 @@ const UPDATE_SERVICE: ServiceDefinition = {
   },
 };
 
+/** Who may send to the service; absent = everybody may, in clear. */
+export interface UpdateGuard {
+  readonly tls?: TlsCredentials;
+  /** Tokens need the action `update` for the model. */
+  readonly access?: Access;
+}
+
 /** Serves shardserve.v1.UpdateService: one writer per version that is sent to, one stream per source. */
 export class UpdateService extends Service {
   readonly #listen: string;
   readonly #options: UpdateWriterOptions;
+  readonly #guard: UpdateGuard;
   readonly #server = new Server({ "grpc.max_receive_message_length": UPDATE_MESSAGE_BYTES_MAX });
   readonly #writers = new Map<string, Promise<UpdateWriter>>();
   readonly #streams = new Set<UpdateStream>();
   #address = "";
 
   /** @param listen  host:port; port 0 = any */
-  constructor(listen: string, options: UpdateWriterOptions) {
+  constructor(listen: string, options: UpdateWriterOptions, guard: UpdateGuard = {}) {
     super();
+    this.#guard = guard;
     this.#listen = listen;
     this.#options = options;
     this.#server.addService(UPDATE_SERVICE, { applyRows: (call: Call) => this.#take(call) });
@@ -55,7 +65,8 @@ export class UpdateService extends Service {
 
   protected override onStart(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#server.bindAsync(this.#listen, ServerCredentials.createInsecure(), (error, port) => {
+      const credentials = this.#guard.tls ?? ServerCredentials.createInsecure();
+      this.#server.bindAsync(this.#listen, credentials, (error, port) => {
         if (error)
           return reject(new ServingError("UNAVAILABLE", `cannot serve gRPC on ${this.#listen}: ${error.message}`));
         const address = parseAddress(this.#listen);
@@ -81,7 +92,9 @@ export class UpdateService extends Service {
   }
 
   #take(call: Call): void {
-    const stream = new UpdateStream(call, (model, version) => this.#writer(model, version), this.#streams);
+    const { access } = this.#guard;
+    const callerOf = () => (access ? access.callerOf(call.metadata.get("authorization")[0]?.toString()) : EVERYBODY);
+    const stream = new UpdateStream(call, callerOf, (model, version) => this.#writer(model, version), this.#streams);
     if (this.#streams.size >= STREAMS_MAX)
       return stream.fail(new ServingError("RESOURCE_EXHAUSTED", `${STREAMS_MAX} streams are open; end one first`));
     stream.start();
@@ -110,6 +123,7 @@ export class UpdateService extends Service {
 /** One call of ApplyRows. It reads the next message when the one before was taken: what does not fit waits at the sender. */
 class UpdateStream {
   readonly #call: Call;
+  readonly #callerOf: () => Caller;
   readonly #find: (model: string, version: number) => Promise<UpdateWriter>;
   readonly #all: Set<UpdateStream>;
   #writer: UpdateWriter | undefined;
@@ -119,8 +133,14 @@ class UpdateStream {
   #isHalfClosed = false;
   #unsubscribe: () => void = () => undefined;
 
-  constructor(call: Call, find: (model: string, version: number) => Promise<UpdateWriter>, all: Set<UpdateStream>) {
+  constructor(
+    call: Call,
+    callerOf: () => Caller,
+    find: (model: string, version: number) => Promise<UpdateWriter>,
+    all: Set<UpdateStream>,
+  ) {
     this.#call = call;
+    this.#callerOf = callerOf;
     this.#find = find;
     this.#all = all;
   }
@@ -156,6 +176,7 @@ class UpdateStream {
     if (!this.#writer) throw new ServingError("INVALID_ARGUMENT", "the first message of a stream is `open`");
     if (sequence < 1n || sequence > BigInt(Number.MAX_SAFE_INTEGER))
       throw new ServingError("INVALID_ARGUMENT", `sequence ${sequence} is not in [1, 2^53)`);
+    this.#callerOf().check("update", this.#writer.model); // a stream may outlive its token
     await this.#writer.accept(this.#source, Number(sequence), tables);
   }
 
@@ -163,6 +184,7 @@ class UpdateStream {
     if (this.#writer) throw new ServingError("INVALID_ARGUMENT", "the stream is open already");
     if (source === "" || Buffer.byteLength(source) > SOURCE_LENGTH_MAX || /\n/.test(source))
       throw new ServingError("INVALID_ARGUMENT", `source: give a name of 1 to ${SOURCE_LENGTH_MAX} bytes in one line`);
+    this.#callerOf().check("update", model);
     const writer = await this.#find(model, version);
     if (this.#isEnded) return;
     for (const other of this.#all) {

@@ -1,8 +1,8 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { ServingError } from "@shardserve/core";
 
-/** What a token may do: run models, ask for status, metadata and readiness, change the configuration, read the metrics. */
-export const ACTIONS = ["predict", "describe", "reload", "metrics"] as const;
+/** What a token may do: run models, ask for status, metadata and readiness, change the configuration, read the metrics, stream rows. */
+export const ACTIONS = ["predict", "describe", "reload", "metrics", "update"] as const;
 export type Action = (typeof ACTIONS)[number];
 
 /** One token: only the hash of it is known here. */
