@@ -468,6 +468,8 @@ def reductions():
         case(op, input=np.zeros([0, 3], F32), axis=C(np.array([0], I32)))
         case(op, input=np.zeros([0, 3], F32), axis=C(np.array([1], I32)), keep_dims=True)
         case(op, input=np.zeros([2, 0], F32), axis=C(np.array([0, 1], I32)))
+        case(op, input=np.zeros([0, 3], F32), axis=C(np.array([-1], I32)))
+        case(op, input=np.zeros([2, 0, 3], F32), axis=C(np.array([-2, 0], I32)), keep_dims=True)
         case(op, input=rand(F32, [3, 400]), axis=C(np.array([1], I32)))
     for dtype in [I32, I64]:
         for op in ["Sum", "Prod", "Max", "Min"]:

@@ -957,6 +957,9 @@ def sparse_more(g):
     g.case("RaggedCountSparseOutput", splits=i64(1, 2), values=i32(1, 2), weights=none, binary_output=False)
     g.case("SparseCountSparseOutput", indices=np.array([[5, 0]], np.int64), values=i32(1), dense_shape=i64(3, 5), weights=none, binary_output=False)
     g.case("RaggedBincount", splits=i64(0, 2), values=i32(1, 2), size=np.int32(-1), weights=none)
+    for op, more in [("RaggedBincount", {"size": np.int32(3)}), ("RaggedCountSparseOutput", {"binary_output": False})]:
+        g.case(op, splits=i64(0), values=np.array([], np.int32), weights=none, **more)
+        g.case(op, splits=np.array([], np.int64), values=np.array([], np.int32), weights=none, **more)
     g.case("RaggedBincount", splits=i64(0, 2), values=i32(1, -2), size=np.int32(5), weights=none)
     g.case("SparseBincount", indices=np.array([[0, 0]], np.int64), values=i32(7), dense_shape=i64(3, 5), size=np.int32(4), weights=none)
     # Edit distance.

@@ -19,7 +19,7 @@ interface Rows {
 
 function checkSplits(op: OpCall, count: number): ArrayLike<number> {
   const splits = integersOf(op.tensor(0));
-  check(splits.length >= 2, () => "Must provide at least 2 elements for the splits argument");
+  check(splits.length > 0, () => "Splits must be non-empty");
   check(splits[0] === 0, () => `Splits must start with 0, not with ${splits[0]}`);
   check(
     splits[splits.length - 1] === count,
@@ -150,7 +150,11 @@ function bins(op: OpCall, rows: Rows, sizeAt: number): Tensor[] {
 export const COUNT_KERNELS: Readonly<Record<string, Kernel>> = {
   DenseCountSparseOutput: (op) => sparseCounts(op, denseRows(op), op.tensor(0), op.tensor(1)),
   SparseCountSparseOutput: (op) => sparseCounts(op, sparseRows(op), op.tensor(1), op.tensor(3)),
-  RaggedCountSparseOutput: (op) => sparseCounts(op, raggedRows(op), op.tensor(1), op.tensor(2)),
+  RaggedCountSparseOutput: (op) => {
+    const hasRows = op.tensor(0).shape[0]! >= 2;
+    check(hasRows, () => "Must provide at least 2 elements for the splits argument");
+    return sparseCounts(op, raggedRows(op), op.tensor(1), op.tensor(2));
+  },
   SparseBincount: (op) => bins(op, sparseRows(op), 3),
   RaggedBincount: (op) => bins(op, raggedRows(op), 2),
 };

@@ -9,6 +9,7 @@ import {
   intVector,
   isFloat,
   less,
+  rankOf,
   shapeOf,
   slice,
   widened,
@@ -30,7 +31,17 @@ function reduceOver(n: NodeLowering, op: string, value: Value): Value {
   const distinct = new Set(axes.map((axis) => (axis < 0 && rank !== undefined ? axis + rank : axis)));
   if (distinct.size < axes.length) n.fail("an axis that is named twice");
   const keepdims = Number(n.attrs.bool("keep_dims"));
-  return n.b.op(op, [value, intVector(n.b, n.x(1))], { keepdims, noop_with_empty_axes: 1 });
+  return n.b.op(op, [value, axesFromFront(n, value, axes)], { keepdims, noop_with_empty_axes: 1 });
+}
+
+/** Axes counted from the front: of an input without elements the engine reduces none that is counted from the back. */
+function axesFromFront(n: NodeLowering, value: Value, axes: readonly number[]): Value {
+  const { b } = n;
+  const rank = n.rank(0);
+  if (axes.every((axis) => axis >= 0)) return b.ints(axes);
+  if (rank !== undefined) return b.ints(axes.map((axis) => (axis < 0 ? axis + rank : axis)));
+  const isFromBack = b.ints(axes.map((axis) => (axis < 0 ? 1 : 0)));
+  return b.op("Add", [b.ints(axes), b.op("Mul", [isFromBack, rankOf(b, value)])]);
 }
 
 /**
