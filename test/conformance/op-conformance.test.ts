@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { hostOps } from "@shardserve/host-ops";
 import { lowerings } from "@shardserve/onnx";
 import { readSavedModel, selectMetaGraph } from "@shardserve/savedmodel";
-import { REPO_DIR } from "@shardserve/testkit";
+import { readGolden, REPO_DIR } from "@shardserve/testkit";
 import { holdSection } from "./support/coverage-doc.js";
 import { OpCoverage } from "./support/op-coverage.js";
 import { type OpCase, readOpCases } from "./support/op-cases.js";
@@ -138,10 +138,15 @@ async function differences(given: OpCase, index: number): Promise<string[]> {
 /** Ops of the models that committed scripts made and other suites run. */
 async function opsOfModels(): Promise<Set<string>> {
   const ops = new Set<string>();
-  for (const root of ["test/fixtures/models", "packages/engine/test/testdata/control-flow"]) {
+  for (const root of [
+    "test/fixtures/models",
+    "test/fixtures/strangers",
+    "packages/engine/test/testdata/control-flow",
+  ]) {
     for (const name of readdirSync(join(REPO_DIR, root))) {
-      const dir = join(REPO_DIR, root, name, root.endsWith("models") ? "1" : "");
-      const { graphDef } = selectMetaGraph(await readSavedModel(dir, {}), ["serve"]);
+      const dir = join(REPO_DIR, root, name, root.startsWith("test/fixtures") ? "1" : "");
+      const { tags } = readGolden(join(REPO_DIR, root, name, "golden.json"));
+      const { graphDef } = selectMetaGraph(await readSavedModel(dir, {}), tags);
       const nodes = [
         ...(graphDef?.node ?? []),
         ...(graphDef?.library?.function ?? []).flatMap(({ nodeDef }) => nodeDef),

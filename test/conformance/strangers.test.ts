@@ -23,6 +23,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "sparse-embeddings-weighted": 4,
   "v1-partitioned-variables": 0,
   "v1-sparse-signature": 1,
+  "ragged-maps": 1,
   "ragged-signature": 1,
   "lookup-tables": 1,
   "v1-classify-regress-examples": 2,

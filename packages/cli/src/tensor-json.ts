@@ -40,7 +40,7 @@ export function tensorToJson(value: Tensor): unknown {
   const { data } = value;
   const leaf = (i: number): unknown => {
     if (data instanceof StringColumn) return data.textAt(i);
-    const element = data[i]!;
+    const element = data[i] as number | bigint;
     if (typeof element === "bigint") return Number.isSafeInteger(Number(element)) ? Number(element) : String(element);
     return value.dtype === "bool" ? element !== 0 : Number.isFinite(element) ? element : String(element);
   };

@@ -120,7 +120,7 @@ function evaluate(
     outputs.catch(() => undefined);
     return undefined;
   }
-  return outputs.every((value) => isTensor(value) && byteSize(value) <= FOLD_BYTES_MAX)
+  return outputs.every((value) => isTensor(value) && value.dtype !== "variant" && byteSize(value) <= FOLD_BYTES_MAX)
     ? (outputs as Tensor[])
     : undefined;
 }

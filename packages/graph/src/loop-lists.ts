@@ -134,6 +134,8 @@ class LoopLists {
       const uses = this.#uses.program.of({ node: this.#loop.name, index: input });
       const isStacked = uses?.every((node) => STACKS.has(node.op) || LENGTHS.has(node.op));
       if (!isOnlySet || !uses || !isStacked || (counter === undefined && !isSingle)) continue;
+      // Variants are no device's and have no value that would fill what no turn set: nothing to win.
+      if (elementDType(setter) === "variant") continue;
       lists.push({ input, value: setter.inputs[2]!, dtype: elementDType(setter), length: made, counter, uses });
     }
     return lists;

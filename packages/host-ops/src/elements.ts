@@ -1,7 +1,7 @@
 /**
  * Moving elements without looking at them: the engine under every op that only rearranges data (Slice, Transpose,
  * Gather, Tile, Concat, ...). Numbers are moved as raw units of 1, 2 or 4 bytes, so one loop serves all dtypes and keeps
- * NaN payloads and int64 exact; strings are moved as ranges of their column.
+ * NaN payloads and int64 exact; strings are moved as ranges of their column, variants as references.
  */
 import { invariant } from "@shardserve/core";
 import {
@@ -55,6 +55,7 @@ export interface Appender {
 /** @throws ServingError RESOURCE_EXHAUSTED when `count` elements are more than an output may hold */
 export function appender(dtype: DType, count: number): Appender {
   checkOutput(dtype, count);
+  if (dtype === "variant") return new VariantAppender();
   return isNumeric(dtype) ? new NumericAppender(dtype, count) : new StringAppender(count);
 }
 
@@ -174,6 +175,22 @@ class StringAppender implements Appender {
     const bytes = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
     bytes.set(this.#bytes.subarray(0, this.#byteLength));
     this.#bytes = bytes;
+  }
+}
+
+class VariantAppender implements Appender {
+  readonly #items: object[] = [];
+
+  append(source: TensorData, start: number, count: number): void {
+    for (let i = start; i < start + count; i++) this.#items.push((source as readonly object[])[i]!);
+  }
+
+  appendRuns(source: TensorData, starts: ArrayLike<number>, run: number): void {
+    for (let i = 0; i < starts.length; i++) this.append(source, starts[i]!, run);
+  }
+
+  build(): TensorData {
+    return this.#items;
   }
 }
 

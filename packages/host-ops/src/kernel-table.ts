@@ -38,6 +38,7 @@ import { isDecodable, isEncodable, UNICODE_KERNELS } from "./unicode.js";
 import { ARRAY_MORE_KERNELS } from "./array-more.js";
 import { QUANTIZE_KERNELS } from "./quantize.js";
 import { RAGGED_KERNELS } from "./ragged.js";
+import { RAGGED_VARIANT_KERNELS } from "./ragged-variant.js";
 import { RECURRENT_KERNELS } from "./recurrent.js";
 import { REDUCE_KERNELS } from "./reduce.js";
 import { SEARCH_KERNELS } from "./search.js";
@@ -94,6 +95,7 @@ const ANY_DTYPE: readonly Family[] = [
   LIST_KERNELS,
   ARRAY_KERNELS,
   UNFED_KERNELS,
+  RAGGED_VARIANT_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */
@@ -171,14 +173,25 @@ const REAL_ONLY: ReadonlySet<string> = new Set(
   REAL.flatMap((family) => Object.keys(family)).filter((op) => !COMPLEX_TOO.has(op)),
 );
 
-function isListOp(op: string): boolean {
-  return op in LIST_KERNELS || op in ARRAY_KERNELS || op === "Identity";
+/** Families whose ops take variants: those of lists and ragged tensors, and those that move elements unseen. */
+const VARIANTS_TOO: readonly Family[] = [
+  LIST_KERNELS,
+  ARRAY_KERNELS,
+  RAGGED_VARIANT_KERNELS,
+  SHAPE_KERNELS,
+  SLICE_KERNELS,
+  JOIN_KERNELS,
+  GATHER_KERNELS,
+];
+
+function takesVariants(op: string): boolean {
+  return VARIANTS_TOO.some((family) => op in family);
 }
 
 /** True, or what about the node's dtypes and attributes its kernel cannot take. */
 function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | string {
   for (const { dtype } of [...inputs, ...outputs]) {
-    if (dtype === "variant" && !isListOp(node.op)) return `${node.op} of a variant has no host kernel`;
+    if (dtype === "variant" && !takesVariants(node.op)) return `${node.op} of a variant has no host kernel`;
     if (isComplex(dtype) && REAL_ONLY.has(node.op)) return `${node.op} of ${dtype} has no host kernel`;
   }
   if (node.op in IMAGE_KERNELS) return supportsImage(node);

@@ -63,6 +63,12 @@ export class OpCall {
   tensor(i: number): Tensor {
     const value = this.value(i);
     if ("dtype" in value) return value;
+    if (value.kind === "list") {
+      throw new ServingError(
+        "UNIMPLEMENTED",
+        `input ${i} of ${this.node.op} ${this.node.name} is a list of tensors, which ops on lists alone can take here`,
+      );
+    }
     invariant(
       value.kind === "variable",
       `input ${i} of ${this.node.op} ${this.node.name} is a ${value.kind}, no tensor`,
@@ -114,6 +120,7 @@ export function zeroTensor(dtype: DType, shape: readonly number[]): Tensor {
     checkOutput(dtype, count);
     return tensor("string", shape, new StringColumn(new Uint8Array(0), new Uint32Array(count + 1)));
   }
+  if (dtype === "variant" && count === 0) return tensor("variant", shape, []);
   if (!isNumeric(dtype)) throw invalid(`a tensor of ${dtype} cannot be made here`);
   return tensor(dtype, shape, allocate(dtype as NumericDType, count) as never);
 }

@@ -25,14 +25,15 @@ export interface DataOf {
   complex128: Float64Array;
   float16: Uint16Array;
   resource: never;
-  variant: never;
+  /** Values of the host that kernels alone look into, such as ragged tensors; they never leave the process. */
+  variant: readonly object[];
   uint32: Uint32Array;
   uint64: BigUint64Array;
 }
 
 export type NumericDType = Exclude<DType, "string" | "resource" | "variant">;
 export type NumericData = DataOf[NumericDType];
-export type TensorData = NumericData | StringColumn;
+export type TensorData = NumericData | StringColumn | DataOf["variant"];
 
 /**
  * A dense tensor, row-major. `data` may alias memory of its maker and must be treated as read-only.

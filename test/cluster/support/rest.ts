@@ -84,7 +84,7 @@ function toJson(value: Tensor): unknown {
       return Buffer.from(text, "utf8").equals(bytes) ? text : { b64: bytes.toString("base64") };
     }
     if (value.dtype === "bool") return data[i] !== 0;
-    return new Literal(String(data[i])); // shortest text that reads back as the same double; floats are doubles here
+    return new Literal(String(data[i] as number | bigint)); // shortest text that reads back as the same double; floats are doubles here
   };
   const nest = (dim: number, start: number): unknown => {
     if (dim === value.shape.length) return leaf(start);

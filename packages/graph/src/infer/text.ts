@@ -72,6 +72,8 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   }),
   RaggedRange: fixed([UNKNOWN], [UNKNOWN]),
   RaggedTensorToTensor: (call) => [raggedToTensor(call)],
+  RaggedTensorToVariant: (call) => [raggedToVariant(call)],
+  RaggedTensorFromVariant: (call) => [...repeat([UNKNOWN], call.attrs.int("output_ragged_rank")), undefined],
   RaggedTensorToSparse: (call) => raggedToSparse(call),
   RaggedGather: (call) => raggedGather(call),
   BoostedTreesBucketize: (call) => {
@@ -154,4 +156,12 @@ function raggedGather(call: ShapeCall): Shape[] {
   const splits = call.attrs.int("OUTPUT_RAGGED_RANK");
   const values = call.shape(call.attrs.int("PARAMS_RAGGED_RANK"));
   return [...repeat<Shape>([UNKNOWN], splits), values && [UNKNOWN, ...values.slice(1)]];
+}
+
+/** A scalar, or one element for each row of the outermost dim. */
+function raggedToVariant(call: ShapeCall): Shape {
+  if (!call.attrs.bool("batched_input")) return [];
+  const first = call.shape(0)?.[0] ?? UNKNOWN;
+  const hasSplits = call.attrs.int("RAGGED_RANK") > 0;
+  return [hasSplits && first !== UNKNOWN ? first - 1 : first];
 }
