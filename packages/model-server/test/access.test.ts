@@ -188,7 +188,10 @@ describe("tokens file", () => {
       ],
       [file({ ...token, models: [] }), "f: token 0: models is no list of names"],
       [file({ ...token, models: ["a*b"] }), 'f: token 0: "a*b": * is allowed at the end only'],
-      [file({ ...token, actions: ["all"] }), "f: token 0: actions is no list of predict, describe, reload, metrics"],
+      [
+        file({ ...token, actions: ["all"] }),
+        "f: token 0: actions is no list of predict, describe, reload, metrics, update",
+      ],
       [file(token, { ...token, sha256: hash("b") }), 'f: two tokens are named "a"'],
       [file(token, { ...token, name: "b" }), 'f: "b" has the hash of another token'],
       [file(...Array.from({ length: 1001 }, () => token)), "f: 1001 tokens; at most 1000 are supported"],
