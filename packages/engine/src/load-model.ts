@@ -95,11 +95,13 @@ class Loader {
 
   /** Reads the model and picks the way to serve it. */
   async choose(): Promise<{ engine: ModelEngine; candidate: Candidate; metaGraph: MetaGraphDef }> {
-    const { dir, tags, rowSource, signal } = this.#options;
+    const { dir, tags, rowSource, pace, signal } = this.#options;
     const savedModel = await readSavedModel(dir, { ...(signal && { signal }) });
+    await pace?.pause();
     const metaGraph = selectMetaGraph(savedModel, tags);
     this.#checkpoint = await Checkpoint.open(savedModel.variablesPrefix, rowSource, signal);
     const bindings = await this.#bindings(savedModel, metaGraph, this.#checkpoint);
+    await pace?.pause();
     const source = new Source(this.#options, savedModel, metaGraph, this.#checkpoint, bindings);
     const { candidate, why } = await choose(this.#options, source);
     this.#candidate = candidate;
@@ -209,10 +211,10 @@ class Source {
   }
 
   async onOnnxRuntime(): Promise<Candidate> {
-    const { ort } = this.#options;
+    const { ort, pace } = this.#options;
     const device = ort.gpu ? "gpu" : "cpu";
     const engine = { name: "onnxruntime", library: `ONNX Runtime ${ort.version}`, device } as const;
-    return this.#segmented(engine, new OrtDevice(ort, this.#checkpoint));
+    return this.#segmented(engine, new OrtDevice(ort, this.#checkpoint, pace));
   }
 
   /**
@@ -270,12 +272,13 @@ class Source {
   }
 
   async #segmented(engine: Omit<ModelEngine, "why" | "form">, device: Device): Promise<Candidate> {
-    const { kernels = hostKernels, rowSource, clock = systemClock, signal, dir } = this.#options;
+    const { kernels = hostKernels, rowSource, clock = systemClock, pace, signal, dir } = this.#options;
     this.#model ??= importModel(withGraphDTypes(this.#metaGraph), {
       bindings: this.#bindings.variables,
       entries: this.#checkpoint.tensors,
       initOp: initOp(this.#metaGraph),
     });
+    await pace?.pause();
     signal?.throwIfAborted();
     const segmented = await SegmentedModel.plan({
       model: this.#model,
@@ -287,6 +290,7 @@ class Source {
       tables: this.#bindings.tables,
       limits: this.#limits,
       clock,
+      pace,
       signal,
       dir,
     });

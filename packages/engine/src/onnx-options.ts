@@ -1,7 +1,7 @@
 import type { Clock, Logger } from "@shardserve/core";
 import type { Ort } from "@shardserve/native";
 import type { RowSource } from "@shardserve/rowstore";
-import type { EngineLimits, ModelEngine } from "./options.js";
+import type { EngineLimits, LoadPace, ModelEngine } from "./options.js";
 
 export interface LoadOnnxOptions {
   /** Version directory with a model.onnx, and the files of its external data if it has some. */
@@ -10,14 +10,16 @@ export interface LoadOnnxOptions {
   /** Where the rows of sharded tables come from. Taken over: closed with the model, or when loading fails. */
   readonly rowSource?: RowSource | undefined;
   readonly limits?: Pick<EngineLimits, "concurrentRuns" | "waitingRuns"> | undefined;
+  readonly pace?: LoadPace | undefined;
   readonly logger?: Logger | undefined;
   readonly clock?: Clock | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** What every session of an ONNX model in a directory is opened with. */
-export function onnxSessionOptions({ dir, ort, signal }: LoadOnnxOptions) {
-  return { config: { "session.model_external_initializers_file_folder_path": dir }, gpu: ort.gpu, signal };
+export function onnxSessionOptions({ dir, ort, pace, signal }: LoadOnnxOptions) {
+  const config = { "session.model_external_initializers_file_folder_path": dir };
+  return { config, gpu: ort.gpu, isInBackground: pace?.isBusy ?? false, signal };
 }
 
 /** What an ONNX model runs on: there is no choice. */

@@ -38,6 +38,14 @@ export interface EngineModel extends Model {
   readonly engine: ModelEngine;
 }
 
+/** How a load gives way to requests that are answered meanwhile. */
+export interface LoadPace {
+  /** Whether there are such requests: then threads that load have low priority. */
+  readonly isBusy: boolean;
+  /** Resolves when the load may use the event loop again. */
+  pause(): Promise<void>;
+}
+
 export interface LoadModelOptions {
   /** Directory of one version: a SavedModel, or an ONNX model. */
   readonly dir: string;
@@ -59,6 +67,8 @@ export interface LoadModelOptions {
   /** Kernels of host steps; default those of @shardserve/host-ops. */
   readonly kernels?: KernelTable;
   readonly limits?: EngineLimits;
+  /** Default: nobody is served, the load takes what it can get. */
+  readonly pace?: LoadPace;
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;

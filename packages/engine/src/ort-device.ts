@@ -4,6 +4,7 @@ import { type Ort, type OrtSession, OrtValue, TfTensor } from "@shardserve/nativ
 import { deviceSupports, type LoweredSegment, lowerSegment, type Weight } from "@shardserve/onnx";
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import type { Checkpoint } from "./checkpoint.js";
+import type { LoadPace } from "./options.js";
 import type { Device, DeviceRunOptions, DeviceSession, DeviceValue, PlannedDeviceStep } from "./device.js";
 
 /** A weight this large must not exist twice in memory. */
@@ -17,19 +18,24 @@ export class OrtDevice implements Device {
   readonly supports = deviceSupports;
   readonly #ort: Ort;
   readonly #checkpoint: Checkpoint;
+  readonly #pace: LoadPace | undefined;
   readonly #sessions = new Map<string, Promise<OrtSession>>();
   /** Checkpoint keys of large weights by the first session that reads them. */
   readonly #holders = new Map<string, string>();
 
-  constructor(ort: Ort, checkpoint: Checkpoint) {
+  constructor(ort: Ort, checkpoint: Checkpoint, pace?: LoadPace) {
     this.#ort = ort;
+    this.#pace = pace;
     this.#checkpoint = checkpoint;
   }
 
   /** Sessions for all steps of the plans that are loaded together. */
   async open(steps: readonly PlannedDeviceStep[]): Promise<DeviceSession[]> {
     const models: { readonly id: string; readonly bytes: Uint8Array; readonly weights: readonly Weight[] }[] = [];
-    for (const { step, infos } of steps) models.push(await this.#encode(lowerSegment(step, infos)));
+    for (const { step, infos } of steps) {
+      models.push(await this.#encode(lowerSegment(step, infos)));
+      await this.#pace?.pause();
+    }
     const readers = new Map<string, Set<string>>();
     for (const { id, weights } of models) {
       for (const key of largeKeys(weights)) {
@@ -66,7 +72,8 @@ export class OrtDevice implements Device {
     if (!session) {
       const { folder } = this.#checkpoint;
       const config = folder === undefined ? {} : { "session.model_external_initializers_file_folder_path": folder };
-      session = this.#ort.createSession(model, { prepacking, config, gpu: this.#ort.gpu });
+      const isInBackground = this.#pace?.isBusy ?? false;
+      session = this.#ort.createSession(model, { prepacking, config, gpu: this.#ort.gpu, isInBackground });
       this.#sessions.set(id, session);
     }
     return session;

@@ -21,7 +21,7 @@ import type { Checkpoint } from "./checkpoint.js";
 import type { Device, DeviceSession, PlannedDeviceStep } from "./device.js";
 import { emptyState, restoreTables, restoreVariables } from "./initialise.js";
 import type { TableLocation } from "./lookup-step.js";
-import type { EngineLimits } from "./options.js";
+import type { EngineLimits, LoadPace } from "./options.js";
 import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
 
 export interface SegmentedModelOptions {
@@ -36,6 +36,7 @@ export interface SegmentedModelOptions {
   readonly tables: ReadonlyMap<string, TableBinding>;
   readonly limits: Required<EngineLimits>;
   readonly clock: Clock;
+  readonly pace: LoadPace | undefined;
   readonly signal: AbortSignal | undefined;
   /** What error texts call the model. */
   readonly dir: string;
@@ -63,7 +64,7 @@ export class SegmentedModel {
 
   /** Plans every signature; opens nothing. */
   static async plan(options: SegmentedModelOptions): Promise<SegmentedModel> {
-    const { model, signal } = options;
+    const { model, pace, signal } = options;
     const plans = new Map<string, SignaturePlan>();
     const broken = new Map<string, string>(model.broken);
     // An Estimator exports its signature once more as the default one.
@@ -71,7 +72,7 @@ export class SegmentedModel {
     for (const [name, signature] of model.signatures) {
       const key = JSON.stringify([signature.inputs, signature.outputs]);
       const equal = known.get(key);
-      const plan = equal ? renamed(equal, signature) : await planOf(options, name, undefined, signal);
+      const plan = equal ? renamed(equal, signature) : await planOf(options, name, undefined, { pace, signal });
       known.set(key, plan);
       const reason = unsupportedText(plan);
       if (reason === undefined) plans.set(name, plan);
@@ -170,7 +171,7 @@ function planOf(
   { model, kernels, device, checkpoint, rowSource }: SegmentedModelOptions,
   signature: string,
   inputShapes?: ReadonlyMap<string, Shape>,
-  signal?: AbortSignal,
+  { pace, signal }: Partial<Pick<SegmentedModelOptions, "pace" | "signal">> = {},
 ): Promise<SignaturePlan> {
   const sharded = shardedTables(rowSource);
   const cut = (table: PlannedTable): CutPolicy => {
@@ -183,6 +184,7 @@ function planOf(
     cut,
     ...(inputShapes && { inputShapes }),
     ...(signal && { signal }),
+    ...(pace && { pause: () => pace.pause() }),
   });
 }
 

@@ -13,12 +13,20 @@ export function runAtOnce<T>(pieces: Pieces<T>): T {
   return result.value;
 }
 
-/** Runs to the end, with a turn of the event loop after each piece. @throws the signal's reason once it is aborted */
-export async function runInTurns<T>(pieces: Pieces<T>, signal?: AbortSignal): Promise<T> {
+/** Lets others run; resolves when the caller may go on. */
+export type Pause = () => Promise<void>;
+
+/**
+ * Runs to the end, with a pause after each piece.
+ *
+ * @param pause  default: one turn of the event loop
+ * @throws the signal's reason once it is aborted
+ */
+export async function runInTurns<T>(pieces: Pieces<T>, signal?: AbortSignal, pause: Pause = nextTurn): Promise<T> {
   for (;;) {
     signal?.throwIfAborted();
     const result = pieces.next();
     if (result.done) return result.value;
-    await nextTurn();
+    await pause();
   }
 }

@@ -1,7 +1,7 @@
 import { ServingError } from "@shardserve/core";
 import type { Shape } from "./attrs.js";
 import { compile, type Compiled, compiling, hostObstacle, withInputShapes } from "./compile.js";
-import { type Pieces, runAtOnce, runInTurns } from "./cooperative.js";
+import { type Pause, type Pieces, runAtOnce, runInTurns } from "./cooperative.js";
 import { coneOf } from "./effects.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "./host.js";
 import { contextOf, infer, type Inference } from "./infer/infer.js";
@@ -55,9 +55,9 @@ export function planSignature(model: ModelGraph, name: string, options: PlanOpti
 export function planSignatureInTurns(
   model: ModelGraph,
   name: string,
-  options: PlanOptions & { readonly signal?: AbortSignal },
+  options: PlanOptions & { readonly signal?: AbortSignal; readonly pause?: Pause | undefined },
 ): Promise<SignaturePlan> {
-  return runInTurns(planning(model, name, options), options.signal);
+  return runInTurns(planning(model, name, options), options.signal, options.pause);
 }
 
 function* planning(model: ModelGraph, name: string, options: PlanOptions): Pieces<SignaturePlan> {

@@ -187,6 +187,11 @@ export class ModelServer extends Service {
     this.#rest?.replaceTls(tls);
   }
 
+  /** Requests that came, since the start. */
+  get requestCount(): number {
+    return this.#scopes.begun;
+  }
+
   /** Requests under way. */
   get inFlight(): number {
     return this.#scopes.count;

@@ -79,6 +79,7 @@ export class RequestScopes {
   readonly #onCount: (count: number) => void;
   readonly #live = new Set<RequestScope>();
   #onIdle: (() => void)[] = [];
+  #begun = 0;
 
   constructor(clock: Clock, onCount: (count: number) => void) {
     this.#clock = clock;
@@ -87,6 +88,11 @@ export class RequestScopes {
 
   get count(): number {
     return this.#live.size;
+  }
+
+  /** Requests that came, since the start. */
+  get begun(): number {
+    return this.#begun;
   }
 
   /**
@@ -100,6 +106,7 @@ export class RequestScopes {
     };
     const scope = new RequestScope(this.#clock, timeoutMs, onEnd, wishes);
     this.#live.add(scope);
+    this.#begun++;
     this.#onCount(this.#live.size);
     return scope;
   }

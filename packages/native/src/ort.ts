@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { Semaphore, ServingError } from "@shardserve/core";
+import { type LoadAnswer, LoadThread } from "./load-thread.js";
 import {
   appendGpu,
   ORT_GPU_PROVIDERS,
@@ -47,6 +48,8 @@ export interface SessionOptions {
   readonly arena?: boolean;
   /** Where the session's ops run if they can; the others run on the CPU. Default the CPU. Found by {@link Ort.findGpu}. */
   readonly gpu?: OrtGpu | undefined;
+  /** Load behind whatever else the machine does: on a thread of low priority, one model after another. Default false. */
+  readonly isInBackground?: boolean;
   /** Further ORT session settings ("session.xyz" -> "1"). */
   readonly config?: Readonly<Record<string, string>>;
 }
@@ -62,6 +65,7 @@ export class Ort {
   readonly #asyncRuns: Semaphore;
   /** Models being read on another thread: reachable meanwhile, whatever their owners do. */
   readonly #loading = new Set<Uint8Array>();
+  readonly #loadThread: LoadThread;
   #gpu: OrtGpu | undefined;
 
   /** @internal */
@@ -69,6 +73,7 @@ export class Ort {
     this.#runtime = runtime;
     this.#environment = environment;
     this.#asyncRuns = new Semaphore(concurrentRuns, ASYNC_WAITERS_MAX);
+    this.#loadThread = new LoadThread({ libraryPath: runtime.library.path });
   }
 
   /** "1.30.0" */
@@ -116,9 +121,8 @@ export class Ort {
     options: SessionOptions & { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<OrtSession> {
     const { library } = this.#runtime;
-    const { signal } = options;
+    const { signal, isInBackground = false } = options;
     signal?.throwIfAborted();
-    const out = new BigUint64Array(1);
     const settings = this.#settings(options);
     const onAbort = () => {
       // Newer libraries stop loading; with others the load goes on and its result is dropped.
@@ -127,22 +131,23 @@ export class Ort {
       checkStatus(library, status, "stop a load");
     };
     try {
-      await this.#asyncRuns.acquire(1, signal);
       signal?.addEventListener("abort", onAbort, { once: true });
-      try {
-        const status = await this.#load(model, settings, out);
-        if (!signal?.aborted) checkStatus(library, status, "load the model");
-        else if (status !== null) library.functions.ReleaseStatus(status);
-        else library.functions.ReleaseSession(out[0]!);
-      } finally {
-        signal?.removeEventListener("abort", onAbort);
-        this.#asyncRuns.release();
+      this.#loading.add(model);
+      const { status, session } = await (isInBackground
+        ? this.#loadThread.createSession(this.#environment, model, settings)
+        : this.#load(model, settings, signal));
+      if (signal?.aborted) {
+        if (status !== null) library.functions.ReleaseStatus(status);
+        else library.functions.ReleaseSession(session);
+        throw signal.reason;
       }
+      checkStatus(library, status, "load the model");
+      return this.#session(session, options);
     } finally {
+      signal?.removeEventListener("abort", onAbort);
+      this.#loading.delete(model);
       library.functions.ReleaseSessionOptions(settings);
     }
-    signal?.throwIfAborted();
-    return this.#session(out[0]!, options);
   }
 
   /** As {@link createSession}, on this thread: for models of a few nodes. */
@@ -159,10 +164,12 @@ export class Ort {
     }
   }
 
-  async #load(model: Uint8Array, settings: bigint, out: BigUint64Array): Promise<bigint | null> {
-    this.#loading.add(model);
+  /** CreateSessionFromArray on a thread of libuv's pool. */
+  async #load(model: Uint8Array, settings: bigint, signal: AbortSignal | undefined): Promise<LoadAnswer> {
+    const out = new BigUint64Array(1);
+    await this.#asyncRuns.acquire(1, signal);
     try {
-      return await new Promise((resolve, reject) => {
+      const status = await new Promise<bigint | null>((resolve, reject) => {
         this.#runtime.library.functions.CreateSessionFromArray.async(
           this.#environment,
           model,
@@ -172,8 +179,9 @@ export class Ort {
           (error, result) => (error ? reject(error) : resolve(result as bigint | null)),
         );
       });
+      return { status, session: out[0]! };
     } finally {
-      this.#loading.delete(model);
+      this.#asyncRuns.release();
     }
   }
 
@@ -208,8 +216,7 @@ export class Ort {
 let loaded: { readonly ort: Ort; readonly options: string } | undefined;
 
 /**
- * Loads ONNX Runtime, the first time; later calls return the same. From the main thread only: koffi crashes at exit
- * when used in worker_threads.
+ * Loads ONNX Runtime, the first time; later calls return the same. From the main thread only: what is made here belongs to it.
  *
  * @throws ServingError DEPENDENCY_MISSING when there is no usable library; CONFIG_INVALID when a later call asks for
  *   other options than the first

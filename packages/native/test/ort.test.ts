@@ -175,6 +175,28 @@ describe("ort", () => {
     assert.deepEqual(ort.live, before);
   });
 
+  it("loads in the background: the same session, the same errors, one after another", async () => {
+    const before = ort.live;
+    const options = { isInBackground: true };
+    const sessions = await Promise.all([1, 2, 3].map(() => ort.createSession(addModel, options)));
+    using a = OrtValue.fromTensor(floats(1, 2));
+    for (const session of sessions) {
+      const [result] = await session.run([a, a]);
+      assert.deepEqual([...result!.view()], [2, 4]);
+      result!.dispose();
+      session.close();
+    }
+    await assert.rejects(
+      ort.createSession(new Uint8Array([1, 2, 3]), options),
+      (error) => isServingError(error, "ENGINE_FAILED") && error.details?.["ortCode"] === "INVALID_PROTOBUF",
+    );
+    const abort = new AbortController();
+    const aborted = ort.createSession(addModel, { ...options, signal: abort.signal });
+    abort.abort(new Error("never mind"));
+    await assert.rejects(aborted, /never mind/);
+    assert.equal(ort.live.sessions, before.sessions);
+  });
+
   it("frees a session on another thread, after its last run", async () => {
     const before = ort.live;
     const idle = ort.createSessionSync(addModel);

@@ -145,6 +145,8 @@ export const executor = defineCommand({
         onRollback,
         areRowsElsewhere: true,
       });
+      const { server } = front;
+      engines.pace.follow(() => server.requestCount);
       await peers?.start({ signal });
       await front.start({ signal });
       const [peerAddress] = peers?.addresses ?? [];

@@ -57,11 +57,8 @@ export const serve = defineCommand({
     if (flags.modelConfigFile !== "" && flags.modelBasePath !== "")
       logger.warn({}, "--model-name and --model-base-path have no effect beside --model-config-file");
     const config = await initialConfig(flags);
-    const loader = localLoader({
-      engines: await openEngines(flags, environment, logger),
-      tags: flags.savedModelTags,
-      logger,
-    });
+    const engines = await openEngines(flags, environment, logger);
+    const loader = localLoader({ engines, tags: flags.savedModelTags, logger });
     const whenLoaded = async (manager: Manager, stop: AbortSignal) => {
       await catalog.start({ signal: stop });
       const mayAppear = flags.fileSystemPollWaitSeconds > 0;
@@ -70,6 +67,7 @@ export const serve = defineCommand({
     const front: ModelFront = await ModelFront.open(loader, whenLoaded, flags, logger, {
       reload: (next, options) => catalog.apply(next, options),
     });
+    engines.pace.follow(() => front.server.requestCount);
     const catalog: ModelCatalog = new ModelCatalog({
       manager: front.manager,
       pollIntervalMs: flags.fileSystemPollWaitSeconds * 1000,

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { type Logger, ServingError } from "@shardserve/core";
-import type { EngineChoice } from "@shardserve/engine";
+import { type EngineChoice, TrafficPace } from "@shardserve/engine";
 import {
   installedTensorFlow,
   loadOrt,
@@ -41,6 +41,8 @@ export interface Engines {
   readonly ort: Ort;
   readonly tensorFlow: TensorFlow | undefined;
   readonly engine: EngineChoice;
+  /** How loads give way; follows the requests of the server that loads for. */
+  readonly pace: TrafficPace;
 }
 
 /**
@@ -55,14 +57,15 @@ export async function openEngines(
   logger: Logger,
 ): Promise<Engines> {
   const threads = threadsOf(flags);
+  const pace = new TrafficPace();
   const libraryPath = environment["SHARDSERVE_ORT"];
   const ort = loadOrt({ intraOpThreads: threads, ...(libraryPath && { libraryPath }) });
   const { tensorFlow, problem } = await openTensorFlow(flags, environment, threads, logger);
   if (flags.device === "cpu" || flags.engine === "tensorflow" || tensorFlow?.hasGpu) {
-    return { ort, tensorFlow, engine: flags.engine };
+    return { ort, tensorFlow, engine: flags.engine, pace };
   }
   await findOrtGpu(ort, flags, problem ?? (tensorFlow && "TensorFlow shows none"), logger);
-  return { ort, tensorFlow, engine: flags.engine };
+  return { ort, tensorFlow, engine: flags.engine, pace };
 }
 
 function threadsOf(flags: EngineFlags): number {
