@@ -9,7 +9,7 @@ export const REPO = fileURLToPath(new URL("../../..", import.meta.url));
 export const FLOORS: readonly (readonly string[])[] = [
   ["core"],
   ["tensor", "api"],
-  ["native", "savedmodel", "placement", "transport"],
+  ["native", "savedmodel", "placement", "transport", "object-store"],
   ["graph", "rowstore", "registry", "servable"],
   ["onnx", "host-ops"],
   ["engine", "lookup", "exporter"],

@@ -173,7 +173,10 @@ describe("model configuration", () => {
       [model("a", "model_type: TENSORFLOW"), /^3: Illegal setting both ModelServerConfig::model_type/],
       ['config { name: "a" base_path: "$/a" model_platform: "tflow" }', /^3: model a: the platform tflow is unknown/],
       [model("", "", "$/a"), /^3: the model at base_path .* has no name/],
-      [model("a", "", "s3://bucket/a"), /^3: model a: base_path s3:\/\/bucket\/a is no path of this machine/],
+      [
+        model("a", "", "s3://bucket/a"),
+        /^3: model a: base_path s3:\/\/bucket\/a is neither a path of this machine nor/,
+      ],
       [model("a", "logging_config {}"), /^3: No request-logger-creator provided\./],
       [model("a", "model_version_policy { specific { versions: -1 } }"), /^3: model a: version -1 lies outside/],
     ] as const) {

@@ -207,7 +207,9 @@ describe("request log", () => {
     const models = (logging: string, isPossible = true) => {
       const text = `model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" logging_config { ${logging} } } }`;
       const { config } = parseTextFormat(ModelServerConfigSchema, text, "f");
-      return configuredModels(config.case === "modelConfigList" ? config.value : assert.fail(), undefined, isPossible);
+      return configuredModels(config.case === "modelConfigList" ? config.value : assert.fail(), {
+        isLoggingPossible: isPossible,
+      });
     };
     const collector = (prefix: string) => `log_collector_config { type: "file" filename_prefix: "${prefix}" }`;
     assert.deepEqual(models(`${collector("a/b")} sampling_config { sampling_rate: 0.5 }`)[0]!.logging, {

@@ -1,6 +1,6 @@
 import type { Dirent } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { ServingError } from "@shardserve/core";
 import { type ServableId, servableIdText } from "./servable-id.js";
 
@@ -31,32 +31,47 @@ export async function planMemory(
   dir: string,
   { areRowsElsewhere = false }: { readonly areRowsElsewhere?: boolean } = {},
 ): Promise<MemoryPlan> {
-  const [graphBytes, variableBytes, assetBytes, partitionBytes, deltaBytes] = await Promise.all([
-    bytesIn(dir, false),
-    bytesIn(join(dir, "variables"), true),
-    bytesIn(join(dir, "assets"), true),
-    areRowsElsewhere ? 0 : bytesIn(join(dir, "partitions"), true),
-    areRowsElsewhere ? 0 : bytesIn(join(dir, "deltas"), true),
-  ]);
-  return { graphBytes, variableBytes, rowBytes: partitionBytes! + deltaBytes!, assetBytes };
-}
-
-/** @param isOptional  a folder that is not there has no bytes */
-async function bytesIn(dir: string, isOptional: boolean): Promise<number> {
   let entries: Dirent[];
   try {
-    entries = await readdir(dir, { withFileTypes: true, recursive: isOptional });
+    entries = await readdir(dir, { withFileTypes: true, recursive: true });
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (isOptional && code === "ENOENT") return 0;
-    throw new ServingError("NOT_FOUND", `cannot list the version directory ${dir}: ${message}`, { cause: error });
+    throw new ServingError("NOT_FOUND", `cannot list the version directory ${dir}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
-  let total = 0;
+  const files: { path: string; bytes: number }[] = [];
   for (const entry of entries) {
-    if (!entry.isDirectory()) total += (await stat(join(entry.parentPath, entry.name))).size;
+    if (entry.isDirectory()) continue;
+    const path = join(entry.parentPath, entry.name);
+    files.push({ path: relative(dir, path).replaceAll("\\", "/"), bytes: (await stat(path)).size });
   }
-  return total;
+  return memoryPlanOf(files, { areRowsElsewhere });
 }
+
+/**
+ * As {@link planMemory}, by the names and sizes of a version's files.
+ *
+ * @param files  paths relative to the version, with "/" between folders
+ */
+export function memoryPlanOf(
+  files: readonly { readonly path: string; readonly bytes: number }[],
+  { areRowsElsewhere = false }: { readonly areRowsElsewhere?: boolean } = {},
+): MemoryPlan {
+  const plan = { graphBytes: 0, variableBytes: 0, rowBytes: 0, assetBytes: 0 };
+  for (const { path, bytes } of files) {
+    const part = path.includes("/") ? PART_OF[path.slice(0, path.indexOf("/"))] : "graphBytes";
+    if (part && !(part === "rowBytes" && areRowsElsewhere)) plan[part] += bytes;
+  }
+  return plan;
+}
+
+/** What lies in the folders of a version; others are not loaded. */
+const PART_OF: Readonly<Record<string, keyof MemoryPlan>> = {
+  variables: "variableBytes",
+  assets: "assetBytes",
+  partitions: "rowBytes",
+  deltas: "rowBytes",
+};
 
 /** A part of the budget that one version holds. */
 export interface Reservation {

@@ -12,10 +12,22 @@ export type VersionPolicy =
 
 export interface ServableToMonitor {
   readonly name: string;
-  /** Directory whose numeric children are versions. */
+  /** Directory whose numeric children are versions; or a URI, see {@link RemotePlaces}. */
   readonly basePath: string;
   /** Default: the one latest version. */
   readonly versionPolicy?: VersionPolicy;
+}
+
+/** Base paths that are no paths of this machine. */
+export interface RemotePlaces {
+  /** Whether a base path is one of them. */
+  isRemote(basePath: string): boolean;
+  /** Names of the folders right below one. @throws when it cannot be listed */
+  folders(basePath: string): Promise<readonly string[]>;
+  /** What the loader is told as the path of a folder. */
+  child(basePath: string, folder: string): string;
+  /** Pause between looks: a list over the network costs time, and often money. */
+  readonly pollIntervalMs: number;
 }
 
 export interface FileSystemSourceOptions {
@@ -24,12 +36,14 @@ export interface FileSystemSourceOptions {
   readonly onAspired: (name: string, versions: AspiredSet) => void;
   /** Pause between polls, default 1000 (--file_system_poll_wait_seconds); 0 = look once. */
   readonly pollIntervalMs?: number;
+  /** Absent = every base path is a directory. */
+  readonly remote?: RemotePlaces | undefined;
   readonly clock?: Clock;
   readonly logger?: Logger;
 }
 
 /**
- * Watches base paths and says which versions are wanted. Stateless but for what it already warned of.
+ * Watches base paths and says which versions are wanted.
  *
  * Differs from TensorFlow Serving in one point: a base path that is missing leaves only its own model as it is, not all
  * of them (their issues 2189, 1693).
@@ -37,6 +51,9 @@ export interface FileSystemSourceOptions {
 export class FileSystemSource extends Service {
   readonly #onAspired: FileSystemSourceOptions["onAspired"];
   readonly #pollIntervalMs: number;
+  readonly #remote: RemotePlaces | undefined;
+  /** When a remote base path may be looked at again, by name. */
+  readonly #restUntilMs = new Map<string, number>();
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #warned = new Map<string, string>();
@@ -50,6 +67,7 @@ export class FileSystemSource extends Service {
     this.#servables = options.servables;
     this.#onAspired = options.onAspired;
     this.#pollIntervalMs = options.pollIntervalMs ?? 1000;
+    this.#remote = options.remote;
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silentLogger;
   }
@@ -59,6 +77,7 @@ export class FileSystemSource extends Service {
     const names = new Set(servables.map((servable) => servable.name));
     const dropped = this.#servables.filter((servable) => !names.has(servable.name));
     this.#servables = servables;
+    this.#restUntilMs.clear();
     for (const servable of dropped) {
       this.#problems.delete(servable.name);
       this.#onAspired(servable.name, []);
@@ -75,7 +94,8 @@ export class FileSystemSource extends Service {
   async poll(): Promise<void> {
     for (const servable of this.#servables) {
       try {
-        const found = await listVersions(servable.basePath);
+        if (this.#isResting(servable)) continue;
+        const found = await this.#listVersions(servable.basePath);
         if (!this.#servables.includes(servable)) continue; // dropped meanwhile: it must not come back
         this.#onAspired(servable.name, this.#select(servable, found));
       } catch (error) {
@@ -105,6 +125,21 @@ export class FileSystemSource extends Service {
       await sleep(this.#clock, this.#pollIntervalMs, signal).catch(() => undefined); // only an abort ends a sleep early
       if (!signal.aborted) await this.poll();
     }
+  }
+
+  /** Notes the look, too. */
+  #isResting({ name, basePath }: ServableToMonitor): boolean {
+    if (!this.#remote?.isRemote(basePath)) return false;
+    const nowMs = this.#clock.nowMs();
+    if (nowMs < (this.#restUntilMs.get(name) ?? Number.NEGATIVE_INFINITY)) return true;
+    this.#restUntilMs.set(name, nowMs + this.#remote.pollIntervalMs);
+    return false;
+  }
+
+  async #listVersions(basePath: string): Promise<Found> {
+    const remote = this.#remote?.isRemote(basePath) ? this.#remote : undefined;
+    if (!remote) return versionsAmong(await directories(basePath), (name) => join(basePath, name));
+    return versionsAmong(await remote.folders(basePath), (name) => remote.child(basePath, name));
   }
 
   #select(servable: ServableToMonitor, found: Found): AspiredSet {
@@ -160,24 +195,29 @@ interface Found {
   readonly skipped: readonly string[];
 }
 
-/** Numeric directories under `basePath`; "00000123" is version 123. */
-async function listVersions(basePath: string): Promise<Found> {
-  const entries = await readdir(basePath, { withFileTypes: true });
+/** Those whose names are numbers; "00000123" is version 123. */
+function versionsAmong(names: readonly string[], pathOf: (name: string) => string): Found {
   const byVersion = new Map<number, string>();
   const skipped: string[] = [];
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (!/^\d+$/.test(entry.name)) continue;
-    const version = Number(entry.name);
+  for (const name of names.filter((text) => /^\d+$/.test(text)).sort()) {
+    const version = Number(name);
     if (!Number.isSafeInteger(version)) {
-      skipped.push(`${entry.name} exceeds the largest version, ${Number.MAX_SAFE_INTEGER}`);
+      skipped.push(`${name} exceeds the largest version, ${Number.MAX_SAFE_INTEGER}`);
       continue;
     }
-    if (!(await isDirectory(basePath, entry))) continue;
     const twin = byVersion.get(version);
-    if (twin !== undefined) skipped.push(`${twin} is the same version as ${entry.name}`);
-    byVersion.set(version, entry.name);
+    if (twin !== undefined) skipped.push(`${twin} is the same version as ${name}`);
+    byVersion.set(version, name);
   }
-  return { versions: [...byVersion].map(([version, child]) => ({ version, path: join(basePath, child) })), skipped };
+  return { versions: [...byVersion].map(([version, name]) => ({ version, path: pathOf(name) })), skipped };
+}
+
+async function directories(basePath: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const entry of await readdir(basePath, { withFileTypes: true })) {
+    if (/^\d+$/.test(entry.name) && (await isDirectory(basePath, entry))) names.push(entry.name);
+  }
+  return names;
 }
 
 async function isDirectory(basePath: string, entry: Dirent): Promise<boolean> {

@@ -7,6 +7,7 @@ export * from "./process-clock.js";
 export { ensureServices, findProgram, type FoundProgram } from "./programs.js";
 export * from "./redis-server.js";
 export * from "./repository.js";
+export * from "./s3-server.js";
 export * from "./small-disk.js";
 export * from "./tcp-proxy.js";
 export * from "./temp-dir.js";

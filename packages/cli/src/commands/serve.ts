@@ -14,6 +14,7 @@ import {
   readTrafficFile,
   trafficPolicies,
 } from "@shardserve/model-server";
+import { isUri } from "@shardserve/object-store";
 import type { Manager } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { type FlagValues, flag, refusePositionals } from "../flags.js";
@@ -21,11 +22,12 @@ import { openEngines } from "../roles/engines.js";
 import { localLoader } from "../roles/local-loader.js";
 import { ModelFront, runUntilStopped } from "../roles/model-front.js";
 import { SERVING_FLAGS } from "../roles/serving-flags.js";
+import { OBJECT_STORE_FLAGS, VersionFiles } from "../roles/version-files.js";
 import { VERSION } from "../version.js";
 
 const FLAGS = {
   modelName: flag.text("name under which clients ask for the model", "NAME", "default"),
-  modelBasePath: flag.text("directory whose numeric children are versions", "DIR", ""),
+  modelBasePath: flag.text("directory, s3:// or gs:// place whose numeric children are versions", "DIR", ""),
   modelConfigFile: flag.text(
     "several models: a ModelServerConfig in protobuf's text format, instead of name and base path",
     "FILE",
@@ -37,6 +39,7 @@ const FLAGS = {
   fileSystemPollWaitSeconds: flag.number("pause between looks for new versions; 0 = look once", 0, 86_400, 1),
   version: flag.bool("print the program's version and end"),
   allowVersionLabelsForUnavailableModels: flag.bool("let a new label name a version that is not loaded"),
+  ...OBJECT_STORE_FLAGS,
   ...SERVING_FLAGS,
 };
 
@@ -46,6 +49,7 @@ export const serve = defineCommand({
   usage: "--model_name=NAME --model_base_path=BASE | --model_config_file=FILE",
   examples: [
     "shardserve serve --model_name=half_plus_two --model_base_path=/models/half_plus_two --port=8500 --rest_api_port=8501",
+    "shardserve serve --model_name=ranker --model_base_path=s3://models/ranker --model-cache-dir=/var/cache/ranker --model-cache-bytes=20GiB",
     "shardserve serve --model_config_file=/models/models.config --model_config_file_poll_wait_seconds=60",
     "curl -d '{\"instances\": [1.0, 2.0, 5.0]}' localhost:8501/v1/models/half_plus_two:predict",
   ],
@@ -58,7 +62,8 @@ export const serve = defineCommand({
       logger.warn({}, "--model-name and --model-base-path have no effect beside --model-config-file");
     const config = await initialConfig(flags);
     const engines = await openEngines(flags, environment, logger);
-    const loader = localLoader({ engines, tags: flags.savedModelTags, logger });
+    const files = new VersionFiles(flags, environment, logger);
+    const loader = files.loader(localLoader({ engines, tags: flags.savedModelTags, logger }));
     const whenLoaded = async (manager: Manager, stop: AbortSignal) => {
       await catalog.start({ signal: stop });
       const mayAppear = flags.fileSystemPollWaitSeconds > 0;
@@ -66,11 +71,14 @@ export const serve = defineCommand({
     };
     const front: ModelFront = await ModelFront.open(loader, whenLoaded, flags, logger, {
       reload: (next, options) => catalog.apply(next, options),
+      directoryOf: (_id, path) => files.directoryOf(path),
+      files,
     });
     engines.pace.follow(() => front.server.requestCount);
     const catalog: ModelCatalog = new ModelCatalog({
       manager: front.manager,
       pollIntervalMs: flags.fileSystemPollWaitSeconds * 1000,
+      remote: files.remote,
       isUnavailableLabelAllowed: flags.allowVersionLabelsForUnavailableModels,
       ...(flags.modelConfigListRootDir !== "" && { rootDir: resolve(flags.modelConfigListRootDir) }),
       ...(front.requestLog && { requestLog: front.requestLog }),
@@ -101,6 +109,7 @@ export const serve = defineCommand({
       for (const poll of polls) await poll.close();
       await catalog.close();
       await front.close();
+      await files.close();
     }
   },
 });
@@ -110,7 +119,11 @@ async function initialConfig(flags: Readonly<FlagValues<typeof FLAGS>>): Promise
   if (flags.modelConfigFile !== "") return readModelConfigFile(flags.modelConfigFile);
   if (flags.modelBasePath === "")
     throw new ServingError("CONFIG_INVALID", "serve: give --model_base_path, or --model_config_file");
-  const model = { name: flags.modelName, basePath: resolve(flags.modelBasePath), modelPlatform: "tensorflow" };
+  const model = {
+    name: flags.modelName,
+    basePath: isUri(flags.modelBasePath) ? flags.modelBasePath : resolve(flags.modelBasePath),
+    modelPlatform: "tensorflow",
+  };
   return create(ModelServerConfigSchema, { config: { case: "modelConfigList", value: { config: [model] } } });
 }
 

@@ -22,6 +22,7 @@ import type { FlagValues } from "../flags.js";
 import { VERSION } from "../version.js";
 import { readIfNamed } from "./guard-flags.js";
 import { type SERVING_FLAGS, warnOfIgnored } from "./serving-flags.js";
+import type { VersionFiles } from "./version-files.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
 
@@ -37,6 +38,8 @@ export interface ModelFrontOptions {
   readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Version directory of what the loader is given; default the path itself. */
   readonly directoryOf?: (id: ServableId, path: string) => Promise<string>;
+  /** State of a version's files, and what loading them needs; default by the directory. */
+  readonly files?: Pick<VersionFiles, "fingerprint" | "planMemory">;
   /** Shards hold the rows: they are no part of this process's memory plan. */
   readonly areRowsElsewhere?: boolean;
 }
@@ -89,10 +92,15 @@ export class ModelFront extends Service {
     const perModel = flags.enablePerModelBatchingParameters
       ? perModelBatching(warmed, directoryOf, batching.runsMax ?? availableParallelism())
       : { loader: warmed };
+    const { files } = options;
+    const fingerprint = async (id: ServableId, path: string) =>
+      files ? files.fingerprint(path) : fileFingerprint(await directoryOf(id, path));
+    const plan = async (id: ServableId, path: string) =>
+      files ? files.planMemory(path, options) : planMemory(await directoryOf(id, path), options);
     const manager = new Manager({
       loader: perModel.loader,
       logger,
-      fingerprint: async (id, path) => fileFingerprint(await directoryOf(id, path)),
+      fingerprint,
       ...(flags.probationSeconds > 0 && {
         probation: {
           durationMs: flags.probationSeconds * 1000,
@@ -106,7 +114,7 @@ export class ModelFront extends Service {
       ...(flags.memoryLimitBytes > 0 && {
         memory: {
           limitBytes: flags.memoryLimitBytes,
-          plan: async (id: ServableId, path: string) => planMemory(await directoryOf(id, path), options),
+          plan,
         },
       }),
       ...(flags.numLoadThreads > 0 && { loadsMax: flags.numLoadThreads }),
@@ -145,12 +153,12 @@ export class ModelFront extends Service {
       drainDelayMs: flags.drainDelaySeconds * 1000,
       limits: { restTimeoutMs: flags.restApiTimeoutInMs },
     });
-    const files = [
+    const watched = [
       grpcTls?.watch((tls) => server.replaceGrpcTls(tls), logger),
       restTls?.watch((tls) => server.replaceRestTls(tls), logger),
       tokens?.watch((rules) => access!.replace(rules), logger),
     ].filter((file) => file !== undefined);
-    return new ModelFront(manager, server, files, { requestLog, tracing }, whenLoaded);
+    return new ModelFront(manager, server, watched, { requestLog, tracing }, whenLoaded);
   }
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */

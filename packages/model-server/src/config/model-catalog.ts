@@ -1,6 +1,6 @@
 import type { ModelServerConfig } from "@shardserve/api";
 import { type Clock, isServingError, type Logger, Service, ServingError } from "@shardserve/core";
-import { FileSystemSource, type Manager } from "@shardserve/servable";
+import { FileSystemSource, type Manager, type RemotePlaces } from "@shardserve/servable";
 import type { RequestLog } from "../request-log/request-log.js";
 import { type ConfiguredModel, configuredModels } from "./model-config.js";
 
@@ -15,6 +15,8 @@ export interface ModelCatalogOptions {
   readonly rootDir?: string;
   /** Is told each model's logging_config; without it such configurations are refused. */
   readonly requestLog?: RequestLog;
+  /** Base paths that are no directories; absent = such are refused. */
+  readonly remote?: RemotePlaces;
   readonly clock?: Clock;
   readonly logger?: Logger;
 }
@@ -32,6 +34,7 @@ export class ModelCatalog extends Service {
   readonly #isUnavailableLabelAllowed: boolean;
   readonly #rootDir: string | undefined;
   readonly #requestLog: RequestLog | undefined;
+  readonly #remote: RemotePlaces | undefined;
   readonly #source: FileSystemSource;
   #models: readonly ConfiguredModel[] = [];
   #hasList = false;
@@ -44,10 +47,12 @@ export class ModelCatalog extends Service {
     this.#isUnavailableLabelAllowed = options.isUnavailableLabelAllowed ?? false;
     this.#rootDir = options.rootDir;
     this.#requestLog = options.requestLog;
+    this.#remote = options.remote;
     this.#source = new FileSystemSource({
       servables: [],
       onAspired: (name, versions) => this.#manager.setAspired(name, versions),
       ...(options.pollIntervalMs === undefined ? {} : { pollIntervalMs: options.pollIntervalMs }),
+      remote: options.remote,
       ...(options.clock && { clock: options.clock }),
       ...(options.logger && { logger: options.logger }),
     });
@@ -131,7 +136,11 @@ export class ModelCatalog extends Service {
         : new ServingError("INVALID_ARGUMENT", "custom_model_config is not supported; give a model_config_list");
     }
     if (config.case === undefined) return { models: this.#models, fresh: [] }; // TensorFlow Serving takes no action, too
-    const models = configuredModels(config.value, this.#rootDir, this.#requestLog !== undefined);
+    const models = configuredModels(config.value, {
+      rootDir: this.#rootDir,
+      isLoggingPossible: this.#requestLog !== undefined,
+      isRemote: this.#remote && ((path) => this.#remote!.isRemote(path)),
+    });
     const known = new Set(this.#models.map(({ name }) => name));
     const isLabelledNow = ({ name }: ConfiguredModel) => this.#isUnavailableLabelAllowed || known.has(name);
     this.#manager.replaceLabels(

@@ -29,19 +29,22 @@ export function readModelConfigFile(path: string): Promise<ModelServerConfig> {
   return readTextFile(ModelServerConfigSchema, path);
 }
 
+/** What a configuration may say where it is read. */
+export interface ConfigRules {
+  /** Absolute directory that relative base paths start from, and that none may leave; default: base paths are absolute, and anywhere. */
+  readonly rootDir?: string | undefined;
+  /** Whether there is a place for logged requests; without one a logging_config is refused. Default false. */
+  readonly isLoggingPossible?: boolean;
+  /** Base paths that are read over the network; default none. */
+  readonly isRemote?: ((basePath: string) => boolean) | undefined;
+}
+
 /**
  * The models of a list. Rules and texts are TensorFlow Serving's (model_servers/server_core.cc), where it has them.
  *
- * @param rootDir  absolute directory that relative base paths start from, and that none may leave; default: base paths
- *   are absolute, and anywhere
- * @param isLoggingPossible  whether there is a place for logged requests; without one a logging_config is refused
  * @throws ServingError INVALID_ARGUMENT, naming the model
  */
-export function configuredModels(
-  list: ModelConfigList,
-  rootDir?: string,
-  isLoggingPossible = false,
-): readonly ConfiguredModel[] {
+export function configuredModels(list: ModelConfigList, rules: ConfigRules = {}): readonly ConfiguredModel[] {
   const names = new Set<string>();
   return list.config.map((config) => {
     const { name } = config;
@@ -49,9 +52,9 @@ export function configuredModels(
     if (names.has(name)) throw invalid(`Illegal to list model ${name} multiple times in config list`);
     names.add(name);
     checkPlatform(config);
-    const basePath = basePathOf(config, rootDir);
+    const basePath = basePathOf(config, rules);
     const logging = loggingOf(config);
-    if (logging && !isLoggingPossible) {
+    if (logging && !rules.isLoggingPossible) {
       throw invalid(`No request-logger-creator provided. (model ${name} has a logging_config: give --request-log-dir)`);
     }
     const labels = Object.entries(config.versionLabels).map(
@@ -67,10 +70,13 @@ export function configuredModels(
   });
 }
 
-function basePathOf({ name, basePath }: ModelConfig, rootDir: string | undefined): string {
+function basePathOf({ name, basePath }: ModelConfig, { rootDir, isRemote }: ConfigRules): string {
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(basePath)) {
+    if (rootDir !== undefined)
+      throw invalid(`model ${name}: base_path ${basePath} does not lie in ${rootDir}, the root of all models`);
+    if (isRemote?.(basePath)) return basePath;
     throw invalid(
-      `model ${name}: base_path ${basePath} is no path of this machine; object stores are not read, mount it`,
+      `model ${name}: base_path ${basePath} is neither a path of this machine nor s3://BUCKET/PATH or gs://BUCKET/PATH`,
     );
   }
   if (rootDir === undefined) {

@@ -1,0 +1,257 @@
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type Clock, type Logger, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { DirectoryLock } from "./directory-lock.js";
+import type { StoredObject } from "./object-store.js";
+import { parseStoreUri } from "./store-uri.js";
+import type { Stores } from "./stores.js";
+
+/** Objects of a version that are read at once. */
+const READS_MAX = 4;
+const FINISHED = /^[0-9a-f]{32}$/;
+const PARTIAL = ".partial";
+
+export interface VersionCacheOptions {
+  readonly stores: Stores;
+  /** Folder of this process alone; made where it is missing. */
+  readonly dir: string;
+  /** Bytes of all versions in the folder. Those that are loaded stay whatever it says. */
+  readonly limitBytes: number;
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+}
+
+/** A version on this machine's disk. */
+export interface HeldVersion {
+  readonly dir: string;
+  /** It may be removed from now on. */
+  readonly release: () => void;
+}
+
+interface Entry {
+  readonly bytes: number;
+  readonly ready: Promise<string>;
+  holders: number;
+}
+
+/**
+ * Versions of object stores as directories of this machine.
+ *
+ * The name of a directory is a digest of all that the store listed, contents' revisions included, and it gets that name by a rename once
+ * every file is there and synced: what has the name is whole, and a version that was replaced is another directory. Files
+ * that were finished before a failure are not read again. Directories that nobody holds are removed when room is needed, those
+ * used longest ago first.
+ */
+export class VersionCache {
+  readonly #options: VersionCacheOptions;
+  readonly #lock: DirectoryLock;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  /** By digest: held, or on their way. */
+  readonly #entries = new Map<string, Entry>();
+  /** Digest of what was held last, by place. */
+  readonly #digests = new Map<string, string>();
+  /** Making room is one decision at a time. */
+  #making: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: VersionCacheOptions, lock: DirectoryLock) {
+    this.#options = options;
+    this.#lock = lock;
+    this.#clock = options.clock ?? systemClock;
+    this.#logger = options.logger ?? silentLogger;
+  }
+
+  /** @throws ServingError CONFIG_INVALID when another process uses the folder */
+  static async open(options: VersionCacheOptions): Promise<VersionCache> {
+    await mkdir(options.dir, { recursive: true });
+    return new VersionCache(options, await DirectoryLock.take(options.dir));
+  }
+
+  /**
+   * The version at a place as it is now, downloaded unless it is here.
+   *
+   * @throws ServingError NOT_FOUND when nothing is there; RESOURCE_EXHAUSTED when it does not fit beside what is held; what the store's
+   *   client reports; the signal's reason
+   */
+  async acquire(uri: string, signal?: AbortSignal): Promise<HeldVersion> {
+    const place = parseStoreUri(uri);
+    const store = await this.#options.stores.of(place);
+    const objects = await store.objects(place, signal);
+    if (objects.length === 0) throw new ServingError("NOT_FOUND", `there is nothing at ${uri}`);
+    for (const { path } of objects) checkPath(uri, path);
+    const digest = digestOf(uri, objects);
+    let entry = this.#entries.get(digest);
+    if (!entry) {
+      const bytes = objects.reduce((total, object) => total + object.bytes, 0);
+      entry = { bytes, ready: this.#bring(uri, digest, objects, bytes, signal), holders: 0 };
+      this.#entries.set(digest, entry);
+    }
+    entry.holders++;
+    const release = once(() => {
+      if (--entry.holders === 0) this.#entries.delete(digest);
+    });
+    try {
+      const dir = await entry.ready;
+      this.#digests.set(uri, digest);
+      return { dir, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Directory of the version of a place that is held; undefined when none is. */
+  heldDirectory(uri: string): string | undefined {
+    const digest = this.#digests.get(uri);
+    return digest !== undefined && this.#entries.has(digest) ? join(this.#options.dir, digest) : undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#making.catch(() => undefined);
+    await this.#lock.release();
+  }
+
+  async #bring(
+    uri: string,
+    digest: string,
+    objects: readonly StoredObject[],
+    bytes: number,
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
+    const dir = join(this.#options.dir, digest);
+    if (await exists(dir)) {
+      const nowS = this.#clock.wallMs() / 1000;
+      await utimes(dir, nowS, nowS); // the time of the last use is the directory's own
+      return dir;
+    }
+    const making = this.#making.then(() => this.#makeRoom(uri, digest, bytes));
+    this.#making = making.catch(() => undefined);
+    await making;
+    const startMs = this.#clock.nowMs();
+    const partial = `${dir}${PARTIAL}`;
+    const store = await this.#options.stores.of(parseStoreUri(uri));
+    const waiting = [...objects];
+    const stop = new AbortController();
+    const stopped = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+    const readers = Array.from({ length: READS_MAX }, async () => {
+      for (let object = waiting.shift(); object; object = waiting.shift()) {
+        const path = join(partial, object.path);
+        if (await isFinished(path, object.bytes)) continue;
+        await writeFile(path, await store.read(parseStoreUri(uri), object, stopped), object, uri);
+      }
+    });
+    try {
+      await Promise.all(readers);
+    } catch (error) {
+      stop.abort(error);
+      await Promise.allSettled(readers);
+      throw error;
+    }
+    await rename(partial, dir);
+    const seconds = (this.#clock.nowMs() - startMs) / 1000;
+    this.#logger.info({ uri, dir, files: objects.length, bytes, seconds }, `downloaded ${uri}`);
+    return dir;
+  }
+
+  /** @throws ServingError RESOURCE_EXHAUSTED with the numbers */
+  async #makeRoom(uri: string, digest: string, bytes: number): Promise<void> {
+    const { dir, limitBytes } = this.#options;
+    const free: { readonly path: string; readonly bytes: number; readonly usedMs: number }[] = [];
+    let total = bytes;
+    for (const [held, entry] of this.#entries) if (held !== digest) total += entry.bytes;
+    for (const name of await readdir(dir)) {
+      const known = name.endsWith(PARTIAL) ? name.slice(0, -PARTIAL.length) : name;
+      if (!FINISHED.test(known) || this.#entries.has(known)) continue;
+      const path = join(dir, name);
+      const found = { path, bytes: await bytesBelow(path), usedMs: (await stat(path)).mtimeMs };
+      total += found.bytes;
+      free.push(found);
+    }
+    free.sort((a, b) => a.usedMs - b.usedMs);
+    while (total > limitBytes) {
+      const oldest = free.shift();
+      if (!oldest) {
+        throw new ServingError(
+          "RESOURCE_EXHAUSTED",
+          `${uri} has ${bytes} bytes, and versions in use hold ${total - bytes} of the ${limitBytes} that ${dir} may have`,
+        );
+      }
+      await rm(oldest.path, { recursive: true });
+      total -= oldest.bytes;
+      this.#logger.info(
+        { dir: oldest.path, bytes: oldest.bytes },
+        "removed a version that is not in use from the cache",
+      );
+    }
+  }
+}
+
+/** Keys are the store's: they must not lead out of the directory. @throws ServingError INVALID_ARGUMENT */
+function checkPath(uri: string, path: string): void {
+  if (path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[\\\0]/.test(part))) return;
+  throw new ServingError("INVALID_ARGUMENT", `${uri}: the key ${JSON.stringify(path)} is no path of a file`);
+}
+
+function digestOf(uri: string, objects: readonly StoredObject[]): string {
+  const hash = createHash("sha256").update(uri);
+  for (const { path, bytes, revision } of objects) hash.update(JSON.stringify([path, bytes, revision]));
+  return hash.digest("hex").slice(0, 32);
+}
+
+/** Under its own name once it is whole. @throws ServingError CHECKSUM_MISMATCH when the length differs */
+async function writeFile(
+  path: string,
+  contents: AsyncIterable<Uint8Array>,
+  { key, bytes }: StoredObject,
+  uri: string,
+): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const growing = `${path}.growing`;
+  const file = await open(growing, "w");
+  let written = 0;
+  try {
+    for await (const chunk of contents) {
+      await file.write(chunk);
+      written += chunk.byteLength;
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  if (written !== bytes) {
+    throw new ServingError("CHECKSUM_MISMATCH", `${uri}: ${key} has ${bytes} bytes, ${written} came`);
+  }
+  await rename(growing, path);
+}
+
+async function isFinished(path: string, bytes: number): Promise<boolean> {
+  return stat(path).then(
+    ({ size }) => size === bytes,
+    () => false, // not begun
+  );
+}
+
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function bytesBelow(dir: string): Promise<number> {
+  let total = 0;
+  for (const entry of await readdir(dir, { withFileTypes: true, recursive: true })) {
+    if (!entry.isDirectory()) total += (await stat(join(entry.parentPath, entry.name))).size;
+  }
+  return total;
+}
+
+function once(call: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    call();
+  };
+}

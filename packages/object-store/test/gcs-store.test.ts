@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Storage } from "@google-cloud/storage";
+import { isServingError } from "@shardserve/core";
+import { CACHE_DIR, freePort, launch, type LaunchedProcess, tempDir } from "@shardserve/testkit";
+import { parseStoreUri, Stores, VersionCache } from "../src/index.js";
+
+/** Where `pip install --target .cache/gcs gcp-storage-emulator` puts it. */
+const EMULATOR_DIR = join(CACHE_DIR, "gcs");
+const PLACE = parseStoreUri("gs://models/ranker/7");
+
+describe("Google Cloud Storage", function () {
+  this.timeout(60_000);
+  let emulator: LaunchedProcess;
+  let bucket: ReturnType<Storage["bucket"]>;
+  before(async function () {
+    if (!existsSync(join(EMULATOR_DIR, "gcp_storage_emulator"))) {
+      console.log("skipped: no emulator; pip install --target .cache/gcs gcp-storage-emulator");
+      return this.skip();
+    }
+    const port = await freePort();
+    const args = ["start", "--host=127.0.0.1", `--port=${port}`, "--in-memory", "--default-bucket=models"];
+    emulator = launch("python3", {
+      args: ["-c", "from gcp_storage_emulator.__main__ import main; import sys; sys.exit(main())", ...args],
+      env: { PYTHONPATH: EMULATOR_DIR },
+    });
+    process.env["STORAGE_EMULATOR_HOST"] = `http://127.0.0.1:${port}`;
+    await emulator.waitUntil(async () => (await fetch(`http://127.0.0.1:${port}/storage/v1/b`)).ok);
+    bucket = new Storage({ projectId: "test" }).bucket("models");
+    for (const path of ["saved_model.pb", "variables/variables.index"]) {
+      await bucket.file(`${PLACE.prefix}${path}`).save(path, { resumable: false });
+    }
+  });
+  after(async () => {
+    delete process.env["STORAGE_EMULATOR_HOST"];
+    await emulator?.stop("SIGKILL");
+  });
+
+  it("lists versions and brings one", async () => {
+    const stores = new Stores({});
+    const store = await stores.of(PLACE);
+    assert.deepEqual(await store.folders(parseStoreUri("gs://models/ranker")), ["7"]);
+    assert.deepEqual(
+      (await store.objects(PLACE)).map(({ path, bytes }) => [path, bytes]),
+      [
+        ["saved_model.pb", 14],
+        ["variables/variables.index", 25],
+      ],
+    );
+    await using dir = await tempDir();
+    const cache = await VersionCache.open({ stores, dir: dir.path, limitBytes: 1000 });
+    const held = await cache.acquire("gs://models/ranker/7");
+    assert.equal(await readFile(join(held.dir, "variables/variables.index"), "utf8"), "variables/variables.index");
+    await bucket.file(`${PLACE.prefix}saved_model.pb`).save("another", { resumable: false });
+    const now = await cache.acquire("gs://models/ranker/7");
+    assert.equal(await readFile(join(now.dir, "saved_model.pb"), "utf8"), "another");
+    await cache.close();
+    await stores.close();
+  });
+
+  it("says what is not there", async () => {
+    const stores = new Stores({});
+    const absent = parseStoreUri("gs://absent/x");
+    await assert.rejects((await stores.of(absent)).objects(absent), (error) => isServingError(error, "NOT_FOUND"));
+    const gone = { path: "x", key: "ranker/7/x", bytes: 1, revision: "1" };
+    const read = async () => {
+      for await (const _ of await (await stores.of(PLACE)).read(PLACE, gone)) assert.fail("there is nothing");
+    };
+    await assert.rejects(read(), (error) => isServingError(error, "NOT_FOUND"));
+  });
+});
