@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { cp, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
@@ -7,6 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ServerDescription } from "@shardserve/model-server";
 
 const REPO = join(import.meta.dirname, "../../../..");
 const PROGRAM = join(REPO, "packages/cli/bin/shardserve.js");
@@ -255,5 +256,44 @@ describe("serve", function () {
       serve(`--model_base_path=${join(MODELS, "saved_model_half_plus_two_tflite")}`, "--max_num_load_retries=0"),
       /ended with 1: .*LOAD_FAILED: 1 model\(s\) did not become available/s,
     );
+  });
+
+  it("tells its configuration, its versions and their memory; without what stands before the @ of a URL", async () => {
+    const path = join(dir, "told.config");
+    await writeFile(
+      path,
+      `model_config_list { ${config(["a", "saved_model_half_plus_two_cpu"], ["absent", "absent"])} }`,
+    );
+    const flags = [
+      `--model_config_file=${path}`,
+      "--memory-limit-bytes=1GiB",
+      "--otlp-endpoint=http://me:pw@127.0.0.1:9/x",
+    ];
+    const { child, url } = await serve(...flags);
+    children.push(child);
+    const answer = await fetch(`${url}/v1/config`);
+    const told = (await answer.json()) as ServerDescription & {
+      readonly flags: Readonly<Record<string, unknown>>;
+      readonly modelServerConfig: {
+        readonly modelConfigList: { readonly config: readonly { readonly name: string }[] };
+      };
+    };
+    assert.equal(told.flags["--otlp-endpoint"], "http://***@127.0.0.1:9/x");
+    assert.equal(told.flags["--model-config-file"], path);
+    assert.deepEqual(
+      told.modelServerConfig.modelConfigList.config.map(({ name }) => name),
+      ["a", "absent"],
+    );
+    const [model] = told.models;
+    assert.deepEqual([model!.name, model!.state], ["a", "READY"]);
+    const bytes = Object.values(model!.memory!).reduce((total, part) => total + part, 0);
+    assert.ok(bytes > 1000, `${bytes} bytes`);
+    assert.deepEqual(told.memory, { limitBytes: 2 ** 30, heldBytes: bytes });
+    const shown = spawnSync(process.execPath, [PROGRAM, "status", `--server=${url}`], { encoding: "utf8" });
+    assert.match(shown.stdout, /a\/\d+ +READY/);
+    assert.match(shown.stdout, /limit of 1\.0 GiB/);
+    const absent = spawnSync(process.execPath, [PROGRAM, "status", "--server=127.0.0.1:1"], { encoding: "utf8" });
+    assert.equal(absent.status, 1);
+    assert.match(absent.stderr, /cannot ask http:\/\/127\.0\.0\.1:1\/v1\/config/);
   });
 });

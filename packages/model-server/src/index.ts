@@ -2,6 +2,7 @@ export { type BatchingOptions, DEFAULT_BATCHING } from "./batching/options.js";
 export { perModelBatching, type PerModelBatching } from "./batching/per-model.js";
 export { batchingOptions, readBatchingParameters } from "./batching/parameters.js";
 export { ConfigFilePoll, type ConfigFilePollOptions } from "./config/config-file-poll.js";
+export type { ServerDescription } from "./config/describe-server.js";
 export { ModelCatalog, type ModelCatalogOptions } from "./config/model-catalog.js";
 export { type ConfiguredModel, configuredModels, readModelConfigFile } from "./config/model-config.js";
 export { readMonitoringPath } from "./config/monitoring.js";

@@ -42,6 +42,8 @@ export interface ModelServerOptions {
   readonly metricsRegistry?: Registry;
   /** Path of the Prometheus page on the REST port, default "/monitoring/prometheus/metrics"; null = none. */
   readonly metricsPath?: string | null;
+  /** What `GET /v1/config` tells of how the process was started, beside its models: plain JSON without secrets. Default nothing. */
+  readonly config?: () => Readonly<Record<string, unknown>>;
   /** TLS of gRPC; absent = not encrypted. */
   readonly grpcTls?: TlsOptions;
   /** TLS of REST; absent = not encrypted. */
@@ -161,6 +163,7 @@ export class ModelServer extends Service {
         host,
         port: options.restPort,
         metricsPath: options.metricsPath === null ? undefined : (options.metricsPath ?? DEFAULT_METRICS_PATH),
+        config: options.config ?? (() => ({})),
         tls: options.restTls,
         isCorsEnabled: options.isCorsEnabled ?? false,
       });

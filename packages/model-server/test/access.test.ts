@@ -146,6 +146,9 @@ describe("access by tokens", () => {
     assert.deepEqual(JSON.parse((await http("POST", "/v1/models/secret:predict", "Bearer web-token")).text), {
       error: 'token "web" does not allow predict of model "secret"',
     });
+    assert.equal((await http("GET", "/v1/config")).status, 401);
+    assert.equal((await http("GET", "/v1/config", "Bearer web-token")).status, 403);
+    assert.equal((await http("GET", "/v1/config", "Bearer operator-token")).status, 200);
     const metrics = "/monitoring/prometheus/metrics";
     assert.equal((await http("GET", metrics)).status, 401);
     assert.equal((await http("GET", metrics, "Bearer web-token")).status, 403);

@@ -3,7 +3,7 @@ export { LoadedVersion, ServableHandle } from "./handle.js";
 export type { Fingerprint } from "./harness.js";
 export * from "./loader.js";
 export * from "./manager.js";
-export { type MemoryPlan, memoryPlanOf, planMemory, totalBytes } from "./memory-plan.js";
+export { type MemoryPlan, type MemoryState, memoryPlanOf, planMemory, totalBytes } from "./memory-plan.js";
 export * from "./model.js";
 export * from "./rows-report.js";
 export * from "./policy.js";

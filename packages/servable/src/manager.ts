@@ -11,7 +11,7 @@ import {
 import type { ServableHandle } from "./handle.js";
 import { type Fingerprint, Harness } from "./harness.js";
 import type { Loader } from "./loader.js";
-import { MemoryBudget, type MemoryPlan } from "./memory-plan.js";
+import { MemoryBudget, type MemoryPlan, type MemoryState } from "./memory-plan.js";
 import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
 import type { AspiredSet, ServableId } from "./servable-id.js";
 import { type ServableRequest, ServingMap } from "./serving-map.js";
@@ -49,8 +49,9 @@ export interface ManagerOptions {
   readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Lets a version that failed be loaded anew once its files changed; default: it stays failed. */
   readonly fingerprint?: Fingerprint;
-  /** Bytes that the versions loaded at once may need together, by their plans; default: no limit. */
+  /** Bytes that the versions loaded at once may need together, by their plans; default: none are made. */
   readonly memory?: {
+    /** Infinity = no limit. */
     readonly limitBytes: number;
     readonly plan: (id: ServableId, path: string) => Promise<MemoryPlan>;
   };
@@ -381,6 +382,11 @@ export class Manager extends Service {
     this.#logger.info({ model: name, version }, "the files of a failed version changed; it is loaded again");
     this.#forget(harness);
     this.#changed();
+  }
+
+  /** What the loaded versions and those that load hold by their plans; undefined where none are made. */
+  get memory(): MemoryState | undefined {
+    return this.#budget?.state;
   }
 
   /** Memory became free: versions that lacked it are forgotten, so that the next step loads them as new ones. */

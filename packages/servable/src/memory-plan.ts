@@ -79,13 +79,21 @@ export interface Reservation {
   release(): void;
 }
 
+/** What the versions of a process hold together. */
+export interface MemoryState {
+  /** Infinity = no limit. */
+  readonly limitBytes: number;
+  readonly heldBytes: number;
+  readonly versions: readonly { readonly id: ServableId; readonly plan: MemoryPlan }[];
+}
+
 /** How many versions an error names as holders. */
 const HOLDERS_SHOWN = 5;
 
 /** Memory that the versions of one process may need together, reserved before each load by its plan. */
 export class MemoryBudget {
   readonly limitBytes: number;
-  readonly #held = new Map<object, { readonly id: ServableId; readonly bytes: number }>();
+  readonly #held = new Map<object, { readonly id: ServableId; readonly plan: MemoryPlan; readonly bytes: number }>();
   readonly #onRelease: () => void;
 
   /** @param onRelease  called when bytes become free */
@@ -98,6 +106,11 @@ export class MemoryBudget {
     let total = 0;
     for (const { bytes } of this.#held.values()) total += bytes;
     return total;
+  }
+
+  get state(): MemoryState {
+    const versions = [...this.#held.values()].map(({ id, plan }) => ({ id, plan }));
+    return { limitBytes: this.limitBytes, heldBytes: this.heldBytes, versions };
   }
 
   /** @throws ServingError MEMORY_LIMIT with the numbers, and who holds the rest */
@@ -113,7 +126,7 @@ export class MemoryBudget {
       );
     }
     const key = {};
-    this.#held.set(key, { id, bytes });
+    this.#held.set(key, { id, plan, bytes });
     return {
       release: () => {
         if (this.#held.delete(key)) this.#onRelease();

@@ -3,6 +3,7 @@ import {
   create,
   type ModelServerConfig,
   ModelServerConfigSchema,
+  toJson,
   type TrafficConfig,
   TrafficConfigSchema,
 } from "@shardserve/api";
@@ -71,6 +72,7 @@ export const serve = defineCommand({
     };
     const front: ModelFront = await ModelFront.open(loader, whenLoaded, flags, logger, {
       reload: (next, options) => catalog.apply(next, options),
+      config: () => ({ modelServerConfig: toJson(ModelServerConfigSchema, catalog.config) }),
       directoryOf: (_id, path) => files.directoryOf(path),
       files,
     });

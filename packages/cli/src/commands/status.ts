@@ -2,16 +2,33 @@ import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
 import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { askServer, describeServed } from "../server-status.js";
 import { amount, table } from "../terminal.js";
 
 export const status = defineCommand({
   name: "status",
-  summary: "Shows a cluster: its leader, shards, executors, versions and what is moving",
-  usage: "--etcd=HOSTS [--cluster=NAME]",
-  examples: ["shardserve status --etcd=e1:2379 --cluster=prod", "shardserve status --etcd=e1:2379 --json"],
-  flags: { ...REGISTRY_FLAGS, json: flag.bool("print everything as JSON") },
+  summary: "Shows a cluster: its leader, shards, executors, versions and what is moving; or one server",
+  usage: "--etcd=HOSTS [--cluster=NAME] | --server=HOST:PORT",
+  examples: [
+    "shardserve status --etcd=e1:2379 --cluster=prod",
+    "shardserve status --etcd=e1:2379 --json",
+    "shardserve status --server=localhost:8501",
+  ],
+  flags: {
+    ...REGISTRY_FLAGS,
+    server: flag.text(
+      "REST address of one server instead: its versions, their memory, its configuration; token in SHARDSERVE_TOKEN",
+      "HOST:PORT",
+      "",
+    ),
+    json: flag.bool("print everything as JSON"),
+  },
   async run(positionals, flags, terminal) {
     refusePositionals("status", positionals);
+    if (flags.server !== "") {
+      const found = await askServer(flags.server, terminal.environment["SHARDSERVE_TOKEN"], terminal.signal);
+      return terminal.print(flags.json ? JSON.stringify(found, undefined, 2) : describeServed(flags.server, found));
+    }
     const registry = openRegistry(flags, "status", terminal.environment, terminal.logger);
     try {
       const found = await clusterStatus(registry, { signal: terminal.signal });

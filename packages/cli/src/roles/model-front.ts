@@ -22,6 +22,7 @@ import type { FlagValues } from "../flags.js";
 import { VERSION } from "../version.js";
 import { readIfNamed } from "./guard-flags.js";
 import { type SERVING_FLAGS, warnOfIgnored } from "./serving-flags.js";
+import { shownFlags } from "./shown-flags.js";
 import type { VersionFiles } from "./version-files.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
@@ -32,6 +33,8 @@ export type WhenLoaded = (manager: Manager, signal: AbortSignal) => Promise<void
 export interface ModelFrontOptions {
   /** Served on the REST port, with the server's own; whatever else the process counts belongs there too. */
   readonly metrics?: Registry;
+  /** What `GET /v1/config` tells beside the flags; see {@link ModelServerOptions.config}. */
+  readonly config?: () => Readonly<Record<string, unknown>>;
   /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
   readonly reload?: Reload;
   /** Called when a version on probation lost its place to the one before. */
@@ -111,12 +114,7 @@ export class ModelFront extends Service {
       ...(options.onRollback && { onRollback: options.onRollback }),
       loadRetriesMax: flags.maxNumLoadRetries,
       loadRetryIntervalMs: flags.loadRetryIntervalMicros / 1000,
-      ...(flags.memoryLimitBytes > 0 && {
-        memory: {
-          limitBytes: flags.memoryLimitBytes,
-          plan,
-        },
-      }),
+      memory: { limitBytes: flags.memoryLimitBytes || Number.POSITIVE_INFINITY, plan },
       ...(flags.numLoadThreads > 0 && { loadsMax: flags.numLoadThreads }),
     });
     const metricsPath =
@@ -134,6 +132,7 @@ export class ModelFront extends Service {
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
       ...(options.reload && { reload: options.reload }),
+      config: () => ({ flags: shownFlags(flags), ...options.config?.() }),
       logger,
       serverVersion: VERSION,
       host: flags.host,

@@ -1,4 +1,4 @@
-import type { ModelServerConfig } from "@shardserve/api";
+import { create, type ModelServerConfig, ModelServerConfigSchema } from "@shardserve/api";
 import { type Clock, isServingError, type Logger, Service, ServingError } from "@shardserve/core";
 import { FileSystemSource, type Manager, type RemotePlaces } from "@shardserve/servable";
 import type { RequestLog } from "../request-log/request-log.js";
@@ -37,6 +37,7 @@ export class ModelCatalog extends Service {
   readonly #remote: RemotePlaces | undefined;
   readonly #source: FileSystemSource;
   #models: readonly ConfiguredModel[] = [];
+  #config = create(ModelServerConfigSchema);
   #hasList = false;
   /** The part of an `apply` that changes things; one at a time, in order. */
   #changing: Promise<unknown> = Promise.resolve();
@@ -56,6 +57,11 @@ export class ModelCatalog extends Service {
       ...(options.clock && { clock: options.clock }),
       ...(options.logger && { logger: options.logger }),
     });
+  }
+
+  /** The configuration in force. */
+  get config(): ModelServerConfig {
+    return this.#config;
   }
 
   /** What is configured now. */
@@ -123,10 +129,11 @@ export class ModelCatalog extends Service {
     }
   }
 
-  async #change({
-    config,
-  }: ModelServerConfig): Promise<{ models: readonly ConfiguredModel[]; fresh: readonly ConfiguredModel[] }> {
+  async #change(
+    whole: ModelServerConfig,
+  ): Promise<{ models: readonly ConfiguredModel[]; fresh: readonly ConfiguredModel[] }> {
     this.assertReady();
+    const { config } = whole;
     if (config.case === "customModelConfig") {
       throw this.#hasList
         ? new ServingError(
@@ -148,6 +155,7 @@ export class ModelCatalog extends Service {
       this.#isUnavailableLabelAllowed,
     );
     this.#hasList = true;
+    this.#config = whole;
     this.#models = models;
     const logged = models.flatMap(({ name, logging }) => (logging ? [[name, logging] as const] : []));
     this.#requestLog?.configure(new Map(logged));

@@ -31,10 +31,13 @@ import { InferRest, type InferRestAnswer } from "../v2/rest.js";
 import { traceAttributes } from "../tracing/attributes.js";
 import type { Tracing } from "../tracing/tracing.js";
 import { type InferTarget, isInferPath, isOpenToAll, parseInferTarget } from "../v2/url.js";
+import { describeServer } from "../config/describe-server.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
 import { gzipped } from "./compress.js";
 import { isApiPath, parseTarget, type RestTarget } from "./url.js";
 
+/** Where the server tells how it is configured; TensorFlow Serving answers 400 there. */
+const CONFIG_PATH = "/v1/config";
 const HEADERS_TIMEOUT_MS = 15_000;
 const CHECK_INTERVAL_MAX_MS = 5000;
 /** A client that does not take its answer is cut off this long after the request's own time limit. */
@@ -57,6 +60,8 @@ export interface RestFrontOptions {
   readonly port: number;
   /** Path of the Prometheus page; undefined = there is none. */
   readonly metricsPath: string | undefined;
+  /** How the process was started: plain JSON without secrets. */
+  readonly config: () => Readonly<Record<string, unknown>>;
   /** Absent = not encrypted. */
   readonly tls: TlsOptions | undefined;
   /** Absent = everybody may do everything. */
@@ -131,6 +136,7 @@ export class RestFront {
     response.on("error", () => undefined); // the client went; its scope is aborted below
     if (this.#isClosing) response.setHeader("Connection", "close");
     if (path === this.#options.metricsPath) return this.#sendMetrics(request, response);
+    if (path === CONFIG_PATH && httpMethod === "GET") return this.#sendConfig(request, response);
     if (path === "/healthz" || path === "/readyz") {
       const isOk = path === "/healthz" || this.#options.isReady();
       return void send(response, isOk ? 200 : 503, "text/plain", isOk ? "ok\n" : "not ready\n");
@@ -292,6 +298,19 @@ export class RestFront {
       toBinary(RegressionResponseSchema, create(RegressionResponseSchema, { result, modelSpec })),
     );
     return { body: regressionToJson(result), report, by };
+  }
+
+  async #sendConfig(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { manager, serverVersion, config } = this.#options;
+    try {
+      this.#callerOf(request).check("describe", "*");
+      const text = JSON.stringify(describeServer(manager, serverVersion, config()), undefined, 2);
+      await send(response, 200, "application/json", `${text}\n`);
+    } catch (reason) {
+      const { status, message } = ServingError.from(reason);
+      setChallenge(response, status);
+      await send(response, HTTP_STATUS[status], "application/json", errorBody(message));
+    }
   }
 
   async #sendMetrics(request: IncomingMessage, response: ServerResponse): Promise<void> {

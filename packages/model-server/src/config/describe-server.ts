@@ -1,0 +1,34 @@
+import type { Manager } from "@shardserve/servable";
+import { type IndexEntry, repositoryIndex } from "../v2/describe.js";
+
+/** What `GET /v1/config` answers. */
+export interface ServerDescription extends Readonly<Record<string, unknown>> {
+  readonly version: string;
+  /** Every version that was ever wanted, with what loading it needs while it holds that. */
+  readonly models: readonly (IndexEntry & { readonly memory?: Readonly<Record<string, number>> })[];
+  /** null = no limit. */
+  readonly memory: { readonly limitBytes: number | null; readonly heldBytes: number } | undefined;
+}
+
+/** @param config  how the process was started */
+export function describeServer(
+  manager: Pick<Manager, "names" | "statuses" | "memory">,
+  version: string,
+  config: Readonly<Record<string, unknown>>,
+): ServerDescription {
+  const { memory } = manager;
+  const planOf = (name: string, number: string) =>
+    memory?.versions.find(({ id }) => id.name === name && String(id.version) === number)?.plan;
+  return {
+    version,
+    ...config,
+    models: repositoryIndex(manager).map((entry) => {
+      const plan = planOf(entry.name, entry.version);
+      return plan ? { ...entry, memory: { ...plan } } : entry;
+    }),
+    memory: memory && {
+      limitBytes: Number.isFinite(memory.limitBytes) ? memory.limitBytes : null,
+      heldBytes: memory.heldBytes,
+    },
+  };
+}
