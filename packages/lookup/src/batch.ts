@@ -176,7 +176,10 @@ export class LookupBatch {
     this.#isReleased = true;
     for (const { table, pinnedStart, pinnedEnd, compact } of this.parts) {
       if (compact) compact.rows.dispose();
-      else table.slab?.cache.release(this.#claim.pinned, pinnedStart, pinnedEnd);
+      else {
+        table.slab?.cache.release(this.#claim.pinned, pinnedStart, pinnedEnd);
+        table.letGo();
+      }
     }
   }
 
@@ -190,6 +193,7 @@ export class LookupBatch {
       cachedCount = table.slab.cache.claim(ids.lanes, ids.stride, ids.count, this.#cacheEra, slots, claim);
     }
     if (cachedCount < 0) ({ compact, cachedCount } = this.#compactPart(table, ids, slots));
+    else table.hold();
     return {
       table,
       slots,

@@ -17,6 +17,7 @@ export class LookupMetrics {
   readonly redisWrites: Counter<"outcome">;
   readonly redisSeconds: Histogram;
   readonly compact: Counter<"model">;
+  readonly cacheShifts: Counter<"model">;
   /** When the maps that are followed were saved, wall clock; undefined = they come from the registry. */
   mapsSavedAtMs: number | undefined;
 
@@ -92,6 +93,12 @@ export class LookupMetrics {
     this.compact = new Counter({
       name: "shardserve_lookup_compact_total",
       help: "Tables of batches that did not fit into the cache and got a buffer of their own.",
+      labelNames: ["model"],
+      registers,
+    });
+    this.cacheShifts = new Counter({
+      name: "shardserve_lookup_cache_shifts_total",
+      help: "Tables whose part of the cache was changed because memory is worth more elsewhere.",
       labelNames: ["model"],
       registers,
     });

@@ -39,6 +39,8 @@ const COUNT_MAX = 255;
 const SAMPLE = 6;
 /** Slots that are looked at in one turn of the event loop where all are: about 2 ms. */
 const SLOTS_PER_TURN = 100_000;
+/** The same where rows are copied as well. */
+const ADOPTED_PER_TURN = 10_000;
 /** Slots that are looked at for them, where most are in use. */
 const SAMPLE_STEPS = 64;
 /** Ids whose lines are fetched from memory together: what they need stays in the first-level cache, some 24 KiB. */
@@ -86,6 +88,7 @@ export class RowCache {
   /** Hashes of the ids that were touched, and one word more: what was read ends there, or no compiler would read it. */
   readonly #hashes = new Int32Array(TOUCH_IDS + 1);
   #era = 0;
+  #erasPassed = 0;
   #accessCount = 0;
   /** Slots from here on were never used. */
   #freshFrom = 0;
@@ -186,6 +189,7 @@ export class RowCache {
     this.#accessCount += pinnedCount - pinnedStart;
     if (this.#accessCount >= this.#eraLength) {
       this.#accessCount = 0;
+      this.#erasPassed++;
       this.#era = (this.#era + 1) & 0xff;
     }
     claim.pinnedCount = pinnedCount;
@@ -250,22 +254,94 @@ export class RowCache {
    * @param limit  ids at most
    */
   async hottest(limit: number): Promise<BigInt64Array> {
-    const slotsOf = new Int32Array(COUNT_MAX + 1);
-    await this.#inTurns((slot) => {
-      const rank = this.#rank(slot);
-      if (rank > 1) slotsOf[rank] = (slotsOf[rank] as number) + 1;
-    });
-    let least = COUNT_MAX + 1;
-    let total = 0;
-    while (least > 2 && total + (slotsOf[least - 1] as number) <= limit) total += slotsOf[--least] as number;
-    const lanes = new Int32Array(total * 2);
+    const lanes = new Int32Array(limit * 2);
     let at = 0;
-    await this.#inTurns((slot) => {
-      if (at === lanes.length || this.#rank(slot) < least) return;
+    await this.#eachHottest(limit, 2, SLOTS_PER_TURN, (slot) => {
+      if (at === lanes.length) return;
       lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_LO] as number;
       lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_HI] as number;
     });
-    return new BigInt64Array(lanes.buffer, 0, at / 2);
+    return new BigInt64Array(lanes.buffer.slice(0, at * 4));
+  }
+
+  /**
+   * Takes over the rows of another cache that are asked for most, with how often they were; only while this one is new. Lets
+   * other work go on in between: rows that come to the other meanwhile stay there alone.
+   *
+   * @param copy  copies a row, from a slot of the other's slab to one of this one's
+   */
+  async adopt(other: RowCache, copy: (from: number, to: number) => void): Promise<void> {
+    const words = other.#slots;
+    const room = this.capacity - this.#windowMax - 1; // newcomers fill the window before anybody must go
+    await other.#eachHottest(Math.max(0, room), 1, ADOPTED_PER_TURN, (from) => {
+      const at = from * SLOT_WORDS;
+      const isValid = (words[at + EPOCH] as number) >= other.#validFromEpoch;
+      if (!isValid || (other.#meta(from) & STATE) !== READY || this.#freshFrom >= room) return;
+      const lo = words[at + ID_LO] as number;
+      const hi = words[at + ID_HI] as number;
+      const hash = hashLanes(lo, hi);
+      if (this.#find(lo, hi, hash) >= 0) return; // its slot there changed meanwhile, and it came by twice
+      const to = this.#freshFrom++;
+      const own = to * SLOT_WORDS;
+      this.#slots[own + ID_LO] = lo;
+      this.#slots[own + ID_HI] = hi;
+      this.#slots[own + EPOCH] = words[at + EPOCH] as number;
+      this.#slots[own + META] = READY | (other.#count(from) << 8) | (this.#era << 16);
+      this.#insert(to, hash);
+      copy(from, to);
+    });
+  }
+
+  /** Calls back with slots of at most `limit` rows that were asked for at least `countMin` times, the most asked-for ones. */
+  async #eachHottest(
+    limit: number,
+    countMin: number,
+    slotsPerTurn: number,
+    take: (slot: number) => void,
+  ): Promise<void> {
+    const slotsOf = new Int32Array(COUNT_MAX + 1);
+    await this.#inTurns(SLOTS_PER_TURN, (slot) => {
+      const rank = this.#rank(slot);
+      if (rank >= countMin) slotsOf[rank] = (slotsOf[rank] as number) + 1;
+    });
+    let least = COUNT_MAX + 1;
+    let total = 0;
+    while (least > countMin && total + (slotsOf[least - 1] as number) <= limit) total += slotsOf[--least] as number;
+    await this.#inTurns(slotsPerTurn, (slot) => {
+      if (this.#rank(slot) >= least) take(slot);
+    });
+  }
+
+  /** Rows asked for so far, repeated ones within a batch counted once. */
+  get accessCount(): number {
+    return this.#erasPassed * this.#eraLength + this.#accessCount;
+  }
+
+  /**
+   * Which part of the accesses one slot more would turn into hits, about: what the least asked-for quarter of the rows gets each.
+   * A count that is halved each era stands at 1.5 times what one era adds. Lets other work go on in between.
+   *
+   * @returns 0 while there is room: then one more would be of no use
+   */
+  async marginalShare(): Promise<number> {
+    if (this.#freshFrom < this.capacity) return 0;
+    const slotsOf = new Int32Array(COUNT_MAX + 1);
+    let total = 0;
+    await this.#inTurns(SLOTS_PER_TURN, (slot) => {
+      const rank = this.#rank(slot);
+      if (rank < 0 || (this.#meta(slot) & IN_WINDOW) !== 0) return;
+      slotsOf[rank] = (slotsOf[rank] as number) + 1;
+      total++;
+    });
+    const least = Math.max(1, total / 4);
+    let seen = 0;
+    let sum = 0;
+    for (let rank = 0; rank <= COUNT_MAX && seen < least; rank++) {
+      const taken = Math.min(slotsOf[rank] as number, least - seen);
+      seen += taken;
+      sum += taken * rank;
+    }
+    return sum / least / (1.5 * this.#eraLength);
   }
 
   /** Slots with users, for tests and gauges. */
@@ -275,9 +351,9 @@ export class RowCache {
     return count;
   }
 
-  async #inTurns(look: (slot: number) => void): Promise<void> {
-    for (let start = 0; start < this.#freshFrom; start += SLOTS_PER_TURN) {
-      const end = Math.min(this.#freshFrom, start + SLOTS_PER_TURN);
+  async #inTurns(slotsPerTurn: number, look: (slot: number) => void): Promise<void> {
+    for (let start = 0; start < this.#freshFrom; start += slotsPerTurn) {
+      const end = Math.min(this.#freshFrom, start + slotsPerTurn);
       for (let slot = start; slot < end; slot++) look(slot);
       await new Promise((resolve) => setImmediate(resolve));
     }

@@ -21,7 +21,8 @@ import {
 } from "@shardserve/rowstore";
 import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
 import { LookupBatch } from "./batch.js";
-import { divideCache } from "./cache-budget.js";
+import { divideCache, slotBytesOf, slotsMaxOf } from "./cache-budget.js";
+import { type CachePart, shiftShares } from "./cache-shares.js";
 import { checkDegraded, type DegradedRows, EpochHistory } from "./degraded.js";
 import { type FetchContext, fetchMisses, type FetchOptions, type RedisFor } from "./fetch.js";
 import { FillBoard } from "./fill-board.js";
@@ -81,6 +82,10 @@ type LookupOptions = Parameters<RowSource["lookup"]>[1] & object;
  */
 const STOOD_STILL_MS = 500;
 
+/** How often the division of the cache over tables is looked at, and after how many ids at least. */
+const LEVEL_EVERY_MS = 60_000;
+const LEVEL_ACCESSES_MIN = 10_000;
+
 /** How often proofs are looked at while a version becomes ready. */
 const READY_POLL_MS = 50;
 
@@ -110,7 +115,14 @@ export class ShardRows implements RowSource {
   readonly #logger: Logger;
   readonly #metrics: LookupMetrics;
   readonly #pool: BufferPool;
-  readonly #states: readonly TableState[];
+  /** By table; one is replaced when its part of the cache changes. */
+  readonly #states: TableState[];
+  /** Takes over rows of the one that it will replace; what is forgotten meanwhile, it forgets as well. */
+  #filling: TableState | undefined;
+  /** Of all slabs and what the cache keeps of their rows. */
+  readonly #cacheBytes: number;
+  /** Per table, when the cache was last looked at: accesses, and rows. */
+  #levelledAt: { readonly accesses: number; readonly size: number }[] = [];
   readonly #board = new FillBoard();
   readonly #epochs = new EpochHistory();
   readonly #redis: RedisRows | undefined;
@@ -125,6 +137,7 @@ export class ShardRows implements RowSource {
   #isClosed = false;
   #closing: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
+  #cancelLevel: () => void = () => undefined;
 
   /** Loads ONNX Runtime unless that has happened: slabs are tensors. */
   constructor(options: ShardRowsOptions) {
@@ -140,6 +153,10 @@ export class ShardRows implements RowSource {
     this.#name = `${model}/${version}`;
     const sizes = options.tables.map((table) => ({ rows: table.rows, slabRowBytes: slabRowBytes(table) }));
     const capacities = divideCache(sizes, options.cacheBytes);
+    this.#cacheBytes = sizes.reduce(
+      (sum, { slabRowBytes: bytes }, i) => sum + (capacities[i] ?? 0) * slotBytesOf(bytes),
+      0,
+    );
     this.#states = options.tables.map((table, i) => new TableState(i, table, capacities[i] as number));
     this.#redis = options.redis && new RedisRows(options.redis, options.expectation);
     this.#context = {
@@ -153,6 +170,7 @@ export class ShardRows implements RowSource {
       redis: this.#redis,
       redisFor: options.redisFor ?? "misses",
     };
+    this.#levelLater();
   }
 
   /** The partition map in use; undefined before the first `setMap`. */
@@ -177,6 +195,81 @@ export class ShardRows implements RowSource {
   async hottest(table: string): Promise<BigInt64Array> {
     const slab = this.#states.find(({ info }) => info.checkpointKey === table)?.slab;
     return slab ? slab.cache.hottest(Math.floor(slab.cache.capacity * 0.9)) : new BigInt64Array(0);
+  }
+
+  /**
+   * Moves memory of the cache between tables, one bounded step towards where it turns most misses into hits. Lookups go on
+   * meanwhile, and find a table's rows in its old slab or in its new one.
+   *
+   * @returns whether anything was moved
+   */
+  async levelCache(): Promise<boolean> {
+    const parts = await this.#cacheParts();
+    const usedBytes = this.#states.reduce(
+      (sum, { slab, slabRowBytes }) => sum + (slab?.cache.capacity ?? 0) * slotBytesOf(slabRowBytes),
+      0,
+    );
+    const slots = shiftShares(parts, Math.max(0, this.#cacheBytes - usedBytes));
+    if (!slots) return false;
+    const growth = (table: number) => (slots[table] as number) - (parts[table] as CachePart).slots;
+    const changed = slots.flatMap((_, table) => (growth(table) === 0 ? [] : [table]));
+    // those that give first: only one table's slab is there twice at a time
+    for (const table of changed.sort((a, b) => growth(a) - growth(b))) {
+      const before = this.#states[table] as TableState;
+      const next = new TableState(table, before.info, slots[table] as number);
+      this.#filling = next;
+      await next.adopt(before).finally(() => (this.#filling = undefined));
+      if (this.#isClosed) {
+        next[Symbol.dispose]();
+        return false;
+      }
+      this.#states[table] = next;
+      before.retire();
+    }
+    this.#metrics.cacheShifts.inc({ model: this.#options.expectation.model }, changed.length);
+    return true;
+  }
+
+  /**
+   * What each table's part is worth; nothing before there were enough lookups to tell. One that still fills takes no part:
+   * what it needs is not known.
+   */
+  async #cacheParts(): Promise<CachePart[]> {
+    const parts: CachePart[] = [];
+    const seen: { accesses: number; size: number }[] = [];
+    let total = 0;
+    for (const { info, slab, slabRowBytes } of this.#states) {
+      const { accessCount: accesses = 0, size = 0, capacity = 0 } = slab?.cache ?? {};
+      const before = this.#levelledAt[parts.length];
+      const isFilling = before === undefined || (size < capacity && size > 1.01 * before.size);
+      seen.push({ accesses, size });
+      // a slab that was replaced counts from 0 again
+      const since = before && before.accesses <= accesses ? accesses - before.accesses : accesses;
+      total += since;
+      parts.push({
+        slots: isFilling ? 0 : capacity,
+        unusedSlots: capacity - size,
+        slotsMax: slotsMaxOf({ rows: info.rows, slabRowBytes }),
+        slotBytes: slotBytesOf(slabRowBytes),
+        marginalHits: isFilling || !slab ? 0 : since * (await slab.cache.marginalShare()),
+      });
+    }
+    if (total < LEVEL_ACCESSES_MIN) return [];
+    this.#levelledAt = seen;
+    return parts;
+  }
+
+  #levelLater(): void {
+    this.#cancelLevel = this.#clock.after(LEVEL_EVERY_MS, () => {
+      void this.levelCache()
+        .catch((error: unknown) => {
+          const fields = { servable: this.#name, error: ServingError.from(error).message };
+          this.#logger.error(fields, "the cache keeps its division: it could not be changed");
+        })
+        .finally(() => {
+          if (!this.#isClosed) this.#levelLater();
+        });
+    });
   }
 
   /**
@@ -305,6 +398,7 @@ export class ShardRows implements RowSource {
   }
 
   async #close(): Promise<void> {
+    this.#cancelLevel();
     this.#redis?.close();
     await Promise.all([...this.#links.values()].map((link) => link.close(0)));
     if (this.#openLeases === 0) return this.#freeSlabs();
@@ -325,7 +419,7 @@ export class ShardRows implements RowSource {
   }
 
   #freeSlabs(): void {
-    for (const state of this.#states) state[Symbol.dispose]();
+    for (const state of this.#states) state.retire();
   }
 
   async #lookup(requests: readonly RowRequest[], epoch: number, options: FetchOptions): Promise<RowLease> {
@@ -491,11 +585,11 @@ export class ShardRows implements RowSource {
 
   #forget(changed: ChangedRows | undefined): void {
     this.#cacheEra++;
-    this.#states.forEach(({ slab }, table) => {
+    for (const { index, slab } of this.#filling ? [...this.#states, this.#filling] : this.#states) {
       if (!changed) slab?.cache.expireBefore(this.#cacheEra);
-      const ids = changed?.get(table);
+      const ids = changed?.get(index);
       if (ids) slab?.cache.invalidate(idLanes(ids).lanes, ids.length);
-    });
+    }
   }
 
   #link(shard: string): ShardLink {

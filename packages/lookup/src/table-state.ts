@@ -27,6 +27,9 @@ export class TableState implements Disposable {
   readonly slabRowBytes: number;
   readonly slab: Slab | undefined;
   readonly #memory: Allocation | undefined;
+  /** Batches that read or write its slab. */
+  #users = 0;
+  #isRetired = false;
 
   /** @param capacity  slots; 0 = not cached */
   constructor(index: number, info: TableInfo, capacity: number) {
@@ -60,6 +63,33 @@ export class TableState implements Disposable {
     const { slabRowBytes: width, slab } = this;
     if (!slab) return;
     target.set(slab.bytes.subarray(slot * width, (slot + 1) * width), to * width);
+  }
+
+  /** A batch has slots of the slab, until it calls {@link letGo}. */
+  hold(): void {
+    this.#users++;
+  }
+
+  letGo(): void {
+    this.#users--;
+    if (this.#isRetired && this.#users === 0) this[Symbol.dispose]();
+  }
+
+  /** Another one took its place: the slab is freed with its last user. */
+  retire(): void {
+    this.#isRetired = true;
+    if (this.#users === 0) this[Symbol.dispose]();
+  }
+
+  /** Fills a new slab with the rows that another one of this table is asked for most. Lets other work go on in between. */
+  async adopt(other: TableState): Promise<void> {
+    const { slab, slabRowBytes: width } = this;
+    if (!slab || !other.slab) return;
+    const [source, target] = [other.slab.bytes, slab.bytes];
+    const copy = (from: number, to: number) =>
+      target.set(source.subarray(from * width, (from + 1) * width), to * width);
+    other.hold();
+    await slab.cache.adopt(other.slab.cache, copy).finally(() => other.letGo());
   }
 
   /** Frees the slab; no run may use it any more. */
