@@ -283,8 +283,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "a delta while something else goes wrong",
     async run(arena) {
-      const kinds = FAULTS.filter(({ name }) =>
-        /^(freeze|cut|slow|lossy|half-open|one-way|lose an etcd|kill)/.test(name),
+      const kinds = FAULTS.filter(
+        ({ name }) => /^(freeze|cut|slow|lossy|half-open|one-way|lose an etcd|kill)/.test(name) && !/delta/.test(name),
       );
       const fault = pick(arena, kinds);
       const [what] = await Promise.all([fault.run(arena), publishDelta(arena)]);
