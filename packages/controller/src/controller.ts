@@ -22,11 +22,12 @@ import { Backoff } from "@shardserve/transport";
 import type { Registry as MetricsRegistry } from "prom-client";
 import { type ClusterState, readClusterState } from "./cluster-state.js";
 import { ControllerMetrics } from "./metrics.js";
-import { type Decision, nextStep, type Step } from "./next-step.js";
+import { nextStep } from "./next-step.js";
 import { Repository, type RepositoryContents } from "./repository.js";
 import { RetireWatch } from "./retire-watch.js";
 import { type ControllerSettings, controllerSettings } from "./settings.js";
 import { ShardWatch } from "./shard-watch.js";
+import type { Decision, Step } from "./step.js";
 
 export interface ControllerOptions {
   readonly registry: Registry;

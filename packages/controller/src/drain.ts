@@ -1,6 +1,6 @@
 import { partitionsOf, type PlacementShard, quotas } from "@shardserve/placement";
 import type { ClusterState } from "./cluster-state.js";
-import { eligibleShards } from "./next-step.js";
+import { eligibleShards } from "./eligible-shards.js";
 
 /** Partitions, over all versions, that maps in force or staged give to a shard. */
 export function replicasOn(state: ClusterState, id: string): number {

@@ -64,6 +64,16 @@ export function proveMap(
   return { isComplete: provedCount === neededCount, provedCount, neededCount, missing, estranged, refusals };
 }
 
+/** What a proof still lacks, for an operator. */
+export function describeProof({ provedCount, neededCount, missing, estranged, refusals }: Proof): string {
+  const parts = [
+    `${provedCount} of ${neededCount} replicas are proved; missing: ${[...missing].map(([id, count]) => `${id} (${count})`).join(", ")}`,
+    ...estranged.map((id) => `${id} read another manifest: not yet this one, or another model repository`),
+    ...[...refusals].map(([id, error]) => `${id}: ${error.message}`),
+  ];
+  return parts.join("; ");
+}
+
 /** What one shard of the map says that it holds. */
 interface Claim {
   readonly shard: string;

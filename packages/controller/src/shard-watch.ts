@@ -1,5 +1,5 @@
 import type { ClusterState } from "./cluster-state.js";
-import { eligibleShards } from "./next-step.js";
+import { eligibleShards } from "./eligible-shards.js";
 
 /** Disappearances count with this half-life, in milliseconds. */
 const HALF_LIFE_MS = 60_000;
