@@ -29,7 +29,9 @@ def tensor_json(value):
     elif dtype in (tf.int64, tf.uint64):
         data = [str(v) for v in value.ravel()]
     else:
-        data = [v.item() for v in value.ravel()]
+        # JSON has no such numbers; JavaScript reads them from text.
+        names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+        data = [names.get(str(v), v.item()) for v in value.ravel()]
     return {"dtype": "DT_" + dtype.name.upper().replace("FLOAT32", "FLOAT"), "shape": list(value.shape), "data": data}
 
 
@@ -288,7 +290,14 @@ def recurrent_layers():
     model.export(os.path.join(OUT, "recurrent-layers"))
     padded = F(2, 5, 3)
     padded[1, 2:] = 0
-    write_golden("recurrent-layers", [{"x": padded, "h": F(2, 4)}, {"x": F(1, 3, 3), "h": F(1, 4)}, {"x": F(3, 9, 3), "h": F(3, 4)}])
+    holed, endless = F(3, 4, 3), F(3, 4, 3)
+    holed[1, 2, 0], endless[2, 1, 1] = np.nan, np.inf
+    write_golden(
+        "recurrent-layers",
+        [{"x": padded, "h": F(2, 4)}, {"x": F(1, 3, 3), "h": F(1, 4)}, {"x": F(3, 9, 3), "h": F(3, 4)}]
+        # What ONNX's LSTM does not do: NaN, an empty batch, a state that is broadcast.
+        + [{"x": holed, "h": F(3, 4)}, {"x": endless, "h": F(3, 4)}, {"x": F(0, 3, 3), "h": F(0, 4)}, {"x": F(3, 3, 3), "h": F(1, 4)}],
+    )
 
 
 def list_ops():

@@ -5,7 +5,7 @@ import { ServingError } from "@shardserve/core";
 import { importModel, planSignature, type SignaturePlan } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
-import { deviceSupports } from "@shardserve/onnx";
+import { deviceSupports, lowerSegment } from "@shardserve/onnx";
 import { type RowSource, storedRowBytes } from "@shardserve/rowstore";
 import {
   BundleReader,
@@ -37,6 +37,20 @@ describe("control flow", () => {
   it("leaves no loop of a recurrent layer to the host", async () => {
     for (const name of ["recurrent", "recurrent-layers", "dynamic-rnn"]) {
       assert.deepEqual([...(await planOf(name)).controls.keys()], [], name);
+    }
+  });
+
+  it("runs an LSTM as one op of the engine, other recurrent layers as loops", async () => {
+    for (const [name, count] of [
+      ["recurrent-layers", 3], // one of given states, two that are the directions of one layer
+      ["recurrent", 0], // masked, or of other functions
+      ["dynamic-rnn", 0], // masked by lengths
+    ] as const) {
+      const { steps, infos } = await planOf(name);
+      const models = steps.flatMap((step) =>
+        step.kind === "device" ? [lowerSegment(step, infos).encode(() => new Uint8Array(0))] : [],
+      );
+      assert.equal(Buffer.concat(models).toString("latin1").split("hidden_size").length - 1, count, name);
     }
   });
 

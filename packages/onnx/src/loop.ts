@@ -1,15 +1,34 @@
-import { type Region, refKey, topologicalOrder, type ValueInfo } from "@shardserve/graph";
-import type { OnnxBuilder, Value } from "./builder.js";
+import { type Region, refKey, type TensorRef, topologicalOrder, type ValueInfo } from "@shardserve/graph";
+import type { Value } from "./builder.js";
 import { asScalar, boundedLength, cast, shapeOf, zeroOrFail } from "./emit.js";
+import { lowerLstm } from "./lstm.js";
+import { lstmLoopOf } from "./lstm-pattern.js";
 import type { Lower, NodeLowering } from "./node-lowering.js";
 
 type LowerNodes = typeof import("./lower-nodes.js").lowerNodes;
 
-/**
- * `Loop` to ONNX Loop: the condition is computed once before and at the end of every turn. Stacked outputs are ONNX's scan
- * outputs.
- */
+/** `Loop` to ONNX's LSTM where it is one, else to ONNX Loop. */
 export function loopLowering(lowerNodes: LowerNodes): Lower {
+  const lowerLoop = onnxLoop(lowerNodes);
+  return (n) => {
+    const loop = (): Value[] => lowerLoop(n);
+    const lstm = lstmLoopOf(n);
+    if (!lstm) return loop();
+    const [condition, body] = n.node.regions!.map((region) => new LoweredRegion(n, region, lowerNodes));
+    const limits = n.attrs.has("limits") ? n.attrs.ints("limits") : [];
+    const values = {
+      turns: condition!.fixed(lstm.turns),
+      kernel: body!.fixed(lstm.kernel),
+      recurrent: body!.fixed(lstm.recurrent),
+      bias: lstm.bias && body!.fixed(lstm.bias),
+      limits: limits.map((input) => n.x(input)),
+    };
+    return lowerLstm(n, lstm, values, loop);
+  };
+}
+
+/** The condition is computed once before and at the end of every turn. Stacked outputs are ONNX's scan outputs. */
+function onnxLoop(lowerNodes: LowerNodes): (n: NodeLowering) => Value[] {
   return (n) => {
     const { b } = n;
     const [condition, body] = n.node.regions!.map((region) => new LoweredRegion(n, region, lowerNodes));
@@ -50,7 +69,7 @@ function limitOf(n: NodeLowering): Value | undefined {
 
 /** A condition or body, ready to be written where it is needed. */
 class LoweredRegion {
-  readonly #builder: OnnxBuilder;
+  readonly #n: NodeLowering;
   readonly #region: Region;
   readonly #lowerNodes: LowerNodes;
   readonly #infos: ReadonlyMap<string, ValueInfo>;
@@ -58,7 +77,7 @@ class LoweredRegion {
   readonly outputs: readonly ValueInfo[];
 
   constructor(n: NodeLowering, region: Region, lowerNodes: LowerNodes) {
-    this.#builder = n.b;
+    this.#n = n;
     this.#region = region;
     this.#lowerNodes = lowerNodes;
     this.#infos = region.infos ?? n.fail("its regions are not compiled");
@@ -70,13 +89,24 @@ class LoweredRegion {
     );
   }
 
+  /** A constant, a variable of the model or an input of the loop, outside of it. */
+  fixed(ref: TensorRef): Value {
+    const input = this.#region.args.indexOf(ref.node);
+    if (input >= 0) return this.#n.x(input);
+    const values = new Map<string, Value>();
+    const list = { nodes: [this.#region.graph.get(ref.node)!], outputs: [ref] };
+    this.#lowerNodes(this.#n.b, list, values, this.#infos);
+    return values.get(refKey(ref))!;
+  }
+
   run(args: readonly Value[]): Value[] {
     const values = new Map<string, Value>();
     for (const [i, value] of args.entries()) values.set(`${this.#region.args[i]}:0`, value);
-    const { scope } = this.#builder;
+    const { b } = this.#n;
+    const { scope } = b;
     const { outputs } = this.#region;
-    this.#lowerNodes(this.#builder, { nodes: this.#nodes, outputs }, values, this.#infos);
-    this.#builder.scope = scope;
+    this.#lowerNodes(b, { nodes: this.#nodes, outputs }, values, this.#infos);
+    b.scope = scope;
     return outputs.map((ref) => values.get(refKey(ref))!);
   }
 }
