@@ -1,3 +1,4 @@
+import type { CancelSignal } from "./cancel-signal.js";
 /** Time, injected so that tests and simulations own it. The only module that reads the system's clocks. */
 export interface Clock {
   /** Monotonic milliseconds; only differences mean something. */
@@ -23,7 +24,7 @@ export const systemClock: Clock = {
  *
  * @throws the signal's reason when it aborts first
  */
-export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+export function sleep(clock: Clock, delayMs: number, signal?: CancelSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason as Error);
     const onAbort = () => {

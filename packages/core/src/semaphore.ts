@@ -1,3 +1,4 @@
+import type { CancelSignal } from "./cancel-signal.js";
 import { ServingError } from "./errors.js";
 
 /**
@@ -37,7 +38,7 @@ export class Semaphore {
    *
    * @throws ServingError RESOURCE_EXHAUSTED when the line is full; the signal's reason when it aborts while waiting
    */
-  async acquire(weight = 1, signal?: AbortSignal): Promise<void> {
+  async acquire(weight = 1, signal?: CancelSignal): Promise<void> {
     if (this.tryAcquire(weight)) return;
     if (signal?.aborted) throw signal.reason;
     if (this.#waiters.length >= this.#waitersMax) {

@@ -1,4 +1,4 @@
-import { type Clock, invariant, type Semaphore, ServingError } from "@shardserve/core";
+import { type CancelSignal, type Clock, invariant, type Semaphore, ServingError } from "@shardserve/core";
 import {
   type DeviceStep,
   type GraphNode,
@@ -38,7 +38,7 @@ interface BoundStep {
 
 export interface PlanRunOptions {
   readonly outputs?: readonly string[] | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
   readonly deadlineMs?: number | undefined;
   readonly isExplained?: boolean | undefined;
 }

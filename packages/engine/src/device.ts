@@ -1,3 +1,4 @@
+import type { CancelSignal } from "@shardserve/core";
 import type { DeviceStep, DeviceSupport, ValueInfo } from "@shardserve/graph";
 import { OrtValue, TfTensor } from "@shardserve/native";
 import type { Tensor } from "@shardserve/tensor";
@@ -24,7 +25,7 @@ export interface DeviceSession {
 }
 
 export interface DeviceRunOptions {
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
   /** Time until the request's deadline. */
   readonly timeoutMs?: number | undefined;
 }

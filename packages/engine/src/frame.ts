@@ -1,6 +1,6 @@
 import type { HostValue, TensorRef } from "@shardserve/graph";
 import { refKey } from "@shardserve/graph";
-import { invariant } from "@shardserve/core";
+import { type CancelSignal, invariant } from "@shardserve/core";
 import type { Tensor } from "@shardserve/tensor";
 import type { RowLease } from "@shardserve/rowstore";
 import { type DeviceSession, type DeviceValue, isDeviceValue } from "./device.js";
@@ -27,7 +27,7 @@ export class SlotMap {
 
 /** What a run and the runs of the regions within it share. */
 export interface RunRequest {
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
   readonly deadlineMs: number | undefined;
   readonly isExplained: boolean;
   /** Takes the report of every lookup. */

@@ -24,7 +24,9 @@ export function emptyState(): HostState {
     variables: new Map(),
     readFile: async (path, { signal }) => {
       try {
-        return await readFile(path, signal ? { signal } : {});
+        const bytes = await readFile(path);
+        signal?.throwIfAborted();
+        return bytes;
       } catch (cause) {
         if (signal?.aborted) throw signal.reason;
         throw new ServingError("SAVED_MODEL_INVALID", `asset ${path} cannot be read: ${(cause as Error).message}`, {

@@ -1,4 +1,4 @@
-import type { Clock, Semaphore } from "@shardserve/core";
+import type { CancelSignal, Clock, Semaphore } from "@shardserve/core";
 import type { OrtSession, OrtValue } from "@shardserve/native";
 import { RunPace } from "./run-pace.js";
 
@@ -25,7 +25,7 @@ export class PacedSession {
   async run(
     feeds: readonly OrtValue[],
     size: number,
-    options: { readonly outputs?: readonly number[]; readonly signal?: AbortSignal | undefined },
+    options: { readonly outputs?: readonly number[]; readonly signal?: CancelSignal | undefined },
   ): Promise<OrtValue[]> {
     const { signal, ...wanted } = options;
     if (this.#pace.isQuick(size)) {

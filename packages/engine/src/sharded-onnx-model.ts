@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type Clock, Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { type CancelSignal, type Clock, Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { OrtValue } from "@shardserve/native";
 import {
   cutModel,
@@ -262,7 +262,7 @@ async function compute(
   { rows }: BoundStage,
   paced: PacedSession,
   frame: Frame,
-  signal: AbortSignal | undefined,
+  signal: CancelSignal | undefined,
 ): Promise<void> {
   let size = 1;
   const feeds = paced.session.inputs.map(({ name }) => {

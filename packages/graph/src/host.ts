@@ -1,3 +1,4 @@
+import type { CancelSignal } from "@shardserve/core";
 import type { Tensor } from "@shardserve/tensor";
 import type { GraphNode, NodeContext } from "./ir.js";
 import type { TensorList } from "./tensor-list.js";
@@ -28,7 +29,7 @@ export interface HostState {
   /** Mutable variables by resource key. A read of a missing key is FAILED_PRECONDITION, as in TensorFlow. */
   readonly variables: Map<string, Tensor>;
   /** Reads a file that a tensor names (assets arrive as absolute paths). Injected: graph and host-ops do no I/O. */
-  readFile(path: string, options: { readonly signal?: AbortSignal | undefined }): Promise<Uint8Array>;
+  readFile(path: string, options: { readonly signal?: CancelSignal | undefined }): Promise<Uint8Array>;
 }
 
 export interface KernelCall {
@@ -36,7 +37,7 @@ export interface KernelCall {
   /** One value per data input, in order. */
   readonly inputs: readonly HostValue[];
   readonly state: HostState;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
   /** The run that the node is part of, as its engine knows it; absent while constants are folded. */
   readonly run?: object;
 }

@@ -1,3 +1,4 @@
+import type { CancelSignal } from "@shardserve/core";
 /** Image decoding ops: JPEG, PNG, GIF and BMP. */
 import { type Tensor, tensor } from "@shardserve/tensor";
 import { decodeBmp } from "./bitmap.js";
@@ -32,7 +33,7 @@ interface Wanted {
   readonly frames: "all" | "first" | "only";
   readonly isFancy: boolean;
   readonly isAccurate: boolean;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
 }
 
 async function decode(bytes: Uint8Array, format: Format, wanted: Wanted): Promise<Decoded> {

@@ -1,3 +1,4 @@
+import type { CancelSignal } from "@shardserve/core";
 /**
  * JPEG markers and entropy-coded data (ITU-T T.81): a stream to DCT coefficients. Baseline, extended and progressive
  * Huffman coding with 8-bit samples, as libjpeg reads them. Input may be hostile: every read is bounded.
@@ -166,7 +167,7 @@ interface Scan {
 }
 
 /** Reads a whole stream into coefficients. */
-export async function readJpeg(bytes: Uint8Array, signal?: AbortSignal): Promise<JpegFrame> {
+export async function readJpeg(bytes: Uint8Array, signal?: CancelSignal): Promise<JpegFrame> {
   const reader = new FrameReader(bytes);
   return reader.read(signal);
 }
@@ -191,7 +192,7 @@ class FrameReader {
     this.#bytes = bytes;
   }
 
-  async read(signal: AbortSignal | undefined): Promise<JpegFrame> {
+  async read(signal: CancelSignal | undefined): Promise<JpegFrame> {
     if (this.#bytes[0] !== 0xff || this.#bytes[1] !== 0xd8) throw corrupt("no start of image");
     this.#at = 2;
     for (;;) {
@@ -305,7 +306,7 @@ class FrameReader {
     }));
   }
 
-  async #scan(start: number, end: number, signal: AbortSignal | undefined): Promise<void> {
+  async #scan(start: number, end: number, signal: CancelSignal | undefined): Promise<void> {
     const all = this.#components;
     if (!all) throw corrupt("a scan before the frame");
     // A stream of very many scans costs more than its size: libjpeg's own advice is a limit.
@@ -341,7 +342,7 @@ class FrameReader {
     await this.#decode({ components, dc, ac, first, last, high, low }, signal);
   }
 
-  async #decode(scan: Scan, signal: AbortSignal | undefined): Promise<void> {
+  async #decode(scan: Scan, signal: CancelSignal | undefined): Promise<void> {
     const reader = new BitReader(this.#bytes, this.#at);
     const isSingle = scan.components.length === 1;
     const [only] = scan.components as [JpegComponent];

@@ -1,3 +1,4 @@
+import type { CancelSignal } from "@shardserve/core";
 /**
  * JPEG coefficients to pixels exactly as libjpeg-turbo makes them: the integer DCTs of jidctfst.c (TensorFlow's default)
  * and jidctint.c, "fancy" upsampling, and its colour conversion.
@@ -142,7 +143,7 @@ async function planeOf(
   frame: JpegFrame,
   component: JpegComponent,
   isAccurate: boolean,
-  signal?: AbortSignal,
+  signal?: CancelSignal,
 ): Promise<Plane> {
   const { quantization, blocksWide, blocksHigh, blocksDown, blocksAcross, coefficients, h, v } = component;
   if (!quantization) throw invalid("Invalid JPEG data or crop window: a quantization table is missing");
@@ -243,7 +244,7 @@ function isYcc(frame: JpegFrame): boolean {
  *
  * @throws ServingError INVALID_ARGUMENT for what is no such file, is cut off, or has more pixels than are decoded
  */
-export async function decodeJpeg(bytes: Uint8Array, options: JpegOptions, signal?: AbortSignal): Promise<Image> {
+export async function decodeJpeg(bytes: Uint8Array, options: JpegOptions, signal?: CancelSignal): Promise<Image> {
   const frame = await readJpeg(bytes, signal);
   const { width, height, components } = frame;
   const channels = options.channels !== 0 ? options.channels : components.length === 1 ? 1 : 3;

@@ -1,4 +1,4 @@
-import { invariant, ServingError } from "@shardserve/core";
+import { type CancelSignal, invariant, ServingError } from "@shardserve/core";
 import {
   type DType,
   elementCount,
@@ -35,7 +35,7 @@ export class OpCall {
     return this.#call.state;
   }
 
-  get signal(): AbortSignal | undefined {
+  get signal(): CancelSignal | undefined {
     return this.#call.signal;
   }
 

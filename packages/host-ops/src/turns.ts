@@ -1,3 +1,4 @@
+import type { CancelSignal } from "@shardserve/core";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { HostValue } from "@shardserve/graph";
 import type { Kernel, OpCall } from "./op-call.js";
@@ -7,7 +8,7 @@ const WORK_PER_TURN = 2 ** 20;
 
 /** Lets others run while a kernel does much arithmetic: `if (turns.isDue(work)) await turns.next()`. */
 export class Turns {
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: CancelSignal | undefined;
   #work = 0;
 
   constructor(op: OpCall) {

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { ServingError } from "@shardserve/core";
+import { type CancelSignal, ServingError } from "@shardserve/core";
 import { type DType, newData, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "./elements.js";
 import { check, invalid } from "./errors.js";
@@ -38,7 +38,7 @@ export async function readVocabulary(
   path: string,
   bytes: Uint8Array,
   format: VocabularyFormat,
-  signal?: AbortSignal,
+  signal?: CancelSignal,
 ): Promise<{ keys: Tensor; values: Tensor }> {
   const keys = columnOf(format.keyDtype, format.keyIndex, "Key", format.offset);
   const values = columnOf(format.valueDtype, format.valueIndex, "Value", format.offset);
@@ -64,7 +64,9 @@ export async function readVocabulary(
     keys.add(text, fields, line);
     values.add(text, fields, line);
     line++;
-    if (line % LINES_PER_TURN === 0) await nextTurn(undefined, signal ? { signal } : {});
+    if (line % LINES_PER_TURN !== 0) continue;
+    await nextTurn();
+    signal?.throwIfAborted();
   }
   if (format.lineCount >= 0 && line < format.lineCount) {
     throw invalid(`Invalid vocab_size in ${path}: expected ${format.lineCount} but got ${line}`);

@@ -1,4 +1,4 @@
-import { type Clock, type Random, ServingError } from "@shardserve/core";
+import { type CancelSignal, type Clock, type Random, ServingError } from "@shardserve/core";
 import { readRowsReply, type ReplyPayload } from "@shardserve/transport";
 import type { LookupBatch } from "./batch.js";
 import { expired, firstUnreachable, isFailure, isFault, isRetryable, whyUnroutable } from "./fetch-errors.js";
@@ -31,7 +31,7 @@ export interface FetchContext {
 export type RedisFor = "misses" | "dark";
 
 export interface FetchOptions {
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
   /** On the clock's `nowMs` scale. */
   readonly deadlineMs: number;
   /** What stands in for rows that cannot be had; the batch is detached. Absent = nothing does. */

@@ -1,4 +1,5 @@
 import {
+  type CancelSignal,
   type Clock,
   invariant,
   type Logger,
@@ -305,7 +306,7 @@ export class ShardRows implements RowSource {
    *
    * @throws ServingError UNAVAILABLE naming a partition and why, when the deadline passes first; the signal's reason
    */
-  async whenReady(options: { readonly signal?: AbortSignal; readonly deadlineMs: number }): Promise<void> {
+  async whenReady(options: { readonly signal?: CancelSignal; readonly deadlineMs: number }): Promise<void> {
     for (;;) {
       const gap = this.#findGap();
       if (gap === undefined) return;

@@ -1,4 +1,4 @@
-import { type Clock, ServingError } from "@shardserve/core";
+import { CancelSource, type CancelSignal, type Clock, ServingError } from "@shardserve/core";
 import { RequestExplanation } from "./predict/explanation.js";
 import type { RequestTrace } from "./tracing/tracing.js";
 
@@ -32,7 +32,7 @@ export class RequestScope {
   readonly degradedLimit: string | undefined;
   /** Present when the caller asked for it. */
   readonly explanation: RequestExplanation | undefined;
-  readonly #abort = new AbortController();
+  readonly #cancel = new CancelSource();
   readonly #cancelTimer: (() => void) | null;
   readonly #onEnd: (scope: RequestScope) => void;
   #isEnded = false;
@@ -52,12 +52,12 @@ export class RequestScope {
           );
   }
 
-  get signal(): AbortSignal {
-    return this.#abort.signal;
+  get signal(): CancelSignal {
+    return this.#cancel;
   }
 
   abort(reason: ServingError): void {
-    if (!this.#isEnded) this.#abort.abort(reason);
+    if (!this.#isEnded) this.#cancel.abort(reason);
   }
 
   /** The client is gone. Transports say so after every call, also after an answer; then nothing happens. */

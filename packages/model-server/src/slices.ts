@@ -1,10 +1,11 @@
+import type { CancelSignal } from "@shardserve/core";
 /**
  * Runs a computation that pauses to let other requests in: a small one finishes at once, a big one yields to the event
  * loop at each of its pauses.
  *
  * @throws the signal's reason when it aborts at a pause; what the computation throws
  */
-export async function runInSlices<T>(slices: Generator<undefined, T>, signal?: AbortSignal): Promise<T> {
+export async function runInSlices<T>(slices: Generator<undefined, T>, signal?: CancelSignal): Promise<T> {
   for (;;) {
     const slice = slices.next();
     if (slice.done) return slice.value;

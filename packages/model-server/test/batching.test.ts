@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { ManualClock, ServingError, silentLogger } from "@shardserve/core";
+import { type CancelSignal, ManualClock, ServingError, silentLogger } from "@shardserve/core";
 import { Manager, type ServableHandle } from "@shardserve/servable";
 import { type StringColumn, strings, type Tensor, tensor } from "@shardserve/tensor";
 import fc from "fast-check";
@@ -242,7 +242,7 @@ describe("batching", () => {
   });
 
   it("stops a joined run only when all its members gave up, and pins the version until it ended", async () => {
-    const signals: AbortSignal[] = [];
+    const signals: CancelSignal[] = [];
     const model = new GatedModel((inputs, options) => {
       signals.push(options.signal!);
       return double(inputs, options);

@@ -25,7 +25,7 @@ import {
   SignatureDefMapSchema,
   toBinary,
 } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { type CancelSignal, ServingError } from "@shardserve/core";
 import { scalar, strings, type Tensor, tensor } from "@shardserve/tensor";
 import { call, callRaw, failureOf, PREDICT, predict, predictRequest, startServer, type TestServer } from "./harness.js";
 import { FunctionModel, halfPlus } from "./models.js";
@@ -75,7 +75,7 @@ const slow = new FunctionModel({
       }),
   },
 });
-const slowRuns: AbortSignal[] = [];
+const slowRuns: CancelSignal[] = [];
 
 const failing = new FunctionModel({
   serving_default: {

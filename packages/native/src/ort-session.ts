@@ -1,4 +1,4 @@
-import { invariant, type Semaphore } from "@shardserve/core";
+import { type CancelSignal, invariant, type Semaphore } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
 import koffi from "koffi";
 import { addressOf } from "./native-memory.js";
@@ -71,7 +71,7 @@ export class OrtSession implements Disposable {
    */
   async run(
     feeds: readonly OrtValue[],
-    options: RunOptions & { readonly signal?: AbortSignal | undefined } = {},
+    options: RunOptions & { readonly signal?: CancelSignal | undefined } = {},
   ): Promise<OrtValue[]> {
     const { signal } = options;
     signal?.throwIfAborted();
@@ -170,7 +170,7 @@ export class OrtSession implements Disposable {
     if (--this.#running === 0 && this.#isClosed) this.#release();
   }
 
-  async #runAsync(call: Call, signal: AbortSignal | undefined): Promise<OrtValue[]> {
+  async #runAsync(call: Call, signal: CancelSignal | undefined): Promise<OrtValue[]> {
     const { library } = this.#runtime;
     const { CreateRunOptions, ReleaseRunOptions, RunOptionsSetTerminate, Run } = library.functions;
     const runOptions = signal && outPointer(library, "make run options", (out) => CreateRunOptions(out));

@@ -1,5 +1,5 @@
 import { create, RunOptionsSchema, toBinary } from "@shardserve/api";
-import { invariant, type Semaphore, ServingError } from "@shardserve/core";
+import { type CancelSignal, invariant, type Semaphore, ServingError } from "@shardserve/core";
 import type { TfRuntime } from "./tf-runtime.js";
 import { checked, endStatus, newStatus } from "./tf-runtime.js";
 import { TfTensor } from "./tf-tensor.js";
@@ -11,7 +11,7 @@ export interface TfOutput {
 }
 
 export interface TfRunOptions {
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
   /** TensorFlow stops the run after this time with DEADLINE_EXCEEDED; it has no other way to stop one. */
   readonly timeoutMs?: number | undefined;
 }

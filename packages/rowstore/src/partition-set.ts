@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import { invariant, ServingError } from "@shardserve/core";
+import { type CancelSignal, invariant, ServingError } from "@shardserve/core";
 import { lanesOf } from "@shardserve/tensor";
 import { locateRows } from "./locate.js";
 import { mappedFiles } from "./mapped-files.js";
@@ -261,7 +261,7 @@ export class PartitionSet {
     at: number,
     count: number,
     output: Uint8Array,
-    options: { readonly signal?: AbortSignal } = {},
+    options: { readonly signal?: CancelSignal } = {},
   ): Promise<void> | undefined {
     if (this.isWarm && count * rowBytes <= this.#options.syncBytesMax) {
       this.gatherNow(rowBytes, indexes, at, count, output);

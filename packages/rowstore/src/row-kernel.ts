@@ -1,5 +1,5 @@
 import { loadOrt, type NativeMemory, type OrtSession, OrtValue, opModel } from "@shardserve/native";
-import { invariant } from "@shardserve/core";
+import { type CancelSignal, invariant } from "@shardserve/core";
 
 /**
  * ONNX Runtime's GatherND over rows of bytes: C-speed copies of scattered rows, on all cores, from memory that JavaScript
@@ -62,7 +62,7 @@ export class RowKernel {
     at: number,
     count: number,
     output: Uint8Array,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void> {
     if (count === 0) return;
     const [ids, rows] = wrap(table, indexes, at, count, output);

@@ -1,4 +1,4 @@
-import { type LookupExplanation, ServingError } from "@shardserve/core";
+import { type CancelSignal, type LookupExplanation, ServingError } from "@shardserve/core";
 import type { OrtValue } from "@shardserve/native";
 import type { TableInfo } from "./table-info.js";
 
@@ -56,7 +56,7 @@ export interface RowSource {
    */
   lookup(
     requests: readonly RowRequest[],
-    options?: { readonly signal?: AbortSignal; readonly deadlineMs?: number; readonly isExplained?: boolean },
+    options?: { readonly signal?: CancelSignal; readonly deadlineMs?: number; readonly isExplained?: boolean },
   ): Promise<RowLease>;
   close(): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import {
+  type CancelSignal,
   type Clock,
   type Logger,
   type Random,
@@ -200,7 +201,7 @@ export class Manager extends Service {
    */
   async whenAvailable(
     names: readonly string[],
-    options: { readonly signal?: AbortSignal; readonly noun?: string } = {},
+    options: { readonly signal?: CancelSignal; readonly noun?: string } = {},
   ): Promise<void> {
     const { signal, noun = "servable" } = options;
     for (;;) {
@@ -228,7 +229,7 @@ export class Manager extends Service {
   async whenSettled(
     name: string,
     versions: readonly number[],
-    options: { readonly signal?: AbortSignal } = {},
+    options: { readonly signal?: CancelSignal } = {},
   ): Promise<void> {
     const isPending = (version: number) =>
       this.#aspired.get(name)?.some((entry) => entry.version === version) &&
@@ -470,7 +471,7 @@ export class Manager extends Service {
     });
   }
 
-  #nextChange(signal?: AbortSignal): Promise<void> {
+  #nextChange(signal?: CancelSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason as Error);
       const settle = () => {

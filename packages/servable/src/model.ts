@@ -1,3 +1,4 @@
+import type { CancelSignal } from "@shardserve/core";
 import type { DType, Tensor } from "@shardserve/tensor";
 import type { RowsReport } from "./rows-report.js";
 
@@ -44,7 +45,7 @@ export interface RunResult {
 export interface RunOptions {
   /** Output aliases to compute; absent = all of the signature. */
   readonly outputs?: readonly string[];
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
   /** Moment of the clock (`clock.nowMs()`) after which the answer is worthless. */
   readonly deadlineMs?: number;
   /** The report tells how each lookup got its rows. */

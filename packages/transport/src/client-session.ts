@@ -1,6 +1,6 @@
 import { connect, type NetConnectOpts } from "node:net";
 import type { Socket } from "node:net";
-import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import { type CancelSignal, type Clock, type Logger, ServingError } from "@shardserve/core";
 import { type Address, formatAddress } from "./address.js";
 import type { BufferPool } from "./buffer-pool.js";
 import { FLAG_STREAM, FRAME } from "./frame.js";
@@ -13,7 +13,7 @@ import { decodeError } from "./wire-error.js";
 
 /** When to give up on one request. */
 export interface RequestOptions {
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
   /** On the injected clock's `nowMs` scale; the server is told what remains of it. */
   readonly deadlineMs?: number;
 }
@@ -50,7 +50,7 @@ interface Pending {
   readonly deadlineMs: number;
   /** What it had when it began, for the message. */
   readonly timeoutMs: number;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
   onAbort: (() => void) | undefined;
 }
 

@@ -7,7 +7,7 @@ import {
   type TrafficConfig,
   TrafficConfigSchema,
 } from "@shardserve/api";
-import { isServingError, type Logger, type Service, ServingError } from "@shardserve/core";
+import { type CancelSignal, isServingError, type Logger, type Service, ServingError } from "@shardserve/core";
 import {
   ConfigFilePoll,
   ModelCatalog,
@@ -90,7 +90,7 @@ export const serve = defineCommand({
     const polls: Service[] = [];
     if (flags.modelConfigFile !== "" && polling.intervalMs > 0) {
       const file = { what: "model configuration", schema: ModelServerConfigSchema, path: flags.modelConfigFile };
-      const apply = (next: ModelServerConfig, options: { readonly signal: AbortSignal }) =>
+      const apply = (next: ModelServerConfig, options: { readonly signal: CancelSignal }) =>
         catalog.apply(next, options);
       polls.push(new ConfigFilePoll({ ...polling, ...file, applied: config, apply }));
     }

@@ -1,4 +1,4 @@
-import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import { CancelSource, type Clock, type Logger, ServingError } from "@shardserve/core";
 import {
   type Model,
   type RowsReport,
@@ -360,17 +360,17 @@ export class Batcher {
       rowsOfAll.set(alias, joinRows(options.isPadded ? padInner(parts) : parts));
     }
     if (size > rows) rowsOfAll = filled(rowsOfAll, rows - members.at(-1)!.rows, size);
-    const abort = new AbortController();
+    const cancel = new CancelSource();
     let isOver = false;
     for (const member of members) {
       member.onSettled(() => {
         if (isOver || !members.every((other) => other.isSettled)) return;
-        abort.abort(new ServingError("CANCELLED", "nobody waits"));
+        cancel.abort(new ServingError("CANCELLED", "nobody waits"));
       });
     }
     const deadlineMs = Math.max(...members.map((member) => member.request.deadlineMs ?? Number.POSITIVE_INFINITY));
     const result = await handle.model.run(signature.name, rowsOfAll, {
-      signal: abort.signal,
+      signal: cancel,
       ...(outputs === undefined ? {} : { outputs }),
       ...(Number.isFinite(deadlineMs) ? { deadlineMs } : {}),
     });

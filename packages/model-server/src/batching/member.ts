@@ -1,3 +1,4 @@
+import type { CancelSignal } from "@shardserve/core";
 import type { RunResult, ServableHandle, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 
@@ -7,7 +8,7 @@ export interface BatchRequest {
   readonly signature: SignatureInfo;
   readonly inputs: ReadonlyMap<string, Tensor>;
   readonly outputs: readonly string[] | undefined;
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   readonly deadlineMs: number | undefined;
   /** Its rows are to be told from others': it is not joined. */
   readonly isExplained?: boolean;

@@ -1,5 +1,5 @@
 import { create, type ModelServerConfig, ModelServerConfigSchema } from "@shardserve/api";
-import { type Clock, isServingError, type Logger, Service, ServingError } from "@shardserve/core";
+import { type CancelSignal, type Clock, isServingError, type Logger, Service, ServingError } from "@shardserve/core";
 import { FileSystemSource, type Manager, type RemotePlaces } from "@shardserve/servable";
 import type { RequestLog } from "../request-log/request-log.js";
 import { type ConfiguredModel, configuredModels } from "./model-config.js";
@@ -82,7 +82,7 @@ export class ModelCatalog extends Service {
    *   whose version did not come). LOAD_FAILED: the configuration is in force, some models could not be loaded (yet).
    *   The signal's reason when it aborts the wait
    */
-  async apply(config: ModelServerConfig, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+  async apply(config: ModelServerConfig, options: { readonly signal?: CancelSignal } = {}): Promise<void> {
     const change = this.#changing.then(() => this.#change(config));
     this.#changing = change.catch(() => undefined); // the caller gets the error
     const { models, fresh } = await change;
@@ -119,7 +119,7 @@ export class ModelCatalog extends Service {
   async #labelFresh(
     models: readonly ConfiguredModel[],
     fresh: readonly ConfiguredModel[],
-    options: { readonly signal?: AbortSignal },
+    options: { readonly signal?: CancelSignal },
   ): Promise<void> {
     for (const { name, labels } of fresh) {
       if (!this.#manager.isAvailable(name)) continue; // reported as failed

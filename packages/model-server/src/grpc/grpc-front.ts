@@ -19,7 +19,7 @@ import {
   StatusProtoSchema,
   toBinary,
 } from "@shardserve/api";
-import { type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
+import { type CancelSignal, type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
 import type { Manager, ServableId } from "@shardserve/servable";
 import type { ServerLimits } from "../limits.js";
 import type { ServerMetrics } from "../metrics.js";
@@ -80,7 +80,7 @@ export interface GrpcFrontOptions {
 }
 
 /** @throws ServingError when the configuration is refused, or a model in it does not become available */
-export type Reload = (config: ModelServerConfig, options: { readonly signal: AbortSignal }) => Promise<void>;
+export type Reload = (config: ModelServerConfig, options: { readonly signal: CancelSignal }) => Promise<void>;
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
 

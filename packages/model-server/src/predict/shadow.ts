@@ -1,4 +1,4 @@
-import { type Clock, type Random, ServingError } from "@shardserve/core";
+import { CancelSource, type Clock, type Random, ServingError } from "@shardserve/core";
 import type { Manager, ServableHandle, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { isSameTensor } from "../batching/batch-plan.js";
@@ -72,13 +72,13 @@ export class ShadowMirror {
     const { batcher, clock } = this.#options;
     const signature = handle.model.signatures.get(signatureName);
     if (!signature) return "failed";
-    const abort = new AbortController();
+    const cancel = new CancelSource();
     const cancelTimer = clock.after(TIMEOUT_MS, () =>
-      abort.abort(new ServingError("DEADLINE_EXCEEDED", "a copied request took too long")),
+      cancel.abort(new ServingError("DEADLINE_EXCEEDED", "a copied request took too long")),
     );
     try {
       const deadlineMs = clock.nowMs() + TIMEOUT_MS;
-      const copy = await batcher.run({ handle, signature, inputs, outputs, signal: abort.signal, deadlineMs });
+      const copy = await batcher.run({ handle, signature, inputs, outputs, signal: cancel, deadlineMs });
       const isSame = [...answer].every(([alias, tensor]) => {
         const other = copy.outputs.get(alias);
         return other !== undefined && isSameTensor(tensor, other, TOLERANCE);

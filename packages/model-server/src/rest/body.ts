@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { promisify } from "node:util";
 import { gunzip, inflate } from "node:zlib";
-import { ServingError } from "@shardserve/core";
+import { type CancelSignal, ServingError } from "@shardserve/core";
 import type { ServerLimits } from "../limits.js";
 import { concatInSlices, runInSlices } from "../slices.js";
 
@@ -27,7 +27,7 @@ export class BodyReader {
    * @returns the body, inflated when it came as gzip or deflate, and a function that gives its bytes back to the common limit
    * @throws ServingError RESOURCE_EXHAUSTED or UNAVAILABLE beyond a limit, INVALID_ARGUMENT for a broken one; the signal's reason
    */
-  async read(request: IncomingMessage, signal: AbortSignal): Promise<{ body: Buffer; release: () => void }> {
+  async read(request: IncomingMessage, signal: CancelSignal): Promise<{ body: Buffer; release: () => void }> {
     const { bodyBytesMax, bodyBytesInFlightMax } = this.#limits;
     const announced = Number(request.headers["content-length"] ?? 0);
     if (announced > bodyBytesMax) throw new BodyTooLargeError(String(announced), bodyBytesMax);
