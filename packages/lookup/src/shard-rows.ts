@@ -24,6 +24,7 @@ import { BufferPool, type ProofExpectation, type TransportLimits } from "@shards
 import { LookupBatch } from "./batch.js";
 import { divideCache, slotBytesOf, slotsMaxOf } from "./cache-budget.js";
 import { type CachePart, shiftShares } from "./cache-shares.js";
+import { type Claimed, claimInTurns, IDS_PER_TURN } from "./claim-in-turns.js";
 import { checkDegraded, type DegradedRows, EpochHistory } from "./degraded.js";
 import { type FetchContext, fetchMisses, type FetchOptions, type RedisFor } from "./fetch.js";
 import { FillBoard } from "./fill-board.js";
@@ -426,16 +427,26 @@ export class ShardRows implements RowSource {
   async #lookup(requests: readonly RowRequest[], epoch: number, options: FetchOptions): Promise<RowLease> {
     this.#openLeases++;
     let batch: LookupBatch | undefined;
+    let uncached: ReadonlySet<number> | undefined;
     try {
       for (;;) {
-        const claimed = this.#claim(requests, epoch, options);
+        const claimed = this.#newBatch(requests, epoch, options, uncached);
         batch = claimed;
-        options.trace?.begin(claimed);
-        if (await this.#complete(claimed, options)) return this.#lease(claimed, requests, options);
-        claimed.release();
-        if (this.#clock.nowMs() >= options.deadlineMs) {
-          throw new ServingError("DEADLINE_EXCEEDED", `rows of ${this.#name} were not fetched in time`);
+        let others: Promise<boolean> | undefined;
+        if (claimed.idCount <= IDS_PER_TURN || !claimed.isShared) others = this.#claimAtOnce(claimed);
+        else {
+          const result = await this.#claimInTurns(claimed, options);
+          if ("takenBack" in result) {
+            if (result.takenBack === "no room") uncached = new Set([...(uncached ?? []), claimed.noRoom]);
+            claimed.release();
+            continue;
+          }
+          others = result.others;
         }
+        options.trace?.begin(claimed);
+        if (await this.#complete(claimed, others, options)) return this.#lease(claimed, requests, options);
+        claimed.release();
+        this.#checkTime(options);
       }
     } catch (error) {
       batch?.release();
@@ -446,9 +457,41 @@ export class ShardRows implements RowSource {
     }
   }
 
-  #claim(requests: readonly RowRequest[], epoch: number, { degrade }: FetchOptions): LookupBatch {
-    const era = this.#routes?.map.epoch === epoch ? this.#cacheEra : -1;
-    return new LookupBatch(this.#nextBatch(), epoch, era, this.#states, requests, degrade !== undefined);
+  #newBatch(
+    requests: readonly RowRequest[],
+    epoch: number,
+    { degrade }: FetchOptions,
+    uncached: ReadonlySet<number> | undefined,
+  ): LookupBatch {
+    const cacheEra = this.#routes?.map.epoch === epoch ? this.#cacheEra : -1;
+    const options = { epoch, cacheEra, isDetached: degrade !== undefined, ...(uncached && { uncached }) };
+    return new LookupBatch(this.#nextBatch(), this.#states, requests, options);
+  }
+
+  /** @returns resolves when the rows that others fetch are there; undefined when it needs none of them */
+  #claimAtOnce(batch: LookupBatch): Promise<boolean> | undefined {
+    batch.claim();
+    if (batch.missCount > 0) this.#board.begin(batch.id);
+    const waits = batch.takeWaits();
+    return waits.size > 0 ? this.#board.whenAllFilled(waits) : undefined;
+  }
+
+  #claimInTurns(batch: LookupBatch, options: FetchOptions): Promise<Claimed> {
+    const era = this.#cacheEra;
+    return claimInTurns(
+      batch,
+      this.#board,
+      () => this.#cacheEra === era,
+      () => {
+        options.signal?.throwIfAborted();
+        this.#checkTime(options);
+      },
+    );
+  }
+
+  #checkTime({ deadlineMs }: FetchOptions): void {
+    if (this.#clock.nowMs() < deadlineMs) return;
+    throw new ServingError("DEADLINE_EXCEEDED", `rows of ${this.#name} were not fetched in time`);
   }
 
   /** What may stand in for rows where a lookup failed for want of them. */
@@ -461,15 +504,13 @@ export class ShardRows implements RowSource {
   }
 
   /** @returns false when another batch let this one down: claim again */
-  async #complete(batch: LookupBatch, options: FetchOptions): Promise<boolean> {
-    if (batch.missCount === 0 && batch.waitsFor.size === 0) return true;
-    const others = this.#board.whenAllFilled(batch.waitsFor);
+  async #complete(batch: LookupBatch, others: Promise<boolean> | undefined, options: FetchOptions): Promise<boolean> {
     if (batch.missCount > 0) await this.#fill(batch, options);
-    return batch.waitsFor.size === 0 || this.#untilDeadline(others, options);
+    else this.#board.end(batch.id, true);
+    return others === undefined || this.#untilDeadline(others, options);
   }
 
   async #fill(batch: LookupBatch, options: FetchOptions): Promise<void> {
-    this.#board.begin(batch.id);
     let isFilled = false;
     try {
       await fetchMisses(batch, this.#context, options);
