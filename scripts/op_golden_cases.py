@@ -1841,7 +1841,63 @@ def stateless_shuffle(g):
         g.case("StatelessShuffle", **{**dict(value=x, key=key, counter=counter, alg=np.int32(1)), **kw})
 
 
+def special_integrals(g):
+    """Bessel functions and named integrals, running sums of exponentials, elements by rank."""
+    values = [0.0, 1e-300, 1e-3, 0.1, 0.3, 0.7, 1.0, 1.4, 1.99, 2.3, 2.6, 3.7, 5.0, 8.5, 12.0, 25.0, 29.0, 31.0, 50.0, 120.0, 650.0, np.inf, -0.3, -1.0, -3.0, -33.0, -np.inf, np.nan]
+    ops = ["BesselJ0", "BesselJ1", "BesselK0", "BesselK0e", "BesselK1", "BesselK1e", "BesselY0", "BesselY1", "Dawsn", "Expint", "Spence", "FresnelCos", "FresnelSin"]
+    for op in ops:
+        for dtype in [np.float32, np.float64]:
+            v = np.array([x for x in values if dtype == np.float64 or not 0 < x < 1e-30 and abs(x) < 85], dtype)
+            if op == "BesselY1" and dtype == np.float32:
+                v = v[v != 0]  # TensorFlow says NaN, and in float64 -Infinity
+            g.case(op, x=v, tolerance=2e-5 if dtype == np.float32 else 1e-12)
+        if op.startswith("Bessel"):
+            g.case(op, x=np.array([[0.5], [2.0]], np.float16))
+    x = np.array([[1, 2, 3], [-np.inf, -np.inf, 1], [np.inf, 0, 1], [np.nan, 0, 1]])
+    for dtype in [np.float32, np.float64, np.float16]:
+        for kw in [dict(axis=np.int32(1)), dict(axis=np.int64(-1), exclusive=True), dict(axis=np.int32(0), reverse=True)]:
+            g.case("CumulativeLogsumexp", x=x.astype(dtype), **kw)
+    g.case("CumulativeLogsumexp", x=x, axis=np.int32(2))
+    g.case("CumulativeLogsumexp", x=np.zeros((0, 3), np.float32), axis=np.int32(0))
+    for dtype in INT_TYPES + FLOAT_TYPES:
+        for reverse in [False, True]:
+            g.case("NthElement", input=some(dtype, (2, 5)), n=np.int32(1), reverse=reverse)
+    for bad in [dict(input=some(np.float32, (2, 3)), n=np.int32(3)), dict(input=some(np.float32, (2, 3)), n=np.int32(-1)), dict(input=np.float32(1), n=np.int32(0)),
+                dict(input=some(np.float32, (2, 3)), n=i32(1)), dict(input=np.zeros((0, 3), np.float32), n=np.int32(1))]:
+        g.case("NthElement", **bad)
+
+
+def generators(g):
+    """Generators whose state is a variable."""
+    for state in [[5, -1, 7], [-1, -1, 2**40]]:
+        p = g.program(f"generator {state}")
+        v = p.step("VarHandleOp", dtype=tf.int64, shape=[3], shared_name=f"generator {state}")
+        p.step("AssignVariableOp", resource=v, value=i64(*state))
+        read = lambda: p.step("ReadVariableOp", resource=v, dtype=tf.int64)
+        algorithm = np.int64(1)
+        p.step("RngReadAndSkip", resource=v, alg=np.int32(1), delta=np.uint64(3))
+        p.step("RngReadAndSkip", resource=v, alg=np.int32(3), delta=np.uint64(0))
+        p.step("RngReadAndSkip", resource=v, alg=np.int32(2), delta=np.uint64(1))
+        p.step("RngReadAndSkip", resource=v, alg=np.int32(9), delta=np.uint64(1))
+        read()
+        p.step("RngSkip", resource=v, algorithm=algorithm, delta=np.int64(2**54 + 1))
+        read()
+        for dtype in [tf.float32, tf.float64, tf.float16, tf.bfloat16]:
+            for op in ["StatefulUniform", "StatefulStandardNormalV2", "StatefulTruncatedNormal"]:
+                p.step(op, resource=v, algorithm=algorithm, shape=i32(5), dtype=dtype)
+        for dtype in [np.int32, np.int64, np.uint32, np.uint64]:
+            if np.dtype(dtype).kind == "i":
+                p.step("StatefulUniformInt", resource=v, algorithm=algorithm, shape=i64(2, 2), minval=dtype(3), maxval=dtype(90))
+            p.step("StatefulUniformFullInt", resource=v, algorithm=algorithm, shape=i32(3), dtype=tf.as_dtype(dtype))
+        p.step("StatefulUniform", resource=v, algorithm=np.int64(3), shape=i32(0, 2), dtype=tf.float32)
+        p.step("StatefulUniform", resource=v, algorithm=np.int64(2), shape=i32(2), dtype=tf.float32)
+        p.step("StatefulUniform", resource=v, algorithm=algorithm, shape=i32(-2), dtype=tf.float32)
+        read()
+
+
 FAMILIES = {
+    "special-integrals": special_integrals,
+    "generators": generators,
     "drawing": drawing,
     "stateless-shuffle": stateless_shuffle,
     "recurrent": recurrent,

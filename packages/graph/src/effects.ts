@@ -20,7 +20,17 @@ const IGNORED = new Set([
 const REF_WRITE = /^(Assign|Scatter|Apply|SparseApply|StridedSliceAssign|CountUpTo)/;
 
 /** Ops that change something and also have outputs. */
-const WRITE_WITH_OUTPUT = new Set(["ResourceCountUpTo", "QueueDequeue", "QueueDequeueV2", "RngReadAndSkip"]);
+const WRITE_WITH_OUTPUT = new Set([
+  "ResourceCountUpTo",
+  "QueueDequeue",
+  "QueueDequeueV2",
+  "RngReadAndSkip",
+  "StatefulUniform",
+  "StatefulStandardNormalV2",
+  "StatefulTruncatedNormal",
+  "StatefulUniformInt",
+  "StatefulUniformFullInt",
+]);
 
 /** Reads of what an effect may change; they must keep their place among effects. */
 const STATE_READ = new Set([

@@ -22,6 +22,7 @@ import { WINDOW_KERNELS } from "./windows.js";
 import { CAST_KERNELS } from "./cast.js";
 import { COMPARE_KERNELS } from "./compare.js";
 import { GENERATE_KERNELS } from "./generate.js";
+import { GENERATOR_KERNELS } from "./generators.js";
 import { isComplex, isFloating } from "./numeric.js";
 import { type Kernel, OpCall } from "./op-call.js";
 import { PARSE_KERNELS } from "./parse-example.js";
@@ -92,6 +93,7 @@ const ANY_DTYPE: readonly Family[] = [
   MATRIX_PART_KERNELS,
   IMAGE_KERNELS,
   RANDOM_KERNELS,
+  GENERATOR_KERNELS,
   LIST_KERNELS,
   ARRAY_KERNELS,
   UNFED_KERNELS,

@@ -1,9 +1,12 @@
 /** Rarer elementwise maths: special functions, activations, floating-point steps, complex parts. */
+import type { HostValue } from "@shardserve/graph";
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { applyBinary, type BinaryOp } from "./arithmetic.js";
+import { besselJ, besselK, besselY } from "./bessel.js";
 import { broadcastTo } from "./broadcast.js";
 import { withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
+import { dawson, expint, fresnel, spence } from "./integrals.js";
 import { allocate } from "./limits.js";
 import { isComplex, numberArray, numbersOf, packNumbers } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
@@ -114,6 +117,12 @@ function leakyRelu(op: OpCall): Tensor[] | Promise<Tensor[]> {
   return unary({ float: (x) => (x > 0 ? x : x * alpha) })(op) as Tensor[];
 }
 
+/** At 0 TensorFlow has its limit in float64 alone. */
+function besselY1(op: OpCall): readonly HostValue[] | Promise<readonly HostValue[]> {
+  const atZero = op.tensor(0).dtype === "float64" ? Number.NEGATIVE_INFINITY : Number.NaN;
+  return unary({ float: (x) => (x === 0 ? atZero : besselY(1, x)) })(op);
+}
+
 function checkNumerics(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const numbers = numbersOf(value);
@@ -157,6 +166,19 @@ export const MATH_MORE_KERNELS: Readonly<Record<string, Kernel>> = {
   BesselI1: unary({ float: (x) => besselI(1, x, false) }),
   BesselI0e: unary({ float: (x) => besselI(0, x, true) }),
   BesselI1e: unary({ float: (x) => besselI(1, x, true) }),
+  BesselJ0: unary({ float: (x) => besselJ(0, x) }),
+  BesselJ1: unary({ float: (x) => besselJ(1, x) }),
+  BesselY0: unary({ float: (x) => besselY(0, x) }),
+  BesselY1: besselY1,
+  BesselK0: unary({ float: (x) => besselK(0, x, false) }),
+  BesselK1: unary({ float: (x) => besselK(1, x, false) }),
+  BesselK0e: unary({ float: (x) => besselK(0, x, true) }),
+  BesselK1e: unary({ float: (x) => besselK(1, x, true) }),
+  Dawsn: unary({ float: dawson }),
+  Expint: unary({ float: expint }),
+  Spence: unary({ float: spence }),
+  FresnelCos: unary({ float: (x) => fresnel(x, "C") }),
+  FresnelSin: unary({ float: (x) => fresnel(x, "S") }),
   NextAfter: (op) => {
     const isDouble = op.tensor(0).dtype === "float64";
     return [applyBinary("NextAfter", { float: (a, b) => nextAfter(a, b, isDouble) }, op.tensor(0), op.tensor(1))];

@@ -20,12 +20,12 @@ import {
 } from "./philox.js";
 import { countOf, indexData, integerOf, shapeOf } from "./shapes.js";
 
-type Fill = (philox: Philox, shape: readonly number[], op: OpCall) => Tensor;
+export type Fill = (philox: Philox, shape: readonly number[], op: OpCall) => Tensor;
 
 /** Numbers per block. */
 const SAMPLES_PER_BLOCK = 4;
 
-function uniform(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
+export function uniform(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
   const dtype = op.attrs.dtype("dtype");
   const count = checkedCount(dtype, shape);
   const out = numberArray(dtype, count);
@@ -45,7 +45,7 @@ function uniform(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
   return withData(dtype, shape, packNumbers(dtype, out));
 }
 
-function normal(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
+export function normal(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
   const dtype = op.attrs.dtype("dtype");
   const count = checkedCount(dtype, shape);
   const out = numberArray(dtype, count);
@@ -65,11 +65,11 @@ function normal(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
   return withData(dtype, shape, packNumbers(dtype, out));
 }
 
-/** Blocks set aside for one group of truncated normals, of which an unknown number is rejected. */
-const RESERVED_PER_SAMPLE = 256;
+/** Blocks set aside for one number, as distributions reject an unknown number of draws. */
+export const RESERVED_PER_SAMPLE = 256;
 const TRUNCATE_AT = 2;
 
-function truncatedNormal(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
+export function truncatedNormal(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
   const dtype = op.attrs.dtype("dtype");
   const count = checkedCount(dtype, shape);
   const out = numberArray(dtype, count);
@@ -146,8 +146,8 @@ function reserve(op: OpCall, blocks: number): Philox {
   return own;
 }
 
-function shapeInput(op: OpCall): number[] {
-  const shape = shapeOf(op.tensor(0));
+export function shapeInput(op: OpCall, at = 0): number[] {
+  const shape = shapeOf(op.tensor(at));
   for (const dim of shape) check(dim >= 0, () => `Dimension ${dim} must be >= 0`);
   return shape;
 }
@@ -203,7 +203,7 @@ function scalarBounds(op: OpCall, at: number): [Tensor, Tensor] {
 }
 
 /** Fills integers of [minval, maxval); the bounds are the inputs from `boundsAt` on. */
-function uniformInt(boundsAt: number, dtypeAttr: "dtype" | "Tout"): Fill {
+export function uniformInt(boundsAt: number, dtypeAttr: "dtype" | "Tout"): Fill {
   return (philox, shape, op) => {
     const [low, high] = scalarBounds(op, boundsAt);
     const dtype = op.attrs.dtype(dtypeAttr);
@@ -227,7 +227,7 @@ function rawBitsOf(philox: Philox, shape: readonly number[], dtype: Tensor["dtyp
   return withData(dtype, shape, data);
 }
 
-const fullInt: Fill = (philox, shape, op) => rawBitsOf(philox, shape, op.attrs.dtype("dtype"), op);
+export const fullInt: Fill = (philox, shape, op) => rawBitsOf(philox, shape, op.attrs.dtype("dtype"), op);
 
 /** Rows in another order. @param philoxFor  the generator for that many rows */
 function shuffle(op: OpCall, philoxFor: (rows: number) => Philox): Tensor[] {

@@ -316,6 +316,13 @@ export function joinRuns(
   return withData("string", shape, new StringColumn(bytes.subarray(0, at), offsets));
 }
 
+/** log(e^sum + e^x). Of a NaN TensorFlow's minimum and maximum take the other number, so it counts as that once more. */
+function logSumExp(sum: number, x: number): number {
+  const other = Number.isNaN(x) ? sum : x;
+  const [low, high] = sum < other ? [sum, other] : [other, sum];
+  return high === Number.NEGATIVE_INFINITY ? high : Math.log1p(Math.exp(low - high)) + high;
+}
+
 export const REDUCE_KERNELS: Readonly<Record<string, Kernel>> = {
   Sum: reduction(SUM),
   Prod: reduction(PROD),
@@ -336,5 +343,6 @@ export const REDUCE_KERNELS: Readonly<Record<string, Kernel>> = {
     (sum, x) => sum * x,
     Math.imul,
   ),
+  CumulativeLogsumexp: cumulative(Number.NEGATIVE_INFINITY, logSumExp, (sum) => sum),
   ReduceJoin: reduceJoin,
 };

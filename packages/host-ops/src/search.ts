@@ -3,7 +3,7 @@ import { elementCount, lanesOf, type Tensor, tensor, zeroedArray } from "@shards
 import { takeRuns, withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
 import { allSafe, int64Data, storeAt } from "./int64.js";
-import { checkOutput } from "./limits.js";
+import { allocate, checkOutput } from "./limits.js";
 import { exactNumbersOf, is64Bit, isComplex, numberArray, numbersOf, packNumbers, roundingOf } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { countOf, indexData, integerOf, integersOf, sameShape } from "./shapes.js";
@@ -79,6 +79,29 @@ function topK(op: OpCall, k: number): Tensor[] {
     takeRuns(value, starts, 1, shape),
     withData(indexType, shape, indexType === "int16" ? Int16Array.from(indices) : indexData(indexType, indices)),
   ];
+}
+
+/** The n-th smallest, or largest, element of every row. */
+function nthElement(op: OpCall): Tensor[] {
+  const [value, position] = [op.tensor(0), op.tensor(1)];
+  check(position.shape.length === 0, () => `N must be scalar but has rank ${position.shape.length}`);
+  const n = integerOf(position);
+  check(n >= 0, () => `n must be non-negative but is ${n}`);
+  const { dtype, shape } = value;
+  check(shape.length >= 1, () => `Input must be at least rank 1 but is rank ${shape.length}`);
+  const dim = shape[shape.length - 1]!;
+  check(dim > n, () => `Input must have last dimension > n = ${n}`);
+  const at = op.attrs.bool("reverse") ? dim - 1 - n : n;
+  const rows = countOf(shape, 0, shape.length - 1);
+  const isBig = dtype === "int64" || dtype === "uint64";
+  const source = isBig ? (value.data as BigInt64Array) : numbersOf(value);
+  const out = isBig ? allocate(dtype, rows) : numberArray(dtype, rows);
+  for (let row = 0; row < rows; row++) {
+    const sorted = source.slice(row * dim, (row + 1) * dim).sort();
+    (out as Float64Array)[row] = (sorted as Float64Array)[at]!;
+  }
+  const data = isBig ? (out as BigInt64Array) : packNumbers(dtype, out as Float64Array);
+  return [withData(dtype, shape.slice(0, -1), data)];
 }
 
 /** Writes the positions (relative to `from`) of the largest keys in descending order; equal keys: the earlier first. */
@@ -309,6 +332,7 @@ function denseBincount(op: OpCall): Tensor[] {
 export const SEARCH_KERNELS: Readonly<Record<string, Kernel>> = {
   Where: (op) => [where(op.tensor(0))],
   TopK: (op) => topK(op, op.attrs.int("k")),
+  NthElement: nthElement,
   TopKV2: (op) => {
     check(op.tensor(1).shape.length === 0, () => `k must be scalar, got shape ${printShape(op.tensor(1).shape)}`);
     return topK(op, integerOf(op.tensor(1)));

@@ -23,6 +23,7 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
      Softmax LogSoftmax IsNan IsInf IsFinite LogicalNot Invert Cumsum Cumprod CumulativeLogsumexp Real Imag Conj ComplexAbs
      Angle FakeQuantWithMinMaxVars FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVarsPerChannel QuantizeAndDequantizeV2
      QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeAndDequantize Bucketize BucketizeWithInputBoundaries
+     BesselJ0 BesselJ1 BesselY0 BesselY1 BesselK0 BesselK1 BesselK0e BesselK1e Dawsn Expint Spence FresnelCos FresnelSin
      ClipByValue MatrixInverse Cholesky L2Normalize BiasAdd BiasAddV1 NthElementGrad`,
     same(),
   ),
@@ -86,11 +87,16 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     return [input && (input.length === 2 ? [input[0]!, size] : [size])];
   },
   HistogramFixedWidth: (call) => [[knownScalar(call.value(2)) ?? UNKNOWN]],
-  ...each("RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt", (call) => [knownShape(call)]),
+  ...each("RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt", (call) => [knownShape(call, 0)]),
+  ...each(
+    "StatefulUniform StatefulStandardNormalV2 StatefulTruncatedNormal StatefulUniformInt StatefulUniformFullInt",
+    (call) => [knownShape(call, 2)],
+  ),
 };
 
-function knownShape(call: ShapeCall): Shape {
-  const value = call.value(0);
+/** The shape that input `at` states. */
+function knownShape(call: ShapeCall, at: number): Shape {
+  const value = call.value(at);
   return value?.shape.length === 1 ? value.values.map((dim) => dim ?? UNKNOWN) : undefined;
 }
 
