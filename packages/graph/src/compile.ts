@@ -2,6 +2,7 @@ import { elementCount, DTYPES, toNumbers } from "@shardserve/tensor";
 import { openAssertGuards } from "./assert-guards.js";
 import type { Shape } from "./attrs.js";
 import { resolveBranches } from "./branches.js";
+import { dilateConvolutions } from "./dilations.js";
 import { dropSides, formBranches, unguardAsserts } from "./conditionals.js";
 import { compileControls, RegionBudget } from "./controls.js";
 import { type Pieces, runAtOnce } from "./cooperative.js";
@@ -96,7 +97,8 @@ export function* compiling(
   const light = settle(dropAsserts(program, new Set(droppedAsserts.keys())), before);
   const merged = mergeEqual(light.program, light.inference);
   const equal = merged === light.program ? light.inference : infer(merged, light.inference);
-  const { program: exposed, inference } = settle(poolRows(exposeLookups(merged, equal), equal), equal);
+  const dilated = dilateConvolutions(merged, equal);
+  const { program: exposed, inference } = settle(poolRows(exposeLookups(dilated, equal), equal), equal);
   const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
   return { program: exposed, inference, mutable, droppedAsserts, regions };
 }
