@@ -1,21 +1,24 @@
 import { join } from "node:path";
-import { invariant, type Logger, ServingError } from "@shardserve/core";
+import { invariant, isServingError, type Logger, ServingError } from "@shardserve/core";
 import type { EpochPlan, EpochRecord } from "@shardserve/registry";
 import {
   checkFollows,
+  DELTA_MANIFEST_FILE,
+  DELTA_ROWS_FILE,
   DeltaFile,
   epochPath,
   type EpochRef,
   type Overlay,
   type PartitionSet,
+  readDeltaManifest,
   type StoredManifest,
 } from "@shardserve/rowstore";
+import type { VersionFiles } from "./version-files.js";
 
 export interface HeldEpochsOptions {
   readonly model: string;
   readonly version: number;
-  /** Version directory. */
-  readonly directory: string;
+  readonly files: VersionFiles;
   readonly stored: StoredManifest;
   readonly set: PartitionSet;
   /** Partitions read at the same time. */
@@ -76,7 +79,7 @@ export class HeldEpochs {
    */
   async follow(plan: EpochPlan, partitions: readonly number[], signal: AbortSignal): Promise<void> {
     const { set } = this.#options;
-    await this.#takeFold(plan);
+    await this.#takeFold(plan, signal);
     const common = commonLength(plan.chain, this.#chain);
     const isMerged = plan.oldest < set.overlay.oldestEpoch;
     const losesMerged =
@@ -86,19 +89,28 @@ export class HeldEpochs {
     for (const ref of plan.chain.slice(common)) await this.#extend(ref, partitions, signal);
     this.#oldest = plan.oldest;
     this.#refresh();
+    await this.#tidy();
     await set.overlay.forgetBefore(plan.oldest);
+  }
+
+  /** What a chain no longer has is no longer kept, where copies are. */
+  async #tidy(): Promise<void> {
+    const paths = this.#chain.map(({ manifest: { epoch }, fold }) =>
+      epochPath({ epoch, ...(fold !== undefined && { fold }) }),
+    );
+    for (const folder of ["deltas", "folds"]) await this.#options.files.keepOnly(folder, paths);
   }
 
   /**
    * Reads a fold from now on in place of the deltas that it stands for. Their rows are in memory as they are; of use is the
    * fold to partitions that come later. What is before it was given up with the plan's oldest epoch.
    */
-  async #takeFold({ chain: [first], oldest }: EpochPlan): Promise<void> {
+  async #takeFold({ chain: [first], oldest }: EpochPlan, signal: AbortSignal): Promise<void> {
     const { stored, logger, model, version } = this.#options;
     if (first?.fold === undefined || this.#chain[0]?.fold === first.fold || oldest < first.epoch) return;
     const at = this.#chain.findIndex(({ manifest, digest }) => isSame({ epoch: manifest.epoch, digest }, first));
     if (at < 0) return;
-    const fold = await this.#open(first, { epoch: 0, digest: stored.digest });
+    const fold = await this.#open(first, { epoch: 0, digest: stored.digest }, signal);
     const before = this.#chain.splice(0, at + 1, fold);
     for (const delta of before) await delta[Symbol.asyncDispose]();
     logger.info({ model, version, epoch: first.epoch, deltas: before.length }, "deltas folded");
@@ -115,12 +127,13 @@ export class HeldEpochs {
   }
 
   async #extend(ref: EpochRecord, partitions: readonly number[], signal: AbortSignal): Promise<void> {
-    const { set, model, version, logger } = this.#options;
-    const delta = await this.#open(ref, this.newest);
+    const { set, files, model, version, logger } = this.#options;
+    const delta = await this.#open(ref, this.newest, signal);
     try {
       await this.#stage(set.overlay, delta, partitions, signal);
     } catch (error) {
       await delta[Symbol.asyncDispose]();
+      if (isDamage(error)) await files.discard(`${epochPath(ref)}/${DELTA_ROWS_FILE}`);
       throw error;
     }
     this.#chain.push(delta);
@@ -145,7 +158,7 @@ export class HeldEpochs {
     try {
       let parent: EpochRef = { epoch: 0, digest: stored.digest };
       for (const ref of plan.chain) {
-        const delta = await this.#open(ref, parent);
+        const delta = await this.#open(ref, parent, signal);
         chain.push(delta);
         await this.#stage(overlay, delta, partitions, signal);
         parent = ref;
@@ -161,11 +174,26 @@ export class HeldEpochs {
     this.#refresh();
     set.replaceOverlay(overlay);
     for (const delta of before) await delta[Symbol.asyncDispose]();
+    await this.#tidy();
   }
 
-  async #open(ref: EpochRecord, parent: EpochRef): Promise<DeltaFile> {
-    const { directory, stored } = this.#options;
-    const path = join(directory, epochPath(ref));
+  async #open(ref: EpochRecord, parent: EpochRef, signal: AbortSignal): Promise<DeltaFile> {
+    const { files } = this.#options;
+    const path = epochPath(ref);
+    await files.provide(`${path}/${DELTA_MANIFEST_FILE}`, signal);
+    try {
+      const hasRows = (await readDeltaManifest(join(files.directory, path)))?.manifest.segments.length !== 0;
+      if (hasRows) await files.provide(`${path}/${DELTA_ROWS_FILE}`, signal);
+      return await this.#openProved(ref, parent);
+    } catch (error) {
+      if (isDamage(error)) await files.discard(`${path}/${DELTA_MANIFEST_FILE}`);
+      throw error;
+    }
+  }
+
+  async #openProved(ref: EpochRecord, parent: EpochRef): Promise<DeltaFile> {
+    const { files, stored } = this.#options;
+    const path = join(files.directory, epochPath(ref));
     const delta = await DeltaFile.open(path, stored.manifest.tables);
     try {
       if (delta.digest !== ref.digest || delta.fold !== ref.fold) {
@@ -205,6 +233,11 @@ export class HeldEpochs {
     const epochs = this.#chain.map(({ manifest }) => manifest.epoch).filter((epoch) => epoch >= this.#oldest);
     this.#answered = new Set(this.#oldest === 0 ? [0, ...epochs] : epochs);
   }
+}
+
+/** True when the file itself is to blame: another copy of it may be whole. */
+export function isDamage(error: unknown): boolean {
+  return isServingError(error, "DIGEST_MISMATCH", "CHECKSUM_MISMATCH", "DELTA_INVALID", "PARTITION_INVALID");
 }
 
 function commonLength(wanted: readonly EpochRecord[], held: readonly DeltaFile[]): number {

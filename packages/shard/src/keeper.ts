@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
-import { partitionsOf, replicasOf } from "@shardserve/placement";
+import { type PartitionMap, partitionsOf, replicasOf } from "@shardserve/placement";
 import {
   holdingKey,
   holdingRecord,
@@ -10,18 +10,19 @@ import {
   type RecordedError,
   recordError,
 } from "@shardserve/registry";
-import { partitionDigestOf, PartitionSet, partitionPath, readManifest } from "@shardserve/rowstore";
-import { HeldEpochs } from "./held-epochs.js";
+import { MANIFEST_FILE, partitionDigestOf, PartitionSet, partitionPath, readManifest } from "@shardserve/rowstore";
+import { HeldEpochs, isDamage } from "./held-epochs.js";
 import type { ShardMetrics } from "./metrics.js";
 import { MoveRate } from "./move-rate.js";
 import { type ServedVersion, type ServedVersions, servableName } from "./served-version.js";
+import type { VersionFiles } from "./version-files.js";
 
 export interface KeeperOptions {
   readonly shard: string;
   /** Random per process start. */
   readonly instance: string;
-  /** Folder with NAME/VERSION version directories. */
-  readonly repository: string;
+  /** Where the files of a version are. */
+  readonly filesOf: (model: string, version: number, enabled: () => PartitionMap | undefined) => VersionFiles;
   /** Bytes of partitions that may be mapped over all versions; Infinity = no limit. */
   readonly capacityBytes: number;
   /** Bytes of mapped rows that are expected to stay in memory; beyond it every gather leaves the event loop. */
@@ -184,7 +185,9 @@ export class Keeper {
     }
     const isGone = held.wanted.size === 0 && (held.served?.digests.size ?? 0) === 0;
     if (!isGone) return this.#publish(held);
+    const files = held.served?.files;
     await this.#closeServed(held);
+    await files?.remove();
     this.#held.delete(servableName(held.model, held.version));
     this.#write(this.#options.keys.delete(holdingKey(this.#options.shard, held.model, held.version)));
   }
@@ -194,18 +197,26 @@ export class Keeper {
     const { model, version } = held;
     if (held.openFailure && clock.nowMs() < held.openFailure.retryAtMs) return;
     try {
-      const directory = this.#directory(held);
-      const stored = await readManifest(directory);
+      checkName(held);
+      const files = this.#options.filesOf(
+        model,
+        version,
+        () => this.#maps.get(servableName(model, version))?.record.enabled,
+      );
+      await files.provide(MANIFEST_FILE, this.#abort.signal);
+      const stored = await readManifest(files.directory);
       if (!stored)
-        throw new ServingError("NOT_FOUND", `${directory} has no manifest; export ${model} ${version} into it`);
+        throw new ServingError("NOT_FOUND", `${files.directory} has no manifest; export ${model} ${version} into it`);
       const { manifest, digest } = stored;
+      await files.keepOnly("partitions", [...held.wanted].map(partitionPath)); // some went while the shard was down
       const set = new PartitionSet(manifest.tables, manifest.partitionCount, { residentBytesMax });
       held.served = {
         model,
         version,
         channel: versions.nextChannel(),
         epoch: 0,
-        epochs: new HeldEpochs({ model, version, directory, stored, set, loadsMax, logger }),
+        epochs: new HeldEpochs({ model, version, files, stored, set, loadsMax, logger }),
+        files,
         manifest,
         manifestDigest: digest,
         set,
@@ -283,18 +294,24 @@ export class Keeper {
   async #load(held: Held, served: ServedVersion, partition: number): Promise<void> {
     const { metrics, clock, retryMs } = this.#options;
     const { model, version } = held;
+    let isProved = false;
     try {
       this.#checkCapacity(served);
-      const path = join(this.#directory(held), partitionPath(partition));
-      const expectedDigest = partitionDigestOf(served.manifest, partition);
       const { signal } = this.#abort;
-      const prepare = () => served.epochs.prepare(partition, signal);
+      await served.files.provide(partitionPath(partition), signal);
+      const path = join(served.files.directory, partitionPath(partition));
+      const expectedDigest = partitionDigestOf(served.manifest, partition);
+      const prepare = () => {
+        isProved = true;
+        return served.epochs.prepare(partition, signal);
+      };
       const { digest } = await served.set.add(partition, path, { expectedDigest, signal, prepare });
       served.digests.set(partition, digest);
       held.failures.delete(partition);
       held.dropAtMs.delete(partition);
     } catch (error) {
       if (this.#isClosed) return;
+      if (isDamage(error) && !isProved) await served.files.discard(partitionPath(partition));
       const pauseMs = Math.min(RETRY_MAX_MS, (held.failures.get(partition)?.pauseMs ?? retryMs / 2) * 2);
       const recorded = this.#recordFailure(held, error);
       metrics.loadFailures.inc({ model, code: recorded.code });
@@ -325,6 +342,7 @@ export class Keeper {
       served.digests.delete(partition); // proved no more before it goes
       held.dropAtMs.delete(partition);
       await served.set.remove(partition);
+      await served.files.forget(partitionPath(partition));
       dropped++;
       metrics.partitions.set({ model: held.model, version: String(held.version) }, served.digests.size);
     }
@@ -420,13 +438,13 @@ export class Keeper {
       this.#kick(),
     );
   }
+}
 
-  #directory({ model, version }: Held): string {
-    invariant(Number.isSafeInteger(version), `version ${version}`);
-    if (model === "" || model.startsWith(".") || /[/\\\0]/.test(model)) {
-      throw new ServingError("INVALID_ARGUMENT", `model name "${model}" cannot be a folder of the repository`);
-    }
-    return join(this.#options.repository, model, String(version));
+/** @throws ServingError INVALID_ARGUMENT */
+function checkName({ model, version }: Held): void {
+  invariant(Number.isSafeInteger(version), `version ${version}`);
+  if (model === "" || model.startsWith(".") || /[/\\\0]/.test(model)) {
+    throw new ServingError("INVALID_ARGUMENT", `model name "${model}" cannot be a folder of the repository`);
   }
 }
 

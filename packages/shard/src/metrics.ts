@@ -16,6 +16,8 @@ export class ShardMetrics {
   readonly partitions: Gauge<"model" | "version">;
   readonly mappedBytes: Gauge;
   readonly loadFailures: Counter<"model" | "code">;
+  /** Bytes copied to the shard's own disk, from a peer or the repository. */
+  readonly copiedBytes: Counter<"from">;
   /** Deltas in memory. */
   readonly epochs: EpochMetrics;
   /** When the maps that are followed were saved, wall clock; undefined = they come from the registry. */
@@ -75,6 +77,12 @@ export class ShardMetrics {
       name: "shardserve_shard_load_failures_total",
       help: "Partitions or manifests that were refused, by code.",
       labelNames: ["model", "code"],
+      registers,
+    });
+    this.copiedBytes = new Counter({
+      name: "shardserve_shard_copied_bytes_total",
+      help: "Bytes copied to --data-dir, from a shard that has them (from peer) or from the model repository (from repository).",
+      labelNames: ["from"],
       registers,
     });
     this.epochs = new EpochMetrics(registry);

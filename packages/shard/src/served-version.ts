@@ -1,5 +1,6 @@
 import type { Manifest, PartitionSet } from "@shardserve/rowstore";
 import type { HeldEpochs } from "./held-epochs.js";
+import type { VersionFiles } from "./version-files.js";
 import type { ShardProof } from "@shardserve/transport";
 
 /** One model version of which this shard serves partitions. */
@@ -12,6 +13,7 @@ export interface ServedVersion {
   epoch: number;
   /** Deltas in memory; says which epochs may be asked for. */
   readonly epochs: HeldEpochs;
+  readonly files: VersionFiles;
   readonly manifest: Manifest;
   /** Digest of the manifest's bytes as read here, hex. */
   readonly manifestDigest: string;

@@ -1,7 +1,9 @@
 import { totalmem } from "node:os";
+import { join } from "node:path";
 import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { addressOf } from "@shardserve/native";
+import { type PartitionMap, replicasOf } from "@shardserve/placement";
 import {
   KnownMaps,
   LeasedKeys,
@@ -10,6 +12,7 @@ import {
   RegistryView,
   type ShardRecord,
   type StateFile,
+  SHARDS_PREFIX,
   shardKey,
   shardRecord,
 } from "@shardserve/registry";
@@ -26,6 +29,10 @@ import {
   type ShardProof,
   type TransportLimits,
 } from "@shardserve/transport";
+import { CopiedFiles } from "./copied-files.js";
+import { RepositorySource } from "./file-source.js";
+import { FileServer, PeerSource, READ_FILE_METHOD } from "./peer-files.js";
+import { RepositoryFiles, type VersionFiles } from "./version-files.js";
 import { ByteBudget } from "./byte-budget.js";
 import { frameLookup } from "./frame-lookup.js";
 import { Keeper } from "./keeper.js";
@@ -54,6 +61,8 @@ export interface ShardServerOptions {
   readonly state?: StateFile;
   /** Folder with NAME/VERSION version directories. */
   readonly repository: string;
+  /** Folder on this machine's own disk for copies of what is held; absent = files are read in the repository. */
+  readonly dataDir?: string;
   /** Bytes of partitions that may be mapped over all versions; absent = no limit. */
   readonly capacityBytes?: number;
   /** Mapped bytes that are expected to stay in memory; beyond it gathers leave the event loop. Default 70 % of the memory. */
@@ -79,6 +88,9 @@ export interface ShardServerOptions {
   readonly logger?: Logger;
 }
 
+/** Below the data directory: nothing else in it is ever touched. */
+const COPIES_DIR = "shardserve-copies";
+
 const NEVER = new Promise<never>(() => undefined);
 
 const DEFAULT_REPLY_BYTES_IN_FLIGHT = 512 * 2 ** 20;
@@ -103,6 +115,8 @@ export class ShardServer extends Service {
   #keys: LeasedKeys | undefined;
   #keeper: Keeper | undefined;
   readonly #maps: RegistryView;
+  /** Where other shards are; only where files are copied from them. */
+  readonly #shards: RegistryView | undefined;
 
   constructor(options: ShardServerOptions) {
     super();
@@ -122,6 +136,7 @@ export class ShardServer extends Service {
       clock,
       replyBytesMax: limits.replyBytesMax,
     });
+    const files = new FileServer(this.#versions, options.cluster);
     const listen: Address[] = [parseAddress(options.listen)];
     if (options.unixPath !== undefined) listen.push({ path: options.unixPath });
     this.#frames = new FramedServer({
@@ -131,7 +146,10 @@ export class ShardServer extends Service {
       pool,
       clock,
       logger: this.#logger,
-      calls: { [OPEN_METHOD]: (params) => this.#open(params) },
+      calls: {
+        [OPEN_METHOD]: (params) => this.#open(params),
+        [READ_FILE_METHOD]: (params) => files.read(params),
+      },
       ...frameLookup(this.#versions, lookup, {
         budget,
         pool,
@@ -141,6 +159,8 @@ export class ShardServer extends Service {
     });
     const { registry, state } = options;
     this.#maps = new RegistryView(registry, MAPS_PREFIX, { logger: this.#logger, clock, ...(state && { state }) });
+    if (options.dataDir !== undefined)
+      this.#shards = new RegistryView(registry, SHARDS_PREFIX, { logger: this.#logger, clock });
     this.#grpc = createRowServer({
       versions: this.#versions,
       lookup,
@@ -196,12 +216,12 @@ export class ShardServer extends Service {
       clock: this.#clock,
       logger: this.#logger,
     });
-    const { id, instance, repository, capacityBytes, dropAfterMs, loadsMax, retryMs, moveBytesPerSecond } =
-      this.#options;
+    this.#shards?.start();
+    const { id, instance, capacityBytes, dropAfterMs, loadsMax, retryMs, moveBytesPerSecond } = this.#options;
     this.#keeper = new Keeper({
       shard: id,
       instance,
-      repository,
+      filesOf: (model, version, enabled) => this.#filesOf(model, version, enabled),
       capacityBytes: capacityBytes ?? Number.POSITIVE_INFINITY,
       residentBytesMax: this.#residentBytesMax,
       dropAfterMs: dropAfterMs ?? 30_000,
@@ -229,6 +249,7 @@ export class ShardServer extends Service {
 
   protected async onClose(): Promise<void> {
     await this.#maps.close();
+    await this.#shards?.close();
     await this.#keys?.close().catch(() => undefined); // the lease ends by itself
     await this.#frames.close({ drainMs: 0 });
     this.#grpc.forceShutdown();
@@ -246,6 +267,36 @@ export class ShardServer extends Service {
     if (!served)
       throw new ServingError("VERSION_NOT_READY", `shard ${id} holds nothing of ${servableName(model, version)} yet`);
     return proofOf(served, ours, id);
+  }
+
+  #filesOf(model: string, version: number, enabled: () => PartitionMap | undefined): VersionFiles {
+    const { repository, dataDir, id, cluster } = this.#options;
+    const directory = join(repository, model, String(version));
+    if (dataDir === undefined) return new RepositoryFiles(directory);
+    const common = { self: `shard ${id}`, cluster, model, version, clock: this.#clock, logger: this.#logger };
+    const peers = (path: string): PeerSource[] => {
+      const map = enabled();
+      if (!map) return [];
+      const partition = /^partitions\/p-(\d+)\.rows$/.exec(path)?.[1];
+      const holders = partition === undefined ? map.shards : replicasOf(map, Number(partition));
+      return holders.flatMap((shard) => {
+        const address = shard === id ? undefined : this.#addressOfShard(shard);
+        return address ? [new PeerSource({ shard, address, ...common })] : [];
+      });
+    };
+    return new CopiedFiles({
+      directory: join(dataDir, COPIES_DIR, model, String(version)),
+      peers,
+      repository: new RepositorySource(directory),
+      metrics: this.metrics,
+      logger: this.#logger,
+    });
+  }
+
+  #addressOfShard(shard: string): Address | undefined {
+    const entry = this.#shards?.entries.get(shardKey(shard));
+    const tcp = entry && shardRecord.decode(entry.value, entry.key).addresses.tcp;
+    return tcp === undefined ? undefined : parseAddress(tcp);
   }
 
   async #register(isDraining: boolean): Promise<void> {

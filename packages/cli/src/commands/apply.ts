@@ -49,11 +49,11 @@ export const apply = defineCommand({
         `apply: --keep-epochs ${keepEpochs} and --fold-epochs ${foldEpochs} are more than ${UNFOLDED_MAX} together`,
       );
     const { logger, signal } = terminal;
+    const tls = await readIfNamed(flags.sslConfigFile, parseTlsConfig);
+    const tokens = await readIfNamed(flags.authTokensFile, parseTokensFile);
     const registry = openRegistry(flags, "apply", terminal.environment, logger);
     const follower = new MapFollower(registry, { logger });
     const metricsRegistry = new Registry();
-    const tls = await readIfNamed(flags.sslConfigFile, parseTlsConfig);
-    const tokens = await readIfNamed(flags.authTokensFile, parseTokensFile);
     if (tokens && !tls) logger.warn({}, "tokens are asked for without TLS: whoever can listen can read them");
     const credentials = tls && new TlsCredentials(tls.value);
     const access = tokens && new Access(tokens.value);

@@ -16,6 +16,7 @@ export const shard = defineCommand({
   usage: "--etcd=HOSTS --id=ID --listen=HOST:PORT --model_repository=BASE",
   examples: [
     "shardserve shard --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --id=shard-0 --listen=0.0.0.0:8600 --model_repository=/models",
+    "shardserve shard --etcd=localhost:2379 --id=shard-0 --model_repository=/mnt/models --data-dir=/var/lib/shardserve",
   ],
   flags: {
     id: flag.text("name of this shard, unique in the cluster", "ID"),
@@ -25,6 +26,11 @@ export const shard = defineCommand({
     advertisedHost: flag.text("host that others reach this shard by; default the host of --listen", "HOST", ""),
     ...METRICS_FLAGS,
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+    dataDir: flag.text(
+      "folder of this shard alone, on a local disk, for copies of what it holds; default none",
+      "DIR",
+      "",
+    ),
     stateDir: STATE_FLAG,
     capacity: flag.bytes("bytes of partitions that this shard may hold; 0 = no limit", 0),
     zone: flag.text("failure domain of this machine", "ZONE", ""),
@@ -79,6 +85,7 @@ export const shard = defineCommand({
       registry,
       ...(state && { state }),
       repository,
+      ...(flags.dataDir !== "" && { dataDir: resolve(flags.dataDir) }),
       ...(flags.capacity > 0 && { capacityBytes: flags.capacity }),
       ...(flags.moveBytesPerSecond > 0 && { moveBytesPerSecond: flags.moveBytesPerSecond }),
       zone: flags.zone,

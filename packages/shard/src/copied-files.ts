@@ -1,0 +1,138 @@
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type Logger, ServingError } from "@shardserve/core";
+import { MANIFEST_FILE } from "@shardserve/rowstore";
+import { type FileSource, PIECE_BYTES } from "./file-source.js";
+import type { ShardMetrics } from "./metrics.js";
+import type { VersionFiles } from "./version-files.js";
+
+export interface CopiedFilesOptions {
+  /** Version directory on this shard's own disk. */
+  readonly directory: string;
+  /** Shards that may have a file, best first; empty when none is known to. */
+  readonly peers: (path: string) => readonly FileSource[];
+  readonly repository: FileSource;
+  readonly metrics: Pick<ShardMetrics, "copiedBytes">;
+  readonly logger: Logger;
+}
+
+/**
+ * Files of a version that are copied to this shard's own disk before they are used: partition files from a shard that serves
+ * them, where there is one, else from the repository; deltas, which all shards read at the same time, the other way round. So
+ * a repository that is slow or away keeps no partition from moving, and a shard that starts reads its own disk.
+ *
+ * A copy grows beside its place and goes on where it was cut off, whoever gives the rest: files never change, and readers
+ * prove them by digest and block. The manifest is small and asked for anew each time.
+ */
+export class CopiedFiles implements VersionFiles {
+  readonly directory: string;
+  readonly #options: CopiedFilesOptions;
+  /** Who gave a file last. */
+  readonly #givers = new Map<string, string>();
+  /** By path, who gave what was refused. */
+  readonly #distrusted = new Map<string, Set<string>>();
+
+  constructor(options: CopiedFilesOptions) {
+    this.directory = options.directory;
+    this.#options = options;
+  }
+
+  async provide(path: string, signal: AbortSignal): Promise<void> {
+    const target = join(this.directory, path);
+    const isThere = await exists(target);
+    if (isThere && path !== MANIFEST_FILE) return;
+    const failures: string[] = [];
+    for (const source of this.#sources(path)) {
+      try {
+        await this.#copy(source, path, signal);
+        this.#givers.set(path, source.name);
+        return;
+      } catch (error) {
+        signal.throwIfAborted();
+        failures.push(`${source.name}: ${ServingError.from(error).message}`);
+      }
+    }
+    if (isThere) return; // a manifest that was right when it was copied; the leader compares its digest
+    throw new ServingError("UNAVAILABLE", `${target} cannot be copied; ${failures.join("; ")}`);
+  }
+
+  async discard(path: string): Promise<void> {
+    await this.forget(path);
+    const giver = this.#givers.get(path);
+    if (giver === undefined) return; // it lay here already
+    const distrusted = this.#distrusted.get(path) ?? new Set();
+    this.#distrusted.set(path, distrusted.add(giver));
+  }
+
+  async forget(path: string): Promise<void> {
+    for (const name of [path, `${path}.part`]) await rm(join(this.directory, name), { force: true });
+  }
+
+  async keepOnly(folder: string, paths: readonly string[]): Promise<void> {
+    const kept = new Set(paths);
+    const names = await readdir(join(this.directory, folder)).catch(() => []); // there are none
+    for (const name of names) {
+      const path = `${folder}/${name}`;
+      if (kept.has(path) || kept.has(path.replace(/\.part$/, ""))) continue;
+      await rm(join(this.directory, path), { recursive: true, force: true });
+    }
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  /** In the order in which they are asked; those who gave something wrong last. */
+  #sources(path: string): FileSource[] {
+    const peers = this.#options.peers(path);
+    const { repository } = this.#options;
+    const isOfAll = path.startsWith("deltas/") || path.startsWith("folds/");
+    const sources = isOfAll ? [repository, ...peers] : [...peers, repository];
+    const distrusted = this.#distrusted.get(path);
+    if (!distrusted) return sources;
+    const trusted = sources.filter(({ name }) => !distrusted.has(name));
+    return [...trusted, ...sources.filter(({ name }) => distrusted.has(name))];
+  }
+
+  async #copy(source: FileSource, path: string, signal: AbortSignal): Promise<void> {
+    const target = join(this.directory, path);
+    await mkdir(dirname(target), { recursive: true });
+    await using opened = await source.open(path, signal);
+    const part = await open(`${target}.part`, "a+");
+    let bytes = 0;
+    try {
+      bytes = await append(part, opened.size, (offset, length) => opened.read(offset, length));
+      await part.sync();
+    } finally {
+      await part.close();
+    }
+    await rename(`${target}.part`, target);
+    this.#options.metrics.copiedBytes.inc({ from: source.kind }, bytes);
+    this.#options.logger.debug({ path: target, from: source.name, bytes }, "file copied");
+  }
+}
+
+/** Writes what is missing behind what is there. @returns how many bytes that was */
+async function append(
+  part: FileHandle,
+  size: number,
+  read: (offset: number, length: number) => Promise<Uint8Array>,
+): Promise<number> {
+  let { size: at } = await part.stat();
+  if (at > size) await part.truncate((at = 0)); // of another file
+  const first = at;
+  while (at < size) {
+    const piece = await read(at, Math.min(PIECE_BYTES, size - at));
+    if (piece.length === 0) throw new ServingError("UNAVAILABLE", `it ends at ${at} of ${size} bytes`);
+    await part.appendFile(piece);
+    at += piece.length;
+  }
+  return size - first;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { isServingError, seededRandom, ServingError, silentLogger } from "@shardserve/core";
+import { MANIFEST_FILE, partitionPath } from "@shardserve/rowstore";
+import { tempDir } from "@shardserve/testkit";
+import { CopiedFiles } from "../src/copied-files.js";
+import type { FileSource } from "../src/file-source.js";
+import { ShardMetrics } from "../src/metrics.js";
+import { FileServer } from "../src/peer-files.js";
+import { type ServedVersion, ServedVersions } from "../src/served-version.js";
+
+const FILE = partitionPath(3);
+
+/** Has one content for every path; says what was asked of it, and fails from an offset on. */
+class FakeSource implements FileSource {
+  readonly asked: number[] = [];
+  readonly name: string;
+  readonly kind: "peer" | "repository";
+  content: Uint8Array;
+  failsFrom = Number.POSITIVE_INFINITY;
+
+  constructor(name: string, kind: "peer" | "repository", content: Uint8Array) {
+    this.name = name;
+    this.kind = kind;
+    this.content = content;
+  }
+
+  async open() {
+    if (this.failsFrom < 0) throw new ServingError("NOT_FOUND", "nothing is here");
+    return {
+      size: this.content.length,
+      read: async (offset: number, length: number) => {
+        if (offset >= this.failsFrom) throw new ServingError("UNAVAILABLE", "gone");
+        this.asked.push(offset);
+        return this.content.subarray(offset, offset + length);
+      },
+      [Symbol.asyncDispose]: async () => undefined,
+    };
+  }
+}
+
+describe("files copied to a shard's own disk", () => {
+  const random = seededRandom(4);
+  const content = Uint8Array.from({ length: 3.5 * 2 ** 20 }, () => random.uint32() & 0xff);
+  const { signal } = new AbortController();
+  const setUp = (directory: string) => {
+    const peer = new FakeSource("shard a", "peer", content);
+    const repository = new FakeSource("the model repository", "repository", content);
+    const metrics = new ShardMetrics();
+    const files = new CopiedFiles({ directory, peers: () => [peer], repository, metrics, logger: silentLogger });
+    return { peer, repository, metrics, files, at: (path: string) => readFile(join(directory, path)) };
+  };
+
+  it("come from a peer, and go on from somebody else where the peer ended", async () => {
+    await using dir = await tempDir();
+    const { peer, repository, metrics, files, at } = setUp(dir.path);
+    peer.failsFrom = 2 * 2 ** 20;
+    await files.provide(FILE, signal);
+    assert.deepEqual(
+      [peer.asked, repository.asked],
+      [
+        [0, 2 ** 20],
+        [2 * 2 ** 20, 3 * 2 ** 20],
+      ],
+    );
+    assert.ok((await at(FILE)).equals(content));
+    assert.ok(!existsSync(join(dir.path, `${FILE}.part`)));
+    await files.provide(FILE, signal); // it is there
+    assert.equal(repository.asked.length, 2);
+    assert.match(await metrics.registry.metrics(), /copied_bytes_total\{from="repository"\} 1572864/);
+  });
+
+  it("deltas come from the repository first; a manifest is asked for each time, and the last one holds when nobody answers", async () => {
+    await using dir = await tempDir();
+    const { peer, repository, files, at } = setUp(dir.path);
+    peer.content = repository.content = Uint8Array.of(1, 2);
+    await files.provide("deltas/4/rows.delta", signal);
+    assert.deepEqual([peer.asked.length, repository.asked.length], [0, 1]);
+    await files.provide(MANIFEST_FILE, signal);
+    peer.content = Uint8Array.of(3);
+    await files.provide(MANIFEST_FILE, signal);
+    assert.deepEqual([...(await at(MANIFEST_FILE))], [3]);
+    peer.failsFrom = repository.failsFrom = -1;
+    await files.provide(MANIFEST_FILE, signal);
+    await assert.rejects(files.provide(FILE, signal), (error) => {
+      assert.ok(isServingError(error, "UNAVAILABLE"));
+      assert.match(error.message, /shard a: nothing is here; the model repository: nothing is here/);
+      return true;
+    });
+    await files.keepOnly("deltas", ["deltas/5"]);
+    assert.ok(!existsSync(join(dir.path, "deltas/4")));
+  });
+
+  it("that were refused come from another the next time", async () => {
+    await using dir = await tempDir();
+    const { peer, repository, files, at } = setUp(dir.path);
+    peer.content = Uint8Array.of(9);
+    await files.provide(FILE, signal);
+    await files.discard(FILE);
+    await files.provide(FILE, signal);
+    assert.ok((await at(FILE)).equals(content));
+    assert.equal(repository.asked[0], 0);
+  });
+
+  it("are given away only as what a version consists of, and partitions only once verified", async () => {
+    await using dir = await tempDir();
+    await mkdir(join(dir.path, "partitions"));
+    for (const name of [MANIFEST_FILE, FILE, partitionPath(4), "secret"])
+      await writeFile(join(dir.path, name), "0123456789");
+    const versions = new ServedVersions();
+    const served = { model: "m", version: 1, channel: 1, files: { directory: dir.path }, digests: new Map([[3, "d"]]) };
+    versions.add(served as unknown as ServedVersion);
+    const server = new FileServer(versions, "c");
+    const read = (path: string, more = {}) =>
+      server.read({ cluster: "c", model: "m", version: 1, path, offset: 8, length: 5, ...more });
+    const { size, bytes } = await read(FILE);
+    assert.deepEqual([size, Buffer.from(bytes).toString()], [10, "89"]);
+    assert.equal((await read(MANIFEST_FILE)).size, 10);
+    for (const path of [
+      partitionPath(4),
+      "secret",
+      "../secret",
+      "deltas/../secret",
+      `${FILE}.part`,
+      "deltas/1/rows.delta",
+    ])
+      await assert.rejects(read(path), (error) => isServingError(error, "NOT_FOUND"), path);
+    await assert.rejects(read(FILE, { model: "n" }), (error) => isServingError(error, "NOT_FOUND"));
+    await assert.rejects(read(FILE, { cluster: "other" }), (error) => isServingError(error, "DIGEST_MISMATCH"));
+    for (const wrong of [{ offset: -1 }, { length: 1.5 }, { path: 7 }])
+      await assert.rejects(read(FILE, wrong), (error) => isServingError(error, "FRAME_INVALID"));
+  });
+});
