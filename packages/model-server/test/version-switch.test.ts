@@ -7,7 +7,9 @@ import { predict } from "./harness.js";
 import { FunctionModel } from "./models.js";
 
 const CALLERS = 16;
-const SWITCHES = 10;
+const SWITCHES_MIN = 10;
+/** SWITCH_SECONDS=60 goes on for a minute. */
+const LEAST_MS = Number(process.env["SWITCH_SECONDS"] ?? 0) * 1000;
 const spec = { dtype: "float32", shape: [-1] } as const;
 
 /** Answers its version for each row, twice, with a pause in between; a run after its close is a failure. */
@@ -48,7 +50,7 @@ class VersionModel extends FunctionModel {
 }
 
 describe("two versions back and forth under load", function () {
-  this.timeout(60_000);
+  this.timeout(60_000 + 2 * LEAST_MS);
 
   for (const [name, policy] of [
     ["availability", availabilityPreserving],
@@ -87,7 +89,9 @@ describe("two versions back and forth under load", function () {
         const isSettled = (version: number) =>
           manager.statuses("m")!.every((status) => (status.state === "AVAILABLE") === (status.version === version)) &&
           manager.statuses("m")!.every(({ state }) => state === "AVAILABLE" || state === "END");
-        for (let i = 0; i < SWITCHES; i++) {
+        const startMs = performance.now();
+        let i = 0;
+        for (; i < SWITCHES_MIN || performance.now() - startMs < LEAST_MS; i++) {
           const version = i % 2 === 0 ? 2 : 1;
           const before = answers.get(version) ?? 0;
           aspire(version);
@@ -101,6 +105,10 @@ describe("two versions back and forth under load", function () {
         const unexpected = failures.filter(
           (text) => policy === availabilityPreserving || !text.includes("Servable not found for request: Latest(m)"),
         );
+        if (LEAST_MS > 0) {
+          const replies = [...answers.values()].reduce((total, count) => total + count, 0);
+          console.log(`${name}: ${i} switches, ${replies} replies, ${failures.length} refused`);
+        }
         assert.deepEqual(unexpected, [], "only the policy that unloads first leaves a gap");
       } finally {
         isOver = true;
