@@ -40,6 +40,12 @@ export interface FetchOptions {
   readonly trace?: LookupTrace | undefined;
 }
 
+/**
+ * A frame that took this part of its time asks for no budget any more: while everybody waits for a shard that hangs, nobody
+ * sends the frames that the budget grows by.
+ */
+const LAST_RESORT_SHARE = 0.5;
+
 /** Longest pause before all replicas are tried again. */
 const PAUSE_MAX_MS = 100;
 
@@ -395,9 +401,10 @@ class MissFetch {
     const { frames } = this.#plan(routes, Int32Array.from(this.#done.missing(attempt.frame.rows)), avoid, true);
     if (frames.length === 0) return; // nobody else has them
     // a shard that is known to be ill is given up rather than hedged: that costs no budget
-    if (!link.health.circuit.isOpen && !hedging.spend(frames.length)) {
+    const lastResortMs = attempt.startMs + LAST_RESORT_SHARE * (this.#options.deadlineMs - attempt.startMs);
+    if (!link.health.circuit.isOpen && nowMs < lastResortMs && !hedging.spend(frames.length)) {
       this.#count("refused");
-      attempt.hedgeAtMs = nowMs + attempt.delayMs;
+      attempt.hedgeAtMs = Math.min(nowMs + attempt.delayMs, lastResortMs);
       return;
     }
     this.#done.isContested = true;

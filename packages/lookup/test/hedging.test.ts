@@ -65,6 +65,30 @@ describe("lookups over simulated shards", () => {
     );
   });
 
+  it("a shard that hangs while the budget is spent costs time, but no lookup", async () => {
+    const cluster = new SimCluster({
+      seed: 3,
+      replication: 2,
+      behaviours: [healthy, healthy, healthy],
+      hedgeShare: 1e-6,
+    });
+    await cluster.load(500, 2, 40);
+    for (const shard of cluster.shards) shard.behaviour = (random) => (random.next() < 0.5 ? 1 : 40);
+    await cluster.load(1_000, 2, 40);
+    assert.ok((await cluster.hedges("refused")) > 0, "the budget is spent");
+    for (const shard of cluster.shards) shard.behaviour = healthy;
+    cluster.shards[1]!.behaviour = stalled;
+    const results = await cluster.finish(Promise.all(Array.from({ length: 7 }, () => cluster.lookup(40, 5_000))));
+    assert.deepEqual(
+      results.filter(({ error }) => error).map(({ error }) => error?.message),
+      [],
+    );
+    assert.ok(
+      results.some(({ latencyMs }) => latencyMs >= 2_000),
+      "they waited for it",
+    );
+  });
+
   it("tries a third replica when the first hangs and the second fails", async () => {
     const cluster = new SimCluster({ seed: 5, replication: 3, behaviours: [stalled, broken, healthy] });
     const results = await cluster.finish(Promise.all(Array.from({ length: 30 }, () => cluster.lookup(20))));
