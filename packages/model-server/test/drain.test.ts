@@ -26,6 +26,20 @@ function slowModel(delayMs: number): FunctionModel {
   });
 }
 
+/** Answers once the gate is open. */
+function gatedModel(gate: Promise<void>): FunctionModel {
+  return new FunctionModel({
+    serving_default: {
+      inputs: { x: { dtype: "float32", shape: [-1, 1] } },
+      outputs: { y: { dtype: "float32", shape: [-1, 1] } },
+      run: async (inputs) => {
+        await gate;
+        return { y: inputs.get("x")! };
+      },
+    },
+  });
+}
+
 function post(port: number, agent: Agent): Promise<{ status: number; connection: string | undefined }> {
   return new Promise((resolve, reject) => {
     const request = httpRequest(
@@ -42,13 +56,16 @@ function post(port: number, agent: Agent): Promise<{ status: number; connection:
 
 describe("drain", () => {
   it("answers everything that was under way, and closes quickly", async () => {
-    const server = await startServer({ m: { 1: slowModel(100) } });
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    const server = await startServer({ m: { 1: gatedModel(gate) } });
     const agent = new Agent({ keepAlive: true });
     const calls = Array.from({ length: 20 }, () => predict(server.client, { x }));
     const posts = Array.from({ length: 20 }, () => post(server.server.restPort, agent));
     while (server.server.inFlight < 40) await new Promise((resolve) => setTimeout(resolve, 1));
     const startMs = performance.now();
     const closing = server.server.close({ drainMs: 10_000 });
+    open();
     for (const reply of await Promise.all(calls)) assert.deepEqual(reply.outputs["y"], x);
     for (const reply of await Promise.all(posts)) assert.equal(reply.status, 200);
     await closing;
