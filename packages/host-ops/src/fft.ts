@@ -15,47 +15,62 @@ export function lineOf(length: number): Line {
   return { real: new Float64Array(length), imaginary: new Float64Array(length) };
 }
 
-/** A transform in place. @param sign  -1 forward, 1 backward (not yet divided by the length) */
-export function transform(line: Line, sign: -1 | 1): void {
-  const { length } = line.real;
-  if (length <= 1) return;
-  if ((length & (length - 1)) === 0) powerOfTwo(line, sign);
-  else bluestein(line, sign);
+/** Transforms lines of one length in place; may keep scratch memory between lines. */
+export type Transform = (line: Line) => void;
+
+/**
+ * A transform of lines of `length`; makes its tables once for all of them.
+ *
+ * @param sign  -1 forward, 1 backward (not yet divided by the length)
+ */
+export function transformOf(length: number, sign: -1 | 1): Transform {
+  if (length <= 1) return () => undefined;
+  return (length & (length - 1)) === 0 ? powerOfTwo(length, sign) : bluestein(length, sign);
 }
 
 /** Cooley and Tukey's, from the bottom up. */
-function powerOfTwo({ real, imaginary }: Line, sign: -1 | 1): void {
-  const { length } = real;
-  for (let i = 1, j = 0; i < length; i++) {
-    let bit = length >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i >= j) continue;
-    [real[i], real[j]] = [real[j]!, real[i]!];
-    [imaginary[i], imaginary[j]] = [imaginary[j]!, imaginary[i]!];
-  }
-  for (let size = 2; size <= length; size *= 2) {
-    const half = size / 2;
-    for (let k = 0; k < half; k++) {
-      const angle = (sign * 2 * Math.PI * k) / size;
-      const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
-      for (let at = k; at < length; at += size) {
-        const to = at + half;
-        const x = real[to]! * cos - imaginary[to]! * sin;
-        const y = real[to]! * sin + imaginary[to]! * cos;
-        real[to] = real[at]! - x;
-        imaginary[to] = imaginary[at]! - y;
-        real[at] = real[at]! + x;
-        imaginary[at] = imaginary[at]! + y;
+function powerOfTwo(length: number, sign: -1 | 1): Transform {
+  const half = length / 2;
+  const cos = Float64Array.from({ length: half }, (_, k) => Math.cos((sign * 2 * Math.PI * k) / length));
+  const sin = Float64Array.from({ length: half }, (_, k) => Math.sin((sign * 2 * Math.PI * k) / length));
+  return ({ real, imaginary }) => {
+    for (let i = 1, j = 0; i < length; i++) {
+      let bit = length >> 1;
+      for (; j & bit; bit >>= 1) j ^= bit;
+      j ^= bit;
+      if (i >= j) continue;
+      const x = real[i]!;
+      const y = imaginary[i]!;
+      real[i] = real[j]!;
+      imaginary[i] = imaginary[j]!;
+      real[j] = x;
+      imaginary[j] = y;
+    }
+    for (let size = 2; size <= length; size *= 2) {
+      const middle = size / 2;
+      const step = length / size;
+      for (let start = 0; start < length; start += size) {
+        for (let k = 0; k < middle; k++) {
+          const at = start + k;
+          const to = at + middle;
+          const c = cos[k * step]!;
+          const s = sin[k * step]!;
+          const x = real[to]! * c - imaginary[to]! * s;
+          const y = real[to]! * s + imaginary[to]! * c;
+          real[to] = real[at]! - x;
+          imaginary[to] = imaginary[at]! - y;
+          real[at] = real[at]! + x;
+          imaginary[at] = imaginary[at]! + y;
+        }
       }
     }
-  }
+  };
 }
 
 /** Bluestein's: any length, as a convolution of a power of two. */
-function bluestein(line: Line, sign: -1 | 1): void {
-  const { length } = line.real;
+function bluestein(length: number, sign: -1 | 1): Transform {
   const size = 2 ** Math.ceil(Math.log2(2 * length - 1));
+  const [forward, backward] = [powerOfTwo(size, -1), powerOfTwo(size, 1)];
   const [a, b] = [lineOf(size), lineOf(size)];
   const cos = new Float64Array(length);
   const sin = new Float64Array(length);
@@ -64,8 +79,6 @@ function bluestein(line: Line, sign: -1 | 1): void {
     const angle = (sign * Math.PI * ((i * i) % (2 * length))) / length;
     cos[i] = Math.cos(angle);
     sin[i] = Math.sin(angle);
-    a.real[i] = line.real[i]! * cos[i]! - line.imaginary[i]! * sin[i]!;
-    a.imaginary[i] = line.real[i]! * sin[i]! + line.imaginary[i]! * cos[i]!;
     b.real[i] = cos[i]!;
     b.imaginary[i] = -sin[i]!;
     if (i > 0) {
@@ -73,19 +86,27 @@ function bluestein(line: Line, sign: -1 | 1): void {
       b.imaginary[size - i] = -sin[i]!;
     }
   }
-  powerOfTwo(a, -1);
-  powerOfTwo(b, -1);
-  for (let i = 0; i < size; i++) {
-    const real = a.real[i]! * b.real[i]! - a.imaginary[i]! * b.imaginary[i]!;
-    a.imaginary[i] = a.real[i]! * b.imaginary[i]! + a.imaginary[i]! * b.real[i]!;
-    a.real[i] = real;
-  }
-  powerOfTwo(a, 1);
-  for (let i = 0; i < length; i++) {
-    const [real, imaginary] = [a.real[i]! / size, a.imaginary[i]! / size];
-    line.real[i] = real * cos[i]! - imaginary * sin[i]!;
-    line.imaginary[i] = real * sin[i]! + imaginary * cos[i]!;
-  }
+  forward(b);
+  return (line) => {
+    a.real.fill(0, length);
+    a.imaginary.fill(0, length);
+    for (let i = 0; i < length; i++) {
+      a.real[i] = line.real[i]! * cos[i]! - line.imaginary[i]! * sin[i]!;
+      a.imaginary[i] = line.real[i]! * sin[i]! + line.imaginary[i]! * cos[i]!;
+    }
+    forward(a);
+    for (let i = 0; i < size; i++) {
+      const real = a.real[i]! * b.real[i]! - a.imaginary[i]! * b.imaginary[i]!;
+      a.imaginary[i] = a.real[i]! * b.imaginary[i]! + a.imaginary[i]! * b.real[i]!;
+      a.real[i] = real;
+    }
+    backward(a);
+    for (let i = 0; i < length; i++) {
+      const [real, imaginary] = [a.real[i]! / size, a.imaginary[i]! / size];
+      line.real[i] = real * cos[i]! - imaginary * sin[i]!;
+      line.imaginary[i] = real * sin[i]! + imaginary * cos[i]!;
+    }
+  };
 }
 
 /** Transforms all lines along one dimension of interleaved complex `data`. */
@@ -94,6 +115,7 @@ function alongAxis(data: Float64Array, shape: readonly number[], axis: number, s
   const inner = elementCount(shape.slice(axis + 1));
   const outer = elementCount(shape.slice(0, axis));
   const line = lineOf(length);
+  const transform = transformOf(length, sign);
   const scale = sign === 1 ? 1 / length : 1;
   for (let o = 0; o < outer; o++) {
     for (let k = 0; k < inner; k++) {
@@ -102,7 +124,7 @@ function alongAxis(data: Float64Array, shape: readonly number[], axis: number, s
         line.real[i] = data[at]!;
         line.imaginary[i] = data[at + 1]!;
       }
-      transform(line, sign);
+      transform(line);
       for (let i = 0; i < length; i++) {
         const at = 2 * ((o * length + i) * inner + k);
         data[at] = line.real[i]! * scale;
@@ -153,15 +175,18 @@ function fitted(value: Tensor, shape: readonly number[], lanes: 1 | 2): Float64A
   if (common.includes(0)) return out;
   const strides = (dims: readonly number[]) => dims.map((_, d) => elementCount(dims.slice(d + 1)));
   const [from, to] = [strides(value.shape), strides(shape)];
+  const inner = common[rank - 1]!;
   for (;;) {
     let [a, b] = [0, 0];
-    for (let d = 0; d < rank; d++) {
+    for (let d = 0; d < rank - 1; d++) {
       a += index[d]! * from[d]!;
       b += index[d]! * to[d]!;
     }
-    out[2 * b] = source[a * lanes]!;
-    if (lanes === 2) out[2 * b + 1] = source[2 * a + 1]!;
-    let d = rank - 1;
+    for (let i = 0; i < inner; i++) {
+      out[2 * (b + i)] = source[(a + i) * lanes]!;
+      if (lanes === 2) out[2 * (b + i) + 1] = source[2 * (a + i) + 1]!;
+    }
+    let d = rank - 2;
     for (; d >= 0 && ++index[d]! === common[d]; d--) index[d] = 0;
     if (d < 0) return out;
   }
@@ -210,6 +235,7 @@ function inverseRealTransform(rank: number): Kernel {
     const dtype = op.attrs.dtype("Treal") as "float32";
     const out = allocate(dtype, elementCount(shape));
     const line = lineOf(last);
+    const transform = transformOf(last, 1);
     const lines = last === 0 ? 0 : elementCount(shape) / last;
     for (let l = 0; l < lines; l++) {
       for (let i = 0; i < last; i++) {
@@ -220,7 +246,7 @@ function inverseRealTransform(rank: number): Kernel {
         line.real[i] = spectrum[at]!;
         line.imaginary[i] = isEnd ? 0 : spectrum[at + 1]! * (i < bins ? 1 : -1);
       }
-      transform(line, 1);
+      transform(line);
       for (let i = 0; i < last; i++) out[l * last + i] = line.real[i]! / last;
     }
     return [tensor(dtype, shape, out)];
