@@ -19,6 +19,13 @@ export interface LeasedKeysOptions {
   readonly logger?: Logger;
 }
 
+/** A caller of `set` or `delete`. */
+interface Waiter {
+  readonly isDone: () => boolean;
+  readonly resolve: () => void;
+  readonly reject: (reason: Error) => void;
+}
+
 /**
  * Keys that exist as long as this process does. One lease holds them all; when it is lost (registry away for too long, a
  * process that was stopped, an operator's revoke) a new one is taken and every key is written again, with backoff, until
@@ -37,7 +44,7 @@ export class LeasedKeys implements AsyncDisposable {
   #written = new Map<string, Uint8Array | undefined>();
   #lease: Lease | undefined;
   #running: Promise<void> | undefined;
-  #waiters: { readonly isDone: () => boolean; readonly resolve: () => void }[] = [];
+  #waiters: Waiter[] = [];
   #lossCount = 0;
 
   constructor(registry: Registry, options: LeasedKeysOptions = {}) {
@@ -74,7 +81,11 @@ export class LeasedKeys implements AsyncDisposable {
 
   /** Ends the lease, and the keys with it. When the registry is away they expire instead. */
   async close(): Promise<void> {
-    if (!this.#closed.signal.aborted) this.#closed.abort(new ServingError("DRAINING", "the registration is closed"));
+    if (!this.#closed.signal.aborted) {
+      const reason = new ServingError("DRAINING", "the registration is closed");
+      this.#closed.abort(reason);
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
+    }
     await this.#running;
     const lease = this.#lease;
     this.#lease = undefined;
@@ -91,21 +102,27 @@ export class LeasedKeys implements AsyncDisposable {
     if (this.#closed.signal.aborted) return Promise.reject(this.#closed.signal.reason as Error);
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     this.#wanted.set(key, value);
-    return new Promise((resolve, reject) => {
+    this.#settle(); // who asked for an older value of the key: with the registry away they would only grow in number
+    return new Promise<void>((resolve, reject) => {
       // A newer value for the key settles this one too: what was asked for is no longer wanted.
       const isDone = () => this.#wanted.get(key) !== value || this.#isWritten(key);
-      const waiter = { isDone, resolve: () => finish(resolve) };
       const stop = () => {
         this.#waiters = this.#waiters.filter((other) => other !== waiter);
-        finish(() => reject((signal?.aborted ? signal.reason : this.#closed.signal.reason) as Error));
+        waiter.reject(signal?.reason as Error);
       };
-      const finish = (settle: () => void) => {
-        signal?.removeEventListener("abort", stop);
-        this.#closed.signal.removeEventListener("abort", stop);
-        settle();
+      const forget = () => signal?.removeEventListener("abort", stop);
+      const waiter: Waiter = {
+        isDone,
+        resolve: () => {
+          forget();
+          resolve();
+        },
+        reject: (reason) => {
+          forget();
+          reject(reason);
+        },
       };
       signal?.addEventListener("abort", stop, { once: true });
-      this.#closed.signal.addEventListener("abort", stop, { once: true });
       this.#waiters.push(waiter);
       this.#run();
     });

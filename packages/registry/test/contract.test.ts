@@ -327,6 +327,26 @@ for (const [name, make] of [
         if (!harness.interrupt) this.skip(); // memory is never away from its own process
       });
 
+      it("values of a key that newer ones replaced are waited for no more; close ends all waiting, without a leak", async () => {
+        const leased = new LeasedKeys(registry, { ttlSeconds: 30 });
+        await leased.set(`${root}k`, bytes("0"));
+        const warnings: Error[] = [];
+        const onWarning = (warning: Error) => warnings.push(warning);
+        process.on("warning", onWarning);
+        await harness.interrupt?.();
+        const older = Array.from({ length: 20 }, (_, i) => leased.set(`${root}k`, bytes(`${i}`)));
+        const others = Array.from({ length: 20 }, (_, i) => leased.set(`${root}k${i}`, bytes("1")));
+        const last = leased.set(`${root}k`, bytes("last"));
+        await Promise.all(older);
+        const closing = leased.close();
+        for (const waiting of [...others, last])
+          await assert.rejects(waiting, (error) => isServingError(error, "DRAINING"));
+        await closing;
+        await harness.restore?.();
+        process.off("warning", onWarning);
+        assert.deepEqual(warnings, []);
+      });
+
       it("calls fail fast; watches keep still, then begin with a snapshot that shows what was missed", async () => {
         const hasty = harness.open({ callTimeoutMs: 1_000 });
         await put("stays", "1");

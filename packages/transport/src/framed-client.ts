@@ -304,7 +304,7 @@ export class FramedClient extends Service {
     const isNews = reason.message !== this.#loggedReason;
     this.#loggedReason = reason.message;
     this.#logger[isNews ? "info" : "debug"](
-      { address: this.where, waitMs, reason: reason.message },
+      { address: this.where, waitMs: Math.round(waitMs), reason: reason.message },
       "reconnecting later",
     );
     this.#cancelReconnect = this.#clock.after(waitMs, () => {
