@@ -38,6 +38,8 @@ export class Checkpoint {
   readonly #tables = new Map<string, LocalRows>();
   /** Mapped data files by path. */
   readonly #files = new Map<string, MappedFile>();
+  /** Keys whose bytes are used where they lie, with the comparison of their checksum once it was begun. */
+  readonly #inPlace = new Map<string, Promise<void> | undefined>();
 
   private constructor(reader: BundleReader | undefined, rowSource: RowSource | undefined) {
     this.reader = reader;
@@ -92,6 +94,7 @@ export class Checkpoint {
     const path = join(this.folder!, range.location);
     let file = this.#files.get(path);
     if (!file) this.#files.set(path, (file = mapFile(path)));
+    this.#useInPlace(key);
     return { dtype, shape: boxShape, memory: file.memory.part(range.offset, range.length) };
   }
 
@@ -105,7 +108,10 @@ export class Checkpoint {
     const length = elementCount(sourceShape) * elementBytes;
     const range =
       permutation || length < MAPPED_BYTES_MIN ? undefined : this.#range(source.checkpointKey, source.slice);
-    if (range) return range;
+    if (range && source.kind === "variable") {
+      this.#useInPlace(source.checkpointKey);
+      return range;
+    }
     const value = await this.read(source.checkpointKey, source.slice);
     this.#values.clear(); // the model holds what it was given, plans hold what they need
     return permuted(bytesOf(value.data as NumericData));
@@ -128,8 +134,23 @@ export class Checkpoint {
       const info = { name, checkpointKey, rows, rowShape, dim, dtype, rowDtype: "same" as const, rowBytes };
       source = LocalRows.open([{ info, path: range.path, offset: range.offset }]);
       this.#tables.set(checkpointKey, source);
+      this.#useInPlace(checkpointKey);
     }
     return source;
+  }
+
+  /**
+   * Compares the checksums of what is used in place, each once, by reading it; TensorFlow does so when it restores. What is
+   * mapped lies in the page cache then.
+   *
+   * @throws ServingError CHECKSUM_MISMATCH naming file, bytes and tensor; the signal's reason
+   */
+  async verifyInPlace(signal?: AbortSignal): Promise<void> {
+    for (const [key, begun] of this.#inPlace) {
+      const comparison = begun ?? this.#compare(key, signal);
+      this.#inPlace.set(key, comparison);
+      await comparison;
+    }
   }
 
   async close(): Promise<void> {
@@ -139,6 +160,15 @@ export class Checkpoint {
     this.#files.clear();
     this.#values.clear();
     await this.reader?.close();
+  }
+
+  #useInPlace(key: string): void {
+    if (!this.#inPlace.has(key)) this.#inPlace.set(key, undefined);
+  }
+
+  async #compare(key: string, signal: AbortSignal | undefined): Promise<void> {
+    const chunks = this.#need(key).stream(key, { ...(signal && { signal }) });
+    while (!(await chunks.next()).done); // the stream compares at its end
   }
 
   #need(key: string): BundleReader {

@@ -98,7 +98,7 @@ export class SegmentedModel {
     };
     const plans = [...this.#plans.values()];
     await this.#initialise(plans, context);
-    const variants = await this.#bind(plans, context);
+    const variants = await this.#bind(plans, context, this.#options.signal);
     const stateLock = new Semaphore(1, limits.waitingRuns);
     const runners = new Map<string, SignatureRunner>();
     for (const [i, name] of [...this.#plans.keys()].entries()) {
@@ -139,7 +139,7 @@ export class SegmentedModel {
     await bound.run(new Map(), { signal });
   }
 
-  async #bind(plans: readonly SignaturePlan[], context: BindContext): Promise<PlanVariant[]> {
+  async #bind(plans: readonly SignaturePlan[], context: BindContext, signal?: AbortSignal): Promise<PlanVariant[]> {
     const planned = new Map<DeviceStep, PlannedDeviceStep>();
     for (const whole of plans) {
       for (const { steps, infos } of plansWithin(whole)) {
@@ -153,6 +153,7 @@ export class SegmentedModel {
       const bound = await BoundPlan.bind(plan, sessions, context);
       variants.push({ inputs: plan.inputs, bound, isStateful: plan.mutableVariables.size > 0 });
     }
+    await context.checkpoint.verifyInPlace(signal);
     return variants;
   }
 }

@@ -96,6 +96,7 @@ export class WholeModel {
       );
     }
     await batch.run(signal);
+    await checkpoint.verifyInPlace(signal);
   }
 
   async #initialise(signal: AbortSignal | undefined): Promise<void> {

@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fromBinary, SavedModelSchema, toBinary } from "@shardserve/api";
+import { isServingError } from "@shardserve/core";
 import type { RowSource } from "@shardserve/rowstore";
 import { loadModel } from "@shardserve/engine";
 import type { KernelTable } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
+import { BundleReader } from "@shardserve/savedmodel";
 import { type Model, type RunResult, sumOf } from "@shardserve/servable";
 import { type DataOf, type Tensor, tensor } from "@shardserve/tensor";
 import { readGolden, REPO_DIR, sharedDir } from "@shardserve/testkit";
@@ -149,6 +151,36 @@ describe("loadModel", () => {
     await sharded.close();
     assert.ok(rows.isClosed);
   });
+
+  for (const [what, source] of [
+    ["table", join(MODELS, "dlrm/1")],
+    ["weight", sharedDir() && join(sharedDir()!, "savedmodels/zoo/tf1sig-sales-mlp-tf1style-tf22")],
+  ] as const) {
+    it(`refuses a checkpoint with one wrong bit in a ${what} that it would use in place`, async function () {
+      if (source === undefined) return this.skip(); // the committed models have no weight of that size
+      const dir = mkdtempSync(join(tmpdir(), "damaged-"));
+      try {
+        cpSync(source, dir, { recursive: true });
+        chmodSync(join(dir, "variables"), 0o755);
+        const reader = await BundleReader.open(join(dir, "variables", "variables"));
+        const numeric = [...reader.entries.values()].filter(({ dtype }) => dtype === "float32");
+        const { key } = numeric.reduce((largest, entry) => (entry.size > largest.size ? entry : largest));
+        const { path, offset, size } = reader.ranges(key)![0]!;
+        await reader.close();
+        assert.ok(size > 4096, "smaller ones are read whole");
+        const bytes = readFileSync(path);
+        bytes[offset + (size >> 1)]! ^= 1;
+        rmSync(path);
+        writeFileSync(path, bytes);
+        await assert.rejects(
+          loadModel({ dir, ort: loadOrt() }),
+          (error) => isServingError(error, "CHECKSUM_MISMATCH") && error.message.includes(key),
+        );
+      } finally {
+        rmSync(dir, { recursive: true });
+      }
+    });
+  }
 
   it("computes only what is asked for", async () => {
     model = await load("dlrm");
