@@ -1,11 +1,11 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Clock, type Progress, ServingError, silentProgress, systemClock } from "@shardserve/core";
+import { type Clock, type Progress, silentProgress, systemClock } from "@shardserve/core";
 import {
   DELTA_DENSE_DIR,
   DeltaRowsWriter,
-  deltaPath,
   type DeltaSection,
+  deltaPath,
   type ManifestFile,
   writeDeltaManifest,
 } from "@shardserve/rowstore";
@@ -18,6 +18,7 @@ import { RowSpool } from "./row-spool.js";
 import { otherFiles } from "./run-export.js";
 import type { CheckpointTensors } from "./saved-model-source.js";
 import { Staging } from "./staging.js";
+import { writeError } from "./write-error.js";
 
 export interface DeltaRunOptions {
   /** Written into the manifest, such as "shardserve 0.1.0". */
@@ -84,7 +85,7 @@ export async function runDelta(plan: DeltaPlan, options: DeltaRunOptions): Promi
     return { ...report, parity };
   } catch (error) {
     await staging.abandon(false);
-    throw error instanceof ServingError || options.signal?.aborted ? error : ServingError.from(error);
+    throw options.signal?.aborted ? error : writeError(plan.versionDir, error);
   }
 }
 

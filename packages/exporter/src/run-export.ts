@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
-import { type Logger, type Progress, ServingError, silentLogger, silentProgress } from "@shardserve/core";
+import { type Logger, type Progress, silentLogger, silentProgress } from "@shardserve/core";
 import { loadOrt } from "@shardserve/native";
 import {
   digestHex,
@@ -17,6 +17,7 @@ import { checkParity, type ParityReport } from "./parity.js";
 import { CHUNK_BYTES, JOURNAL_EVERY_BYTES, RowWriter } from "./row-writer.js";
 import { shareFiles } from "./share-files.js";
 import { Staging } from "./staging.js";
+import { writeError } from "./write-error.js";
 
 export interface RunOptions {
   /** Written into the manifest, such as "shardserve 0.1.0". */
@@ -108,7 +109,7 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
     };
   } catch (error) {
     await staging.abandon(signal?.aborted === true);
-    throw error instanceof ServingError || signal?.aborted ? error : ServingError.from(error);
+    throw signal?.aborted ? error : writeError(out, error);
   }
 }
 

@@ -1,6 +1,7 @@
 import { link, mkdir, open, readFile, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ServingError } from "@shardserve/core";
+import { writeError } from "./write-error.js";
 
 /** Drafts of lock files that this process wrote. */
 let drafts = 0;
@@ -21,13 +22,18 @@ export class Staging {
   }
 
   /**
-   * @throws ServingError OUTPUT_EXISTS when the target is there already, or another export of it is running
+   * @throws ServingError OUTPUT_EXISTS when the target is there already, or another export of it is running; DISK_FULL or
+   *   FAILED_PRECONDITION where nothing can be written
    */
   static async open(target: string): Promise<Staging> {
     const staging = new Staging(target);
-    await mkdir(dirname(target), { recursive: true });
-    await staging.#refuseExisting();
-    await staging.#takeLock();
+    try {
+      await mkdir(dirname(target), { recursive: true });
+      await staging.#refuseExisting();
+      await staging.#takeLock();
+    } catch (error) {
+      throw writeError(target, error);
+    }
     return staging;
   }
 

@@ -148,13 +148,25 @@ describe("export", () => {
     try {
       const source = join(dir.path, "model");
       await writeTables(source, [40_000], 32);
-      await assert.rejects(runExport(await plan(source), join(mount, "m/1"), run), (error) =>
-        isServingError(error, "DISK_FULL"),
+      await assert.rejects(
+        runExport(await plan(source), join(mount, "m/1"), run),
+        (error) => isServingError(error, "DISK_FULL") && error.message.startsWith(join(mount, "m/1")),
       );
       assert.deepEqual(readdirSync(join(mount, "m")), []);
     } finally {
       execFileSync("umount", [mount]);
     }
+  });
+
+  it("says where it may not write", async () => {
+    await using dir = await tempDir();
+    const source = join(dir.path, "model");
+    await writeTables(source, [40], 32);
+    const out = join(source, "saved_model.pb", "m", "1"); // below a file, where nobody may
+    await assert.rejects(
+      runExport(await plan(source), out, run),
+      (error) => isServingError(error, "FAILED_PRECONDITION") && error.message.startsWith(`${out} cannot be written`),
+    );
   });
 
   it("stores rows as float16 and int8 after a parity check, and refuses what they cannot hold", async () => {
