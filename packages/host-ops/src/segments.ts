@@ -12,8 +12,8 @@ interface SegmentRule {
   /** Where a segment starts; "lowest" and "highest" of the dtype. */
   readonly start: number | "lowest" | "highest";
   readonly step: (sum: number, x: number) => number;
-  /** Applied to a segment of `count` rows, count > 0. */
-  readonly finish?: (sum: number, count: number) => number;
+  /** Applied to a segment of `count` rows, count > 0; `round` brings a number to the dtype. */
+  readonly finish?: (sum: number, count: number, round: (x: number) => number) => number;
   /** What a segment without rows holds, where that is not the start. */
   readonly empty?: number;
 }
@@ -24,7 +24,8 @@ const PROD: SegmentRule = { start: 1, step: (sum, x) => sum * x };
 const MAX: SegmentRule = { start: "lowest", step: (best, x) => (x < best ? best : x) };
 const MIN: SegmentRule = { start: "highest", step: (best, x) => (best < x ? best : x) };
 const MEAN: SegmentRule = { ...SUM, finish: (sum, count) => sum / count };
-const SQRT_N: SegmentRule = { ...SUM, finish: (sum, count) => sum / Math.sqrt(count) };
+// TensorFlow divides by a root of the dtype; so does the device, and both must answer with the same bits.
+const SQRT_N: SegmentRule = { ...SUM, finish: (sum, count, round) => sum / round(Math.sqrt(count)) };
 
 const FLOAT_LARGEST: Readonly<Record<string, number>> = {
   float32: 3.4028234663852886e38,
@@ -72,7 +73,7 @@ function reduceRows(
   for (let s = 0; s < segmentCount; s++) {
     if (counts[s] === 0 && rule.empty !== undefined) out.fill(rule.empty, s * size, (s + 1) * size);
     else if (counts[s]! > 0 && rule.finish) {
-      for (let k = s * size; k < (s + 1) * size; k++) out[k] = finished(rule.finish(out[k]!, counts[s]!), data);
+      for (let k = s * size; k < (s + 1) * size; k++) out[k] = finished(rule.finish(out[k]!, counts[s]!, round), data);
     }
   }
   const packed = packNumbers(data.dtype, out);

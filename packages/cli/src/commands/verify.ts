@@ -23,10 +23,6 @@ import { openEpoch, refsOf } from "../roles/epoch-chain.js";
 
 /** Reduced rows may be off by this fraction of the largest magnitude in the sample: the bound of the export's parity check. */
 const REDUCED_ERROR_MAX = 0.01;
-/** Rows as they were may still be added up in another order: short ones of small tables on the host (docs/decisions/035). */
-const ROUNDING_ERROR_MAX = 1e-6;
-/** What rounds; other types must be equal where rows are as they were. float16 is kept as its bits, and is not compared by value. */
-const ROUNDED: readonly string[] = ["float32", "float64"];
 /** Rows of the made-up prediction. */
 const BATCH = 3;
 
@@ -86,9 +82,7 @@ export const verify = defineCommand({
     const common = { ort: loadOrt(), tags: flags.savedModelTags, kernels: hostKernels, logger, signal };
     const original = await loadModel({ ...common, dir: source });
     const exported = await loadModel({ ...common, dir: denseDir, rowSource });
-    const tolerance = stored.manifest.tables.every(({ rowDtype }) => rowDtype === "same")
-      ? ROUNDING_ERROR_MAX
-      : REDUCED_ERROR_MAX;
+    const tolerance = stored.manifest.tables.every(({ rowDtype }) => rowDtype === "same") ? 0 : REDUCED_ERROR_MAX;
     const predictions = await comparePredictions(original, exported, flags, random, tolerance);
     await original.close();
     await exported.close();
@@ -208,8 +202,7 @@ function isSameAnswer(expected: Answer, actual: Answer, tolerance: number): bool
     }
     const a = value.data as NumericData;
     const b = other.data as NumericData;
-    if (Buffer.from(bytesOf(a)).equals(bytesOf(b))) return true;
-    if (tolerance === ROUNDING_ERROR_MAX && !ROUNDED.includes(value.dtype)) return false;
+    if (tolerance === 0) return Buffer.from(bytesOf(a)).equals(bytesOf(b));
     const magnitude = Math.max(
       1,
       ...Array.from(a as ArrayLike<number | bigint>, (element) => Math.abs(Number(element))).filter(Number.isFinite),
