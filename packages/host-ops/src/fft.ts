@@ -3,7 +3,8 @@ import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { check, printShape } from "./errors.js";
 import { allocate, checkedCount } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
-import { integersOf } from "./shapes.js";
+import { integersOf, sameShape } from "./shapes.js";
+import { inTurns, type Pieces } from "./turns.js";
 
 /** Real and imaginary parts of a line of numbers, changed in place. */
 export interface Line {
@@ -109,8 +110,42 @@ function bluestein(length: number, sign: -1 | 1): Transform {
   };
 }
 
-/** Transforms all lines along one dimension of interleaved complex `data`. */
-function alongAxis(data: Float64Array, shape: readonly number[], axis: number, sign: -1 | 1): void {
+/**
+ * A forward transform of lines of real numbers: leaves the first half of the spectrum, length / 2 + 1 bins, in the line.
+ * Lines of even length are half as long to it: even elements are taken for real parts, odd ones for imaginary parts.
+ */
+function realTransformOf(length: number): Transform {
+  if (length % 2 === 1) return transformOf(length, -1);
+  const half = length / 2;
+  const transform = transformOf(half, -1);
+  const packed = lineOf(half);
+  const cos = Float64Array.from({ length: half + 1 }, (_, k) => Math.cos((2 * Math.PI * k) / length));
+  const sin = Float64Array.from({ length: half + 1 }, (_, k) => Math.sin((2 * Math.PI * k) / length));
+  return ({ real, imaginary }) => {
+    for (let i = 0; i < half; i++) {
+      packed.real[i] = real[2 * i]!;
+      packed.imaginary[i] = real[2 * i + 1]!;
+    }
+    transform(packed);
+    for (let k = 0; k <= half; k++) {
+      const [a, b] = [k % half, (half - k) % half];
+      const evenReal = (packed.real[a]! + packed.real[b]!) / 2;
+      const evenImaginary = (packed.imaginary[a]! - packed.imaginary[b]!) / 2;
+      const oddReal = (packed.imaginary[a]! + packed.imaginary[b]!) / 2;
+      const oddImaginary = (packed.real[b]! - packed.real[a]!) / 2;
+      real[k] = evenReal + cos[k]! * oddReal + sin[k]! * oddImaginary;
+      imaginary[k] = evenImaginary + cos[k]! * oddImaginary - sin[k]! * oddReal;
+    }
+  };
+}
+
+/** Multiplications of the transform of a line, about. */
+function workOf(length: number): number {
+  return 4 * length * Math.ceil(Math.log2(length + 1));
+}
+
+/** Transforms all lines along one dimension of interleaved complex `data`; a piece is a line. */
+function* alongAxis(data: Float64Array, shape: readonly number[], axis: number, sign: -1 | 1): Pieces<void> {
   const length = shape[axis]!;
   const inner = elementCount(shape.slice(axis + 1));
   const outer = elementCount(shape.slice(0, axis));
@@ -130,20 +165,21 @@ function alongAxis(data: Float64Array, shape: readonly number[], axis: number, s
         data[at] = line.real[i]! * scale;
         data[at + 1] = line.imaginary[i]! * scale;
       }
+      yield workOf(length);
     }
   }
 }
 
 function complexTransform(rank: number, sign: -1 | 1): Kernel {
-  return (op) => {
+  return inTurns(function* (op): Pieces<Tensor[]> {
     const { dtype, shape, data } = op.tensor(0);
     check(shape.length >= rank, () => `Input must have rank of at least ${rank} but got: ${printShape(shape)}`);
     const work = Float64Array.from(data as Float32Array);
-    if (work.length > 0) for (let d = 1; d <= rank; d++) alongAxis(work, shape, shape.length - d, sign);
+    if (work.length > 0) for (let d = 1; d <= rank; d++) yield* alongAxis(work, shape, shape.length - d, sign);
     const out = allocate(dtype as "complex64", work.length / 2);
     out.set(work);
     return [tensor(dtype, shape, out as never)];
-  };
+  });
 }
 
 /** The lengths that input 1 asks for, for the last `rank` dimensions. */
@@ -156,7 +192,7 @@ function lengthsOf(op: OpCall, rank: number): number[] {
 }
 
 /**
- * The first elements of the innermost dimensions, as complex numbers. `lanes`: 1 for real sources, 2 for complex ones.
+ * The first elements of the innermost dimensions, zeros where a dimension has none. `lanes`: 1 for real numbers, 2 for complex ones.
  *
  * @throws ServingError INVALID_ARGUMENT where there are not enough
  */
@@ -167,7 +203,7 @@ function fitted(value: Tensor, shape: readonly number[], lanes: 1 | 2): Float64A
       () => `Input dimension ${d} must have length of at least ${dim} but got: ${value.shape[d]}`,
     );
   }
-  const out = new Float64Array(2 * checkedCount("complex128", shape));
+  const out = new Float64Array(lanes * checkedCount("complex128", shape));
   const source = value.data as Float32Array;
   const rank = shape.length;
   const index = shape.map(() => 0);
@@ -183,7 +219,7 @@ function fitted(value: Tensor, shape: readonly number[], lanes: 1 | 2): Float64A
       b += index[d]! * to[d]!;
     }
     for (let i = 0; i < inner; i++) {
-      out[2 * (b + i)] = source[(a + i) * lanes]!;
+      out[lanes * (b + i)] = source[lanes * (a + i)]!;
       if (lanes === 2) out[2 * (b + i) + 1] = source[2 * (a + i) + 1]!;
     }
     let d = rank - 2;
@@ -193,32 +229,43 @@ function fitted(value: Tensor, shape: readonly number[], lanes: 1 | 2): Float64A
 }
 
 function realTransform(rank: number): Kernel {
-  return (op) => {
+  return inTurns(function* (op): Pieces<Tensor[]> {
     const value = op.tensor(0);
     check(
       value.shape.length >= rank,
       () => `Input must have rank of at least ${rank} but got: ${printShape(value.shape)}`,
     );
     const lengths = lengthsOf(op, rank);
-    const lead = value.shape.slice(0, -rank);
-    const shape = [...lead, ...lengths];
-    const work = fitted(value, shape, 1);
-    if (work.length > 0) for (let d = 1; d <= rank; d++) alongAxis(work, shape, shape.length - d, -1);
+    const shape = [...value.shape.slice(0, -rank), ...lengths];
+    const source = sameShape(value.shape, shape) ? (value.data as Float32Array) : fitted(value, shape, 1);
     const last = lengths.at(-1)!;
     const bins = last === 0 ? 0 : Math.floor(last / 2) + 1;
-    const outShape = [...shape.slice(0, -1), bins];
+    const half = [...shape.slice(0, -1), bins];
     const dtype = op.attrs.dtype("Tcomplex") as "complex64";
-    const out = allocate(dtype, elementCount(outShape));
-    const lines = last === 0 ? 0 : elementCount(shape) / last;
-    for (let l = 0; l < lines; l++) {
-      out.set(work.subarray(2 * l * last, 2 * (l * last + bins)), 2 * l * bins);
+    const out = allocate(dtype, checkedCount(dtype, half));
+    const work = rank === 1 ? out : new Float64Array(out.length);
+    if (source.length > 0) {
+      const line = lineOf(Math.max(last, bins));
+      const transform = realTransformOf(last);
+      for (let from = 0, to = 0; from < source.length; from += last) {
+        for (let i = 0; i < last; i++) line.real[i] = source[from + i]!;
+        line.imaginary.fill(0);
+        transform(line);
+        for (let k = 0; k < bins; k++) {
+          work[to++] = line.real[k]!;
+          work[to++] = line.imaginary[k]!;
+        }
+        yield workOf(last);
+      }
+      for (let d = 2; d <= rank; d++) yield* alongAxis(work as Float64Array, half, half.length - d, -1);
     }
-    return [tensor(dtype, outShape, out)];
-  };
+    if (work !== out) out.set(work);
+    return [tensor(dtype, half, out)];
+  });
 }
 
 function inverseRealTransform(rank: number): Kernel {
-  return (op) => {
+  return inTurns(function* (op): Pieces<Tensor[]> {
     const value = op.tensor(0);
     check(
       value.shape.length >= rank,
@@ -230,7 +277,7 @@ function inverseRealTransform(rank: number): Kernel {
     const half = [...value.shape.slice(0, -rank), ...lengths.slice(0, -1), bins];
     const spectrum = fitted(value, half, 2);
     // The outer dimensions first: then every line is the half spectrum of a real one.
-    if (spectrum.length > 0) for (let d = rank; d >= 2; d--) alongAxis(spectrum, half, half.length - d, 1);
+    if (spectrum.length > 0) for (let d = rank; d >= 2; d--) yield* alongAxis(spectrum, half, half.length - d, 1);
     const shape = [...half.slice(0, -1), last];
     const dtype = op.attrs.dtype("Treal") as "float32";
     const out = allocate(dtype, elementCount(shape));
@@ -248,9 +295,10 @@ function inverseRealTransform(rank: number): Kernel {
       }
       transform(line);
       for (let i = 0; i < last; i++) out[l * last + i] = line.real[i]! / last;
+      yield workOf(last);
     }
     return [tensor(dtype, shape, out)];
-  };
+  });
 }
 
 export const FFT_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -92,6 +92,12 @@ function fromComplex(part: (real: number, imaginary: number) => number): Kernel 
   };
 }
 
+/** Squares of single precision neither overflow nor vanish in double precision, where Math.hypot takes ten times as long. */
+function singleMagnitude(real: number, imaginary: number): number {
+  const magnitude = Math.sqrt(real * real + imaginary * imaginary);
+  return Number.isNaN(magnitude) ? Math.hypot(real, imaginary) : magnitude; // it knows that infinity beats NaN
+}
+
 function complex(op: OpCall): Tensor[] {
   const [real, imaginary] = [op.tensor(0), op.tensor(1)];
   const shape = broadcastShape(real.shape, imaginary.shape);
@@ -198,7 +204,7 @@ export const COMPLEX_KERNELS: Readonly<Record<string, Kernel>> = {
   Complex: complex,
   Real: fromComplex((real) => real),
   Imag: fromComplex((_, imaginary) => imaginary),
-  ComplexAbs: fromComplex(Math.hypot),
+  ComplexAbs: (op) => fromComplex(op.tensor(0).dtype === "complex64" ? singleMagnitude : Math.hypot)(op),
   Angle: fromComplex((real, imaginary) => Math.atan2(imaginary, real)),
   Conj: (op) => [isComplex(op.tensor(0).dtype) ? conjugated(op.tensor(0)) : op.tensor(0)],
 };

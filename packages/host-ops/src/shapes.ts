@@ -1,4 +1,4 @@
-import { type DType, elementCount, type Tensor, zeroedArray } from "@shardserve/tensor";
+import { type DType, type Tensor, zeroedArray } from "@shardserve/tensor";
 import { check, invalid, printShape } from "./errors.js";
 import { fromIntegers, toDoubles } from "./int64.js";
 
@@ -96,8 +96,4 @@ export function printIndex(shape: readonly number[], i: number): string {
 /** Exact decimal text of element i of an integer tensor. */
 export function printElement(value: Tensor, i: number): string {
   return String((value.data as unknown as ArrayLike<number | bigint>)[i]);
-}
-
-export function countElements(value: Tensor): number {
-  return elementCount(value.shape);
 }

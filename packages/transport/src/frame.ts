@@ -39,8 +39,6 @@ export const FRAME = {
   PONG: 12,
 } as const;
 
-export type FrameType = (typeof FRAME)[keyof typeof FRAME];
-
 /** Flag of CALL: the caller wants a stream of PUSH frames before the REPLY. */
 export const FLAG_STREAM = 1;
 
