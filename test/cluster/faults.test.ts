@@ -213,7 +213,7 @@ describe("a cluster under faults", function () {
     await publish(2);
     await eventually(() => one.answeredBy(2) > 200 && two.answeredBy(2) > 200, { timeoutMs: 60_000 });
     await until((found) => versionOf(found, 2)?.state === "enabled" && isGone(found, 1));
-    await first!.process.waitForOutput(/"model":"stamped","version":2,"from":1,.*"cache warmed up"/);
+    await first!.process.waitForOutput(/"model":"stamped","version":2,"from":"version 1",.*"cache warmed up"/);
     await one.more(100);
     for (const result of [await one.stop(), await two.stop()]) {
       assertClean(result);
