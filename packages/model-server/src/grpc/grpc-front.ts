@@ -36,6 +36,7 @@ import type { TlsOptions } from "../tls.js";
 import { traceAttributes } from "../tracing/attributes.js";
 import type { Tracing } from "../tracing/tracing.js";
 import { inferenceHandlers } from "../v2/grpc.js";
+import { CallDeadlines } from "./call-deadlines.js";
 import { decodeMessage, type Handler } from "./handler.js";
 import { HealthService } from "./health.js";
 import { ReflectionService } from "./reflection.js";
@@ -90,10 +91,12 @@ export class GrpcFront {
   readonly #options: GrpcFrontOptions;
   readonly #server: Server;
   readonly #tls: TlsCredentials | undefined;
+  readonly #deadlines: CallDeadlines;
   #bytesInFlight = 0;
 
   constructor(options: GrpcFrontOptions) {
     this.#options = options;
+    this.#deadlines = new CallDeadlines(options.clock);
     this.#tls = options.tls && new TlsCredentials(options.tls);
     this.#server = new Server({
       "grpc.max_receive_message_length": -1,
@@ -235,7 +238,7 @@ export class GrpcFront {
   ): Promise<void> {
     const { clock, scopes, limits, isOpen, tracing } = this.#options;
     const startMs = clock.nowMs();
-    const scope = scopes.begin(timeoutOf(call, clock), {
+    const scope = scopes.begin(this.#deadlines.leftMs(call.getDeadline()), {
       stickyKey: call.metadata.get(STICKY_KEY)[0]?.toString(),
       degradedLimit: call.metadata.get(DEGRADED_LIMIT)[0]?.toString(),
       isExplained: call.metadata.get(EXPLAIN).length > 0,
@@ -324,11 +327,4 @@ async function handleReload(reload: Reload | undefined, bytes: Buffer, { signal 
   await reload(config, { signal });
   const response = create(ReloadConfigResponseSchema, { status: create(StatusProtoSchema) });
   return { body: Buffer.from(toBinary(ReloadConfigResponseSchema, response)), report: undefined, by: undefined };
-}
-
-/** Time left to the deadline that the client set; undefined when it set none. */
-function timeoutOf(call: Call, clock: Clock): number | undefined {
-  const deadline = call.getDeadline();
-  const atMs = deadline instanceof Date ? deadline.getTime() : deadline;
-  return Number.isFinite(atMs) ? atMs - clock.wallMs() : undefined;
 }
