@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isServingError } from "@shardserve/core";
 import { campaign, EtcdRegistry, LeasedKeys, RegistryView } from "@shardserve/registry";
-import { EtcdServer, eventually, type TempDir, tempDir } from "@shardserve/testkit";
+import { EtcdServer, eventually, makeCertificates, type TempDir, tempDir } from "@shardserve/testkit";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const isUnavailable = (error: unknown) => isServingError(error, "REGISTRY_UNAVAILABLE");
@@ -34,28 +33,12 @@ describe("etcd with TLS and client certificates", function () {
   let etcd: EtcdServer;
   const path = (name: string) => join(dir.path, name);
   const pem = (name: string) => readFileSync(path(name));
-  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir.path, stdio: "pipe" });
 
   before(async function () {
     dir = await tempDir("shardserve-etcd-tls-");
-    try {
-      openssl("version");
-    } catch {
+    if (!makeCertificates(dir.path)) {
       console.log("skipped: openssl is not installed");
       return this.skip();
-    }
-    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"];
-    writeFileSync(path("san"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth");
-    for (const [ca, names] of [
-      ["ca", ["server", "client"]],
-      ["other", ["stranger"]],
-    ] as const) {
-      openssl("req", "-x509", ...key, "-keyout", `${ca}.key`, "-out", `${ca}.pem`, "-subj", `/CN=${ca}`);
-      for (const name of names) {
-        openssl("req", ...key, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/CN=${name}`);
-        const from = ["-CA", `${ca}.pem`, "-CAkey", `${ca}.key`, "-CAcreateserial", "-extfile", "san", "-days", "1"];
-        openssl("x509", "-req", "-in", `${name}.csr`, "-out", `${name}.pem`, ...from);
-      }
     }
     etcd = await EtcdServer.start({ tls: { ca: path("ca.pem"), cert: path("server.pem"), key: path("server.key") } });
   });

@@ -16,7 +16,8 @@ export function makeCertificates(dir: string): boolean {
     return false;
   }
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"];
-  writeFileSync(join(dir, "san"), "subjectAltName=DNS:localhost,IP:127.0.0.1");
+  // etcd shows its own certificate as a client's, too.
+  writeFileSync(join(dir, "san"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth");
   for (const [ca, names] of [
     ["ca", ["server", "client"]],
     ["other", ["stranger"]],
