@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { seededRandom } from "@shardserve/core";
-import { type CacheClaim, RowCache } from "@shardserve/lookup";
+import { newClaim, RowCache } from "@shardserve/lookup";
 import { zipfIds } from "../load/ids.js";
 import { report } from "./machine.js";
 
@@ -91,7 +91,7 @@ function line(rowCount: number, share: number): Record<string, string | number> 
 /** Claims, completes and releases one batch after another. */
 class Runs {
   readonly #cache: RowCache;
-  readonly #claim = newClaim();
+  readonly #claim = newClaim(0, BATCH_IDS);
   readonly #slots = new Int32Array(BATCH_IDS);
   #batch = 0;
 
@@ -127,20 +127,6 @@ function optimum(rowCount: number, capacity: number): number {
     if (rank <= capacity) top += weight;
   }
   return top / total;
-}
-
-function newClaim(): CacheClaim {
-  const column = () => new Int32Array(BATCH_IDS);
-  return {
-    batch: 0,
-    pinned: column(),
-    pinnedCount: 0,
-    missSlots: column(),
-    missLo: column(),
-    missHi: column(),
-    missCount: 0,
-    waitsFor: new Set(),
-  };
 }
 
 function percent(share: number): number {

@@ -3,7 +3,7 @@ import type { RowRequest } from "@shardserve/rowstore";
 import { dedupIds } from "./batch-dedup.js";
 import type { Misses, MissSection } from "./frame-plan.js";
 import { type IdLanes, idLanes } from "./id-lanes.js";
-import type { CacheClaim } from "./row-cache.js";
+import { type CacheClaim, newClaim } from "./row-cache.js";
 import type { CompactRows, TableState } from "./table-state.js";
 
 const NONE = { ids: 0, rows: 0 };
@@ -99,18 +99,8 @@ export class LookupBatch {
     for (const { ids } of requests) idCount += ids.length;
     this.idCount = idCount;
     const columns = new Int32Array(5 * idCount); // one allocation: each costs more than the columns of a small batch
-    const column = (k: number) => columns.subarray(k * idCount, (k + 1) * idCount);
-    this.#claim = {
-      batch: id,
-      pinned: column(0),
-      pinnedCount: 0,
-      missSlots: column(1),
-      missLo: column(2),
-      missHi: column(3),
-      missCount: 0,
-      waitsFor: new Set(),
-    };
-    this.#slots = column(4);
+    this.#claim = newClaim(id, idCount, columns);
+    this.#slots = columns.subarray(4 * idCount);
   }
 
   /** True when rows that it misses may be found by others while it fetches them, or while it is being claimed. */

@@ -5,7 +5,7 @@ export type { RedisFor } from "./fetch.js";
 export { Hedging } from "./hedging.js";
 export { LookupMetrics } from "./metrics.js";
 export { RedisLevel, type RedisLevelOptions } from "./redis/redis-level.js";
-export { type CacheClaim, RowCache } from "./row-cache.js";
+export { type CacheClaim, newClaim, RowCache } from "./row-cache.js";
 export { type ChoiceOptions, ReplicaChoice } from "./replica-choice.js";
 export { ShardHealth, sizeClass } from "./shard-health.js";
 export type { ShardDirectory, ShardLocation } from "./shard-link.js";

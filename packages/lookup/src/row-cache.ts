@@ -63,6 +63,26 @@ export interface CacheClaim {
 }
 
 /**
+ * A claim that nothing is claimed in yet.
+ *
+ * @param room  distinct ids at most
+ * @param columns  4 * room elements or more for its columns, of a larger allocation where the caller has one
+ */
+export function newClaim(batch: number, room: number, columns = new Int32Array(4 * room)): CacheClaim {
+  const column = (k: number) => columns.subarray(k * room, (k + 1) * room);
+  return {
+    batch,
+    pinned: column(0),
+    pinnedCount: 0,
+    missSlots: column(1),
+    missLo: column(2),
+    missHi: column(3),
+    missCount: 0,
+    waitsFor: new Set(),
+  };
+}
+
+/**
  * Which row of a table lies in which slot of its slab: an open-addressing index on 32-bit id lanes, eviction by frequency,
  * and a count of users per slot. It never touches the rows themselves.
  *

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Random, seededRandom } from "@shardserve/core";
 import fc from "fast-check";
-import { type CacheClaim, RowCache } from "../src/index.js";
+import { newClaim, RowCache } from "../src/index.js";
 import { type CachePart, shiftShares } from "../src/cache-shares.js";
 
 const bytesOf = (parts: readonly CachePart[], slots: readonly number[]) =>
@@ -150,16 +150,7 @@ class Simulation {
 
   #claim(cache: RowCache, ids: Int32Array): number {
     const column = () => new Int32Array(ids.length);
-    const claim: CacheClaim = {
-      batch: ++this.#batch,
-      pinned: column(),
-      pinnedCount: 0,
-      missSlots: column(),
-      missLo: column(),
-      missHi: column(),
-      missCount: 0,
-      waitsFor: new Set(),
-    };
+    const claim = newClaim(++this.#batch, ids.length);
     const found = cache.claim(ids, 1, ids.length, 0, column(), claim);
     cache.complete(claim.missSlots, 0, claim.missCount);
     cache.release(claim.pinned, 0, claim.pinnedCount);

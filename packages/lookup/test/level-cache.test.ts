@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { seededRandom, systemClock } from "@shardserve/core";
 import { place } from "@shardserve/placement";
 import { type Exchange, FRAME, planRows, readLookupRequest, writeRowsHead } from "@shardserve/transport";
-import { type CacheClaim, RowCache, type ShardRows } from "../src/index.js";
+import { newClaim, RowCache, type ShardRows } from "../src/index.js";
 import { fakeShard, P, rowsOver, TABLE } from "./fake-shards.js";
 
 const TABLES = [
@@ -132,16 +132,7 @@ describe("a row cache that takes over another's rows", () => {
       let batch = 0;
       const claimAll = (cache: RowCache, ids: readonly number[]) => {
         const column = () => new Int32Array(ids.length);
-        const claim: CacheClaim = {
-          batch: ++batch,
-          pinned: column(),
-          pinnedCount: 0,
-          missSlots: column(),
-          missLo: column(),
-          missHi: column(),
-          missCount: 0,
-          waitsFor: new Set(),
-        };
+        const claim = newClaim(++batch, ids.length);
         const slots = column();
         const found = cache.claim(Int32Array.from(ids), 1, ids.length, 0, slots, claim);
         cache.complete(claim.missSlots, 0, claim.missCount);

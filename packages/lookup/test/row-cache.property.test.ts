@@ -2,20 +2,7 @@ import assert from "node:assert/strict";
 import { seededRandom } from "@shardserve/core";
 import fc from "fast-check";
 import { GhostCounts } from "../src/ghost-counts.js";
-import { type CacheClaim, hashLanes, RowCache } from "../src/row-cache.js";
-
-function newClaim(batch: number, room: number): CacheClaim {
-  return {
-    batch,
-    pinned: new Int32Array(room),
-    pinnedCount: 0,
-    missSlots: new Int32Array(room),
-    missLo: new Int32Array(room),
-    missHi: new Int32Array(room),
-    missCount: 0,
-    waitsFor: new Set(),
-  };
-}
+import { type CacheClaim, hashLanes, newClaim, RowCache } from "../src/row-cache.js";
 
 function lanesOf(ids: readonly bigint[]): Int32Array {
   return new Int32Array(BigInt64Array.from(ids).buffer);
