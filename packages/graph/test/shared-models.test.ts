@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join, relative } from "node:path";
+import { FIXTURE_MODELS, modelDirs, needSharedModels, sharedModelsDir } from "@shardserve/testkit";
 import { contextOf, infer } from "../src/infer/infer.js";
 import { refKey, type TensorRef } from "../src/ir.js";
 import type { ModelGraph } from "../src/model.js";
@@ -7,7 +8,7 @@ import { planInit, planSignature } from "../src/plan-signature.js";
 import type { SignaturePlan } from "../src/plan.js";
 import { findTables } from "../src/tables.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
-import { assetPaths, fixtures, loadModelGraph, modelDirs, needSharedModels, sharedModels } from "./shared-models.js";
+import { assetPaths, loadModelGraph } from "./load-model-graph.js";
 
 /** What a host of this project has, or will have, and an engine has not; strings and tables go to the host anyway. */
 const HOST_OPS = `HashTable HashTableV2 MutableHashTableV2 LookupTableFind LookupTableFindV2 LookupTableImportV2 LookupTableSizeV2
@@ -71,7 +72,7 @@ function stepsOf(plan: SignaturePlan): string {
 
 describe("SavedModels made elsewhere", function () {
   this.timeout(60_000);
-  const dirs = [...modelDirs(fixtures), ...modelDirs(sharedModels)];
+  const dirs = [...modelDirs(FIXTURE_MODELS), ...modelDirs(sharedModelsDir())];
 
   it("all import, and every signature compiles to a plan that can run, or names what is missing", async function () {
     needSharedModels(this);
@@ -146,8 +147,7 @@ describe("SavedModels made elsewhere", function () {
 
   for (const [model, steps] of Object.entries(expected)) {
     it(`${model} runs as ${steps}`, async function () {
-      needSharedModels(this);
-      const graph = await loadModelGraph(join(sharedModels, model));
+      const graph = await loadModelGraph(join(needSharedModels(this), model));
       const plan = planSignature(graph, [...graph.signatures.keys()].at(-1)!, options);
       assert.deepEqual(plan.unsupported, []);
       assert.equal(stepsOf(plan), steps);
@@ -156,18 +156,18 @@ describe("SavedModels made elsewhere", function () {
 
   it("every embedding of the fixtures is a shardable table with its own name", async () => {
     const tablesOf = async (name: string) =>
-      findTables(await loadModelGraph(join(fixtures, name, "1")), options.kernels);
+      findTables(await loadModelGraph(join(FIXTURE_MODELS, name, "1")), options.kernels);
     for (const name of ["dlrm", "wide-deep"]) {
       const tables = await tablesOf(name);
-      assert.ok(tables.length > 1, relative(fixtures, name));
+      assert.ok(tables.length > 1, relative(FIXTURE_MODELS, name));
       assert.equal(new Set(tables.map((table) => table.name)).size, tables.length);
       assert.deepEqual(new Set(tables.map(({ shardable }) => shardable)), new Set([true]));
     }
   });
 
   it("a counter keeps its variable on the host, and every signature writes or reads it", async function () {
-    needSharedModels(this);
-    const model: ModelGraph = await loadModelGraph(join(sharedModels, "tf-serving", "saved_model_counter", "00000123"));
+    const dir = join(needSharedModels(this), "tf-serving", "saved_model_counter", "00000123");
+    const model: ModelGraph = await loadModelGraph(dir);
     for (const name of model.signatures.keys()) {
       const plan = planSignature(model, name, options);
       assert.deepEqual([stepsOf(plan), ...plan.mutableVariables], ["host", ["counter", "counter"]]);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { relative } from "node:path";
 import { fromBinary, SavedModelSchema, toBinary } from "@shardserve/api";
+import { modelDirs, needSharedModels } from "@shardserve/testkit";
 import {
   assets,
   BundleReader,
@@ -14,7 +15,6 @@ import {
   tagSets,
   variableBindings,
 } from "../src/index.js";
-import { modelDirs, needSharedModels, sharedModels } from "./shared-models.js";
 
 /** Variables that an initialiser fills after the restore: asset paths, metrics that start at 0. */
 const INITIALISED = /^(filename_tensor|Variable(_\d+)?|(prediction\/)?mean(_\d+)?\/(total|count))$/;
@@ -22,12 +22,14 @@ const INITIALISED = /^(filename_tensor|Variable(_\d+)?|(prediction\/)?mean(_\d+)
 const WITHOUT_ASSET = /saved_model_config/;
 
 describe("real SavedModels", function () {
+  let root: string;
+
   before(function () {
-    needSharedModels(this);
+    root = needSharedModels(this);
   });
 
   it("are parsed piece by piece into what protobuf parses at once", async () => {
-    for (const dir of modelDirs()) {
+    for (const dir of modelDirs(root)) {
       const bytes = readFileSync(`${dir}/saved_model.pb`);
       const whole = fromBinary(SavedModelSchema, bytes);
       const { message } = await readSavedModel(dir);
@@ -36,10 +38,10 @@ describe("real SavedModels", function () {
   });
 
   it("have good checksums, and every variable has its tensor", async () => {
-    const dirs = modelDirs();
+    const dirs = modelDirs(root);
     assert.ok(dirs.length > 50);
     for (const dir of dirs) {
-      const name = relative(sharedModels, dir);
+      const name = relative(root, dir);
       const model = await readSavedModel(dir);
       const metaGraph = selectMetaGraph(model, tagSets(model)[0]);
       if (!model.variablesPrefix) continue;
@@ -63,7 +65,7 @@ describe("real SavedModels", function () {
   });
 
   it("list their signatures, assets and ops", async () => {
-    for (const dir of modelDirs()) {
+    for (const dir of modelDirs(root)) {
       const model = await readSavedModel(dir);
       const metaGraph = selectMetaGraph(model, tagSets(model)[0]);
       const nodes = new Set(metaGraph.graphDef?.node.map((node) => node.name));
@@ -78,7 +80,7 @@ describe("real SavedModels", function () {
   });
 
   it("bind Keras 3 exports, whose restore op fills nodes of its own", async () => {
-    const model = await readSavedModel(`${sharedModels}/zoo/transformer-disasters-mha-conv-keras3`);
+    const model = await readSavedModel(`${root}/zoo/transformer-disasters-mha-conv-keras3`);
     const metaGraph = selectMetaGraph(model);
     await using reader = await BundleReader.open(model.variablesPrefix!);
     const { variables } = variableBindings(metaGraph, reader.entries, await objectKeys(metaGraph, reader));

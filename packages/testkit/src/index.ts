@@ -8,6 +8,7 @@ export { ensureServices, findProgram, type FoundProgram } from "./programs.js";
 export * from "./redis-server.js";
 export * from "./repository.js";
 export * from "./s3-server.js";
+export * from "./shared-models.js";
 export * from "./small-disk.js";
 export * from "./tcp-proxy.js";
 export * from "./temp-dir.js";

@@ -1,32 +1,5 @@
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { assets, BundleReader, initOp, objectKeys, readSavedModel, variableBindings } from "@shardserve/savedmodel";
 import { importModel, type ModelGraph } from "../src/model.js";
-
-const repository = fileURLToPath(new URL("../../../../", import.meta.url));
-const shared = process.env["SHARDSERVE_SHARED"] ?? join(repository, "..", "shared");
-
-/** SavedModels of the repository's own fixtures. */
-export const fixtures = join(repository, "test", "fixtures", "models");
-/** SavedModels of strangers and of TensorFlow Serving; absent on other machines. */
-export const sharedModels = join(shared, "savedmodels");
-
-/** Every directory below that holds a saved_model.pb. */
-export function modelDirs(root: string): string[] {
-  if (!existsSync(root)) return [];
-  return readdirSync(root, { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.name === "saved_model.pb")
-    .map((entry) => entry.parentPath)
-    .sort();
-}
-
-/** Skips the running test and says why when the shared models are absent. */
-export function needSharedModels(context: Mocha.Context): void {
-  if (existsSync(sharedModels)) return;
-  console.log(`skipped: ${sharedModels} is absent`);
-  context.skip();
-}
 
 /** Paths of a SavedModel's assets by the tensors that take them. */
 export async function assetPaths(dir: string): Promise<Map<string, string>> {
