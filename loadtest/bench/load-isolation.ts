@@ -16,7 +16,8 @@ const DIM = 64;
 /** Dense layers that are large too: the engine reads and packs them. */
 const LAYERS = { bottom: [2048, 2048, DIM], top: [2048, 2048, 1] };
 const POLL_MS = 20;
-const QUIET_MS = 2000;
+/** About as long as a load: as many requests are counted with loads as without. */
+const QUIET_MS = 1000;
 
 /**
  * What loading one model does to another: half_plus_two under a steady rate, while versions of a large DLRM come and go in
@@ -28,7 +29,7 @@ export async function main(args: readonly string[]): Promise<void> {
     options: {
       size: { type: "string", default: "512" },
       rate: { type: "string", default: "300" },
-      loads: { type: "string", default: "8" },
+      loads: { type: "string", default: "30" },
       json: { type: "string" },
     },
   });

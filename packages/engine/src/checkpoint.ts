@@ -1,8 +1,8 @@
 import { basename, dirname, join } from "node:path";
 import { invariant, ServingError } from "@shardserve/core";
 import type { CheckpointTensor } from "@shardserve/graph";
-import { type MappedFile, mapFile, type NativeMemory } from "@shardserve/native";
-import { type FileRange as ModelRange, permuteBytes, type Weight } from "@shardserve/onnx";
+import { type LoadThread, type MappedFile, mapFile, type NativeMemory } from "@shardserve/native";
+import { type FileRange as ModelRange, permuteBytesInTurns, type Weight } from "@shardserve/onnx";
 import { LocalRows, type RowSource, storedRowBytes } from "@shardserve/rowstore";
 import type { PlannedTable } from "@shardserve/graph";
 import { BundleReader } from "@shardserve/savedmodel";
@@ -16,6 +16,7 @@ import {
   type NumericDType,
   type Tensor,
 } from "@shardserve/tensor";
+import type { LoadPace } from "./options.js";
 
 /** Smaller weights are written into the model: a mapping of a page each would cost more. */
 const MAPPED_BYTES_MIN = 4096;
@@ -29,6 +30,13 @@ export interface VariableBox {
   readonly length: readonly number[];
 }
 
+export interface CheckpointOptions {
+  readonly rowSource: RowSource | undefined;
+  /** Compares checksums while requests are answered. */
+  readonly loadThread: LoadThread;
+  readonly pace: LoadPace | undefined;
+}
+
 /** The variables of a loaded model: read for the host, placed for the engine, mapped as local tables. */
 export class Checkpoint {
   /** dtype and shape of every variable by checkpoint key, those of sharded tables included. */
@@ -40,9 +48,14 @@ export class Checkpoint {
   readonly #files = new Map<string, MappedFile>();
   /** Keys whose bytes are used where they lie, with the comparison of their checksum once it was begun. */
   readonly #inPlace = new Map<string, Promise<void> | undefined>();
+  readonly #loadThread: LoadThread;
+  readonly #pace: LoadPace | undefined;
+  readonly #pause = async (): Promise<void> => this.#pace?.pause();
 
-  private constructor(reader: BundleReader | undefined, rowSource: RowSource | undefined) {
+  private constructor(reader: BundleReader | undefined, { rowSource, loadThread, pace }: CheckpointOptions) {
     this.reader = reader;
+    this.#loadThread = loadThread;
+    this.#pace = pace;
     const tensors = new Map<string, CheckpointTensor & { size: number; crc32c: number }>(reader?.entries);
     for (const { checkpointKey, dtype, rows, rowShape, rowBytes } of rowSource?.tables ?? []) {
       if (tensors.has(checkpointKey)) continue;
@@ -54,11 +67,11 @@ export class Checkpoint {
   /** @param prefix  `DIR/variables/variables`; undefined for a model without variables */
   static async open(
     prefix: string | undefined,
-    rowSource: RowSource | undefined,
-    signal: AbortSignal | undefined,
+    options: CheckpointOptions & { readonly signal?: AbortSignal | undefined },
   ): Promise<Checkpoint> {
+    const { signal } = options;
     const reader = prefix === undefined ? undefined : await BundleReader.open(prefix, { ...(signal && { signal }) });
-    return new Checkpoint(reader, rowSource);
+    return new Checkpoint(reader, options);
   }
 
   /** Folder that the ranges of {@link place} are relative to. */
@@ -70,13 +83,13 @@ export class Checkpoint {
   read(key: string, slice?: VariableBox): Promise<Tensor> {
     if (slice) return this.read(key).then((whole) => part(whole, slice));
     let value = this.#values.get(key);
-    if (!value) this.#values.set(key, (value = this.#need(key).read(key)));
+    if (!value) this.#values.set(key, (value = this.#need(key).read(key, { pause: this.#pause })));
     return value;
   }
 
   /** As {@link read}, for a value that nobody reads twice: it is not kept. */
   async readOnce(key: string, slice?: VariableBox): Promise<Tensor> {
-    const whole = await this.#need(key).read(key, { bytesMax: Number.POSITIVE_INFINITY });
+    const whole = await this.#need(key).read(key, { bytesMax: Number.POSITIVE_INFINITY, pause: this.#pause });
     return slice ? part(whole, slice) : whole;
   }
 
@@ -102,8 +115,8 @@ export class Checkpoint {
   async place(weight: Weight): Promise<Uint8Array | ModelRange> {
     const { source, sourceShape, dtype, permutation } = weight;
     const { bytes: elementBytes } = dtypeInfo(dtype);
-    const permuted = (bytes: Uint8Array) =>
-      permutation ? permuteBytes(bytes, elementBytes, sourceShape, permutation) : bytes;
+    const permuted = async (bytes: Uint8Array) =>
+      permutation ? permuteBytesInTurns(bytes, elementBytes, sourceShape, permutation, this.#pause) : bytes;
     if (source.kind === "tensor") return permuted(bytesOf(source.tensor.data as NumericData));
     const length = elementCount(sourceShape) * elementBytes;
     const range =
@@ -167,8 +180,14 @@ export class Checkpoint {
   }
 
   async #compare(key: string, signal: AbortSignal | undefined): Promise<void> {
-    const chunks = this.#need(key).stream(key, { ...(signal && { signal }) });
-    while (!(await chunks.next()).done); // the stream compares at its end
+    const reader = this.#need(key);
+    const isBusy = () => this.#pace?.isBusy ?? false;
+    if (!isBusy()) {
+      const chunks = reader.stream(key, { ...(signal && { signal }) });
+      while (!isBusy()) if ((await chunks.next()).done) return; // the stream compares at its end
+      await chunks.return(undefined);
+    }
+    await reader.verifyWith(key, (...bytes) => this.#loadThread.checksumOf(...bytes), signal);
   }
 
   #need(key: string): BundleReader {

@@ -95,11 +95,16 @@ class Loader {
 
   /** Reads the model and picks the way to serve it. */
   async choose(): Promise<{ engine: ModelEngine; candidate: Candidate; metaGraph: MetaGraphDef }> {
-    const { dir, tags, rowSource, pace, signal } = this.#options;
+    const { dir, tags, rowSource, ort, pace, signal } = this.#options;
     const savedModel = await readSavedModel(dir, { ...(signal && { signal }) });
     await pace?.pause();
     const metaGraph = selectMetaGraph(savedModel, tags);
-    this.#checkpoint = await Checkpoint.open(savedModel.variablesPrefix, rowSource, signal);
+    this.#checkpoint = await Checkpoint.open(savedModel.variablesPrefix, {
+      rowSource,
+      loadThread: ort.loadThread,
+      pace,
+      signal,
+    });
     const bindings = await this.#bindings(savedModel, metaGraph, this.#checkpoint);
     await pace?.pause();
     const source = new Source(this.#options, savedModel, metaGraph, this.#checkpoint, bindings);

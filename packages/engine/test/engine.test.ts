@@ -172,10 +172,12 @@ describe("loadModel", () => {
         bytes[offset + (size >> 1)]! ^= 1;
         rmSync(path);
         writeFileSync(path, bytes);
-        await assert.rejects(
-          loadModel({ dir, ort: loadOrt() }),
-          (error) => isServingError(error, "CHECKSUM_MISMATCH") && error.message.includes(key),
-        );
+        for (const pace of [undefined, { isBusy: true, pause: async () => undefined }]) {
+          await assert.rejects(
+            loadModel({ dir, ort: loadOrt(), ...(pace && { pace }) }),
+            (error) => isServingError(error, "CHECKSUM_MISMATCH") && error.message.includes(key),
+          );
+        }
       } finally {
         rmSync(dir, { recursive: true });
       }

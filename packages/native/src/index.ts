@@ -1,4 +1,5 @@
 export type { Advice } from "./libc.js";
+export type { LoadThread } from "./load-thread.js";
 export { AddressRange, type MappedFile, mapFile, PAGE_BYTES, reserveAddresses } from "./mapping.js";
 export { Allocation, addressOf, adviseHugePages, allocate, NativeMemory, VIEW_BYTES_MAX } from "./native-memory.js";
 export { type OpAttribute, type OpValue, opModel } from "./op-model.js";

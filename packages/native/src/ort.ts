@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { Semaphore, ServingError } from "@shardserve/core";
-import { type LoadAnswer, LoadThread } from "./load-thread.js";
+import { LoadThread, type SessionAnswer } from "./load-thread.js";
 import {
   appendGpu,
   ORT_GPU_PROVIDERS,
@@ -65,7 +65,8 @@ export class Ort {
   readonly #asyncRuns: Semaphore;
   /** Models being read on another thread: reachable meanwhile, whatever their owners do. */
   readonly #loading = new Set<Uint8Array>();
-  readonly #loadThread: LoadThread;
+  /** What the heavy parts of loads are given to while requests are answered. */
+  readonly loadThread = new LoadThread();
   #gpu: OrtGpu | undefined;
 
   /** @internal */
@@ -73,7 +74,6 @@ export class Ort {
     this.#runtime = runtime;
     this.#environment = environment;
     this.#asyncRuns = new Semaphore(concurrentRuns, ASYNC_WAITERS_MAX);
-    this.#loadThread = new LoadThread({ libraryPath: runtime.library.path });
   }
 
   /** "1.30.0" */
@@ -134,7 +134,7 @@ export class Ort {
       signal?.addEventListener("abort", onAbort, { once: true });
       this.#loading.add(model);
       const { status, session } = await (isInBackground
-        ? this.#loadThread.createSession(this.#environment, model, settings)
+        ? this.loadThread.createSession(library.path, this.#environment, model, settings)
         : this.#load(model, settings, signal));
       if (signal?.aborted) {
         if (status !== null) library.functions.ReleaseStatus(status);
@@ -165,7 +165,7 @@ export class Ort {
   }
 
   /** CreateSessionFromArray on a thread of libuv's pool. */
-  async #load(model: Uint8Array, settings: bigint, signal: AbortSignal | undefined): Promise<LoadAnswer> {
+  async #load(model: Uint8Array, settings: bigint, signal: AbortSignal | undefined): Promise<SessionAnswer> {
     const out = new BigUint64Array(1);
     await this.#asyncRuns.acquire(1, signal);
     try {

@@ -14,6 +14,6 @@ export {
 export { decodeOnnxModel, hasOnnxModel, ONNX_MODEL_FILE, ONNX_SIGNATURE, readOnnxFile } from "./model-file.js";
 export { tensorsOf } from "./model-graph.js";
 export { findOnnxTables, type FoundOnnxTable, isExternal } from "./model-tables.js";
-export { permuteBytes } from "./permute.js";
+export { permuteBytes, permuteBytesInTurns } from "./permute.js";
 export { deviceSupports, type LoweredSegment, lowerSegment } from "./segment.js";
 export { lowerings } from "./table.js";

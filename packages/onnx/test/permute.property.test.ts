@@ -1,19 +1,27 @@
 import assert from "node:assert/strict";
-import { permuteBytes } from "@shardserve/onnx";
+import { permuteBytes, permuteBytesInTurns } from "@shardserve/onnx";
 import fc from "fast-check";
 
 /** Slow twin: one element at a time through its index. */
-function permuted(values: Int16Array, shape: number[], permutation: number[]): Int16Array {
+function permuted(bytes: Uint8Array, elementBytes: number, shape: number[], permutation: number[]): Uint8Array {
   const lengths = permutation.map((axis) => shape[axis]!);
-  return Int16Array.from(values, (_, to) => {
+  return bytes.map((_, at) => {
     const index = shape.map(() => 0);
-    let rest = to;
+    let rest = Math.floor(at / elementBytes);
     for (let axis = lengths.length - 1; axis >= 0; axis--) {
       index[permutation[axis]!] = rest % lengths[axis]!;
       rest = Math.floor(rest / lengths[axis]!);
     }
-    return values[index.reduce((flat, at, axis) => flat * shape[axis]! + at, 0)]!;
+    const from = index.reduce((flat, position, axis) => flat * shape[axis]! + position, 0);
+    return bytes[from * elementBytes + (at % elementBytes)]!;
   });
+}
+
+/** An array at an address that is a multiple of nothing. */
+function unaligned(bytes: Uint8Array): Uint8Array {
+  const moved = new Uint8Array(bytes.length + 1).subarray(1);
+  moved.set(bytes);
+  return moved;
 }
 
 describe("permuteBytes", () => {
@@ -26,15 +34,26 @@ describe("permuteBytes", () => {
           shape.map((_, axis) => axis),
           { minLength: shape.length },
         ),
+        fc.constantFrom(1, 2, 4, 8, 16),
       ),
     );
     fc.assert(
-      fc.property(cases, ([shape, permutation]) => {
+      fc.property(cases, ([shape, permutation, elementBytes]) => {
         const count = shape.reduce((product, length) => product * length, 1);
-        const values = Int16Array.from({ length: count }, (_, i) => i * 257);
-        const actual = permuteBytes(new Uint8Array(values.buffer), 2, shape, permutation);
-        assert.deepEqual(new Int16Array(actual.buffer), permuted(values, shape, permutation));
+        const bytes = Uint8Array.from({ length: count * elementBytes }, (_, i) => i * 37);
+        const expected = permuted(bytes, elementBytes, shape, permutation);
+        assert.deepEqual(permuteBytes(bytes, elementBytes, shape, permutation), expected);
+        assert.deepEqual(permuteBytes(unaligned(bytes), elementBytes, shape, permutation), expected);
       }),
     );
+  });
+
+  it("gives way between pieces, with the same result", async () => {
+    const shape = [3, 3, 128, 256];
+    const bytes = new Uint8Array(Uint32Array.from({ length: 3 * 3 * 128 * 256 }, (_, i) => i).buffer);
+    let pauses = 0;
+    const result = await permuteBytesInTurns(bytes, 4, shape, [3, 2, 0, 1], async () => void pauses++);
+    assert.deepEqual(result, permuteBytes(bytes, 4, shape, [3, 2, 0, 1]));
+    assert.ok(pauses >= 4, `${pauses} pauses`);
   });
 });

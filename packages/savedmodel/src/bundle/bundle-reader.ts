@@ -23,7 +23,12 @@ export interface FileRange {
   readonly offset: number;
   readonly size: number;
   readonly byteStart: number;
+  /** Of these bytes, masked as the index has it. */
+  readonly crc32c: number;
 }
+
+/** crc32c of `[offset, offset + length)` of a file, continuing from `previous`. */
+export type ChecksumOf = (path: string, offset: number, length: number, previous: number) => Promise<number>;
 
 export interface StreamOptions {
   /** Size of a chunk in bytes, default 1 MiB; the last one of a part may be shorter. */
@@ -32,6 +37,8 @@ export interface StreamOptions {
 }
 
 const CHUNK_BYTES = 2 ** 20;
+/** Bytes between two looks whether a comparison is still wanted. */
+const COMPARED_BYTES = 64 * 2 ** 20;
 
 /**
  * A checkpoint in TensorFlow's TensorBundle format. `open` reads the index and checks that every tensor lies within its
@@ -97,6 +104,7 @@ export class BundleReader implements AsyncDisposable {
         offset: part.offset,
         size: part.size,
         byteStart,
+        crc32c: part.crc32c,
       });
       byteStart += part.size;
     }
@@ -130,9 +138,13 @@ export class BundleReader implements AsyncDisposable {
   /**
    * Reads a whole tensor into memory and verifies it.
    *
+   * @param options.pause  called after each MiB: whoever reads beside other work gives way to it
    * @throws ServingError MODEL_TOO_LARGE above `bytesMax` (default 1 GiB); CHECKSUM_MISMATCH naming file and offset
    */
-  async read(key: string, options: { bytesMax?: number; signal?: AbortSignal } = {}): Promise<Tensor> {
+  async read(
+    key: string,
+    options: { bytesMax?: number; signal?: AbortSignal; pause?: () => Promise<void> } = {},
+  ): Promise<Tensor> {
     const entry = this.entry(key);
     const byteLength = entry.slices ? entry.slices.reduce((sum, slice) => sum + slice.size, 0) : entry.size;
     const bytesMax = options.bytesMax ?? 2 ** 30;
@@ -151,6 +163,7 @@ export class BundleReader implements AsyncDisposable {
     for await (const chunk of this.stream(key, options)) {
       out.set(chunk, filled);
       filled += chunk.length;
+      if (filled < byteLength) await options.pause?.();
     }
     return tensor<NumericDType>(entry.dtype, entry.shape, dataFromBytes(entry.dtype, out));
   }
@@ -173,6 +186,22 @@ export class BundleReader implements AsyncDisposable {
     } else {
       const chunkBytes = options.chunkBytes ?? CHUNK_BYTES;
       yield* mergeSlices(entry, chunkBytes, (slice) => this.#sequential(key, slice, options.signal));
+    }
+  }
+
+  /**
+   * Compares the checksums of a tensor's {@link ranges}, computed elsewhere.
+   *
+   * @throws ServingError CHECKSUM_MISMATCH naming file and offset; what `checksumOf` throws; the signal's reason
+   */
+  async verifyWith(key: string, checksumOf: ChecksumOf, signal?: AbortSignal): Promise<void> {
+    for (const { path, offset, size, shardId, crc32c } of this.ranges(key) ?? []) {
+      let crc = 0;
+      for (let done = 0; done < size; done += COMPARED_BYTES) {
+        signal?.throwIfAborted();
+        crc = await checksumOf(path, offset + done, Math.min(COMPARED_BYTES, size - done), crc);
+      }
+      if (maskChecksum(crc) !== crc32c) throw this.#mismatch(key, { shardId, offset, size, crc32c });
     }
   }
 
