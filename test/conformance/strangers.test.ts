@@ -39,6 +39,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "signatures-share-a-trained-table": 0,
   counters: 0,
   "checks-that-refuse": 0,
+  "checks-that-nobody-reads": 0,
   "keras2-dilated-text": 1,
   "keras2-preprocessing": 1,
   "keras3-attention": 1,

@@ -1,4 +1,4 @@
-import { elementCount, DTYPES, toNumbers } from "@shardserve/tensor";
+import { toNumbers } from "@shardserve/tensor";
 import { openAssertGuards } from "./assert-guards.js";
 import type { Shape } from "./attrs.js";
 import { resolveBranches } from "./branches.js";
@@ -6,14 +6,15 @@ import { dilateConvolutions } from "./dilations.js";
 import { dropSides, formBranches, unguardAsserts } from "./conditionals.js";
 import { compileControls, RegionBudget } from "./controls.js";
 import { type Pieces, runAtOnce } from "./cooperative.js";
-import { coneOf, dropAsserts, reduceControls } from "./effects.js";
+import { deferAsserts } from "./deferred-asserts.js";
+import { dropAsserts, reduceControls } from "./effects.js";
 import { fold } from "./fold.js";
 import { formLoops } from "./frames.js";
 import { formRegions } from "./functional.js";
 import type { KernelTable } from "./host.js";
 import { liftLists } from "./loop-lists.js";
-import { contextOf, infer, type Inference } from "./infer/infer.js";
-import { constantOf, type GraphNode, type TensorRef } from "./ir.js";
+import { infer, type Inference } from "./infer/infer.js";
+import { constantOf, type TensorRef } from "./ir.js";
 import { exposeLookups } from "./lookups.js";
 import { mergeEqual } from "./merge-equal.js";
 import type { ModelGraph } from "./model.js";
@@ -28,9 +29,6 @@ import { resolveVariables } from "./variables.js";
 
 /** Passes repeat while they find something; a model that needs more rounds than this is left as it is then. */
 const ROUNDS_MAX = 32;
-
-/** An Assert that needs a variable above this size, in bytes, is not worth its cost. */
-const ASSERT_VARIABLE_BYTES_MAX = 64 * 1024;
 
 /** A program after every pass that does not depend on where nodes run. */
 export interface Compiled {
@@ -65,7 +63,7 @@ export function* compiling(
       if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
     }
     yield;
-    const { program: clean, inference } = settle(reduceControls(resolved.program, true), known);
+    const { program: clean, inference } = settle(reduceControls(resolved.program), known);
     known = inference;
     yield;
     const asserted = dropAsserts(clean, satisfiedAsserts(clean));
@@ -92,15 +90,15 @@ export function* compiling(
   for (const { mutable: inner } of [...controls.regions.values()].flat()) {
     for (const [key, checkpointKey] of inner) if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
   }
-  const droppedAsserts = costlyAsserts(program, before, kernels);
+  const checked = deferAsserts(program, before, kernels);
   yield;
-  const light = settle(dropAsserts(program, new Set(droppedAsserts.keys())), before);
+  const light = settle(checked.program, before);
   const merged = mergeEqual(light.program, light.inference);
   const equal = merged === light.program ? light.inference : infer(merged, light.inference);
   const dilated = dilateConvolutions(merged, equal);
   const { program: exposed, inference } = settle(poolRows(exposeLookups(dilated, equal), equal), equal);
   const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
-  return { program: exposed, inference, mutable, droppedAsserts, regions };
+  return { program: exposed, inference, mutable, droppedAsserts: checked.dropped, regions };
 }
 
 /** Simplifies until the inferred types have nothing more to say. */
@@ -134,59 +132,4 @@ function satisfiedAsserts(program: Program): Set<string> {
       .filter((node) => node.op === "Assert" && holds(node.inputs[0]!))
       .map(({ name }) => name),
   );
-}
-
-/**
- * Asserts that cannot be checked on the host from what the host has anyway. They guard against inputs that other checks
- * refuse (ids out of range), so they are left out rather than bought with a detour over the device.
- */
-function costlyAsserts(program: Program, inference: Inference, kernels: KernelTable): Map<string, string> {
-  const costly = new Map<string, string>();
-  for (const node of program.graph.values()) {
-    if (node.op !== "Assert") continue;
-    const why = coneOf(program, node.name)
-      .map((part) => hostObstacle(part, program, inference, kernels))
-      .find((reason) => reason !== undefined);
-    if (why !== undefined) costly.set(node.name, why);
-  }
-  return costly;
-}
-
-/** Why a node cannot be computed on the host before any device step; undefined when it can. */
-export function hostObstacle(
-  node: GraphNode,
-  program: Program,
-  inference: Inference,
-  kernels: KernelTable,
-): string | undefined {
-  switch (node.op) {
-    case "Const":
-    case "Placeholder":
-      return undefined;
-    case "Variable": {
-      const bytes = elementCount(node.attrs.shape("shape")!) * Math.max(DTYPES[node.attrs.dtype("dtype")].bytes, 16);
-      return bytes <= ASSERT_VARIABLE_BYTES_MAX ? undefined : `it reads "${node.name}" whole`;
-    }
-    default: {
-      if (isHeavy(node)) return `${node.op} "${node.name}" belongs on the device`;
-      const context = contextOf(node, inference, program);
-      if (!kernels.get(node.op) || !context) return `the host has no kernel for ${node.op}`;
-      const support = kernels.supports(node, context);
-      return support === true ? undefined : support;
-    }
-  }
-}
-
-const HEAVY = new Set(
-  `MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 _FusedMatMul Einsum Conv2D Conv3D _FusedConv2D DepthwiseConv2dNative
-   Conv2DBackpropInput Conv3DBackpropInputV2 FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 MaxPool AvgPool MaxPool3D
-   AvgPool3D Softmax LogSoftmax ResizeBilinear ResizeBicubic ResizeNearestNeighbor SparseTensorDenseMatMul TopKV2 GatherRows
-   LRN CropAndResize`
-    .trim()
-    .split(/\s+/),
-);
-
-/** Ops whose arithmetic is what devices are for, or whose rows are; the same op on integers is bookkeeping. */
-export function isHeavy(node: GraphNode): boolean {
-  return HEAVY.has(node.op) && !(node.attrs.has("T") && /^u?int/.test(node.attrs.dtype("T")));
 }

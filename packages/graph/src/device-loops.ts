@@ -1,4 +1,5 @@
-import { isHeavy, type Compiled } from "./compile.js";
+import type { Compiled } from "./compile.js";
+import { isHeavy } from "./host-cost.js";
 import type { KernelTable } from "./host.js";
 import { contextOf } from "./infer/infer.js";
 import type { GraphNode, Region } from "./ir.js";

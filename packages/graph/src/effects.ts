@@ -46,12 +46,21 @@ const STATE_READ = new Set([
   "LookupTableExportV2",
 ]);
 
-/** True when running the node changes state or may fail the request on purpose (Assert). */
+/** Ops that exist to fail a request, and change nothing. */
+const CHECKS = new Set(["Assert", "CheckNumerics", "CheckNumericsV2"]);
+
+/** True for an op that may fail the request on purpose: it runs though nobody reads what it gives, in whatever order. */
+export function isCheck({ op }: { readonly op: string }): boolean {
+  return CHECKS.has(op);
+}
+
+/** True when running the node changes state or may fail the request on purpose (see {@link isCheck}). */
 export function hasEffect(node: GraphNode): boolean {
   // Control flow: what its branches do, see regions.ts and variables.ts.
   if (node.attrs.has("hasEffect")) return node.attrs.bool("hasEffect");
   const def = opDef(node.op);
   if (!def) return false;
+  if (isCheck(node)) return true;
   if (def.outputs.length === 0) return !IGNORED.has(node.op) && !/Summary|^Print/.test(node.op);
   return (def.inputs[0]?.isRef === true && REF_WRITE.test(node.op)) || WRITE_WITH_OUTPUT.has(node.op);
 }
@@ -59,18 +68,15 @@ export function hasEffect(node: GraphNode): boolean {
 /**
  * Rewrites control edges so that they point straight at nodes with effects, or at reads of state where effects are near,
  * and drops the rest: what only computes need not wait for anything. The targets become the effects that they lead to.
- *
- * @param keepAsserts false drops Assert as if it had no effect
  */
-export function reduceControls(program: Program, keepAsserts: boolean): Program {
-  const effect = (node: GraphNode): boolean => hasEffect(node) && (keepAsserts || node.op !== "Assert");
+export function reduceControls(program: Program): Program {
   const order = topologicalOrder(program);
-  const changesState = order.some((node) => effect(node) && node.op !== "Assert");
+  const changesState = order.some((node) => hasEffect(node) && !isCheck(node));
   // The side of a Switch that a branch hangs on: without it, constants of a dead branch would look alive.
   const pivot = ({ op, inputs }: GraphNode): boolean =>
     op === "Identity" && /^(Ref)?Switch$/.test(program.graph.get(inputs[0]!.node)?.op ?? "");
   const anchors = (node: GraphNode): boolean =>
-    effect(node) || (changesState && STATE_READ.has(node.op)) || pivot(node);
+    hasEffect(node) || (changesState && STATE_READ.has(node.op)) || pivot(node);
   // Anchors that a node, or what it is computed from, must wait for.
   const found = new Map<string, readonly string[]>();
   const NONE: readonly string[] = [];
@@ -135,25 +141,25 @@ function splitResults(program: Program): Program {
   return added.size === 0 ? program : rewrite(program, aliases, added);
 }
 
-/** Removes the named Asserts and every edge to them. */
+/** Removes the named Asserts. What waited for one waits for the effects that it waited for. */
 export function dropAsserts(program: Program, names: ReadonlySet<string>): Program {
   if (names.size === 0) return program;
-  const graph = new Map<string, GraphNode>();
-  for (const [name, node] of program.graph) {
-    if (names.has(name)) continue;
-    const controls = node.controls.filter((control) => !names.has(control));
-    graph.set(name, controls.length === node.controls.length ? node : { ...node, controls });
+  const graph = new Map(program.graph);
+  for (const name of names) {
+    const { inputs, controls } = nodeOf(graph, name);
+    const before = [...controls, ...inputs.map(({ node }) => node)];
+    graph.set(name, { name, op: "NoOp", inputs: [], controls: before, attrs: new Attrs("NoOp") });
   }
-  return prune({ ...program, graph, targets: program.targets.filter((name) => !names.has(name)) });
+  return reduceControls({ ...program, graph });
 }
 
-/** All data and control ancestors of a node, itself included. */
-export function coneOf(program: Program, name: string): GraphNode[] {
-  const seen = new Set([name]);
-  const cone: GraphNode[] = [];
+/** All data and control ancestors of some nodes, themselves included. */
+export function coneOf(program: Program, names: readonly string[]): Set<GraphNode> {
+  const seen = new Set(names);
+  const cone = new Set<GraphNode>();
   for (const current of seen) {
     const node = nodeOf(program.graph, current);
-    cone.push(node);
+    cone.add(node);
     for (const ref of node.inputs) seen.add(ref.node);
     for (const control of node.controls) seen.add(control);
   }

@@ -332,7 +332,7 @@ class LoopLists {
 
 /** A region without nodes that only hand values on. */
 function plain(region: Region): Region {
-  const reduced = simplify(reduceControls(region, true), new Map());
+  const reduced = simplify(reduceControls(region), new Map());
   return { ...reduced, args: region.args };
 }
 

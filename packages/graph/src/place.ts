@@ -1,5 +1,5 @@
 import type { KernelTable, DeviceSupport } from "./host.js";
-import { isHeavy } from "./compile.js";
+import { isHeavy } from "./host-cost.js";
 import { hasEffect } from "./effects.js";
 import { contextOf, type Inference } from "./infer/infer.js";
 import { type GraphNode, refKey } from "./ir.js";

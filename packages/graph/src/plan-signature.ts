@@ -1,8 +1,9 @@
 import { ServingError } from "@shardserve/core";
 import type { Shape } from "./attrs.js";
-import { compile, type Compiled, compiling, hostObstacle, withInputShapes } from "./compile.js";
+import { compile, type Compiled, compiling, withInputShapes } from "./compile.js";
 import { type Pause, type Pieces, runAtOnce, runInTurns } from "./cooperative.js";
 import { coneOf } from "./effects.js";
+import { hostObstacle } from "./host-cost.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "./host.js";
 import { contextOf, infer, type Inference } from "./infer/infer.js";
 import { type GraphNode, refKey, type TensorRef } from "./ir.js";
@@ -239,7 +240,7 @@ function chooseLookups(model: ModelGraph, compiled: Compiled, options: PlanOptio
 
 /** True when only the host can tell the ids. */
 function needsHost({ ids }: FoundLookup, { program, inference }: Compiled, { device }: PlanOptions): boolean {
-  return coneOf(program, ids.node).some((node) => {
+  return [...coneOf(program, [ids.node])].some((node) => {
     const context = isLeaf(node) ? undefined : contextOf(node, inference, program);
     return context !== undefined && device.supports(node, context) !== true;
   });
@@ -247,7 +248,7 @@ function needsHost({ ids }: FoundLookup, { program, inference }: Compiled, { dev
 
 /** True when the ids follow from the request on the host alone. */
 function isCheap(lookup: FoundLookup, program: Program, inference: Inference, kernels: KernelTable): boolean {
-  return coneOf(program, lookup.ids.node).every(
+  return [...coneOf(program, [lookup.ids.node])].every(
     (node) => hostObstacle(node, program, inference, kernels) === undefined,
   );
 }

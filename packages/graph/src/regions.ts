@@ -1,6 +1,6 @@
 import type { DType } from "@shardserve/tensor";
 import { Attrs, type Shape } from "./attrs.js";
-import { hasEffect } from "./effects.js";
+import { hasEffect, isCheck } from "./effects.js";
 import type { Graph, GraphNode, Program, Region, TensorRef } from "./ir.js";
 import { opDef } from "./op-table.js";
 import { nodeOf, prune, rewrite } from "./program.js";
@@ -93,7 +93,7 @@ export function pruneRegion(region: Region): Region {
 }
 
 function regionHasEffect({ graph }: Region): boolean {
-  return [...graph.values()].some((node) => hasEffect(node) && node.op !== "Assert");
+  return [...graph.values()].some((node) => hasEffect(node) && !isCheck(node));
 }
 
 export function argument(name: string, dtype: DType): GraphNode {

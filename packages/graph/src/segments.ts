@@ -1,6 +1,6 @@
 import type { Inference } from "./infer/infer.js";
 import { type GraphNode, refKey, type TensorRef } from "./ir.js";
-import { isHeavy } from "./compile.js";
+import { isHeavy } from "./host-cost.js";
 import { isLeaf, type Place } from "./place.js";
 import type { PlannedLookup, Step } from "./plan.js";
 import type { Program } from "./program.js";

@@ -3,7 +3,7 @@ import { ServingError } from "@shardserve/core";
 import type { VariableBinding } from "@shardserve/savedmodel";
 import { type DType, tensor, type Tensor } from "@shardserve/tensor";
 import { Attrs, type AttrValue } from "./attrs.js";
-import { hasEffect } from "./effects.js";
+import { hasEffect, isCheck } from "./effects.js";
 import { type FunctionLibrary, importAttrs } from "./import.js";
 import type { Graph, GraphNode, TensorRef } from "./ir.js";
 import { opDef } from "./op-table.js";
@@ -129,7 +129,7 @@ export function branchesWrite(node: GraphNode, library: FunctionLibrary): boolea
     for (const inner of def?.nodeDef ?? []) {
       const attrs = importAttrs(inner);
       const body: GraphNode = { name: inner.name, op: inner.op, inputs: [], controls: [], attrs };
-      if (hasEffect(body) && inner.op !== "Assert") return true;
+      if (hasEffect(body) && !isCheck(inner)) return true;
       if (library.has(inner.op)) names.add(inner.op);
       for (const [, value] of attrs.entries()) for (const called of functionNames(value)) names.add(called);
     }

@@ -54,14 +54,14 @@ describe("resolveBranches", () => {
     y = Merge(b, a)`;
 
   it("follows a constant predicate through Switch and Merge", () => {
-    const yes = reduceControls(programOf(CONDITIONAL.replace("%", "1"), "y y:1"), true);
+    const yes = reduceControls(programOf(CONDITIONAL.replace("%", "1"), "y y:1"));
     const result = prune(resolveBranches(yes, new Map()));
     assert.deepEqual(textOf(result), ["a = Neg(x)", "x = Placeholder()", "y/value_index = Const()"]);
     assert.deepEqual(result.outputs[0], { node: "a", index: 0 });
   });
 
   it("knows a constant of the dead branch by the branch that it waits for", () => {
-    const no = reduceControls(programOf(CONDITIONAL.replace("%", "0"), "y"), true);
+    const no = reduceControls(programOf(CONDITIONAL.replace("%", "0"), "y"));
     const result = prune(resolveBranches(no, new Map()));
     assert.deepEqual(result.outputs[0], { node: "b", index: 0 });
   });

@@ -12,7 +12,7 @@ describe("reduceControls", () => {
        y = Identity(x, ^group)`,
       "y",
     );
-    assert.deepEqual(textOf(reduceControls(program, true)), ["x = Placeholder()", "y = Identity(x)"]);
+    assert.deepEqual(textOf(reduceControls(program)), ["x = Placeholder()", "y = Identity(x)"]);
   });
 
   it("points edges straight at the effect behind NoOps and calls", () => {
@@ -25,13 +25,12 @@ describe("reduceControls", () => {
        y = Identity(x, ^call)`,
       "y",
     );
-    assert.deepEqual(textOf(reduceControls(program, true)), [
+    assert.deepEqual(textOf(reduceControls(program)), [
       "check = Assert(ok)",
       "ok = Placeholder()",
       "x = Placeholder()",
       "y = Identity(x, ^check)",
     ]);
-    assert.deepEqual(textOf(reduceControls(program, false)), ["x = Placeholder()", "y = Identity(x)"]);
   });
 
   it("keeps reads in their place among writes", () => {
@@ -43,7 +42,7 @@ describe("reduceControls", () => {
        after = ReadVariableOp(v, ^add)`,
       "before after",
     );
-    assert.deepEqual(textOf(reduceControls(program, true)), [
+    assert.deepEqual(textOf(reduceControls(program)), [
       "add = AssignAddVariableOp(v, one, ^before)",
       "after = ReadVariableOp(v, ^add)",
       "before = ReadVariableOp(v)",
@@ -62,7 +61,7 @@ describe("reduceControls", () => {
        y = Identity(b, ^check)`,
       "y",
     );
-    assert.ok(textOf(reduceControls(program, true)).includes("y = Identity(b)"));
+    assert.ok(textOf(reduceControls(program)).includes("y = Identity(b)"));
   });
 
   it("turns targets into the effects that they lead to", () => {
@@ -71,7 +70,7 @@ describe("reduceControls", () => {
       "",
       "init",
     );
-    assert.deepEqual(reduceControls(program, true).targets, ["fill"]);
+    assert.deepEqual(reduceControls(program).targets, ["fill"]);
   });
 
   it("splits the results of a call, so that unused ones go", () => {
@@ -83,7 +82,7 @@ describe("reduceControls", () => {
        call = IdentityN(a, b, ^check)`,
       "call:1",
     );
-    assert.deepEqual(textOf(reduceControls(program, true)), [
+    assert.deepEqual(textOf(reduceControls(program)), [
       "b = Placeholder()",
       "call/result_1 = Identity(b, ^check)",
       "check = Assert(ok)",

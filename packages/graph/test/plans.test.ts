@@ -173,6 +173,21 @@ describe("planSignature", () => {
     assertGolden("asserts", planText(model, "s"));
   });
 
+  it("a costly check of what the device computes anyway comes last, and is told of without the device's values", () => {
+    const nodes = `
+      x = Placeholder() dtype=float32 shape=[-1,4]
+      w = VarHandleOp() dtype=float32 shape=[4,1]
+      r = ReadVariableOp(w) dtype=float32
+      y = MatMul(x, r) T=float32
+      n = Size(y) T=float32
+      ok = Cast(n) SrcT=int32 DstT=bool
+      text = Const() value=int32[]:7 dtype=int32
+      check = Assert(ok, text, y) T=int32,float32
+      z = Neg(y, ^check) T=float32`;
+    const model = modelOf({ nodes, signatures: { s: "x=x:float32[-1,4] -> z=z:float32[-1,1]" } }, { w: [4, 1] });
+    assertGolden("asserts-deferred", planText(model, "s"));
+  });
+
   it("interior feeds, fed outputs and constant outputs", () => {
     const nodes = `
       s = Placeholder() dtype=string shape=[-1]
