@@ -235,7 +235,8 @@ export class OrtValue implements Disposable {
   }
 }
 
-const RANK_MAX = 32;
+/** TensorFlow's tensors have no more dimensions, and requests decide how many: ONNX Runtime itself has no bound. */
+const RANK_MAX = 254;
 /** Reused: C copies a shape, and calls on this thread never nest. */
 const shapeLanes = new Int32Array(2 * RANK_MAX);
 

@@ -65,6 +65,17 @@ describe("ort", () => {
     }
   });
 
+  it("takes and gives as many dimensions as TensorFlow's tensors have", () => {
+    const shape = Array.from({ length: 254 }, (_, i) => (i % 120 === 7 ? 2 : 1));
+    const declared = F32(shape.map(() => -1));
+    using session = ort.createSessionSync(opModel("Mul", [declared, F32([])], [declared]));
+    using value = OrtValue.fromTensor(tensor("float32", shape, new Float32Array([1, 2, 3, 4, 5, 6, 7, 8])));
+    using half = OrtValue.fromTensor(tensor("float32", [], new Float32Array([0.5])));
+    const [result] = session.runSync([value, half]);
+    assert.deepEqual(result?.toTensor(), tensor("float32", shape, new Float32Array([0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4])));
+    result?.dispose();
+  });
+
   it("keeps strings to the byte, NUL and invalid UTF-8 included", () => {
     const model = opModel("Identity", [{ dtype: "string", shape: [-1] }], [{ dtype: "string", shape: [-1] }]);
     using session = ort.createSessionSync(model);
