@@ -1,6 +1,7 @@
 import {
   type Clock,
   type Logger,
+  OutageLog,
   type Random,
   Service,
   ServingError,
@@ -139,6 +140,12 @@ export class Controller extends Service {
     const view = new RegistryView(this.#registry, "", { logger: this.#logger });
     const round = new LeaderRounds(this.#clock, this.settings);
     const backoff = new Backoff({ firstMs: 100, maxMs: 3_000 }, this.#random);
+    const outage = new OutageLog(
+      this.#logger,
+      this.#clock,
+      "a round of the controller failed; it is tried again",
+      "rounds go on",
+    );
     view.start();
     try {
       while (!signal.aborted) {
@@ -147,12 +154,12 @@ export class Controller extends Service {
           await round.scan(this.#repository, signal);
           await this.#round(leadership, view, round, signal);
           backoff.reset();
+          outage.works();
           await this.#pause(view, Math.min(ROUND_MAX_MS, this.settings.pollMs), signal);
         } catch (error) {
           if (signal.aborted) return;
-          const cast = ServingError.from(error);
           this.#metrics?.failure();
-          this.#logger.warn({ error: cast.message }, "a round of the controller failed; trying again");
+          outage.failed(ServingError.from(error));
           await sleep(this.#clock, backoff.nextMs(), signal).catch(() => undefined); // ended meanwhile
         }
       }

@@ -5,6 +5,7 @@ export * from "./errors.js";
 export * from "./explanation.js";
 export * from "./invariant.js";
 export * from "./logger.js";
+export * from "./outage-log.js";
 export * from "./progress.js";
 export * from "./random.js";
 export * from "./semaphore.js";

@@ -75,5 +75,10 @@ export function castEtcdError(error: unknown, what: string): unknown {
       cause: error,
     });
   }
-  return new ServingError("REGISTRY_UNAVAILABLE", `${what}: etcd cannot be reached: ${text}`, { cause: error });
+  const short = text // what grpc-js says around the error of the socket; null = it has not tried yet
+    .replace(/^14 UNAVAILABLE: No connection established\. Last error: (?:Error: |null\. )?/, "")
+    .replace(/\.? ?Resolution note: $/, "");
+  return new ServingError("REGISTRY_UNAVAILABLE", `${what}: etcd cannot be reached: ${short || "not connected yet"}`, {
+    cause: error,
+  });
 }

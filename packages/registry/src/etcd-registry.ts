@@ -1,6 +1,7 @@
 import {
   type Clock,
   type Logger,
+  OutageLog,
   type Random,
   ServingError,
   silentLogger,
@@ -111,6 +112,12 @@ export class EtcdRegistry implements Registry {
   async *watch(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<WatchEvent, void, void> {
     const ended = signal ? AbortSignal.any([signal, this.#closed.signal]) : this.#closed.signal;
     const backoff = new Backoff({ firstMs: 100, maxMs: 2_000 }, this.#random);
+    const outage = new OutageLog(
+      this.#logger,
+      this.#clock,
+      "watch interrupted; it lists and watches again",
+      "watches again",
+    );
     const key = this.#bytes(prefix);
     const range = { key, range_end: endOfPrefix(key) };
     while (!ended.aborted) {
@@ -120,6 +127,7 @@ export class EtcdRegistry implements Registry {
           if (created) {
             const { revision, entries } = await this.list(prefix, { signal: ended });
             listedRevision = revision;
+            outage.works({ prefix });
             yield { type: "snapshot", revision, entries };
             continue;
           }
@@ -138,7 +146,7 @@ export class EtcdRegistry implements Registry {
         if (ended.aborted) return;
         const cast = castEtcdError(error, `watch ${this.prefix}${prefix}`) as ServingError;
         if (cast.code === "REGISTRY_DENIED") throw cast;
-        this.#logger.warn({ prefix, error: cast.message }, "watch interrupted; it will list and watch again");
+        outage.failed(cast, { prefix });
       }
       if (!ended.aborted) await sleep(this.#clock, backoff.nextMs(), ended).catch(() => undefined); // ended meanwhile
     }

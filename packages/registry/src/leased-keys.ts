@@ -1,6 +1,7 @@
 import {
   type Clock,
   type Logger,
+  OutageLog,
   type Random,
   ServingError,
   silentLogger,
@@ -37,6 +38,7 @@ export class LeasedKeys implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #backoff: Backoff;
+  readonly #outage: OutageLog;
   readonly #closed = new AbortController();
   /** What should stand in the registry; undefined = should be deleted. */
   readonly #wanted = new Map<string, Uint8Array | undefined>();
@@ -53,6 +55,12 @@ export class LeasedKeys implements AsyncDisposable {
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silentLogger;
     this.#backoff = new Backoff({ firstMs: 100, maxMs: 3_000 }, options.random ?? systemRandom());
+    this.#outage = new OutageLog(
+      this.#logger,
+      this.#clock,
+      "registration failed; it is tried again",
+      "registered again",
+    );
   }
 
   /** How often the lease was lost and taken again. */
@@ -152,14 +160,14 @@ export class LeasedKeys implements AsyncDisposable {
         if (this.#lease !== lease) continue; // lost meanwhile: the keys went with it
         for (const [i, key] of batch.entries()) this.#written.set(key, values[i]);
         this.#backoff.reset();
+        this.#outage.works();
         this.#settle();
       } catch (error) {
         if (signal.aborted) return;
         const cast = ServingError.from(error);
         if (cast.code === "LEASE_LOST") this.#forget();
-        const delayMs = this.#backoff.nextMs();
-        this.#logger.warn({ error: cast.message, delayMs: Math.round(delayMs) }, "registration failed; trying again");
-        await sleep(this.#clock, delayMs, signal).catch(() => undefined); // closed meanwhile
+        this.#outage.failed(cast);
+        await sleep(this.#clock, this.#backoff.nextMs(), signal).catch(() => undefined); // closed meanwhile
       }
     }
   }

@@ -1,6 +1,7 @@
 import {
   type Clock,
   type Logger,
+  OutageLog,
   type Random,
   ServingError,
   silentLogger,
@@ -86,16 +87,18 @@ export class RemoteRegistry implements Registry {
   async *watch(prefix: string, { signal }: CallOptions = {}): AsyncGenerator<WatchEvent, void, void> {
     const ended = signal ? AbortSignal.any([signal, this.#closed.signal]) : this.#closed.signal;
     const backoff = new Backoff({ firstMs: 50, maxMs: 1_000 }, this.#random);
+    const outage = new OutageLog(this.#logger, this.#clock, "watch interrupted; it starts again", "watches again");
     await this.#started;
     while (!ended.aborted) {
       try {
         for await (const item of this.#client.stream("watch", { prefix }, { signal: ended })) {
           backoff.reset();
+          outage.works({ prefix });
           yield readWatchEvent(item);
         }
       } catch (error) {
         if (ended.aborted) return;
-        this.#logger.warn({ prefix, error: ServingError.from(error).message }, "watch interrupted; it starts again");
+        outage.failed(ServingError.from(error), { prefix });
       }
       await sleep(this.#clock, backoff.nextMs(), ended).catch(() => undefined); // ended meanwhile
     }
