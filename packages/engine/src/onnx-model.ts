@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { type Clock, Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type OrtSession, OrtValue } from "@shardserve/native";
-import { ONNX_MODEL_FILE, readOnnxFile } from "@shardserve/onnx";
+import { ONNX_MODEL_FILE, readOnnxFile, withoutZipMaps } from "@shardserve/onnx";
 import type { RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { deviceError } from "./device-error.js";
@@ -13,7 +13,7 @@ import { loadShardedOnnxModel } from "./sharded-onnx-model.js";
 
 /**
  * Loads an ONNX model, as PyTorch, scikit-learn and others export it. It is served under one signature, `serving_default`,
- * with its own inputs and outputs; outputs that are no tensors (a ZipMap's) are left out.
+ * with its own inputs and outputs; a ZipMap's output is the tensor under it, and others that are no tensors are left out.
  *
  * @throws ServingError MODEL_TOO_LARGE; OP_UNSUPPORTED when an input is no tensor or no output is one; ENGINE_FAILED with
  *   ONNX Runtime's text; GRAPH_INVALID when it is not what its manifest says; the signal's reason
@@ -31,10 +31,11 @@ export async function loadOnnxModel(options: LoadOnnxOptions): Promise<EngineMod
 
 async function loadWhole(options: LoadOnnxOptions): Promise<EngineModel> {
   const { dir, ort, logger = silentLogger, signal } = options;
-  const bytes = await readOnnxFile(dir, signal);
+  const path = join(dir, ONNX_MODEL_FILE);
+  const bytes = withoutZipMaps(await readOnnxFile(dir, signal), path);
   const session = await ort.createSession(bytes, onnxSessionOptions(options));
   try {
-    const signature = onnxSignature(session.inputs, session.outputs, join(dir, ONNX_MODEL_FILE), logger);
+    const signature = onnxSignature(session.inputs, session.outputs, path, logger);
     return new OnnxModel(session, signature, options);
   } catch (error) {
     session.close();

@@ -11,6 +11,7 @@ import {
   type OnnxCut,
   type OnnxStage,
   type OnnxValueType,
+  openZipMaps,
   readOnnxFile,
 } from "@shardserve/onnx";
 import type { RowLease, RowSource } from "@shardserve/rowstore";
@@ -36,6 +37,7 @@ export async function loadShardedOnnxModel(options: LoadShardedOnnxOptions): Pro
   const { dir, rowSource, signal, logger = silentLogger } = options;
   const path = join(dir, ONNX_MODEL_FILE);
   const model = decodeOnnxModel(await readOnnxFile(dir, signal), path);
+  openZipMaps(model);
   const cut = cutModel(
     model,
     rowSource.tables.map(({ checkpointKey }) => checkpointKey),

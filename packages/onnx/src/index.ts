@@ -16,4 +16,5 @@ export { tensorsOf } from "./model-graph.js";
 export { findOnnxTables, type FoundOnnxTable, isExternal } from "./model-tables.js";
 export { permuteBytes, permuteBytesInTurns } from "./permute.js";
 export { deviceSupports, type LoweredSegment, lowerSegment } from "./segment.js";
+export { openZipMaps, withoutZipMaps } from "./zip-maps.js";
 export { lowerings } from "./table.js";

@@ -6,6 +6,7 @@ import {
   findOnnxTables,
   ONNX_MODEL_FILE,
   ONNX_SIGNATURE,
+  openZipMaps,
   readOnnxFile,
 } from "@shardserve/onnx";
 import { planMemory, totalBytes } from "@shardserve/servable";
@@ -16,6 +17,7 @@ import { tablesText } from "./tables-text.js";
 /** `inspect` of a directory with a model.onnx: signature, ops, tables and lookups. */
 export async function inspectOnnx(dir: string, isJson: boolean, terminal: Terminal): Promise<void> {
   const model = decodeOnnxModel(await readOnnxFile(dir, terminal.signal), join(dir, ONNX_MODEL_FILE));
+  openZipMaps(model);
   const { graph } = model;
   const { tables } = findOnnxTables(graph);
   const initialisers = new Set(graph.initializer.map(({ name }) => name));
