@@ -62,6 +62,11 @@ export * from "./gen/tensorflow/core/framework/tensor_slice_pb.js";
 export * from "./gen/tensorflow/core/framework/types_pb.js";
 export * from "./gen/tensorflow/core/framework/variable_pb.js";
 export * from "./gen/tensorflow/core/framework/versions_pb.js";
+export {
+  type Tree as BoostedTree,
+  type TreeEnsemble,
+  TreeEnsembleSchema,
+} from "./gen/tensorflow/core/kernels/boosted_trees/boosted_trees_pb.js";
 export * from "./gen/tensorflow/core/protobuf/config_pb.js";
 export * from "./gen/tensorflow/core/protobuf/error_codes_pb.js";
 export * from "./gen/tensorflow/core/protobuf/fingerprint_pb.js";

@@ -13,6 +13,7 @@ import {
   type SignaturePlan,
 } from "@shardserve/graph";
 import type { TableBinding } from "@shardserve/savedmodel";
+import { scalar } from "@shardserve/tensor";
 import type { Checkpoint } from "./checkpoint.js";
 
 const IDENTITIES_MAX = 16;
@@ -60,10 +61,7 @@ export async function restoreTables(
   state: HostState,
   checkpoint: Checkpoint,
 ): Promise<void> {
-  const used = new Set<string>();
-  for (const whole of plans) {
-    for (const { graph } of plansWithin(whole)) for (const node of graph.values()) used.add(resourceKey(node));
-  }
+  const used = resourcesOf(plans);
   for (const [name, binding] of tables) {
     const table = model.graph.get(name);
     if (table && !used.has(resourceKey(table))) continue;
@@ -78,6 +76,38 @@ export async function restoreTables(
     const inputs: HostValue[] = [handle!, keys, values];
     await fill({ node, inputs, state });
   }
+}
+
+/** Makes the ensembles of boosted trees that some plan uses of what the checkpoint holds. */
+export async function restoreEnsembles(
+  ensembles: ReadonlyMap<string, string>,
+  plans: readonly SignaturePlan[],
+  model: ModelGraph,
+  kernels: KernelTable,
+  state: HostState,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  const used = resourcesOf(plans);
+  const op = "BoostedTreesDeserializeEnsemble";
+  const fill = kernels.get(op);
+  for (const [name, checkpointKey] of ensembles) {
+    const ensemble = model.graph.get(name);
+    const make = ensemble && kernels.get(ensemble.op);
+    if (!make || !fill || !used.has(resourceKey(ensemble))) continue;
+    const [handle] = await make({ node: ensemble, inputs: [], state });
+    const node: GraphNode = { name: `${name}/restore`, op, inputs: [], controls: [], attrs: new Attrs(op) };
+    // Its stamp only trainers compare.
+    await fill({ node, inputs: [handle!, scalar("int64", 0n), await checkpoint.read(checkpointKey)], state });
+  }
+}
+
+/** Keys of all that the nodes of some plans may name. */
+function resourcesOf(plans: readonly SignaturePlan[]): Set<string> {
+  const used = new Set<string>();
+  for (const whole of plans) {
+    for (const { graph } of plansWithin(whole)) for (const node of graph.values()) used.add(resourceKey(node));
+  }
+  return used;
 }
 
 /** What a table is made with (the reserved keys of a dense table): constants of the main graph. */

@@ -149,7 +149,7 @@ class Loader {
     checkpoint: Checkpoint,
   ): Promise<Bindings> {
     if (savedModel.variablesPrefix === undefined || !checkpoint.reader) {
-      return { variables: new Map(), tables: new Map(), unbound: [] };
+      return { variables: new Map(), tables: new Map(), ensembles: new Map(), unbound: [] };
     }
     const { signal } = this.#options;
     const keys = await objectKeys(metaGraph, checkpoint.reader, { ...(signal && { signal }) });
@@ -293,6 +293,7 @@ class Source {
       rowSource,
       assets: this.#assets,
       tables: this.#bindings.tables,
+      ensembles: this.#bindings.ensembles,
       limits: this.#limits,
       clock,
       pace,

@@ -19,7 +19,7 @@ import type { TableBinding } from "@shardserve/savedmodel";
 import { type BindContext, BoundPlan } from "./bound-plan.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { Device, DeviceSession, PlannedDeviceStep } from "./device.js";
-import { emptyState, restoreTables, restoreVariables } from "./initialise.js";
+import { emptyState, restoreEnsembles, restoreTables, restoreVariables } from "./initialise.js";
 import type { TableLocation } from "./lookup-step.js";
 import type { EngineLimits, LoadPace } from "./options.js";
 import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
@@ -34,6 +34,8 @@ export interface SegmentedModelOptions {
   readonly assets: ReadonlyMap<string, string>;
   /** Mutable tables that the checkpoint fills. */
   readonly tables: ReadonlyMap<string, TableBinding>;
+  /** Checkpoint keys of serialised tree ensembles by node name. */
+  readonly ensembles: ReadonlyMap<string, string>;
   readonly limits: Required<EngineLimits>;
   readonly clock: Clock;
   readonly pace: LoadPace | undefined;
@@ -128,10 +130,11 @@ export class SegmentedModel {
   }
 
   async #initialise(plans: readonly SignaturePlan[], context: BindContext): Promise<void> {
-    const { model, kernels, assets, tables, signal, dir } = this.#options;
+    const { model, kernels, assets, tables, ensembles, signal, dir } = this.#options;
     const init = planInit(model, { kernels, assets });
     await restoreVariables(init ? [init, ...plans] : plans, this.#state, context.checkpoint);
     await restoreTables(tables, plans, model, kernels, this.#state, context.checkpoint);
+    await restoreEnsembles(ensembles, plans, model, kernels, this.#state, context.checkpoint);
     if (!init) return;
     const reason = unsupportedText(init);
     if (reason !== undefined) throw new ServingError("OP_UNSUPPORTED", `${dir} cannot be initialised: ${reason}`);

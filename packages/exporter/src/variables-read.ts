@@ -2,7 +2,7 @@ import type { GraphNode, ModelGraph } from "@shardserve/graph";
 import type { Bindings } from "@shardserve/savedmodel";
 
 /**
- * Checkpoint keys that serving needs: those of variables and tables that a signature or the init op reaches. What a
+ * Checkpoint keys that serving needs: those of variables, tables and tree ensembles that a signature or the init op reaches. What a
  * checkpoint holds besides (optimizer slots are often twice the model) only training needs.
  */
 export function variablesRead(model: ModelGraph, bindings: Bindings): ReadonlySet<string> {
@@ -15,6 +15,8 @@ export function variablesRead(model: ModelGraph, bindings: Bindings): ReadonlySe
     if (variable) keys.add(variable.checkpointKey);
     const table = bindings.tables.get(name);
     if (table) keys.add(table.keys).add(table.values);
+    const ensemble = bindings.ensembles.get(name);
+    if (ensemble !== undefined) keys.add(ensemble);
   }
   return keys;
 }

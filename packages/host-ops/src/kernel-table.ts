@@ -19,6 +19,7 @@ import { MATRIX_FACTOR_KERNELS } from "./matrix-factors.js";
 import { MATRIX_SOLVE_KERNELS } from "./matrix-solve.js";
 import { QUANTIZE_AGAIN_KERNELS } from "./quantize-again.js";
 import { WINDOW_KERNELS } from "./windows.js";
+import { BOOSTED_TREES_KERNELS } from "./boosted-trees.js";
 import { CAST_KERNELS } from "./cast.js";
 import { COMPARE_KERNELS } from "./compare.js";
 import { GENERATE_KERNELS } from "./generate.js";
@@ -97,6 +98,7 @@ const ANY_DTYPE: readonly Family[] = [
   LIST_KERNELS,
   ARRAY_KERNELS,
   UNFED_KERNELS,
+  BOOSTED_TREES_KERNELS,
   RAGGED_VARIANT_KERNELS,
 ];
 

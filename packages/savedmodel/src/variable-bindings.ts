@@ -29,11 +29,16 @@ export interface TableBinding {
   readonly values: string;
 }
 
+/** The resources of boosted trees, and what the restore op makes them of. */
+const ENSEMBLE_OP = "BoostedTreesEnsembleResourceHandleOp";
+
 export interface Bindings {
   /** By name of the variable's node (VarHandleOp, VariableV2) in the main graph. */
   readonly variables: ReadonlyMap<string, VariableBinding>;
   /** By name of the table's node in the main graph. */
   readonly tables: ReadonlyMap<string, TableBinding>;
+  /** Checkpoint keys of serialised tree ensembles, by name of the ensemble's node in the main graph. */
+  readonly ensembles: ReadonlyMap<string, string>;
   /** Variable nodes of the main graph that the restore op leaves alone: an initialiser fills them, or nothing does. */
   readonly unbound: readonly string[];
 }
@@ -82,7 +87,7 @@ export function variableBindings(
     }
   }
   const unbound = bindRest(metaGraph, evaluator.variables, entries, keysOfObjects);
-  return { variables: evaluator.variables, tables: evaluator.tables, unbound };
+  return { variables: evaluator.variables, tables: evaluator.tables, ensembles: evaluator.ensembles, unbound };
 }
 
 function bindRest(
@@ -158,6 +163,7 @@ type Values = readonly (Value | undefined)[];
 class Evaluator {
   readonly variables = new Map<string, VariableBinding>();
   readonly tables = new Map<string, TableBinding>();
+  readonly ensembles = new Map<string, string>();
   readonly #main: ReadonlyMap<string, NodeDef>;
   readonly #functions: ReadonlyMap<string, FunctionDef>;
   #steps = 0;
@@ -217,7 +223,8 @@ class Evaluator {
 
   #evaluate(node: NodeDef, read: (reference: string) => Value | undefined, depth: number): Values {
     const inputs = node.input.filter((input) => !input.startsWith("^")).map(read);
-    if (VARIABLE_OPS.has(node.op) || TABLE_OPS.has(node.op)) return [{ kind: "handle", node }];
+    if (VARIABLE_OPS.has(node.op) || TABLE_OPS.has(node.op) || node.op === ENSEMBLE_OP)
+      return [{ kind: "handle", node }];
     if (PASS_THROUGH_OPS.has(node.op)) return [inputs[0]];
     if (CALL_OPS.has(node.op)) return this.#call(calledFunction(node), inputs, depth);
     if (this.#functions.has(node.op)) return this.#call(node.op, inputs, depth);
@@ -237,6 +244,11 @@ class Evaluator {
       case "LookupTableImportV2":
       case "LookupTableImport":
         this.#import(inputs[0], inputs[1], inputs[2]);
+        return [];
+      case "BoostedTreesDeserializeEnsemble":
+        if (inputs[0]?.kind === "handle" && inputs[2]?.kind === "restored") {
+          this.ensembles.set(inputs[0].node.name, inputs[2].binding.checkpointKey);
+        }
         return [];
       default:
         return [];

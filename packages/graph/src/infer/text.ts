@@ -76,6 +76,7 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   RaggedTensorFromVariant: (call) => [...repeat([UNKNOWN], call.attrs.int("output_ragged_rank")), undefined],
   RaggedTensorToSparse: (call) => raggedToSparse(call),
   RaggedGather: (call) => raggedGather(call),
+  BoostedTreesPredict: (call) => [[call.shape(1)?.[0] ?? UNKNOWN, call.attrs.int("logits_dimension")]],
   BoostedTreesBucketize: (call) => {
     const count = call.attrs.int("num_features");
     return call.inputs.slice(0, count).map((info) => info.shape);
