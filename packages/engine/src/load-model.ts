@@ -4,7 +4,7 @@ import type { MetaGraphDef } from "@shardserve/api";
 import { Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type CheckpointTensor, importModel, readSignatures, type ModelGraph, wholeGraph } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
-import type { TensorFlow } from "@shardserve/native";
+import { returnFreedMemory, type TensorFlow } from "@shardserve/native";
 import { hasOnnxModel } from "@shardserve/onnx";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
 import {
@@ -42,7 +42,14 @@ import { WholeModel, wholeObstacles } from "./whole-model.js";
  *   engine is wanted that is not there; the signal's reason
  */
 export async function loadModel(options: LoadModelOptions): Promise<EngineModel> {
-  if (await hasOnnxModel(options.dir)) return loadOnnxModel(options);
+  try {
+    return (await hasOnnxModel(options.dir)) ? await loadOnnxModel(options) : await loadSavedModel(options);
+  } finally {
+    await returnFreedMemory();
+  }
+}
+
+async function loadSavedModel(options: LoadModelOptions): Promise<EngineModel> {
   const loader = new Loader(options);
   try {
     return await loader.load();
@@ -364,6 +371,6 @@ class LoadedModel implements EngineModel {
   }
 
   close(): Promise<void> {
-    return (this.#closed ??= this.#parts.release());
+    return (this.#closed ??= this.#parts.release().then(returnFreedMemory));
   }
 }

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type Clock, Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
-import { type OrtSession, OrtValue } from "@shardserve/native";
+import { type OrtSession, OrtValue, returnFreedMemory } from "@shardserve/native";
 import { ONNX_MODEL_FILE, readOnnxFile, withoutZipMaps } from "@shardserve/onnx";
 import type { RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
 import { elementCount, type Tensor } from "@shardserve/tensor";
@@ -93,6 +93,7 @@ class OnnxModel implements EngineModel {
   }
 
   async close(): Promise<void> {
-    this.#session.session.close();
+    await this.#session.session.closeElsewhere();
+    await returnFreedMemory();
   }
 }

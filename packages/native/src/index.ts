@@ -1,4 +1,4 @@
-export type { Advice } from "./libc.js";
+export { type Advice, returnFreedMemory } from "./libc.js";
 export type { LoadThread } from "./load-thread.js";
 export { AddressRange, type MappedFile, mapFile, PAGE_BYTES, reserveAddresses } from "./mapping.js";
 export { Allocation, addressOf, adviseHugePages, allocate, NativeMemory, VIEW_BYTES_MAX } from "./native-memory.js";
