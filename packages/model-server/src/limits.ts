@@ -11,15 +11,20 @@ export interface ServerLimits {
   readonly inflatedBytesMax: number;
   /** Bytes of all REST bodies under way, default 1 GiB; beyond: UNAVAILABLE. */
   readonly bodyBytesInFlightMax: number;
-  /** Bytes of all gRPC messages under way, default 1 GiB; beyond: RESOURCE_EXHAUSTED. One alone may have any size. */
+  /**
+   * Bytes of all gRPC messages under way, default 1 GiB, and again of those that are still on their way in; beyond: RESOURCE_EXHAUSTED. One alone
+   * may have any size.
+   */
   readonly messageBytesInFlightMax: number;
   /** Open gRPC connections, default 10 000; further ones are dropped. */
   readonly grpcConnectionsMax: number;
+  /** Open streams of all gRPC connections, default 12 000: requests and watchers; further ones are refused, which clients try again. */
+  readonly grpcStreamsMax: number;
   /** Open REST connections, default 10 000; further ones are dropped. */
   readonly restConnectionsMax: number;
   /** Time for a REST request to finish, default 30 000 (--rest_api_timeout_in_ms); 0 = no limit. */
   readonly restTimeoutMs: number;
-  /** Time for a REST client to send its whole request, default 60 000. */
+  /** Time for a client to send its whole request, default 60 000; over gRPC a second more for each 64 KiB that came. */
   readonly receiveTimeoutMs: number;
   /** Time that an idle REST connection is kept, default 60 000. */
   readonly keepAliveMs: number;
@@ -32,6 +37,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   bodyBytesInFlightMax: 2 ** 30,
   messageBytesInFlightMax: 2 ** 30,
   grpcConnectionsMax: 10_000,
+  grpcStreamsMax: 12_000,
   restConnectionsMax: 10_000,
   restTimeoutMs: 30_000,
   receiveTimeoutMs: 60_000,

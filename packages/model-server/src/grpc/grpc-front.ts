@@ -1,3 +1,4 @@
+import type { Http2Server } from "node:http2";
 import {
   type handleUnaryCall,
   type sendUnaryData,
@@ -49,6 +50,7 @@ import {
   SESSION_SERVICE,
 } from "./services.js";
 import { answerTrailer, grpcError } from "./status.js";
+import { StreamGuard } from "./stream-guard.js";
 import { TlsCredentials } from "./tls-credentials.js";
 
 const KEEPALIVE_MS = 60_000;
@@ -92,11 +94,13 @@ export class GrpcFront {
   readonly #server: Server;
   readonly #tls: TlsCredentials | undefined;
   readonly #deadlines: CallDeadlines;
+  readonly #guard: StreamGuard;
   #bytesInFlight = 0;
 
   constructor(options: GrpcFrontOptions) {
     this.#options = options;
     this.#deadlines = new CallDeadlines(options.clock);
+    this.#guard = new StreamGuard(options.limits, options.clock, options.logger);
     this.#tls = options.tls && new TlsCredentials(options.tls);
     this.#server = new Server({
       "grpc.max_receive_message_length": -1,
@@ -106,6 +110,8 @@ export class GrpcFront {
       "grpc.keepalive_time_ms": KEEPALIVE_MS,
       "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
       "grpc.max_concurrent_streams": options.limits.requestsInFlightMax,
+      // Answers that a client does not read.
+      "grpc-node.max_session_memory": Math.ceil(options.limits.messageBytesInFlightMax / 1e6),
     });
     const { manager, predictor } = options;
     /** Predict logs by itself. */
@@ -196,11 +202,18 @@ export class GrpcFront {
         if (error)
           reject(new ServingError("UNAVAILABLE", `cannot listen on ${this.#options.address}: ${error.message}`));
         else {
-          boundConnections(this.#server, this.#options.limits.grpcConnectionsMax);
+          this.#guardListeners();
           resolve(this.#options.address.startsWith("unix:") ? 0 : port);
         }
       });
     });
+  }
+
+  #guardListeners(): void {
+    for (const listener of listenersOf(this.#server)) {
+      listener.maxConnections = this.#options.limits.grpcConnectionsMax;
+      this.#guard.watch(listener);
+    }
   }
 
   /** Certificates for connections from now on. */
@@ -215,6 +228,7 @@ export class GrpcFront {
       const cancel = this.#options.clock.after(graceMs, () => this.#server.forceShutdown());
       this.#server.tryShutdown(() => {
         cancel();
+        this.#guard.close();
         resolve();
       });
     });
@@ -298,15 +312,13 @@ export class GrpcFront {
 }
 
 /**
- * grpc-js has no bound on connections and hides the servers that have; a test notices when it hides them elsewhere. Its public way, sockets of
- * one's own (createConnectionInjector), was tried with 1.14.7: a drain with calls under way did not end.
+ * grpc-js has no bound on connections and hides the servers that have; tests notice when it hides them elsewhere. Its public way, sockets of
+ * one's own (createConnectionInjector), was tried with 1.14.7: a drain with calls under way did not end; and it shows no streams.
  */
-function boundConnections(server: Server, connectionsMax: number): void {
-  const { http2Servers } = server as unknown as {
-    readonly http2Servers?: ReadonlyMap<{ maxConnections: number }, unknown>;
-  };
+function listenersOf(server: Server): Iterable<Http2Server> {
+  const { http2Servers } = server as unknown as { readonly http2Servers?: ReadonlyMap<Http2Server, unknown> };
   invariant(http2Servers && http2Servers.size > 0, "grpc-js keeps the servers that listen");
-  for (const each of http2Servers.keys()) each.maxConnections = connectionsMax;
+  return http2Servers.keys();
 }
 
 /** Resolves once every model that is new is available; only the caller's deadline limits the wait. */
