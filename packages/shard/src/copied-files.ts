@@ -2,6 +2,7 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs
 import { dirname, join } from "node:path";
 import { type Logger, ServingError } from "@shardserve/core";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
+import type { BytePace } from "./byte-pace.js";
 import { type FileSource, PIECE_BYTES } from "./file-source.js";
 import type { ShardMetrics } from "./metrics.js";
 import type { VersionFiles } from "./version-files.js";
@@ -37,14 +38,14 @@ export class CopiedFiles implements VersionFiles {
     this.#options = options;
   }
 
-  async provide(path: string, signal: AbortSignal): Promise<void> {
+  async provide(path: string, signal: AbortSignal, pace?: BytePace): Promise<void> {
     const target = join(this.directory, path);
     const isThere = await exists(target);
     if (isThere && path !== MANIFEST_FILE) return;
     const failures: string[] = [];
     for (const source of this.#sources(path)) {
       try {
-        await this.#copy(source, path, signal);
+        await this.#copy(source, path, signal, pace);
         this.#givers.set(path, source.name);
         return;
       } catch (error) {
@@ -94,14 +95,18 @@ export class CopiedFiles implements VersionFiles {
     return [...trusted, ...sources.filter(({ name }) => distrusted.has(name))];
   }
 
-  async #copy(source: FileSource, path: string, signal: AbortSignal): Promise<void> {
+  async #copy(source: FileSource, path: string, signal: AbortSignal, pace: BytePace | undefined): Promise<void> {
     const target = join(this.directory, path);
     await mkdir(dirname(target), { recursive: true });
     await using opened = await source.open(path, signal);
     const part = await open(`${target}.part`, "a+");
     let bytes = 0;
     try {
-      bytes = await append(part, opened.size, (offset, length) => opened.read(offset, length));
+      const pieceBytes = Math.min(PIECE_BYTES, pace?.pieceBytes ?? PIECE_BYTES);
+      bytes = await append(part, opened.size, pieceBytes, async (offset, length) => {
+        await pace?.take(length, signal);
+        return opened.read(offset, length);
+      });
       await part.sync();
     } finally {
       await part.close();
@@ -116,13 +121,14 @@ export class CopiedFiles implements VersionFiles {
 async function append(
   part: FileHandle,
   size: number,
+  pieceBytes: number,
   read: (offset: number, length: number) => Promise<Uint8Array>,
 ): Promise<number> {
   let { size: at } = await part.stat();
   if (at > size) await part.truncate((at = 0)); // of another file
   const first = at;
   while (at < size) {
-    const piece = await read(at, Math.min(PIECE_BYTES, size - at));
+    const piece = await read(at, Math.min(pieceBytes, size - at));
     if (piece.length === 0) throw new ServingError("UNAVAILABLE", `it ends at ${at} of ${size} bytes`);
     await part.appendFile(piece);
     at += piece.length;

@@ -1,3 +1,7 @@
+import { join } from "node:path";
+import type { BytePace } from "./byte-pace.js";
+import { openFile, readPiece } from "./file-source.js";
+
 /** The files of one version, as a shard reads them; paths are relative to the version directory. */
 export interface VersionFiles {
   /** Where provided files lie. */
@@ -5,9 +9,10 @@ export interface VersionFiles {
   /**
    * Makes a file readable; whether it is whole is its reader's business.
    *
+   * @param pace  bounds how fast it is fetched; absent = nothing does
    * @throws ServingError UNAVAILABLE saying whom it was asked of in vain; the signal's reason
    */
-  provide(path: string, signal: AbortSignal): Promise<void>;
+  provide(path: string, signal: AbortSignal, pace?: BytePace): Promise<void>;
   /** A reader refused the file: the next time it comes from somebody else. */
   discard(path: string): Promise<void>;
   /** Nobody here needs the file any more. */
@@ -26,7 +31,22 @@ export class RepositoryFiles implements VersionFiles {
     this.directory = directory;
   }
 
-  async provide(): Promise<void> {}
+  /** With a pace the file is read through at it: whoever reads it next finds it in memory, and asks little of the repository. */
+  async provide(path: string, signal: AbortSignal, pace?: BytePace): Promise<void> {
+    if (!pace) return;
+    const handle = await openFile(join(this.directory, path));
+    try {
+      const { size } = await handle.stat();
+      for (let at = 0; at < size; at += pace.pieceBytes) {
+        const bytes = Math.min(pace.pieceBytes, size - at);
+        await pace.take(bytes, signal);
+        await readPiece(handle, at, bytes);
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+
   async discard(): Promise<void> {}
   async forget(): Promise<void> {}
   async keepOnly(): Promise<void> {}
