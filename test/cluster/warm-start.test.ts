@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { seededRandom } from "@shardserve/core";
-import { EtcdServer, type LaunchedProcess, type TempDir, tempDir } from "@shardserve/testkit";
+import { EtcdServer, type LaunchedProcess, makeCertificates, type TempDir, tempDir } from "@shardserve/testkit";
 import { cli } from "./support/cli.js";
 import { GrpcClient } from "./support/grpc.js";
 import { type ClusterPlace, type Front, startExecutor, startShard, whenAvailable } from "./support/roles.js";
@@ -69,13 +70,40 @@ describe("an executor that starts beside others", function () {
     assert.ok((await ask(alone)).shard > 0.5 * (first.cache + first.shard), "without a warm-up they are not there");
   });
 
+  it("asks its peer by TLS, where both show a certificate of one authority; a stranger is refused and starts cold", async function () {
+    if (!makeCertificates(dir.path)) {
+      console.log("      SKIPPED: openssl is not installed");
+      return this.skip();
+    }
+    await processes.pop()?.stop(); // executors that answer in clear
+    await processes[1]!.stop();
+    const config = async (name: string) => {
+      const pem = async (file: string) => JSON.stringify(await readFile(join(dir.path, file), "utf8"));
+      const path = join(dir.path, `${name}.cfg`);
+      const own = `server_key: ${await pem(`${name}.key`)} server_cert: ${await pem(`${name}.pem`)}`;
+      await writeFile(path, `${own} custom_ca: ${await pem("ca.pem")}`);
+      return `--peer-ssl-config-file=${path}`;
+    };
+    const guarded = await startOne("executor-4", "--peer-listen=127.0.0.1:0", await config("server"));
+    await ask(guarded);
+    const warm = await startOne("executor-5", await config("client"));
+    assert.match(warm.process.output, /"from":"executor-4, version 1".*"msg":"cache warmed up"/);
+    for (const flags of [[], [await config("stranger")]]) {
+      const cold = await startOne("executor-6", ...flags);
+      assert.doesNotMatch(cold.process.output, /cache warmed up/);
+      assert.match(cold.process.output, /"peer":"executor-4".*a peer cannot be asked for hot rows/);
+      await processes.pop()?.stop();
+    }
+    assert.match(guarded.process.output, /a connection without a valid certificate was refused/);
+  });
+
   it("is served, cold, when its peers cannot be asked", async () => {
-    const [, peer] = processes; // executor-0
-    peer!.signal("SIGSTOP"); // its registration lives on
+    const peer = (await startOne("executor-7", "--peer-listen=127.0.0.1:0")).process;
+    peer.signal("SIGSTOP"); // its registration lives on
     const fresh = await startOne("executor-3");
     assert.doesNotMatch(fresh.process.output, /cache warmed up/);
     assert.match(fresh.process.output, /a peer cannot be asked for hot rows/);
     assert.ok((await ask(fresh)).shard > 0);
-    peer!.signal("SIGCONT");
+    peer.signal("SIGCONT");
   });
 });

@@ -4,6 +4,7 @@ import {
   asRecord,
   FramedClient,
   FramedServer,
+  type MutualTls,
   type RequestOptions,
   type TransportLimits,
 } from "@shardserve/transport";
@@ -20,20 +21,23 @@ const IN_FLIGHT_MAX = 16;
 const LIMITS: Partial<TransportLimits> = { inFlightMax: IN_FLIGHT_MAX };
 
 /**
- * Tells other executors which rows this one is asked for most. Not encrypted, as the row protocol.
+ * Tells other executors which rows this one is asked for most.
  *
+ * @param tls        who asks must show a certificate of its authority; undefined = in clear, and everybody may ask
  * @param hottestOf  of a version that is served here; undefined = it is not
  */
 export function createHotRowsServer(options: {
   readonly peer: string;
   readonly listen: Address;
+  readonly tls: MutualTls | undefined;
   readonly hottestOf: (model: string, version: number) => HottestIds | undefined;
   readonly logger: Logger;
 }): FramedServer {
-  const { peer, listen, hottestOf, logger } = options;
+  const { peer, listen, tls, hottestOf, logger } = options;
   return new FramedServer({
     peer,
     listen: [listen],
+    ...(tls && { tls }),
     limits: LIMITS,
     logger,
     calls: {
@@ -61,10 +65,14 @@ export class HotRowsPeer implements AsyncDisposable {
    */
   static async connect(
     address: Address,
-    options: RequestOptions & { readonly peer: string; readonly logger: Logger },
+    options: RequestOptions & {
+      readonly peer: string;
+      readonly tls: MutualTls | undefined;
+      readonly logger: Logger;
+    },
   ): Promise<HotRowsPeer> {
-    const { peer, logger, ...limits } = options;
-    const client = new FramedClient({ address, peer, limits: LIMITS, logger });
+    const { peer, tls, logger, ...limits } = options;
+    const client = new FramedClient({ address, peer, tls, limits: LIMITS, logger });
     await client.start();
     try {
       await client.whenReady(limits);

@@ -1,5 +1,6 @@
 import { connect, type NetConnectOpts } from "node:net";
 import type { Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { type CancelSignal, type Clock, type Logger, ServingError } from "@shardserve/core";
 import { type Address, formatAddress } from "./address.js";
 import type { BufferPool } from "./buffer-pool.js";
@@ -9,6 +10,7 @@ import { FrameWriter } from "./frame-writer.js";
 import { PROTOCOL_VERSION, readWelcome, type Welcome } from "./handshake.js";
 import type { TransportLimits } from "./limits.js";
 import { decodeMessage, encodeMessage } from "./message.js";
+import { type MutualTls, tlsConnectOptions } from "./mutual-tls.js";
 import { decodeError } from "./wire-error.js";
 
 /** When to give up on one request. */
@@ -28,6 +30,8 @@ export interface ClientSessionOptions {
   readonly address: Address;
   /** Who calls, for the server's log. */
   readonly peer: string;
+  /** Absent = in clear. */
+  readonly tls?: MutualTls | undefined;
   readonly limits: TransportLimits;
   readonly pool: BufferPool;
   readonly clock: Clock;
@@ -110,7 +114,8 @@ export class ClientSession {
         },
       },
     };
-    this.#socket = connect(target);
+    const { tls } = options;
+    this.#socket = tls ? connectTls({ ...target, ...tlsConnectOptions(tls) }) : connect(target);
     this.#writer = new FrameWriter(this.#socket, options.pool);
     this.#socket.on("error", (error) => this.#close(this.#lost(error.message, error)));
     this.#socket.on("close", () => this.#close(this.#lost("the peer closed the connection")));

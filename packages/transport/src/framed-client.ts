@@ -14,6 +14,7 @@ import { BufferPool } from "./buffer-pool.js";
 import { ClientSession, type ReplyPayload, type RequestOptions } from "./client-session.js";
 import { FRAME } from "./frame.js";
 import { DEFAULT_LIMITS, type TransportLimits } from "./limits.js";
+import type { MutualTls } from "./mutual-tls.js";
 
 /** Least time between two attempts, however much the connection is needed. */
 const HURRY_INTERVAL_MS = 50;
@@ -23,6 +24,8 @@ export interface FramedClientOptions {
   readonly address: Address | (() => Address | undefined);
   /** Who calls, for the server's log: "executor executor-1". */
   readonly peer: string;
+  /** Of each new connection; absent = in clear. */
+  readonly tls?: MutualTls | undefined;
   readonly limits?: Partial<TransportLimits>;
   readonly backoff?: BackoffOptions;
   /**
@@ -254,6 +257,7 @@ export class FramedClient extends Service {
     const session = new ClientSession({
       address: this.#address,
       peer: this.#options.peer,
+      tls: this.#options.tls,
       limits: this.#limits,
       pool: this.#pool,
       clock: this.#clock,

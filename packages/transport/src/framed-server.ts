@@ -1,9 +1,11 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { rm } from "node:fs/promises";
+import type { Server as TlsServer } from "node:tls";
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type Address, formatAddress } from "./address.js";
 import { BufferPool } from "./buffer-pool.js";
 import { DEFAULT_LIMITS, type TransportLimits } from "./limits.js";
+import { createTlsServer, type MutualTls, secureContextOf } from "./mutual-tls.js";
 import { type CallHandler, type LookupHandler, ServerConnection, type StreamHandler } from "./server-connection.js";
 
 export interface FramedServerOptions {
@@ -11,6 +13,8 @@ export interface FramedServerOptions {
   readonly peer: string;
   readonly listen: readonly Address[];
   readonly limits?: Partial<TransportLimits>;
+  /** Absent = in clear, and whoever reaches it may call. */
+  readonly tls?: MutualTls;
   /** Methods by name; a result must be encodable as msgpack, a throw becomes the caller's error. */
   readonly calls?: Readonly<Record<string, CallHandler>>;
   readonly streams?: Readonly<Record<string, StreamHandler>>;
@@ -32,7 +36,7 @@ export class FramedServer extends Service {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #pool: BufferPool;
-  readonly #servers: Server[] = [];
+  readonly #servers: (Server | TlsServer)[] = [];
   readonly #connections = new Set<ServerConnection>();
   readonly #addresses: Address[] = [];
 
@@ -66,6 +70,11 @@ export class FramedServer extends Service {
     return this.#pool;
   }
 
+  /** Certificates for connections from now on; only of a server that was given some. */
+  replaceTls(tls: MutualTls): void {
+    for (const server of this.#servers) if ("setSecureContext" in server) server.setSecureContext(secureContextOf(tls));
+  }
+
   protected async onStart(): Promise<void> {
     for (const address of this.#options.listen) await this.#listen(address);
   }
@@ -93,7 +102,12 @@ export class FramedServer extends Service {
   }
 
   async #listen(address: Address): Promise<void> {
-    const server = createServer({ noDelay: true, keepAlive: true }, (socket) => this.#accept(socket));
+    const { tls } = this.#options;
+    const options = { noDelay: true, keepAlive: true };
+    const accept = (socket: Socket) => this.#accept(socket);
+    const server = tls
+      ? createTlsServer(tls, { ...options, handshakeTimeout: this.#limits.handshakeTimeoutMs }, accept, this.#logger)
+      : createServer(options, accept);
     this.#servers.push(server);
     if ("path" in address) await rm(address.path, { force: true }); // left by a process that was killed
     await new Promise<void>((resolve, reject) => {

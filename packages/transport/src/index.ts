@@ -12,6 +12,7 @@ export * from "./framed-server.js";
 export * from "./handshake.js";
 export * from "./limits.js";
 export * from "./lookup-frames.js";
+export type { MutualTls } from "./mutual-tls.js";
 export { asRecord, decodeMessage, encodeMessage } from "./message.js";
 export type { CallContext, CallHandler, LookupHandler, StreamContext, StreamHandler } from "./server-connection.js";
 export { decodeError, encodeError } from "./wire-error.js";

@@ -14,7 +14,8 @@ import { ClusterLoader } from "../roles/cluster-loader.js";
 import { openEngines } from "../roles/engines.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { ModelFront, runUntilStopped } from "../roles/model-front.js";
-import { findHotRows } from "../roles/peer-executors.js";
+import { readIfNamed } from "../roles/guard-flags.js";
+import { findHotRows, parsePeerTls } from "../roles/peer-executors.js";
 import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
 import { openRedis, REDIS_FLAGS } from "../roles/redis-flags.js";
 import { reportServedVersions } from "../roles/served-versions.js";
@@ -27,7 +28,7 @@ export const executor = defineCommand({
   usage: "--etcd=HOSTS --id=ID --model_repository=BASE",
   examples: [
     "shardserve executor --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --id=executor-0 --model_repository=/models --port=8500 --rest_api_port=8501",
-    "shardserve executor --etcd=e1:2379 --cluster=prod --id=executor-1 --model_repository=/models --peer-listen=0.0.0.0:8502",
+    "shardserve executor --etcd=e1:2379 --cluster=prod --id=executor-1 --model_repository=/models --peer-listen=0.0.0.0:8502 --peer-ssl-config-file=peers.cfg",
   ],
   flags: {
     id: flag.text("name of this executor, unique in the cluster", "ID"),
@@ -35,6 +36,11 @@ export const executor = defineCommand({
     peerListen: flag.text(
       "where executors that start may ask which rows this one is asked for most; port 0 = any free one, empty = nowhere",
       "HOST:PORT",
+      "",
+    ),
+    peerSslConfigFile: flag.text(
+      "TLS between executors: an SSLConfig with custom_ca, of which both ends show a certificate",
+      "FILE",
       "",
     ),
     advertisedHost: flag.text("host that other executors reach --peer-listen by; default its own", "HOST", ""),
@@ -85,6 +91,8 @@ export const executor = defineCommand({
     const lookupMetrics = new LookupMetrics(metrics);
     follower.subscribe(() => (lookupMetrics.mapsSavedAtMs = follower.savedAtMs));
     const repository = resolve(flags.modelRepository);
+    const peerTls = await readIfNamed(flags.peerSslConfigFile, parsePeerTls);
+    let tlsOfPeers = peerTls?.value;
     const redis = openRedis(flags, terminal.environment, lookupMetrics, logger);
     const loader = new ClusterLoader({
       engines,
@@ -109,7 +117,7 @@ export const executor = defineCommand({
               allowDefault: flags.allowDegraded === "default",
               shareMax: flags.maxDegradedPercent / 100,
             },
-      findPeer: (id, stop) => findHotRows(registry, flags.id, id, { signal: stop, logger }),
+      findPeer: (id, stop) => findHotRows(registry, flags.id, id, { tls: tlsOfPeers, signal: stop, logger }),
       readyTimeoutMs: flags.readyTimeoutSeconds * 1000,
       metrics: lookupMetrics,
       logger,
@@ -132,9 +140,14 @@ export const executor = defineCommand({
         : createHotRowsServer({
             peer: `executor ${flags.id}`,
             listen: parseAddress(flags.peerListen),
+            tls: tlsOfPeers,
             hottestOf: (model, version) => loader.hottestOf(model, version),
             logger,
           });
+    const peerTlsFile = peerTls?.watch((tls) => {
+      tlsOfPeers = tls;
+      peers?.replaceTls(tls);
+    }, logger);
     let front: ModelFront | undefined;
     const onRollback = (id: ServableId, to: number) => void rollBackCluster(registry, id, to, logger, signal);
     const ends: (() => Promise<void>)[] = [];
@@ -148,6 +161,7 @@ export const executor = defineCommand({
       const { server } = front;
       engines.pace.follow(() => server.requestCount);
       await peers?.start({ signal });
+      await peerTlsFile?.start({ signal });
       await front.start({ signal });
       const [peerAddress] = peers?.addresses ?? [];
       const addresses = {
@@ -166,6 +180,7 @@ export const executor = defineCommand({
       await runUntilStopped(front, signal, flags.drainSeconds * 1000);
     } finally {
       await Promise.all(ends.map((end) => end()));
+      await peerTlsFile?.close();
       await peers?.close();
       await front?.close();
       redis?.close();

@@ -1,8 +1,9 @@
 import { type Logger, ServingError, systemClock } from "@shardserve/core";
 import { type HottestIds, HotRowsPeer } from "@shardserve/lookup";
 import { EXECUTORS_PREFIX, executorRecord, type Registry } from "@shardserve/registry";
+import { parseTlsConfig } from "@shardserve/model-server";
 import type { ServableId } from "@shardserve/servable";
-import { parseAddress } from "@shardserve/transport";
+import { type MutualTls, parseAddress } from "@shardserve/transport";
 
 /** How long the registry and a peer may take to answer: a cold cache is no reason to wait longer. */
 const ANSWER_MS = 2_000;
@@ -12,6 +13,21 @@ export interface HotRowsSource extends AsyncDisposable {
   /** "executor-1, version 3", for logs. */
   readonly from: string;
   readonly hottest: HottestIds;
+}
+
+/**
+ * Reads an SSLConfig that both ends of a connection between executors use.
+ *
+ * @throws ServingError CONFIG_INVALID also without an authority: a certificate that everybody may have would prove nothing
+ */
+export function parsePeerTls(text: string, path: string): MutualTls {
+  const { key, cert, clientCa } = parseTlsConfig(text, path);
+  if (clientCa === undefined)
+    throw new ServingError(
+      "CONFIG_INVALID",
+      `${path}: custom_ca is needed, the authority of all executors' certificates`,
+    );
+  return { key, cert, ca: clientCa };
 }
 
 /**
@@ -25,9 +41,9 @@ export async function findHotRows(
   registry: Registry,
   self: string,
   id: ServableId,
-  options: { readonly signal: AbortSignal; readonly logger: Logger },
+  options: { readonly tls: MutualTls | undefined; readonly signal: AbortSignal; readonly logger: Logger },
 ): Promise<HotRowsSource | undefined> {
-  const { signal, logger } = options;
+  const { tls, signal, logger } = options;
   const inTime = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
   const { entries } = await registry.list(EXECUTORS_PREFIX, { signal: inTime });
   const candidates = entries
@@ -45,7 +61,7 @@ export async function findHotRows(
   const limits = () => ({ signal, deadlineMs: systemClock.nowMs() + ANSWER_MS });
   for (const { peer, address, version } of candidates) {
     if (address === undefined) continue;
-    const options = { ...limits(), peer: `executor ${self}`, logger };
+    const options = { ...limits(), peer: `executor ${self}`, tls, logger };
     const client = await HotRowsPeer.connect(parseAddress(address), options).catch((error: unknown) => {
       signal.throwIfAborted();
       logger.info({ peer, address, error: ServingError.from(error).message }, "a peer cannot be asked for hot rows");
