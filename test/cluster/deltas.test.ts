@@ -220,11 +220,40 @@ describe("deltas in a cluster", function () {
     assert.deepEqual(running.failures, []);
   });
 
+  it("old deltas of exports are folded by one command, a damaged fold is written anew, and exports go on", async () => {
+    await using running = load();
+    await running.more(50);
+    const keep = ["--keep-epochs=2", `--model-repository=${place.repository}`, ...registry()];
+    const folded = await cli("fold", DRIFTING, ...keep);
+    assert.equal(folded.code, 0, folded.stderr);
+    assert.match(folded.stdout, /drifting\/1: 3 deltas up to epoch 4 are folded; 2 follow/);
+    const again = await cli("fold", DRIFTING, ...keep);
+    assert.match(again.stdout, /2 deltas behind the fold, 2 are kept; nothing to fold/);
+    for (const name of ["rows.delta", "shardserve.delta"]) {
+      const path = join(version(), "folds/4", name);
+      const bytes = await readFile(path);
+      await writeFile(path, bytes.subarray(0, bytes.length / 2));
+      const mended = await cli("fold", DRIFTING, ...keep);
+      assert.match(mended.stdout, /the fold of epoch 4 was damaged and is written anew: .*folds\/4/, mended.stderr);
+      assert.ok((await readFile(path)).equals(bytes));
+    }
+    // Nothing but the fold and what follows it: a shard that starts reads that.
+    for (const epoch of [1, 3, 4]) await rm(join(version(), "deltas", String(epoch)), { recursive: true });
+    const victim = SHARD_IDS.find((id) => id !== "shard-0")!;
+    await shards.get(victim)!.stop("SIGKILL");
+    await restart(victim);
+    await publish(7);
+    await until(isEverywhere(7));
+    await ask(7);
+    await running.stop();
+    assert.deepEqual(running.failures, []);
+  });
+
   it("verify proves every epoch against its SavedModel; serve on one node answers at the newest", async () => {
-    const newest = await cliJson<{ epoch: number; deltas: number[] }>("verify", join(dir.path, "source/6"), version());
-    assert.deepEqual(newest, { ...newest, epoch: 6, deltas: [1, 3, 4, 5, 6] });
-    const older = await cliJson<{ epoch: number }>("verify", join(dir.path, "source/3"), version(), "--epoch=3");
-    assert.equal(older.epoch, 3);
+    const newest = await cliJson<{ epoch: number; deltas: number[] }>("verify", join(dir.path, "source/7"), version());
+    assert.deepEqual(newest, { ...newest, epoch: 7, deltas: [4, 5, 6, 7] });
+    const older = await cliJson<{ epoch: number }>("verify", join(dir.path, "source/5"), version(), "--epoch=5");
+    assert.equal(older.epoch, 5);
     const other = await cli("verify", join(dir.path, "source/4"), version(), "--epoch=5");
     assert.match(other.stderr, /DIGEST_MISMATCH: row \d+ of table/);
 
@@ -234,16 +263,16 @@ describe("deltas in a cluster", function () {
     try {
       using client = new GrpcClient(front.grpc);
       const request = driftingRequest(seededRandom(1));
-      assert.equal(request.check(await client.send(request.bytes)), 6);
+      assert.equal(request.check(await client.send(request.bytes)), 7);
     } finally {
       await front.process.stop();
     }
-    const bias = join(alone, "1/deltas/6/dense/variables/variables.data-00000-of-00001");
+    const bias = join(alone, "1/deltas/7/dense/variables/variables.data-00000-of-00001");
     await writeFile(
       bias,
       (await readFile(bias)).map((byte, i) => (i === 1 ? byte ^ 1 : byte)),
     );
-    const damaged = await cli("verify", join(dir.path, "source/6"), join(alone, "1"));
-    assert.match(damaged.stderr, /CHECKSUM_MISMATCH: .*deltas\/6\/dense\/variables\/variables\.data/);
+    const damaged = await cli("verify", join(dir.path, "source/7"), join(alone, "1"));
+    assert.match(damaged.stderr, /CHECKSUM_MISMATCH: .*deltas\/7\/dense\/variables\/variables\.data/);
   });
 });

@@ -18,6 +18,7 @@ export const commands: CommandTable = new Map([
   ["label", async () => (await import("./commands/label.js")).label],
   ["traffic", async () => (await import("./commands/traffic.js")).traffic],
   ["rollback", async () => (await import("./commands/rollback.js")).rollback],
+  ["fold", async () => (await import("./commands/fold.js")).fold],
   ["drain", async () => (await import("./commands/drain.js")).drain],
   ["undrain", async () => (await import("./commands/drain.js")).undrain],
   ["rebalance", async () => (await import("./commands/rebalance.js")).rebalance],

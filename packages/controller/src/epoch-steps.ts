@@ -11,11 +11,9 @@
  */
 import { type PartitionMap, replicasOf } from "@shardserve/placement";
 import type { EpochPlan, EpochRecord, ExecutorRecord, HoldingRecord, MapRecord } from "@shardserve/registry";
+import { CHAIN_LENGTH_MAX } from "@shardserve/rowstore";
 import type { VersionState } from "./cluster-state.js";
 import type { DeltaContents, FoldContents, VersionContents } from "./version-contents.js";
-
-/** The deltas that a version may have in force: more are refused, as every restart reads them all. */
-export const CHAIN_LENGTH_MAX = 1000;
 
 /** What to do about deltas: a new map record, or something to wait for, or nothing. */
 export type EpochDecision =
@@ -205,7 +203,7 @@ function wantedEpoch(
     }
     const chain = [...inForce, ...path];
     if (chain.length <= CHAIN_LENGTH_MAX) return { epoch, chain, why: undefined };
-    why = `${chain.length} deltas are more than ${CHAIN_LENGTH_MAX}; export the version as a whole`;
+    why = `${chain.length} deltas are more than ${CHAIN_LENGTH_MAX}; fold old ones (\`shardserve fold\`), or export the version as a whole`;
   }
   return { epoch: current, chain: inForce, why };
 }

@@ -14,4 +14,3 @@ export * from "./version-contents.js";
 export * from "./cluster-status.js";
 export * from "./controller.js";
 export * from "./plan.js";
-export { CHAIN_LENGTH_MAX } from "./epoch-steps.js";

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
 import type { KernelTable } from "@shardserve/graph";
 import {
+  CHAIN_LENGTH_MAX,
   epochPath,
   type EpochRef,
   fileDigest,
@@ -49,7 +50,8 @@ export interface DeltaOptions {
  * Reads a SavedModel and a version directory and decides what a delta between them is made of.
  *
  * @throws ServingError MANIFEST_INVALID when `versionDir` is no exported version; FAILED_PRECONDITION when the tables of the
- *   SavedModel are not those of the version; UNIMPLEMENTED for an ONNX model; those of planExport and readDeltaChain
+ *   SavedModel are not those of the version; RESOURCE_EXHAUSTED when it has as many deltas as it may; UNIMPLEMENTED for an ONNX
+ *   model; those of planExport and readDeltaChain
  */
 export async function planDelta(
   source: string,
@@ -62,6 +64,11 @@ export async function planDelta(
   const epochs = await listEpochs(versionDir);
   const parentEpoch = options.parent ?? (await newestEpoch(versionDir));
   const chain = await readDeltaChain(versionDir, base, parentEpoch);
+  if (chain.length >= CHAIN_LENGTH_MAX)
+    throw new ServingError(
+      "RESOURCE_EXHAUSTED",
+      `${versionDir} has ${chain.length} deltas, as many as a version may have; fold old ones (\`shardserve fold\`), or export the version as a whole`,
+    );
   const last = chain.at(-1);
   const { manifest } = base;
   if (manifest.tables.length === 0)

@@ -16,3 +16,4 @@ export { EPOCH_ROWS_MAX, PendingRows, type TableRows } from "./pending-rows.js";
 export { type AppliedOptions, type AppliedParent, writeApplied } from "./write-applied.js";
 export { type FoldOptions, writeFold } from "./write-fold.js";
 export { forgetFolded } from "./forget-folded.js";
+export { proveFold } from "./prove-fold.js";

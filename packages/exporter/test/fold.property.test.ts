@@ -7,7 +7,9 @@ import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
 import {
   appliedBy,
+  DELTA_MANIFEST_FILE,
   DELTA_ROWS_FILE,
+  DeltaFile,
   deltaPath,
   epochPath,
   type EpochRef,
@@ -21,7 +23,7 @@ import {
 } from "@shardserve/rowstore";
 import { bytesOf } from "@shardserve/tensor";
 import { tempDir } from "@shardserve/testkit";
-import { PendingRows, planDelta, runDelta, runExport, writeApplied, writeFold } from "../src/index.js";
+import { PendingRows, planDelta, proveFold, runDelta, runExport, writeApplied, writeFold } from "../src/index.js";
 import { plan } from "./models.js";
 import { changedCopy, DIM, readAll, tableOf, writeModel } from "./versions.js";
 
@@ -46,6 +48,13 @@ async function stream(version: string, base: StoredManifest, ids: readonly numbe
     createdAtMs: sequence,
     applied: [{ source: "trainer", sequence }],
   });
+}
+
+/** Where the rows of a fold's first partition begin in its file. */
+async function firstRowByte(version: string, base: StoredManifest, ref: EpochRef): Promise<number> {
+  await using file = await DeltaFile.open(join(version, epochPath(ref)), base.manifest.tables);
+  const { segment, layout } = (await file.segment(file.partitions[0]!))!;
+  return segment.offset + layout.headBytes;
 }
 
 const fold = async (version: string, base: StoredManifest, epoch: number) =>
@@ -112,6 +121,41 @@ describe("fold of deltas", function () {
       const { digest } = await stream(version, base, [3], 77, 13);
       assert.equal((await readDeltaChain(version, base, 13)).at(-1)!.digest, digest);
     }
+  });
+
+  it("that is damaged is passed over as long as its deltas are there, named when they are gone, and proved when asked", async () => {
+    await using dir = await tempDir();
+    const version = join(dir.path, "m/1");
+    await writeModel(join(dir.path, "s"), [tableOf(300, 1)], 0);
+    await runExport(await plan(join(dir.path, "s"), { tables: ["t0"], partitions: 3 }), version, run);
+    const base = (await readManifest(version))!;
+    for (let epoch = 1; epoch <= 3; epoch++) await stream(version, base, [1, 2, 3], epoch, epoch);
+    const folded = await fold(version, base, 2);
+    await proveFold(version, base, folded);
+    for (const [name, code] of [
+      [DELTA_ROWS_FILE, "CHECKSUM_MISMATCH"],
+      [DELTA_MANIFEST_FILE, "DELTA_INVALID"],
+    ] as const) {
+      const path = join(version, foldPath(2), name);
+      const bytes = await readFile(path);
+      const damaged = Buffer.from(bytes);
+      if (name === DELTA_ROWS_FILE) damaged[(await firstRowByte(version, base, folded)) + 1]! ^= 1;
+      await writeFile(path, name === DELTA_ROWS_FILE ? damaged : damaged.subarray(0, bytes.length >> 1));
+      await assert.rejects(
+        proveFold(version, base, folded),
+        (error) => isServingError(error, code) && error.message.includes("folds/2"),
+      );
+    }
+    const chain = await readDeltaChain(version, base, 3);
+    assert.deepEqual(
+      chain.map(({ fold: own }) => own),
+      [undefined, undefined, undefined],
+    );
+    await rm(join(version, deltaPath(2)), { recursive: true });
+    await assert.rejects(
+      readDeltaChain(version, base, 3),
+      (error) => isServingError(error, "DELTA_INVALID") && error.message.includes("folds/2"),
+    );
   });
 
   it("is not made of what is damaged: the error names it, and nothing is left behind", async () => {

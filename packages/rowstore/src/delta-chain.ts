@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { ServingError } from "@shardserve/core";
+import { isServingError, ServingError } from "@shardserve/core";
 import {
   checkFollows,
   deltaPath,
@@ -11,6 +11,9 @@ import {
   type StoredDelta,
 } from "./delta-manifest.js";
 import type { StoredManifest } from "./manifest.js";
+
+/** The deltas that a version may have in force, a fold counted as one: more are refused, as every restart reads them all. */
+export const CHAIN_LENGTH_MAX = 1000;
 
 /**
  * Epochs that have a folder below `deltas/` of a version directory, ascending; whole or not. A version without that
@@ -41,7 +44,7 @@ async function numbersIn(path: string): Promise<number[]> {
 
 /**
  * The deltas that lead from a version as exported to an epoch, first to last, each checked to follow the one before. A fold
- * comes in the place of all deltas that it stands for.
+ * comes in the place of all deltas that it stands for; one that cannot be read is passed over where those are still there.
  *
  * @param epoch  0 = none
  * @throws ServingError NOT_FOUND when one is not there; DELTA_INVALID; DELTA_OUT_OF_ORDER when they do not form a chain
@@ -50,10 +53,12 @@ export async function readDeltaChain(versionDir: string, base: StoredManifest, e
   const folds = new Set(await listFolds(versionDir));
   const chain: StoredDelta[] = [];
   for (let wanted = epoch; wanted > 0; ) {
-    const fold = folds.has(wanted) ? await readEpoch(join(versionDir, foldPath(wanted)), wanted) : undefined;
     const directory = join(versionDir, deltaPath(wanted));
-    const isOther = fold && chain[0] && chain[0].manifest.parent.digest !== fold.digest;
-    const stored = fold && !isOther ? fold : await readEpoch(directory, wanted);
+    const fold = folds.has(wanted) ? await readFold(versionDir, wanted) : undefined;
+    const isDamaged = fold instanceof ServingError;
+    const isOther = !isDamaged && chain[0] && chain[0].manifest.parent.digest !== fold?.digest;
+    const stored = fold && !isDamaged && !isOther ? fold : await readEpoch(directory, wanted);
+    if (!stored && isDamaged) throw fold;
     if (!stored)
       throw new ServingError(
         "NOT_FOUND",
@@ -69,6 +74,14 @@ export async function readDeltaChain(versionDir: string, base: StoredManifest, e
     parent = ref;
   }
   return chain;
+}
+
+/** A fold; undefined when it is not there, an error when it is and cannot be read. */
+function readFold(versionDir: string, epoch: number): Promise<StoredDelta | ServingError | undefined> {
+  return readEpoch(join(versionDir, foldPath(epoch)), epoch).catch((error: unknown) => {
+    if (isServingError(error, "DELTA_INVALID", "DELTA_OUT_OF_ORDER")) return error;
+    throw error;
+  });
 }
 
 /** Reads the manifest of a delta or fold; undefined when it is not there, or not whole yet. */

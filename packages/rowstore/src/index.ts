@@ -1,5 +1,13 @@
 export { type DeltaSection, deltaInvalid } from "./delta-format.js";
-export { appliedBy, listEpochs, listFolds, newestEpoch, readDeltaChain, refOf } from "./delta-chain.js";
+export {
+  appliedBy,
+  CHAIN_LENGTH_MAX,
+  listEpochs,
+  listFolds,
+  newestEpoch,
+  readDeltaChain,
+  refOf,
+} from "./delta-chain.js";
 export * from "./delta-manifest.js";
 export { DeltaFile, type OpenSegment } from "./delta-reader.js";
 export { DeltaRowsWriter } from "./delta-writer.js";

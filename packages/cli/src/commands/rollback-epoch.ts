@@ -1,15 +1,7 @@
 import { type Clock, isServingError, ServingError, sleep, systemClock } from "@shardserve/core";
-import {
-  type MapRecord,
-  mapKey,
-  mapRecord,
-  MODELS_PREFIX,
-  parseKey,
-  type Registry,
-  rollbackKey,
-  rollbackRecord,
-} from "@shardserve/registry";
+import { mapKey, MODELS_PREFIX, parseKey, type Registry, rollbackKey, rollbackRecord } from "@shardserve/registry";
 import type { Terminal } from "../command.js";
+import { type MapInForce, mapInForce } from "../roles/map-in-force.js";
 
 const POLL_MS = 50;
 
@@ -56,34 +48,6 @@ export async function forgetRollbacks(registry: Registry, model: string, signal:
       keys.map((key) => ({ delete: key })),
       { signal },
     );
-}
-
-interface MapInForce {
-  readonly version: number;
-  readonly record: MapRecord;
-  readonly modRevision: number;
-}
-
-/** @throws ServingError NOT_FOUND when no such version is in force */
-async function mapInForce(
-  registry: Registry,
-  model: string,
-  version: number,
-  signal: AbortSignal,
-): Promise<MapInForce> {
-  const { entries } = await registry.list(mapKey(model, 0).replace(/0$/, ""), { signal });
-  const found = entries.flatMap(({ key, value, modRevision }): MapInForce[] => {
-    const parsed = parseKey(key);
-    if (parsed?.kind !== "map" || parsed.model !== model || (version >= 0 && parsed.version !== version)) return [];
-    const record = mapRecord.decode(value, key);
-    return record.enabled ? [{ version: parsed.version, record, modRevision }] : [];
-  });
-  const newest = found.sort((a, b) => b.version - a.version)[0];
-  if (newest) return newest;
-  throw new ServingError(
-    "NOT_FOUND",
-    `${model}${version >= 0 ? ` version ${version}` : ""} is not in force; see \`shardserve status\``,
-  );
 }
 
 /**

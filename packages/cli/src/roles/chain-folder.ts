@@ -1,8 +1,7 @@
 import { type Clock, isServingError, type Logger, ServingError } from "@shardserve/core";
-import { forgetFolded, writeFold } from "@shardserve/exporter";
+import { forgetFolded } from "@shardserve/exporter";
 import type { EpochRecord } from "@shardserve/registry";
-import { listFolds, readDeltaChain, type StoredManifest } from "@shardserve/rowstore";
-import { VERSION } from "../version.js";
+import { type ExportedVersion, foldUpTo, waitingFolds } from "./fold-chain.js";
 import type { UpdateMetrics } from "./update-metrics.js";
 
 /** Deltas behind the newest fold, at most: a chain must have room for those that come while one is written. */
@@ -16,11 +15,9 @@ export interface FoldSettings {
   readonly foldEpochs: number;
 }
 
-export interface ChainFolderOptions extends FoldSettings {
+export interface ChainFolderOptions extends FoldSettings, ExportedVersion {
   readonly model: string;
   readonly version: number;
-  readonly versionDir: string;
-  readonly base: StoredManifest;
   readonly metrics: UpdateMetrics;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -68,25 +65,24 @@ export class ChainFolder {
     if (foldedUpTo > this.#tidiedFor) await this.#tidy(foldedUpTo);
     const unfolded = chain.filter(({ epoch }) => epoch > foldedUpTo);
     if (unfolded.length < keepEpochs + foldEpochs) return;
-    const written = await listFolds(versionDir);
-    if (unfolded.some(({ epoch }) => written.includes(epoch))) return; // the leader takes it up
+    const waiting = await waitingFolds(versionDir, foldedUpTo, (error) => this.#onDamage(error));
+    if (unfolded.some(({ epoch }) => waiting.includes(epoch))) return; // the leader takes it up
     await this.#fold(unfolded[unfolded.length - 1 - keepEpochs] as EpochRecord);
   }
 
   async #fold(last: EpochRecord): Promise<void> {
-    const { versionDir, base, clock, metrics, logger, model, version } = this.#options;
+    const { clock, metrics, logger, model, version } = this.#options;
     const startMs = clock.nowMs();
-    const chain = await readDeltaChain(versionDir, base, last.epoch);
-    if (chain.at(-1)?.digest !== last.digest)
-      throw new ServingError(
-        "DIGEST_MISMATCH",
-        `${versionDir}: epoch ${last.epoch} here is not the one in force; is it the same model repository?`,
-      );
-    const { signal } = this.#stop;
-    await writeFold(versionDir, base, chain, { writer: `shardserve ${VERSION}`, signal });
+    const { deltas } = await foldUpTo(this.#options, last, this.#stop.signal);
     metrics.folds.inc({ model, result: "written" });
     const ms = Math.round(clock.nowMs() - startMs);
-    logger.info({ model, version, epoch: last.epoch, deltas: chain.length, ms }, "fold written");
+    logger.info({ model, version, epoch: last.epoch, deltas, ms }, "fold written");
+  }
+
+  #onDamage(error: ServingError): void {
+    const { metrics, logger, model, version } = this.#options;
+    metrics.folds.inc({ model, result: "failed" });
+    logger.error({ model, version, error: error.message }, "a damaged fold is written anew");
   }
 
   async #tidy(inForce: number): Promise<void> {

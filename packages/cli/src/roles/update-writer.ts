@@ -1,9 +1,9 @@
-import { CHAIN_LENGTH_MAX } from "@shardserve/controller";
 import { type Clock, isServingError, type Logger, ServingError } from "@shardserve/core";
 import { EPOCH_ROWS_MAX, PendingRows, type TableRows, writeApplied } from "@shardserve/exporter";
 import type { EpochRecord, MapFollower } from "@shardserve/registry";
 import {
   appliedBy,
+  CHAIN_LENGTH_MAX,
   type EpochRef,
   readDeltaChain,
   readManifest,
