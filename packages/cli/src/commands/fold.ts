@@ -49,12 +49,11 @@ export const fold = defineCommand({
       }
       const onDamage = (error: ServingError) => logger.error({ error: error.message }, "a damaged fold is removed");
       const waiting = await waitingFolds(versionDir, before?.epoch ?? 0, onDamage);
-      const unfolded = chain.slice(before ? 1 : 0);
-      const last = unfolded[unfolded.length - 1 - flags.keepEpochs];
-      if (!last)
-        return print(
-          `${name}: ${unfolded.length} deltas behind the fold, ${flags.keepEpochs} are kept; nothing to fold`,
-        );
+      const last = chain[chain.length - 1 - flags.keepEpochs];
+      if (!last || last === first) {
+        const what = before ? `a fold and ${chain.length - 1} deltas` : `${chain.length} deltas`;
+        return print(`${name} has ${what}, of which the newest ${flags.keepEpochs} are kept; there is nothing to fold`);
+      }
       const written = waiting.includes(last.epoch) ? undefined : await foldUpTo(on, last, signal);
       if (flags.waitSeconds > 0) await whenFolded(registry, model, version, last, flags.waitSeconds, signal);
       const what = written ? `${written.deltas} deltas` : "the deltas";
