@@ -2,20 +2,15 @@ import assert from "node:assert/strict";
 import { seededRandom } from "@shardserve/core";
 import { EtcdRegistry } from "@shardserve/registry";
 import { EtcdServer, RedisServer, SmallDisk, TcpProxy, type TempDir, tempDir } from "@shardserve/testkit";
-import { DriftingLoad } from "../cluster/support/drifting-load.js";
 import { DRIFTING } from "../cluster/support/drifting-model.js";
 import { LiveCluster } from "../cluster/support/live-cluster.js";
 import { whenAvailable } from "../cluster/support/roles.js";
 import { STAMPED } from "../cluster/support/stamped-model.js";
 import { SteadyLoad } from "../cluster/support/steady-load.js";
+import { MINUTES, runFaults, SEED } from "./fault-run.js";
 import { type Arena, FAULTS } from "./faults.js";
-import { checkAnswers, checkControlPlane, checkEpochs, checkNoDegradedRows, isWrong } from "./verifier.js";
-
-/** The same seed gives the same faults in the same order; what the processes make of them is theirs. */
-const SEED = Number(process.env.CHAOS_SEED ?? 1);
-const MINUTES = Number(process.env.CHAOS_MINUTES ?? 3);
-/** Only faults whose name contains it. */
-const ONLY = process.env.CHAOS_ONLY ?? "";
+import { NETWORK_SHARE } from "./shares.js";
+import { checkNoDegradedRows, isWrong } from "./verifier.js";
 
 /** Enough for a few hundred versions and deltas; filled by one of the faults. */
 const DISK_BYTES = 512 * 2 ** 20;
@@ -72,37 +67,8 @@ describe(`chaos, seed ${SEED}`, function () {
   });
 
   it("never a wrong answer, never a failed one, and always whole again", async () => {
-    const endMs = performance.now() + MINUTES * 60_000;
-    const wanted = FAULTS.filter(({ name }) => name.includes(ONLY));
-    const faults = wanted.filter(({ name, obstacle }) => {
-      const why = obstacle?.(arena);
-      if (why !== undefined) console.log(`      SKIPPED ${name}: ${why}`);
-      return why === undefined;
-    });
-    let queue: (typeof faults)[number][] = [];
-    let count = 0;
-    while (performance.now() < endMs) {
-      if (queue.length === 0) queue = shuffled(faults);
-      const fault = queue.pop()!;
-      const { grpc } = arena.cluster.front("executor-0");
-      await using load = new SteadyLoad(grpc, ++count);
-      await using drifting = new DriftingLoad(grpc, count);
-      await load.more(20);
-      const startedMs = performance.now();
-      const what = await fault.run(arena);
-      await load.more(20);
-      await arena.cluster.untilWhole();
-      const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-      const result = await load.stop();
-      await drifting.stop();
-      console.log(
-        `      ${count}. ${fault.name}: ${what} (${seconds} s, ${result.ok} and ${drifting.epochs.length} answers, ${result.failures.length + drifting.failures.length} failed)`,
-      );
-      await checkControlPlane(registry, fault.name);
-      const during = `seed ${SEED}, fault ${count}, ${fault.name}: ${what}`;
-      checkAnswers(result, during);
-      checkEpochs(drifting, during);
-    }
+    const untilMs = performance.now() + MINUTES * (1 - NETWORK_SHARE) * 60_000;
+    await runFaults(arena, FAULTS, { registry, untilMs });
     await checkNoDegradedRows(arena.cluster, "executor-0");
   });
 
@@ -116,13 +82,4 @@ describe(`chaos, seed ${SEED}`, function () {
     const { failures } = await load.stop();
     assert.ok(failures.some(isWrong), `the verifier saw nothing: ${failures.slice(0, 3).join("; ")}`);
   });
-
-  function shuffled<T>(items: readonly T[]): T[] {
-    const mixed = [...items];
-    for (let i = mixed.length - 1; i > 0; i--) {
-      const j = Math.floor(arena.random.next() * (i + 1));
-      [mixed[i], mixed[j]] = [mixed[j] as T, mixed[i] as T];
-    }
-    return mixed;
-  }
 });

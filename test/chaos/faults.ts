@@ -2,14 +2,15 @@ import assert from "node:assert/strict";
 import { readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Random } from "@shardserve/core";
-import type { EtcdServer, RedisServer, SmallDisk, TcpProxy } from "@shardserve/testkit";
+import { DELTA_MANIFEST_FILE, DELTA_ROWS_FILE, foldPath, listFolds } from "@shardserve/rowstore";
+import { type EtcdServer, type RedisServer, SlowDisk, type SmallDisk, type TcpProxy } from "@shardserve/testkit";
 import { DRIFTING } from "../cluster/support/drifting-model.js";
-import { isAtEpoch, isGone, type LiveCluster, versionOf } from "../cluster/support/live-cluster.js";
+import { isAtEpoch, isGone, versionOf } from "../cluster/support/live-cluster.js";
 import { STAMPED } from "../cluster/support/stamped-model.js";
+import { between, type Fault, pause, pick, type Scene } from "./fault-run.js";
 
 /** What faults act on. */
-export interface Arena {
-  readonly cluster: LiveCluster;
+export interface Arena extends Scene {
   readonly etcd: readonly EtcdServer[];
   /** The second level of every executor's cache. */
   readonly redis: RedisServer;
@@ -17,28 +18,12 @@ export interface Arena {
   readonly redisLink: TcpProxy;
   /** Holds everything that the cluster reads and writes; undefined where mounting is not permitted. */
   readonly disk: SmallDisk | undefined;
-  readonly random: Random;
   /** The version that is served; faults that publish raise it. */
   version: number;
   /** The newest delta of the drifting model. */
   epoch: number;
 }
 
-/**
- * Something that goes wrong and is put right again. Every one leaves a replica of each partition reachable at any time, so
- * no request may fail; afterwards the cluster must become whole by itself.
- */
-export interface Fault {
-  readonly name: string;
-  /** Why it cannot be injected on this machine; absent = it always can. */
-  readonly obstacle?: (arena: Arena) => string | undefined;
-  /** Injects, holds and heals. @returns what it did, for the log */
-  run(arena: Arena): Promise<string>;
-}
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-const pick = <T>({ random }: Arena, items: readonly T[]): T => items[Math.floor(random.next() * items.length)] as T;
-const between = ({ random }: Arena, min: number, max: number) => min + random.next() * (max - min);
 const anyShard = (arena: Arena) => pick(arena, arena.cluster.shardIds);
 
 async function publishDelta(arena: Arena): Promise<void> {
@@ -61,7 +46,7 @@ async function damage(path: string, kind: "flipped" | "torn", random: Random): P
   await writeFile(path, kind === "torn" ? bytes.subarray(0, at) : bytes);
 }
 
-export const FAULTS: readonly Fault[] = [
+export const FAULTS: readonly Fault<Arena>[] = [
   {
     name: "kill -9 a shard",
     async run(arena) {
@@ -345,6 +330,46 @@ export const FAULTS: readonly Fault[] = [
       arena.version = version;
       await cluster.until((found) => versionOf(found, version)?.state === "enabled" && isGone(found, version - 1));
       return `version ${version}, ${id} restarted meanwhile`;
+    },
+  },
+  {
+    name: "slow disk",
+    obstacle: () => SlowDisk.obstacle(),
+    async run(arena) {
+      const { cluster } = arena;
+      const ids = arena.random.next() < 0.5 ? cluster.shardIds : [anyShard(arena)];
+      const ms = Math.round(between(arena, 2, 50));
+      const disks = await Promise.all(ids.map((id) => SlowDisk.attach(cluster.process(id).pid as number, ms)));
+      try {
+        await (arena.random.next() < 0.5 ? publishVersion(arena) : publishDelta(arena));
+      } finally {
+        await Promise.all(disks.map((disk) => disk.stop()));
+      }
+      return `of ${ids.join(", ")}, ${ms} ms more a call; version ${arena.version}, epoch ${arena.epoch}`;
+    },
+  },
+  {
+    name: "kill -9 who folds old deltas, damage the fold",
+    async run(arena) {
+      const { cluster } = arena;
+      for (let i = 0; i < 3; i++) await publishDelta(arena); // one is kept, and a fold is of two at least
+      const args = ["--keep-epochs=1", `--model-repository=${cluster.repository}`];
+      const folder = cluster.start("fold", DRIFTING, ...args, "--wait-seconds=0");
+      await pause(between(arena, 200, 1_500)); // before it, in its midst, or behind it
+      await folder.stop("SIGKILL");
+      const first = await cluster.command("fold", DRIFTING, ...args);
+      assert.equal(first.code, 0, `${first.stdout} ${first.stderr}`);
+      const epoch = Math.max(...(await listFolds(join(cluster.repository, DRIFTING, "1"))));
+      const path = join(cluster.repository, DRIFTING, "1", foldPath(epoch));
+      const kind = pick(arena, ["flipped", "torn"] as const);
+      const name = pick(arena, [DELTA_MANIFEST_FILE, DELTA_ROWS_FILE]);
+      await damage(join(path, name), kind, arena.random);
+      const id = anyShard(arena);
+      const mended = await cluster.command("fold", DRIFTING, ...args);
+      assert.match(mended.stdout, /was damaged and is written anew/, mended.stderr);
+      await cluster.process(id).stop("SIGKILL");
+      await cluster.startShard(id); // reads what was written anew
+      return `epoch ${epoch}, ${name} ${kind}, ${id} reads it anew`;
     },
   },
   {

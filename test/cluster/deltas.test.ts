@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ClusterStatus as Status, clusterStatus } from "@shardserve/controller";
 import { seededRandom, silentLogger } from "@shardserve/core";
@@ -224,11 +224,14 @@ describe("deltas in a cluster", function () {
     await using running = load();
     await running.more(50);
     const keep = ["--keep-epochs=2", `--model-repository=${place.repository}`, ...registry()];
+    await mkdir(join(version(), "folds/4"), { recursive: true });
+    await writeFile(join(version(), "folds/4/shardserve.delta"), "damaged before anybody read it");
     const folded = await cli("fold", DRIFTING, ...keep);
     assert.equal(folded.code, 0, folded.stderr);
+    assert.match(folded.stderr, /folds\/4.*a damaged fold is removed/);
     assert.match(folded.stdout, /drifting\/1: 3 deltas up to epoch 4 are folded; 2 follow/);
     const again = await cli("fold", DRIFTING, ...keep);
-    assert.match(again.stdout, /2 deltas behind the fold, 2 are kept; nothing to fold/);
+    assert.match(again.stdout, /has a fold and 2 deltas, of which the newest 2 are kept; there is nothing to fold/);
     for (const name of ["rows.delta", "shardserve.delta"]) {
       const path = join(version(), "folds/4", name);
       const bytes = await readFile(path);

@@ -16,6 +16,12 @@ export interface ExitInfo {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** Killed when the test process ends. */
+const running = new Set<ChildProcess>();
+process.once("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
 /** A child process with its output kept; killed when disposed and when the test process ends. */
 export class LaunchedProcess implements AsyncDisposable {
   readonly command: string;
@@ -37,11 +43,10 @@ export class LaunchedProcess implements AsyncDisposable {
     };
     this.#child.stdout?.on("data", keep);
     this.#child.stderr?.on("data", keep);
-    const killOnExit = () => this.#child.kill("SIGKILL");
-    process.once("exit", killOnExit);
+    running.add(this.#child);
     this.exit = new Promise((resolve) => {
       const settle = (info: ExitInfo) => {
-        process.off("exit", killOnExit);
+        running.delete(this.#child);
         this.#exited = info;
         resolve(info);
       };

@@ -4,6 +4,7 @@ import { flags, launch, type LaunchedProcess } from "./child-process.js";
 import { freePort } from "./ports.js";
 import { findProgram } from "./programs.js";
 import { tempDir, type TempDir } from "./temp-dir.js";
+import type { NetworkHost } from "./test-network.js";
 
 export interface EtcdOptions {
   /** Further command-line arguments. */
@@ -12,34 +13,50 @@ export interface EtcdOptions {
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 }
 
-/** What members of one cluster know of each other. */
+/** Who a member is, and what members of one cluster know of each other. */
 interface Membership {
   readonly name: string;
   /** NAME=PEER_URL of all members. */
   readonly initialCluster: string;
+  readonly ports: Ports;
+  /** Where it runs; undefined = on the loopback network of the test. */
+  readonly host: NetworkHost | undefined;
 }
 
-/** A real single-member etcd on free ports; its data lives in a temporary folder until `stop`. */
+interface Ports {
+  readonly client: number;
+  readonly peer: number;
+  readonly health: number;
+}
+
+const LOOPBACK = "127.0.0.1";
+
+/** A real etcd member on free ports; its data lives in a temporary folder until `stop`. */
 export class EtcdServer implements AsyncDisposable {
   readonly port: number;
-  readonly #peerPort: number;
   readonly #dir: TempDir;
   readonly #options: EtcdOptions;
-  readonly #healthPort: number;
   readonly #membership: Membership;
   #process: LaunchedProcess | undefined;
 
-  /** Members of one cluster on free ports, all running; stop each of them. */
-  static async startCluster(size: number, options: EtcdOptions = {}): Promise<EtcdServer[]> {
-    const peers = await Promise.all(Array.from({ length: size }, () => freePort()));
-    const initialCluster = peers.map((port, i) => `m${i}=http://127.0.0.1:${port}`).join(",");
+  /**
+   * Members of one cluster on free ports, all running; stop each of them.
+   *
+   * @param hosts  of a test network, one for each; default all on the loopback network
+   */
+  static async startCluster(
+    size: number,
+    options: EtcdOptions = {},
+    hosts: readonly NetworkHost[] = [],
+  ): Promise<EtcdServer[]> {
+    const ports = await Promise.all(Array.from({ length: size }, freePorts));
+    const initialCluster = ports
+      .map(({ peer }, i) => `m${i}=http://${hosts[i]?.address ?? LOOPBACK}:${peer}`)
+      .join(",");
     const members = await Promise.all(
-      peers.map(async (peerPort, i) => {
-        const dir = await tempDir("shardserve-etcd-");
-        return new EtcdServer(await freePort(), peerPort, dir, options, await freePort(), {
-          name: `m${i}`,
-          initialCluster,
-        });
+      ports.map(async (own, i) => {
+        const membership = { name: `m${i}`, initialCluster, ports: own, host: hosts[i] };
+        return new EtcdServer(membership, await tempDir("shardserve-etcd-"), options);
       }),
     );
     try {
@@ -52,13 +69,14 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   static async start(options: EtcdOptions = {}): Promise<EtcdServer> {
-    const server = new EtcdServer(
-      await freePort(),
-      await freePort(),
-      await tempDir("shardserve-etcd-"),
-      options,
-      await freePort(),
-    );
+    const ports = await freePorts();
+    const membership = {
+      name: "test",
+      initialCluster: `test=http://${LOOPBACK}:${ports.peer}`,
+      ports,
+      host: undefined,
+    };
+    const server = new EtcdServer(membership, await tempDir("shardserve-etcd-"), options);
     try {
       await server.resume();
     } catch (error) {
@@ -68,25 +86,25 @@ export class EtcdServer implements AsyncDisposable {
     return server;
   }
 
-  private constructor(
-    port: number,
-    peerPort: number,
-    dir: TempDir,
-    options: EtcdOptions,
-    healthPort: number,
-    membership: Membership = { name: "test", initialCluster: `test=http://127.0.0.1:${peerPort}` },
-  ) {
-    this.port = port;
-    this.#peerPort = peerPort;
+  private constructor(membership: Membership, dir: TempDir, options: EtcdOptions) {
+    this.port = membership.ports.client;
+    this.#membership = membership;
     this.#dir = dir;
     this.#options = options;
-    this.#healthPort = healthPort;
-    this.#membership = membership;
   }
 
-  /** `127.0.0.1:PORT`; with TLS by name: gRPC cannot connect to bare addresses with it from Node 26 on. */
+  /** Of the host in the test network that it runs on. */
+  get hostName(): string | undefined {
+    return this.#membership.host?.name;
+  }
+
+  /** ADDRESS:PORT; with TLS by name: gRPC cannot connect to bare addresses with it from Node 26 on. */
   get host(): string {
-    return `${this.#options.tls ? "localhost" : "127.0.0.1"}:${this.port}`;
+    return `${this.#options.tls ? "localhost" : this.#address}:${this.port}`;
+  }
+
+  get #address(): string {
+    return this.#membership.host?.address ?? LOOPBACK;
   }
 
   get output(): string {
@@ -116,26 +134,33 @@ export class EtcdServer implements AsyncDisposable {
 
   /** Forgets the history up to now: who watches from an older revision on is refused. */
   async compact(): Promise<void> {
-    const ask = async (path: string, body: object): Promise<{ header: { revision: string } }> => {
-      const url = `http://127.0.0.1:${this.port}/v3/kv/${path}`; // etcd's own JSON gateway
-      const reply = await fetch(url, { method: "POST", body: JSON.stringify(body) });
-      if (!reply.ok) throw new Error(`etcd, ${path}: ${await reply.text()}`);
-      return (await reply.json()) as { header: { revision: string } };
+    const { header } = (await this.#ask("kv/range", { key: Buffer.from("/").toString("base64") })) as {
+      header: { revision: string };
     };
-    const { header } = await ask("range", { key: Buffer.from("/").toString("base64") });
-    await ask("compaction", { revision: header.revision, physical: true });
+    await this.#ask("kv/compaction", { revision: header.revision, physical: true });
+  }
+
+  /** True when it leads the members that it knows of. */
+  async isLeader(): Promise<boolean> {
+    const { header, leader } = (await this.#ask("maintenance/status", {})) as {
+      header: { member_id: string };
+      leader?: string;
+    };
+    return header.member_id === leader;
   }
 
   /** Starts the process again on the same ports and data, and waits until it answers. */
   async resume(): Promise<void> {
     const { path, env } = findProgram("etcd");
     const { tls } = this.#options;
-    const client = `${tls ? "https" : "http"}://127.0.0.1:${this.port}`;
-    const peer = `http://127.0.0.1:${this.#peerPort}`;
-    const child = launch(path, {
+    const { name, initialCluster, ports, host } = this.#membership;
+    const client = `${tls ? "https" : "http"}://${this.#address}:${ports.client}`;
+    const peer = `http://${this.#address}:${ports.peer}`;
+    const health = `http://${this.#address}:${ports.health}`;
+    const child = (host?.launch ?? launch)(path, {
       args: [
         ...flags({
-          name: this.#membership.name,
+          name,
           "data-dir": join(this.#dir.path, "data"),
           logger: "zap",
           "log-level": "warn",
@@ -143,11 +168,11 @@ export class EtcdServer implements AsyncDisposable {
           "advertise-client-urls": client,
           "listen-peer-urls": peer,
           "initial-advertise-peer-urls": peer,
-          "initial-cluster": this.#membership.initialCluster,
+          "initial-cluster": initialCluster,
           "heartbeat-interval": "50",
           "election-timeout": "500", // one member elects itself soon
         }),
-        ...flags({ "listen-metrics-urls": `http://127.0.0.1:${this.#healthPort}` }),
+        ...flags({ "listen-metrics-urls": health }),
         ...(tls
           ? ["--client-cert-auth", ...flags({ "trusted-ca-file": tls.ca, "cert-file": tls.cert, "key-file": tls.key })]
           : []),
@@ -156,7 +181,7 @@ export class EtcdServer implements AsyncDisposable {
       env,
     });
     this.#process = child;
-    await child.waitUntil(() => isHealthy(this.#healthPort));
+    await child.waitUntil(() => isHealthy(health));
   }
 
   async stop(): Promise<void> {
@@ -164,13 +189,25 @@ export class EtcdServer implements AsyncDisposable {
     await this.#dir.remove();
   }
 
+  /** By etcd's own JSON gateway. */
+  async #ask(path: string, body: object): Promise<unknown> {
+    const url = `http://${this.#address}:${this.port}/v3/${path}`;
+    const reply = await fetch(url, { method: "POST", body: JSON.stringify(body) });
+    if (!reply.ok) throw new Error(`etcd, ${path}: ${await reply.text()}`);
+    return reply.json();
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
 }
 
+async function freePorts(): Promise<Ports> {
+  return { client: await freePort(), peer: await freePort(), health: await freePort() };
+}
+
 /** etcd's own health endpoint: true only with a leader. */
-async function isHealthy(port: number): Promise<boolean> {
-  const response = await fetch(`http://127.0.0.1:${port}/health`).catch(() => undefined); // not listening yet
+async function isHealthy(url: string): Promise<boolean> {
+  const response = await fetch(`${url}/health`).catch(() => undefined); // not listening yet
   return response?.ok === true && ((await response.json()) as { health?: string }).health === "true";
 }

@@ -16,6 +16,8 @@ const PROGRAMS: readonly Program[] = [
   { binary: "etcd", debianPackage: "etcd-server" },
   { binary: "redis-server", debianPackage: "redis-server" },
   { binary: "faketime", debianPackage: "faketime", isOptional: true },
+  { binary: "strace", debianPackage: "strace", isOptional: true },
+  { binary: "ip", debianPackage: "iproute2", isOptional: true },
 ];
 
 /** Where Debian packages are unpacked when they cannot be installed. */
@@ -39,7 +41,7 @@ export function findProgram(binary: string): FoundProgram {
 }
 
 /**
- * Makes sure that etcd and redis-server are there, and faketime if possible: on PATH, unpacked before, installed by apt (as root), or downloaded
+ * Makes sure that etcd and redis-server are there, and the others if possible: on PATH, unpacked before, installed by apt (as root), or downloaded
  * with apt and unpacked into the cache folder (as anybody else).
  *
  * @throws ServingError DEPENDENCY_MISSING saying what was tried and what to do

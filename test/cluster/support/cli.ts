@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
-import { launch, type LaunchedProcess, REPO_DIR } from "@shardserve/testkit";
+import { launch, type LaunchedProcess, type NetworkHost, REPO_DIR } from "@shardserve/testkit";
 
 /** The built command-line program. */
 export const SHARDSERVE = join(REPO_DIR, "packages/cli/bin/shardserve.js");
@@ -42,4 +42,13 @@ export function startCli(...args: readonly string[]): LaunchedProcess {
 /** The same with these variables added to its environment. */
 export function startCliIn(env: Readonly<Record<string, string>>, ...args: readonly string[]): LaunchedProcess {
   return launch(process.execPath, { args: [SHARDSERVE, ...args], env });
+}
+
+/** The same on a host of a test network. */
+export function startCliOn(
+  host: NetworkHost,
+  env: Readonly<Record<string, string>>,
+  ...args: readonly string[]
+): LaunchedProcess {
+  return host.launch(process.execPath, { args: [SHARDSERVE, ...args], env });
 }

@@ -3,8 +3,16 @@ import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ClusterStatus, VersionStatus } from "@shardserve/controller";
 import { partitionPath } from "@shardserve/rowstore";
-import { eventually, freePort, type LaunchedProcess, ProcessClock, TcpProxy } from "@shardserve/testkit";
-import { cli, cliJson } from "./cli.js";
+import {
+  eventually,
+  freePort,
+  type LaunchedProcess,
+  type NetworkHost,
+  ProcessClock,
+  TcpProxy,
+  type TestNetwork,
+} from "@shardserve/testkit";
+import { cli, cliJson, startCli } from "./cli.js";
 import { type ClusterPlace, type Front, startExecutor, startShard } from "./roles.js";
 import { DRIFTING, writeDrifting } from "./drifting-model.js";
 import { STAMPED, writeStamped } from "./stamped-model.js";
@@ -34,6 +42,8 @@ export interface LiveClusterOptions {
   readonly executorFlags?: readonly string[];
   /** Every process gets a wall clock of its own, where libfaketime is installed. */
   readonly hasClocks?: boolean;
+  /** Every process gets a host of its own in it, named after itself, and no proxies; default the loopback network with proxies. */
+  readonly network?: TestNetwork;
 }
 
 /** A process with its own links: what it hears of etcd, and (shards) what others hear of it, go through proxies. */
@@ -43,10 +53,11 @@ interface Member {
   readonly inbound: TcpProxy | undefined;
   readonly port: number;
   readonly clock: ProcessClock | undefined;
+  readonly host: NetworkHost | undefined;
 }
 
 /**
- * A cluster of real processes with a proxy on every link, a folder for each process's state, and fixed ports, so that
+ * A cluster of real processes with a proxy on every link (or each on a host of its own in a test network), a folder for each process's state, and fixed ports, so that
  * every process can be stopped, frozen, cut off and started again under its name.
  */
 export class LiveCluster {
@@ -101,13 +112,16 @@ export class LiveCluster {
     const known = this.#shards.get(id);
     const port = known?.port ?? (await freePort());
     const toEtcd = known?.toEtcd ?? (await this.#etcdProxies());
-    const inbound = known?.inbound ?? (await TcpProxy.start({ host: "127.0.0.1", port }, { host: PROXIED_HOST, port }));
+    const host = known?.host ?? this.#options.network?.join(id);
+    const inbound =
+      known?.inbound ??
+      (host ? undefined : await TcpProxy.start({ host: "127.0.0.1", port }, { host: PROXIED_HOST, port }));
     const clock = known?.clock ?? (await this.#createClock(id));
     const process = await startShard(
-      this.#place(toEtcd, clock),
+      this.#place(toEtcd, clock, host),
       id,
-      `--listen=127.0.0.1:${port}`,
-      `--advertised-host=${PROXIED_HOST}`,
+      `--listen=${host?.address ?? "127.0.0.1"}:${port}`,
+      `--advertised-host=${host?.address ?? PROXIED_HOST}`,
       `--state-dir=${this.stateDir(id)}`,
       "--metrics-port=0",
       `--replication=${this.#options.replication}`,
@@ -115,22 +129,23 @@ export class LiveCluster {
       ...SHARD_FLAGS.filter((flag) => !this.#options.shardFlags?.some((own) => nameOf(own) === nameOf(flag))),
       ...(this.#options.shardFlags ?? []),
     );
-    this.#shards.set(id, { process, toEtcd, inbound, port, clock });
+    this.#shards.set(id, { process, toEtcd, inbound, port, clock, host });
   }
 
   /** Starts an executor, or starts it again (on other ports) after it ended. */
   async startExecutor(id: string): Promise<Front> {
     const known = this.#executors.get(id);
     const toEtcd = known?.toEtcd ?? (await this.#etcdProxies());
+    const host = known?.host ?? this.#options.network?.join(id);
     const clock = known?.clock ?? (await this.#createClock(id));
     const front = await startExecutor(
-      this.#place(toEtcd, clock),
+      this.#place(toEtcd, clock, host),
       id,
       "--cache-bytes=64KiB",
       `--state-dir=${this.stateDir(id)}`,
       ...(this.#options.executorFlags ?? []),
     );
-    this.#executors.set(id, { process: front.process, front, toEtcd, inbound: undefined, port: 0, clock });
+    this.#executors.set(id, { process: front.process, front, toEtcd, inbound: undefined, port: 0, clock, host });
     return front;
   }
 
@@ -138,7 +153,7 @@ export class LiveCluster {
   async forgetShard(id: string): Promise<void> {
     const member = this.#shards.get(id)!;
     this.#shards.delete(id);
-    await Promise.all([...member.toEtcd, member.inbound!].map((proxy) => proxy.stop()));
+    await Promise.all([...member.toEtcd, ...(member.inbound ? [member.inbound] : [])].map((proxy) => proxy.stop()));
   }
 
   async stop(): Promise<void> {
@@ -202,7 +217,16 @@ export class LiveCluster {
 
   /** Runs a command against the cluster, past the proxies. */
   command(name: string, ...args: readonly string[]) {
-    return cli(name, ...args, `--etcd=${this.#options.etcd.join(",")}`, `--cluster=${this.#options.cluster}`);
+    return cli(name, ...args, ...this.#registryFlags());
+  }
+
+  /** The same, without waiting for its end. */
+  start(name: string, ...args: readonly string[]): LaunchedProcess {
+    return startCli(name, ...args, ...this.#registryFlags());
+  }
+
+  #registryFlags(): string[] {
+    return [`--etcd=${this.#options.etcd.join(",")}`, `--cluster=${this.#options.cluster}`];
   }
 
   status(): Promise<ClusterStatus> {
@@ -261,12 +285,20 @@ export class LiveCluster {
     return ProcessClock.create(join(folder, id));
   }
 
-  #place(toEtcd: readonly TcpProxy[], clock: ProcessClock | undefined): ClusterPlace {
-    const etcd = toEtcd.map((proxy) => `127.0.0.1:${proxy.port}`).join(",");
-    return { etcd, cluster: this.#options.cluster, repository: this.repository, ...(clock && { env: clock.env }) };
+  #place(toEtcd: readonly TcpProxy[], clock: ProcessClock | undefined, host: NetworkHost | undefined): ClusterPlace {
+    const { cluster, etcd } = this.#options;
+    const proxied = toEtcd.map((proxy) => `127.0.0.1:${proxy.port}`);
+    return {
+      etcd: (host ? etcd : proxied).join(","),
+      cluster,
+      repository: this.repository,
+      ...(clock && { env: clock.env }),
+      ...(host && { host }),
+    };
   }
 
   #etcdProxies(): Promise<TcpProxy[]> {
+    if (this.#options.network) return Promise.resolve([]);
     return Promise.all(
       this.#options.etcd.map((address) => {
         const [host, port] = address.split(":");

@@ -1,5 +1,5 @@
-import { eventually, type LaunchedProcess } from "@shardserve/testkit";
-import { startCli, startCliIn } from "./cli.js";
+import { eventually, type LaunchedProcess, type NetworkHost } from "@shardserve/testkit";
+import { startCli, startCliIn, startCliOn } from "./cli.js";
 
 /** Where a process answers requests; host:port. */
 export interface Addresses {
@@ -12,7 +12,8 @@ export interface Front extends Addresses {
   readonly process: LaunchedProcess;
 }
 
-const LOCAL = ["--host=127.0.0.1", "--port=0", "--rest-api-port=0"];
+const PORTS = ["--port=0", "--rest-api-port=0"];
+const LOCAL = ["--host=127.0.0.1", ...PORTS];
 
 /** `shardserve serve` of one model on free ports; resolves when it answers. */
 export async function startServe(name: string, basePath: string, ...more: readonly string[]): Promise<Front> {
@@ -29,6 +30,13 @@ export interface ClusterPlace {
   readonly repository: string;
   /** Added to the environment of what is started. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Host of a test network on which it starts; absent = the loopback network. */
+  readonly host?: NetworkHost;
+}
+
+function start(place: ClusterPlace, ...args: readonly string[]): LaunchedProcess {
+  const env = place.env ?? {};
+  return place.host ? startCliOn(place.host, env, ...args) : startCliIn(env, ...args);
 }
 
 function common(place: ClusterPlace): string[] {
@@ -42,14 +50,15 @@ export async function startShard(
   ...more: readonly string[]
 ): Promise<LaunchedProcess> {
   const listen = more.some((flag) => flag.startsWith("--listen=")) ? [] : ["--listen=127.0.0.1:0"];
-  const child = startCliIn(place.env ?? {}, "shard", ...common(place), `--id=${id}`, ...listen, ...more);
+  const child = start(place, "shard", ...common(place), `--id=${id}`, ...listen, ...more);
   await child.waitForOutput(/^shard \S+: rows on /m, { timeoutMs: 60_000 });
   return child;
 }
 
 /** `shardserve executor` on free ports; resolves when it listens. */
 export async function startExecutor(place: ClusterPlace, id: string, ...more: readonly string[]): Promise<Front> {
-  const child = startCliIn(place.env ?? {}, "executor", ...common(place), `--id=${id}`, ...LOCAL, ...more);
+  const host = `--host=${place.host?.address ?? "127.0.0.1"}`;
+  const child = start(place, "executor", ...common(place), `--id=${id}`, host, ...PORTS, ...more);
   return { process: child, ...(await addresses(child)) };
 }
 
