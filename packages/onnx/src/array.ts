@@ -1,5 +1,6 @@
 import { toNumbers } from "@shardserve/tensor";
 import { numbers, type Value } from "./builder.js";
+import { beside } from "./channels.js";
 import {
   asScalar,
   boundedLength,
@@ -34,11 +35,25 @@ const reshape: Lower = (n) => {
   return n.b.op("Reshape", [n.x(0), intVector(n.b, n.x(1))], { allowzero: 1 });
 };
 
-const expandDims: Lower = (n) => n.b.op("Unsqueeze", [n.x(0), intVector(n.b, n.x(1))]);
+const expandDims: Lower = (n) => {
+  const expanded = n.b.op("Unsqueeze", [n.x(0), intVector(n.b, n.x(1))]);
+  const first = n.x(0).channelsFirst;
+  const given = n.numbers(1)?.[0];
+  if (!first || given === undefined) return expanded;
+  const axis = given < 0 ? given + first.rank + 1 : given;
+  if (axis < 1 || axis >= first.rank) return expanded;
+  return beside(expanded, n.b.op("Unsqueeze", [first.value, n.b.ints([axis + 1])]), first.rank + 1);
+};
 
 const squeeze: Lower = (n) => {
-  const axes = n.attrs.ints("squeeze_dims");
-  return n.b.op("Squeeze", axes.length === 0 ? [n.x(0)] : [n.x(0), n.b.ints(axes)]);
+  const given = n.attrs.ints("squeeze_dims");
+  const squeezed = n.b.op("Squeeze", given.length === 0 ? [n.x(0)] : [n.x(0), n.b.ints(given)]);
+  const first = n.x(0).channelsFirst;
+  if (!first || given.length === 0) return squeezed;
+  const axes = given.map((axis) => (axis < 0 ? axis + first.rank : axis));
+  if (axes.some((axis) => axis < 1 || axis >= first.rank - 1)) return squeezed;
+  const moved = n.b.op("Squeeze", [first.value, n.b.ints(axes.map((axis) => axis + 1))]);
+  return beside(squeezed, moved, first.rank - axes.length);
 };
 
 const transposeNode: Lower = (n) => {
@@ -212,13 +227,14 @@ const shape: Lower = (n) => n.inputs.map((value, i) => cast(n.b, shapeOf(n.b, va
 const size: Lower = (n) => cast(n.b, n.b.op("Size", [n.x(0)], {}, "int64"), n.outDtype());
 const rank: Lower = (n) => asScalar(n.b, cast(n.b, rankOf(n.b, n.x(0)), n.outDtype()));
 
-/** TensorFlow's paddings [[before, after], ...] as ONNX has them: all befores, then all afters. */
-function pads(n: NodeLowering): Value {
+/** TensorFlow's paddings [[before, after], ...] as ONNX has them: all befores, then all afters; of constants, in the order of `dims`. */
+function pads(n: NodeLowering, dims?: readonly number[]): Value {
   const known = n.constant(1);
   if (known) {
     const flat = toNumbers(known);
     if (flat.some((count) => count < 0)) n.fail("a negative padding");
-    return n.b.ints([...flat.filter((_, i) => i % 2 === 0), ...flat.filter((_, i) => i % 2 === 1)]);
+    const order = dims ?? Array.from({ length: flat.length / 2 }, (_, d) => d);
+    return n.b.ints([...order.map((d) => flat[2 * d]!), ...order.map((d) => flat[2 * d + 1]!)]);
   }
   const { b } = n;
   const flat = b.op("Reshape", [b.op("Transpose", [cast(b, n.x(1), "int64")], { perm: [1, 0] }), b.ints([-1])]);
@@ -227,9 +243,14 @@ function pads(n: NodeLowering): Value {
 
 const pad: Lower = (n) => {
   if (n.needRank(0) === 0) return n.x(0);
-  const counts = pads(n);
   const padding = n.inputs[2] ?? n.b.constant(numbers(n.dtype(0), [], [0]));
-  return widened(n.b, PAD_KERNELS, "order", [n.x(0), padding], ([x, value]) => n.b.op("Pad", [x!, counts, value!]));
+  const padded = (source: Value, counts: Value): Value =>
+    widened(n.b, PAD_KERNELS, "order", [source, padding], ([x, value]) => n.b.op("Pad", [x!, counts, value!]));
+  const last = padded(n.x(0), pads(n));
+  const first = n.x(0).channelsFirst;
+  if (!first || !n.constant(1)) return last;
+  const dims = [0, first.rank - 1, ...Array.from({ length: first.rank - 2 }, (_, i) => i + 1)];
+  return beside(last, padded(first.value, pads(n, dims)), first.rank);
 };
 
 /** MirrorPad, axis by axis: a reversed slice before and one after. */

@@ -4,7 +4,8 @@ import { transpose } from "./emit.js";
 /**
  * Where channels stand. TensorFlow's models have them last, ONNX's convolutions and pools second. A result that an op made
  * with channels second keeps that form beside the transposed one, and ops that work element by element or by channel carry
- * it on, so that a chain of layers is transposed once at each end; what nobody reads in the end is not built.
+ * it on, as do paddings and the axes of length 1 that TensorFlow puts around a convolution in one dimension, so that a chain of
+ * layers is transposed once at each end; what nobody reads in the end is not built.
  *
  * ONNX Runtime cancels such pairs too, but only in part: its blocked convolutions come first and stand in the way, and then
  * a bias, an activation and a pool each walk over memory on their own.
@@ -20,7 +21,12 @@ export function channelsFirst(b: OnnxBuilder, value: Value, rank: number): Value
 /** [n, spatial..., c] from [n, c, spatial...]. */
 export function channelsLast(b: OnnxBuilder, value: Value, rank: number): Value {
   const last = transpose(b, value, [0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2), 1]);
-  return { ...last, channelsFirst: { value, rank } };
+  return beside(last, value, rank);
+}
+
+/** A value of `rank` dimensions, and the same with channels second. */
+export function beside(last: Value, first: Value, rank: number): Value {
+  return { ...last, channelsFirst: { value: first, rank } };
 }
 
 /** A vector of one entry a channel, to be broadcast over [n, c, spatial...]. */

@@ -87,6 +87,33 @@ describe("channels", () => {
     assert.equal(ops(nodes, "conv2")["Transpose"], 2);
   });
 
+  it("stay second between convolutions in one dimension, through their paddings and axes of length 1", () => {
+    const ints = (name: string, shape: readonly number[], ...values: number[]) =>
+      node(name, "Const", [], { dtype: "int32", value: tensor("int32", shape, Int32Array.from(values)) });
+    const VALID = { ...CONV, padding: "VALID" };
+    const SQUEEZE = { ...T, squeeze_dims: [-3] };
+    const nodes = [
+      constant("k1", [1, 3, 3, 4]),
+      constant("k2", [1, 3, 4, 4]),
+      BIAS,
+      ints("axis", [], -3),
+      ints("paddings", [3, 2], 0, 0, 2, 0, 0, 0),
+      node("conv1", "Conv2D", ["x", "k1"], VALID),
+      node("bias1", "BiasAdd", ["conv1", "bias"], T),
+      node("line", "MaxPool", ["bias1"], { ...POOL, ksize: [1, 8, 1, 1], strides: [1, 1, 1, 1] }),
+      node("squeeze1", "Squeeze", ["line"], SQUEEZE),
+      node("relu1", "Relu", ["squeeze1"], T),
+      node("padded", "Pad", ["relu1", "paddings"], { ...T, Tpaddings: "int32" }),
+      node("expanded", "ExpandDims", ["padded", "axis"], { ...T, Tdim: "int32" }),
+      node("conv2", "Conv2D", ["expanded", "k2"], VALID),
+      node("squeeze2", "Squeeze", ["conv2"], SQUEEZE),
+      node("bias2", "BiasAdd", ["squeeze2", "bias"], T),
+      node("sum", "AddV2", ["bias2", "relu1"], T),
+    ];
+    const { Transpose, Conv, Pad } = ops(nodes, "sum");
+    assert.deepEqual({ Transpose, Conv, Pad }, { Transpose: 2, Conv: 2, Pad: 1 });
+  });
+
   it("are normalised where they stand", () => {
     const vector = (name: string) => constant(name, [4]);
     const nodes = [
