@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { infer } from "../src/infer/infer.js";
+import { simplify } from "../src/simplify.js";
+import { programOf, textOf } from "./text-graph.js";
+
+/** The graph that is left of `text`, of which `outputs` are wanted, by node names. */
+function left(text: string, outputs: string): string[] {
+  const program = programOf(text, outputs);
+  const simplified = simplify(program, infer(program).infos);
+  assert.equal(simplified === program, textOf(simplified).join() === textOf(program).join());
+  return [...simplified.graph.keys()].sort();
+}
+
+const IDS = `ids = Placeholder() dtype=int32 shape=[-1]
+  axis = Const() value=int32[1]:0
+  largest = Max(ids, axis) T=int32
+  n = Placeholder() dtype=int32 shape=[]`;
+
+describe("simplify", () => {
+  it("takes min(n, max(n, x)) for n, whichever way the operands stand", () => {
+    const bounds = `low = Maximum(largest, n) T=int32
+      size = Minimum(n, low) T=int32
+      out = Neg(size) T=int32`;
+    assert.deepEqual(left(`${IDS}\n${bounds}`, "out"), ["n", "out"]);
+  });
+
+  it("takes the lesser constant where it is the upper bound", () => {
+    const bounds = `low = Maximum(five, largest) T=int32
+      size = Minimum(low, three) T=int32
+      out = Neg(size) T=int32`;
+    const constants = "three = Const() value=int32[]:3\nfive = Const() value=int32[]:5";
+    assert.deepEqual(left(`${IDS}\n${constants}\n${bounds}`, "out"), ["out", "three"]);
+    const swapped = bounds.replace("five", "three").replace("low, three", "low, five");
+    assert.ok(left(`${IDS}\n${constants}\n${swapped}`, "out").includes("largest"), "3 to 5 leaves room for 4");
+  });
+
+  it("leaves bounds of floats, which NaN passes, and bounds that broadcast", () => {
+    const floats = `x = Placeholder() dtype=float32 shape=[]
+      f = Placeholder() dtype=float32 shape=[]
+      low = Maximum(f, x) T=float32
+      out = Minimum(f, low) T=float32`;
+    assert.deepEqual(left(floats, "out"), ["f", "low", "out", "x"]);
+    const wide = `${IDS}
+      low = Maximum(n, ids) T=int32
+      out = Minimum(n, low) T=int32`;
+    assert.deepEqual(left(wide, "out"), ["axis", "ids", "largest", "low", "n", "out"]);
+  });
+});
