@@ -14,7 +14,7 @@ import { withData } from "./elements.js";
 import { invalid, printShape } from "./errors.js";
 import { isSafeAt, signedAt, storeAt } from "./int64.js";
 import { allocate, checkedCount, checkOutput } from "./limits.js";
-import { is64Bit, isFloating, numberArray, numbersOf, packNumbers, roundingOf } from "./numeric.js";
+import { is64Bit, isFloating, type NumberArray, numberArray, numbersOf, packNumbers, roundingOf } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { broadcastShape, sameShape } from "./shapes.js";
 
@@ -24,6 +24,8 @@ type Round = (value: number) => number;
 export interface BinaryOp {
   /** On floats; `round` rounds an intermediate result to the dtype's precision. */
   readonly float?: (a: number, b: number, round: Round) => number;
+  /** `float` over all elements, where a call for each would cost several times the operation. */
+  readonly floats?: (out: NumberArray, a: NumberArray, aStep: number, b: NumberArray, bStep: number) => void;
   /**
    * On integers given exactly; the result is wrapped when it is stored. For 64-bit integers the result counts only when it
    * is a safe integer, else `big` decides.
@@ -53,8 +55,11 @@ export function applyBinary(name: string, op: BinaryOp, a: Tensor, b: Tensor): T
   if (isFloating(a.dtype)) {
     const f = op.float;
     if (!f) throw unsupported(name, a.dtype);
-    const round = roundingOf(a.dtype);
-    for (let i = 0; i < count; i++) out[i] = f(p[i * x.step]!, q[i * y.step]!, round);
+    if (op.floats) op.floats(out, p, x.step, q, y.step);
+    else {
+      const round = roundingOf(a.dtype);
+      for (let i = 0; i < count; i++) out[i] = f(p[i * x.step]!, q[i * y.step]!, round);
+    }
   } else {
     const f = op.int;
     if (!f) throw unsupported(name, a.dtype);
@@ -161,9 +166,30 @@ function powBig(a: bigint, b: bigint): bigint {
   return result;
 }
 
-const ADD: BinaryOp = { float: (a, b) => a + b, int: (a, b) => a + b, big: (a, b) => a + b };
-const SUB: BinaryOp = { float: (a, b) => a - b, int: (a, b) => a - b, big: (a, b) => a - b };
-const MUL: BinaryOp = { float: (a, b) => a * b, int: (a, b) => a * b, big: (a, b) => a * b };
+const ADD: BinaryOp = {
+  float: (a, b) => a + b,
+  floats: (out, a, aStep, b, bStep) => {
+    for (let i = 0; i < out.length; i++) out[i] = a[i * aStep]! + b[i * bStep]!;
+  },
+  int: (a, b) => a + b,
+  big: (a, b) => a + b,
+};
+const SUB: BinaryOp = {
+  float: (a, b) => a - b,
+  floats: (out, a, aStep, b, bStep) => {
+    for (let i = 0; i < out.length; i++) out[i] = a[i * aStep]! - b[i * bStep]!;
+  },
+  int: (a, b) => a - b,
+  big: (a, b) => a - b,
+};
+const MUL: BinaryOp = {
+  float: (a, b) => a * b,
+  floats: (out, a, aStep, b, bStep) => {
+    for (let i = 0; i < out.length; i++) out[i] = a[i * aStep]! * b[i * bStep]!;
+  },
+  int: (a, b) => a * b,
+  big: (a, b) => a * b,
+};
 const MAXIMUM: BinaryOp = { float: maximum, int: Math.max, big: (a, b) => (a > b ? a : b) };
 const MINIMUM: BinaryOp = { float: minimum, int: Math.min, big: (a, b) => (a < b ? a : b) };
 const TRUNCATE_DIV: BinaryOp = {
@@ -250,7 +276,8 @@ function forDtype(name: string, op: BinaryOp, dtype: DType): BinaryOp {
 
 function binaryKernel(name: string, op: BinaryOp): Kernel {
   return (call) => {
-    const [a, b] = [call.tensor(0), call.tensor(1)];
+    const a = call.tensor(0);
+    const b = call.tensor(1);
     if (a.dtype === "string") return [concatStrings(name, a, b)];
     return [applyBinary(name, forDtype(name, op, a.dtype), a, b)];
   };

@@ -1,10 +1,11 @@
 /** Ops that put a tensor between other elements, or turn it around on itself. */
-import { elementCount, type Tensor } from "@shardserve/tensor";
+import { elementCount, isNumeric, type NumericDType, type Tensor, zeroedArray } from "@shardserve/tensor";
 import { broadcastTo } from "./broadcast.js";
-import { appender, build, stridesOf } from "./elements.js";
+import { appender, build, forEachOffset, stridesOf, withData } from "./elements.js";
 import { check, printShape } from "./errors.js";
 import { checkedCount } from "./limits.js";
 import { type Kernel, type OpCall, zeroTensor } from "./op-call.js";
+import { paddingOf, placeRuns } from "./padding.js";
 import { countOf, integersOf, normalAxis, printElement } from "./shapes.js";
 
 function pad(op: OpCall): Tensor[] {
@@ -32,7 +33,9 @@ function pad(op: OpCall): Tensor[] {
     );
     return before + dim + after;
   });
-  const out = appender(value.dtype, checkedCount(value.dtype, shape));
+  const total = checkedCount(value.dtype, shape);
+  if (isNumeric(value.dtype) && rank > 0) return [padNumbers(value, shape, total, amounts, filler)];
+  const out = appender(value.dtype, total);
   const padding = broadcastTo(filler, [elementCount(shape) - elementCount(value.shape)]);
   const strides = stridesOf(value.shape);
   const addPadding = (count: number) => out.append(padding.data, 0, count);
@@ -46,6 +49,28 @@ function pad(op: OpCall): Tensor[] {
   };
   addDim(0, 0);
   return [build(value.dtype, shape, out)];
+}
+
+/** Rows of the innermost dimension lie between padding. */
+function padNumbers(
+  value: Tensor,
+  shape: readonly number[],
+  total: number,
+  amounts: ArrayLike<number>,
+  filler: Tensor,
+): Tensor {
+  const out = paddingOf(value.dtype as NumericDType, total, filler);
+  const strides = stridesOf(shape);
+  let first = 0;
+  for (let d = 0; d < shape.length; d++) first += amounts[2 * d]! * strides[d]!;
+  const rows = value.shape.slice(0, -1);
+  const starts = zeroedArray(Float64Array, elementCount(rows));
+  let row = 0;
+  forEachOffset(rows, strides, first, (start) => {
+    starts[row++] = start;
+  });
+  placeRuns(out, value, starts, value.shape.at(-1)!);
+  return withData(value.dtype, shape, out);
 }
 
 function mirrorPad(op: OpCall): Tensor[] {

@@ -41,16 +41,7 @@ function slice(op: OpCall): Tensor[] {
 
 function stridedSlice(op: OpCall): Tensor[] {
   const value = op.tensor(0);
-  const [begin, end, steps] = [op.tensor(1), op.tensor(2), op.tensor(3)].map((bound) => {
-    check(
-      bound.shape.length === 1,
-      () =>
-        "Expected begin, end, and strides to be 1D equal size tensors, but got shapes " +
-        `${printShape(op.tensor(1).shape)}, ${printShape(op.tensor(2).shape)}, and ${printShape(op.tensor(3).shape)} instead.`,
-    );
-    return integersOf(bound);
-  });
-  const view = resolveStridedSlice(value.shape, begin!, end!, steps!, {
+  const view = resolveStridedSlice(value.shape, boundsOf(op, 1), boundsOf(op, 2), boundsOf(op, 3), {
     begin: op.attrs.int("begin_mask"),
     end: op.attrs.int("end_mask"),
     ellipsis: op.attrs.int("ellipsis_mask"),
@@ -58,16 +49,24 @@ function stridedSlice(op: OpCall): Tensor[] {
     shrinkAxis: op.attrs.int("shrink_axis_mask"),
   });
   const strides = stridesOf(value.shape);
-  const offset = view.begin.reduce((sum, from, i) => sum + from * strides[i]!, 0);
-  return [
-    copyStrided(
-      value,
-      offset,
-      view.size,
-      strides.map((stride, i) => stride * view.step[i]!),
-      view.resultShape,
-    ),
-  ];
+  let offset = 0;
+  for (let i = 0; i < strides.length; i++) {
+    offset += view.begin[i]! * strides[i]!;
+    strides[i] = strides[i]! * view.step[i]!;
+  }
+  return [copyStrided(value, offset, view.size, strides, view.resultShape)];
+}
+
+/** Begin, end or strides of a StridedSlice. */
+function boundsOf(op: OpCall, i: number): Int32Array | Float64Array {
+  const bound = op.tensor(i);
+  check(
+    bound.shape.length === 1,
+    () =>
+      "Expected begin, end, and strides to be 1D equal size tensors, but got shapes " +
+      `${printShape(op.tensor(1).shape)}, ${printShape(op.tensor(2).shape)}, and ${printShape(op.tensor(3).shape)} instead.`,
+  );
+  return integersOf(bound);
 }
 
 function transpose(op: OpCall): Tensor[] {

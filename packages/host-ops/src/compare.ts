@@ -33,12 +33,15 @@ export function compareBytes(a: StringColumn, j: number, b: StringColumn, k: num
 
 function fill(out: Uint8Array, test: Predicate, x: Operand, y: Operand): void {
   const { dtype } = x.value;
-  const [sx, sy] = [x.step, y.step];
+  const sx = x.step;
+  const sy = y.step;
   if (dtype === "string") {
-    const [p, q] = [x.value.data as StringColumn, y.value.data as StringColumn];
+    const p = x.value.data as StringColumn;
+    const q = y.value.data as StringColumn;
     for (let i = 0; i < out.length; i++) out[i] = test(compareBytes(p, i * sx, q, i * sy), 0) ? 1 : 0;
   } else if (is64Bit(dtype)) {
-    const [p, q] = [lanesOf(x.value.data as BigInt64Array), lanesOf(y.value.data as BigInt64Array)];
+    const p = lanesOf(x.value.data as BigInt64Array);
+    const q = lanesOf(y.value.data as BigInt64Array);
     const isSigned = dtype === "int64";
     for (let i = 0; i < out.length; i++) {
       const isMatch =
@@ -48,7 +51,8 @@ function fill(out: Uint8Array, test: Predicate, x: Operand, y: Operand): void {
       out[i] = isMatch ? 1 : 0;
     }
   } else {
-    const [p, q] = [numbersOf(x.value), numbersOf(y.value)];
+    const p = numbersOf(x.value);
+    const q = numbersOf(y.value);
     if (isComplex(dtype)) {
       for (let i = 0; i < out.length; i++) {
         const [j, k] = [2 * i * sx, 2 * i * sy];
@@ -63,7 +67,8 @@ function fill(out: Uint8Array, test: Predicate, x: Operand, y: Operand): void {
 
 function comparison(test: Predicate): Kernel {
   return (op) => {
-    const [a, b] = [op.tensor(0), op.tensor(1)];
+    const a = op.tensor(0);
+    const b = op.tensor(1);
     const lenient = op.attrs.has("incompatible_shape_error") && !op.attrs.bool("incompatible_shape_error");
     let shape: number[];
     try {

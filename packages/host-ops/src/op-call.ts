@@ -1,4 +1,4 @@
-import { type CancelSignal, invariant, ServingError } from "@shardserve/core";
+import { type CancelSignal, invariant, InvariantError, ServingError } from "@shardserve/core";
 import {
   type DType,
   elementCount,
@@ -51,7 +51,7 @@ export class OpCall {
 
   value(i: number): HostValue {
     const value = this.#call.inputs[i];
-    invariant(value, `${this.node.op} ${this.node.name} has no input ${i}`);
+    if (!value) throw new InvariantError(`${this.node.op} ${this.node.name} has no input ${i}`);
     return value;
   }
 
@@ -62,7 +62,10 @@ export class OpCall {
    */
   tensor(i: number): Tensor {
     const value = this.value(i);
-    if ("dtype" in value) return value;
+    return "dtype" in value ? value : this.#read(value, i);
+  }
+
+  #read(value: Exclude<HostValue, Tensor>, i: number): Tensor {
     if (value.kind === "list") {
       throw new ServingError(
         "UNIMPLEMENTED",
@@ -71,7 +74,7 @@ export class OpCall {
     }
     invariant(
       value.kind === "variable",
-      `input ${i} of ${this.node.op} ${this.node.name} is a ${value.kind}, no tensor`,
+      () => `input ${i} of ${this.node.op} ${this.node.name} is a ${value.kind}, no tensor`,
     );
     return this.variable(value);
   }
@@ -96,7 +99,7 @@ export class OpCall {
   /** Input i as a handle of a table or a variable. */
   handle(i: number): ResourceHandle {
     const value = this.value(i);
-    invariant("key" in value, `input ${i} of ${this.node.op} ${this.node.name} is no resource`);
+    invariant("key" in value, () => `input ${i} of ${this.node.op} ${this.node.name} is no resource`);
     return value;
   }
 

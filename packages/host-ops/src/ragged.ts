@@ -1,20 +1,12 @@
 /** Ragged tensors as values and row splits. */
-import {
-  bytesOf,
-  elementCount,
-  isNumeric,
-  lanesPerElement,
-  newData,
-  type NumericData,
-  type NumericDType,
-  type Tensor,
-} from "@shardserve/tensor";
+import { elementCount, isNumeric, type Tensor } from "@shardserve/tensor";
 import { broadcastTo } from "./broadcast.js";
 import { appender, build, takeRuns, withData } from "./elements.js";
 import { check, invalid, printShape } from "./errors.js";
 import { checkedCount, checkOutput } from "./limits.js";
 import { is64Bit, numberArray, numbersOf, packNumbers } from "./numeric.js";
 import type { Kernel, OpCall } from "./op-call.js";
+import { paddingOf, placeRuns } from "./padding.js";
 import { countOf, indexData, integersOf, printElement } from "./shapes.js";
 
 /** Row number of every child of one ragged level, and the longest row. */
@@ -104,8 +96,10 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
     () => `values has ${values.shape[0]} rows, the row partitions say ${parents.length}`,
   );
   if (isNumeric(values.dtype)) {
-    const padding = numericPadding(values.dtype, total, broadcastTo(filler, rowShape));
-    return [withData(values.dtype, shape, placeRuns(padding, values, parents, run * lanesPerElement(values.dtype)))];
+    const out = paddingOf(values.dtype, total, broadcastTo(filler, rowShape));
+    if (run !== 1) for (let i = 0; i < parents.length; i++) if (parents[i]! > 0) parents[i] = parents[i]! * run;
+    placeRuns(out, values, parents, run);
+    return [withData(values.dtype, shape, out)];
   }
   const rows = countOf(shape, 0, raggedRank + 1);
   const from = new Int32Array(rows).fill(-1);
@@ -124,32 +118,6 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
     r = end;
   }
   return [build(values.dtype, shape, out)];
-}
-
-/** `count` elements of padding. */
-function numericPadding(dtype: NumericDType, count: number, row: Tensor): NumericData {
-  const data = newData(dtype, count * lanesPerElement(dtype));
-  const source = row.data as NumericData;
-  const isZero = bytesOf(source).every((byte) => byte === 0);
-  if (isZero || data.length === 0) return data;
-  if (source.length === 1) data.fill(source[0] as never);
-  else for (let at = 0; at < data.length; at += source.length) data.set(source as never, at);
-  return data;
-}
-
-/** Copies row i of `values` to row `targets[i]`, rows that stay neighbours in one piece; -1 leaves one out. */
-function placeRuns(out: NumericData, values: Tensor, targets: Float64Array, rowLength: number): NumericData {
-  const source = values.data as Float64Array;
-  for (let i = 0; i < targets.length; ) {
-    const to = targets[i]!;
-    let end = i + 1;
-    while (end < targets.length && targets[end] === to + end - i) end++;
-    if (to >= 0) {
-      (out as Float64Array).set(source.subarray(i * rowLength, end * rowLength), to * rowLength);
-      i = end;
-    } else i++;
-  }
-  return out;
 }
 
 function raggedRange(op: OpCall): Tensor[] {

@@ -278,10 +278,10 @@ function binCounts(
   const round = roundingOf(weights.dtype);
   for (let i = from; i < to; i++) {
     const id = ids[i]!;
-    if (id < 0)
-      throw invalid(op.node.op === "Bincount" ? "Input arr must be non-negative!" : "Input arr must be non-negative!");
+    if (id < 0) throw invalid("Input arr must be non-negative!");
     if (id >= size) continue;
-    out[at + id] = isBinary ? 1 : round(out[at + id]! + (w ? w[i]! : 1));
+    if (isBinary) out[at + id] = 1;
+    else out[at + id] = round(out[at + id]! + (w ? w[i]! : 1));
   }
 }
 
