@@ -34,6 +34,7 @@ import { type InferTarget, isInferPath, isOpenToAll, parseInferTarget } from "..
 import { describeServer } from "../config/describe-server.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
 import { gzipped } from "./compress.js";
+import { QueuedResponses } from "./queued-responses.js";
 import { isApiPath, parseTarget, type RestTarget } from "./url.js";
 
 /** Where the server tells how it is configured; TensorFlow Serving answers 400 there. */
@@ -77,6 +78,7 @@ export class RestFront {
   readonly #bodies: BodyReader;
   readonly #infer: InferRest;
   readonly #server: Server;
+  readonly #queued = new QueuedResponses();
   #isClosing = false;
 
   constructor(options: RestFrontOptions) {
@@ -134,6 +136,7 @@ export class RestFront {
     const path = (request.url ?? "").split("?", 1)[0]!;
     const httpMethod = request.method ?? "";
     response.on("error", () => undefined); // the client went; its scope is aborted below
+    this.#queued.watch(response, request.socket);
     if (this.#isClosing) response.setHeader("Connection", "close");
     if (path === this.#options.metricsPath) return this.#sendMetrics(request, response);
     if (path === CONFIG_PATH && httpMethod === "GET") return this.#sendConfig(request, response);
