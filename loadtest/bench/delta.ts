@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +16,7 @@ import { report } from "./machine.js";
 const MODEL = "delta";
 const DIM = 16;
 const ROW_BYTES = DIM * 4;
+const REPLICATION = 2;
 const POLL_MS = 5;
 
 /**
@@ -30,6 +31,7 @@ export async function main(args: readonly string[]): Promise<void> {
       changed: { type: "string", default: "0.01" },
       runs: { type: "string", default: "3" },
       dir: { type: "string", default: tmpdir() },
+      copies: { type: "boolean", default: false }, // each shard has a --data-dir
       json: { type: "string" },
     },
   });
@@ -54,9 +56,10 @@ export async function main(args: readonly string[]): Promise<void> {
           "--listen=127.0.0.1:0",
           "--metrics-port=0",
           `--model-repository=${repository}`,
-          "--replication=2",
+          `--replication=${REPLICATION}`,
           "--min-shards=3",
           "--settle-seconds=0.2",
+          ...(values.copies ? [`--data-dir=${join(work, "copies", id)}`] : []),
         ]),
       );
     }
@@ -67,11 +70,14 @@ export async function main(args: readonly string[]): Promise<void> {
     for (let epoch = 1; epoch <= Number(values.runs); epoch++) {
       rmSync(join(work, "source"), { recursive: true });
       await writeModel(join(work, "source"), rowCount, epoch, Number(values.changed));
+      const wire = () => (values.copies ? copiedBytes(ports) : readBytes(shards));
+      const wireBefore = await wire();
       const exportMs = performance.now();
       const delta = JSON.parse(run("shard-export", join(work, "source"), `--base=${version}`, "--json")) as DeltaReport;
       const doneMs = performance.now();
       await until(async () => (await epochInForce())?.epoch === epoch);
       const visibleMs = performance.now();
+      const wireBytes = (await wire()) - wireBefore;
       const ownBytes = delta.tables.reduce((sum, { bytes }) => sum + bytes, 0);
       const overlayBytes = await sumOver(ports, "shardserve_shard_overlay_bytes");
       const overlayRows = await sumOver(ports, "shardserve_shard_overlay_rows");
@@ -89,6 +95,7 @@ export async function main(args: readonly string[]): Promise<void> {
         "visible s after export": round((visibleMs - doneMs) / 1000),
         "rolled back s": round((rolledMs - backMs) / 1000),
         "file / own bytes": round(delta.rowsFileBytes / ownBytes),
+        "wire / own bytes of all replicas": round(wireBytes / (REPLICATION * ownBytes)),
         "memory / own bytes": round(overlayBytes / (overlayRows * ROW_BYTES)),
       });
     }
@@ -141,6 +148,18 @@ async function until(isSo: () => Promise<boolean>): Promise<void> {
     if (performance.now() > endMs) throw new Error("the cluster did not get there in five minutes");
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
+}
+
+/** What shards copied to their disks. */
+function copiedBytes(ports: readonly (string | undefined)[]): Promise<number> {
+  return sumOver(ports, "shardserve_shard_copied_bytes_total");
+}
+
+/** What processes read from files and sockets: where there are no copies, the repository is among them. */
+function readBytes(processes: readonly Child[]): Promise<number> {
+  const read = ({ process: { pid } }: Child) =>
+    Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"))?.[1] ?? 0);
+  return Promise.resolve(processes.reduce((sum, child) => sum + read(child), 0));
 }
 
 async function sumOver(ports: readonly (string | undefined)[], metric: string): Promise<number> {

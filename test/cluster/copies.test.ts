@@ -89,7 +89,10 @@ describe("copies on the shards' own disks", function () {
     await load.more(100);
     await load.stop();
     assert.deepEqual(load.failures, []);
-    assert.ok(existsSync(join(copies("shard-2"), "deltas/1/rows.delta")));
+    // Of the delta it has the rows of its own partitions, each as a file, and nothing else.
+    const segments = readdirSync(join(copies("shard-2"), "deltas/1")).filter((name) => name.startsWith("p-"));
+    assert.deepEqual(segments.map((name) => name.replace(".delta", ".rows")).sort(), files("shard-2"));
+    assert.ok(!existsSync(join(copies("shard-2"), "deltas/1/rows.delta")));
   });
 
   it("the repository goes away: shards restart from their disks, and mend from each other what is damaged there", async () => {

@@ -21,6 +21,11 @@ import type { TableInfo } from "./table-info.js";
 export const DELTA_MANIFEST_FILE = "shardserve.delta";
 /** Name of the file with the changed rows of all partitions. */
 export const DELTA_ROWS_FILE = "rows.delta";
+
+/** Name of the file that has one partition's segment of the rows file alone, where deltas are copied by partition. */
+export function segmentFile(partition: number): string {
+  return `p-${String(partition).padStart(5, "0")}.delta`;
+}
 /** Folder of a delta with the dense SavedModel of its epoch, where that changed. */
 export const DELTA_DENSE_DIR = "dense";
 

@@ -15,6 +15,7 @@ import {
   type DeltaManifest,
   type DeltaSegment,
   readDeltaManifest,
+  segmentFile,
   type StoredDelta,
 } from "./delta-manifest.js";
 import { BLOCK_BYTES, BLOCK_DIGEST_BYTES } from "./partition-layout.js";
@@ -36,6 +37,7 @@ export class DeltaFile implements AsyncDisposable {
   readonly fold?: string;
   readonly #tables: readonly TableInfo[];
   readonly #handle: FileHandle | undefined;
+  readonly #areSegmentsFiles: boolean;
   readonly #byPartition: ReadonlyMap<number, DeltaSegment>;
 
   private constructor(
@@ -43,6 +45,7 @@ export class DeltaFile implements AsyncDisposable {
     tables: readonly TableInfo[],
     { manifest, digest, fold }: StoredDelta,
     handle: FileHandle | undefined,
+    areSegmentsFiles: boolean,
   ) {
     this.directory = directory;
     this.manifest = manifest;
@@ -50,29 +53,37 @@ export class DeltaFile implements AsyncDisposable {
     if (fold !== undefined) this.fold = fold;
     this.#tables = tables;
     this.#handle = handle;
+    this.#areSegmentsFiles = areSegmentsFiles;
     this.#byPartition = new Map(manifest.segments.map((segment) => [segment.partition, segment]));
   }
 
   /**
    * @param directory  of the delta
    * @param tables     of the version
+   * @param options    `areSegmentsFiles`: there is no rows file, each segment lies in its {@link segmentFile} as far as it is here
    * @throws ServingError NOT_FOUND without a manifest, DELTA_INVALID
    */
-  static async open(directory: string, tables: readonly TableInfo[]): Promise<DeltaFile> {
+  static async open(
+    directory: string,
+    tables: readonly TableInfo[],
+    { areSegmentsFiles = false }: { readonly areSegmentsFiles?: boolean } = {},
+  ): Promise<DeltaFile> {
     const stored = await readDeltaManifest(directory);
     if (!stored)
       throw new ServingError("NOT_FOUND", `${directory} has no delta; it may still be written, or was removed`);
-    const path = join(directory, DELTA_ROWS_FILE);
-    if (stored.manifest.segments.length === 0) return new DeltaFile(directory, tables, stored, undefined);
-    const handle = await open(path, "r").catch((cause: unknown) => {
-      throw new ServingError("NOT_FOUND", `cannot open ${path}: ${(cause as Error).message}`, { cause });
-    });
-    return new DeltaFile(directory, tables, stored, handle);
+    const hasRowsFile = stored.manifest.segments.length > 0 && !areSegmentsFiles;
+    const handle = hasRowsFile ? await openForReading(join(directory, DELTA_ROWS_FILE)) : undefined;
+    return new DeltaFile(directory, tables, stored, handle, areSegmentsFiles);
   }
 
   /** Path of the rows file, for errors. */
   get path(): string {
     return join(this.directory, DELTA_ROWS_FILE);
+  }
+
+  /** Where a partition's changed rows are in the rows file; undefined when none changed. */
+  segmentOf(partition: number): DeltaSegment | undefined {
+    return this.#byPartition.get(partition);
   }
 
   /** Partitions with changed rows, ascending. */
@@ -88,21 +99,22 @@ export class DeltaFile implements AsyncDisposable {
   async segment(partition: number): Promise<OpenSegment | undefined> {
     const segment = this.#byPartition.get(partition);
     if (!segment) return undefined;
-    const where = `${this.path}: partition ${partition}`;
-    const fields = await this.#read(segment.offset, Math.min(SEGMENT_FIELDS_BYTES, segment.bytes));
+    await using place = await this.#placeOf(segment);
+    const where = `${place.path}: partition ${partition}`;
+    const fields = await read(place, 0, Math.min(SEGMENT_FIELDS_BYTES, segment.bytes));
     const headBytes = readHeadBytes(fields, segment.bytes, where);
-    const head = await this.#read(segment.offset, headBytes);
+    const head = await read(place, 0, headBytes);
     const blockCount = new DataView(head.buffer, head.byteOffset).getUint32(48, true);
     const footerBytes = blockCount * BLOCK_DIGEST_BYTES;
     if (headBytes + footerBytes > segment.bytes) throw deltaInvalid(where, `it counts ${blockCount} blocks`);
-    const footer = await this.#read(segment.offset + segment.bytes - footerBytes, footerBytes);
+    const footer = await read(place, segment.bytes - footerBytes, footerBytes);
     const digest = segmentDigest(head, footer);
     if (digest !== segment.digest) {
       throw new ServingError(
         "DIGEST_MISMATCH",
         `${where}: its head and checksums have digest ${digest}, the delta's manifest says ${segment.digest}; copy the delta again or export it anew`,
         {
-          details: { path: this.path, partition },
+          details: { path: place.path, partition },
         },
       );
     }
@@ -124,18 +136,19 @@ export class DeltaFile implements AsyncDisposable {
     target: (offset: number, bytes: Uint8Array) => void,
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<void> {
+    await using place = await this.#placeOf(segment);
     const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, Math.max(layout.dataBytes, 1)));
     for (let i = 0; i < layout.blockCount; i++) {
       options.signal?.throwIfAborted();
       const offset = i * BLOCK_BYTES;
       const bytes = block.subarray(0, Math.min(BLOCK_BYTES, layout.dataBytes - offset));
-      await this.#readInto(segment.offset + layout.headBytes + offset, bytes);
+      await readInto(place, layout.headBytes + offset, bytes);
       if (xxh3.xxh64(bytes) !== blockDigests[i]) {
         throw new ServingError(
           "CHECKSUM_MISMATCH",
-          `${this.path}: partition ${segment.partition}, block ${i} does not match its checksum; copy the delta again or export it anew`,
+          `${place.path}: partition ${segment.partition}, block ${i} does not match its checksum; copy the delta again or export it anew`,
           {
-            details: { path: this.path, partition: segment.partition, block: i },
+            details: { path: place.path, partition: segment.partition, block: i },
           },
         );
       }
@@ -145,7 +158,8 @@ export class DeltaFile implements AsyncDisposable {
 
   /** Bytes of the rows file as they are, for segments that were verified as a whole before. */
   async readAt(offset: number, into: Uint8Array): Promise<void> {
-    await this.#readInto(offset, into);
+    invariant(this.#handle, "a rows file is open");
+    await readInto({ path: this.path, handle: this.#handle, offset: 0 }, offset, into);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -171,17 +185,44 @@ export class DeltaFile implements AsyncDisposable {
     });
   }
 
-  async #read(offset: number, length: number): Promise<Buffer> {
-    return this.#readInto(offset, Buffer.alloc(length));
-  }
-
-  async #readInto<T extends Uint8Array>(offset: number, into: T): Promise<T> {
-    invariant(this.#handle, "a delta with segments has an open rows file");
-    for (let at = 0; at < into.length; ) {
-      const { bytesRead } = await this.#handle.read(into, at, into.length - at, offset + at);
-      if (bytesRead === 0) throw deltaInvalid(this.path, `it ends at ${offset + at}; it was cut off`);
-      at += bytesRead;
+  /** Where a segment's bytes are; to be disposed of. */
+  async #placeOf(segment: DeltaSegment): Promise<Place & AsyncDisposable> {
+    if (this.#areSegmentsFiles) {
+      const path = join(this.directory, segmentFile(segment.partition));
+      const handle = await openForReading(path);
+      return { path, handle, offset: 0, [Symbol.asyncDispose]: () => handle.close() };
     }
-    return into;
+    invariant(this.#handle, "a delta with segments has an open rows file");
+    const keptOpen = () => Promise.resolve();
+    return { path: this.path, handle: this.#handle, offset: segment.offset, [Symbol.asyncDispose]: keptOpen };
   }
+}
+
+/** Bytes of a file from an offset on. */
+interface Place {
+  readonly path: string;
+  readonly handle: FileHandle;
+  readonly offset: number;
+}
+
+/** @throws ServingError NOT_FOUND */
+function openForReading(path: string): Promise<FileHandle> {
+  return open(path, "r").catch((cause: unknown) => {
+    throw new ServingError("NOT_FOUND", `cannot open ${path}: ${(cause as Error).message}`, { cause });
+  });
+}
+
+function read(place: Place, offset: number, length: number): Promise<Buffer> {
+  return readInto(place, offset, Buffer.alloc(length));
+}
+
+/** @throws ServingError DELTA_INVALID where the file ends */
+async function readInto<T extends Uint8Array>(place: Place, offset: number, into: T): Promise<T> {
+  const from = place.offset + offset;
+  for (let at = 0; at < into.length; ) {
+    const { bytesRead } = await place.handle.read(into, at, into.length - at, from + at);
+    if (bytesRead === 0) throw deltaInvalid(place.path, `it ends at ${from + at}; it was cut off`);
+    at += bytesRead;
+  }
+  return into;
 }

@@ -1,9 +1,9 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Logger, ServingError } from "@shardserve/core";
-import { MANIFEST_FILE } from "@shardserve/rowstore";
+import { DELTA_ROWS_FILE, type DeltaSegment, MANIFEST_FILE, partitionPath, segmentFile } from "@shardserve/rowstore";
 import type { BytePace } from "./byte-pace.js";
-import { type FileSource, PIECE_BYTES } from "./file-source.js";
+import { type FileSource, type OpenSource, PIECE_BYTES, sliceOf } from "./file-source.js";
 import type { ShardMetrics } from "./metrics.js";
 import type { VersionFiles } from "./version-files.js";
 
@@ -17,16 +17,30 @@ export interface CopiedFilesOptions {
   readonly logger: Logger;
 }
 
+interface CopyOptions {
+  readonly pace?: BytePace;
+  /** Whether it is on the disk for good before it counts. */
+  readonly isSynced: boolean;
+}
+
+/** One of the places that a file can be copied from. */
+interface Way {
+  readonly source: FileSource;
+  readonly open: () => Promise<OpenSource>;
+}
+
 /**
  * Files of a version that are copied to this shard's own disk before they are used: partition files from a shard that serves
  * them, where there is one, else from the repository; deltas, which all shards read at the same time, the other way round. So
- * a repository that is slow or away keeps no partition from moving, and a shard that starts reads its own disk.
+ * a repository that is slow or away keeps no partition from moving, and a shard that starts reads its own disk. Of a delta only
+ * the rows of the shard's own partitions are copied.
  *
  * A copy grows beside its place and goes on where it was cut off, whoever gives the rest: files never change, and readers
  * prove them by digest and block. The manifest is small and asked for anew each time.
  */
 export class CopiedFiles implements VersionFiles {
   readonly directory: string;
+  readonly areSegmentsFiles = true;
   readonly #options: CopiedFilesOptions;
   /** Who gave a file last. */
   readonly #givers = new Map<string, string>();
@@ -39,18 +53,41 @@ export class CopiedFiles implements VersionFiles {
   }
 
   async provide(path: string, signal: AbortSignal, pace?: BytePace): Promise<void> {
+    const ways = this.#trusted(path, this.#sources(path)).map((source) => ({
+      source,
+      open: () => source.open(path, signal),
+    }));
+    await this.#provide(path, ways, signal, { isSynced: true, ...(pace && { pace }) });
+  }
+
+  async provideSegment(folder: string, segment: DeltaSegment, signal: AbortSignal): Promise<void> {
+    const { partition, offset, bytes } = segment;
+    const path = `${folder}/${segmentFile(partition)}`;
+    const { repository, peers } = this.#options;
+    const slice = async (source: FileSource) =>
+      sliceOf(await source.open(`${folder}/${DELTA_ROWS_FILE}`, signal), offset, bytes);
+    const holders = peers(partitionPath(partition));
+    const ways = this.#trusted(path, [repository, ...holders]).flatMap((source): Way[] => [
+      ...(source === repository ? [] : [{ source, open: () => source.open(path, signal) }]),
+      { source, open: () => slice(source) }, // a shard that reads in the repository has the rows file
+    ]);
+    // There are many, and a stream brings more each second: one that a power cut tore is refused by its digest, and copied again.
+    await this.#provide(path, ways, signal, { isSynced: false });
+  }
+
+  async #provide(path: string, ways: readonly Way[], signal: AbortSignal, how: CopyOptions): Promise<void> {
     const target = join(this.directory, path);
     const isThere = await exists(target);
     if (isThere && path !== MANIFEST_FILE) return;
     const failures: string[] = [];
-    for (const source of this.#sources(path)) {
+    for (const way of ways) {
       try {
-        await this.#copy(source, path, signal, pace);
-        this.#givers.set(path, source.name);
+        await this.#copy(way, path, signal, how);
+        this.#givers.set(path, way.source.name);
         return;
       } catch (error) {
         signal.throwIfAborted();
-        failures.push(`${source.name}: ${ServingError.from(error).message}`);
+        failures.push(`${way.source.name}: ${ServingError.from(error).message}`);
       }
     }
     if (isThere) return; // a manifest that was right when it was copied; the leader compares its digest
@@ -83,22 +120,31 @@ export class CopiedFiles implements VersionFiles {
     await rm(this.directory, { recursive: true, force: true });
   }
 
-  /** In the order in which they are asked; those who gave something wrong last. */
+  /** In the order in which they are asked. */
   #sources(path: string): FileSource[] {
     const peers = this.#options.peers(path);
     const { repository } = this.#options;
     const isOfAll = path.startsWith("deltas/") || path.startsWith("folds/");
-    const sources = isOfAll ? [repository, ...peers] : [...peers, repository];
+    return isOfAll ? [repository, ...peers] : [...peers, repository];
+  }
+
+  /** Those who gave something wrong come last. */
+  #trusted(path: string, sources: readonly FileSource[]): readonly FileSource[] {
     const distrusted = this.#distrusted.get(path);
     if (!distrusted) return sources;
     const trusted = sources.filter(({ name }) => !distrusted.has(name));
     return [...trusted, ...sources.filter(({ name }) => distrusted.has(name))];
   }
 
-  async #copy(source: FileSource, path: string, signal: AbortSignal, pace: BytePace | undefined): Promise<void> {
+  async #copy(
+    { source, open: openSource }: Way,
+    path: string,
+    signal: AbortSignal,
+    { pace, isSynced }: CopyOptions,
+  ): Promise<void> {
     const target = join(this.directory, path);
     await mkdir(dirname(target), { recursive: true });
-    await using opened = await source.open(path, signal);
+    await using opened = await openSource();
     const part = await open(`${target}.part`, "a+");
     let bytes = 0;
     try {
@@ -107,7 +153,7 @@ export class CopiedFiles implements VersionFiles {
         await pace?.take(length, signal);
         return opened.read(offset, length);
       });
-      await part.sync();
+      if (isSynced) await part.sync();
     } finally {
       await part.close();
     }

@@ -53,3 +53,16 @@ export async function readPiece(handle: FileHandle, offset: number, length: numb
   const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafeSlow(length), 0, length, offset);
   return buffer.subarray(0, bytesRead);
 }
+
+/** Part of a file, as a file. @throws ServingError NOT_FOUND when the file does not reach so far; it is closed then */
+export async function sliceOf(whole: OpenSource, offset: number, size: number): Promise<OpenSource> {
+  if (whole.size >= offset + size) {
+    return {
+      size,
+      read: (at, length) => whole.read(offset + at, Math.min(length, size - at)),
+      [Symbol.asyncDispose]: () => whole[Symbol.asyncDispose](),
+    };
+  }
+  await whole[Symbol.asyncDispose]();
+  throw new ServingError("NOT_FOUND", `it has ${whole.size} bytes, ${offset + size} are needed`);
+}

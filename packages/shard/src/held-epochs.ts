@@ -4,13 +4,12 @@ import type { EpochPlan, EpochRecord } from "@shardserve/registry";
 import {
   checkFollows,
   DELTA_MANIFEST_FILE,
-  DELTA_ROWS_FILE,
   DeltaFile,
   epochPath,
   type EpochRef,
   type Overlay,
   type PartitionSet,
-  readDeltaManifest,
+  segmentFile,
   type StoredManifest,
 } from "@shardserve/rowstore";
 import type { VersionFiles } from "./version-files.js";
@@ -79,7 +78,7 @@ export class HeldEpochs {
    */
   async follow(plan: EpochPlan, partitions: readonly number[], signal: AbortSignal): Promise<void> {
     const { set } = this.#options;
-    await this.#takeFold(plan, signal);
+    await this.#takeFold(plan, partitions, signal);
     const common = commonLength(plan.chain, this.#chain);
     const isMerged = plan.oldest < set.overlay.oldestEpoch;
     const losesMerged =
@@ -95,22 +94,30 @@ export class HeldEpochs {
 
   /** What a chain no longer has is no longer kept, where copies are. */
   async #tidy(): Promise<void> {
-    const paths = this.#chain.map(({ manifest: { epoch }, fold }) =>
-      epochPath({ epoch, ...(fold !== undefined && { fold }) }),
-    );
+    const paths = this.#chain.map(folderOf);
     for (const folder of ["deltas", "folds"]) await this.#options.files.keepOnly(folder, paths);
   }
 
   /**
    * Reads a fold from now on in place of the deltas that it stands for. Their rows are in memory as they are; of use is the
-   * fold to partitions that come later. What is before it was given up with the plan's oldest epoch.
+   * fold to partitions that come later, and when this shard starts again. What is before it was given up with the plan's oldest epoch.
    */
-  async #takeFold({ chain: [first], oldest }: EpochPlan, signal: AbortSignal): Promise<void> {
+  async #takeFold(
+    { chain: [first], oldest }: EpochPlan,
+    partitions: readonly number[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const { stored, logger, model, version } = this.#options;
     if (first?.fold === undefined || this.#chain[0]?.fold === first.fold || oldest < first.epoch) return;
     const at = this.#chain.findIndex(({ manifest, digest }) => isSame({ epoch: manifest.epoch, digest }, first));
     if (at < 0) return;
     const fold = await this.#open(first, { epoch: 0, digest: stored.digest }, signal);
+    try {
+      for (const partition of partitions) await this.#provide(fold, partition, signal);
+    } catch (error) {
+      await fold[Symbol.asyncDispose]();
+      throw error;
+    }
     const before = this.#chain.splice(0, at + 1, fold);
     for (const delta of before) await delta[Symbol.asyncDispose]();
     logger.info({ model, version, epoch: first.epoch, deltas: before.length }, "deltas folded");
@@ -118,7 +125,14 @@ export class HeldEpochs {
 
   /** Adds the rows of all deltas for a partition that is being mapped. */
   async prepare(partition: number, signal: AbortSignal): Promise<void> {
-    for (const delta of this.#chain) await this.#options.set.overlay.stage(partition, delta, { signal });
+    for (const delta of this.#chain) await this.#stageOne(this.#options.set.overlay, delta, partition, signal);
+  }
+
+  /** The partition is no longer held: what was copied for it goes. */
+  async forget(partition: number): Promise<void> {
+    for (const delta of this.#chain) {
+      if (delta.segmentOf(partition)) await this.#options.files.forget(segmentPath(delta, partition));
+    }
   }
 
   /** Closes the files. The rows go with the set. */
@@ -127,13 +141,12 @@ export class HeldEpochs {
   }
 
   async #extend(ref: EpochRecord, partitions: readonly number[], signal: AbortSignal): Promise<void> {
-    const { set, files, model, version, logger } = this.#options;
+    const { set, model, version, logger } = this.#options;
     const delta = await this.#open(ref, this.newest, signal);
     try {
       await this.#stage(set.overlay, delta, partitions, signal);
     } catch (error) {
       await delta[Symbol.asyncDispose]();
-      if (isDamage(error)) await files.discard(`${epochPath(ref)}/${DELTA_ROWS_FILE}`);
       throw error;
     }
     this.#chain.push(delta);
@@ -182,8 +195,6 @@ export class HeldEpochs {
     const path = epochPath(ref);
     await files.provide(`${path}/${DELTA_MANIFEST_FILE}`, signal);
     try {
-      const hasRows = (await readDeltaManifest(join(files.directory, path)))?.manifest.segments.length !== 0;
-      if (hasRows) await files.provide(`${path}/${DELTA_ROWS_FILE}`, signal);
       return await this.#openProved(ref, parent);
     } catch (error) {
       if (isDamage(error)) await files.discard(`${path}/${DELTA_MANIFEST_FILE}`);
@@ -194,7 +205,8 @@ export class HeldEpochs {
   async #openProved(ref: EpochRecord, parent: EpochRef): Promise<DeltaFile> {
     const { files, stored } = this.#options;
     const path = join(files.directory, epochPath(ref));
-    const delta = await DeltaFile.open(path, stored.manifest.tables);
+    const { areSegmentsFiles } = files;
+    const delta = await DeltaFile.open(path, stored.manifest.tables, { areSegmentsFiles });
     try {
       if (delta.digest !== ref.digest || delta.fold !== ref.fold) {
         throw new ServingError(
@@ -219,7 +231,7 @@ export class HeldEpochs {
     const waiting = partitions.filter((partition) => touched.has(partition));
     const work = async () => {
       for (let partition = waiting.pop(); partition !== undefined; partition = waiting.pop())
-        await overlay.stage(partition, delta, { signal });
+        await this.#stageOne(overlay, delta, partition, signal);
     };
     const outcomes = await Promise.allSettled(Array.from({ length: this.#options.loadsMax }, work));
     for (const outcome of outcomes) {
@@ -229,10 +241,35 @@ export class HeldEpochs {
     }
   }
 
+  /** Rows that were copied damaged come from somebody else the next time. */
+  async #stageOne(overlay: Overlay, delta: DeltaFile, partition: number, signal: AbortSignal): Promise<void> {
+    await this.#provide(delta, partition, signal);
+    try {
+      await overlay.stage(partition, delta, { signal });
+    } catch (error) {
+      if (isDamage(error)) await this.#options.files.discard(segmentPath(delta, partition));
+      throw error;
+    }
+  }
+
+  async #provide(delta: DeltaFile, partition: number, signal: AbortSignal): Promise<void> {
+    const segment = delta.segmentOf(partition);
+    if (segment) await this.#options.files.provideSegment(folderOf(delta), segment, signal);
+  }
+
   #refresh(): void {
     const epochs = this.#chain.map(({ manifest }) => manifest.epoch).filter((epoch) => epoch >= this.#oldest);
     this.#answered = new Set(this.#oldest === 0 ? [0, ...epochs] : epochs);
   }
+}
+
+/** Relative to the version directory. */
+function folderOf({ manifest: { epoch }, fold }: DeltaFile): string {
+  return epochPath({ epoch, ...(fold !== undefined && { fold }) });
+}
+
+function segmentPath(delta: DeltaFile, partition: number): string {
+  return `${folderOf(delta)}/${segmentFile(partition)}`;
 }
 
 /** True when the file itself is to blame: another copy of it may be whole. */

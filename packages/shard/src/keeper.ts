@@ -234,6 +234,7 @@ export class Keeper {
       held.dropAtMs.delete(partition);
       await served.set.remove(partition);
       await served.files.forget(partitionPath(partition));
+      await served.epochs.forget(partition);
       dropped++;
       metrics.partitions.set({ model: held.model, version: String(held.version) }, served.digests.size);
     }

@@ -16,7 +16,7 @@ const READ_MS = 30_000;
 
 /** What shards tell each other: what a version consists of, and nothing else below its directory. */
 const FILES =
-  /^(shardserve\.manifest|partitions\/p-(\d{5,})\.rows|(deltas|folds)\/[1-9]\d*\/(shardserve\.delta|rows\.delta))$/;
+  /^(shardserve\.manifest|partitions\/p-(\d{5,})\.rows|(deltas|folds)\/[1-9]\d*\/(shardserve\.delta|rows\.delta|p-\d{5,}\.delta))$/;
 
 export interface FilePiece {
   /** Of the whole file. */

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { DeltaSegment } from "@shardserve/rowstore";
 import type { BytePace } from "./byte-pace.js";
 import { openFile, readPiece } from "./file-source.js";
 
@@ -13,6 +14,15 @@ export interface VersionFiles {
    * @throws ServingError UNAVAILABLE saying whom it was asked of in vain; the signal's reason
    */
   provide(path: string, signal: AbortSignal, pace?: BytePace): Promise<void>;
+  /** Whether the rows of deltas are here by partition, each segment as a file of its own; else the rows file is. */
+  readonly areSegmentsFiles: boolean;
+  /**
+   * Makes the rows that a delta or fold has of one partition readable.
+   *
+   * @param folder  of the delta or fold
+   * @throws ServingError as {@link provide}
+   */
+  provideSegment(folder: string, segment: DeltaSegment, signal: AbortSignal): Promise<void>;
   /** A reader refused the file: the next time it comes from somebody else. */
   discard(path: string): Promise<void>;
   /** Nobody here needs the file any more. */
@@ -26,6 +36,7 @@ export interface VersionFiles {
 /** Files that are read where they are: in the model repository. */
 export class RepositoryFiles implements VersionFiles {
   readonly directory: string;
+  readonly areSegmentsFiles = false;
 
   constructor(directory: string) {
     this.directory = directory;
@@ -47,6 +58,7 @@ export class RepositoryFiles implements VersionFiles {
     }
   }
 
+  async provideSegment(): Promise<void> {}
   async discard(): Promise<void> {}
   async forget(): Promise<void> {}
   async keepOnly(): Promise<void> {}

@@ -27,8 +27,12 @@ class FakeSource implements FileSource {
     this.content = content;
   }
 
-  async open() {
-    if (this.failsFrom < 0) throw new ServingError("NOT_FOUND", "nothing is here");
+  /** All that it has; undefined = whatever it is asked for. */
+  files: readonly string[] | undefined;
+
+  async open(path: string) {
+    if (this.failsFrom < 0 || this.files?.includes(path) === false)
+      throw new ServingError("NOT_FOUND", "nothing is here");
     return {
       size: this.content.length,
       read: async (offset: number, length: number) => {
@@ -91,6 +95,31 @@ describe("files copied to a shard's own disk", () => {
     });
     await files.keepOnly("deltas", ["deltas/5"]);
     assert.ok(!existsSync(join(dir.path, "deltas/4")));
+  });
+
+  it("of a delta are the rows of one partition each: a slice of the repository's file, or what another shard has of it", async () => {
+    await using dir = await tempDir();
+    const { peer, repository, metrics, files, at } = setUp(dir.path);
+    const segment = { partition: 3, offset: 1000, bytes: 2_500_000, digest: "" };
+    await files.provideSegment("deltas/4", segment, signal);
+    assert.ok((await at("deltas/4/p-00003.delta")).equals(content.subarray(1000, 2_501_000)));
+    assert.equal(peer.asked.length, 0);
+    assert.match(await metrics.registry.metrics(), /copied_bytes_total\{from="repository"\} 2500000/);
+    repository.failsFrom = -1;
+    peer.content = content.subarray(0, 50);
+    await files.provideSegment("deltas/5", { ...segment, bytes: 50 }, signal); // its segment file
+    assert.ok((await at("deltas/5/p-00003.delta")).equals(content.subarray(0, 50)));
+    peer.files = ["deltas/6/rows.delta"];
+    peer.content = content;
+    await files.provideSegment("deltas/6", { ...segment, bytes: 70 }, signal);
+    assert.ok((await at("deltas/6/p-00003.delta")).equals(content.subarray(1000, 1070)));
+    await assert.rejects(files.provideSegment("deltas/7", segment, signal), (error) => {
+      assert.ok(isServingError(error, "UNAVAILABLE"));
+      return true;
+    });
+    repository.failsFrom = Number.POSITIVE_INFINITY;
+    repository.content = content.subarray(0, 1010);
+    await assert.rejects(files.provideSegment("deltas/8", segment, signal), /it has 1010 bytes, 2501000 are needed/);
   });
 
   it("that were refused come from another the next time", async () => {
