@@ -9,56 +9,25 @@ import {
   systemClock,
   systemRandom,
 } from "@shardserve/core";
-import type { ServableHandle } from "./handle.js";
-import { type Fingerprint, Harness } from "./harness.js";
+import { Changes } from "./changes.js";
+import { EndedVersions } from "./ended-versions.js";
+import type { LoadedVersion, ServableHandle } from "./handle.js";
+import { Harness } from "./harness.js";
 import type { Loader } from "./loader.js";
+import type { ManagerOptions } from "./manager-options.js";
 import { MemoryBudget, type MemoryPlan, type MemoryState } from "./memory-plan.js";
 import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
+import { keptVersion, onProbation, type Probation, verdictOn } from "./probation-watch.js";
+import { Routing } from "./routing.js";
 import type { AspiredSet, ServableId } from "./servable-id.js";
-import { type ServableRequest, ServingMap } from "./serving-map.js";
+import type { ServableRequest } from "./serving-map.js";
 import type { VersionStatus } from "./status.js";
-import { judge, type ProbationSettings } from "./probation.js";
 import type { TrafficPolicy } from "./traffic.js";
 
-/** Ended versions remembered per model; TensorFlow Serving forgets none, and its list grows with every rollout. */
-const ENDED_VERSIONS_MAX = 64;
 /** Pause between looks at a version on probation. */
 const JUDGE_INTERVAL_MS = 1000;
 /** How long close waits for handles whose requests were already aborted. */
 const CLOSE_GRACE_MS = 5000;
-
-export interface ManagerOptions {
-  readonly loader: Loader;
-  /** Default {@link availabilityPreserving}. */
-  readonly policy?: AspiredVersionPolicy;
-  readonly clock?: Clock;
-  /** Draws the version of a request under a traffic split. */
-  readonly random?: Random;
-  readonly logger?: Logger;
-  /** Tries after the first one; default 5 (--max_num_load_retries). */
-  readonly loadRetriesMax?: number;
-  /** Longest pause between tries, default 60 000; pauses start at one second and double. */
-  readonly loadRetryIntervalMs?: number;
-  /** Loads under way at once, default 2: a load competes with traffic for disk and cores. */
-  readonly loadsMax?: number;
-  /**
-   * Watches a version that takes over, and gives its place back to the version before when it does worse; default: it
-   * stays, whatever it does.
-   */
-  readonly probation?: ProbationSettings;
-  /** Called when a version lost its place; it ends in error with this reason. */
-  readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
-  /** Lets a version that failed be loaded anew once its files changed; default: it stays failed. */
-  readonly fingerprint?: Fingerprint;
-  /** Bytes that the versions loaded at once may need together, by their plans; default: none are made. */
-  readonly memory?: {
-    /** Infinity = no limit. */
-    readonly limitBytes: number;
-    readonly plan: (id: ServableId, path: string) => Promise<MemoryPlan>;
-  };
-  /** True in tests: nothing happens until `step` is called. Default false: every change steps by itself. */
-  readonly stepByHand?: boolean;
-}
 
 /**
  * Keeps the loaded versions equal to the aspired ones, and hands out handles on them.
@@ -80,11 +49,9 @@ export class Manager extends Service {
   readonly #planMemory: ((id: ServableId, path: string) => Promise<MemoryPlan>) | undefined;
   readonly #aspired = new Map<string, AspiredSet>();
   readonly #harnesses = new Map<string, Map<number, Harness>>();
-  readonly #ended = new Map<string, Map<number, VersionStatus>>();
-  readonly #listeners = new Set<() => void>();
-  #labels: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map();
-  #traffic: ReadonlyMap<string, TrafficPolicy> = new Map();
-  #map = new ServingMap([], new Map(), new Map());
+  readonly #ended = new EndedVersions();
+  readonly #changes = new Changes();
+  readonly #routing = new Routing();
   #isStepQueued = false;
   #isJudgeQueued = false;
   #cancelJudge: () => void = () => undefined;
@@ -125,7 +92,7 @@ export class Manager extends Service {
    */
   handle(request: ServableRequest): ServableHandle {
     this.assertReady();
-    return this.#map.find(request, () => this.#random.next()).pin();
+    return this.#routing.find(request, () => this.#random.next()).pin();
   }
 
   /**
@@ -133,13 +100,17 @@ export class Manager extends Service {
    * none of a split is available, the highest version that is takes the requests.
    */
   replaceTraffic(policies: ReadonlyMap<string, TrafficPolicy>): void {
-    this.#traffic = new Map(policies);
-    this.#swapMap();
+    this.#routing.replaceTraffic(policies);
   }
 
-  /** What was said of a model's traffic last. */
+  /** What was said of each model's traffic last. */
+  get traffic(): ReadonlyMap<string, TrafficPolicy> {
+    return this.#routing.traffic;
+  }
+
+  /** What was said of one model's traffic last. */
   trafficOf(name: string): TrafficPolicy | undefined {
-    return this.#traffic.get(name);
+    return this.#routing.traffic.get(name);
   }
 
   /**
@@ -149,9 +120,7 @@ export class Manager extends Service {
    * @throws ServingError FAILED_PRECONDITION when a version is not available; nothing is changed then
    */
   setLabels(name: string, labels: ReadonlyMap<string, number>, isUnavailableAllowed = false): void {
-    for (const [label, version] of labels) this.#checkLabel(name, label, version, isUnavailableAllowed);
-    this.#labels = new Map(this.#labels).set(name, new Map(labels));
-    this.#swapMap();
+    this.#routing.setLabels(name, labels, isUnavailableAllowed);
   }
 
   /**
@@ -160,17 +129,13 @@ export class Manager extends Service {
    * @throws ServingError FAILED_PRECONDITION when a version is not available; nothing is changed then
    */
   replaceLabels(labels: ReadonlyMap<string, ReadonlyMap<string, number>>, isUnavailableAllowed = false): void {
-    for (const [name, versions] of labels) {
-      for (const [label, version] of versions) this.#checkLabel(name, label, version, isUnavailableAllowed);
-    }
-    this.#labels = new Map([...labels].map(([name, versions]) => [name, new Map(versions)]));
-    this.#swapMap();
+    this.#routing.replaceLabels(labels, isUnavailableAllowed);
   }
 
   /** Versions of a model with what became of them, highest first; undefined for a name never heard of. */
   statuses(name: string): readonly VersionStatus[] | undefined {
     const live = this.#harnesses.get(name);
-    const ended = this.#ended.get(name);
+    const ended = this.#ended.of(name);
     if (!live && !ended) return undefined;
     const statuses = new Map(ended);
     for (const [version, harness] of live ?? []) statuses.set(version, harness.status);
@@ -179,18 +144,17 @@ export class Manager extends Service {
 
   /** Whether `name` was ever aspired. */
   isKnown(name: string): boolean {
-    return this.#aspired.has(name) || this.#harnesses.has(name) || this.#ended.has(name);
+    return this.#aspired.has(name) || this.#harnesses.has(name) || this.#ended.of(name) !== undefined;
   }
 
   /** Names of all models that were ever aspired. */
   names(): readonly string[] {
-    return [...new Set([...this.#aspired.keys(), ...this.#harnesses.keys(), ...this.#ended.keys()])];
+    return [...new Set([...this.#aspired.keys(), ...this.#harnesses.keys(), ...this.#ended.names()])];
   }
 
   /** Calls back after every change of any version's state; returns the unsubscriber. */
   onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#changes.subscribe(listener);
   }
 
   /**
@@ -217,7 +181,7 @@ export class Manager extends Service {
           ),
         );
       }
-      await this.#nextChange(signal);
+      await this.#changes.next(signal);
     }
   }
 
@@ -233,9 +197,9 @@ export class Manager extends Service {
   ): Promise<void> {
     const isPending = (version: number) =>
       this.#aspired.get(name)?.some((entry) => entry.version === version) &&
-      !this.#map.has(name, version) &&
+      !this.#routing.isReady(name, version) &&
       !this.#hasFailed(name, version);
-    while (versions.some(isPending)) await this.#nextChange(options.signal);
+    while (versions.some(isPending)) await this.#changes.next(options.signal);
   }
 
   /** Whether some version of `name` can be served now. */
@@ -277,7 +241,7 @@ export class Manager extends Service {
     const limit = new AbortController();
     const cancel = this.#clock.after(limitMs, () => limit.abort(new Error("limit")));
     while (!limit.signal.aborted && this.#all().some(isBusy)) {
-      await this.#nextChange(limit.signal).catch(() => undefined); // the limit ends the wait, nothing else
+      await this.#changes.next(limit.signal).catch(() => undefined); // the limit ends the wait, nothing else
     }
     cancel();
   }
@@ -302,21 +266,11 @@ export class Manager extends Service {
     return harness !== undefined && harness.status.state === "END" && !harness.isLeaving;
   }
 
-  #checkLabel(name: string, label: string, version: number, isUnavailableAllowed: boolean): void {
-    const known = this.#labels.get(name)?.get(label);
-    const isKept = known === undefined || known === version;
-    if (this.#map.has(name, version) || (isUnavailableAllowed && isKept)) return;
-    throw new ServingError(
-      "FAILED_PRECONDITION",
-      `Request to assign label to version ${version} of model ${name}, which is not currently available for inference`,
-    );
-  }
-
   #reconcile(name: string, aspired: AspiredSet): void {
     const harnesses = this.#harnesses.get(name) ?? new Map<number, Harness>();
     this.#harnesses.set(name, harnesses);
     const wanted = new Map(aspired.map((entry) => [entry.version, entry.path]));
-    const kept = aspired.length > 0 ? this.#kept(aspired, harnesses) : undefined;
+    const kept = keptVersion(aspired, harnesses, this.#onProbation(harnesses));
     if (kept) wanted.set(kept.id.version, kept.path);
     for (const harness of harnesses.values()) {
       harness.isAspired = wanted.has(harness.id.version) && !harness.isLeaving;
@@ -330,25 +284,8 @@ export class Manager extends Service {
     }
   }
 
-  /** The version that is watched and the one before it, while there are both. */
-  #onProbation(
-    harnesses: ReadonlyMap<number, Harness>,
-  ): { readonly candidate: Harness; readonly before: Harness } | undefined {
-    const { probation } = this.#options;
-    if (!probation) return undefined;
-    const ready = [...harnesses.values()].filter(({ state }) => state === "ready");
-    const [candidate, before] = ready.sort((a, b) => b.id.version - a.id.version);
-    if (!candidate || !before || before.readyAtMs > candidate.readyAtMs) return undefined;
-    const isOver = this.#clock.nowMs() - candidate.readyAtMs >= probation.durationMs;
-    return isOver ? undefined : { candidate, before };
-  }
-
-  /** A version that is not wanted, but not to be let go: the one before a version on probation, or one rolled back. */
-  #kept(aspired: AspiredSet, harnesses: ReadonlyMap<number, Harness>): Harness | undefined {
-    if (!aspired.every(({ version }) => harnesses.get(version)?.isCondemned))
-      return this.#onProbation(harnesses)?.before;
-    const ready = [...harnesses.values()].filter(({ state }) => state === "ready");
-    return ready.sort((a, b) => b.id.version - a.id.version)[0];
+  #onProbation(harnesses: ReadonlyMap<number, Harness>): Probation | undefined {
+    return onProbation(harnesses, this.#options.probation, this.#clock.nowMs());
   }
 
   #judgeModel(harnesses: ReadonlyMap<number, Harness>): void {
@@ -356,7 +293,7 @@ export class Manager extends Service {
     const watched = this.#onProbation(harnesses);
     if (!probation || !watched) return;
     const { candidate, before } = watched;
-    const reason = judge(candidate.ready!.outcomes.summary(), before.ready!.outcomes.summary(), probation);
+    const reason = verdictOn(watched, probation);
     if (reason === undefined) return this.#judgeLater();
     this.#logger.error(
       { ...candidate.id, to: before.id.version },
@@ -413,7 +350,7 @@ export class Manager extends Service {
   #onHarness(harness: Harness): void {
     if (harness.state === "ready") {
       if (this.state !== "ready") return this.#unload(harness);
-      this.#swapMap();
+      this.#serveReady();
       harness.publishAvailable();
       this.#logger.info({ model: harness.id.name, version: harness.id.version }, "version is available");
     }
@@ -429,7 +366,7 @@ export class Manager extends Service {
     const harness = harnesses.get(action.version)!;
     if (action.action === "unload") return this.#unload(harness);
     if (this.#all().filter((candidate) => candidate.state === "loading").length >= this.#options.loadsMax) return;
-    this.#ended.get(name)?.delete(action.version);
+    this.#ended.forget(name, action.version);
     void harness.load(); // never rejects; its end comes back through #onHarness
     this.#changed();
   }
@@ -437,51 +374,33 @@ export class Manager extends Service {
   #unload(harness: Harness, verdict?: ServingError): void {
     harness.publishUnloading();
     const leaving = harness.ready;
-    this.#swapMap(leaving);
+    this.#serveReady(leaving);
     harness.unload(verdict);
     this.#changed();
   }
 
-  #swapMap(leaving: unknown = null): void {
+  #serveReady(leaving: unknown = null): void {
     const ready = this.#all()
       .map((harness) => harness.ready)
-      .filter((loaded) => loaded !== null && loaded !== leaving);
-    this.#map = new ServingMap(ready as NonNullable<(typeof ready)[number]>[], this.#labels, this.#traffic);
+      .filter((loaded): loaded is LoadedVersion => loaded !== null && loaded !== leaving);
+    this.#routing.serve(ready);
   }
 
   /** Drops an ended version from the live ones and keeps what became of it, up to a bound. */
   #forget(harness: Harness): void {
     const { name, version } = harness.id;
     this.#harnesses.get(name)?.delete(version);
-    const ended = this.#ended.get(name) ?? new Map<number, VersionStatus>();
-    ended.delete(version);
-    ended.set(version, harness.status);
-    if (ended.size > ENDED_VERSIONS_MAX) ended.delete(ended.keys().next().value!);
-    this.#ended.set(name, ended);
+    this.#ended.remember(name, harness.status);
   }
 
   #changed(): void {
-    for (const listener of this.#listeners) listener();
+    this.#changes.notify();
     if (this.#options.stepByHand || this.#isStepQueued) return;
     if (this.state !== "ready" && this.state !== "starting") return;
     this.#isStepQueued = true;
     setImmediate(() => {
       this.#isStepQueued = false;
       if (this.state === "ready") this.step();
-    });
-  }
-
-  #nextChange(signal?: CancelSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(signal.reason as Error);
-      const settle = () => {
-        off();
-        signal?.removeEventListener("abort", settle);
-        if (signal?.aborted) reject(signal.reason as Error);
-        else resolve();
-      };
-      const off = this.onChange(settle);
-      signal?.addEventListener("abort", settle, { once: true });
     });
   }
 }
