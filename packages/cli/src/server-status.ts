@@ -36,7 +36,7 @@ export async function askServer(
 }
 
 /** For people: versions and memory; the configuration is in the JSON. */
-export function describeServed(server: string, { version, models, memory }: ServerDescription): string {
+export function describeServed(server: string, { version, models, traffic, memory }: ServerDescription): string {
   const rows = models.map(({ name, version: number, state, memory: plan, reason = "" }) => [
     `  ${name}/${number}`,
     state,
@@ -49,6 +49,11 @@ export function describeServed(server: string, { version, models, memory }: Serv
     reason,
   ]);
   const lines = [`${server}: shardserve ${version}`, table([["  version", "state", "memory", ""], ...rows])];
+  for (const { model, split, shadow } of traffic) {
+    const shares = split.map((share) => `${share.version}=${share.weight}`).join(" ") || "all to the highest version";
+    const copies = shadow ? `, ${shadow.fraction} of it copied to ${shadow.version}` : "";
+    lines.push(`  traffic of ${model}: ${shares}${copies}`);
+  }
   if (memory) {
     const limit = memory.limitBytes === null ? "no limit" : `a limit of ${amount(memory.limitBytes, "bytes")}`;
     lines.push(`  memory of versions by their files: ${amount(memory.heldBytes, "bytes")}, ${limit}`);

@@ -264,10 +264,16 @@ describe("serve", function () {
       path,
       `model_config_list { ${config(["a", "saved_model_half_plus_two_cpu"], ["absent", "absent"])} }`,
     );
+    const traffic = join(dir, "told-traffic.config");
+    await writeFile(
+      traffic,
+      'model { name: "a"  split { version: 123 weight: 9 }  shadow { version: 124 fraction: 0.5 } }',
+    );
     const flags = [
       `--model_config_file=${path}`,
       "--memory-limit-bytes=1GiB",
       "--otlp-endpoint=http://me:pw@127.0.0.1:9/x",
+      `--traffic-config-file=${traffic}`,
     ];
     const { child, url } = await serve(...flags);
     children.push(child);
@@ -284,6 +290,9 @@ describe("serve", function () {
       told.modelServerConfig.modelConfigList.config.map(({ name }) => name),
       ["a", "absent"],
     );
+    assert.deepEqual(told.traffic, [
+      { model: "a", split: [{ version: 123, weight: 9 }], shadow: { version: 124, fraction: 0.5 } },
+    ]);
     const [model] = told.models;
     assert.deepEqual([model!.name, model!.state], ["a", "READY"]);
     const bytes = Object.values(model!.memory!).reduce((total, part) => total + part, 0);
@@ -292,6 +301,7 @@ describe("serve", function () {
     const shown = spawnSync(process.execPath, [PROGRAM, "status", `--server=${url}`], { encoding: "utf8" });
     assert.match(shown.stdout, /a\/\d+ +READY/);
     assert.match(shown.stdout, /limit of 1\.0 GiB/);
+    assert.match(shown.stdout, /traffic of a: 123=9, 0\.5 of it copied to 124/);
     const absent = spawnSync(process.execPath, [PROGRAM, "status", "--server=127.0.0.1:1"], { encoding: "utf8" });
     assert.equal(absent.status, 1);
     assert.match(absent.stderr, /cannot ask http:\/\/127\.0\.0\.1:1\/v1\/config/);

@@ -79,6 +79,8 @@ export interface ServedVersion {
   readonly state: "loading" | "available" | "unloading" | "failed";
   /** Epoch that requests are answered at; absent = 0. */
   readonly epoch?: number;
+  /** What the executor counts towards its memory limit for it; absent while it holds none. */
+  readonly memoryBytes?: number;
   readonly error?: RecordedError;
 }
 
@@ -234,6 +236,7 @@ export const executorRecord: RecordCodec<ExecutorRecord> = codec((reader) => ({
     version: item.integer("version"),
     state: item.oneOf("state", ["loading", "available", "unloading", "failed"]),
     ...item.optional("epoch", () => item.integer("epoch")),
+    ...item.optional("memoryBytes", () => item.integer("memoryBytes")),
     ...item.optional("error", () => readError(item.object("error"))),
   })),
 }));

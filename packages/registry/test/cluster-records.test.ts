@@ -54,7 +54,13 @@ const EXAMPLES = [
   ],
   [
     executorRecord,
-    { id: "e", instance: "i", addresses: {}, zone: "", serving: [{ model: "ctr", version: 3, state: "available" }] },
+    {
+      id: "e",
+      instance: "i",
+      addresses: {},
+      zone: "",
+      serving: [{ model: "ctr", version: 3, state: "available", memoryBytes: 2 ** 33 }],
+    },
   ],
   [aspiredRecord, { policy: { kind: "specific", versions: [1, 2] }, replication: 2 }],
   [aspiredRecord, { policy: { kind: "latest", count: 1 } }],

@@ -55,10 +55,11 @@ function describe(cluster: string, found: ClusterStatus): string {
     `  ${id}`,
     addresses.grpc ?? "",
     serving
-      .map(({ model, version, state, epoch, error }) => {
+      .map(({ model, version, state, epoch, memoryBytes, error }) => {
         const at = epoch === undefined || epoch === 0 ? "" : ` epoch ${epoch}`;
         const lacking = state === "available" && error ? ` (${error.code}: ${error.message})` : "";
-        return `${model}/${version} ${state}${at}${lacking}`;
+        const memory = memoryBytes === undefined ? "" : ` (${amount(memoryBytes, "bytes")})`;
+        return `${model}/${version} ${state}${at}${memory}${lacking}`;
       })
       .join(", "),
   ]);

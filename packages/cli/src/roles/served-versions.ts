@@ -7,7 +7,7 @@ import {
   type ServedVersion,
 } from "@shardserve/registry";
 import type { ServingError } from "@shardserve/core";
-import type { Manager, ServableId, VersionStatus } from "@shardserve/servable";
+import { type Manager, type ServableId, totalBytes, type VersionStatus } from "@shardserve/servable";
 
 const STATES = { START: "loading", LOADING: "loading", AVAILABLE: "available", UNLOADING: "unloading" } as const;
 
@@ -33,7 +33,8 @@ export function reportServedVersions(
   const report = () => {
     const serving = manager
       .names()
-      .flatMap((model) => (manager.statuses(model) ?? []).flatMap((status) => toServed(model, status, epochs)));
+      .flatMap((model) => (manager.statuses(model) ?? []).flatMap((status) => toServed(model, status, epochs)))
+      .map((served) => ({ ...served, ...memoryOf(manager, served) }));
     const text = JSON.stringify(serving);
     if (text === last) return;
     last = text;
@@ -43,6 +44,11 @@ export function reportServedVersions(
   report();
   epochs.onEpoch(report);
   return manager.onChange(report);
+}
+
+function memoryOf({ memory }: Manager, { model, version }: ServedVersion): Pick<ServedVersion, "memoryBytes"> {
+  const held = memory?.versions.find(({ id }) => id.name === model && id.version === version);
+  return held ? { memoryBytes: totalBytes(held.plan) } : {};
 }
 
 /** A version that ended well is not listed: it is not served. */

@@ -1,4 +1,4 @@
-import type { Manager } from "@shardserve/servable";
+import type { Manager, TrafficPolicy } from "@shardserve/servable";
 import { type IndexEntry, repositoryIndex } from "../v2/describe.js";
 
 /** What `GET /v1/config` answers. */
@@ -6,13 +6,15 @@ export interface ServerDescription extends Readonly<Record<string, unknown>> {
   readonly version: string;
   /** Every version that was ever wanted, with what loading it needs while it holds that. */
   readonly models: readonly (IndexEntry & { readonly memory?: Readonly<Record<string, number>> })[];
+  /** How requests that name neither version nor label are shared out, of the models of which something was said. */
+  readonly traffic: readonly (TrafficPolicy & { readonly model: string })[];
   /** null = no limit. */
   readonly memory: { readonly limitBytes: number | null; readonly heldBytes: number } | undefined;
 }
 
 /** @param config  how the process was started */
 export function describeServer(
-  manager: Pick<Manager, "names" | "statuses" | "memory">,
+  manager: Pick<Manager, "names" | "statuses" | "memory" | "traffic">,
   version: string,
   config: Readonly<Record<string, unknown>>,
 ): ServerDescription {
@@ -26,6 +28,7 @@ export function describeServer(
       const plan = planOf(entry.name, entry.version);
       return plan ? { ...entry, memory: { ...plan } } : entry;
     }),
+    traffic: [...manager.traffic].map(([model, policy]) => ({ model, ...policy })),
     memory: memory && {
       limitBytes: Number.isFinite(memory.limitBytes) ? memory.limitBytes : null,
       heldBytes: memory.heldBytes,
