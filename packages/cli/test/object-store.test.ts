@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { eventually, launch, REPO_DIR, S3Server, tempDir } from "@shardserve/testkit";
 
+const PROGRAM = join(REPO_DIR, "packages/cli/bin/shardserve.js");
 const HALF = join(REPO_DIR, "test/fixtures/models/half-plus-two");
 
 describe("serve from an object store", function () {
@@ -43,5 +45,46 @@ describe("serve from an object store", function () {
     assert.equal((await serving.stop()).code, 0);
     const kept = (await readdir(dir.path)).filter((name) => /^[0-9a-f]{32}$/.test(name));
     assert.ok(kept.length >= 2 && !(await readdir(dir.path)).includes("lock"), kept.join());
+  });
+});
+
+describe("shard-export from an object store", function () {
+  this.timeout(120_000);
+
+  it("downloads the model, exports it, and leaves a copy that the next run uses", async () => {
+    await using server = await S3Server.start();
+    await using dir = await tempDir("shardserve-export-");
+    const model = join(REPO_DIR, "test/fixtures/models/dlrm/1");
+    await server.putDirectory(model, "dlrm/1");
+    const out = join(dir.path, "repository/dlrm/1");
+    const shardserve = async (...args: string[]) => {
+      const child = launch(process.execPath, { args: [PROGRAM, ...args], env: server.environment });
+      const { code } = await child.exit;
+      return { code, output: child.output };
+    };
+    const source = ["s3://models/dlrm/1", `--model-cache-dir=${join(dir.path, "cache")}`];
+    const exported = await shardserve("shard-export", ...source, `--out=${out}`, "--min-table-bytes=1");
+    assert.equal(exported.code, 0, exported.output);
+    const verified = await shardserve("verify", model, out);
+    assert.equal(verified.code, 0, verified.output);
+    const [copy] = (await readdir(join(dir.path, "cache"))).filter((name) => name !== "lock");
+    assert.match(copy!, /^[0-9a-f]{32}$/);
+    const missing = await shardserve("shard-export", "s3://models/absent/1", source[1]!, "--dry-run");
+    assert.equal(missing.code, 1);
+    assert.match(missing.output, /there is nothing at s3:\/\/models\/absent\/1/);
+  });
+
+  it("says that exported versions lie in a file system", () => {
+    const shardserve = (...args: string[]) => spawnSync(process.execPath, [PROGRAM, ...args], { encoding: "utf8" });
+    for (const args of [
+      ["shard-export", HALF, "--out=s3://models/half/1"],
+      ["shard-export", HALF, "--base=gs://models/half/1"],
+      ["shard", "--id=a", "--model_repository=s3://models", "--etcd=127.0.0.1:1"],
+      ["executor", "--id=a", "--model_repository=s3://models", "--etcd=127.0.0.1:1"],
+    ]) {
+      const { status, stderr } = shardserve(...args);
+      assert.equal(status, 2, stderr); // usage
+      assert.match(stderr, /(s3|gs):\/\/models.*: exported versions are read and written in a file system/);
+    }
   });
 });

@@ -6,6 +6,7 @@ export * from "./explanation.js";
 export * from "./invariant.js";
 export * from "./logger.js";
 export * from "./outage-log.js";
+export * from "./process-lock.js";
 export * from "./progress.js";
 export * from "./random.js";
 export * from "./semaphore.js";

@@ -1,10 +1,7 @@
-import { link, mkdir, open, readFile, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { ServingError } from "@shardserve/core";
+import { ProcessLock, ServingError } from "@shardserve/core";
 import { writeError } from "./write-error.js";
-
-/** Drafts of lock files that this process wrote. */
-let drafts = 0;
 
 /**
  * The directory in which an export grows, beside its target and invisible to servers, which look for numbers. It becomes
@@ -13,12 +10,11 @@ let drafts = 0;
 export class Staging {
   readonly dir: string;
   readonly #target: string;
-  readonly #lock: string;
+  #lock: ProcessLock | undefined;
 
   private constructor(target: string) {
     this.#target = target;
     this.dir = join(dirname(target), `.${basename(target)}.partial`);
-    this.#lock = `${this.dir}.lock`;
   }
 
   /**
@@ -30,7 +26,7 @@ export class Staging {
     try {
       await mkdir(dirname(target), { recursive: true });
       await staging.#refuseExisting();
-      await staging.#takeLock();
+      staging.#lock = await ProcessLock.take(`${staging.dir}.lock`, (owner) => staging.#refusal(owner));
     } catch (error) {
       throw writeError(target, error);
     }
@@ -49,13 +45,17 @@ export class Staging {
     await syncPath(this.dir);
     await rename(this.dir, this.#target);
     await syncPath(dirname(this.#target));
-    await this.#dropLock();
+    await this.#lock?.release();
   }
 
   /** Gives up. `isKept` leaves the directory for a later run that resumes. */
   async abandon(isKept: boolean): Promise<void> {
     if (!isKept) await rm(this.dir, { recursive: true, force: true });
-    await this.#dropLock();
+    await this.#lock?.release();
+  }
+
+  #refusal(owner: number): ServingError {
+    return new ServingError("OUTPUT_EXISTS", `process ${owner} is exporting to ${this.#target} now (${this.dir}.lock)`);
   }
 
   async #refuseExisting(): Promise<void> {
@@ -69,43 +69,6 @@ export class Staging {
         `${this.#target} exists and is never overwritten; choose another version number`,
       );
     }
-  }
-
-  async #takeLock(): Promise<void> {
-    let isCleared = false;
-    for (;;) {
-      // The lock appears with its owner's number in it: an empty one would pass for that of a process that is gone.
-      const draft = `${this.#lock}.${process.pid}.${++drafts}`;
-      await writeFile(draft, String(process.pid));
-      try {
-        return await link(draft, this.#lock);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      } finally {
-        await unlink(draft);
-      }
-      const owner = await readFile(this.#lock, "utf8").catch(() => undefined);
-      if (owner === undefined) continue; // dropped meanwhile; somebody else's may be there the next moment
-      if (isCleared || isAlive(Number(owner))) {
-        throw new ServingError("OUTPUT_EXISTS", `process ${owner} is exporting to ${this.#target} now (${this.#lock})`);
-      }
-      await this.#dropLock(); // left by a process that was killed
-      isCleared = true;
-    }
-  }
-
-  async #dropLock(): Promise<void> {
-    await unlink(this.#lock).catch(() => undefined); // a lock that is gone is as good as dropped
-  }
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Clock, type Logger, ServingError, silentLogger, systemClock } from "@shardserve/core";
-import { DirectoryLock } from "./directory-lock.js";
+import { type Clock, type Logger, ProcessLock, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { ByteRate } from "./byte-rate.js";
 import type { StoredObject } from "./object-store.js";
 import { parseStoreUri } from "./store-uri.js";
 import type { Stores } from "./stores.js";
@@ -18,6 +18,8 @@ export interface VersionCacheOptions {
   readonly dir: string;
   /** Bytes of all versions in the folder. Those that are loaded stay whatever it says. */
   readonly limitBytes: number;
+  /** Rate of all downloads together, default not limited. */
+  readonly bytesPerSecond?: number;
   readonly clock?: Clock;
   readonly logger?: Logger;
 }
@@ -45,8 +47,9 @@ interface Entry {
  */
 export class VersionCache {
   readonly #options: VersionCacheOptions;
-  readonly #lock: DirectoryLock;
+  readonly #lock: ProcessLock;
   readonly #clock: Clock;
+  readonly #rate: ByteRate;
   readonly #logger: Logger;
   /** By digest: held, or on their way. */
   readonly #entries = new Map<string, Entry>();
@@ -55,17 +58,23 @@ export class VersionCache {
   /** Making room is one decision at a time. */
   #making: Promise<unknown> = Promise.resolve();
 
-  private constructor(options: VersionCacheOptions, lock: DirectoryLock) {
+  private constructor(options: VersionCacheOptions, lock: ProcessLock) {
     this.#options = options;
     this.#lock = lock;
     this.#clock = options.clock ?? systemClock;
+    this.#rate = new ByteRate(options.bytesPerSecond ?? Number.POSITIVE_INFINITY, this.#clock);
     this.#logger = options.logger ?? silentLogger;
   }
 
   /** @throws ServingError CONFIG_INVALID when another process uses the folder */
   static async open(options: VersionCacheOptions): Promise<VersionCache> {
     await mkdir(options.dir, { recursive: true });
-    return new VersionCache(options, await DirectoryLock.take(options.dir));
+    const refuse = (owner: number) =>
+      new ServingError(
+        "CONFIG_INVALID",
+        `${options.dir} is used by process ${owner}: give each process a folder of its own`,
+      );
+    return new VersionCache(options, await ProcessLock.take(join(options.dir, "lock"), refuse));
   }
 
   /**
@@ -138,7 +147,8 @@ export class VersionCache {
       for (let object = waiting.shift(); object; object = waiting.shift()) {
         const path = join(partial, object.path);
         if (await isFinished(path, object.bytes)) continue;
-        await writeFile(path, await store.read(parseStoreUri(uri), object, stopped), object, uri);
+        const contents = await store.read(parseStoreUri(uri), object, stopped);
+        await writeFile(path, this.#paced(contents, stopped), object, uri);
       }
     });
     try {
@@ -152,6 +162,13 @@ export class VersionCache {
     const seconds = (this.#clock.nowMs() - startMs) / 1000;
     this.#logger.info({ uri, dir, files: objects.length, bytes, seconds }, `downloaded ${uri}`);
     return dir;
+  }
+
+  async *#paced(contents: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    for await (const chunk of contents) {
+      yield chunk;
+      await this.#rate.spend(chunk.byteLength, signal);
+    }
   }
 
   /** @throws ServingError RESOURCE_EXHAUSTED with the numbers */

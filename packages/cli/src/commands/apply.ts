@@ -4,6 +4,7 @@ import { Access, parseTlsConfig, parseTokensFile, TlsCredentials } from "@shards
 import { MapFollower } from "@shardserve/registry";
 import { Registry } from "prom-client";
 import { defineCommand } from "../command.js";
+import { localPath } from "../roles/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
 import { UNFOLDED_MAX } from "../roles/chain-folder.js";
 import { GUARD_FLAGS, readIfNamed } from "../roles/guard-flags.js";
@@ -63,7 +64,7 @@ export const apply = defineCommand({
     ].filter((file) => file !== undefined);
     const options: UpdateWriterOptions = {
       follower,
-      repository: resolve(flags.modelRepository),
+      repository: resolve(localPath("--model-repository", flags.modelRepository)),
       epochMs: flags.epochSeconds * 1000,
       commitTimeoutMs: flags.commitTimeoutSeconds * 1000,
       epochBytesMax: flags.epochBytes,

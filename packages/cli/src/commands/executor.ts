@@ -6,6 +6,7 @@ import { advertisedAddress, formatAddress, parseAddress } from "@shardserve/tran
 import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
+import { localPath } from "../roles/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
 import { followLabels } from "../roles/cluster-labels.js";
 import { rollBackCluster } from "../roles/cluster-rollback.js";
@@ -90,7 +91,7 @@ export const executor = defineCommand({
     const metrics = new Registry();
     const lookupMetrics = new LookupMetrics(metrics);
     follower.subscribe(() => (lookupMetrics.mapsSavedAtMs = follower.savedAtMs));
-    const repository = resolve(flags.modelRepository);
+    const repository = resolve(localPath("--model-repository", flags.modelRepository));
     const peerTls = await readIfNamed(flags.peerSslConfigFile, parsePeerTls);
     let tlsOfPeers = peerTls?.value;
     const redis = openRedis(flags, terminal.environment, lookupMetrics, logger);

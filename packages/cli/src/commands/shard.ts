@@ -4,6 +4,7 @@ import { Controller } from "@shardserve/controller";
 import { MAPS_PREFIX } from "@shardserve/registry";
 import { formatAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
+import { localPath } from "../roles/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
 import { machineIdentity, newInstance } from "../roles/identity.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/metrics-endpoint.js";
@@ -70,7 +71,7 @@ export const shard = defineCommand({
     refusePositionals("shard", positionals);
     const { logger, signal } = terminal;
     const registry = openRegistry(flags, `shard ${flags.id}`, terminal.environment, logger);
-    const repository = resolve(flags.modelRepository);
+    const repository = resolve(localPath("--model-repository", flags.modelRepository));
     const instance = newInstance();
     const state = stateFile(flags.stateDir, flags.cluster, MAPS_PREFIX);
     const server = new ShardServer({

@@ -6,6 +6,7 @@ import { MemoryRegistry, RegistryServer } from "@shardserve/registry";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
 import { parseAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
+import { localPath } from "../roles/model-directory.js";
 import { type FlagValues, flag, flagName, refusePositionals } from "../flags.js";
 import { LocalCluster, whenServing } from "../roles/local-cluster.js";
 import { runUntilStopped } from "../roles/model-front.js";
@@ -43,7 +44,7 @@ export const up = defineCommand({
         "CONFIG_INVALID",
         `up: ${flags.replication} replicas need as many shards, not ${flags.shards}`,
       );
-    const repository = resolve(flags.modelRepository);
+    const repository = resolve(localPath("--model-repository", flags.modelRepository));
     const models = await shardedModels(repository);
     const runDir = await mkdtemp(join(tmpdir(), "shardserve-up-"));
     const isEmbedded = flags.etcd.length === 0 && flags.registrySocket === "";

@@ -19,6 +19,7 @@ export const OBJECT_STORE_FLAGS = {
     "",
   ),
   modelCacheBytes: flag.bytes("what they may take there; those not in use go first", 100 * 2 ** 30),
+  downloadBytesPerSecond: flag.bytes("rate of downloads from object stores; 0 = not limited", 0),
   objectStorePollSeconds: flag.number("pause between looks for new versions in object stores", 1, 86_400, 60),
 };
 
@@ -102,14 +103,19 @@ export class VersionFiles {
   }
 
   #openCache(): Promise<VersionCache> {
-    const { modelCacheDir, modelCacheBytes: limitBytes } = this.#flags;
+    const { modelCacheDir, modelCacheBytes: limitBytes, downloadBytesPerSecond } = this.#flags;
+    const bytesPerSecond = downloadBytesPerSecond || Number.POSITIVE_INFINITY;
     const dir = modelCacheDir || join(homedir(), ".cache/shardserve/models");
-    this.#cache ??= VersionCache.open({ stores: this.#stores, dir, limitBytes, logger: this.#logger }).catch(
-      (error) => {
-        this.#cache = undefined; // the folder may become free
-        throw error;
-      },
-    );
+    this.#cache ??= VersionCache.open({
+      stores: this.#stores,
+      dir,
+      limitBytes,
+      bytesPerSecond,
+      logger: this.#logger,
+    }).catch((error) => {
+      this.#cache = undefined; // the folder may become free
+      throw error;
+    });
     return this.#cache;
   }
 }
