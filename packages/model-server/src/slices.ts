@@ -1,16 +1,22 @@
 import type { CancelSignal } from "@shardserve/core";
+
 /**
- * Runs a computation that pauses to let other requests in: a small one finishes at once, a big one yields to the event
- * loop at each of its pauses.
+ * Runs a computation that pauses to let other requests in: a small one finishes at once, without a promise; a big one
+ * yields to the event loop at each of its pauses.
  *
  * @throws the signal's reason when it aborts at a pause; what the computation throws
  */
-export async function runInSlices<T>(slices: Generator<undefined, T>, signal?: CancelSignal): Promise<T> {
+export function runInSlices<T>(slices: Generator<undefined, T>, signal?: CancelSignal): T | Promise<T> {
+  const first = slices.next();
+  return first.done ? first.value : runOn(slices, signal);
+}
+
+async function runOn<T>(slices: Generator<undefined, T>, signal: CancelSignal | undefined): Promise<T> {
   for (;;) {
-    const slice = slices.next();
-    if (slice.done) return slice.value;
     await new Promise((resolve) => setImmediate(resolve));
     signal?.throwIfAborted();
+    const slice = slices.next();
+    if (slice.done) return slice.value;
   }
 }
 
@@ -20,7 +26,8 @@ const COPY_BYTES = 4 * 2 ** 20;
 /** One buffer of all parts, copied in slices. */
 export function* concatInSlices(parts: readonly Uint8Array[]): Generator<undefined, Buffer> {
   const [first] = parts;
-  if (parts.length === 1) return Buffer.from(first!.buffer, first!.byteOffset, first!.byteLength);
+  if (parts.length === 1)
+    return Buffer.isBuffer(first) ? first : Buffer.from(first!.buffer, first!.byteOffset, first!.byteLength);
   let total = 0;
   for (const part of parts) total += part.length;
   const out = Buffer.allocUnsafe(total);

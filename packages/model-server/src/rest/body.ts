@@ -16,103 +16,127 @@ export class BodyTooLargeError extends ServingError {
 
 /** Reads request bodies within the limits of one body and of all together. */
 export class BodyReader {
-  readonly #limits: ServerLimits;
-  #bytesInFlight = 0;
+  readonly limits: ServerLimits;
+  /** Taken by all bodies under way. */
+  bytesInFlight = 0;
 
   constructor(limits: ServerLimits) {
-    this.#limits = limits;
+    this.limits = limits;
   }
 
   /**
-   * @returns the body, inflated when it came as gzip or deflate, and a function that gives its bytes back to the common limit
+   * @returns the body, inflated when it came as gzip or deflate; to be released by the caller
    * @throws ServingError RESOURCE_EXHAUSTED or UNAVAILABLE beyond a limit, INVALID_ARGUMENT for a broken one; the signal's reason
    */
-  async read(request: IncomingMessage, signal: CancelSignal): Promise<{ body: Buffer; release: () => void }> {
-    const { bodyBytesMax, bodyBytesInFlightMax } = this.#limits;
-    const announced = Number(request.headers["content-length"] ?? 0);
-    if (announced > bodyBytesMax) throw new BodyTooLargeError(String(announced), bodyBytesMax);
-    const chunks: Buffer[] = [];
-    let length = 0;
-    const take = (bytes: number) => {
-      length += bytes;
-      this.#bytesInFlight += bytes;
-      if (length > bodyBytesMax) throw new BodyTooLargeError(`more than ${bodyBytesMax}`, bodyBytesMax);
-      if (this.#bytesInFlight > bodyBytesInFlightMax) {
-        throw new ServingError(
-          "UNAVAILABLE",
-          `request bodies under way exceed ${bodyBytesInFlightMax} bytes; try again later`,
-        );
-      }
-    };
-    const release = () => {
-      this.#bytesInFlight -= length;
-      length = 0;
-    };
-    const onAbort = () => request.destroy(signal.reason as Error);
-    signal.addEventListener("abort", onAbort, { once: true });
+  async read(request: IncomingMessage, signal: CancelSignal): Promise<Body> {
+    const body = new Body(this);
     try {
-      await readChunks(request, (chunk) => {
-        take(chunk.length);
-        chunks.push(chunk);
-      });
-      let body = chunks.length === 0 ? Buffer.alloc(0) : await runInSlices(concatInSlices(chunks), signal);
-      const encoding = request.headers["content-encoding"] ?? "";
-      const coding = encoding.includes("gzip") ? "gzip" : encoding.includes("deflate") ? "deflate" : undefined;
-      if (coding) {
-        body = await this.#inflated(body, coding);
-        take(body.length);
-      }
-      return { body, release };
+      body.announce(Number(request.headers["content-length"] ?? 0));
+      body.bytes = await runInSlices(concatInSlices(await readChunks(request, body, signal)), signal);
+      const coding = request.headers["content-encoding"];
+      if (coding !== undefined) await body.decode(coding);
+      return body;
     } catch (error) {
-      release();
+      body.release();
       if (error instanceof ServingError) throw error;
       signal.throwIfAborted();
       throw new ServingError("CANCELLED", "the client went away before its request was whole", { cause: error });
-    } finally {
-      signal.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** A body, and what it takes of the limits. */
+export class Body {
+  bytes: Buffer = NOTHING;
+  readonly #reader: BodyReader;
+  #taken = 0;
+
+  constructor(reader: BodyReader) {
+    this.#reader = reader;
+  }
+
+  /** @throws BodyTooLargeError before anything of it is read */
+  announce(length: number): void {
+    const { bodyBytesMax } = this.#reader.limits;
+    if (length > bodyBytesMax) throw new BodyTooLargeError(String(length), bodyBytesMax);
+  }
+
+  /** @throws ServingError RESOURCE_EXHAUSTED, UNAVAILABLE */
+  take(bytes: number): void {
+    const { bodyBytesMax, bodyBytesInFlightMax } = this.#reader.limits;
+    this.#taken += bytes;
+    this.#reader.bytesInFlight += bytes;
+    if (this.#taken > bodyBytesMax) throw new BodyTooLargeError(`more than ${bodyBytesMax}`, bodyBytesMax);
+    if (this.#reader.bytesInFlight > bodyBytesInFlightMax) {
+      throw new ServingError(
+        "UNAVAILABLE",
+        `request bodies under way exceed ${bodyBytesInFlightMax} bytes; try again later`,
+      );
     }
   }
 
-  async #inflated(body: Buffer, coding: keyof typeof DECODERS): Promise<Buffer> {
-    const { inflatedBytesMax } = this.#limits;
+  /** @param encoding  the header Content-Encoding; other codings are taken as they are */
+  async decode(encoding: string): Promise<void> {
+    const coding = encoding.includes("gzip") ? "gzip" : encoding.includes("deflate") ? "deflate" : undefined;
+    if (!coding) return;
+    const { inflatedBytesMax } = this.#reader.limits;
     try {
-      return await DECODERS[coding](body, { maxOutputLength: inflatedBytesMax });
+      this.bytes = await DECODERS[coding](this.bytes, { maxOutputLength: inflatedBytesMax });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
         throw new BodyTooLargeError(`more than ${inflatedBytesMax} inflated`, inflatedBytesMax);
       }
       throw new ServingError("INVALID_ARGUMENT", `the request body is no valid ${coding}: ${(error as Error).message}`);
     }
+    this.take(this.bytes.length);
+  }
+
+  /** Gives its bytes back to the common limit. */
+  release(): void {
+    this.#reader.bytesInFlight -= this.#taken;
+    this.#taken = 0;
   }
 }
 
 /**
- * Hands over the chunks of a body until its end. An async iterator would take several percent of a small request's time.
+ * The chunks of a body. An async iterator would take several percent of a small request's time.
  *
- * @throws what `take` throws, after which no more is read; the stream's error when it ends early
+ * @throws what `body` says to one that is too large, after which no more is read; the stream's error when it ends early
  */
-function readChunks(request: IncomingMessage, take: (chunk: Buffer) => void): Promise<void> {
+function readChunks(request: IncomingMessage, body: Body, signal: CancelSignal): Promise<Buffer[]> {
   return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
     let isOver = false;
-    const fail = (error: unknown) => {
-      if (isOver) return;
+    const onAbort = () => request.destroy(signal.reason as Error);
+    const fail = (error: Error) => {
       isOver = true;
+      signal.removeEventListener("abort", onAbort);
       request.pause();
       request.removeAllListeners("data");
-      reject(error as Error);
+      reject(error);
     };
+    signal.addEventListener("abort", onAbort, { once: true });
     request.on("data", (chunk: Buffer) => {
       try {
-        take(chunk);
+        body.take(chunk.length);
+        chunks.push(chunk);
       } catch (error) {
-        fail(error);
+        fail(error as Error);
       }
     });
     request.on("end", () => {
       isOver = true;
-      resolve();
+      signal.removeEventListener("abort", onAbort);
+      resolve(chunks);
     });
-    request.on("error", fail);
-    request.on("close", () => fail(new Error("the body ended early")));
+    request.on("error", (error) => {
+      if (!isOver) fail(error);
+    });
+    // It comes after each body. An error made in vain here was a twentieth of a small request.
+    request.on("close", () => {
+      if (!isOver) fail(new Error("the body ended early"));
+    });
   });
 }

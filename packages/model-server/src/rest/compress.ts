@@ -6,12 +6,16 @@ const compress = promisify(gzip);
 /** Smaller answers fit into a few packets and are not worth the work. */
 const BYTES_MIN = 32 * 1024;
 
+/** Whether a body goes out as gzip: it is large, and the client takes that. */
+export function isToCompress(body: Buffer, acceptEncoding: unknown): boolean {
+  return body.length >= BYTES_MIN && acceptsGzip(acceptEncoding);
+}
+
 /**
- * A body as gzip when the client takes that and the body is large, on another thread; undefined = send it as it is. The
- * fastest level: JSON of numbers shrinks to about a third either way, and the cores are the engine's.
+ * A body as gzip, made on another thread. The fastest level: JSON of numbers shrinks to about a third either way, and the
+ * cores are the engine's.
  */
-export async function gzipped(body: Buffer | string, acceptEncoding: unknown): Promise<Buffer | undefined> {
-  if (Buffer.byteLength(body) < BYTES_MIN || !acceptsGzip(acceptEncoding)) return undefined;
+export function gzipped(body: Buffer): Promise<Buffer> {
   return compress(body, { level: constants.Z_BEST_SPEED });
 }
 
