@@ -8,6 +8,7 @@ import {
   writeFloat32,
   writeInteger,
 } from "../src/json/format-number.js";
+import { findMember } from "../src/json/cursor.js";
 import { indexJson } from "../src/json/document.js";
 import { NumberReader } from "../src/json/number.js";
 import { readPredictBody, rootObject } from "../src/json/predict-body.js";
@@ -266,6 +267,30 @@ describe("JSON numbers out", () => {
         assert.deepEqual((expected as { values: unknown[] }).values, Array.from(value.data));
         const rows = member(parseTree(drain(rowsToJson(outputs)))!, "predictions")!;
         assert.deepEqual((tensorOf(rows, "float32") as { values: unknown[] }).values, Array.from(value.data));
+      }),
+    );
+  });
+
+  it("finds a member by its key, however the text spells it", () => {
+    const key = fc.oneof(
+      fc.string({ unit: "grapheme", maxLength: 6 }),
+      fc.constantFrom('a":', 'a"', "a", "a\\", "b64", "é"),
+    );
+    const escaped = (name: string) =>
+      `"${Array.from({ length: name.length }, (_, i) => `\\u${name.charCodeAt(i).toString(16).padStart(4, "0")}`).join("")}"`;
+    const member = fc.record({ name: key, isEscaped: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(member, { maxLength: 6 }), key, (members, wanted) => {
+        const written = members.map(
+          ({ name, isEscaped }, i) => `${isEscaped ? escaped(name) : JSON.stringify(name)}:"${i}"`,
+        );
+        const document = drain(indexJson(Buffer.from(`{${written.join(",")}}`)));
+        const found = findMember(document, rootObject(document), wanted);
+        const index = found ? Number(document.bytes.toString("latin1", found.offset + 1, found.offset + 2)) : -1;
+        assert.equal(
+          index,
+          members.findIndex(({ name }) => name === wanted),
+        );
       }),
     );
   });

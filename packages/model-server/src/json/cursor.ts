@@ -1,5 +1,5 @@
 import { type JsonDocument, skipScalar, skipSpace, skipString } from "./document.js";
-import { stringBytes } from "./string.js";
+import { isStringAt, stringBytes } from "./string.js";
 
 /** A place in a document; see {@link JsonDocument}. Mutable: one cursor walks many values. */
 export interface Cursor {
@@ -65,11 +65,10 @@ export function toNext(document: JsonDocument, cursor: Cursor): boolean {
 /** The first member of an object with this key, as a cursor on its value. */
 export function findMember(document: JsonDocument, object: Readonly<Cursor>, key: string): Cursor | undefined {
   if (document.counts[object.container] === 0) return undefined;
-  const wanted = Buffer.from(key);
-  const cursor = { ...object };
+  const cursor = { offset: object.offset, container: object.container };
   enter(document, cursor);
   do {
-    const isFound = wanted.equals(stringBytes(document.bytes, cursor.offset));
+    const isFound = isStringAt(document.bytes, cursor.offset, key);
     toMemberValue(document, cursor);
     if (isFound) return cursor;
     skipValue(document, cursor);

@@ -1,4 +1,5 @@
 import { ServingError } from "@shardserve/core";
+import { newData } from "@shardserve/tensor";
 
 /**
  * A checked JSON text and an index of its containers, so that values can be read and skipped in place: no object is made
@@ -59,8 +60,8 @@ export function* indexJson(bytes: Buffer): Generator<undefined, JsonDocument> {
   if (start >= bytes.length) throw parseError("The document is empty.", start);
 
   let index = new ContainerIndex(Math.max(16, bytes.length >>> 6));
-  const open = new Int32Array(JSON_DEPTH_MAX); // numbers of the open containers
-  const isList = new Uint8Array(JSON_DEPTH_MAX);
+  const nesting = idleNestings.pop() ?? new Nesting();
+  const { open, isList } = nesting;
   let depth = 0;
   let offset = start;
   let state = VALUE;
@@ -137,10 +138,20 @@ export function* indexJson(bytes: Buffer): Generator<undefined, JsonDocument> {
     if (depth === 0) break;
     state = AFTER_VALUE;
   }
+  idleNestings.push(nesting);
   return { bytes, start, counts: index.counts, ends: index.ends, nexts: index.nexts };
 }
 
 const MISS_MEMBER_END = "Missing a comma or } after an object member.";
+
+/** The containers that are open at one place of a text: their numbers, and 1 for lists. */
+class Nesting {
+  readonly open = new Int32Array(JSON_DEPTH_MAX);
+  readonly isList = new Uint8Array(JSON_DEPTH_MAX);
+}
+
+/** Of texts that were read to their end: to make and to clear one takes longer than to read a small text. */
+const idleNestings: Nesting[] = [];
 
 class ContainerIndex {
   readonly counts: Int32Array;
@@ -149,9 +160,9 @@ class ContainerIndex {
   size = 0;
 
   constructor(capacity: number) {
-    this.counts = new Int32Array(capacity);
-    this.ends = new Int32Array(capacity);
-    this.nexts = new Int32Array(capacity);
+    this.counts = newData("int32", capacity);
+    this.ends = newData("int32", capacity);
+    this.nexts = newData("int32", capacity);
   }
 
   get capacity(): number {

@@ -5,13 +5,12 @@ import { type Cursor, enter, toMemberValue } from "./cursor.js";
 import { describeValue } from "./describe.js";
 import type { JsonDocument } from "./document.js";
 import { ListFiller, shapeOf } from "./list-filler.js";
-import { stringBytes } from "./string.js";
+import { isStringAt, stringBytes } from "./string.js";
 import { TensorBuilder } from "./tensor-builder.js";
 
 /** One input of a row-format body: its elements so far and the shape of one instance. */
 class Column {
   readonly name: string;
-  readonly key: Buffer;
   readonly builder: TensorBuilder;
   shape: readonly number[] = [];
   /** Number of the last instance that has set this input; -1 = none yet. */
@@ -19,7 +18,6 @@ class Column {
 
   constructor(document: JsonDocument, spec: TensorSpec, instanceCount: number) {
     this.name = spec.name;
-    this.key = Buffer.from(spec.name);
     this.builder = new TensorBuilder(document, spec.dtype, instanceCount);
   }
 }
@@ -112,9 +110,8 @@ export class RowReader {
     const { bytes } = this.#document;
     const { offset } = this.#cursor;
     const likely = this.#columns[i];
-    if (likely && isKey(bytes, offset, likely.key)) return likely;
-    const key = stringBytes(bytes, offset);
-    return this.#columns.find((column) => column.key.equals(key));
+    if (likely && isStringAt(bytes, offset, likely.name)) return likely;
+    return this.#columns.find((column) => isStringAt(bytes, offset, column.name));
   }
 
   #start(column: Column, key: string): boolean {
@@ -152,14 +149,6 @@ export class RowReader {
       `Failed to process element: ${where} of 'instances' list. Error: ${status}: ${message}`,
     );
   }
-}
-
-/** Whether the string at `offset` spells `key` without escapes. */
-function isKey(bytes: Buffer, offset: number, key: Buffer): boolean {
-  const end = offset + 1 + key.length;
-  if (bytes[end] !== 0x22) return false;
-  for (let i = 0; i < key.length; i++) if (bytes[offset + 1 + i] !== key[i] || key[i] === 0x5c) return false;
-  return true;
 }
 
 function checkSameShape(expected: readonly number[], shape: readonly number[], count: number): void {

@@ -1,5 +1,6 @@
 import { hexDigit, skipString } from "./document.js";
 
+const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const ESCAPED: Readonly<Record<number, number>> = { 0x62: 8, 0x66: 12, 0x6e: 10, 0x72: 13, 0x74: 9 };
 
@@ -10,6 +11,17 @@ const ESCAPED: Readonly<Record<number, number>> = { 0x62: 8, 0x66: 12, 0x6e: 10,
 export function stringBytes(bytes: Buffer, offset: number): Buffer {
   const raw = bytes.subarray(offset + 1, skipString(bytes, offset) - 1);
   return raw.includes(BACKSLASH) ? unescape(raw) : raw;
+}
+
+/** Whether the string at `offset` is `text`. For checked text. */
+export function isStringAt(bytes: Buffer, offset: number, text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    const byte = bytes[offset + 1 + i]!;
+    if (unit >= 0x80 || byte === BACKSLASH) return stringBytes(bytes, offset).equals(Buffer.from(text));
+    if (byte !== unit || byte === QUOTE) return false; // a quote within a string is written with a backslash
+  }
+  return bytes[offset + 1 + text.length] === QUOTE;
 }
 
 function unescape(raw: Buffer): Buffer {

@@ -30,6 +30,8 @@ const WRITERS: Partial<Record<DType, (builder: TensorBuilder, cursor: Cursor) =>
   string: (builder, cursor) => builder.pushString(cursor),
 };
 
+const NO_NUMBERS = new Int32Array();
+
 /** More elements than this are not reserved ahead: a shape is only a promise until its elements are there. */
 const RESERVED_ELEMENTS_MAX = 64 * 1024;
 
@@ -53,8 +55,8 @@ export class TensorBuilder {
     this.#is64Bit = dtype === "int64" || dtype === "uint64";
     this.#capacity = Math.max(1, Math.min(expectedCount, RESERVED_ELEMENTS_MAX));
     this.#strings = dtype === "string" ? new StringColumnBuilder(this.#capacity) : null;
-    this.#numbers = new Int32Array();
-    this.#lanes = new Int32Array();
+    this.#numbers = NO_NUMBERS;
+    this.#lanes = NO_NUMBERS;
     if (this.#write && !this.#strings) this.#reserve(this.#capacity);
   }
 
@@ -90,7 +92,8 @@ export class TensorBuilder {
   /** The tensor of all elements pushed so far; `shape` has as many. */
   build(shape: readonly number[]): Tensor {
     if (this.#strings) return tensor("string", shape, this.#strings.build());
-    const data = this.#numbers.subarray(0, elementCount(shape));
+    const count = elementCount(shape);
+    const data = this.#numbers.length === count ? this.#numbers : this.#numbers.subarray(0, count);
     return tensor(this.dtype as "float64", shape, data as Float64Array);
   }
 

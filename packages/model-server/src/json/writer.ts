@@ -3,13 +3,16 @@ import { formatFloat32, NUMBER_BYTES_MAX, writeFloat32, writeInteger } from "./f
 
 const DIGITS = "0123456789abcdef";
 
-const CHUNK_BYTES = 64 * 1024;
+/** A small answer shares memory with others, as Node's small Buffers do; what needs more gets larger and larger pieces. */
+const FIRST_BYTES = 512;
+const GROWTH = 8;
+const CHUNK_BYTES_MAX = 64 * 1024;
 const SHORT_TEXT = 16;
 
 /** Collects JSON text as bytes: strings of a tensor go out as they are, also where they are no UTF-8. */
 export class JsonWriter {
   readonly #full: Buffer[] = [];
-  #bytes = Buffer.allocUnsafe(4096);
+  #bytes = Buffer.allocUnsafe(FIRST_BYTES);
   #length = 0;
 
   /** Appends text of one byte per character. */
@@ -68,7 +71,7 @@ export class JsonWriter {
   #reserve(count: number): void {
     if (this.#length + count <= this.#bytes.length) return;
     this.#full.push(this.#bytes.subarray(0, this.#length));
-    this.#bytes = Buffer.allocUnsafe(Math.max(count, CHUNK_BYTES));
+    this.#bytes = Buffer.allocUnsafe(Math.max(count, Math.min(this.#bytes.length * GROWTH, CHUNK_BYTES_MAX)));
     this.#length = 0;
   }
 }
