@@ -10,6 +10,7 @@ export class RowsTally {
   #epoch = 0;
 
   add({ report, explanation }: Pick<RowLease, "report" | "explanation">): void {
+    if (!report) return;
     if (explanation) this.#lookups.push(explanation);
     this.#epoch = Math.max(this.#epoch, report.epoch);
     const total = this.#bySource.get(report.tables);
@@ -21,7 +22,7 @@ export class RowsTally {
     addTo(total.defaultRows, report.defaultRows);
   }
 
-  /** @returns undefined when nothing was looked up */
+  /** @returns undefined when no rows were looked up but this machine's own */
   report(): RowsReport | undefined {
     if (this.#bySource.size === 0) return undefined;
     const tables: TableRows[] = [];

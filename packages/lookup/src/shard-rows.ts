@@ -13,7 +13,7 @@ import { loadOrt } from "@shardserve/native";
 import type { PartitionMap } from "@shardserve/placement";
 import {
   emptyRowReport,
-  type RowLease,
+  type ReportedLease,
   type RowReport,
   type RowRequest,
   type RowSource,
@@ -326,7 +326,7 @@ export class ShardRows implements RowSource {
    * @throws ServingError ROW_OUT_OF_RANGE before anything is sent, details {table, request, position, id, rows}; UNAVAILABLE,
    * DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED; the signal's reason
    */
-  lookup(requests: readonly RowRequest[], options: LookupOptions = {}): Promise<RowLease> {
+  lookup(requests: readonly RowRequest[], options: LookupOptions = {}): Promise<ReportedLease> {
     return this.#lookupAt(requests, options, this.#routes?.map.epoch ?? 0, this.tables);
   }
 
@@ -351,7 +351,7 @@ export class ShardRows implements RowSource {
     options: LookupOptions,
     epoch: number,
     tables: readonly TableInfo[],
-  ): Promise<RowLease> {
+  ): Promise<ReportedLease> {
     const startMs = this.#clock.nowMs();
     const { model } = this.#options.expectation;
     try {
@@ -376,7 +376,7 @@ export class ShardRows implements RowSource {
     epoch: number,
     { signal, deadlineMs: latestMs = Number.POSITIVE_INFINITY }: LookupOptions,
     trace: LookupTrace | undefined,
-  ): Promise<RowLease> {
+  ): Promise<ReportedLease> {
     for (;;) {
       const timeoutMs = this.#clock.nowMs() + (this.#options.timeoutMs ?? 5_000);
       const deadlineMs = Math.min(latestMs, timeoutMs);
@@ -424,7 +424,7 @@ export class ShardRows implements RowSource {
     for (const state of this.#states) state.retire();
   }
 
-  async #lookup(requests: readonly RowRequest[], epoch: number, options: FetchOptions): Promise<RowLease> {
+  async #lookup(requests: readonly RowRequest[], epoch: number, options: FetchOptions): Promise<ReportedLease> {
     this.#openLeases++;
     let batch: LookupBatch | undefined;
     let uncached: ReadonlySet<number> | undefined;
@@ -541,7 +541,7 @@ export class ShardRows implements RowSource {
     }
   }
 
-  #lease(batch: LookupBatch, requests: readonly RowRequest[], { degrade, trace }: FetchOptions): RowLease {
+  #lease(batch: LookupBatch, requests: readonly RowRequest[], { degrade, trace }: FetchOptions): ReportedLease {
     const { degraded, expectation } = this.#options;
     const { model } = expectation;
     const report = this.#report(batch);

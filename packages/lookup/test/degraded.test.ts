@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Clock, seededRandom, silentLogger, systemClock } from "@shardserve/core";
 import { place } from "@shardserve/placement";
-import type { RowLease } from "@shardserve/rowstore";
+import type { ReportedLease, RowLease } from "@shardserve/rowstore";
 import type { FramedServer } from "@shardserve/transport";
 import { eventually, RedisServer } from "@shardserve/testkit";
 import { Redis } from "ioredis";
@@ -20,7 +20,7 @@ function valuesOf(lease: RowLease): number[] {
   return Array.from(slots, (slot) => view[slot * 4 + 1] as number);
 }
 
-function countsOf({ report }: RowLease): number[] {
+function countsOf({ report }: ReportedLease): number[] {
   const { cacheRows, shardRows, redisRows, staleRows, defaultRows } = report;
   return [cacheRows, shardRows, redisRows, staleRows, defaultRows].map((counts) => counts[0] as number);
 }

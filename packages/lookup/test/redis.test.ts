@@ -150,7 +150,7 @@ describe("Redis as second level", () => {
       lease.release();
       await new Promise((resolve) => setTimeout(resolve, 50)); // whatever is to be written is written
       await rows.close();
-      return [lease.report.redisRows[0], lease.report.shardRows[0]];
+      return [lease.report?.redisRows[0], lease.report?.shardRows[0]];
     };
     assert.deepEqual(await countsOf("aa"), [0, 2]);
     await eventually(async () => assert.equal((await counts(level.it.metrics, "redisWrites")).written, 2));

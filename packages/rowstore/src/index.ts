@@ -46,6 +46,7 @@ export { encodeRows, type RowDecoder, rowDecoder } from "./row-codec.js";
 export { RowKernel } from "./row-kernel.js";
 export {
   emptyRowReport,
+  type ReportedLease,
   type RowBatch,
   type RowLease,
   type RowReport,

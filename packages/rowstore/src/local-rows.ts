@@ -1,13 +1,6 @@
 import { invariant } from "@shardserve/core";
 import { loadOrt, type MappedFile, mapFile, OrtValue } from "@shardserve/native";
-import {
-  emptyRowReport,
-  type RowBatch,
-  type RowLease,
-  type RowRequest,
-  type RowSource,
-  rowOutOfRange,
-} from "./row-source.js";
+import { type RowBatch, type RowLease, type RowRequest, type RowSource, rowOutOfRange } from "./row-source.js";
 import type { TableInfo } from "./table-info.js";
 
 /** A table that lies whole in a file, row after row: a variable in a checkpoint's data file. */
@@ -75,7 +68,7 @@ export class LocalRows implements RowSource {
       isHeld = false;
       if (--this.#leases === 0) this.#closing?.();
     };
-    return { batches, report: emptyRowReport(this.tables, 0), release };
+    return { batches, release };
   }
 
   /** Waits until every lease is released, then unmaps. */

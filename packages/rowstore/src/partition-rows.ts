@@ -8,7 +8,7 @@ import { type Manifest, partitionDigestOf } from "./manifest.js";
 import { partitionPath } from "./partition-layout.js";
 import { PartitionSet } from "./partition-set.js";
 import { rowDecoder } from "./row-codec.js";
-import { emptyRowReport, type RowBatch, type RowLease, type RowRequest, type RowSource } from "./row-source.js";
+import { emptyRowReport, type RowBatch, type ReportedLease, type RowRequest, type RowSource } from "./row-source.js";
 import type { TableInfo } from "./table-info.js";
 
 export interface OpenPartitionRowsOptions {
@@ -64,7 +64,10 @@ export class PartitionRows implements RowSource {
     return new PartitionRows(set, chain);
   }
 
-  async lookup(requests: readonly RowRequest[], options: { readonly signal?: AbortSignal } = {}): Promise<RowLease> {
+  async lookup(
+    requests: readonly RowRequest[],
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<ReportedLease> {
     const values: OrtValue[] = [];
     const report = emptyRowReport(this.tables, this.#epoch);
     try {

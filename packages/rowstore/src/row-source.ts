@@ -37,11 +37,17 @@ export interface RowReport {
 export interface RowLease {
   /** One per request, in order. */
   readonly batches: readonly RowBatch[];
-  readonly report: RowReport;
+  /** Absent where all rows are this machine's own: there is nothing to tell. */
+  readonly report?: RowReport;
   /** Where the lookup asked for one and the source has more to say than the report. */
   readonly explanation?: LookupExplanation;
   /** After the run; once. */
   release(): void;
+}
+
+/** A lease whose rows may have come from elsewhere. */
+export interface ReportedLease extends RowLease {
+  readonly report: RowReport;
 }
 
 /** Where an executor's rows come from: shards and caches, or a checkpoint on this machine. */

@@ -37,7 +37,7 @@ export interface RunTimings {
 export interface RunResult {
   /** Exactly the outputs that were asked for. */
   readonly outputs: ReadonlyMap<string, Tensor>;
-  /** Absent where the model looks up no rows. */
+  /** Absent where the model looks up no rows but its own. */
   readonly report?: RowsReport;
   readonly timings: RunTimings;
 }
