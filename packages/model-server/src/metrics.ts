@@ -45,11 +45,13 @@ export class ServerMetrics {
   readonly #batchRequests: Histogram;
   readonly #rows: Counter;
   readonly #shadows: Counter;
-  readonly #inFlight: Gauge;
   readonly #loopDelay: IntervalHistogram;
   readonly #meters = new Map<string, SignatureMeters>();
+  /** The same by the version itself, as requests find them. */
+  #metersById = new WeakMap<ServableId, Map<string, SignatureMeters>>();
 
-  constructor(registry: Registry) {
+  /** @param inFlight  requests under way, asked for with each page */
+  constructor(registry: Registry, inFlight: () => number) {
     this.#registry = registry;
     this.#requests = new Counter({
       name: ":tensorflow:serving:request_count",
@@ -104,7 +106,14 @@ export class ServerMetrics {
       registry,
     });
     const registers = [registry];
-    this.#inFlight = new Gauge({ name: "shardserve_requests_in_flight", help: "Requests under way.", registers });
+    new Gauge({
+      name: "shardserve_requests_in_flight",
+      help: "Requests under way.",
+      registers,
+      collect() {
+        this.set(inFlight());
+      },
+    });
     this.#loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
     this.#loopDelay.enable();
     const loopDelay = this.#loopDelay;
@@ -169,6 +178,7 @@ export class ServerMetrics {
     for (const [key, { id, signature, rows }] of this.#meters) {
       if (isLive(id)) continue;
       this.#meters.delete(key);
+      this.#metersById = new WeakMap();
       const [model, version] = [id.name, String(id.version)];
       for (const stage of STAGES) this.#stages.remove(stage, model, version, signature);
       this.#batchRows.remove(model, version, signature);
@@ -181,6 +191,14 @@ export class ServerMetrics {
   }
 
   #metersOf(id: ServableId, signature: string): SignatureMeters {
+    let bySignature = this.#metersById.get(id);
+    if (!bySignature) this.#metersById.set(id, (bySignature = new Map()));
+    let meters = bySignature.get(signature);
+    if (!meters) bySignature.set(signature, (meters = this.#makeMeters(id, signature)));
+    return meters;
+  }
+
+  #makeMeters(id: ServableId, signature: string): SignatureMeters {
     const key = `${id.version}|${signature}|${id.name}`;
     let meters = this.#meters.get(key);
     if (!meters) {
@@ -210,10 +228,6 @@ export class ServerMetrics {
     let series = ofTable.get(origin);
     if (!series) ofTable.set(origin, (series = this.#rows.labels(id.name, String(id.version), table, origin)));
     series.inc(count);
-  }
-
-  inFlight(count: number): void {
-    this.#inFlight.set(count);
   }
 
   /** The page that Prometheus reads. */

@@ -106,9 +106,9 @@ export class ModelServer extends Service {
     const clock = this.#clock;
     const logger = options.logger ?? silentLogger;
     const { manager, host = "0.0.0.0" } = options;
-    const metrics = new ServerMetrics(options.metricsRegistry ?? new Registry());
+    const scopes = new RequestScopes(clock);
+    const metrics = new ServerMetrics(options.metricsRegistry ?? new Registry(), () => scopes.count);
     this.#metrics = metrics;
-    const scopes = new RequestScopes(clock, (count) => metrics.inFlight(count));
     this.#scopes = scopes;
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     const batcher = new Batcher({

@@ -76,14 +76,12 @@ export class RequestScope {
 /** The requests under way, so that a drain can wait for them and abort what is left. */
 export class RequestScopes {
   readonly #clock: Clock;
-  readonly #onCount: (count: number) => void;
   readonly #live = new Set<RequestScope>();
   #onIdle: (() => void)[] = [];
   #begun = 0;
 
-  constructor(clock: Clock, onCount: (count: number) => void) {
+  constructor(clock: Clock) {
     this.#clock = clock;
-    this.#onCount = onCount;
   }
 
   get count(): number {
@@ -99,17 +97,16 @@ export class RequestScopes {
    * @param timeoutMs  time left to the caller's deadline; undefined = none
    */
   begin(timeoutMs: number | undefined, wishes?: Wishes): RequestScope {
-    const onEnd = (ended: RequestScope) => {
-      if (!this.#live.delete(ended)) return;
-      this.#onCount(this.#live.size);
-      if (this.#live.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
-    };
-    const scope = new RequestScope(this.#clock, timeoutMs, onEnd, wishes);
+    const scope = new RequestScope(this.#clock, timeoutMs, this.#onEnd, wishes);
     this.#live.add(scope);
     this.#begun++;
-    this.#onCount(this.#live.size);
     return scope;
   }
+
+  readonly #onEnd = (ended: RequestScope): void => {
+    if (!this.#live.delete(ended) || this.#live.size > 0) return;
+    for (const resolve of this.#onIdle.splice(0)) resolve();
+  };
 
   /** Resolves when nothing is under way any more, at the latest after `limitMs`. */
   async whenIdle(limitMs: number): Promise<void> {

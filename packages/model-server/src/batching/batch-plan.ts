@@ -4,6 +4,28 @@ import { invariant } from "@shardserve/core";
 
 /** Joining and splitting tensors along dimension 0. Pure functions. */
 
+/** What joining requests depends on beside their inputs. */
+export interface JoinPlan {
+  /** The signature and its wanted outputs, as text. */
+  readonly key: string;
+  /** Whether the requests may be joined at all. */
+  readonly canJoin: boolean;
+}
+
+/** Of the requests that want all outputs, as nearly all do. */
+const plans = new WeakMap<SignatureInfo, JoinPlan>();
+
+export function planOf(signature: SignatureInfo, outputs: readonly string[] | undefined): JoinPlan {
+  if (outputs) return makePlan(signature, outputs);
+  let plan = plans.get(signature);
+  if (!plan) plans.set(signature, (plan = makePlan(signature, undefined)));
+  return plan;
+}
+
+function makePlan(signature: SignatureInfo, outputs: readonly string[] | undefined): JoinPlan {
+  return { key: JSON.stringify([signature.name, outputs ?? null]), canJoin: canJoin(signature, outputs) };
+}
+
 /** Whether requests of a signature may be joined: every input and every asked output declares a free dimension 0. */
 export function canJoin(signature: SignatureInfo, outputs: readonly string[] | undefined): boolean {
   if (signature.inputs.size === 0) return false;
@@ -29,15 +51,13 @@ export function rowsOf(inputs: ReadonlyMap<string, Tensor>): number {
  *
  * @param isPadded  of the inner dimensions only their number matters
  */
-export function joinKey(
-  signature: string,
-  outputs: readonly string[] | undefined,
-  inputs: ReadonlyMap<string, Tensor>,
-  isPadded = false,
-): string {
-  let key = JSON.stringify([signature, outputs ?? null]);
-  for (const { dtype, shape } of inputs.values())
-    key += `|${dtype}${isPadded ? shape.length : shape.slice(1).join(",")}`;
+export function joinKey(plan: JoinPlan, inputs: ReadonlyMap<string, Tensor>, isPadded = false): string {
+  let { key } = plan;
+  for (const { dtype, shape } of inputs.values()) {
+    key += `|${dtype}`;
+    if (isPadded) key += shape.length;
+    else for (let i = 1; i < shape.length; i++) key += i === 1 ? shape[i] : `,${shape[i]}`;
+  }
   return key;
 }
 

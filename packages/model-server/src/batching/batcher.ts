@@ -1,24 +1,22 @@
 import { CancelSource, type Clock, type Logger, ServingError } from "@shardserve/core";
-import {
-  type Model,
-  type RowsReport,
-  type RunResult,
-  type RunTimings,
-  type ServableId,
-  totalReport,
-} from "@shardserve/servable";
+import { type Model, type RowsReport, type RunResult, type RunTimings, type ServableId } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
-import { canJoin, isSameTensor, joinKey, joinRows, rowsOf, sliceRows } from "./batch-plan.js";
+import { isSameTensor, type JoinPlan, joinRows, planOf, rowsOf } from "./batch-plan.js";
+import {
+  allowedSize,
+  filled,
+  joinResults,
+  splitRequest,
+  splitResult,
+  withoutFill,
+  wrongOutputRows,
+} from "./cut-rows.js";
 import { JoinProofs, type JoinState } from "./join-proofs.js";
 import { type BatchRequest, type BatchResult, Member } from "./member.js";
 import type { BatchingOptions } from "./options.js";
-import { Pace } from "./pace.js";
-import { fillRows, padInner } from "./pad-rows.js";
+import { padInner } from "./pad-rows.js";
+import { VersionQueue } from "./version-queue.js";
 
-/** Part of the target latency that one joined run may take. */
-const RUN_PART = 0.1;
-/** How much longer than estimated an answer may take and still be in time. */
-const ESTIMATE_MARGIN = 1.25;
 /** Requests joined while a signature is still unproven. */
 const UNPROVEN_MEMBERS_MAX = 4;
 /** Two runs of the same row may differ by this part of the tensor's largest magnitude. */
@@ -51,29 +49,6 @@ export interface BatcherOptions {
   readonly whenArrived?: (start: () => void) => void;
 }
 
-/** What waits for one version, and how many of its runs are under way. */
-class VersionQueue {
-  readonly options: BatchingOptions;
-  readonly groups = new Map<string, Member[]>();
-  readonly pace: Pace;
-  runs = 0;
-  rows = 0;
-  wakeUp: (() => void) | null = null;
-  /** A start at the end of this turn of the event loop is on its way. */
-  isGathering = false;
-
-  constructor(options: BatchingOptions) {
-    this.options = options;
-    this.pace = new Pace(options.maxBatchRows, options.targetLatencyMs * RUN_PART);
-  }
-
-  /** Time until what waits now has started, by the pace of recent runs; 0 when the next runs take it all. */
-  get waitMs(): number {
-    const { runsMax } = this.options;
-    return this.rows <= this.pace.runRows ? 0 : (this.rows * this.pace.msPerRow) / runsMax;
-  }
-}
-
 /**
  * Runs requests, several in one run where that cannot be told from running them alone.
  *
@@ -89,7 +64,6 @@ export class Batcher {
   readonly #whenArrived: ((start: () => void) => void) | undefined;
   readonly #queues = new WeakMap<Model, VersionQueue>();
   readonly #proofs = new JoinProofs();
-  #sequence = 0;
 
   constructor(options: BatcherOptions) {
     this.#optionsOf = (model) => options.batchingOf?.(model) ?? options.batching;
@@ -103,7 +77,15 @@ export class Batcher {
    * @throws ServingError UNAVAILABLE when the queue is full, INVALID_ARGUMENT when the request has too many rows,
    *   whatever the model throws; the signal's reason
    */
-  async run(request: BatchRequest): Promise<BatchResult> {
+  run(request: BatchRequest): Promise<BatchResult> {
+    try {
+      return this.#enter(request);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  #enter(request: BatchRequest): Promise<BatchResult> {
     request.signal.throwIfAborted();
     const { model } = request.handle;
     const queue = this.#queues.get(model) ?? new VersionQueue(this.#optionsOf(model));
@@ -116,37 +98,39 @@ export class Batcher {
         `Task size ${rows} is larger than maximum input batch size ${options.requestRowsMax}`,
       );
     }
-    const isJoinable = options.isEnabled && rows > 0 && canJoin(request.signature, request.outputs);
-    if (!isJoinable || !options.isLargeSplit || rows <= options.maxBatchRows) {
-      return this.#runWhole(queue, request, rows, isJoinable);
+    const plan = options.isEnabled && rows > 0 ? planOf(request.signature, request.outputs) : undefined;
+    const joinPlan = plan?.canJoin ? plan : undefined;
+    if (!joinPlan || !options.isLargeSplit || rows <= options.maxBatchRows) {
+      return this.#runWhole(queue, request, rows, joinPlan);
     }
-    const pieces = splitRequest(request, rows, options.maxBatchRows);
-    const runs = pieces.map((piece) => this.#runWhole(queue, piece, rowsOf(piece.inputs), true));
+    return this.#runSplit(queue, request, rows, joinPlan);
+  }
+
+  async #runSplit(queue: VersionQueue, request: BatchRequest, rows: number, plan: JoinPlan): Promise<BatchResult> {
+    const pieces = splitRequest(request, rows, queue.options.maxBatchRows);
+    const runs = pieces.map(async (piece) => this.#runWhole(queue, piece, rowsOf(piece.inputs), plan));
     const settled = await Promise.allSettled(runs); // all end before the caller releases its handle
     const failed = settled.find((end) => end.status === "rejected");
     if (failed) throw failed.reason as Error;
     return joinResults(await Promise.all(runs), rows);
   }
 
-  async #runWhole(queue: VersionQueue, request: BatchRequest, rows: number, isJoinable: boolean): Promise<BatchResult> {
+  /** @param plan  absent = the request is not joined */
+  #runWhole(
+    queue: VersionQueue,
+    request: BatchRequest,
+    rows: number,
+    plan: JoinPlan | undefined,
+  ): Promise<BatchResult> {
     const { options } = queue;
-    const mayWait = isJoinable && options.timeoutMs > 0;
-    const mayGather = isJoinable && this.#whenArrived !== undefined;
-    if (queue.runs < options.runsMax && queue.groups.size === 0 && !mayWait && !mayGather) {
-      return this.#runNow(queue, request, isJoinable ? rows : 0);
+    const mayWait = plan !== undefined && options.timeoutMs > 0;
+    const mayGather = plan !== undefined && this.#whenArrived !== undefined;
+    if (queue.runs < options.runsMax && queue.isEmpty && !mayWait && !mayGather) {
+      return this.#runNow(queue, request, plan ? rows : 0);
     }
-    const cost = Math.max(rows, 1);
-    this.#admit(queue, cost, request.deadlineMs);
+    queue.admit(Math.max(rows, 1), request.deadlineMs, this.#clock);
     const member = new Member(request, rows, this.#clock.nowMs());
-    const key =
-      isJoinable && !request.isExplained
-        ? joinKey(request.signature.name, request.outputs, request.inputs, options.isPadded)
-        : `#${this.#sequence++}`;
-    const group = queue.groups.get(key);
-    if (group) group.push(member);
-    else queue.groups.set(key, [member]);
-    queue.rows += cost;
-    member.onSettled(() => this.#leave(queue, key, member));
+    queue.add(member, request.isExplained ? undefined : plan);
     if (mayGather) this.#gather(queue);
     else if (mayWait) this.#start(queue);
     return member.result;
@@ -172,42 +156,6 @@ export class Batcher {
     }
   }
 
-  /** Refuses at once what could only be refused later: that is what keeps an overloaded server useful. */
-  #admit(queue: VersionQueue, cost: number, deadlineMs: number | undefined): void {
-    const { queueRowsMax, maxBatchRows, targetLatencyMs } = queue.options;
-    if (queue.rows === 0) return;
-    if (queue.rows + cost <= queueRowsMax) {
-      const { waitMs, pace } = queue;
-      if (waitMs === 0 || targetLatencyMs === Number.POSITIVE_INFINITY) return;
-      // Who waits to the edge of the deadline is answered behind it: then all work would be in vain.
-      const answerMs = (waitMs + pace.msPerRun) * ESTIMATE_MARGIN;
-      const leftMs = deadlineMs === undefined ? Number.POSITIVE_INFINITY : deadlineMs - this.#clock.nowMs();
-      if (waitMs <= targetLatencyMs && answerMs <= leftMs) return;
-      const limit =
-        waitMs > targetLatencyMs ? `${targetLatencyMs} are allowed` : `its deadline is in ${Math.ceil(leftMs)} ms`;
-      throw new ServingError(
-        "UNAVAILABLE",
-        `overloaded: the request would wait about ${Math.ceil(waitMs)} ms for its run, ${limit}; try again later`,
-      );
-    }
-    throw new ServingError(
-      "UNAVAILABLE",
-      "The batch scheduling queue to which this task was submitted is full; currently " +
-        `${Math.ceil(queue.rows / maxBatchRows)} batches enqueued and max_enqueued_batches is ` +
-        `${Math.ceil(queueRowsMax / maxBatchRows)}`,
-    );
-  }
-
-  /** A member that settled while it waited: cancelled or past its deadline. */
-  #leave(queue: VersionQueue, key: string, member: Member): void {
-    const group = queue.groups.get(key);
-    const at = group?.indexOf(member) ?? -1;
-    if (at < 0) return;
-    group!.splice(at, 1);
-    if (group!.length === 0) queue.groups.delete(key);
-    queue.rows -= Math.max(member.rows, 1);
-  }
-
   /** Starts as many runs as are free, the longest waiting group first. */
   #start(queue: VersionQueue): void {
     while (queue.runs < queue.options.runsMax) {
@@ -230,18 +178,13 @@ export class Batcher {
     queue.wakeUp = null;
     const nowMs = this.#clock.nowMs();
     let dueInMs = Number.POSITIVE_INFINITY;
-    for (const [key, group] of queue.groups) {
-      const waitMs = queue.options.timeoutMs - (nowMs - group[0]!.queuedAtMs);
-      if (waitMs > 0 && rowsTotal(group) < queue.pace.runRows && !key.startsWith("#")) {
-        dueInMs = Math.min(dueInMs, waitMs);
-        continue;
+    for (const group of queue.groups) {
+      const { members, isSingle } = group;
+      const waitMs = queue.options.timeoutMs - (nowMs - members[0]!.queuedAtMs);
+      if (waitMs <= 0 || isSingle || rowsTotal(members) >= queue.pace.runRows) {
+        return queue.take(group, this.#membersOfRun(queue, members));
       }
-      const members = group.splice(0, this.#membersOfRun(queue, group));
-      // A group that keeps members goes to the end of the line: keys take turns.
-      queue.groups.delete(key);
-      if (group.length > 0) queue.groups.set(key, group);
-      for (const member of members) queue.rows -= Math.max(member.rows, 1);
-      return members;
+      dueInMs = Math.min(dueInMs, waitMs);
     }
     if (dueInMs < Number.POSITIVE_INFINITY) {
       queue.wakeUp = this.#clock.after(dueInMs, () => {
@@ -269,7 +212,9 @@ export class Batcher {
 
   /** Who asks for padding has said that joined answers may differ. */
   #stateOf(options: BatchingOptions, request: BatchRequest): JoinState {
-    return options.isPadded ? "joins" : this.#proofs.state(request.handle.model, planOf(request));
+    return options.isPadded
+      ? "joins"
+      : this.#proofs.state(request.handle.model, planOf(request.signature, request.outputs).key);
   }
 
   /** Settles every member; never rejects. */
@@ -300,9 +245,16 @@ export class Batcher {
     return member.isSettled;
   }
 
-  async #runMember(queue: VersionQueue, member: Member, startMs: number): Promise<void> {
+  /** @param onResult  called before the member is answered */
+  async #runMember(
+    queue: VersionQueue,
+    member: Member,
+    startMs: number,
+    onResult?: (result: RunResult) => void,
+  ): Promise<void> {
     try {
       const result = await this.#runAlone(queue, member.request, member.rows);
+      onResult?.(result);
       member.succeed({ ...result, queueMs: startMs - member.queuedAtMs });
     } catch (error) {
       member.fail(error as Error);
@@ -313,7 +265,7 @@ export class Batcher {
     const { handle, signature, inputs, outputs, signal, deadlineMs, isExplained } = request;
     const size = allowedSize(queue.options.allowedRows, rows);
     const startMs = this.#clock.nowMs();
-    const isFilled = size > rows && rows > 0 && canJoin(signature, outputs);
+    const isFilled = size > rows && rows > 0 && planOf(signature, outputs).canJoin;
     const result = await handle.model.run(signature.name, isFilled ? filled(inputs, 0, size) : inputs, {
       signal,
       ...(outputs === undefined ? {} : { outputs }),
@@ -330,7 +282,7 @@ export class Batcher {
   async #runJoined(queue: VersionQueue, members: readonly Member[], startMs: number): Promise<void> {
     const { request } = members[0]!;
     const { model, id } = request.handle;
-    const plan = planOf(request);
+    const plan = planOf(request.signature, request.outputs).key;
     const runStartMs = this.#clock.nowMs();
     const joined = await this.#runJoint(queue.options, members);
     const rows = rowsTotal(members);
@@ -342,7 +294,7 @@ export class Batcher {
       for (const member of members) await this.#runMember(queue, member, startMs);
       return;
     }
-    const parts = split(joined, members);
+    const parts = splitResult(joined, members);
     if (this.#stateOf(queue.options, request) === "unproven") return this.#prove(queue, members, parts, plan, startMs);
     members.forEach((member, i) =>
       member.succeed({ ...joined, outputs: parts[i]!, queueMs: startMs - member.queuedAtMs }),
@@ -388,19 +340,19 @@ export class Batcher {
   ): Promise<void> {
     const { model, id } = members[0]!.request.handle;
     let compared = 0;
-    let different: string | undefined;
-    for (const [i, member] of members.entries()) {
-      await this.#runMember(queue, member, startMs);
-      const alone = await member.result.catch(() => undefined);
-      if (!alone) continue;
+    let isSame = true;
+    const compare = (alone: RunResult, joined: ReadonlyMap<string, Tensor>) => {
       compared++;
       for (const [alias, value] of alone.outputs) {
-        if (!isSameTensor(value, parts[i]!.get(alias)!, TOLERANCE)) different = alias;
+        if (!isSame || isSameTensor(value, joined.get(alias)!, TOLERANCE)) continue;
+        isSame = false;
+        this.#stopJoining(model, id, plan, `output ${alias} of joined rows differs from that of single requests`);
       }
+    };
+    for (const [i, member] of members.entries()) {
+      await this.#runMember(queue, member, startMs, (alone) => compare(alone, parts[i]!));
     }
-    if (different !== undefined) {
-      this.#stopJoining(model, id, plan, `output ${different} of joined rows differs from that of single requests`);
-    } else if (compared > 1) this.#proofs.agreed(model, plan);
+    if (isSame && compared > 1) this.#proofs.agreed(model, plan);
   }
 
   #stopJoining(model: Model, id: ServableId, plan: string, reason: string): void {
@@ -413,88 +365,8 @@ export class Batcher {
   }
 }
 
-function planOf({ signature, outputs }: BatchRequest): string {
-  return JSON.stringify([signature.name, outputs ?? null]);
-}
-
 function rowsTotal(members: readonly Member[]): number {
   let rows = 0;
   for (const member of members) rows += member.rows;
   return rows;
-}
-
-/** The smallest allowed number of rows that holds `rows`; `rows` where every number is, or none is large enough. */
-function allowedSize(allowed: readonly number[], rows: number): number {
-  return allowed.find((size) => size >= rows) ?? rows;
-}
-
-/** Inputs with copies of row `row` up to `size` rows. */
-function filled(inputs: ReadonlyMap<string, Tensor>, row: number, size: number): Map<string, Tensor> {
-  return new Map([...inputs].map(([alias, value]) => [alias, fillRows(value, row, size)]));
-}
-
-/** Drops the rows that were only fill; an output of another length stays as it is. */
-function withoutFill(result: RunResult, size: number, rows: number): RunResult {
-  const outputs = new Map<string, Tensor>();
-  for (const [alias, value] of result.outputs) {
-    outputs.set(alias, value.shape[0] === size ? sliceRows(value, 0, rows) : value);
-  }
-  return { ...result, outputs };
-}
-
-/** A request in pieces of at most `rowsMax` rows. */
-function splitRequest(request: BatchRequest, rows: number, rowsMax: number): BatchRequest[] {
-  return Array.from({ length: Math.ceil(rows / rowsMax) }, (_, i) => {
-    const [start, end] = [i * rowsMax, Math.min((i + 1) * rowsMax, rows)];
-    const inputs = new Map([...request.inputs].map(([alias, value]) => [alias, sliceRows(value, start, end)]));
-    return { ...request, inputs };
-  });
-}
-
-/** The answer to a request that ran in pieces. */
-function joinResults(parts: readonly BatchResult[], rows: number): BatchResult {
-  const outputs = new Map<string, Tensor>();
-  for (const alias of parts[0]!.outputs.keys()) {
-    const pieces = parts.map((part) => part.outputs.get(alias)!);
-    const [inner] = pieces.map(innerShape);
-    if (pieces.some((piece) => piece.shape.length === 0 || innerShape(piece) !== inner)) throw wrongOutputRows();
-    const joined = joinRows(pieces);
-    if (joined.shape[0] !== rows) throw wrongOutputRows();
-    outputs.set(alias, joined);
-  }
-  const sum = (of: (part: BatchResult) => number) => parts.reduce((total, part) => total + of(part), 0);
-  const report = totalReport(parts.map((part) => part.report));
-  return {
-    outputs,
-    ...(report && { report }),
-    timings: {
-      hostMs: sum((part) => part.timings.hostMs),
-      lookupMs: sum((part) => part.timings.lookupMs),
-      deviceMs: sum((part) => part.timings.deviceMs),
-    },
-    queueMs: Math.max(...parts.map((part) => part.queueMs)),
-  };
-}
-
-function innerShape({ shape }: Tensor): string {
-  return shape.slice(1).join(",");
-}
-
-function wrongOutputRows(): ServingError {
-  return new ServingError(
-    "FAILED_PRECONDITION",
-    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors",
-  );
-}
-
-/** The outputs of a joined run, cut to each member's rows. */
-function split(joined: RunResult, members: readonly Member[]): ReadonlyMap<string, Tensor>[] {
-  let start = 0;
-  return members.map((member) => {
-    const end = start + member.rows;
-    const outputs = new Map<string, Tensor>();
-    for (const [alias, value] of joined.outputs) outputs.set(alias, sliceRows(value, start, end));
-    start = end;
-    return outputs;
-  });
 }

@@ -42,8 +42,8 @@ export class Member {
     request.signal.addEventListener("abort", this.#abort, { once: true });
   }
 
-  /** Replaces what is called when the member is settled, also when it aborts. */
-  onSettled(callback: () => void): void {
+  /** Replaces what is called when the member is settled, also when it aborts; null = nothing. */
+  onSettled(callback: (() => void) | null): void {
     this.#onSettled = callback;
   }
 

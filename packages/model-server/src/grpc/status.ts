@@ -1,5 +1,6 @@
 import { Metadata, type ServerErrorResponse, type ServiceError } from "@grpc/grpc-js";
 import { GRPC_STATUS, type ServingError } from "@shardserve/core";
+import type { RowsReport, ServableId } from "@shardserve/servable";
 import type { RequestExplanation } from "../predict/explanation.js";
 import type { Answer } from "../predict/predictor.js";
 import { answerEntries } from "../predict/report.js";
@@ -31,10 +32,20 @@ function truncated(message: string): string {
   return `${kept}...TRUNCATED`;
 }
 
+/** By what they tell of: the rows of a joined run, else the version. grpc-js only reads them. */
+const trailers = new WeakMap<RowsReport | ServableId, Metadata>();
+
 /** The trailers that tell which version answered, and where its rows came from. */
 export function answerTrailer({ by, report }: Answer, explanation?: RequestExplanation): Metadata | undefined {
-  const entries = answerEntries(by, report, explanation);
-  if (entries.length === 0) return undefined;
+  if (!by) return undefined;
+  if (explanation) return trailerOf(answerEntries(by, report, explanation));
+  const source = report ?? by;
+  let trailer = trailers.get(source);
+  if (!trailer) trailers.set(source, (trailer = trailerOf(answerEntries(by, report))));
+  return trailer;
+}
+
+function trailerOf(entries: ReturnType<typeof answerEntries>): Metadata {
   const metadata = new Metadata();
   for (const [name, value] of entries) metadata.set(name, value);
   return metadata;

@@ -106,43 +106,30 @@ export class Predictor {
     scope: RequestScope,
     api: string,
   ): Promise<{ outputs: ReadonlyMap<string, Tensor>; report: RowsReport | undefined }> {
+    const { signal, deadlineMs, explanation } = scope;
+    const isExplained = explanation !== undefined;
     const startMs = this.#clock.nowMs();
-    const result = await this.#run(handle, signature, inputs, outputs, scope, api).catch((reason: unknown) => {
+    let result: BatchResult;
+    try {
+      if (this.#isMethodChecked) checkMethod(signature, api);
+      checkInputCount(signature, inputs);
+      checkDTypes(signature, inputs);
+      result = await this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs, isExplained });
+    } catch (reason) {
       const nowMs = this.#clock.nowMs();
       const { status } = ServingError.from(reason);
       if (!BLAMELESS.includes(status)) handle.recordOutcome(nowMs, true, nowMs - startMs);
       throw reason;
-    });
-    handle.recordOutcome(this.#clock.nowMs(), false, this.#clock.nowMs() - startMs);
-    this.#metrics.runtimeDone(handle.id.name, api, this.#clock.nowMs() - startMs);
+    }
+    const nowMs = this.#clock.nowMs();
+    handle.recordOutcome(nowMs, false, nowMs - startMs);
+    this.#metrics.runtimeDone(handle.id.name, api, nowMs - startMs);
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
     checkDegradedLimit(scope.degradedLimit, result.report);
     if (scope.trace) traceRun(scope.trace, startMs, result);
-    scope.explanation?.ran(result);
+    explanation?.ran(result);
     this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
-  }
-
-  async #run(
-    handle: ServableHandle,
-    signature: SignatureInfo,
-    inputs: ReadonlyMap<string, Tensor>,
-    outputs: readonly string[] | undefined,
-    { signal, deadlineMs, explanation }: RequestScope,
-    api: string,
-  ): Promise<BatchResult> {
-    if (this.#isMethodChecked) checkMethod(signature, api);
-    checkInputCount(signature, inputs);
-    checkDTypes(signature, inputs);
-    return this.#batcher.run({
-      handle,
-      signature,
-      inputs,
-      outputs,
-      signal,
-      deadlineMs,
-      isExplained: explanation !== undefined,
-    });
   }
 
   /** Times the encoding of an answer. */
@@ -183,6 +170,7 @@ function inOrder(
   filter: readonly string[] | undefined,
   outputs: ReadonlyMap<string, Tensor>,
 ): ReadonlyMap<string, Tensor> {
+  if (outputs.size === 1) return outputs;
   const ordered = new Map<string, Tensor>();
   for (const alias of filter ?? signature.outputs.keys()) ordered.set(alias, outputs.get(alias)!);
   return ordered;
