@@ -112,10 +112,17 @@ function bluestein(length: number, sign: -1 | 1): Transform {
 
 /**
  * A forward transform of lines of real numbers: leaves the first half of the spectrum, length / 2 + 1 bins, in the line.
+ * The first bin, and the last one of an even length, are real: exactly so, because their angle is asked for too.
  * Lines of even length are half as long to it: even elements are taken for real parts, odd ones for imaginary parts.
  */
 function realTransformOf(length: number): Transform {
-  if (length % 2 === 1) return transformOf(length, -1);
+  if (length % 2 === 1) {
+    const whole = transformOf(length, -1);
+    return (line) => {
+      whole(line);
+      line.imaginary[0] = 0;
+    };
+  }
   const half = length / 2;
   const transform = transformOf(half, -1);
   const packed = lineOf(half);
@@ -136,6 +143,7 @@ function realTransformOf(length: number): Transform {
       real[k] = evenReal + cos[k]! * oddReal + sin[k]! * oddImaginary;
       imaginary[k] = evenImaginary + cos[k]! * oddImaginary - sin[k]! * oddReal;
     }
+    imaginary[0] = imaginary[half] = 0;
   };
 }
 
