@@ -1895,7 +1895,39 @@ def generators(g):
         read()
 
 
+def encoded_images(g):
+    """Images to files. The bytes of a PNG are its zlib's: only that there is one is promised."""
+    r = np.random.RandomState(7)
+    y, x = np.mgrid[0:21, 0:35]
+    smooth = np.stack([(x * 7 + y) % 256, (y * 11) % 256, (x * y) % 256], -1).astype(np.uint8)
+    noise = r.randint(0, 256, (17, 18, 3)).astype(np.uint8)
+    flat = np.full((16, 16, 3), 255, np.uint8)
+    for image in [smooth, noise, flat, noise[:1, :1], noise[:9, :3], noise[:8, :8]]:
+        for kw in [dict(), dict(quality=30), dict(quality=100, chroma_downsampling=False)]:
+            g.case("EncodeJpeg", image=image, **kw)
+        g.case("EncodeJpeg", image=image[..., 1:2], quality=75)
+    g.case("EncodeJpeg", image=noise[:4, :5], quality=0, density_unit="cm", x_density=72, y_density=90, xmp_metadata="<x/>", format="rgb")
+    g.case("EncodeJpeg", image=noise[:4, :5, :1], format="grayscale")
+    for bad in [dict(image=noise[0]), dict(image=noise[..., :2]), dict(image=noise, format="grayscale"), dict(image=noise[..., :1], format="rgb"), dict(image=noise[:0])]:
+        g.case("EncodeJpeg", **bad)
+    for quality in [1, 60, 101]:
+        g.case("EncodeJpegVariableQuality", images=noise, quality=np.int32(quality))
+    g.case("EncodeJpegVariableQuality", images=noise, quality=i32(60))
+    files = [tf.io.encode_jpeg(image, **kw).numpy() for image, kw in [(smooth, dict()), (noise[..., :1], dict(format="grayscale")), (noise, dict(progressive=True))]]
+    for data in files + [files[0][:400], files[0][:100], b"", b"x", b"\x89PNG\r\n\x1a\n"]:
+        for dtype in [tf.int32, tf.int64] if data == files[0] else [tf.int32]:
+            g.case("ExtractJpegShape", contents=np.array(data, object), output_type=dtype)
+    g.case("ExtractJpegShape", contents=np.array([files[0]], object))
+    for dtype in [np.uint8, np.uint16]:
+        for channels in [1, 2, 3, 4]:
+            g.case("EncodePng", image=r.randint(0, 256, (5, 6, channels)).astype(dtype), only=[])
+        g.case("EncodePng", image=r.randint(0, 256, (2, 3, 5, 6, 3)).astype(dtype), compression=9, only=[])
+    for bad in [noise[0], np.zeros((2, 2, 5), np.uint8), np.zeros((2, 2, 0), np.uint8), np.zeros((0, 2, 3), np.uint8)]:
+        g.case("EncodePng", image=bad)
+
+
 FAMILIES = {
+    "encoded-images": encoded_images,
     "special-integrals": special_integrals,
     "generators": generators,
     "drawing": drawing,

@@ -36,6 +36,7 @@ import { FFT_KERNELS } from "./fft.js";
 import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math-more.js";
 import { MATRIX_PART_KERNELS } from "./matrix-parts.js";
 import { SERIALIZED_KERNELS } from "./serialized.js";
+import { IMAGE_ENCODE_KERNELS } from "./image-encode.js";
 import { isDecodable, isEncodable, UNICODE_KERNELS } from "./unicode.js";
 import { ARRAY_MORE_KERNELS } from "./array-more.js";
 import { QUANTIZE_KERNELS } from "./quantize.js";
@@ -99,6 +100,7 @@ const ANY_DTYPE: readonly Family[] = [
   ARRAY_KERNELS,
   UNFED_KERNELS,
   BOOSTED_TREES_KERNELS,
+  IMAGE_ENCODE_KERNELS,
   RAGGED_VARIANT_KERNELS,
 ];
 

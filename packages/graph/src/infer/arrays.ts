@@ -33,6 +33,9 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   // On reads of host-state variables the compiler sets the shape that their handle states.
   ...each("Placeholder ReadVariableOp", (call) => [call.attrs.has("shape") ? call.attrs.shape("shape") : undefined]),
   ...each("Assign AssignAdd AssignSub", same(1)),
+  EncodePng: (call) => [call.shape(0)?.slice(0, -3)],
+  ...each("EncodeJpeg EncodeJpegVariableQuality", () => [[]]),
+  ExtractJpegShape: () => [[3]],
   Variable: (call) => [call.attrs.shape("shape")],
   GatherRows: (call) => {
     const [rows, slots] = [call.shape(0), call.shape(1)];
