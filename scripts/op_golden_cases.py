@@ -1895,6 +1895,65 @@ def generators(g):
         read()
 
 
+def rows_and_sparse_texts(g):
+    """Scripts, sparse tensors as strings, rows in place, nearest centres, tridiagonal systems."""
+    g.case("UnicodeScript", input=np.array([[65, 0x3B1, 0x4E2D, 0x3042, 0x1F600], [-1, 0x110000, 0x10FFFF, 0xD800, 0x378]], np.int32))
+    g.case("UnicodeScript", input=np.int32(1077))
+    g.case("UnicodeScript", input=np.arange(0, 0x30000, 97, dtype=np.int32))
+    g.case("UnicodeScript", input=np.zeros((0, 2), np.int32))
+    for dtype in INT_TYPES + FLOAT_TYPES + [object, np.bool_, np.complex64]:
+        for shape, indices in [((4, 3), [[0, 1], [0, 2], [2, 0]]), ((3, 2, 2), [[1, 0, 1], [2, 1, 1]]), ((2, 2), np.zeros((0, 2)))]:
+            sparse = dict(sparse_indices=np.array(indices, np.int64), sparse_values=some(dtype, (len(indices),)), sparse_shape=i64(*shape))
+            g.case("SerializeSparse", **sparse)
+            g.case("SerializeManySparse", **sparse)
+    ragged = dict(sparse_indices=np.array([[0], [2]], np.int64), sparse_values=some(np.float32, (2,)), sparse_shape=i64(4))
+    g.case("SerializeSparse", **ragged)
+    g.case("SerializeManySparse", **ragged)
+    g.case("SerializeManySparse", **{**ragged, "sparse_values": some(np.float32, (3,))})
+    text = lambda indices, values, shape: [tf.io.serialize_tensor(v).numpy() for v in (np.array(indices, np.int64).reshape(-1, len(shape)), values, i64(*shape))]
+    for dtype in INT_TYPES + FLOAT_TYPES + [object, np.bool_, np.complex64]:
+        one = text([[0, 1], [3, 2]], some(dtype, (2,)), (4, 3))
+        two = text([[1, 4]], some(dtype, (1,)), (2, 5))
+        none = text([], some(dtype, (0,)), (1, 1))
+        of = tf.string if dtype is object else tf.as_dtype(dtype)
+        g.case("DeserializeSparse", serialized_sparse=np.array(one, object), dtype=of)
+        g.case("DeserializeSparse", serialized_sparse=np.array([[one, two], [none, one]], object), dtype=of)
+        g.case("DeserializeManySparse", serialized_sparse=np.array([one, two, none], object), dtype=of)
+        g.case("DeserializeManySparse", serialized_sparse=np.array([none], object), dtype=of)
+    flat = text([[1]], some(np.float32, (1,)), (2,))
+    other = text([[0, 1]], some(np.float32, (1,)), (4, 3))
+    for bad in [np.array([flat, other], object), np.array(flat, object), np.array([["a", "b", "c"]], object), np.array([flat[:2]], object), np.zeros((0, 3), object), np.array([flat[::-1]], object)]:
+        g.case("DeserializeManySparse", serialized_sparse=bad, dtype=tf.float32)
+    g.case("DeserializeManySparse", serialized_sparse=np.array([flat], object), dtype=tf.int32)
+    for dtype in INT_TYPES + FLOAT_TYPES:
+        for op in ["InplaceUpdate", "InplaceAdd", "InplaceSub"]:
+            g.case(op, x=some(dtype, (4, 2)), i=i32(1, -1, 5), v=some(dtype, (3, 2), seed=2))
+    g.case("InplaceUpdate", x=some(np.float32, (3,)), i=i32(2, 2), v=some(np.float32, (2,), seed=2))
+    for op in ["InplaceUpdate", "InplaceAdd"]:
+        g.case(op, x=some(np.float32, (3, 0)), i=i32(1), v=some(np.float32, (1, 0)))
+        for bad in [dict(i=np.int32(1)), dict(v=some(np.float32, (3,))), dict(v=some(np.float32, (2, 3))), dict(i=i32(1))]:
+            g.case(op, **{**dict(x=some(np.float32, (4, 2)), i=i32(1, 2), v=some(np.float32, (2, 2))), **bad})
+    points, centers = some(np.float32, (5, 3)), some(np.float32, (4, 3), seed=2)
+    for k in [1, 2, 4, 9, 0]:
+        g.case("NearestNeighbors", points=points, centers=centers, k=np.int64(k), tolerance=1e-5)
+    for bad in [dict(points=points[0]), dict(centers=centers[:, :2]), dict(k=i64(1)), dict(points=points[:0]), dict(centers=centers[:0])]:
+        g.case("NearestNeighbors", **{**dict(points=points, centers=centers, k=np.int64(2)), **bad})
+    for dtype in [np.float32, np.float64]:
+        for shape in [(5,), (2, 3), (1,)]:
+            batch, n = shape[:-1], shape[-1]
+            d = some(dtype, batch + (3, n))
+            x = some(dtype, batch + (n, 2), seed=3)
+            for pivoting in [True, False]:
+                g.case("TridiagonalSolve", diagonals=d, rhs=x, partial_pivoting=pivoting, tolerance=1e-4 if dtype == np.float32 else 1e-10)
+            g.case("TridiagonalMatMul", superdiag=d[..., :1, :], maindiag=d[..., 1:2, :], subdiag=d[..., 2:, :], rhs=x)
+        g.case("TridiagonalSolve", diagonals=np.zeros((3, 3), dtype), rhs=np.ones((3, 1), dtype))
+        g.case("TridiagonalSolve", diagonals=np.array([[1, 1, 0], [0, 1, 1], [0, 1, 1]], dtype), rhs=np.ones((3, 1), dtype), partial_pivoting=False)
+        g.case("TridiagonalSolve", diagonals=np.array([[1, 1, 0], [0, 1, 1], [0, 1, 1]], dtype), rhs=np.ones((3, 1), dtype))
+    x = some(np.float32, (3, 2))
+    for bad in [dict(diagonals=x), dict(rhs=x[:2]), dict(rhs=x[None])]:
+        g.case("TridiagonalSolve", **{**dict(diagonals=some(np.float32, (3, 3)), rhs=x), **bad})
+
+
 def encoded_images(g):
     """Images to files. The bytes of a PNG are its zlib's: only that there is one is promised."""
     r = np.random.RandomState(7)
@@ -1928,6 +1987,7 @@ def encoded_images(g):
 
 FAMILIES = {
     "encoded-images": encoded_images,
+    "rows-and-sparse-texts": rows_and_sparse_texts,
     "special-integrals": special_integrals,
     "generators": generators,
     "drawing": drawing,

@@ -37,6 +37,11 @@ import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math-more.js";
 import { MATRIX_PART_KERNELS } from "./matrix-parts.js";
 import { SERIALIZED_KERNELS } from "./serialized.js";
 import { IMAGE_ENCODE_KERNELS } from "./image-encode.js";
+import { INPLACE_KERNELS } from "./inplace.js";
+import { NEAREST_KERNELS } from "./nearest.js";
+import { SPARSE_SERIALIZED_KERNELS } from "./sparse-serialized.js";
+import { TRIDIAGONAL_KERNELS } from "./tridiagonal.js";
+import { SCRIPT_KERNELS } from "./unicode-script.js";
 import { isDecodable, isEncodable, UNICODE_KERNELS } from "./unicode.js";
 import { ARRAY_MORE_KERNELS } from "./array-more.js";
 import { QUANTIZE_KERNELS } from "./quantize.js";
@@ -100,7 +105,9 @@ const ANY_DTYPE: readonly Family[] = [
   ARRAY_KERNELS,
   UNFED_KERNELS,
   BOOSTED_TREES_KERNELS,
+  SCRIPT_KERNELS,
   IMAGE_ENCODE_KERNELS,
+  SPARSE_SERIALIZED_KERNELS,
   RAGGED_VARIANT_KERNELS,
 ];
 
@@ -138,6 +145,9 @@ const REAL: readonly Family[] = [
   QUANTIZE_AGAIN_KERNELS,
   WINDOW_KERNELS,
   RECURRENT_KERNELS,
+  INPLACE_KERNELS,
+  NEAREST_KERNELS,
+  TRIDIAGONAL_KERNELS,
 ];
 
 const COMPLEX_TOO = new Set([

@@ -25,14 +25,16 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each(
     `Identity StopGradient PreventGradient Snapshot CheckNumerics CheckNumericsV2 PlaceholderWithDefault ZerosLike OnesLike
      Cast Reverse ReverseV2 Roll ReverseSequence Print InvertPermutation DebugIdentity Enter RefEnter Exit NextIteration
-     RefIdentity LoopCond Copy DeepCopy MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixBandPart`,
+     RefIdentity LoopCond Copy DeepCopy MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixBandPart UnicodeScript
+     InplaceUpdate InplaceAdd InplaceSub`,
     same(),
   ),
   IdentityN: (call) => call.inputs.map((info) => info.shape),
   Const: (call) => [call.attrs.tensor("value").shape],
   // On reads of host-state variables the compiler sets the shape that their handle states.
   ...each("Placeholder ReadVariableOp", (call) => [call.attrs.has("shape") ? call.attrs.shape("shape") : undefined]),
-  ...each("Assign AssignAdd AssignSub", same(1)),
+  ...each("Assign AssignAdd AssignSub TridiagonalSolve", same(1)),
+  TridiagonalMatMul: same(3),
   EncodePng: (call) => [call.shape(0)?.slice(0, -3)],
   ...each("EncodeJpeg EncodeJpegVariableQuality", () => [[]]),
   ExtractJpegShape: () => [[3]],
