@@ -44,7 +44,7 @@ string qint8 quint8 qint16 quint16 qint32""".split()
 FLOATS = ["float32", "float64", "float16", "bfloat16"]
 # Their outputs are nobody's promise, or depend on files and state; the hand-written programs are all that can be said.
 LEFT_OUT = set("""RandomStandardNormal RandomUniform RandomUniformInt RandomShuffle Multinomial TruncatedNormal ParameterizedTruncatedNormal
-RandomGamma RandomPoisson RandomPoissonV2 Empty ReadFile IteratorGetNext DecodeJpeg DecodePng DecodeGif DecodeBmp DecodeImage
+RandomGamma RandomPoisson RandomPoissonV2 StatelessRandomGammaV2 StatelessRandomGammaV3 StatelessRandomPoisson Empty ReadFile IteratorGetNext DecodeJpeg DecodePng DecodeGif DecodeBmp DecodeImage
 DecodeAndCropJpeg ExtractJpegShape EncodeJpeg EncodePng Placeholder PlaceholderV2 Timestamp""".split())
 ELEMENTS_MAX = 64  # of a pattern's inputs together, and of a result
 SECONDS_MAX = 20

@@ -1985,7 +1985,32 @@ def encoded_images(g):
         g.case("EncodePng", image=bad)
 
 
+def random_rates(g):
+    """Gamma and Poisson numbers, by seeds."""
+    key, counter = np.array([2**63 + 5], np.uint64), np.array([2**64 - 1, 77], np.uint64)
+    for dtype in [np.float32, np.float64, np.float16]:
+        alpha = np.array([0.1, 0.9, 1.0, 1.5, 30.0], dtype)
+        rate = np.array([0.0, 0.5, 9.5, 10.0, 45.0, 900.0], dtype)
+        for shape in [(5,), (3, 5), (2, 2, 5)]:
+            g.case("StatelessRandomGammaV2", shape=i32(*shape), seed=i64(5, -6), alpha=alpha, tolerance=1e-5)
+            g.case("StatelessRandomGammaV3", shape=i32(*shape), key=key, counter=counter, alg=np.int32(1), alpha=alpha, tolerance=1e-5)
+        for out in [tf.int32, tf.int64, tf.float32]:
+            g.case("StatelessRandomPoisson", shape=i32(2), seed=i64(1, 2), lam=np.array(np.inf, dtype), dtype=out)
+        for out in [tf.int32, tf.int64, tf.float32, tf.float64, tf.float16]:
+            g.case("StatelessRandomPoisson", shape=i32(7, 6), seed=i64(1, 2), lam=rate, dtype=out)
+        for op, parameter, more in [("RandomGamma", dict(alpha=alpha), {}), ("RandomPoissonV2", dict(rate=rate), dict(dtype=tf.int64))]:
+            p = g.program(f"{op} {np.dtype(dtype).name}")
+            for n in [4, 4]:
+                p.again(op, p.entry["steps"] == [], shape=i32(n), **parameter, seed=7, seed2=2**40 + 3, **more)
+    for shape in [i32(3), i32(2, 4), i32(-1, 5), i32(0, 5), i32()]:
+        g.case("StatelessRandomGammaV2", shape=shape, seed=i64(5, -6), alpha=np.ones(5, np.float32))
+    g.case("StatelessRandomGammaV2", shape=i32(3), seed=i64(5, -6), alpha=np.float32(2.5), tolerance=1e-5)
+    g.case("StatelessRandomPoisson", shape=i32(3), seed=i64(5, -6), lam=np.float32(2.5), dtype=tf.float32)
+    g.case("StatelessRandomPoisson", shape=i32(3), seed=i64(5, -6, 1), lam=np.float32(2.5), dtype=tf.float32)
+
+
 FAMILIES = {
+    "random-rates": random_rates,
     "encoded-images": encoded_images,
     "rows-and-sparse-texts": rows_and_sparse_texts,
     "special-integrals": special_integrals,

@@ -28,6 +28,7 @@ import { isComplex, isFloating } from "./numeric.js";
 import { type Kernel, OpCall } from "./op-call.js";
 import { PARSE_KERNELS } from "./parse-example.js";
 import { RANDOM_KERNELS } from "./random.js";
+import { RANDOM_RATE_KERNELS } from "./random-rates.js";
 import { SEQUENCE_KERNELS } from "./parse-sequence.js";
 import { RESAMPLE_KERNELS } from "./image-resample.js";
 import { IMAGE_KERNELS, supportsImage } from "./images.js";
@@ -100,6 +101,7 @@ const ANY_DTYPE: readonly Family[] = [
   MATRIX_PART_KERNELS,
   IMAGE_KERNELS,
   RANDOM_KERNELS,
+  RANDOM_RATE_KERNELS,
   GENERATOR_KERNELS,
   LIST_KERNELS,
   ARRAY_KERNELS,

@@ -139,7 +139,7 @@ function generatorOf(op: OpCall): Philox {
 }
 
 /** A copy of the node's generator for this run; the next run goes on `blocks` further. */
-function reserve(op: OpCall, blocks: number): Philox {
+export function reserve(op: OpCall, blocks: number): Philox {
   const generator = generatorOf(op);
   const own = generator.copy();
   generator.skip(blocks);
@@ -161,7 +161,7 @@ function stateful(fill: Fill): Kernel {
 }
 
 /** V1: a seed of two integers at `seedAt`. */
-function seeded(op: OpCall, seedAt: number): Philox {
+export function seeded(op: OpCall, seedAt: number): Philox {
   const seed = op.tensor(seedAt);
   check(
     seed.shape.length === 1 && seed.shape[0] === 2,
@@ -172,7 +172,7 @@ function seeded(op: OpCall, seedAt: number): Philox {
 }
 
 /** V2: key, counter and algorithm from input `keyAt` on. */
-function keyed(op: OpCall, keyAt: number): Philox {
+export function keyed(op: OpCall, keyAt: number): Philox {
   const [key, counter, algorithm] = [op.tensor(keyAt), op.tensor(keyAt + 1), op.tensor(keyAt + 2)];
   checkScalar(algorithm, "algorithm");
   const id = integerOf(algorithm);
