@@ -33,8 +33,12 @@ export interface DeviceRunOptions {
 /** An engine as the compiler and one loaded model see it. */
 export interface Device {
   readonly supports: DeviceSupport["supports"];
-  /** Sessions for all steps of plans that are loaded together. */
-  open(steps: readonly PlannedDeviceStep[]): Promise<DeviceSession[]>;
+  /**
+   * Sessions for all steps of plans that are loaded together.
+   *
+   * @param onPlanned  told how many bytes it will keep beside the mapped checkpoint, before it does, where it knows; what it throws ends the call
+   */
+  open(steps: readonly PlannedDeviceStep[], onPlanned?: (copiedBytes: number) => void): Promise<DeviceSession[]>;
   close(): Promise<void>;
 }
 

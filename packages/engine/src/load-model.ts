@@ -284,7 +284,7 @@ class Source {
   }
 
   async #segmented(engine: Omit<ModelEngine, "why" | "form">, device: Device): Promise<Candidate> {
-    const { kernels = hostKernels, rowSource, clock = systemClock, pace, signal, dir } = this.#options;
+    const { kernels = hostKernels, rowSource, clock = systemClock, pace, signal, dir, onPlanned } = this.#options;
     this.#model ??= importModel(withGraphDTypes(this.#metaGraph), {
       bindings: this.#bindings.variables,
       entries: this.#checkpoint.tensors,
@@ -306,6 +306,8 @@ class Source {
       pace,
       signal,
       dir,
+      onPlanned,
+      nodeCount: nodeCount(this.#metaGraph),
     });
     return {
       engine: { ...engine, form: "segments" },
@@ -319,6 +321,11 @@ class Source {
   get #limits() {
     return { ...DEFAULT_LIMITS, ...this.#options.limits };
   }
+}
+
+function nodeCount({ graphDef }: MetaGraphDef): number {
+  const { node = [], library } = graphDef ?? {};
+  return (library?.function ?? []).reduce((sum, { nodeDef }) => sum + nodeDef.length, node.length);
 }
 
 /**

@@ -72,4 +72,9 @@ export interface LoadModelOptions {
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;
+  /**
+   * Told what the engine will need beside the files once that is known, before it takes it: what it throws ends the load. Of SavedModels on
+   * ONNX Runtime; elsewhere it is not known.
+   */
+  readonly onPlanned?: ((engineBytes: number) => void) | undefined;
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { invariant } from "@shardserve/core";
 import { type Ort, type OrtSession, OrtValue, TfTensor } from "@shardserve/native";
 import { deviceSupports, type LoweredSegment, lowerSegment, type Weight } from "@shardserve/onnx";
-import { elementCount, type Tensor } from "@shardserve/tensor";
+import { dtypeInfo, elementCount, type Tensor } from "@shardserve/tensor";
 import type { Checkpoint } from "./checkpoint.js";
 import type { LoadPace } from "./options.js";
 import type { Device, DeviceRunOptions, DeviceSession, DeviceValue, PlannedDeviceStep } from "./device.js";
@@ -29,9 +29,11 @@ export class OrtDevice implements Device {
     this.#checkpoint = checkpoint;
   }
 
-  /** Sessions for all steps of the plans that are loaded together. */
-  async open(steps: readonly PlannedDeviceStep[]): Promise<DeviceSession[]> {
-    const models: { readonly id: string; readonly bytes: Uint8Array; readonly weights: readonly Weight[] }[] = [];
+  async open(
+    steps: readonly PlannedDeviceStep[],
+    onPlanned: (copiedBytes: number) => void = () => undefined,
+  ): Promise<DeviceSession[]> {
+    const models: EncodedModel[] = [];
     for (const { step, infos } of steps) {
       models.push(await this.#encode(lowerSegment(step, infos)));
       await this.#pace?.pause();
@@ -44,10 +46,12 @@ export class OrtDevice implements Device {
         if (!this.#holders.has(key)) this.#holders.set(key, id);
       }
     }
+    const isShared = (weights: readonly Weight[]) => largeKeys(weights).some((key) => readers.get(key)!.size > 1);
+    const distinct = new Map(models.map((model) => [model.id, model]));
+    onPlanned(copiedBytes(distinct.values(), isShared));
     return Promise.all(
       models.map(async ({ id, bytes, weights }) => {
-        const isShared = largeKeys(weights).some((key) => readers.get(key)!.size > 1);
-        return new OrtSegment(await this.#session(id, bytes, !isShared));
+        return new OrtSegment(await this.#session(id, bytes, !isShared(weights)));
       }),
     );
   }
@@ -59,12 +63,13 @@ export class OrtDevice implements Device {
     await Promise.all(opened.map((session) => session.closeElsewhere()));
   }
 
-  async #encode(lowered: LoweredSegment) {
+  async #encode(lowered: LoweredSegment): Promise<EncodedModel> {
     const places = new Map<string, Awaited<ReturnType<Checkpoint["place"]>>>();
     for (const weight of lowered.weights) places.set(weight.name, await this.#checkpoint.place(weight));
     const place = (weight: Weight) => places.get(weight.name)!;
     const id = createHash("sha256").update(lowered.encode(place, false)).digest("base64");
-    return { id, bytes: lowered.encode(place), weights: lowered.weights };
+    const weights = lowered.weights.map((weight) => ({ ...weight, isInPlace: !(place(weight) instanceof Uint8Array) }));
+    return { id, bytes: lowered.encode(place), weights };
   }
 
   #session(id: string, model: Uint8Array, prepacking: boolean): Promise<OrtSession> {
@@ -100,6 +105,45 @@ class OrtSegment implements DeviceSession {
   runSync(feeds: readonly DeviceValue[]): DeviceValue[] {
     return this.#session.runSync(feeds as readonly OrtValue[]);
   }
+}
+
+/** What a session takes whatever its model is. */
+const SESSION_BYTES = 2 ** 20;
+/** Of weights that are read in place: their packed form is padded, and fused layers get one of their own. */
+const PACKED_RATIO = 1.15;
+
+/**
+ * What ONNX Runtime will keep of some models beside the checkpoint's own bytes: a packed copy of weights that it reads in place, and constants
+ * that came with the model. Of a variable that came with one it has the only copy that stays, the file's bytes stand for that.
+ */
+function copiedBytes(models: Iterable<EncodedModel>, isShared: (weights: readonly Weight[]) => boolean): number {
+  const counted = new Set<string>();
+  let total = 0;
+  for (const { bytes, weights } of models) {
+    let [inPlaceBytes, ownBytes] = [0, bytes.byteLength];
+    for (const { source, dtype, shape, isInPlace } of weights) {
+      const weightBytes = elementCount(shape) * dtypeInfo(dtype).bytes;
+      if (isInPlace) inPlaceBytes += weightBytes;
+      else if (source.kind === "variable" && !counted.has(source.checkpointKey)) {
+        counted.add(source.checkpointKey);
+        ownBytes -= weightBytes;
+      }
+    }
+    total += SESSION_BYTES + Math.max(ownBytes, 0) + (isShared(weights) ? 0 : PACKED_RATIO * inPlaceBytes);
+  }
+  return Math.ceil(total);
+}
+
+interface EncodedModel {
+  /** Digest of all that the model computes. */
+  readonly id: string;
+  readonly bytes: Uint8Array;
+  readonly weights: readonly PlacedWeight[];
+}
+
+interface PlacedWeight extends Weight {
+  /** Read where it lies in the checkpoint file. */
+  readonly isInPlace: boolean;
 }
 
 function largeKeys(weights: readonly Weight[]): string[] {

@@ -3,7 +3,7 @@ import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fromBinary, SavedModelSchema, toBinary } from "@shardserve/api";
-import { isServingError } from "@shardserve/core";
+import { ServingError, isServingError } from "@shardserve/core";
 import type { RowSource } from "@shardserve/rowstore";
 import { loadModel } from "@shardserve/engine";
 import type { KernelTable } from "@shardserve/graph";
@@ -184,6 +184,22 @@ describe("loadModel", () => {
       }
     });
   }
+
+  it("says what the engine will need before it takes it, and loads nothing that is refused", async () => {
+    const needed: number[] = [];
+    const { sessions } = loadOrt().live;
+    const dir = join(MODELS, "dlrm/1");
+    model = await loadModel({ dir, ort: loadOrt(), onPlanned: (bytes) => void needed.push(bytes) });
+    assert.equal(needed.length, 1);
+    assert.ok(needed[0]! > 2 ** 20, `${needed[0]} bytes`);
+    const opened = loadOrt().live.sessions;
+    const refuse = () => {
+      throw new ServingError("MEMORY_LIMIT", "no room");
+    };
+    await assert.rejects(loadModel({ dir, ort: loadOrt(), onPlanned: refuse }), /no room/);
+    assert.equal(loadOrt().live.sessions, opened);
+    assert.ok(opened > sessions);
+  });
 
   it("computes only what is asked for", async () => {
     model = await load("dlrm");

@@ -194,7 +194,9 @@ export class Harness {
       if (this.#options.fingerprint) this.#fingerprint = await this.#readFingerprint();
       try {
         if (this.#options.budget) await this.#reserveMemory(this.#options.budget);
-        const model = await loader.load(this.id, this.path, { signal });
+        const reservation = this.#reservation;
+        const onPlanned = reservation && ((engineBytes: number) => this.#replan(reservation, engineBytes));
+        const model = await loader.load(this.id, this.path, { signal, onPlanned });
         if (!signal.aborted) return model;
         await model.close();
         throw signal.reason as Error;
@@ -219,6 +221,14 @@ export class Harness {
     this.#reservation = budget.reserve(this.id, plan);
     const { heldBytes, limitBytes } = budget;
     logger.info({ model: this.id.name, version: this.id.version, plan, heldBytes, limitBytes }, "memory is reserved");
+  }
+
+  /** @throws ServingError MEMORY_LIMIT as {@link #reserveMemory} */
+  #replan(reservation: Reservation, engineBytes: number): void {
+    reservation.replan(engineBytes);
+    const { heldBytes, limitBytes } = this.#options.budget!;
+    const { name: model, version } = this.id;
+    this.#options.logger.info({ model, version, engineBytes, heldBytes, limitBytes }, "memory is planned");
   }
 
   async #readFingerprint(): Promise<string> {

@@ -4,7 +4,13 @@ export type { Fingerprint } from "./harness.js";
 export * from "./loader.js";
 export * from "./manager.js";
 export type { ManagerOptions } from "./manager-options.js";
-export { type MemoryPlan, type MemoryState, memoryPlanOf, planMemory, totalBytes } from "./memory-plan.js";
+export {
+  type MemoryPlan,
+  type MemoryState,
+  memoryPlanOf,
+  planMemory,
+  totalBytes,
+} from "./memory-plan.js";
 export * from "./model.js";
 export * from "./rows-report.js";
 export * from "./policy.js";

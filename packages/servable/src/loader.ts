@@ -1,6 +1,16 @@
 import type { Model } from "./model.js";
 import type { ServableId } from "./servable-id.js";
 
+export interface LoadOptions {
+  readonly signal: AbortSignal;
+  /**
+   * To be called by a loader that knows what the engine will need beside the files, before it takes it; absent = nobody counts.
+   *
+   * @throws ServingError MEMORY_LIMIT when there is less: the load ends with it
+   */
+  readonly onPlanned?: ((engineBytes: number) => void) | undefined;
+}
+
 /** Makes a model of a version directory. Supplied by whoever owns an engine; the manager knows no model kind. */
 export interface Loader {
   /**
@@ -9,5 +19,5 @@ export interface Loader {
    *
    * @throws ServingError; the signal's reason when loading is no longer wanted
    */
-  load(id: ServableId, path: string, options: { readonly signal: AbortSignal }): Promise<Model>;
+  load(id: ServableId, path: string, options: LoadOptions): Promise<Model>;
 }

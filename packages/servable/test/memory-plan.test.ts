@@ -4,11 +4,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ManualClock, type ServingError } from "@shardserve/core";
 import fc from "fast-check";
-import { Manager, type MemoryPlan, planMemory, resourcePreserving, totalBytes } from "@shardserve/servable";
+import {
+  type Loader,
+  Manager,
+  type MemoryPlan,
+  planMemory,
+  resourcePreserving,
+  totalBytes,
+} from "@shardserve/servable";
 import { MemoryBudget } from "../src/memory-plan.js";
-import { FakeLoader, settle } from "./fakes.js";
+import { FakeLoader, FakeModel, settle } from "./fakes.js";
 
-const plan = (variableBytes: number): MemoryPlan => ({ graphBytes: 10, variableBytes, rowBytes: 0, assetBytes: 0 });
+const plan = (variableBytes: number): MemoryPlan => ({
+  graphBytes: 10,
+  variableBytes,
+  rowBytes: 0,
+  assetBytes: 0,
+  engineBytes: 0,
+});
 
 async function startManager(limitBytes: number, bytesOf: (version: number) => number) {
   const loader = new FakeLoader();
@@ -45,7 +58,7 @@ describe("memory plan", () => {
       put("partitions/p-00000.rows", 50_000);
       put("deltas/1/partitions/p-00000.rows", 600_000);
       put("assets.extra/tf_serving_warmup_requests", 9);
-      const whole = { graphBytes: 7, variableBytes: 320, rowBytes: 650_000, assetBytes: 4000 };
+      const whole = { graphBytes: 7, variableBytes: 320, rowBytes: 650_000, assetBytes: 4000, engineBytes: 0 };
       assert.deepEqual(await planMemory(dir), whole);
       assert.deepEqual(await planMemory(dir, { areRowsElsewhere: true }), { ...whole, rowBytes: 0 });
       await assert.rejects(planMemory(join(dir, "none")), /NOT_FOUND|cannot list the version directory/);
@@ -81,6 +94,49 @@ describe("memory plan", () => {
     );
     await loader.succeed();
     assert.deepEqual(states("b"), ["5 AVAILABLE"]);
+  });
+
+  it("refuses what a load finds out to be too much, once, and loads it when memory is free", async () => {
+    const loads: string[] = [];
+    const loader: Loader = {
+      load: async ({ name }, _path, { onPlanned }) => {
+        loads.push(name);
+        onPlanned!(name === "packed" ? 700 : 0);
+        return new FakeModel();
+      },
+    };
+    const memory = { limitBytes: 1000, plan: async () => plan(290) };
+    const manager = new Manager({ loader, clock: new ManualClock(), stepByHand: true, memory });
+    await manager.start();
+    const aspire = (name: string, ...versions: number[]) =>
+      manager.setAspired(
+        name,
+        versions.map((version) => ({ version, path: "/m" })),
+      );
+    const steps = async () => {
+      for (let i = 0; i < 5; i++) {
+        manager.step();
+        await settle();
+      }
+    };
+    aspire("plain", 1);
+    await steps();
+    aspire("packed", 1);
+    await steps();
+    assert.deepEqual(
+      loads,
+      ["plain", "packed"],
+      "the memory that the refused load gives back is no reason to try again",
+    );
+    assert.match(
+      manager.statuses("packed")![0]!.error.message,
+      /needs 1000 bytes \(graph 10, variables 290, rows 0, assets 0, engine 700\), but of the limit of 1000 only 700 are free/,
+    );
+    aspire("plain");
+    await steps();
+    assert.deepEqual(loads, ["plain", "packed", "packed"]);
+    assert.equal(manager.memory!.heldBytes, 1000);
+    assert.equal(manager.isAvailable("packed"), true);
   });
 
   it("gives back what a failed load had reserved, and lets versions change places under a limit for one", async () => {

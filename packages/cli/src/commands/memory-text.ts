@@ -9,5 +9,5 @@ export function memoryText(plan: MemoryPlan): string {
     ...(plan.rowBytes > 0 ? [`${amount(plan.rowBytes, "bytes")} rows`] : []),
     ...(plan.assetBytes > 0 ? [`${amount(plan.assetBytes, "bytes")} assets`] : []),
   ];
-  return `memory to load it: ${amount(totalBytes(plan), "bytes")}: ${parts.join(", ")}`;
+  return `memory to load it, by its files: ${amount(totalBytes(plan), "bytes")}: ${parts.join(", ")}; what the engine packs is known at load`;
 }

@@ -13,7 +13,7 @@ import {
 } from "@shardserve/lookup";
 import type { MapFollower } from "@shardserve/registry";
 import { readManifest } from "@shardserve/rowstore";
-import { type Loader, type Model, type ServableId, servableIdText } from "@shardserve/servable";
+import { type Loader, type LoadOptions, type Model, type ServableId, servableIdText } from "@shardserve/servable";
 import type { Engines } from "./engines.js";
 import { EpochModel, type EpochSource } from "./epoch-model.js";
 import type { HotRowsSource } from "./peer-executors.js";
@@ -63,7 +63,7 @@ export class ClusterLoader implements Loader {
     this.#options = options;
   }
 
-  async load(id: ServableId, _path: string, { signal }: { readonly signal: AbortSignal }): Promise<Model> {
+  async load(id: ServableId, _path: string, { signal, onPlanned }: LoadOptions): Promise<Model> {
     const { engines, cluster, repository, tags, cacheBytes, lookupTimeoutMs, metrics, logger } = this.#options;
     const dir = await versionDirectory(repository, id.name, id.version);
     const stored = await readManifest(dir);
@@ -94,6 +94,7 @@ export class ClusterLoader implements Loader {
     };
     await whenRowsReady(rows, source, { signal, deadlineMs: systemClock.nowMs() + this.#options.readyTimeoutMs });
     await this.#warmUp(id, rows, signal);
+    let planned = onPlanned;
     const model = await EpochModel.load(
       {
         name: servableIdText(id),
@@ -101,8 +102,12 @@ export class ClusterLoader implements Loader {
         base: stored,
         rows,
         source,
-        load: (denseDir, rowSource, stop) =>
-          loadModel({ ...engines, dir: denseDir, tags, kernels: hostKernels, rowSource, logger, signal: stop }),
+        load: (denseDir, rowSource, stop) => {
+          const first = planned;
+          planned = undefined; // the dense parts of later epochs take its place
+          const common = { ...engines, tags, kernels: hostKernels, logger };
+          return loadModel({ ...common, dir: denseDir, rowSource, signal: stop, onPlanned: first });
+        },
         onChange: () => this.#notify(),
         clock: systemClock,
         logger,

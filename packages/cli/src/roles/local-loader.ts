@@ -18,7 +18,7 @@ export interface LocalLoaderOptions {
  */
 export function localLoader({ engines, tags, logger }: LocalLoaderOptions): Loader {
   return {
-    async load(_id, dir, { signal }) {
+    async load(_id, dir, { signal, onPlanned }) {
       const stored = await readManifest(dir);
       const chain = stored ? await readDeltaChain(dir, stored, await newestEpoch(dir)) : [];
       const epoch = stored && (await openEpoch(dir, stored, refsOf(chain)));
@@ -32,6 +32,7 @@ export function localLoader({ engines, tags, logger }: LocalLoaderOptions): Load
         ...(rows && { rowSource: rows }),
         logger,
         signal,
+        onPlanned,
       });
     },
   };

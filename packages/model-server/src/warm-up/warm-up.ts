@@ -34,8 +34,9 @@ export interface WarmUpOptions {
  */
 export function warmingLoader(loader: Loader, options: WarmUpOptions): Loader {
   return {
-    async load(id, path, { signal }) {
-      const model = await loader.load(id, path, { signal });
+    async load(id, path, load) {
+      const { signal } = load;
+      const model = await loader.load(id, path, load);
       try {
         await warmUp(id, model, join(await options.directoryOf(id, path), FILE), options, signal);
       } catch (error) {
