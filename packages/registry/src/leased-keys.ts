@@ -39,6 +39,7 @@ export class LeasedKeys implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #backoff: Backoff;
   readonly #outage: OutageLog;
+  readonly #twin: OutageLog;
   readonly #closed = new AbortController();
   /** What should stand in the registry; undefined = should be deleted. */
   readonly #wanted = new Map<string, Uint8Array | undefined>();
@@ -48,6 +49,7 @@ export class LeasedKeys implements AsyncDisposable {
   #running: Promise<void> | undefined;
   #waiters: Waiter[] = [];
   #lossCount = 0;
+  #cancelCheck: () => void = () => undefined;
 
   constructor(registry: Registry, options: LeasedKeysOptions = {}) {
     this.#registry = registry;
@@ -61,6 +63,13 @@ export class LeasedKeys implements AsyncDisposable {
       "registration failed; it is tried again",
       "registered again",
     );
+    this.#twin = new OutageLog(
+      this.#logger,
+      this.#clock,
+      "another process takes this one's place: both have the same --id; end one of them",
+      "this process has its place again",
+    );
+    this.#checkLater();
   }
 
   /** How often the lease was lost and taken again. */
@@ -89,6 +98,7 @@ export class LeasedKeys implements AsyncDisposable {
 
   /** Ends the lease, and the keys with it. When the registry is away they expire instead. */
   async close(): Promise<void> {
+    this.#cancelCheck();
     if (!this.#closed.signal.aborted) {
       const reason = new ServingError("DRAINING", "the registration is closed");
       this.#closed.abort(reason);
@@ -183,6 +193,36 @@ export class LeasedKeys implements AsyncDisposable {
       this.#run();
     });
     return lease;
+  }
+
+  #checkLater(): void {
+    this.#cancelCheck = this.#clock.after(this.#ttlSeconds * 1000, () => {
+      void this.#check().finally(() => {
+        if (!this.#closed.signal.aborted) this.#checkLater();
+      });
+    });
+  }
+
+  /**
+   * Are the keys still ours? Another process under the same name overwrites them, and takes them with it when it ends, while our
+   * lease lives on and says nothing.
+   */
+  async #check(): Promise<void> {
+    const { signal } = this.#closed;
+    for (const [key, value] of this.#written) {
+      if (value === undefined) continue;
+      const found = await this.#registry.get(key, { signal }).catch(() => "away" as const);
+      // Written anew meanwhile: there is nothing to say about the value that was asked for.
+      if (found === "away" || signal.aborted || this.#running || this.#written.get(key) !== value) return;
+      if (!found) {
+        this.#logger.warn({ key }, "the registration was deleted; it is written again");
+        this.#written = new Map();
+        return this.#run();
+      }
+      if (Buffer.compare(found.value, value) !== 0)
+        return this.#twin.failed(new ServingError("REGISTRY_CONFLICT", `${key} was written by another process`));
+    }
+    this.#twin.works();
   }
 
   #forget(): void {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { isServingError } from "@shardserve/core";
+import { isServingError, silentLogger } from "@shardserve/core";
 import { campaign, type Entry, LeasedKeys, type Registry, RegistryView, type WatchEvent } from "@shardserve/registry";
 import { eventually } from "@shardserve/testkit";
 import { etcdHarness, type Harness, memoryHarness, remoteHarness } from "./harness.js";
@@ -319,6 +319,20 @@ for (const [name, make] of [
         await leased.close();
         assert.deepEqual(await keys(), []);
         await assert.rejects(leased.set(`${root}a`, bytes("")), (error) => isServingError(error, "DRAINING"));
+      });
+
+      it("that another process under the same name took away come back once it has ended", async () => {
+        const lines: string[] = [];
+        const logger = { ...silentLogger, warn: (_fields: object, line: string) => void lines.push(line) };
+        await using first = new LeasedKeys(registry, { ttlSeconds: 1, logger });
+        await Promise.all([first.set(`${root}a`, bytes("first")), first.set(`${root}b`, bytes("first"))]);
+        const second = new LeasedKeys(other, { ttlSeconds: 1 });
+        await Promise.all([second.set(`${root}a`, bytes("second")), second.set(`${root}b`, bytes("second"))]);
+        await eventually(() => lines.some((line) => /takes this one's place/.test(line)), { timeoutMs: 8_000 });
+        assert.equal(textOf(await other.get(`${root}a`)), "second", "they do not fight");
+        await second.close();
+        await eventually(async () => (await keys()).join() === "a,b", { timeoutMs: 8_000 });
+        assert.equal(textOf(await other.get(`${root}b`)), "first");
       });
     });
 
