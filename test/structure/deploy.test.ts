@@ -50,6 +50,14 @@ describe("deploy/", () => {
     );
   });
 
+  it("containers that are killed when they do not answer are given time to start", () => {
+    const probed = MANIFESTS.flatMap(({ text }) =>
+      parseAllDocuments(text, { merge: true }).flatMap((document) => containersOf(document.toJS())),
+    ).filter((container) => container["livenessProbe"] !== undefined);
+    assert.equal(probed.length, 2, "shards and executors");
+    for (const { name, startupProbe } of probed) assert.ok(startupProbe, `${String(name)} has no startupProbe`);
+  });
+
   it("command lines of the Dockerfile and of the documents use flags that the program has", () => {
     const dockerfile = DEPLOY.find(({ path }) => path.endsWith("Dockerfile"))!;
     const lines = [dockerfile, ...DOCUMENTS].flatMap(({ path, text }) =>
@@ -94,6 +102,14 @@ function argumentLists(value: unknown): string[][] {
     (key === "command" || key === "args") && Array.isArray(child) && child.every((item) => typeof item === "string")
       ? [child]
       : argumentLists(child),
+  );
+}
+
+/** Every entry of every list `containers`, however deep. */
+function containersOf(value: unknown): Record<string, unknown>[] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, child]) =>
+    key === "containers" && Array.isArray(child) ? (child as Record<string, unknown>[]) : containersOf(child),
   );
 }
 
