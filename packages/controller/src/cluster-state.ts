@@ -13,6 +13,7 @@ import {
   leaderRecord,
   type MapRecord,
   mapRecord,
+  type ParsedKey,
   parseKey,
   type RollbackRecord,
   rollbackRecord,
@@ -70,31 +71,55 @@ interface MutableModel {
   versions: Map<number, MutableVersion>;
 }
 
-/** Parsed keys by entry, as {@link decoded}; null = none of ours. */
-const parsed = new WeakMap<Entry, ReturnType<typeof parseKey> | null>();
+const CODECS = {
+  leader: leaderRecord,
+  shard: shardRecord,
+  executor: executorRecord,
+  wish: shardWish,
+  labels: labelsRecord,
+  aspired: aspiredRecord,
+  version: versionRecord,
+  map: mapRecord,
+  rollback: rollbackRecord,
+  holding: holdingRecord,
+};
+type Kind = keyof typeof CODECS;
+type Decoded<K extends Kind> = ReturnType<(typeof CODECS)[K]["decode"]>;
 
-function keyOf(entry: Entry): ReturnType<typeof parseKey> {
-  const known = parsed.get(entry);
-  if (known !== undefined) return known ?? undefined;
-  const key = parseKey(entry.key);
-  parsed.set(entry, key ?? null);
-  return key;
+/** What an entry says; its value is undefined where it has none that concerns us, or cannot be read. */
+interface Reading {
+  readonly key: ParsedKey | undefined;
+  readonly value: unknown;
+  readonly error: string | undefined;
 }
 
-/** Decoded values by entry: a view keeps the entry object until the key is written again. */
-const decoded = new WeakMap<Entry, unknown>();
+/** By entry: a view keeps the entry object until the key is written again, and a leader of a large cluster looks at all of them often. */
+const readings = new WeakMap<Entry, Reading>();
+
+function readingOf(entry: Entry): Reading {
+  const known = readings.get(entry);
+  if (known) return known;
+  const reading = readEntry(entry);
+  readings.set(entry, reading);
+  return reading;
+}
+
+function readEntry({ key: text, value }: Entry): Reading {
+  const key = parseKey(text);
+  if (!key || !(key.kind in CODECS)) return { key, value: undefined, error: undefined };
+  try {
+    return { key, value: CODECS[key.kind as Kind].decode(value, text), error: undefined };
+  } catch (error) {
+    return { key, value: undefined, error: ServingError.from(error).message };
+  }
+}
 
 /** Decodes a listing of the whole cluster. Keys that are not ours are skipped. */
 export function readClusterState(entries: Iterable<Entry>): ClusterState {
   const shards = new Map<string, ShardRecord>();
   const executors = new Map<string, ExecutorRecord>();
   const models = new Map<string, MutableModel>();
-  const holdings: {
-    readonly shard: string;
-    readonly model: string;
-    readonly version: number;
-    readonly record: HoldingRecord;
-  }[] = [];
+  const holdings: Reading[] = [];
   const unreadable: string[] = [];
   const drained = new Set<string>();
   let leader: LeaderRecord | undefined;
@@ -121,43 +146,59 @@ export function readClusterState(entries: Iterable<Entry>): ClusterState {
   };
 
   for (const entry of entries) {
-    const key = keyOf(entry);
+    const reading = readingOf(entry);
+    const { key, value, error } = reading;
     if (!key) continue;
-    const read = <T>(codec: { decode(bytes: Uint8Array, where: string): T }): T => {
-      const known = decoded.get(entry) as T | undefined;
-      if (known !== undefined) return known;
-      const value = codec.decode(entry.value, entry.key);
-      decoded.set(entry, value);
-      return value;
-    };
-    const stored = <T>(codec: { decode(bytes: Uint8Array, where: string): T }): Stored<T> => ({
-      value: read(codec),
-      modRevision: entry.modRevision,
-    });
-    try {
-      if (key.kind === "leader") leader = read(leaderRecord);
-      else if (key.kind === "shard") shards.set(key.id, read(shardRecord));
-      else if (key.kind === "executor") executors.set(key.id, read(executorRecord));
-      else if (key.kind === "wish") {
-        if (read(shardWish).isDraining) drained.add(key.shard);
-      } else if (key.kind === "level") modelOf(key.model).levelRevision = entry.modRevision;
-      else if (key.kind === "labels") modelOf(key.model).labels = read(labelsRecord);
-      else if (key.kind === "aspired") modelOf(key.model).aspired = read(aspiredRecord);
-      else if (key.kind === "version") versionOf(key.model, key.version).record = stored(versionRecord);
-      else if (key.kind === "map") versionOf(key.model, key.version).map = stored(mapRecord);
-      else if (key.kind === "rollback") versionOf(key.model, key.version).rollback = read(rollbackRecord);
-      else if (key.kind === "traffic")
-        continue; // the executors' business
-      else holdings.push({ ...key, record: read(holdingRecord) });
-    } catch (error) {
-      unreadable.push(ServingError.from(error).message);
+    if (error !== undefined) {
+      unreadable.push(error);
+      continue;
+    }
+    const { modRevision } = entry;
+    switch (key.kind) {
+      case "holding":
+        holdings.push(reading);
+        break;
+      case "leader":
+        leader = value as Decoded<"leader">;
+        break;
+      case "shard":
+        shards.set(key.id, value as Decoded<"shard">);
+        break;
+      case "executor":
+        executors.set(key.id, value as Decoded<"executor">);
+        break;
+      case "wish":
+        if ((value as Decoded<"wish">).isDraining) drained.add(key.shard);
+        break;
+      case "level":
+        modelOf(key.model).levelRevision = modRevision;
+        break;
+      case "labels":
+        modelOf(key.model).labels = value as Decoded<"labels">;
+        break;
+      case "aspired":
+        modelOf(key.model).aspired = value as Decoded<"aspired">;
+        break;
+      case "version":
+        versionOf(key.model, key.version).record = { value: value as Decoded<"version">, modRevision };
+        break;
+      case "map":
+        versionOf(key.model, key.version).map = { value: value as Decoded<"map">, modRevision };
+        break;
+      case "rollback":
+        versionOf(key.model, key.version).rollback = value as Decoded<"rollback">;
+        break;
+      case "traffic": // the executors' business
+        break;
     }
   }
   for (const id of drained) {
     const shard = shards.get(id);
     if (shard) shards.set(id, { ...shard, isDraining: true });
   }
-  for (const { shard, model, version, record } of holdings) {
+  for (const { key, value } of holdings) {
+    const { shard, model, version } = key as Extract<ParsedKey, { kind: "holding" }>;
+    const record = value as Decoded<"holding">;
     if (shards.get(shard)?.instance === record.instance) versionOf(model, version).holdings.set(shard, record);
   }
   return { leader, shards, executors, models, unreadable };
