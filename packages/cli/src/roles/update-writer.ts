@@ -1,5 +1,5 @@
 import { type Clock, isServingError, type Logger, ServingError } from "@shardserve/core";
-import { EPOCH_ROWS_MAX, PendingRows, type TableRows, writeApplied } from "@shardserve/exporter";
+import { type TableRows, writeApplied } from "@shardserve/exporter";
 import type { EpochRecord, MapFollower } from "@shardserve/registry";
 import {
   appliedBy,
@@ -7,13 +7,14 @@ import {
   type EpochRef,
   readDeltaChain,
   readManifest,
-  SOURCES_MAX,
   type StoredManifest,
   type TableInfo,
   tablesAt,
 } from "@shardserve/rowstore";
 import { VERSION } from "../version.js";
+import { Changes } from "./changes.js";
 import { ChainFolder, type FoldSettings } from "./chain-folder.js";
+import { GatheredEpoch } from "./gathered-epoch.js";
 import type { UpdateMetrics } from "./update-metrics.js";
 import { versionDirectory } from "./version-directory.js";
 
@@ -39,14 +40,6 @@ export interface Standing {
   readonly epoch: number;
 }
 
-/** Rows of one epoch on their way, and how far each source is with them. */
-interface Gathering {
-  readonly rows: PendingRows;
-  readonly accepted: Map<string, number>;
-  /** When the first batch came; undefined = none has. */
-  sinceMs: number | undefined;
-}
-
 /**
  * Makes streamed updates of one version into deltas, one after another: while one is written, proved by the shards and put
  * in force by the leader, the rows of the next gather. What is known of the sources lies in the deltas themselves, so this
@@ -62,6 +55,7 @@ export class UpdateWriter {
   readonly #versionDir: string;
   readonly #base: StoredManifest;
   readonly #tables: readonly TableInfo[];
+  readonly #changes = new Changes();
   readonly #listeners = new Set<() => void>();
   readonly #unsubscribe: () => void;
   readonly #folder: ChainFolder;
@@ -69,7 +63,7 @@ export class UpdateWriter {
   #chainLength: number;
   #head: EpochRef;
   #durable: ReadonlyMap<string, number>;
-  #gathering: Gathering;
+  #gathering: GatheredEpoch;
   /** The delta that was written and is not in force yet, and how far each source is with it. */
   #sealed: { readonly ref: EpochRef; readonly accepted: ReadonlyMap<string, number> } | undefined;
   #isWriting = false;
@@ -98,7 +92,10 @@ export class UpdateWriter {
     this.#chainLength = on.chain.length;
     this.#head = on.chain.at(-1) ?? { epoch: 0, digest: on.base.digest };
     this.#durable = on.durable;
-    this.#gathering = this.#next(on.durable);
+    this.#gathering = new GatheredEpoch(
+      { name: `${model}/${version}`, tables: on.tables, bytesMax: options.epochBytesMax },
+      on.durable,
+    );
     this.#folder = new ChainFolder({
       ...options,
       ...options.fold,
@@ -162,39 +159,22 @@ export class UpdateWriter {
   async accept(source: string, sequence: number, batch: readonly TableRows[]): Promise<void> {
     for (;;) {
       if (this.#failure) throw this.#failure;
-      const { rows, accepted } = this.#gathering;
-      const last = accepted.get(source) ?? 0;
-      if (sequence <= last) return;
-      if (sequence !== last + 1)
-        throw new ServingError(
-          "FAILED_PRECONDITION",
-          `${this.model}/${this.version}: batch ${sequence} of ${source} came after ${last}; send ${last + 1} first`,
-        );
-      if (last === 0 && accepted.size >= SOURCES_MAX)
-        throw new ServingError("RESOURCE_EXHAUSTED", `a version remembers ${SOURCES_MAX} sources; reuse their names`);
+      const gathering = this.#gathering;
+      if (gathering.knows(source, sequence)) return;
       const isNextWritten = this.#isWriting || this.#sealed !== undefined;
       if (this.#chainLength + (isNextWritten ? 1 : 0) >= CHAIN_LENGTH_MAX) throw this.#tooLong();
-      const more = rows.check(batch);
-      const { epochBytesMax } = this.#options;
-      if (more.rows === 0) throw new ServingError("INVALID_ARGUMENT", `batch ${sequence} of ${source} has no rows`);
-      if (more.rows > EPOCH_ROWS_MAX || more.bytes > epochBytesMax)
-        throw new ServingError(
-          "INVALID_ARGUMENT",
-          `batch ${sequence} of ${source} has ${more.rows} rows, ${more.bytes} bytes; an epoch takes ${EPOCH_ROWS_MAX} rows, ${epochBytesMax} bytes`,
-        );
-      if (rows.count + more.rows <= EPOCH_ROWS_MAX && rows.bytes + more.bytes <= epochBytesMax) {
-        rows.put(batch);
-        accepted.set(source, sequence);
-        this.#options.metrics.rows.inc({ model: this.model }, more.rows);
-        if (this.#gathering.sinceMs === undefined) {
-          this.#gathering.sinceMs = this.#options.clock.nowMs();
-          this.#changed();
+      const taken = gathering.take(source, sequence, batch);
+      if (taken !== undefined) {
+        this.#options.metrics.rows.inc({ model: this.model }, taken);
+        if (gathering.sinceMs === undefined) {
+          gathering.sinceMs = this.#options.clock.nowMs();
+          this.#changes.happened();
         }
         return;
       }
       this.#isFull = true;
-      this.#changed();
-      await this.#change();
+      this.#changes.happened();
+      await this.#changes.next();
     }
   }
 
@@ -210,7 +190,7 @@ export class UpdateWriter {
     try {
       for (;;) {
         await this.#until(() => this.#gathering.sinceMs !== undefined);
-        const cancel = clock.after(Math.max(0, dueMs - clock.nowMs()), () => this.#changed());
+        const cancel = clock.after(Math.max(0, dueMs - clock.nowMs()), () => this.#changes.happened());
         try {
           await this.#until(() => this.#isFull || clock.nowMs() >= dueMs);
         } finally {
@@ -218,11 +198,11 @@ export class UpdateWriter {
         }
         dueMs = clock.nowMs() + epochMs;
         const { rows, accepted, sinceMs = 0 } = this.#gathering;
-        this.#gathering = this.#next(accepted);
+        this.#gathering = this.#gathering.next();
         this.#isFull = false;
         metrics.pendingRows.set({ model }, rows.count);
         this.#isWriting = true;
-        this.#changed();
+        this.#changes.happened();
         const ref = await writeApplied(
           { versionDir: this.#versionDir, base: this.#base, parent: this.#head, tables: this.#tables },
           rows,
@@ -269,10 +249,6 @@ export class UpdateWriter {
     }
   }
 
-  #next(accepted: ReadonlyMap<string, number>): Gathering {
-    return { rows: new PendingRows(this.#tables), accepted: new Map(accepted), sinceMs: undefined };
-  }
-
   /** After the maps changed: is this writer's delta in force, or somebody else's? */
   #onMaps(): void {
     if (this.#isWriting || this.#failure) return; // looked at again when the delta is written
@@ -282,7 +258,7 @@ export class UpdateWriter {
       this.#head = sealed.ref;
       this.#durable = sealed.accepted;
       this.#sealed = undefined;
-      this.#changed();
+      this.#changes.happened();
       this.#tell();
     }
     const head = chain?.at(-1) ?? (chain && { epoch: 0, digest: this.#base.digest });
@@ -320,7 +296,7 @@ export class UpdateWriter {
       metrics.epochs.inc({ model: this.model, result: "failed" });
       logger.warn({ model: this.model, version: this.version, error: reason.message }, "streams begin again");
     }
-    this.#changed();
+    this.#changes.happened();
     this.#tell();
   }
 
@@ -328,25 +304,10 @@ export class UpdateWriter {
     for (const listener of this.#listeners) listener();
   }
 
-  // Those who wait for a change of state: all are woken, and look again.
-  #wake: () => void = () => undefined;
-  #waiting: Promise<void> | undefined;
-
-  #change(): Promise<void> {
-    return (this.#waiting ??= new Promise((resolve) => {
-      this.#wake = resolve;
-    }));
-  }
-
-  #changed(): void {
-    this.#waiting = undefined;
-    this.#wake();
-  }
-
   async #until(isSo: () => boolean): Promise<void> {
     while (!isSo()) {
       if (this.#failure) throw this.#failure;
-      await this.#change();
+      await this.#changes.next();
     }
   }
 }
