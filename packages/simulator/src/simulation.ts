@@ -32,7 +32,7 @@ export interface SimulationOptions {
   }[];
   readonly loadBytesPerSecond: number;
   readonly settings: Partial<ControllerSettings>;
-  /** Real time in milliseconds, only to report what decisions cost. */
+  /** Processor time in milliseconds, only to report what decisions cost. */
   readonly realMs: () => number;
 }
 
@@ -46,7 +46,7 @@ export interface Outcome {
   readonly writeCount: number;
   readonly watchedBytes: number;
   readonly imbalance: number;
-  /** Longest decision of the leader, in real milliseconds; differs from run to run. */
+  /** Longest decision of the leader, in milliseconds of processor time; differs from run to run. */
   readonly decisionMsMax: number;
 }
 
