@@ -42,6 +42,11 @@ export class FrameDecoder {
   #slabStart = 0;
   #slabEnd = 0;
   #isDirect = false;
+  /**
+   * The last payload did not fit into a slab, so the next one is expected not to: its header is read alone, and it is read straight
+   * into its buffer to the last byte. Two short reads more cost less than the copy of what the slab would take of it.
+   */
+  #expectsLarge = false;
 
   constructor(role: FrameRole, limits: TransportLimits, pool: BufferPool, onFrame: FrameListener) {
     this.#role = role;
@@ -58,7 +63,8 @@ export class FrameDecoder {
   /** Where the next bytes should be written; valid until the next `advance`. */
   target(): Uint8Array {
     const payload = this.#payload;
-    this.#isDirect = payload !== undefined && payload.length - this.#payloadFilled >= DIRECT_BYTES;
+    const missing = payload === undefined ? 0 : payload.length - this.#payloadFilled;
+    this.#isDirect = missing >= DIRECT_BYTES || (missing > 0 && this.#expectsLarge);
     if (payload !== undefined && this.#isDirect) return payload.subarray(this.#payloadFilled);
     let slab = this.#slab;
     if (slab !== undefined && this.#slabStart === this.#slabEnd) {
@@ -71,6 +77,7 @@ export class FrameDecoder {
       slab = this.#slab = this.#pool.acquire(SLAB_BYTES);
       this.#slabView = new DataView(slab.buffer, slab.byteOffset, slab.length);
     }
+    if (this.#expectsLarge && this.isBetweenFrames) return slab.subarray(this.#slabEnd, this.#slabEnd + HEADER_BYTES);
     return this.#slabEnd === 0 ? slab : slab.subarray(this.#slabEnd);
   }
 
@@ -122,6 +129,7 @@ export class FrameDecoder {
         continue;
       }
       const payloadBytes = checkHeader(view, at, this.#role, this.#limits);
+      this.#expectsLarge = payloadBytes >= SLAB_BYTES;
       const payloadAt = at + HEADER_BYTES;
       const next = payloadAt + payloadBytes;
       if (next > end && next <= roomBytes) return at;
@@ -150,6 +158,7 @@ export class FrameDecoder {
     this.#headerFilled += taken;
     if (this.#headerFilled < HEADER_BYTES) return taken;
     const payloadBytes = checkHeader(this.#header, 0, this.#role, this.#limits);
+    this.#expectsLarge = payloadBytes >= SLAB_BYTES;
     this.#payloadFilled = 0;
     this.#payload = payloadBytes === 0 ? EMPTY : this.#pool.acquire(payloadBytes);
     if (payloadBytes === 0) this.#emitTorn();

@@ -52,6 +52,34 @@ describe("frame header", () => {
 });
 
 describe("frame decoder", () => {
+  it("reads payloads that follow a large one where they stay", () => {
+    const pool = new BufferPool();
+    const read: { readonly block: ArrayBufferLike; readonly byteCount: number }[] = [];
+    const copiedBytes: number[] = [];
+    const decoder = new FrameDecoder("client", DEFAULT_LIMITS, pool, (_type, _flags, requestId, payload) => {
+      const inPlace = read.filter(({ block }) => block === payload.buffer);
+      copiedBytes.push(payload.length - inPlace.reduce((sum, { byteCount }) => sum + byteCount, 0));
+      assert.ok(payload.every((byte) => byte === requestId));
+      read.length = 0;
+      pool.release(payload);
+    });
+    const sizes = [600_000, 700_000, 300_000, 10_000, 10_000, 900_000];
+    const stream = Buffer.concat(
+      sizes.map((bytes, i) => frameBytes(FRAME.ROWS, i + 1, new Uint8Array(bytes).fill(i + 1))),
+    );
+    for (let at = 0; at < stream.length; ) {
+      const target = decoder.target();
+      const byteCount = Math.min(target.length, stream.length - at);
+      target.set(stream.subarray(at, at + byteCount));
+      read.push({ block: target.buffer, byteCount });
+      at += byteCount;
+      decoder.advance(byteCount);
+    }
+    assert.equal(copiedBytes.length, sizes.length);
+    assert.deepEqual(copiedBytes.slice(1, 3), [0, 0]);
+    assert.ok(decoder.isBetweenFrames);
+  });
+
   it("assembles frames from single bytes", () => {
     const { frames, decoder } = collector("server");
     const stream = Buffer.concat([
