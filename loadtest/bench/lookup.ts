@@ -21,7 +21,7 @@ import {
   writeManifest,
 } from "@shardserve/rowstore";
 import { RedisServer } from "@shardserve/testkit";
-import { createLookupRequest, FramedClient, readRowsReply, readShardProof } from "@shardserve/transport";
+import { BufferPool, createLookupRequest, FramedClient, readRowsReply, readShardProof } from "@shardserve/transport";
 import { Redis } from "ioredis";
 import { closedLoop } from "../load/drivers.js";
 import { type IdSource, uniformIds, zipfIds } from "../load/ids.js";
@@ -116,6 +116,7 @@ class Bench implements AsyncDisposable {
   readonly #echo: Child;
   readonly #redis: RedisServer;
   readonly #client: FramedClient;
+  readonly #allocate: (bytes: number) => Uint8Array;
   readonly #rows: ShardRows;
   readonly #echoClient: EchoClient;
   readonly #redisClient: Redis;
@@ -152,7 +153,9 @@ class Bench implements AsyncDisposable {
     this.#rowsPerTable = rowsPerTable;
     this.#loop = loop;
     const limits = { replyBytesMax: 64 * 2 ** 20 };
-    this.#client = new FramedClient({ address: { host: "127.0.0.1", port: shardPort }, peer: "bench", limits });
+    const pool = new BufferPool();
+    this.#allocate = (bytes) => pool.acquire(bytes);
+    this.#client = new FramedClient({ address: { host: "127.0.0.1", port: shardPort }, peer: "bench", limits, pool });
     this.#rows = new ShardRows({
       expectation: proofExpectation(CLUSTER, MODEL, VERSION, stored),
       tables: stored.manifest.tables,
@@ -296,11 +299,11 @@ class Bench implements AsyncDisposable {
 
   async #askShard({ tables: asked, counts, lanes }: Batch): Promise<void> {
     const header = { channel: this.#channel, remainingMs: 10_000, generation: 1, epoch: 0 };
-    const { payload, ids } = createLookupRequest(header, asked, counts);
-    ids.set(lanes);
-    const reply = await this.#client.lookup([payload], { deadlineMs: systemClock.nowMs() + 10_000 });
-    const { tables } = readRowsReply(reply.bytes);
-    if (tables.some(({ status }) => status !== 0)) throw new Error("the shard refused a table");
+    const { payload, words, idsAt } = createLookupRequest(header, asked, counts, this.#allocate);
+    words.set(lanes, idsAt);
+    const reply = await this.#client.lookup(payload, { deadlineMs: systemClock.nowMs() + 10_000 });
+    const rows = readRowsReply(reply.bytes);
+    for (let k = 0; k < rows.tableCount; k++) if (rows.status(k) !== 0) throw new Error("the shard refused a table");
     reply.release();
   }
 

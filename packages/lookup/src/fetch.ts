@@ -1,5 +1,5 @@
 import { type CancelSignal, type Clock, type Random, ServingError } from "@shardserve/core";
-import { readRowsReply, type ReplyPayload } from "@shardserve/transport";
+import { type BufferPool, readRowsReply, type ReplyPayload } from "@shardserve/transport";
 import type { LookupBatch } from "./batch.js";
 import { expired, firstUnreachable, isFailure, isFault, isRetryable, whyUnroutable } from "./fetch-errors.js";
 import { type FramePlan, type Plan, planFrames, type Routes } from "./frame-plan.js";
@@ -23,6 +23,8 @@ export interface FetchContext {
   readonly servable: string;
   /** Our failure domain; "" = not known. */
   readonly zone: string;
+  /** Memory of requests and replies. */
+  readonly pool: BufferPool;
   readonly redis: RedisRows | undefined;
   readonly redisFor: RedisFor;
 }
@@ -182,12 +184,12 @@ class MissFetch {
   }
 
   #plan(routes: Routes, pending: Int32Array, avoid: ReadonlySet<ShardLink>, isHedge: boolean): Plan {
-    const { clock, random, zone } = this.#context;
+    const { clock, random, zone, pool } = this.#context;
     const nowMs = clock.nowMs();
     const remainingMs = Math.max(1, Math.ceil(this.#options.deadlineMs - nowMs));
     const header = { generation: routes.map.generation, epoch: this.#batch.epoch, remainingMs };
     const choice = new ReplicaChoice(routes, { avoid, zone, isHedge, nowMs }, random);
-    return planFrames(routes, this.#batch.misses, pending, choice, header);
+    return planFrames(routes, this.#batch.misses, pending, choice, header, (bytes) => pool.acquire(bytes));
   }
 
   /** No replica can be asked now. */

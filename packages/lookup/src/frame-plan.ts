@@ -43,6 +43,8 @@ export interface FramePlan {
   readonly slots: Int32Array;
 }
 
+type Allocate = (bytes: number) => Uint8Array;
+
 export interface Plan {
   readonly frames: readonly FramePlan[];
   /** Positions in the miss columns of rows that no usable replica holds. */
@@ -54,6 +56,14 @@ export function partitionOfLanes(lo: number, hi: number, partitionCount: number)
   return hi === 0 ? (lo >>> 0) % partitionCount : (hi * 2 ** 32 + (lo >>> 0)) % partitionCount;
 }
 
+/*
+ * Reused from plan to plan, which are made in one go: for a small lookup, memory of its own would cost more than its plan.
+ */
+/** Per partition, the link that its rows go to. */
+let chosen = new Int32Array(64);
+/** Per pending row, the ordinal of its frame; -1 = none. */
+let draftOf = new Int32Array(64);
+
 /**
  * Distributes rows over frames: a partition's rows go to one of its usable replicas, as `replica-choice.ts` picks it; all
  * rows for a shard go in one frame, for all tables, unless that exceeds its limits.
@@ -61,6 +71,7 @@ export function partitionOfLanes(lo: number, hi: number, partitionCount: number)
  * @param pending  positions in the miss columns, ascending
  * @param choice   made for this plan alone
  * @param header   what every frame says; the channel is the link's own
+ * @param allocate memory for the payloads, 8-aligned; default Node's own
  */
 export function planFrames(
   routes: Routes,
@@ -68,14 +79,16 @@ export function planFrames(
   pending: Int32Array,
   choice: ReplicaChoice,
   header: Omit<LookupHeader, "channel">,
+  allocate?: Allocate,
 ): Plan {
   const { map, links } = routes;
   const { partitionCount } = map;
   const sectionCount = misses.sections.length;
-  const chosen = new Int32Array(partitionCount).fill(UNDECIDED);
+  if (chosen.length < partitionCount) chosen = new Int32Array(partitionCount);
+  chosen.fill(UNDECIDED, 0, partitionCount);
   const open: (Draft | undefined)[] = links.map(() => undefined);
   const drafts: Draft[] = [];
-  const draftOf = new Int32Array(pending.length);
+  if (draftOf.length < pending.length) draftOf = new Int32Array(2 * pending.length);
   const unroutable: number[] = [];
 
   let section = 0;
@@ -104,7 +117,7 @@ export function planFrames(
     draft.add(section, rowBytes);
     draftOf[i] = draft.ordinal;
   }
-  return { frames: fillFrames(drafts, draftOf, misses, pending, header), unroutable };
+  return { frames: fillFrames(drafts, misses, pending, header, allocate), unroutable };
 }
 
 const UNDECIDED = -2;
@@ -115,7 +128,7 @@ const REPLY_HEAD_BYTES_MAX = 256 * 1024;
 class Draft {
   readonly ordinal: number;
   readonly link: ShardLink;
-  readonly counts: Int32Array;
+  readonly counts: number[];
   readonly replyBytesMax: number;
   readonly requestBytesMax: number;
   rowCount = 0;
@@ -124,7 +137,7 @@ class Draft {
   constructor(ordinal: number, link: ShardLink, sectionCount: number) {
     this.ordinal = ordinal;
     this.link = link;
-    this.counts = new Int32Array(sectionCount);
+    this.counts = new Array<number>(sectionCount).fill(0);
     this.replyBytesMax = link.replyBytesMax - REPLY_HEAD_BYTES_MAX;
     this.requestBytesMax = link.requestBytesMax;
   }
@@ -146,35 +159,32 @@ function hasRoom(draft: Draft, rowBytes: number, sectionCount: number): boolean 
 
 function fillFrames(
   drafts: readonly Draft[],
-  draftOf: Int32Array,
   misses: Misses,
   pending: Int32Array,
   header: Omit<LookupHeader, "channel">,
+  allocate: Allocate | undefined,
 ): FramePlan[] {
-  const cursors = new Int32Array(drafts.length);
-  const idsOf: Int32Array[] = [];
+  const cursors = drafts.map(() => 0);
+  const idsAt = drafts.map(() => 0);
+  const words: Int32Array[] = [];
   const frames = drafts.map((draft): FramePlan => {
     const sections: number[] = [];
     const counts: number[] = [];
+    const tables: number[] = [];
     for (let s = 0; s < draft.counts.length; s++) {
       if (draft.counts[s] === 0) continue;
       sections.push(s);
       counts.push(draft.counts[s] as number);
+      tables.push((misses.sections[s] as MissSection).table);
     }
-    const tables = sections.map((s) => (misses.sections[s] as MissSection).table);
-    const { payload, ids } = createLookupRequest({ ...header, channel: draft.link.channel }, tables, counts);
-    idsOf.push(ids);
-    const { link, rowCount, rowBytes } = draft;
-    return {
-      link,
-      payload,
-      rowCount,
-      rowBytes,
-      sections,
-      counts,
-      rows: new Int32Array(rowCount),
-      slots: new Int32Array(rowCount),
-    };
+    const { link, ordinal, rowCount, rowBytes } = draft;
+    const request = createLookupRequest({ ...header, channel: link.channel }, tables, counts, allocate);
+    words.push(request.words);
+    idsAt[ordinal] = request.idsAt;
+    const columns = new Int32Array(2 * rowCount);
+    const rows = columns.subarray(0, rowCount);
+    const slots = columns.subarray(rowCount);
+    return { link, payload: request.payload, rowCount, rowBytes, sections, counts, rows, slots };
   });
   // pending is in table order, so the rows of each frame come out column by column
   for (let i = 0; i < pending.length; i++) {
@@ -182,10 +192,11 @@ function fillFrames(
     if (ordinal < 0) continue;
     const row = pending[i] as number;
     const at = cursors[ordinal] as number;
-    const ids = idsOf[ordinal] as Int32Array;
+    const target = words[ordinal] as Int32Array;
+    const idAt = (idsAt[ordinal] as number) + 2 * at;
     cursors[ordinal] = at + 1;
-    ids[at * 2] = misses.lo[row] as number;
-    ids[at * 2 + 1] = misses.hi[row] as number;
+    target[idAt] = misses.lo[row] as number;
+    target[idAt + 1] = misses.hi[row] as number;
     const frame = frames[ordinal] as FramePlan;
     frame.rows[at] = row;
     frame.slots[at] = misses.slots[row] as number;

@@ -1,7 +1,7 @@
 import { ServingError } from "@shardserve/core";
-import { type RowsReply, type RowsTable, statusCode, TABLE_STATUS } from "@shardserve/transport";
+import { type RowsReply, statusCode, TABLE_STATUS } from "@shardserve/transport";
 import type { LookupBatch } from "./batch.js";
-import type { FramePlan } from "./frame-plan.js";
+import type { FramePlan, MissSection } from "./frame-plan.js";
 import type { LookupTrace, RowGiver } from "./lookup-trace.js";
 
 /** Rows written in one go before other work gets a turn: 8 MiB take about 5 ms. */
@@ -64,22 +64,23 @@ export async function writeReply(
   let error: ServingError | undefined;
   let at = 0;
   let turnBytes = 0;
-  for (let k = 0; k < reply.tables.length; k++) {
-    const table = reply.tables[k] as RowsTable;
+  for (let k = 0; k < reply.tableCount; k++) {
     const count = frame.counts[k] as number;
-    if (table.status !== TABLE_STATUS.OK) {
-      error = tableError(frame, table, batch);
+    if (reply.status(k) !== TABLE_STATUS.OK) {
+      error = tableError(frame, reply, k);
       at += count;
       continue;
     }
     const section = frame.sections[k] as number;
-    const rowsPerTurn = Math.max(1, Math.floor(TURN_BYTES / table.rowBytes));
+    const rowBytes = reply.rowBytes(k);
+    const rowOffset = reply.rowOffset(k);
+    const rowsPerTurn = Math.max(1, Math.floor(TURN_BYTES / rowBytes));
     for (let from = 0; from < count; ) {
       const to = runEnd(frame, done, at, from, Math.min(count, from + rowsPerTurn));
       if (to > from) {
-        batch.accept(section, bytes, table.rowOffset + from * table.rowBytes, to - from, frame.slots, at + from);
+        batch.accept(section, bytes, rowOffset + from * rowBytes, to - from, frame.slots, at + from);
         done.add(frame.rows, at + from, at + to, giver);
-        turnBytes += (to - from) * table.rowBytes;
+        turnBytes += (to - from) * rowBytes;
       }
       from = Math.max(to, from + 1);
       if (turnBytes < TURN_BYTES) continue;
@@ -110,21 +111,21 @@ function checkReply(frame: FramePlan, reply: RowsReply, batch: LookupBatch): voi
       `shard ${frame.link.shard} answered at epoch ${reply.epoch}, asked was ${batch.epoch}`,
     );
   }
-  if (reply.tables.length !== frame.sections.length) throw refuse(`${reply.tables.length} tables`);
-  reply.tables.forEach((table, k) => {
-    const section = batch.misses.sections[frame.sections[k] as number];
-    if (table.table !== section?.table) throw refuse(`table ${table.table} at place ${k}`);
-    if (table.status !== TABLE_STATUS.OK) return;
-    if (table.rowCount !== frame.counts[k]) throw refuse(`${table.rowCount} of ${String(frame.counts[k])} rows`);
-    if (table.rowBytes !== section.rowBytes) throw refuse(`rows of ${table.rowBytes} bytes`);
-    if (table.defaults.length > 0) throw refuse(`${table.defaults.length} rows are defaults, which nobody allowed`);
-  });
+  if (reply.tableCount !== frame.sections.length) throw refuse(`${reply.tableCount} tables`);
+  for (let k = 0; k < reply.tableCount; k++) {
+    const section = batch.misses.sections[frame.sections[k] as number] as MissSection;
+    if (reply.table(k) !== section.table) throw refuse(`table ${reply.table(k)} at place ${k}`);
+    if (reply.status(k) !== TABLE_STATUS.OK) continue;
+    if (reply.rowCount(k) !== frame.counts[k]) throw refuse(`${reply.rowCount(k)} of ${String(frame.counts[k])} rows`);
+    if (reply.rowBytes(k) !== section.rowBytes) throw refuse(`rows of ${reply.rowBytes(k)} bytes`);
+    const defaultCount = reply.defaultCount(k);
+    if (defaultCount > 0) throw refuse(`${defaultCount} rows are defaults, which nobody allowed`);
+  }
 }
 
-function tableError(frame: FramePlan, table: RowsTable, batch: LookupBatch): ServingError {
-  const code = statusCode(table.status);
-  const { table: index } = batch.misses.sections.find((section) => section.table === table.table) ?? table;
-  const what = code === "PARTITION_NOT_OWNED" ? `partition ${table.detail}` : `table ${index}`;
+function tableError(frame: FramePlan, reply: RowsReply, k: number): ServingError {
+  const code = statusCode(reply.status(k));
+  const what = code === "PARTITION_NOT_OWNED" ? `partition ${reply.detail(k)}` : `table ${reply.table(k)}`;
   return new ServingError(code, `shard ${frame.link.shard} has no rows of ${what}`, {
     details: { shard: frame.link.shard },
   });

@@ -160,7 +160,7 @@ export class ShardLink {
   }
 
   /**
-   * Sends one LOOKUP now; one of the callbacks is called, perhaps at once. Errors as FramedClient.lookup.
+   * Sends one LOOKUP now; one of the callbacks is called, perhaps at once. Payload and errors as FramedClient.lookup.
    *
    * @returns gives it up and tells the shard so: nothing is called after it
    */
@@ -170,7 +170,7 @@ export class ShardLink {
     onReply: (reply: ReplyPayload) => void,
     onFail: (error: unknown) => void,
   ): () => void {
-    return this.#client.ask([payload], options, onReply, onFail);
+    return this.#client.ask(payload, options, onReply, onFail);
   }
 
   /** Asks for a new proof: the shard may hold more partitions than when the connection was made. Never throws. */

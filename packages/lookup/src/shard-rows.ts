@@ -169,6 +169,7 @@ export class ShardRows implements RowSource {
       metrics: this.#metrics,
       servable: this.#name,
       zone: options.zone ?? "",
+      pool: this.#pool,
       redis: this.#redis,
       redisFor: options.redisFor ?? "misses",
     };

@@ -1,6 +1,6 @@
 import { type Clock, ManualClock, type Random, seededRandom, ServingError } from "@shardserve/core";
 import { type PartitionMap, place } from "@shardserve/placement";
-import { planRows, readLookupRequest, type ReplyPayload, writeRowsHead } from "@shardserve/transport";
+import { BufferPool, planRows, readLookupRequest, type ReplyPayload, writeRowsHead } from "@shardserve/transport";
 import type { LookupBatch } from "../src/batch.js";
 import { type FetchContext, fetchMisses } from "../src/fetch.js";
 import type { Misses, Routes } from "../src/frame-plan.js";
@@ -118,6 +118,7 @@ export class SimCluster {
   readonly #map: PartitionMap;
   readonly #random: Random;
   readonly #zone: string;
+  readonly #pool = new BufferPool();
 
   constructor(options: {
     readonly seed: number;
@@ -187,6 +188,7 @@ export class SimCluster {
       metrics: this.metrics,
       servable: "m/1",
       zone: this.#zone,
+      pool: this.#pool,
       redis: undefined,
       redisFor: "misses",
     };

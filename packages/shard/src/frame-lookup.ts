@@ -47,10 +47,10 @@ export function frameLookup(
         throw new ServingError("VERSION_NOT_READY", text);
       }
       if (!served.epochs.has(request.epoch)) throw served.epochs.refusal(request.epoch);
-      const { generation, epoch, columns, ids, remainingMs } = request;
       const jointBytes = joint.add(exchange, served, request);
-      turns.spend(lookupCost(jointBytes, ids.length));
+      turns.spend(lookupCost(jointBytes, request.idCount));
       if (jointBytes > 0) return;
+      const { generation, epoch, columns, ids, remainingMs } = request;
       const deadlineMs = remainingMs === 0 ? Number.POSITIVE_INFINITY : arrivedMs + remainingMs;
       const rows = lookup.run({ served, epoch, generation, columns, ids, deadlineMs });
       exchange.releasePayload();

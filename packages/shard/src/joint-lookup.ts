@@ -136,61 +136,61 @@ export class JointLookup {
   }
 
   /** Makes room for the request, by a flush where it must. @returns bytes of the reply; 0 when it is none of the small ones */
-  #plan(served: ServedVersion, { columns }: LookupRequest): number {
+  #plan(served: ServedVersion, { words, columnsAt, tableCount }: LookupRequest): number {
     if (served !== this.#served) {
       this.flush();
       this.#turnTo(served);
     }
-    const tableCount = columns.length >> 1;
     if (this.#rowBytes.length < tableCount) this.#rowBytes = new Int32Array(tableCount);
     for (const width of this.#widths) width.countBefore = width.count;
     let isFull = false;
     for (let i = 0; i < tableCount; i++) {
-      const width = this.#widthOf[columns[2 * i] as number];
+      const width = this.#widthOf[words[columnsAt + 2 * i] as number];
       if (width === undefined) return 0;
       this.#rowBytes[i] = width.rowBytes;
-      width.countBefore += columns[2 * i + 1] as number;
+      width.countBefore += words[columnsAt + 2 * i + 1] as number;
       if (width.countBefore > width.indexes.length) isFull = true;
     }
-    const bytes = this.#plain.plan(columns, this.#rowBytes);
+    const bytes = this.#plain.plan(words, columnsAt, tableCount, this.#rowBytes);
     if (bytes > JOIN_BYTES_MAX) return 0;
     if (isFull) this.flush();
     return bytes;
   }
 
-  #locate({ set }: ServedVersion, { columns, ids, epoch }: LookupRequest): boolean {
+  #locate({ set }: ServedVersion, { words, columnsAt, idsAt, epoch }: LookupRequest): boolean {
     for (const width of this.#widths) width.countBefore = width.count;
-    const lanes = new Int32Array(ids.buffer, ids.byteOffset, ids.length * 2);
-    for (let i = 0, at = 0; i < columns.length; i += 2) {
-      const table = columns[i] as number;
-      const end = at + (columns[i + 1] as number);
+    for (let column = columnsAt, at = idsAt / 2; column < idsAt; column += 2) {
+      const table = words[column] as number;
+      const end = at + (words[column + 1] as number);
       const width = this.#widthOf[table] as Width;
-      if (set.locate(table, lanes, width.indexes, width.count, at, end, epoch) >= 0) return false;
+      if (set.locate(table, words, width.indexes, width.count, at, end, epoch) >= 0) return false;
       width.count += end - at;
       at = end;
     }
     return true;
   }
 
-  #answer(exchange: Exchange, { columns, generation, epoch }: LookupRequest): void {
-    for (let i = 0; i < columns.length; i += 2) {
-      this.#rowBytes[i >> 1] = (this.#widthOf[columns[i] as number] as Width).rowBytes;
-    }
+  #answer(exchange: Exchange, { words, columnsAt, tableCount, generation, epoch }: LookupRequest): void {
     const plain = this.#plain;
-    const payload = exchange.reserveReply(FRAME.ROWS, plain.plan(columns, this.#rowBytes));
-    if (payload) plain.writeHead(payload, generation, epoch, columns, this.#rowBytes);
+    const rowBytes = this.#rowBytes;
+    for (let i = 0; i < tableCount; i++) {
+      rowBytes[i] = (this.#widthOf[words[columnsAt + 2 * i] as number] as Width).rowBytes;
+    }
+    const reply = exchange.reserveReply(FRAME.ROWS, plain.plan(words, columnsAt, tableCount, rowBytes));
+    if (reply) plain.writeHead(reply.view, reply.start, generation, epoch, words, columnsAt, tableCount, rowBytes);
     for (const width of this.#widths) {
       let offset = 0;
       let rowCount = 0;
-      for (let i = 0; i < columns.length; i += 2) {
-        const count = columns[i + 1] as number;
-        if (this.#rowBytes[i >> 1] !== width.rowBytes || count === 0) continue;
-        if (rowCount === 0) offset = plain.offsets[i >> 1] as number; // the others lie behind it
+      for (let i = 0; i < tableCount; i++) {
+        const count = words[columnsAt + 2 * i + 1] as number;
+        if (rowBytes[i] !== width.rowBytes || count === 0) continue;
+        if (rowCount === 0) offset = plain.offsets[i] as number; // the others lie behind it
         rowCount += count;
       }
       const start = width.answered * width.rowBytes;
       width.answered += rowCount;
-      if (payload && rowCount > 0) payload.set(width.rows.subarray(start, start + rowCount * width.rowBytes), offset);
+      if (!reply || rowCount === 0) continue;
+      reply.bytes.set(width.rows.subarray(start, start + rowCount * width.rowBytes), reply.start + offset);
     }
   }
 

@@ -105,9 +105,9 @@ export class RowLookup {
   }
 
   #admit(query: RowsQuery): Admitted {
-    const { budget, metrics, clock, replyBytesMax } = this.#options;
+    const { budget, metrics, clock, pool, replyBytesMax } = this.#options;
     const { served } = query;
-    const { tables, gathers, rowCount } = locate(query);
+    const { tables, gathers, rowCount } = locate(query, pool);
     const layout = planRows(tables);
     const { bytes } = layout;
     const what = `a lookup of ${rowCount} rows of ${servableName(served.model, served.version)}`;
@@ -131,7 +131,7 @@ export class RowLookup {
 
   /** All gathers begin in this turn, as the indexes demand; undefined when all are done already. */
   #gather(served: ServedVersion, gathers: readonly Gather[], payload: Uint8Array): Promise<void> | undefined {
-    const { clock, metrics } = this.#options;
+    const { clock, metrics, pool } = this.#options;
     const startMs = clock.nowMs();
     const running: Promise<void>[] = [];
     for (const { rowBytes, rowCount, indexes, byteOffset } of gathers) {
@@ -139,13 +139,15 @@ export class RowLookup {
       const gathering = served.set.gather(rowBytes, indexes, 0, rowCount, out);
       if (gathering) running.push(gathering);
     }
-    const observe = (path: "loop" | "pool") =>
+    const end = (path: "loop" | "pool") => {
+      for (const { indexes } of gathers) pool.release(new Uint8Array(indexes.buffer));
       metrics.gatherSeconds.observe({ path }, (clock.nowMs() - startMs) / 1000);
+    };
     if (running.length === 0) {
-      observe("loop");
+      end("loop");
       return undefined;
     }
-    return allSettled(running).finally(() => observe("pool"));
+    return allSettled(running).finally(() => end("pool"));
   }
 }
 
@@ -171,7 +173,8 @@ interface Located {
   readonly rowCount: number;
 }
 
-function locate({ served, epoch, columns, ids }: RowsQuery): Located {
+/** @param pool  gives the memory of the indexes: fresh memory for every large lookup made the collector mark the whole heap twice a second */
+function locate({ served, epoch, columns, ids }: RowsQuery, pool: BufferPool): Located {
   const gathers = new Map<number, { indexes: BigInt64Array; rowCount: number }>();
   const lanes = new Int32Array(ids.buffer, ids.byteOffset, ids.length * 2);
   const tables: TableReply[] = [];
@@ -189,7 +192,8 @@ function locate({ served, epoch, columns, ids }: RowsQuery): Located {
     }
     let gather = gathers.get(info.rowBytes);
     if (!gather) {
-      gather = { indexes: new BigInt64Array(ids.length - first), rowCount: 0 };
+      const { buffer, byteOffset } = pool.acquire((ids.length - first) * 8);
+      gather = { indexes: new BigInt64Array(buffer, byteOffset, ids.length - first), rowCount: 0 };
       gathers.set(info.rowBytes, gather);
     }
     const bad = served.set.locate(table, lanes, gather.indexes, gather.rowCount, first, at, epoch);

@@ -153,18 +153,19 @@ export class ClientSession {
   /**
    * Sends one request and resolves with its reply, of type `replyType`.
    *
+   * @param payload  the session's from now on: where it came from the pool, it is given back
    * @throws ServingError RESOURCE_EXHAUSTED when the server's in-flight limit is reached, DEADLINE_EXCEEDED, UNAVAILABLE when
    * the connection is lost or draining, the server's error; the signal's reason
    */
   request(
     type: number,
-    parts: readonly Uint8Array[],
+    payload: Uint8Array,
     replyType: number,
     options: RequestOptions,
   ): Promise<ReplyPayload> {
     return new Promise((resolve, reject) => {
       const pending = this.#begin(replyType, resolve, reject, undefined, options);
-      if (pending) this.#writer.send(type, 0, pending.requestId, parts);
+      if (pending) this.#writer.sendOwned(type, pending.requestId, payload);
     });
   }
 
@@ -175,7 +176,7 @@ export class ClientSession {
    */
   ask(
     type: number,
-    parts: readonly Uint8Array[],
+    payload: Uint8Array,
     replyType: number,
     options: RequestOptions,
     onReply: (reply: ReplyPayload) => void,
@@ -183,7 +184,7 @@ export class ClientSession {
   ): () => void {
     const pending = this.#begin(replyType, onReply, onFail, undefined, options);
     if (!pending) return () => undefined;
-    this.#writer.send(type, 0, pending.requestId, parts);
+    this.#writer.sendOwned(type, pending.requestId, payload);
     return () => {
       if (this.#finish(pending)) this.#writer.send(FRAME.CANCEL, 0, pending.requestId, []);
     };
@@ -193,7 +194,7 @@ export class ClientSession {
   async call(method: string, params: unknown, options: RequestOptions = {}): Promise<unknown> {
     const payload = encodeMessage({ method, params, timeoutMs: this.#remainingMs(options) });
     this.#checkControlBytes(method, payload);
-    const reply = await this.request(FRAME.CALL, [payload], FRAME.REPLY, options);
+    const reply = await this.request(FRAME.CALL, payload, FRAME.REPLY, options);
     try {
       return decodeMessage(reply.bytes, `the reply to ${method}`);
     } finally {

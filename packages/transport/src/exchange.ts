@@ -1,11 +1,12 @@
 import { ServingError } from "@shardserve/core";
+import type { ReservedPayload } from "./frame-writer.js";
 
 /** What an exchange needs of its connection. */
 export interface ExchangeOwner {
   /** Who is at the other end, as it introduced itself. */
   readonly peer: string;
   sendReply(exchange: Exchange, type: number, parts: readonly Uint8Array[], onFlushed?: () => void): void;
-  reserveReply(exchange: Exchange, type: number, payloadBytes: number): Uint8Array | undefined;
+  reserveReply(exchange: Exchange, type: number, payloadBytes: number): ReservedPayload | undefined;
   afterSent(callback: () => void): void;
   sendError(exchange: Exchange, error: ServingError): void;
   releasePayload(payload: Uint8Array): void;
@@ -65,7 +66,7 @@ export class Exchange {
    * @param payloadBytes  at most JOIN_BYTES_MAX
    * @returns the payload, its contents undefined; undefined when nobody waits for it any more
    */
-  reserveReply(type: number, payloadBytes: number): Uint8Array | undefined {
+  reserveReply(type: number, payloadBytes: number): ReservedPayload | undefined {
     if (this.#isAnswered) return undefined;
     this.#isAnswered = true;
     return this.#owner.reserveReply(this, type, payloadBytes);

@@ -13,6 +13,15 @@ const SLAB_BYTES = 512 * 1024;
 /** Heads of large payloads up to this size are written from a copy, so that no slab waits with them. */
 const COPIED_BYTES = 4096;
 
+/** Where the payload of a reserved frame lies, among the frames that leave with it. Valid until the next one is reserved. */
+export interface ReservedPayload {
+  readonly bytes: Uint8Array;
+  /** Of `bytes`. */
+  readonly view: DataView;
+  /** Offset of the payload. */
+  readonly start: number;
+}
+
 /**
  * Writes frames to a socket. Small frames of one turn of the event loop are joined in one buffer and leave in one write;
  * large payloads are not copied and must stay untouched until `onFlushed`.
@@ -22,6 +31,8 @@ export class FrameWriter {
   readonly #pool: BufferPool;
   #slab: Uint8Array | undefined;
   #slabView: DataView | undefined;
+  /** One for all: an object and two views for each small reply cost more than the reply's bytes. */
+  readonly #reserved: { -readonly [K in keyof ReservedPayload]: ReservedPayload[K] };
   #filled = 0;
   #isScheduled = false;
   #afterSent: (() => void)[] = [];
@@ -29,6 +40,8 @@ export class FrameWriter {
   constructor(socket: Socket, pool: BufferPool) {
     this.#socket = socket;
     this.#pool = pool;
+    const bytes = new Uint8Array(0);
+    this.#reserved = { bytes, view: new DataView(bytes.buffer), start: 0 };
   }
 
   /** Bytes that the kernel has not taken yet. */
@@ -46,10 +59,10 @@ export class FrameWriter {
     let payloadBytes = 0;
     for (const part of parts) payloadBytes += part.length;
     if (payloadBytes <= JOIN_BYTES_MAX) {
-      const target = this.reserve(type, flags, requestId, payloadBytes);
-      let at = 0;
+      const { bytes, start } = this.reserve(type, flags, requestId, payloadBytes);
+      let at = start;
       for (const part of parts) {
-        target.set(part, at);
+        bytes.set(part, at);
         at += part.length;
       }
       if (onFlushed) this.afterSent(onFlushed);
@@ -63,17 +76,27 @@ export class FrameWriter {
     socket.uncork();
   }
 
+  /** Sends a payload that is the writer's from now on: where it came from the pool, it goes back there when nobody reads it. */
+  sendOwned(type: number, requestId: number, payload: Uint8Array): void {
+    const isJoined = payload.length <= JOIN_BYTES_MAX;
+    this.send(type, 0, requestId, [payload], isJoined ? undefined : () => this.#pool.release(payload));
+    if (isJoined) this.#pool.release(payload);
+  }
+
   /**
    * Begins a frame whose payload the caller writes in this turn of the event loop, before anything else is sent.
    *
    * @param payloadBytes  at most {@link JOIN_BYTES_MAX}
    * @returns the place of the payload; its contents are undefined
    */
-  reserve(type: number, flags: number, requestId: number, payloadBytes: number): Uint8Array {
+  reserve(type: number, flags: number, requestId: number, payloadBytes: number): ReservedPayload {
     invariant(payloadBytes <= JOIN_BYTES_MAX, () => `${payloadBytes} bytes are too many to be joined`);
-    const at = this.#begin(type, flags, requestId, payloadBytes);
+    const reserved = this.#reserved;
+    reserved.start = this.#begin(type, flags, requestId, payloadBytes);
+    reserved.bytes = this.#slab as Uint8Array;
+    reserved.view = this.#slabView as DataView;
     this.#filled += payloadBytes;
-    return (this.#slab as Uint8Array).subarray(at, at + payloadBytes);
+    return reserved;
   }
 
   /** Calls back once everything sent so far has left, or the socket is gone. */

@@ -183,11 +183,12 @@ export class FramedClient extends Service {
   /**
    * Sends a LOOKUP now; rows, never a wait for a connection.
    *
+   * @param payload  the client's from now on: where it came from the client's pool, it is given back
    * @throws ServingError as {@link ClientSession.request}; UNAVAILABLE while not connected
    */
-  lookup(parts: readonly Uint8Array[], options: RequestOptions): Promise<ReplyPayload> {
+  lookup(payload: Uint8Array, options: RequestOptions): Promise<ReplyPayload> {
     if (!this.#isReady) return Promise.reject(this.#unavailable());
-    return (this.#session as ClientSession).request(FRAME.LOOKUP, parts, FRAME.ROWS, options);
+    return (this.#session as ClientSession).request(FRAME.LOOKUP, payload, FRAME.ROWS, options);
   }
 
   /**
@@ -197,7 +198,7 @@ export class FramedClient extends Service {
    * @returns gives the request up and tells the server so; nothing is called after it
    */
   ask(
-    parts: readonly Uint8Array[],
+    payload: Uint8Array,
     options: RequestOptions,
     onReply: (reply: ReplyPayload) => void,
     onFail: (error: unknown) => void,
@@ -206,7 +207,7 @@ export class FramedClient extends Service {
       onFail(this.#unavailable());
       return () => undefined;
     }
-    return (this.#session as ClientSession).ask(FRAME.LOOKUP, parts, FRAME.ROWS, options, onReply, onFail);
+    return (this.#session as ClientSession).ask(FRAME.LOOKUP, payload, FRAME.ROWS, options, onReply, onFail);
   }
 
   /** When the last connection ended, or could not be made, on the clock's `nowMs` scale. */

@@ -4,7 +4,7 @@ import type { BufferPool } from "./buffer-pool.js";
 import { Exchange, type ExchangeOwner } from "./exchange.js";
 import { FLAG_STREAM, FRAME } from "./frame.js";
 import { FrameDecoder } from "./frame-decoder.js";
-import { FrameWriter } from "./frame-writer.js";
+import { FrameWriter, type ReservedPayload } from "./frame-writer.js";
 import { PROTOCOL_VERSION, readHello } from "./handshake.js";
 import type { TransportLimits } from "./limits.js";
 import { asRecord, decodeMessage, encodeMessage } from "./message.js";
@@ -135,7 +135,7 @@ export class ServerConnection implements ExchangeOwner {
     this.#watchWrites();
   }
 
-  reserveReply(exchange: Exchange, type: number, payloadBytes: number): Uint8Array | undefined {
+  reserveReply(exchange: Exchange, type: number, payloadBytes: number): ReservedPayload | undefined {
     this.#exchanges.delete(exchange.requestId);
     if (this.#isClosed || exchange.isCancelled) return undefined;
     const payload = this.#writer.reserve(type, 0, exchange.requestId, payloadBytes);

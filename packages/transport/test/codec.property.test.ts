@@ -15,6 +15,7 @@ import {
   planRows,
   readLookupRequest,
   readRowsReply,
+  type RowsLayout,
   TABLE_STATUS,
   type TableReply,
   writeHeader,
@@ -103,6 +104,15 @@ describe("frame codec against a slow twin", () => {
   });
 });
 
+/** A payload whose rows are zeros. */
+function withoutRows(payload: Buffer, layout: RowsLayout, tables: readonly TableReply[]): Buffer {
+  tables.forEach(({ rowCount, rowBytes }, i) => {
+    const offset = layout.rowOffsets[i] as number;
+    if (rowCount > 0) payload.fill(0, offset, offset + rowCount * rowBytes);
+  });
+  return payload;
+}
+
 function plain(frame: Frame) {
   return { ...frame, payload: Buffer.from(frame.payload).toString("latin1") };
 }
@@ -122,13 +132,13 @@ describe("lookup payloads", () => {
         fc.nat(100_000),
         (columns, generation, epoch, remainingMs) => {
           const header = { channel: 3, remainingMs, generation, epoch };
-          const { payload, ids } = createLookupRequest(
+          const { payload, words, idsAt } = createLookupRequest(
             header,
             columns.map(([table]) => table),
             columns.map(([, list]) => list.length),
           );
           const flat = columns.flatMap(([, list]) => list);
-          new BigInt64Array(ids.buffer, ids.byteOffset, flat.length).set(flat);
+          new BigInt64Array(words.buffer, words.byteOffset + idsAt * 4, flat.length).set(flat);
           const request = readLookupRequest(payload);
           assert.deepEqual([...request.ids], flat);
           assert.deepEqual(
@@ -156,13 +166,14 @@ describe("lookup payloads", () => {
         const layout = planRows(tables);
         const expected = Buffer.alloc(layout.bytes);
         writeRowsHead(expected, layout, 7, 2 ** 40, tables);
-        const flat = Uint32Array.from(columns.flatMap(({ table, rowCount }) => [table, rowCount]));
+        const flat = Int32Array.from(columns.flatMap(({ table, rowCount }) => [table, rowCount]));
         const rowBytes = Int32Array.from(columns, (each) => each.rowBytes);
-        assert.equal(plain.plan(flat, rowBytes), layout.bytes);
+        assert.equal(plain.plan(flat, 0, columns.length, rowBytes), layout.bytes);
         assert.deepEqual([...plain.offsets.subarray(0, columns.length)], layout.rowOffsets);
-        const got = Buffer.alloc(layout.bytes);
-        plain.writeHead(got, 7, 2 ** 40, flat, rowBytes);
-        assert.ok(got.equals(expected));
+        const got = Buffer.alloc(3 + layout.bytes, 0xee);
+        const view = new DataView(got.buffer, got.byteOffset, got.length);
+        plain.writeHead(view, 3, 7, 2 ** 40, flat, 0, columns.length, rowBytes);
+        assert.ok(withoutRows(got.subarray(3), layout, tables).equals(withoutRows(expected, layout, tables)));
       }),
     );
   });
@@ -190,17 +201,18 @@ describe("lookup payloads", () => {
         assert.equal(reply.generation, 5);
         assert.equal(reply.epoch, 2 ** 40);
         const ends = new Map<number, number>();
-        reply.tables.forEach((got, i) => {
-          const { rowOffset, ...rest } = got;
-          assert.deepEqual(
-            { ...rest, defaults: [...rest.defaults] },
-            { ...tables[i], defaults: [...(tables[i]?.defaults ?? [])] },
-          );
-          if (got.rowCount === 0) return;
-          const expected = ends.get(got.rowBytes);
-          if (expected === undefined) assert.equal(rowOffset % 64, 0);
-          else assert.equal(rowOffset, expected);
-          ends.set(got.rowBytes, rowOffset + got.rowCount * got.rowBytes);
+        assert.equal(reply.tableCount, tables.length);
+        tables.forEach(({ defaults, ...expected }, k) => {
+          const [rowCount, rowBytes, rowOffset] = [reply.rowCount(k), reply.rowBytes(k), reply.rowOffset(k)];
+          const [table, status, detail] = [reply.table(k), reply.status(k), reply.detail(k)];
+          assert.deepEqual({ table, status, rowCount, rowBytes, detail }, expected);
+          assert.equal(reply.defaultCount(k), defaults.length);
+          if (defaults.length > 0) assert.deepEqual(reply.defaults(k), defaults);
+          if (rowCount === 0) return;
+          const end = ends.get(rowBytes);
+          if (end === undefined) assert.equal(rowOffset % 64, 0);
+          else assert.equal(rowOffset, end);
+          ends.set(rowBytes, rowOffset + rowCount * rowBytes);
         });
       }),
     );

@@ -10,6 +10,7 @@ import {
   createLookupRequest,
   type Exchange,
   FRAME,
+  BufferPool,
   FramedClient,
   FramedServer,
   type FramedServerOptions,
@@ -97,9 +98,10 @@ describe("framed client and server", () => {
     await client.whenReady();
     const replies = await Promise.all(
       Array.from({ length: 100 }, async (_, i) => {
-        const { payload, ids } = createLookupRequest({ channel: i, remainingMs: 0, generation: 0, epoch: 0 }, [1], [i]);
-        ids.fill(i);
-        const reply = await client.lookup([payload], {});
+        const header = { channel: i, remainingMs: 0, generation: 0, epoch: 0 };
+        const { payload, words, idsAt } = createLookupRequest(header, [1], [i]);
+        words.fill(i, idsAt);
+        const reply = await client.lookup(payload, {});
         const { channel, ids: back } = readLookupRequest(reply.bytes);
         reply.release();
         return channel === i && back.length === i;
@@ -114,9 +116,23 @@ describe("framed client and server", () => {
     await client.whenReady();
     for (const size of [1, 4096, 4097, 65_536, 5_000_003]) {
       const payload = Uint8Array.from({ length: size }, (_, i) => (i * 7) & 255);
-      const reply = await client.lookup([payload.subarray(0, size >> 1), payload.subarray(size >> 1)], {});
+      const reply = await client.lookup(payload, {});
       assert.ok(Buffer.from(payload).equals(reply.bytes), `${size} bytes`);
       reply.release();
+    }
+  });
+
+  it("gives the payloads of requests back to its pool, joined ones and large ones", async () => {
+    await using server = await serve({ lookup: echo });
+    const pool = new BufferPool();
+    await using client = await connectTo(server, { pool });
+    await client.whenReady();
+    for (const size of [8192, 5_000_003]) {
+      const payload = pool.acquire(size).fill(7);
+      const reply = await client.lookup(payload, {});
+      assert.ok(reply.bytes.every((byte) => byte === 7));
+      reply.release(); // it may lie where the request lay
+      await eventually(() => pool.users(payload) === 0);
     }
   });
 
@@ -125,9 +141,9 @@ describe("framed client and server", () => {
     await using client = await connectTo(server);
     await client.whenReady();
     const open = Array.from({ length: 4 }, () =>
-      client.lookup([new Uint8Array(32)], {}).catch((error: unknown) => error),
+      client.lookup(new Uint8Array(32), {}).catch((error: unknown) => error),
     );
-    await assert.rejects(client.lookup([new Uint8Array(32)], {}), { code: "RESOURCE_EXHAUSTED" });
+    await assert.rejects(client.lookup(new Uint8Array(32), {}), { code: "RESOURCE_EXHAUSTED" });
     await client.close();
     for (const error of await Promise.all(open)) assert.ok(isServingError(error, "UNAVAILABLE"));
   });
@@ -142,12 +158,12 @@ describe("framed client and server", () => {
     await using client = await connectTo(server);
     await client.whenReady();
     const startMs = systemClock.nowMs();
-    await assert.rejects(client.lookup([new Uint8Array(32)], { deadlineMs: startMs + 30 }), {
+    await assert.rejects(client.lookup(new Uint8Array(32), { deadlineMs: startMs + 30 }), {
       code: "DEADLINE_EXCEEDED",
     });
     assert.equal(client.inFlight, 0);
     await eventually(() => seen?.isCancelled === true && server.inFlight === 0);
-    await assert.rejects(client.lookup([], { deadlineMs: startMs }), { code: "DEADLINE_EXCEEDED" });
+    await assert.rejects(client.lookup(new Uint8Array(0), { deadlineMs: startMs }), { code: "DEADLINE_EXCEEDED" });
   });
 
   it("cancels with the caller's signal and its reason", async () => {
@@ -203,9 +219,9 @@ describe("framed client and server", () => {
     const address = first.addresses[0] as Address;
     await using client = await connectTo(address);
     await client.whenReady();
-    const lost = client.lookup([new Uint8Array(32)], {});
+    const lost = client.lookup(new Uint8Array(32), {});
     await Promise.all([assert.rejects(lost, { code: "UNAVAILABLE" }), first.close()]);
-    await assert.rejects(client.lookup([], {}), { code: "UNAVAILABLE" });
+    await assert.rejects(client.lookup(new Uint8Array(0), {}), { code: "UNAVAILABLE" });
     await using second = await serve({ listen: [address], calls: { hello: () => "again" } });
     assert.equal(await client.call("hello", null, { deadlineMs: systemClock.nowMs() + 5_000 }), "again");
     assert.equal(second.connectionCount, 1);
@@ -220,11 +236,11 @@ describe("framed client and server", () => {
     });
     await using client = await connectTo(server);
     await client.whenReady();
-    const reply = client.lookup([new Uint8Array(40)], {});
+    const reply = client.lookup(new Uint8Array(40), {});
     await eventually(() => pending !== undefined);
     const closing = server.close({ drainMs: 20_000 });
     await eventually(() => !client.isReady);
-    await assert.rejects(client.lookup([], {}), { code: "UNAVAILABLE" });
+    await assert.rejects(client.lookup(new Uint8Array(0), {}), { code: "UNAVAILABLE" });
     echo(pending as Exchange);
     assert.equal((await reply).bytes.length, 40);
     await closing;

@@ -213,10 +213,11 @@ export class RedisRows {
 function takePairs(writing: Writing): { key: Buffer; value: Buffer }[] {
   const { frame, rows, reply, misses, keys } = writing;
   const pairs: { key: Buffer; value: Buffer }[] = [];
-  while (pairs.length < ROWS_PER_TURN && writing.table < rows.tables.length) {
-    const table = rows.tables[writing.table] as RowsReply["tables"][number];
-    const count = frame.counts[writing.table] as number;
-    if (writing.row >= table.rowCount) {
+  while (pairs.length < ROWS_PER_TURN && writing.table < rows.tableCount) {
+    const { table: column } = writing;
+    const count = frame.counts[column] as number;
+    const rowBytes = rows.rowBytes(column);
+    if (writing.row >= rows.rowCount(column)) {
       writing.frameRow += count - writing.row;
       writing.table++;
       writing.row = 0;
@@ -224,10 +225,10 @@ function takePairs(writing: Writing): { key: Buffer; value: Buffer }[] {
     }
     const at = frame.rows[writing.frameRow] as number;
     const key = Buffer.allocUnsafe(keys.bytesMax);
-    const end = keys.write(key, 0, table.table, misses.lo[at] as number, misses.hi[at] as number);
-    const offset = table.rowOffset + writing.row * table.rowBytes;
-    const value = Buffer.allocUnsafe(valueBytes(table.rowBytes));
-    writeValue(value, 0, key.subarray(0, end), reply.bytes.subarray(offset, offset + table.rowBytes));
+    const end = keys.write(key, 0, rows.table(column), misses.lo[at] as number, misses.hi[at] as number);
+    const offset = rows.rowOffset(column) + writing.row * rowBytes;
+    const value = Buffer.allocUnsafe(valueBytes(rowBytes));
+    writeValue(value, 0, key.subarray(0, end), reply.bytes.subarray(offset, offset + rowBytes));
     pairs.push({ key: key.subarray(0, end), value });
     writing.row++;
     writing.frameRow++;
