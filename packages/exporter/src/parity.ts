@@ -1,5 +1,5 @@
 import { ServingError } from "@shardserve/core";
-import { encodeRows, type RowDType, rowDecoder, type TableInfo } from "@shardserve/rowstore";
+import { encodeRows, type RowDType, rowDecoder, StoredRows, type TableInfo } from "@shardserve/rowstore";
 import type { SourceTensors } from "./export-source.js";
 
 /** What reduced precision costs on rows of one table that were looked at. */
@@ -34,6 +34,7 @@ export async function checkParity(
   for (let run = 0; run < RUNS; run++) starts.add(Math.floor((run * (table.rows - runRows)) / Math.max(RUNS - 1, 1)));
   const encoded = new Uint8Array(runRows * table.rowBytes);
   const decoded = new Float32Array(runRows * table.dim);
+  const stored = new StoredRows(encoded);
   const decode = rowDecoder(table);
   const slots = Int32Array.from({ length: runRows }, (_, row) => row);
   let maxAbsError = 0;
@@ -43,7 +44,7 @@ export async function checkParity(
     const bytes = await tensors.readRange(table.checkpointKey, start * table.dim * 4, runRows * table.dim * 4);
     const rows = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, runRows * table.dim);
     encodeRows(rowDtype, rows, runRows, table.dim, encoded);
-    decode(encoded, 0, runRows, decoded, slots, 0);
+    decode(stored, 0, runRows, decoded, slots, 0);
     for (let i = 0; i < rows.length; i++) {
       const error = Math.abs(rows[i]! - decoded[i]!);
       // Infinity and NaN survive float16; a number that turned into either did not.

@@ -9,6 +9,7 @@ import {
   deltaPath,
   readDeltaManifest,
   rowDecoder,
+  StoredRows,
   type StoredManifest,
   storedRowBytes,
   type TableInfo,
@@ -72,7 +73,7 @@ describe("PendingRows", () => {
           const info = TABLES[index]!;
           const decoded = new Float32Array(positions.length * info.dim);
           const slots = Int32Array.from(positions, (_, i) => i);
-          rowDecoder(info)(rows, 0, positions.length, decoded, slots, 0);
+          rowDecoder(info)(new StoredRows(rows), 0, positions.length, decoded, slots, 0);
           positions.forEach((position, i) => {
             assert.ok(i === 0 || position > positions[i - 1]!, "positions ascend");
             const row = new Set(decoded.subarray(i * info.dim, (i + 1) * info.dim));

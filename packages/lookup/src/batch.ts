@@ -1,51 +1,13 @@
 import { invariant } from "@shardserve/core";
-import type { RowRequest } from "@shardserve/rowstore";
-import { dedupIds } from "./batch-dedup.js";
-import type { Misses, MissSection } from "./frame-plan.js";
-import { type IdLanes, idLanes } from "./id-lanes.js";
+import type { StoredRows } from "@shardserve/rowstore";
+import { BatchPart, type WantedIds } from "./batch-part.js";
+import { CompactClaim } from "./compact-claim.js";
+import type { Misses } from "./frame-plan.js";
 import { type CacheClaim, newClaim } from "./row-cache.js";
-import type { CompactRows, TableState } from "./table-state.js";
+import { RowOrigins } from "./row-origins.js";
+import type { TableState } from "./table-state.js";
 
-const NONE = { ids: 0, rows: 0 };
 const NOBODY: ReadonlySet<number> = new Set();
-
-/** Where rows came from that did not come from cache or shard. */
-export type RowOrigin = "redis" | "stale" | "default";
-
-/** @param ascending  sorted */
-function includes(ascending: Int32Array, wanted: number): boolean {
-  let low = 0;
-  for (let high = ascending.length; low < high; ) {
-    const middle = (low + high) >> 1;
-    if ((ascending[middle] as number) < wanted) low = middle + 1;
-    else high = middle;
-  }
-  return ascending[low] === wanted;
-}
-
-/** One request's table within a batch. Ranges are into the batch's columns. */
-export interface BatchPart {
-  readonly table: TableState;
-  readonly slots: Int32Array;
-  readonly missStart: number;
-  readonly missEnd: number;
-  readonly pinnedStart: number;
-  readonly pinnedEnd: number;
-  /** Ids, repeated ones included, whose rows were there already, or that another batch fetches. */
-  readonly cachedCount: number;
-  /** Set where the slab had no room: the rows of this run alone. */
-  readonly compact: CompactRows | undefined;
-  /** Distinct rows found, those that another batch fetches included. */
-  readonly foundCount: number;
-}
-
-/** A part while its ids are claimed. */
-type OpenPart = { -readonly [K in keyof BatchPart]: BatchPart[K] } & {
-  /** Ids that have their slots. */
-  claimedCount: number;
-  /** It keeps the table's slab, which another may have replaced meanwhile. */
-  isHolder: boolean;
-};
 
 export interface BatchOptions {
   /** Epoch that the whole batch is answered at. */
@@ -65,7 +27,7 @@ export type ClaimProgress = "done" | "more" | "no room";
  * All rows that one `lookup` call needs: what was found, what is to be fetched and where it goes. Afterwards only fetched.
  *
  * Its ids are claimed by {@link claim}, a small batch's all at once. A large one's are claimed in several turns of the event
- * loop; then it is on the fill board before the first, and its cache must not pass to another era in between.
+ * loop; then it is on the fill board before the first, and where it {@link usesCache} that must not pass to another era in between.
  */
 export class LookupBatch {
   readonly id: number;
@@ -73,9 +35,11 @@ export class LookupBatch {
   readonly parts: readonly BatchPart[];
   /** Ids of all requests, repeated ones included. */
   readonly idCount: number;
-  readonly #parts: OpenPart[] = [];
+  /** Rows that came neither from the cache nor from a shard. */
+  readonly origins = new RowOrigins();
+  readonly #parts: BatchPart[] = [];
   readonly #tables: readonly TableState[];
-  readonly #requests: readonly RowRequest[];
+  readonly #wanted: readonly WantedIds[];
   readonly #options: BatchOptions;
   readonly #claim: CacheClaim;
   /** A slot per id of every request. */
@@ -83,29 +47,27 @@ export class LookupBatch {
   #slotCount = 0;
   #misses: Misses | undefined;
   #noRoom = -1;
-  /** Slots of rows that did not come from cache or shard, by section; made on first use. */
-  readonly #origins: Readonly<Record<RowOrigin, Int32Array[][]>> = { redis: [], stale: [], default: [] };
   #isReleased = false;
 
   /** Claims nothing yet. The ids are in range. */
-  constructor(id: number, tables: readonly TableState[], requests: readonly RowRequest[], options: BatchOptions) {
+  constructor(id: number, tables: readonly TableState[], wanted: readonly WantedIds[], options: BatchOptions) {
     this.id = id;
     this.epoch = options.epoch;
     this.parts = this.#parts;
     this.#tables = tables;
-    this.#requests = requests;
+    this.#wanted = wanted;
     this.#options = options;
     let idCount = 0;
-    for (const { ids } of requests) idCount += ids.length;
+    for (const { count } of wanted) idCount += count;
     this.idCount = idCount;
     const columns = new Int32Array(5 * idCount); // one allocation: each costs more than the columns of a small batch
     this.#claim = newClaim(id, idCount, columns);
     this.#slots = columns.subarray(4 * idCount);
   }
 
-  /** True when rows that it misses may be found by others while it fetches them, or while it is being claimed. */
-  get isShared(): boolean {
-    return this.#options.cacheEra >= 0 && this.#options.isDetached !== true;
+  /** True when it takes rows out of the cache or puts them there. */
+  get usesCache(): boolean {
+    return this.#options.cacheEra >= 0;
   }
 
   /** Rows to fetch; once all is claimed. */
@@ -136,7 +98,7 @@ export class LookupBatch {
    * Claims slots for the next ids. A table without room gets a buffer of its own; only where some of its ids were claimed in an
    * earlier turn, so that others may wait for them, nothing can be done but to take back the whole batch.
    *
-   * @param idsMax  ids at most, but whole tables where they go into buffers of their own
+   * @param idsMax  ids at most
    * @returns "no room": abandon and release the batch, and claim another one with {@link noRoom} uncached
    */
   claim(idsMax = Number.POSITIVE_INFINITY): ClaimProgress {
@@ -145,12 +107,16 @@ export class LookupBatch {
       while (!this.#isClaimed) {
         if (leftIds <= 0) return "more";
         const part = this.#openPart();
-        const idCount = Math.min(leftIds, part.slots.length - part.claimedCount);
-        if (!this.#claimIds(part, idCount)) {
-          this.#noRoom = part.table.index;
+        const isInTurns = part.claimedCount > 0;
+        const claimedCount = this.#claimIds(part, leftIds);
+        if (claimedCount < 0) {
+          this.#noRoom = part.table;
           return "no room";
         }
-        leftIds -= idCount;
+        leftIds -= claimedCount;
+        part.end = this.#claim.missCount;
+        part.pinnedEnd = this.#claim.pinnedCount;
+        if (part.isClaimed) part.claimed(this.#claim, isInTurns);
       }
     } catch (error) {
       this.abandon();
@@ -158,65 +124,38 @@ export class LookupBatch {
       throw error;
     }
     const { missLo: lo, missHi: hi, missSlots } = this.#claim;
-    const sections: MissSection[] = this.#parts.map(({ table, missStart, missEnd }) => ({
-      table: table.index,
-      rowBytes: table.info.rowBytes,
-      start: missStart,
-      end: missEnd,
-    }));
-    this.#misses = { lo, hi, slots: missSlots, sections };
+    this.#misses = { lo, hi, slots: missSlots, sections: this.#parts };
     return "done";
   }
 
   /** Writes fetched rows of one part and lets whoever waits for them see them. */
   accept(
     section: number,
-    source: Uint8Array,
+    source: StoredRows,
     offset: number,
     rowCount: number,
     slots: Int32Array,
     slotsAt: number,
   ): void {
-    const { table, compact } = this.parts[section] as BatchPart;
+    const { state, compact } = this.parts[section] as BatchPart;
     if (compact) return compact.write(source, offset, rowCount, slots, slotsAt);
-    table.slab?.write(source, offset, rowCount, slots, slotsAt);
-    table.slab?.cache.complete(slots, slotsAt, slotsAt + rowCount);
-  }
-
-  /** Rows of one part that came neither from the cache nor from a shard. */
-  cameFrom(origin: RowOrigin, section: number, slots: Int32Array): void {
-    (this.#origins[origin][section] ??= []).push(slots);
+    state.slab?.write(source, offset, rowCount, slots, slotsAt);
+    state.slab?.cache.complete(slots, slotsAt, slotsAt + rowCount);
   }
 
   /** Rows of zeros instead of rows that cannot be had; only of a detached batch. */
   acceptDefaults(section: number, slots: Int32Array): void {
-    const { compact, table } = this.parts[section] as BatchPart;
+    const { compact, state } = this.parts[section] as BatchPart;
     invariant(compact && this.#options.isDetached === true, "defaults never go into the cache");
-    const width = table.slabRowBytes;
+    const width = state.slabRowBytes;
     for (const slot of slots) compact.bytes.fill(0, slot * width, (slot + 1) * width);
-    this.cameFrom("default", section, slots);
-  }
-
-  /** How many of a part's ids, repeated ones included, got a row from there, and how many rows those are. */
-  countFrom(origin: RowOrigin, section: number): { readonly ids: number; readonly rows: number } {
-    const lists = this.#origins[origin][section];
-    if (!lists) return NONE;
-    const slots = new Int32Array(lists.reduce((sum, list) => sum + list.length, 0));
-    let at = 0;
-    for (const list of lists) {
-      slots.set(list, at);
-      at += list.length;
-    }
-    slots.sort();
-    let ids = 0;
-    for (const slot of (this.parts[section] as BatchPart).slots) if (includes(slots, slot)) ids++;
-    return { ids, rows: slots.length };
+    this.origins.add("default", section, slots);
   }
 
   /** Rows that were not fetched will not come. */
   abandon(): void {
-    for (const { table, missStart, missEnd, compact } of this.parts) {
-      if (!compact) table.slab?.cache.abandon(this.#claim.missSlots, missStart, missEnd);
+    for (const { state, start, end, compacting } of this.parts) {
+      if (!compacting) state.slab?.cache.abandon(this.#claim.missSlots, start, end);
     }
   }
 
@@ -224,96 +163,58 @@ export class LookupBatch {
   release(): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    for (const { table, pinnedStart, pinnedEnd, compact, isHolder } of this.#parts) {
+    for (const { state, pinnedStart, pinnedEnd, compact, isHolder } of this.#parts) {
       compact?.rows.dispose();
       if (!isHolder) continue;
-      table.slab?.cache.release(this.#claim.pinned, pinnedStart, pinnedEnd);
-      table.letGo();
+      state.slab?.cache.release(this.#claim.pinned, pinnedStart, pinnedEnd);
+      state.letGo();
     }
   }
 
   get #isClaimed(): boolean {
     const last = this.#parts.at(-1);
-    return this.#parts.length === this.#requests.length && (!last || last.claimedCount === last.slots.length);
+    return this.#parts.length === this.#wanted.length && (!last || last.isClaimed);
   }
 
   /** The part whose ids are next. */
-  #openPart(): OpenPart {
+  #openPart(): BatchPart {
     const last = this.#parts.at(-1);
-    if (last && last.claimedCount < last.slots.length) return last;
-    const { table, ids } = this.#requests[this.#parts.length] as RowRequest;
-    const { missCount, pinnedCount } = this.#claim;
-    const part: OpenPart = {
-      table: this.#tables[table] as TableState,
-      slots: this.#slots.subarray(this.#slotCount, this.#slotCount + ids.length),
-      missStart: missCount,
-      missEnd: missCount,
-      pinnedStart: pinnedCount,
-      pinnedEnd: pinnedCount,
-      cachedCount: 0,
-      compact: undefined,
-      foundCount: 0,
-      claimedCount: 0,
-      isHolder: false,
-    };
-    this.#slotCount += ids.length;
+    if (last && !last.isClaimed) return last;
+    const ids = this.#wanted[this.#parts.length] as WantedIds;
+    const { buffer, byteOffset } = this.#slots;
+    const slots = new Int32Array(buffer, byteOffset + this.#slotCount * 4, ids.count);
+    const part = new BatchPart(this.#tables[ids.table] as TableState, ids, slots, this.#claim);
+    this.#slotCount += ids.count;
     this.#parts.push(part);
     return part;
   }
 
-  /** @returns false when the slab has no room, and earlier ids of the part have places there */
-  #claimIds(part: OpenPart, idCount: number): boolean {
+  /** @returns how many ids were claimed; -1 when the slab has no room, and earlier ids of the part have places there */
+  #claimIds(part: BatchPart, idsMax: number): number {
     const claim = this.#claim;
     const { cacheEra, isDetached, uncached } = this.#options;
-    const { table, slots, claimedCount } = part;
-    const ids = idLanes((this.#requests[this.#parts.length - 1] as RowRequest).ids);
-    let cachedCount = -1;
-    if (table.slab && cacheEra >= 0 && isDetached !== true && !uncached?.has(table.index)) {
+    const { state, ids, slots, claimedCount } = part;
+    const isCached = this.usesCache && isDetached !== true && !uncached?.has(state.index);
+    if (state.slab && isCached && !part.compacting) {
       const isWhole = claimedCount === 0;
+      const idCount = Math.min(idsMax, ids.count - claimedCount);
       const lanes = isWhole ? ids.lanes : ids.lanes.subarray(claimedCount * ids.stride);
       const own = isWhole ? slots : slots.subarray(claimedCount);
-      cachedCount = table.slab.cache.claim(lanes, ids.stride, idCount, cacheEra, own, claim);
-      if (cachedCount < 0 && !isWhole) return false;
-    }
-    if (cachedCount >= 0) {
-      if (!part.isHolder) table.hold();
-      part.isHolder = true;
-      part.cachedCount += cachedCount;
-      part.claimedCount += idCount;
-    } else {
-      const compacted = this.#compactPart(table, ids, slots);
-      part.compact = compacted.compact;
-      part.cachedCount = compacted.cachedCount;
-      part.claimedCount = slots.length;
-    }
-    part.missEnd = claim.missCount;
-    part.pinnedEnd = claim.pinnedCount;
-    part.foundCount = (part.compact?.count ?? part.pinnedEnd - part.pinnedStart) - (part.missEnd - part.missStart);
-    return true;
-  }
-
-  /** The slab has no room: a buffer for this run, rows that the slab has are copied out of it. */
-  #compactPart(table: TableState, ids: IdLanes, slots: Int32Array): { compact: CompactRows; cachedCount: number } {
-    const claim = this.#claim;
-    const distinct = dedupIds(ids.lanes, ids.stride, ids.count, slots);
-    const compact = table.createCompact(distinct.count);
-    const isCached = new Uint8Array(distinct.count);
-    for (let i = 0; i < distinct.count; i++) {
-      const lo = distinct.lo[i] as number;
-      const hi = distinct.hi[i] as number;
-      const slot = this.#options.cacheEra < 0 ? -1 : (table.slab?.cache.peek(lo, hi) ?? -1);
-      if (slot >= 0) {
-        table.copyOut(slot, compact.bytes, i);
-        isCached[i] = 1;
-        continue;
+      const cachedCount = state.slab.cache.claim(lanes, ids.stride, idCount, cacheEra, own, claim);
+      if (cachedCount >= 0) {
+        if (!part.isHolder) state.hold();
+        part.isHolder = true;
+        part.cachedCount += cachedCount;
+        part.claimedCount += idCount;
+        return idCount;
       }
-      claim.missSlots[claim.missCount] = i;
-      claim.missLo[claim.missCount] = lo;
-      claim.missHi[claim.missCount] = hi;
-      claim.missCount++;
+      if (!isWhole) return -1;
     }
-    let cachedCount = 0;
-    for (let i = 0; i < ids.count; i++) cachedCount += isCached[slots[i] as number] as number;
-    return { compact, cachedCount };
+    if (!part.compacting) {
+      part.compacting = new CompactClaim(state, ids, slots, this.usesCache);
+      state.hold(); // its slab may be looked into in later turns
+      part.isHolder = true;
+    }
+    return part.compacting.advance(idsMax, claim);
   }
 }

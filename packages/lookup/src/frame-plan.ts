@@ -137,7 +137,7 @@ class Draft {
   constructor(ordinal: number, link: ShardLink, sectionCount: number) {
     this.ordinal = ordinal;
     this.link = link;
-    this.counts = new Array<number>(sectionCount).fill(0);
+    this.counts = Array.from({ length: sectionCount }, () => 0);
     this.replyBytesMax = link.replyBytesMax - REPLY_HEAD_BYTES_MAX;
     this.requestBytesMax = link.requestBytesMax;
   }

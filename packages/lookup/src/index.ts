@@ -9,6 +9,7 @@ export { type CacheClaim, newClaim, RowCache } from "./row-cache.js";
 export { type ChoiceOptions, ReplicaChoice } from "./replica-choice.js";
 export { ShardHealth, sizeClass } from "./shard-health.js";
 export type { ShardDirectory, ShardLocation } from "./shard-link.js";
-export { type CacheUse, type ChangedRows, ShardRows, type ShardRowsOptions } from "./shard-rows.js";
+export { ShardRows, type ShardRowsOptions } from "./shard-rows.js";
+export type { CacheUse, ChangedRows } from "./table-states.js";
 export { createHotRowsServer, type HottestIds, HotRowsPeer } from "./hot-rows-peer.js";
 export { warmUp } from "./warm-up.js";

@@ -1,7 +1,6 @@
 import type { GivenRows, LookupExplanation, RowFetch, RowLevel } from "@shardserve/core";
-import type { RowRequest } from "@shardserve/rowstore";
 import type { LookupBatch } from "./batch.js";
-import { idAt, idLanes } from "./id-lanes.js";
+import { idAt } from "./id-lanes.js";
 
 /** What gave a row. */
 export interface RowGiver {
@@ -37,9 +36,9 @@ export class LookupTrace {
   }
 
   /** @param batch  is complete: a row that nobody gave was in the cache, or on its way into it for another lookup */
-  explain(batch: LookupBatch, requests: readonly RowRequest[]): LookupExplanation {
+  explain(batch: LookupBatch): LookupExplanation {
     const { lo, hi } = batch.misses;
-    const rows = batch.parts.flatMap(({ table, missStart, missEnd }, part): GivenRows[] => {
+    const rows = batch.parts.flatMap(({ state, ids, start, end }): GivenRows[] => {
       const groups = new Map<string, { readonly giver: RowGiver; readonly ids: number[] }>();
       const known = new Set<number>();
       const note = (id: number, giver: RowGiver) => {
@@ -50,13 +49,12 @@ export class LookupTrace {
         groups.set(key, group);
         group.ids.push(id);
       };
-      for (let row = missStart; row < missEnd; row++) {
+      for (let row = start; row < end; row++) {
         const giver = this.#givers[row];
         if (giver) note((hi[row] as number) * 2 ** 32 + ((lo[row] as number) >>> 0), giver);
       }
-      const lanes = idLanes((requests[part] as RowRequest).ids);
-      for (let i = 0; i < lanes.count; i++) note(Number(idAt(lanes, i)), { level: "cache", epoch: batch.epoch });
-      return [...groups.values()].map(({ giver, ids }) => ({ table: table.info.checkpointKey, ...giver, ids }));
+      for (let i = 0; i < ids.count; i++) note(Number(idAt(ids, i)), { level: "cache", epoch: batch.epoch });
+      return [...groups.values()].map(({ giver, ids }) => ({ table: state.info.checkpointKey, ...giver, ids }));
     });
     return { rows, fetches: this.#fetches };
   }

@@ -1,4 +1,5 @@
 import { ServingError } from "@shardserve/core";
+import { StoredRows } from "@shardserve/rowstore";
 import { type RowsReply, statusCode, TABLE_STATUS } from "@shardserve/transport";
 import type { LookupBatch } from "./batch.js";
 import type { FramePlan, MissSection } from "./frame-plan.js";
@@ -60,6 +61,7 @@ export async function writeReply(
   isOver: () => boolean,
 ): Promise<ServingError | undefined> {
   checkReply(frame, reply, batch);
+  const stored = new StoredRows(bytes);
   const giver: RowGiver = { level: "shard", epoch: batch.epoch, shard: frame.link.shard };
   let error: ServingError | undefined;
   let at = 0;
@@ -78,7 +80,7 @@ export async function writeReply(
     for (let from = 0; from < count; ) {
       const to = runEnd(frame, done, at, from, Math.min(count, from + rowsPerTurn));
       if (to > from) {
-        batch.accept(section, bytes, rowOffset + from * rowBytes, to - from, frame.slots, at + from);
+        batch.accept(section, stored, rowOffset + from * rowBytes, to - from, frame.slots, at + from);
         done.add(frame.rows, at + from, at + to, giver);
         turnBytes += (to - from) * rowBytes;
       }

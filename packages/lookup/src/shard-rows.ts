@@ -12,9 +12,7 @@ import {
 import { loadOrt } from "@shardserve/native";
 import type { PartitionMap } from "@shardserve/placement";
 import {
-  emptyRowReport,
   type ReportedLease,
-  type RowReport,
   type RowRequest,
   type RowSource,
   rowOutOfRange,
@@ -22,22 +20,22 @@ import {
 } from "@shardserve/rowstore";
 import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
 import { LookupBatch } from "./batch.js";
-import { divideCache, slotBytesOf, slotsMaxOf } from "./cache-budget.js";
-import { type CachePart, shiftShares } from "./cache-shares.js";
+import { type WantedIds, wantedIds } from "./batch-part.js";
 import { type Claimed, claimInTurns, IDS_PER_TURN } from "./claim-in-turns.js";
 import { checkDegraded, type DegradedRows, EpochHistory } from "./degraded.js";
 import { type FetchContext, fetchMisses, type FetchOptions, type RedisFor } from "./fetch.js";
 import { FillBoard } from "./fill-board.js";
 import type { Routes } from "./frame-plan.js";
-import { findOutOfRange, idAt, idLanes } from "./id-lanes.js";
 import { Hedging } from "./hedging.js";
+import { findOutOfRange, idAt } from "./id-lanes.js";
 import { LookupTrace } from "./lookup-trace.js";
 import { LookupMetrics } from "./metrics.js";
 import type { RedisLevel } from "./redis/redis-level.js";
 import { RedisRows } from "./redis/redis-rows.js";
-import { type ShardDirectory, ShardLink } from "./shard-link.js";
-import { TableState } from "./table-state.js";
-import { slabRowBytes } from "./table-writer.js";
+import { reportRows, ROW_SOURCES } from "./row-report.js";
+import type { ShardDirectory } from "./shard-link.js";
+import { ShardLinks } from "./shard-links.js";
+import { type CacheUse, type ChangedRows, TableStates } from "./table-states.js";
 
 export interface ShardRowsOptions {
   /** What a shard must prove: cluster, model, version, and digests from this executor's own manifest. */
@@ -84,22 +82,8 @@ type LookupOptions = Parameters<RowSource["lookup"]>[1] & object;
  */
 const STOOD_STILL_MS = 500;
 
-/** How often the division of the cache over tables is looked at, and after how many ids at least. */
+/** How often the division of the cache over tables is looked at. */
 const LEVEL_EVERY_MS = 60_000;
-const LEVEL_ACCESSES_MIN = 10_000;
-
-/** How often proofs are looked at while a version becomes ready. */
-const READY_POLL_MS = 50;
-
-/** Rows that a committed delta changed, per table index, as int64 ids. */
-export type ChangedRows = ReadonlyMap<number, BigInt64Array>;
-
-/** Occupation of the cache, for gauges. */
-export interface CacheUse {
-  readonly capacityRows: number;
-  readonly rows: number;
-  readonly evictionCount: number;
-}
 
 /**
  * Rows of one model version, fetched from shards and cached.
@@ -117,21 +101,13 @@ export class ShardRows implements RowSource {
   readonly #logger: Logger;
   readonly #metrics: LookupMetrics;
   readonly #pool: BufferPool;
-  /** By table; one is replaced when its part of the cache changes. */
-  readonly #states: TableState[];
-  /** Takes over rows of the one that it will replace; what is forgotten meanwhile, it forgets as well. */
-  #filling: TableState | undefined;
-  /** Of all slabs and what the cache keeps of their rows. */
-  readonly #cacheBytes: number;
-  /** Per table, when the cache was last looked at: accesses, and rows. */
-  #levelledAt: { readonly accesses: number; readonly size: number }[] = [];
+  readonly #states: TableStates;
+  readonly #links: ShardLinks;
   readonly #board = new FillBoard();
   readonly #epochs = new EpochHistory();
   readonly #redis: RedisRows | undefined;
-  readonly #links = new Map<string, ShardLink>();
   readonly #context: FetchContext;
   readonly #name: string;
-  #routes: Routes | undefined;
   /** Counts the epochs that the cache went through, back ones too. */
   #cacheEra = 0;
   #lastBatch = 0;
@@ -153,16 +129,28 @@ export class ShardRows implements RowSource {
     this.#pool = options.pool ?? new BufferPool();
     const { model, version } = options.expectation;
     this.#name = `${model}/${version}`;
-    const sizes = options.tables.map((table) => ({ rows: table.rows, slabRowBytes: slabRowBytes(table) }));
-    const capacities = divideCache(sizes, options.cacheBytes);
-    this.#cacheBytes = sizes.reduce(
-      (sum, { slabRowBytes: bytes }, i) => sum + (capacities[i] ?? 0) * slotBytesOf(bytes),
-      0,
+    this.#states = new TableStates(options.tables, options.cacheBytes, (tables) =>
+      this.#metrics.cacheShifts.inc({ model }, tables),
     );
-    this.#states = options.tables.map((table, i) => new TableState(i, table, capacities[i] as number));
+    const { directory, machine, peer, expectation, partitionCount, limits, drainMs = 5_000 } = options;
+    const [pool, clock, random, logger] = [this.#pool, this.#clock, this.#random, this.#logger];
+    const common = {
+      directory,
+      machine,
+      peer,
+      expectation,
+      partitionCount,
+      limits,
+      drainMs,
+      pool,
+      clock,
+      random,
+      logger,
+    };
+    this.#links = new ShardLinks({ servable: this.#name, ...common });
     this.#redis = options.redis && new RedisRows(options.redis, options.expectation);
     this.#context = {
-      routes: () => this.#routes as Routes,
+      routes: () => this.#links.routes as Routes,
       clock: this.#clock,
       random: this.#random,
       hedging: new Hedging({ budgetShare: options.hedgeShare ?? 0.05 }),
@@ -178,17 +166,11 @@ export class ShardRows implements RowSource {
 
   /** The partition map in use; undefined before the first `setMap`. */
   get map(): PartitionMap | undefined {
-    return this.#routes?.map;
+    return this.#links.routes?.map;
   }
 
   get cacheUse(): CacheUse {
-    const use = { capacityRows: 0, rows: 0, evictionCount: 0 };
-    for (const { slab } of this.#states) {
-      use.capacityRows += slab?.cache.capacity ?? 0;
-      use.rows += slab?.cache.size ?? 0;
-      use.evictionCount += slab?.cache.evictionCount ?? 0;
-    }
-    return use;
+    return this.#states.use;
   }
 
   /**
@@ -196,70 +178,13 @@ export class ShardRows implements RowSource {
    * that is not cached.
    */
   async hottest(table: string): Promise<BigInt64Array> {
-    const slab = this.#states.find(({ info }) => info.checkpointKey === table)?.slab;
+    const slab = this.#states.all.find(({ info }) => info.checkpointKey === table)?.slab;
     return slab ? slab.cache.hottest(Math.floor(slab.cache.capacity * 0.9)) : new BigInt64Array(0);
   }
 
-  /**
-   * Moves memory of the cache between tables, one bounded step towards where it turns most misses into hits. Lookups go on
-   * meanwhile, and find a table's rows in its old slab or in its new one.
-   *
-   * @returns whether anything was moved
-   */
-  async levelCache(): Promise<boolean> {
-    const parts = await this.#cacheParts();
-    const usedBytes = this.#states.reduce(
-      (sum, { slab, slabRowBytes }) => sum + (slab?.cache.capacity ?? 0) * slotBytesOf(slabRowBytes),
-      0,
-    );
-    const slots = shiftShares(parts, Math.max(0, this.#cacheBytes - usedBytes));
-    if (!slots) return false;
-    const growth = (table: number) => (slots[table] as number) - (parts[table] as CachePart).slots;
-    const changed = slots.flatMap((_, table) => (growth(table) === 0 ? [] : [table]));
-    // those that give first: only one table's slab is there twice at a time
-    for (const table of changed.sort((a, b) => growth(a) - growth(b))) {
-      const before = this.#states[table] as TableState;
-      const next = new TableState(table, before.info, slots[table] as number);
-      this.#filling = next;
-      await next.adopt(before).finally(() => (this.#filling = undefined));
-      if (this.#isClosed) {
-        next[Symbol.dispose]();
-        return false;
-      }
-      this.#states[table] = next;
-      before.retire();
-    }
-    this.#metrics.cacheShifts.inc({ model: this.#options.expectation.model }, changed.length);
-    return true;
-  }
-
-  /**
-   * What each table's part is worth; nothing before there were enough lookups to tell. One that still fills takes no part:
-   * what it needs is not known.
-   */
-  async #cacheParts(): Promise<CachePart[]> {
-    const parts: CachePart[] = [];
-    const seen: { accesses: number; size: number }[] = [];
-    let total = 0;
-    for (const { info, slab, slabRowBytes } of this.#states) {
-      const { accessCount: accesses = 0, size = 0, capacity = 0 } = slab?.cache ?? {};
-      const before = this.#levelledAt[parts.length];
-      const isFilling = before === undefined || (size < capacity && size > 1.01 * before.size);
-      seen.push({ accesses, size });
-      // a slab that was replaced counts from 0 again
-      const since = before && before.accesses <= accesses ? accesses - before.accesses : accesses;
-      total += since;
-      parts.push({
-        slots: isFilling ? 0 : capacity,
-        unusedSlots: capacity - size,
-        slotsMax: slotsMaxOf({ rows: info.rows, slabRowBytes }),
-        slotBytes: slotBytesOf(slabRowBytes),
-        marginalHits: isFilling || !slab ? 0 : since * (await slab.cache.marginalShare()),
-      });
-    }
-    if (total < LEVEL_ACCESSES_MIN) return [];
-    this.#levelledAt = seen;
-    return parts;
+  /** As {@link TableStates.level}; happens every minute by itself. */
+  levelCache(): Promise<boolean> {
+    return this.#states.level();
   }
 
   #levelLater(): void {
@@ -288,37 +213,16 @@ export class ShardRows implements RowSource {
       map.partitionCount === partitionCount && map.model === expectation.model && map.version === expectation.version,
       `a map of ${map.model}/${map.version} with ${map.partitionCount} partitions for ${this.#name} with ${partitionCount}`,
     );
-    const links = map.shards.map((shard) => this.#link(shard));
-    const previous = this.#routes;
-    this.#routes = { map, links };
-    if (previous && previous.map.epoch !== map.epoch) {
-      this.#epochs.superseded(previous.map.epoch, this.#clock.nowMs());
-      this.#forget(changed);
-    }
-    for (const [shard, link] of this.#links) {
-      if (links.includes(link)) continue;
-      this.#links.delete(shard);
-      void link.close(this.#options.drainMs ?? 5_000);
-    }
-    this.#refreshLacking();
+    const previous = this.map;
+    this.#links.setMap(map);
+    if (!previous || previous.epoch === map.epoch) return;
+    this.#epochs.superseded(previous.epoch, this.#clock.nowMs());
+    this.#states.forget(changed, ++this.#cacheEra);
   }
 
-  /**
-   * Waits until every partition has a replica that proved it.
-   *
-   * @throws ServingError UNAVAILABLE naming a partition and why, when the deadline passes first; the signal's reason
-   */
+  /** Waits until every partition has a replica that proved it. Errors as {@link ShardLinks.whenReady}. */
   async whenReady(options: { readonly signal?: CancelSignal; readonly deadlineMs: number }): Promise<void> {
-    for (;;) {
-      const gap = this.#findGap();
-      if (gap === undefined) return;
-      if (this.#clock.nowMs() >= options.deadlineMs) {
-        throw new ServingError("UNAVAILABLE", `${this.#name} is not ready: ${gap}`);
-      }
-      options.signal?.throwIfAborted();
-      this.#refreshLacking();
-      await new Promise<void>((resolve) => this.#clock.after(READY_POLL_MS, resolve));
-    }
+    if (this.tables.length > 0) await this.#links.whenReady(options); // of nothing, nothing has to be proved
   }
 
   /**
@@ -328,7 +232,7 @@ export class ShardRows implements RowSource {
    * DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED; the signal's reason
    */
   lookup(requests: readonly RowRequest[], options: LookupOptions = {}): Promise<ReportedLease> {
-    return this.#lookupAt(requests, options, this.#routes?.map.epoch ?? 0, this.tables);
+    return this.#lookupAt(requests, options, this.map?.epoch ?? 0, this.tables);
   }
 
   /**
@@ -357,10 +261,10 @@ export class ShardRows implements RowSource {
     const { model } = this.#options.expectation;
     try {
       if (this.#isClosed) throw new ServingError("UNAVAILABLE", `${this.#name}: the version is being unloaded`);
-      if (!this.#routes) throw new ServingError("UNAVAILABLE", `${this.#name}: no partition map is known yet`);
-      this.#checkIds(requests, tables);
+      if (!this.#links.routes) throw new ServingError("UNAVAILABLE", `${this.#name}: no partition map is known yet`);
+      const wanted = this.#wantedIds(requests, tables);
       const trace = options.isExplained ? new LookupTrace(startMs) : undefined;
-      const lease = await this.#lookupInTime(requests, epoch, options, trace);
+      const lease = await this.#lookupInTime(wanted, epoch, options, trace);
       this.#metrics.requests.inc({ model, code: "OK" });
       return lease;
     } catch (error) {
@@ -373,7 +277,7 @@ export class ShardRows implements RowSource {
 
   /** Within the timeout; once more when this process stood still over its end, and the caller's deadline allows it. */
   async #lookupInTime(
-    requests: readonly RowRequest[],
+    wanted: readonly WantedIds[],
     epoch: number,
     { signal, deadlineMs: latestMs = Number.POSITIVE_INFINITY }: LookupOptions,
     trace: LookupTrace | undefined,
@@ -382,7 +286,7 @@ export class ShardRows implements RowSource {
       const timeoutMs = this.#clock.nowMs() + (this.#options.timeoutMs ?? 5_000);
       const deadlineMs = Math.min(latestMs, timeoutMs);
       try {
-        return await this.#lookup(requests, epoch, { deadlineMs, signal, trace });
+        return await this.#lookup(wanted, epoch, { deadlineMs, signal, trace });
       } catch (error) {
         const nowMs = this.#clock.nowMs();
         const stoodStill = nowMs - deadlineMs >= STOOD_STILL_MS && nowMs < latestMs;
@@ -403,8 +307,8 @@ export class ShardRows implements RowSource {
   async #close(): Promise<void> {
     this.#cancelLevel();
     this.#redis?.close();
-    await Promise.all([...this.#links.values()].map((link) => link.close(0)));
-    if (this.#openLeases === 0) return this.#freeSlabs();
+    await this.#links.close();
+    if (this.#openLeases === 0) return this.#states.close();
     const closeMs = this.#options.closeMs ?? 30_000;
     await new Promise<void>((resolve) => {
       const cancelTimer = this.#clock.after(closeMs, () => {
@@ -415,26 +319,22 @@ export class ShardRows implements RowSource {
       });
       this.#onIdle = () => {
         cancelTimer();
-        this.#freeSlabs();
+        this.#states.close();
         resolve();
       };
     });
   }
 
-  #freeSlabs(): void {
-    for (const state of this.#states) state.retire();
-  }
-
-  async #lookup(requests: readonly RowRequest[], epoch: number, options: FetchOptions): Promise<ReportedLease> {
+  async #lookup(wanted: readonly WantedIds[], epoch: number, options: FetchOptions): Promise<ReportedLease> {
     this.#openLeases++;
     let batch: LookupBatch | undefined;
     let uncached: ReadonlySet<number> | undefined;
     try {
       for (;;) {
-        const claimed = this.#newBatch(requests, epoch, options, uncached);
+        const claimed = this.#newBatch(wanted, epoch, options, uncached);
         batch = claimed;
         let others: Promise<boolean> | undefined;
-        if (claimed.idCount <= IDS_PER_TURN || !claimed.isShared) others = this.#claimAtOnce(claimed);
+        if (claimed.idCount <= IDS_PER_TURN) others = this.#claimAtOnce(claimed);
         else {
           const result = await this.#claimInTurns(claimed, options);
           if ("takenBack" in result) {
@@ -445,7 +345,7 @@ export class ShardRows implements RowSource {
           others = result.others;
         }
         options.trace?.begin(claimed);
-        if (await this.#complete(claimed, others, options)) return this.#lease(claimed, requests, options);
+        if (await this.#complete(claimed, others, options)) return this.#lease(claimed, options);
         claimed.release();
         this.#checkTime(options);
       }
@@ -453,20 +353,20 @@ export class ShardRows implements RowSource {
       batch?.release();
       this.#leaseEnded();
       const degrade = options.degrade ? undefined : this.#degradeFor(error, epoch);
-      if (degrade) return this.#lookup(requests, epoch, { ...options, degrade });
+      if (degrade) return this.#lookup(wanted, epoch, { ...options, degrade });
       throw error;
     }
   }
 
   #newBatch(
-    requests: readonly RowRequest[],
+    wanted: readonly WantedIds[],
     epoch: number,
     { degrade }: FetchOptions,
     uncached: ReadonlySet<number> | undefined,
   ): LookupBatch {
-    const cacheEra = this.#routes?.map.epoch === epoch ? this.#cacheEra : -1;
+    const cacheEra = this.map?.epoch === epoch ? this.#cacheEra : -1;
     const options = { epoch, cacheEra, isDetached: degrade !== undefined, ...(uncached && { uncached }) };
-    return new LookupBatch(this.#nextBatch(), this.#states, requests, options);
+    return new LookupBatch(this.#nextBatch(), this.#states.all, wanted, options);
   }
 
   /** @returns resolves when the rows that others fetch are there; undefined when it needs none of them */
@@ -482,7 +382,7 @@ export class ShardRows implements RowSource {
     return claimInTurns(
       batch,
       this.#board,
-      () => this.#cacheEra === era,
+      () => !batch.usesCache || this.#cacheEra === era,
       () => {
         options.signal?.throwIfAborted();
         this.#checkTime(options);
@@ -542,24 +442,19 @@ export class ShardRows implements RowSource {
     }
   }
 
-  #lease(batch: LookupBatch, requests: readonly RowRequest[], { degrade, trace }: FetchOptions): ReportedLease {
+  #lease(batch: LookupBatch, { degrade, trace }: FetchOptions): ReportedLease {
     const { degraded, expectation } = this.#options;
     const { model } = expectation;
-    const report = this.#report(batch);
-    if (degrade && degraded) {
-      const idCount = batch.parts.reduce((sum, { slots }) => sum + slots.length, 0);
-      checkDegraded(report, idCount, degraded, this.#name);
-    } else
-      for (const { compact, table } of batch.parts) if (compact && table.slab) this.#metrics.compact.inc({ model });
+    const { report, rows: sources } = reportRows(batch, this.tables);
+    for (const source of ROW_SOURCES)
+      if (sources[source] > 0) this.#metrics.rows.inc({ model, source }, sources[source]);
+    if (degrade && degraded) checkDegraded(report, batch.idCount, degraded, this.#name);
+    else for (const { compact, state } of batch.parts) if (compact && state.slab) this.#metrics.compact.inc({ model });
     let isOpen = true;
     return {
-      batches: batch.parts.map(({ table, slots, compact }) => {
-        const rows = compact?.rows ?? table.slab?.rows;
-        invariant(rows, "a part has a slab or a buffer of its own");
-        return { rows, slots };
-      }),
+      batches: batch.parts,
       report,
-      ...(trace && { explanation: trace.explain(batch, requests) }),
+      ...(trace && { explanation: trace.explain(batch) }),
       release: () => {
         if (!isOpen) return;
         isOpen = false;
@@ -569,46 +464,15 @@ export class ShardRows implements RowSource {
     };
   }
 
-  #report(batch: LookupBatch): RowReport {
-    const { model } = this.#options.expectation;
-    const report = emptyRowReport(this.tables, batch.epoch);
-    let found = 0;
-    let fetched = 0;
-    const from = { redis: 0, stale: 0, default: 0 };
-    batch.parts.forEach(({ table, slots, cachedCount, foundCount, missStart, missEnd }, section) => {
-      const { index } = table;
-      let shardIds = slots.length - cachedCount;
-      let shardRows = missEnd - missStart;
-      for (const [origin, counts] of [
-        ["redis", report.redisRows],
-        ["stale", report.staleRows],
-        ["default", report.defaultRows],
-      ] as const) {
-        const { ids, rows } = batch.countFrom(origin, section);
-        counts[index] = (counts[index] as number) + ids;
-        from[origin] += rows;
-        shardIds -= ids;
-        shardRows -= rows;
-      }
-      report.cacheRows[index] = (report.cacheRows[index] as number) + cachedCount;
-      report.shardRows[index] = (report.shardRows[index] as number) + shardIds;
-      found += foundCount;
-      fetched += shardRows;
-    });
-    for (const [source, rows] of Object.entries(from)) if (rows > 0) this.#metrics.rows.inc({ model, source }, rows);
-    this.#metrics.rows.inc({ model, source: "cache" }, found);
-    this.#metrics.rows.inc({ model, source: "shard" }, fetched);
-    return report;
-  }
-
-  #checkIds(requests: readonly RowRequest[], tables: readonly TableInfo[]): void {
-    requests.forEach(({ table, ids }, request) => {
+  /** Checks the ids and looks at them as lanes, once for all that is done with them. */
+  #wantedIds(requests: readonly RowRequest[], tables: readonly TableInfo[]): WantedIds[] {
+    return requests.map(({ table, ids }, request) => {
       const info = tables[table];
       if (!info) throw new ServingError("TABLE_NOT_FOUND", `${this.#name} has no table ${table}`);
-      const lanes = idLanes(ids);
-      const position = findOutOfRange(lanes, info.rows);
-      if (position < 0) return;
-      const { code, message, details } = rowOutOfRange(info, position, idAt(lanes, position));
+      const wanted = wantedIds(table, ids);
+      const position = findOutOfRange(wanted, info.rows);
+      if (position < 0) return wanted;
+      const { code, message, details } = rowOutOfRange(info, position, idAt(wanted, position));
       throw new ServingError(code, message, { details: { ...details, request } });
     });
   }
@@ -616,7 +480,7 @@ export class ShardRows implements RowSource {
   #nextBatch(): number {
     if (this.#lastBatch === 2 ** 31 - 1) {
       this.#lastBatch = 0;
-      for (const { slab } of this.#states) slab?.cache.forgetStamps();
+      this.#states.forgetStamps();
     }
     return ++this.#lastBatch;
   }
@@ -624,64 +488,5 @@ export class ShardRows implements RowSource {
   #leaseEnded(): void {
     this.#openLeases--;
     if (this.#openLeases === 0) this.#onIdle?.();
-  }
-
-  #forget(changed: ChangedRows | undefined): void {
-    this.#cacheEra++;
-    for (const { index, slab } of this.#filling ? [...this.#states, this.#filling] : this.#states) {
-      if (!changed) slab?.cache.expireBefore(this.#cacheEra);
-      const ids = changed?.get(index);
-      if (ids) slab?.cache.invalidate(idLanes(ids).lanes, ids.length);
-    }
-  }
-
-  #link(shard: string): ShardLink {
-    const known = this.#links.get(shard);
-    if (known) return known;
-    const { directory, machine, peer, expectation, partitionCount, limits } = this.#options;
-    const link = new ShardLink({
-      shard,
-      directory,
-      machine,
-      peer,
-      expectation,
-      partitionCount,
-      limits,
-      pool: this.#pool,
-      clock: this.#clock,
-      random: this.#random,
-      logger: this.#logger.child({ shard, servable: this.#name }),
-    });
-    this.#links.set(shard, link);
-    void link.start();
-    return link;
-  }
-
-  /** Asks connected shards that the map gives more than they proved for a new proof. */
-  #refreshLacking(): void {
-    if (!this.#routes) return;
-    const { map, links } = this.#routes;
-    const isLacking = links.map(() => false);
-    for (let i = 0; i < map.replicas.length; i++) {
-      const index = map.replicas[i] as number;
-      if (!links[index]?.holds(Math.floor(i / map.replication))) isLacking[index] = true;
-    }
-    links.forEach((link, i) => {
-      if (isLacking[i]) void link.refresh();
-    });
-  }
-
-  #findGap(): string | undefined {
-    if (this.tables.length === 0) return undefined; // nothing to hold, nothing to prove
-    if (!this.#routes) return "no partition map is known yet";
-    const { map, links } = this.#routes;
-    for (let partition = 0; partition < map.partitionCount; partition++) {
-      const start = partition * map.replication;
-      const replicas = [...map.replicas.subarray(start, start + map.replication)].map((i) => links[i]);
-      if (replicas.some((link) => link?.holds(partition))) continue;
-      const why = replicas.map((link) => `${link?.shard}: ${link?.lastError?.message ?? "not proved"}`).join("; ");
-      return `partition ${partition} has no replica that proved it (${why})`;
-    }
-    return undefined;
   }
 }

@@ -1,7 +1,7 @@
 import { type Allocation, allocate, OrtValue } from "@shardserve/native";
 import type { TableInfo } from "@shardserve/rowstore";
 import { RowCache } from "./row-cache.js";
-import { createTableWriter, type RowWriter, slabRowBytes } from "./table-writer.js";
+import { createTableWriter, rowCopier, type RowWriter, slabRowBytes } from "./table-writer.js";
 
 /** Rows of one table as runs see them: the slab with its cache, or nothing where the table is not cached. */
 export interface Slab {
@@ -58,11 +58,9 @@ export class TableState implements Disposable {
     };
   }
 
-  /** Copies the row of a slot into row `to` of a compact buffer. */
-  copyOut(slot: number, target: Uint8Array, to: number): void {
-    const { slabRowBytes: width, slab } = this;
-    if (!slab) return;
-    target.set(slab.bytes.subarray(slot * width, (slot + 1) * width), to * width);
+  /** Copies rows of slots of the slab into rows of a compact buffer. */
+  copierTo(target: CompactRows): (slot: number, to: number) => void {
+    return this.slab ? rowCopier(this.slab.bytes, target.bytes, this.slabRowBytes) : () => undefined;
   }
 
   /** A batch has slots of the slab, until it calls {@link letGo}. */
@@ -85,9 +83,7 @@ export class TableState implements Disposable {
   async adopt(other: TableState): Promise<void> {
     const { slab, slabRowBytes: width } = this;
     if (!slab || !other.slab) return;
-    const [source, target] = [other.slab.bytes, slab.bytes];
-    const copy = (from: number, to: number) =>
-      target.set(source.subarray(from * width, (from + 1) * width), to * width);
+    const copy = rowCopier(other.slab.bytes, slab.bytes, width);
     other.hold();
     await slab.cache.adopt(other.slab.cache, copy).finally(() => other.letGo());
   }

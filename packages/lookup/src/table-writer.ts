@@ -1,9 +1,9 @@
-import { rowDecoder, type TableInfo } from "@shardserve/rowstore";
+import { decoderTarget, rowDecoder, type StoredRows, type TableInfo } from "@shardserve/rowstore";
 import { DTYPES } from "@shardserve/tensor";
 
-/** Writes `rowCount` stored rows, the first at `source[offset]`, into rows `slots[slotsAt ...]` of a slab. */
+/** Writes `rowCount` stored rows, the first at `offset` of the source, into rows `slots[slotsAt ...]` of a slab. */
 export type RowWriter = (
-  source: Uint8Array,
+  source: StoredRows,
   offset: number,
   rowCount: number,
   slots: Int32Array,
@@ -18,9 +18,26 @@ export function slabRowBytes({ dtype, dim }: TableInfo): number {
 /**
  * The writer that turns stored rows of a table, as they come over the wire, into rows of a slab.
  *
- * @param target  rows of {@link slabRowBytes} back to back, 8-aligned
+ * @param slab  rows of {@link slabRowBytes} back to back, 8-aligned
  */
-export function createTableWriter(table: TableInfo, target: Uint8Array): RowWriter {
+export function createTableWriter(table: TableInfo, slab: Uint8Array): RowWriter {
   const decode = rowDecoder(table);
+  const target = decoderTarget(table, slab);
   return (source, offset, rowCount, slots, slotsAt) => decode(source, offset, rowCount, target, slots, slotsAt);
+}
+
+/** Copies single rows between slabs of one width. */
+export function rowCopier(
+  source: Uint8Array,
+  target: Uint8Array,
+  rowBytes: number,
+): (from: number, to: number) => void {
+  const Units = rowBytes % 4 === 0 ? Int32Array : Int8Array;
+  const width = rowBytes / Units.BYTES_PER_ELEMENT;
+  const viewOf = ({ buffer, byteOffset, length }: Uint8Array) =>
+    new Units(buffer as ArrayBuffer, byteOffset, Math.floor(length / Units.BYTES_PER_ELEMENT));
+  const [read, write] = [viewOf(source), viewOf(target)];
+  return (from, to) => {
+    for (let i = 0, r = from * width, w = to * width; i < width; i++) write[w + i] = read[r + i] as number;
+  };
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { systemClock } from "@shardserve/core";
 import { type Exchange, FRAME, planRows, readLookupRequest, writeRowsHead } from "@shardserve/transport";
 import type { RowLease } from "@shardserve/rowstore";
-import { type ShardRows, type ShardRowsOptions } from "../src/index.js";
+import { LookupMetrics, type ShardRows, type ShardRowsOptions } from "../src/index.js";
 import { fakeShard, rowsOver, TABLE } from "./fake-shards.js";
 
 const ID_COUNT = 20_000;
@@ -57,6 +57,26 @@ describe("a batch that is claimed in several turns", () => {
     await withRows({}, async (rows, shard) => {
       for (const lease of await Promise.all([rows.lookup(REQUEST), rows.lookup(REQUEST)])) check(lease, 0);
       assert.equal(shard.askedRows, ID_COUNT);
+    });
+  });
+
+  it("counts a row once that another batch asks for in between", async () => {
+    const metrics = new LookupMetrics();
+    await withRows({ metrics }, async (rows) => {
+      const again = BigInt64Array.from([...IDS, IDS[0]!]); // in the first turn, and in the last
+      const large = rows.lookup([{ table: 0, ids: again }]);
+      const small = rows.lookup([{ table: 0, ids: IDS.subarray(0, 1) }]);
+      for (const lease of await Promise.all([large, small])) lease.release();
+      const { values } = await metrics.rows.get();
+      const count = (source: string) => values.find(({ labels }) => labels.source === source)?.value;
+      assert.deepEqual([count("shard"), count("cache")], [ID_COUNT, 1]);
+    });
+  });
+
+  it("shares nothing and caches nothing where tables have no slab", async () => {
+    await withRows({ cacheBytes: 0 }, async (rows, shard) => {
+      for (const lease of await Promise.all([rows.lookup(REQUEST), rows.lookup(REQUEST)])) check(lease, 0);
+      assert.equal(shard.askedRows, 2 * ID_COUNT);
     });
   });
 

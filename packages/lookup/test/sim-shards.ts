@@ -1,5 +1,6 @@
 import { type Clock, ManualClock, type Random, seededRandom, ServingError } from "@shardserve/core";
 import { type PartitionMap, place } from "@shardserve/placement";
+import type { StoredRows } from "@shardserve/rowstore";
 import { BufferPool, planRows, readLookupRequest, type ReplyPayload, writeRowsHead } from "@shardserve/transport";
 import type { LookupBatch } from "../src/batch.js";
 import { type FetchContext, fetchMisses } from "../src/fetch.js";
@@ -170,9 +171,9 @@ export class SimCluster {
       epoch: 0,
       missCount: idCount,
       misses,
-      accept(_: number, source: Uint8Array, offset: number, count: number, slots: Int32Array, at: number) {
+      accept(_: number, { bytes }: StoredRows, offset: number, count: number, slots: Int32Array, at: number) {
         if (isSettled) throw new Error("rows were written after the lookup had settled");
-        const view = new DataView(source.buffer, source.byteOffset, source.length);
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
         for (let i = 0; i < count; i++) {
           const slot = slots[at + i] as number;
           if (rows[slot] !== -1n) throw new Error("a row was written twice");

@@ -42,7 +42,9 @@ export { PartitionFile } from "./partition-reader.js";
 export { type OpenPartitionRowsOptions, PartitionRows } from "./partition-rows.js";
 export { type AddOptions, PartitionSet, type PartitionSetOptions } from "./partition-set.js";
 export { type FinishedPartition, PartitionFileWriter, type PartitionWriterState } from "./partition-writer.js";
-export { encodeRows, type RowDecoder, rowDecoder } from "./row-codec.js";
+export { encodeRows } from "./row-codec.js";
+export { decoderTarget, type RowDecoder, rowDecoder } from "./row-decoder.js";
+export { StoredRows } from "./stored-rows.js";
 export { RowKernel } from "./row-kernel.js";
 export {
   emptyRowReport,

@@ -7,8 +7,9 @@ import { DeltaFile } from "./delta-reader.js";
 import { type Manifest, partitionDigestOf } from "./manifest.js";
 import { partitionPath } from "./partition-layout.js";
 import { PartitionSet } from "./partition-set.js";
-import { rowDecoder } from "./row-codec.js";
+import { rowDecoder } from "./row-decoder.js";
 import { emptyRowReport, type RowBatch, type ReportedLease, type RowRequest, type RowSource } from "./row-source.js";
+import { StoredRows } from "./stored-rows.js";
 import type { TableInfo } from "./table-info.js";
 
 export interface OpenPartitionRowsOptions {
@@ -104,7 +105,7 @@ export class PartitionRows implements RowSource {
     await this.#set.gather(info.rowBytes, indexes, 0, count, stored, options);
     const decoded = newData(info.dtype, count * info.dim);
     rowDecoder(info)(
-      stored,
+      new StoredRows(stored),
       0,
       count,
       decoded,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { encodeRows, halfFromFloat, halfTable, rowDecoder, storedRowBytes } from "../src/index.js";
+import { encodeRows, halfFromFloat, halfTable, rowDecoder, storedRowBytes, StoredRows } from "../src/index.js";
 import { NUMERIC, randomRows, tableOf } from "./fixtures.js";
 
 const anyFloat = fc.float({ noNaN: true, noDefaultInfinity: true });
@@ -23,7 +23,7 @@ function roundTrip(rowDtype: "float16" | "int8", dim: number, rowCount: number, 
   const stored = new Uint8Array(8 + rowCount * table.rowBytes);
   encodeRows(rowDtype, values, rowCount, dim, stored.subarray(8));
   const slab = new Float32Array(rowCount * dim);
-  rowDecoder(table)(stored, 8, rowCount, slab, reversed(rowCount), 1);
+  rowDecoder(table)(new StoredRows(stored), 8, rowCount, slab, reversed(rowCount), 1);
   const rows = new Float32Array(rowCount * dim);
   for (let row = 0; row < rowCount; row++) {
     rows.set(slab.subarray((rowCount - 1 - row) * dim, (rowCount - row) * dim), row * dim);
@@ -129,7 +129,7 @@ describe("row codec", () => {
           for (const [row, slot] of slots.entries()) {
             expected.set(stored.subarray(row * table.rowBytes, (row + 1) * table.rowBytes), slot * table.rowBytes);
           }
-          rowDecoder(table)(stored, 0, slots.length, slab, slots, 0);
+          rowDecoder(table)(new StoredRows(stored), 0, slots.length, slab, slots, 0);
           assert.ok(Buffer.compare(slab, expected) === 0);
         },
       ),

@@ -13,7 +13,7 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { type Clock, GRPC_STATUS, ServingError } from "@shardserve/core";
-import { rowDecoder, type TableInfo } from "@shardserve/rowstore";
+import { rowDecoder, StoredRows, type TableInfo } from "@shardserve/rowstore";
 import { DTYPES } from "@shardserve/tensor";
 import { statusCode, TABLE_STATUS } from "@shardserve/transport";
 import { type handleUnaryCall, Server, type ServerUnaryCall, type ServiceDefinition } from "@grpc/grpc-js";
@@ -172,7 +172,7 @@ function okRows(info: TableInfo, stored: Uint8Array, rowCount: number): TableRow
   }
   const rows = new Uint8Array(rowCount * dim * 4);
   const inOrder = Int32Array.from({ length: rowCount }, (_, i) => i);
-  rowDecoder(info)(stored, 0, rowCount, rows, inOrder, 0);
+  rowDecoder(info)(new StoredRows(stored), 0, rowCount, rows, inOrder, 0);
   return create(TableRowsSchema, { dtype: DTYPES.float32.tf, dim, rows });
 }
 

@@ -157,12 +157,7 @@ export class ClientSession {
    * @throws ServingError RESOURCE_EXHAUSTED when the server's in-flight limit is reached, DEADLINE_EXCEEDED, UNAVAILABLE when
    * the connection is lost or draining, the server's error; the signal's reason
    */
-  request(
-    type: number,
-    payload: Uint8Array,
-    replyType: number,
-    options: RequestOptions,
-  ): Promise<ReplyPayload> {
+  request(type: number, payload: Uint8Array, replyType: number, options: RequestOptions): Promise<ReplyPayload> {
     return new Promise((resolve, reject) => {
       const pending = this.#begin(replyType, resolve, reject, undefined, options);
       if (pending) this.#writer.sendOwned(type, pending.requestId, payload);

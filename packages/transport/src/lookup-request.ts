@@ -44,7 +44,7 @@ export function createLookupRequest(
   header: LookupHeader,
   tables: readonly number[],
   idCounts: readonly number[],
-  allocate: (bytes: number) => Uint8Array = Buffer.allocUnsafe,
+  allocate: (bytes: number) => Uint8Array = (bytes) => Buffer.allocUnsafe(bytes),
 ): { payload: Uint8Array; words: Int32Array; idsAt: number } {
   let idCount = 0;
   for (const count of idCounts) idCount += count;
@@ -121,7 +121,8 @@ export function readLookupRequest(payload: Uint8Array): LookupRequest {
   if (tableCount > LOOKUP_TABLES_MAX)
     throw payloadInvalid(what, `it names ${tableCount} tables, the limit is ${LOOKUP_TABLES_MAX}`);
   const idOffset = lookupRequestBytes(tableCount, 0);
-  if (payload.length < idOffset) throw payloadInvalid(what, `${tableCount} tables do not fit into ${payload.length} bytes`);
+  if (payload.length < idOffset)
+    throw payloadInvalid(what, `${tableCount} tables do not fit into ${payload.length} bytes`);
   let idCount = 0;
   for (let i = 0; i < tableCount; i++) idCount += (words[COLUMNS_AT + 2 * i + 1] as number) >>> 0;
   if (idOffset + idCount * 8 !== payload.length) {

@@ -1,4 +1,3 @@
-
 /**
  * Payload of ROWS (docs/formats.md, "Frames"). Little-endian; offsets are from the payload's start.
  *

@@ -82,7 +82,8 @@ export class RowsReply {
       const defaultOffset = this.#word(k, DEFAULT_OFFSET);
       const defaultCount = this.defaultCount(k);
       if (status >= TABLE_STATUS_COUNT) throw payloadInvalid(WHAT, `${status} is no table status`);
-      if (rowOffset + rowCount * this.rowBytes(k) > payloadBytes) throw payloadInvalid(WHAT, "rows reach beyond its end");
+      if (rowOffset + rowCount * this.rowBytes(k) > payloadBytes)
+        throw payloadInvalid(WHAT, "rows reach beyond its end");
       if (defaultCount > rowCount || defaultOffset + defaultCount * 4 > payloadBytes || defaultOffset % 4 !== 0) {
         throw payloadInvalid(WHAT, "its list of default rows is impossible");
       }

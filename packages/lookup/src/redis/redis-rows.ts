@@ -1,3 +1,4 @@
+import { StoredRows } from "@shardserve/rowstore";
 import type { ReplyPayload, RowsReply } from "@shardserve/transport";
 import type { LookupBatch } from "../batch.js";
 import type { FramePlan, Misses } from "../frame-plan.js";
@@ -154,8 +155,8 @@ export class RedisRows {
     redisRows.inc({ outcome: "miss" }, rows.length - count - damaged);
     if (damaged > 0) redisRows.inc({ outcome: "damaged" }, damaged);
     if (count === 0) return;
-    batch.accept(section, bytes, 0, count, slots, 0);
-    batch.cameFrom(giver.level, section, slots.subarray(0, count));
+    batch.accept(section, new StoredRows(bytes), 0, count, slots, 0);
+    batch.origins.add(giver.level, section, slots.subarray(0, count));
     done.add(found, 0, count, giver);
   }
 

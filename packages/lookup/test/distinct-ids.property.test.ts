@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { dedupIds } from "../src/batch-dedup.js";
+import { DistinctIds } from "../src/distinct-ids.js";
 import { findOutOfRange, idAt, idLanes } from "../src/id-lanes.js";
 
 describe("dedup and scatter", () => {
-  it("equals a Map: distinct ids in order of first appearance, and where each id's row is", () => {
+  it("equals a Map, in steps of any size: distinct ids in order of first appearance, and where each id's row is", () => {
     const id = fc.oneof(fc.bigInt({ min: 0n, max: 40n }), fc.bigInt({ min: 0n, max: 2n ** 62n }));
     fc.assert(
-      fc.property(fc.array(id, { maxLength: 200 }), (ids) => {
-        const { lanes, stride, count } = idLanes(BigInt64Array.from(ids));
-        const positions = new Int32Array(count);
-        const distinct = dedupIds(lanes, stride, count, positions);
+      fc.property(fc.array(id, { maxLength: 200 }), fc.integer({ min: 1, max: 250 }), (ids, step) => {
+        const positions = new Int32Array(ids.length);
+        const distinct = new DistinctIds(idLanes(BigInt64Array.from(ids)), positions);
+        while (distinct.leftCount > 0) distinct.take(Math.min(step, distinct.leftCount));
         const twin = new Map<bigint, number>();
         for (const each of ids) if (!twin.has(each)) twin.set(each, twin.size);
         assert.deepEqual(
@@ -27,9 +27,10 @@ describe("dedup and scatter", () => {
   });
 
   it("takes int32 ids as they are", () => {
-    const { lanes, stride, count } = idLanes(Int32Array.of(5, 7, 5));
     const positions = new Int32Array(3);
-    assert.equal(dedupIds(lanes, stride, count, positions).count, 2);
+    const distinct = new DistinctIds(idLanes(Int32Array.of(5, 7, 5)), positions);
+    distinct.take(3);
+    assert.equal(distinct.count, 2);
     assert.deepEqual([...positions], [0, 1, 0]);
   });
 });
