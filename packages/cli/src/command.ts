@@ -22,6 +22,8 @@ export interface Command {
   readonly examples: readonly string[];
   // biome-ignore lint: the table's value types are known to `run` only
   readonly flags: FlagTable<Record<string, unknown>>;
+  /** Of a flag that is given twice the last one counts; absent = that is refused. */
+  readonly lastFlagCounts?: boolean;
   run(positionals: readonly string[], flags: Readonly<Record<string, unknown>>, terminal: Terminal): Promise<void>;
 }
 
@@ -35,6 +37,7 @@ export function defineCommand<T extends FlagTable<Record<string, unknown>>>(defi
   readonly usage: string;
   readonly examples: readonly string[];
   readonly flags: T;
+  readonly lastFlagCounts?: boolean;
   run(positionals: readonly string[], flags: Readonly<FlagValues<T>>, terminal: Terminal): Promise<void>;
 }): Command {
   return definition as unknown as Command; // parseArguments compiles exactly the values that the table describes

@@ -38,7 +38,8 @@ export interface ParsedArguments<C> {
 
 /**
  * Parses arguments after the command's name. `--model_name=x`, `--model-name=x` and `--model-name x` are the same;
- * a boolean is `--flag`, `--flag=false` or `--no-flag`; what follows `--` is positional.
+ * a boolean is `--flag`, `--flag=false` or `--no-flag`; what follows `--` is positional. A flag that is given twice is refused, unless
+ * the last one counts.
  *
  * @throws ServingError CONFIG_INVALID naming the flag, with the rule that it breaks
  */
@@ -46,6 +47,7 @@ export function parseArguments<C extends object>(
   command: string,
   table: FlagTable<C>,
   args: readonly string[],
+  lastFlagCounts = false,
 ): ParsedArguments<C> {
   const byName = new Map(
     Object.entries(table).map(([key, spec]) => [flagName(key), [key, spec as Flag<unknown>] as const]),
@@ -72,7 +74,8 @@ export function parseArguments<C extends object>(
     const found = byName.get(name) ?? byName.get(name.replace(/^no-/, ""));
     if (!found) throw new ServingError("CONFIG_INVALID", `${command}: unknown flag ${argument}; see --help`);
     const [key, spec] = found;
-    if (key in raw) throw new ServingError("CONFIG_INVALID", `${command}: --${flagName(key)} is given twice`);
+    if (key in raw && !lastFlagCounts)
+      throw new ServingError("CONFIG_INVALID", `${command}: --${flagName(key)} is given twice`);
     if (!byName.has(name)) {
       if (spec.metavar)
         throw new ServingError("CONFIG_INVALID", `${command}: ${argument}: only switches can be negated`);

@@ -44,6 +44,7 @@ export async function main(commands: CommandTable, args: readonly string[]): Pro
       command.name,
       command.flags,
       rest.filter((argument) => argument !== "--verbose"),
+      command.lastFlagCounts,
     );
     await command.run(positionals, flags, terminal(verbose));
     return 0;

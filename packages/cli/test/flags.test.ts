@@ -34,6 +34,16 @@ describe("parseArguments", () => {
     assert.equal(parseArguments("serve", flags, ["--out=s3://b?x=1"]).flags.out, "s3://b?x=1");
   });
 
+  it("lets the last of a repeated flag count where a command says so", () => {
+    const { flags: parsed } = parseArguments(
+      "serve",
+      flags,
+      ["--out=d", "--port=1", "--json", "--port=2", "--no-json"],
+      true,
+    );
+    assert.deepEqual([parsed.port, parsed.json], [2, false]);
+  });
+
   it("refuses unknown, repeated, valueless and malformed flags by name", () => {
     const refuse = (args: string[], text: RegExp) => assert.throws(() => parseArguments("serve", flags, args), text);
     refuse(["--out=d", "--prot=1"], /unknown flag --prot=1/);

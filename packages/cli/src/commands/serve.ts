@@ -55,6 +55,7 @@ export const serve = defineCommand({
     "curl -d '{\"instances\": [1.0, 2.0, 5.0]}' localhost:8501/v1/models/half_plus_two:predict",
   ],
   flags: FLAGS,
+  lastFlagCounts: true, // as in tensorflow_model_server, whose image puts the user's flags behind its own
   async run(positionals, flags, terminal) {
     refusePositionals("serve", positionals);
     if (flags.version) return terminal.print(`shardserve ${VERSION}`);
