@@ -39,7 +39,7 @@ async function serve(...args: readonly string[]): Promise<{ child: ChildProcess;
 
 const exitOf = (child: ChildProcess) => new Promise((resolve) => child.on("exit", resolve));
 
-async function until(isDone: () => Promise<boolean>): Promise<void> {
+async function until(isDone: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await isDone())) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
@@ -116,6 +116,7 @@ describe("serve", function () {
     await until(async () => (await predict(url, "two")) === 404);
     child.kill("SIGTERM");
     assert.equal(await exitOf(child), 0);
+    await until(() => /"why":"stopped by SIGTERM".*"draining"[^]*"drained; the process ends"/.test(log()));
   });
 
   it("asks for tokens, and follows their file", async () => {

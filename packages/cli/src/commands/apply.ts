@@ -84,7 +84,7 @@ export const apply = defineCommand({
       await metrics?.start();
       for (const file of files) await file.start({ signal });
       terminal.print(`apply: gRPC on ${service.address}${metrics ? `, metrics on port ${metrics.port}` : ""}`);
-      await runUntilStopped(service, signal, 1000);
+      await runUntilStopped(service, terminal, 1000);
     } finally {
       for (const file of files) await file.close();
       await service.close();

@@ -178,7 +178,7 @@ export const executor = defineCommand({
       );
       ends.push(followLabels(registry, front.manager, logger), followTraffic(registry, front.manager, logger));
       terminal.print(`executor ${flags.id}: ${front.describe(flags)}`);
-      await runUntilStopped(front, signal, flags.drainSeconds * 1000);
+      await runUntilStopped(front, terminal, flags.drainSeconds * 1000);
     } finally {
       await Promise.all(ends.map((end) => end()));
       await peerTlsFile?.close();

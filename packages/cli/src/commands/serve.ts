@@ -107,7 +107,7 @@ export const serve = defineCommand({
       for (const poll of polls) await poll.start();
       const names = catalog.models.map(({ name }) => name);
       terminal.print(`serving ${names.length > 0 ? names.join(", ") : "no model yet"}: ${front.describe(flags)}`);
-      await runUntilStopped(front, signal, flags.drainSeconds * 1000);
+      await runUntilStopped(front, terminal, flags.drainSeconds * 1000);
     } finally {
       for (const poll of polls) await poll.close();
       await catalog.close();

@@ -121,7 +121,7 @@ export const shard = defineCommand({
       terminal.print(
         `shard ${flags.id}: rows on ${server.addresses.map(formatAddress).join(", ")}${metrics ? `, metrics on port ${metrics.port}` : ""}`,
       );
-      await runUntilStopped(server, signal, flags.drainSeconds * 1000);
+      await runUntilStopped(server, terminal, flags.drainSeconds * 1000);
     } finally {
       await controller.close();
       await server.close();

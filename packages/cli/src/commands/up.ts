@@ -83,7 +83,7 @@ export const up = defineCommand({
       terminal.print(
         `ready: ${models.join(", ")} on ${flags.shards} shards with ${flags.replication} replicas (pid ${[...Array(flags.shards).keys()].map((i) => cluster.pid(`shard-${i}`)).join(", ")})`,
       );
-      await runUntilStopped(cluster, signal, flags.drainSeconds * 1000);
+      await runUntilStopped(cluster, terminal, flags.drainSeconds * 1000);
     } finally {
       await cluster.close();
       await registry.close();

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
-import { type CloseOptions, type Logger, Service, ServingError } from "@shardserve/core";
+import { type CloseOptions, type Logger, Service, ServingError, systemClock } from "@shardserve/core";
 import {
   Access,
   type BatchingOptions,
@@ -18,6 +18,7 @@ import {
 } from "@shardserve/model-server";
 import { fileFingerprint, type Loader, Manager, type ServableId, planMemory } from "@shardserve/servable";
 import { Registry } from "prom-client";
+import type { Terminal } from "../command.js";
 import type { FlagValues } from "../flags.js";
 import { VERSION } from "../version.js";
 import { readIfNamed } from "./guard-flags.js";
@@ -242,9 +243,16 @@ function checkFlags(flags: ServingFlags): void {
     throw new ServingError("CONFIG_INVALID", "--enable-per-model-batching-parameters is set, but batching is off");
 }
 
-/** Runs until the signal aborts, then drains. */
-export async function runUntilStopped(service: Service, signal: AbortSignal, drainMs: number): Promise<void> {
+/** Runs until the signal aborts, then drains; the log says why it ends and how long that took. */
+export async function runUntilStopped(
+  service: Service,
+  { signal, logger }: Pick<Terminal, "signal" | "logger">,
+  drainMs: number,
+): Promise<void> {
   if (!signal.aborted)
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  logger.info({ why: ServingError.from(signal.reason).message, drainSeconds: drainMs / 1000 }, "draining");
+  const startMs = systemClock.nowMs();
   await service.close({ drainMs });
+  logger.info({ seconds: Math.round((systemClock.nowMs() - startMs) / 100) / 10 }, "drained; the process ends");
 }
