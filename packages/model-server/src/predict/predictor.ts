@@ -19,7 +19,12 @@ import {
 } from "./checks.js";
 import type { ShadowMirror } from "./shadow.js";
 import { checkDegradedLimit } from "./degraded-limit.js";
-import { decodePredictRequest, encodePredictResponse, type ModelSpecFields } from "./wire.js";
+import {
+  decodePredictRequest,
+  encodePredictResponse,
+  type ModelSpecFields,
+  type PredictRequestFields,
+} from "./wire.js";
 
 /** Failures that say nothing about a version: the caller went, or there was too much to do. */
 const BLAMELESS: readonly GrpcStatusName[] = ["CANCELLED", "RESOURCE_EXHAUSTED"];
@@ -77,7 +82,20 @@ export class Predictor {
   async predict(bytes: Uint8Array, scope: RequestScope, onModel: (name: string) => void): Promise<Answer> {
     const request = decodePredictRequest(bytes);
     onModel(request.modelSpec?.name ?? "");
-    using handle = this.handle(request.modelSpec, scope);
+    const handle = this.handle(request.modelSpec, scope);
+    try {
+      return await this.#predictOn(handle, request, bytes, scope);
+    } finally {
+      handle.release(); // `using` would be two objects and two closures more for each request
+    }
+  }
+
+  async #predictOn(
+    handle: ServableHandle,
+    request: PredictRequestFields,
+    bytes: Uint8Array,
+    scope: RequestScope,
+  ): Promise<Answer> {
     const signature = predictSignature(handle, request.modelSpec?.signatureName ?? "");
     const inputs = fillInputs(signature, request.inputs, decodeInput);
     const outputs = checkOutputFilter(signature, request.outputFilter);

@@ -6,9 +6,10 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { type Clock, ServingError } from "@shardserve/core";
-import type { Manager, ServableId } from "@shardserve/servable";
+import type { Manager, ServableHandle, ServableId } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
-import { indexJson } from "../json/document.js";
+import type { Cursor } from "../json/cursor.js";
+import { indexJson, type JsonDocument } from "../json/document.js";
 import { readExampleBody } from "../json/example-body.js";
 import { classificationToJson, regressionToJson } from "../json/example-response.js";
 import { readPredictBody, rootObject, signatureNameOf } from "../json/predict-body.js";
@@ -52,11 +53,26 @@ export class ModelCalls {
   }
 
   async #predict(spec: ModelSpecFields, bytes: Buffer, scope: RequestScope): Promise<Answer> {
-    const { predictor, clock } = this.#options;
+    const { predictor } = this.#options;
     const document = await runInSlices(indexJson(bytes), scope.signal);
     const root = rootObject(document);
     const signatureName = signatureNameOf(document, root) || DEFAULT_SIGNATURE;
-    using handle = predictor.handle(spec, scope);
+    const handle = predictor.handle(spec, scope);
+    try {
+      return await this.#predictOn(handle, signatureName, document, root, scope);
+    } finally {
+      handle.release(); // `using` would be two objects and two closures more for each request
+    }
+  }
+
+  async #predictOn(
+    handle: ServableHandle,
+    signatureName: string,
+    document: JsonDocument,
+    root: Cursor,
+    scope: RequestScope,
+  ): Promise<Answer> {
+    const { predictor, clock } = this.#options;
     const signature = handle.model.signatures.get(signatureName);
     if (!signature) {
       throw new ServingError(
