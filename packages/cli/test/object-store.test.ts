@@ -51,7 +51,7 @@ describe("serve from an object store", function () {
 describe("shard-export from an object store", function () {
   this.timeout(120_000);
 
-  it("downloads the model, exports it, and leaves a copy that the next run uses", async () => {
+  it("downloads the model, shows and exports it, and leaves a copy that the next run uses", async () => {
     await using server = await S3Server.start();
     await using dir = await tempDir("shardserve-export-");
     const model = join(REPO_DIR, "test/fixtures/models/dlrm/1");
@@ -63,6 +63,9 @@ describe("shard-export from an object store", function () {
       return { code, output: child.output };
     };
     const source = ["s3://models/dlrm/1", `--model-cache-dir=${join(dir.path, "cache")}`];
+    const inspected = await shardserve("inspect", ...source);
+    assert.equal(inspected.code, 0, inspected.output);
+    assert.match(inspected.output, /tables are looked up/);
     const exported = await shardserve("shard-export", ...source, `--out=${out}`, "--min-table-bytes=1");
     assert.equal(exported.code, 0, exported.output);
     const verified = await shardserve("verify", model, out);

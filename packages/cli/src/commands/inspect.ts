@@ -14,9 +14,10 @@ import { deviceSupports, hasOnnxModel } from "@shardserve/onnx";
 import { planMemory, totalBytes } from "@shardserve/servable";
 import { tagSets } from "@shardserve/savedmodel";
 import { DTYPES, elementCount } from "@shardserve/tensor";
-import { defineCommand } from "../command.js";
-import { flag } from "../flags.js";
+import { defineCommand, type Terminal } from "../command.js";
+import { flag, type FlagValues } from "../flags.js";
 import { ENGINE_FLAGS, openEngines } from "../roles/engines.js";
+import { MODEL_SOURCE_FLAGS, withModelDirectory } from "../roles/model-directory.js";
 import { amount, table } from "../terminal.js";
 import { inspectOnnx } from "./inspect-onnx.js";
 import { memoryText } from "./memory-text.js";
@@ -39,6 +40,15 @@ interface SignatureReport {
   readonly unsupported: readonly string[];
 }
 
+const INSPECT_FLAGS = {
+  savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
+  ...ENGINE_FLAGS,
+  nodes: flag.bool("also list every node with the place where it runs and why"),
+  dot: flag.bool("print the segments of every signature as a Graphviz graph, for dot -Tsvg"),
+  json: flag.bool("print everything as JSON"),
+  ...MODEL_SOURCE_FLAGS,
+};
+
 export const inspect = defineCommand({
   name: "inspect",
   summary:
@@ -47,79 +57,78 @@ export const inspect = defineCommand({
   examples: [
     "shardserve inspect models/dlrm/1",
     "shardserve inspect models/dlrm/1 --json",
+    "shardserve inspect s3://bucket/models/dlrm/1",
     "shardserve inspect models/dlrm/1 --dot | dot -Tsvg > dlrm.svg",
   ],
-  flags: {
-    savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
-    ...ENGINE_FLAGS,
-    nodes: flag.bool("also list every node with the place where it runs and why"),
-    dot: flag.bool("print the segments of every signature as a Graphviz graph, for dot -Tsvg"),
-    json: flag.bool("print everything as JSON"),
-  },
+  flags: INSPECT_FLAGS,
   async run([dir, ...rest], flags, terminal) {
     if (dir === undefined || rest.length > 0)
       throw new ServingError(
         "CONFIG_INVALID",
         "inspect: give one SavedModel directory, or one of an ONNX model; see --help",
       );
-    if (await hasOnnxModel(dir)) {
-      if (flags.dot || flags.nodes)
-        throw new ServingError(
-          "CONFIG_INVALID",
-          "inspect: an ONNX model has no --dot and no --nodes; it runs on ONNX Runtime",
-        );
-      return inspectOnnx(dir, flags.json, terminal);
-    }
-    const engines = await openEngines(flags, terminal.environment, terminal.logger);
-    await using opened = await openModel(dir, { tags: flags.savedModelTags, signal: terminal.signal });
-    const { savedModel, metaGraph, model } = opened;
-    const report = reportModel(model, { kernels: hostKernels, device: { supports: deviceSupports } });
-    const plans = [...report.plans].sort((a, b) => (a.signature < b.signature ? -1 : 1));
-    const { tables, variables } = report;
-    if (flags.dot) return terminal.print(formatDot(plans).trimEnd());
-    const signatures = [...plans.map(describeSignature(model)), ...brokenSignatures(model)];
-    const chosen = await chooseEngine({ ...engines, dir, tags: flags.savedModelTags, signal: terminal.signal });
-    const memory = await planMemory(dir);
-    const placements = flags.nodes
-      ? plans.map(({ signature, placements: places }) => ({ signature, placements: places }))
-      : undefined;
-    if (flags.json) {
-      return terminal.print(
-        JSON.stringify(
-          {
-            dir,
-            tagSets: tagSets(savedModel),
-            engine: chosen.engine,
-            memory: { ...memory, totalBytes: totalBytes(memory) },
-            signatures,
-            tables,
-            variables,
-            ...(placements && { placements }),
-          },
-          undefined,
-          2,
-        ),
-      );
-    }
-    terminal.print(
-      `${dir}: TensorFlow ${metaGraph.metaInfoDef?.tensorflowVersion || "of unknown version"}, tag sets ${tagSets(
-        savedModel,
-      )
-        .map((tags) => `{${tags.join(", ")}}`)
-        .join(" ")}`,
-    );
-    const bytes = variables.reduce((sum, variable) => sum + variable.bytes, 0);
-    terminal.print(`${variables.length} variables, ${amount(bytes, "bytes")}${rolesOf(variables)}`);
-    terminal.print(memoryText(memory));
-    printEngine(chosen, terminal.print);
-    printTables(tables, terminal.print);
-    for (const signature of signatures) printSignature(signature, terminal.print);
-    for (const { signature, placements: places } of placements ?? []) {
-      terminal.print(`\nnodes of ${signature}:`);
-      terminal.print(table(places.map(({ node, op, where, why }) => [`  ${node}`, op, where, why])));
-    }
+    await withModelDirectory(dir, flags, terminal, (found) => show(found, flags, terminal));
   },
 });
+
+async function show(dir: string, flags: Readonly<FlagValues<typeof INSPECT_FLAGS>>, terminal: Terminal): Promise<void> {
+  if (await hasOnnxModel(dir)) {
+    if (flags.dot || flags.nodes)
+      throw new ServingError(
+        "CONFIG_INVALID",
+        "inspect: an ONNX model has no --dot and no --nodes; it runs on ONNX Runtime",
+      );
+    return inspectOnnx(dir, flags.json, terminal);
+  }
+  const engines = await openEngines(flags, terminal.environment, terminal.logger);
+  await using opened = await openModel(dir, { tags: flags.savedModelTags, signal: terminal.signal });
+  const { savedModel, metaGraph, model } = opened;
+  const report = reportModel(model, { kernels: hostKernels, device: { supports: deviceSupports } });
+  const plans = [...report.plans].sort((a, b) => (a.signature < b.signature ? -1 : 1));
+  const { tables, variables } = report;
+  if (flags.dot) return terminal.print(formatDot(plans).trimEnd());
+  const signatures = [...plans.map(describeSignature(model)), ...brokenSignatures(model)];
+  const chosen = await chooseEngine({ ...engines, dir, tags: flags.savedModelTags, signal: terminal.signal });
+  const memory = await planMemory(dir);
+  const placements = flags.nodes
+    ? plans.map(({ signature, placements: places }) => ({ signature, placements: places }))
+    : undefined;
+  if (flags.json) {
+    return terminal.print(
+      JSON.stringify(
+        {
+          dir,
+          tagSets: tagSets(savedModel),
+          engine: chosen.engine,
+          memory: { ...memory, totalBytes: totalBytes(memory) },
+          signatures,
+          tables,
+          variables,
+          ...(placements && { placements }),
+        },
+        undefined,
+        2,
+      ),
+    );
+  }
+  terminal.print(
+    `${dir}: TensorFlow ${metaGraph.metaInfoDef?.tensorflowVersion || "of unknown version"}, tag sets ${tagSets(
+      savedModel,
+    )
+      .map((tags) => `{${tags.join(", ")}}`)
+      .join(" ")}`,
+  );
+  const bytes = variables.reduce((sum, variable) => sum + variable.bytes, 0);
+  terminal.print(`${variables.length} variables, ${amount(bytes, "bytes")}${rolesOf(variables)}`);
+  terminal.print(memoryText(memory));
+  printEngine(chosen, terminal.print);
+  printTables(tables, terminal.print);
+  for (const signature of signatures) printSignature(signature, terminal.print);
+  for (const { signature, placements: places } of placements ?? []) {
+    terminal.print(`\nnodes of ${signature}:`);
+    terminal.print(table(places.map(({ node, op, where, why }) => [`  ${node}`, op, where, why])));
+  }
+}
 
 /** "; 1.2 MB looked up by row, 40 kB read whole". */
 function rolesOf(variables: readonly ReportedVariable[]): string {
