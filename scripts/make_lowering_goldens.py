@@ -695,14 +695,26 @@ def transposed_volumes():
          out_backprop=rand(F32, [1, 2, 6, 1, 1]), strides=[1, 2, 1, 2, 1], padding="SAME")
 
 
+@family
+def sparse_products():
+    for left in [F32, tf.bfloat16.as_numpy_dtype]:
+        for right in [F32, tf.bfloat16.as_numpy_dtype]:
+            for ta in [False, True]:
+                for tb in [False, True]:
+                    a, b = rand(F32, [2, 3]).astype(left), rand(F32, [3, 4]).astype(right)
+                    case("SparseMatMul", a=a.T.copy() if ta else a, b=b.T.copy() if tb else b, transpose_a=ta, transpose_b=tb, a_is_sparse=ta)
+    case("SparseMatMul", a=rand(F32, [0, 3]), b=rand(F32, [3, 4]))
+    case("SparseMatMul", a=rand(F32, [2, 3]), b=rand(F32, [4, 4]))
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():
+        if only and name not in only:
+            continue
         rng = np.random.default_rng(20)
         cases = []
         make()
-        if only and name not in only:
-            continue
         path = os.path.join(OUT, f"golden-{name}.json")
         with open(path, "w") as out:
             out.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")

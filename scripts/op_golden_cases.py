@@ -1383,6 +1383,7 @@ def leftovers(g):
         if dtype != object:
             g.case("Snapshot", input=some(dtype, (2,)))
         g.case("PreventGradient", input=some(dtype, (2,)))
+        g.case("GuaranteeConst", input=some(dtype, (2,)))
         g.case("Empty", shape=i32(2, 3), dtype=tf.as_dtype(dtype if dtype != object else tf.string), init=True)
     g.case("DeepCopy", x=some(np.float32, (2, 3)))
     g.case("Reverse", tensor=some(np.float32, (2, 3)), dims=np.array([True]))

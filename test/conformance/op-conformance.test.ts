@@ -60,6 +60,7 @@ const REFUSED_AT_RUN = /beyond 2\^53 (is|are) not supported/;
 const WITHOUT_CASES: Readonly<Record<string, string>> = {
   Const: "a value, no computation",
   NoOp: "no computation",
+  Timestamp: "the time of day; no two answers are equal",
   Placeholder: "fed, or an error",
   PlaceholderV2: "fed, or an error",
   BiasAddV1: "BiasAdd's own lowering under its first name",

@@ -8,6 +8,7 @@ const PASS_THROUGH = new Set([
   "RefIdentity",
   "StopGradient",
   "PreventGradient",
+  "GuaranteeConst",
   "Snapshot",
   "PlaceholderWithDefault",
   "Print",

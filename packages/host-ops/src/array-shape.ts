@@ -163,6 +163,7 @@ export const SHAPE_KERNELS: Readonly<Record<string, Kernel>> = {
   StopGradient: identity,
   Snapshot: identity,
   PreventGradient: identity,
+  GuaranteeConst: identity,
   PlaceholderWithDefault: identity,
   DeepCopy: identity,
   IdentityN: (op) => op.attrs.dtypes("T").map((dtype, i) => (dtype === "resource" ? op.value(i) : op.tensor(i))),

@@ -1,5 +1,6 @@
 /** Ops that make tensors from little or no input. */
-import { elementCount, isNumeric, type Tensor, tensor } from "@shardserve/tensor";
+import { systemClock } from "@shardserve/core";
+import { elementCount, isNumeric, scalar, type Tensor, tensor } from "@shardserve/tensor";
 import { cast } from "./cast.js";
 import { withData } from "./elements.js";
 import { check, invalid } from "./errors.js";
@@ -65,6 +66,7 @@ function onesLike(op: OpCall): Tensor[] {
 export const GENERATE_KERNELS: Readonly<Record<string, Kernel>> = {
   Const: (op) => [op.attrs.tensor("value")],
   NoOp: () => [],
+  Timestamp: () => [scalar("float64", systemClock.wallMs() / 1000)],
   Range: range,
   LinSpace: linSpace,
   ZerosLike: (op) => [zeroTensor(op.tensor(0).dtype, op.tensor(0).shape)],

@@ -306,6 +306,7 @@ export const elementwise: LoweringTable = {
   Snapshot: identity,
   StopGradient: identity,
   PreventGradient: identity,
+  GuaranteeConst: identity,
   PlaceholderWithDefault: identity,
 };
 

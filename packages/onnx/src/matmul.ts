@@ -27,6 +27,12 @@ const matmul: Lower = (n) => {
   );
 };
 
+/** A product whose factors were told to hold many zeros: of float32 and bfloat16, in float32. */
+const sparseMatmul: Lower = (n) => {
+  const [transA, transB] = [Number(n.attrs.bool("transpose_a")), Number(n.attrs.bool("transpose_b"))];
+  return n.b.op("Gemm", [matrix(n, 0), matrix(n, 1)], { transA, transB });
+};
+
 /** Swaps the last two dimensions. */
 function swapped(n: NodeLowering, input: number, value: Value): Value {
   const rank = n.needRank(input);
@@ -84,6 +90,7 @@ const biasAdd: Lower = (n) => {
 
 export const products: LoweringTable = {
   MatMul: matmul,
+  SparseMatMul: sparseMatmul,
   BatchMatMul: batchMatmul,
   BatchMatMulV2: batchMatmul,
   BatchMatMulV3: batchMatmul,

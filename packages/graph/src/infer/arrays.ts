@@ -23,7 +23,7 @@ import { sliceAxes, sliceRange } from "./strided-slice.js";
 /** Shapes of ops that move, cut, join and count elements. */
 export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each(
-    `Identity StopGradient PreventGradient Snapshot CheckNumerics CheckNumericsV2 PlaceholderWithDefault ZerosLike OnesLike
+    `Identity StopGradient PreventGradient GuaranteeConst Snapshot CheckNumerics CheckNumericsV2 PlaceholderWithDefault ZerosLike OnesLike
      Cast Reverse ReverseV2 Roll ReverseSequence Print InvertPermutation DebugIdentity Enter RefEnter Exit NextIteration
      RefIdentity LoopCond Copy DeepCopy MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixBandPart UnicodeScript
      InplaceUpdate InplaceAdd InplaceSub`,

@@ -27,9 +27,10 @@ export function valueOfTensor(value: Tensor): PartialValue | undefined {
 
 /** How shape arithmetic carries known elements on. Ops that stand here are pure: a fully known output is a constant. */
 export const VALUE_FUNCTIONS: Readonly<Record<string, ValueFunction>> = {
-  ...named("Identity StopGradient Snapshot PreventGradient PlaceholderWithDefault EnsureShape Cast", (call) => [
-    call.value(0),
-  ]),
+  ...named(
+    "Identity StopGradient Snapshot PreventGradient GuaranteeConst PlaceholderWithDefault EnsureShape Cast",
+    (call) => [call.value(0)],
+  ),
   IdentityN: (call) => call.inputs.map((_, i) => call.value(i)),
   Shape: (call) => [shapeValue(call.shape(0))],
   ShapeN: (call) => call.inputs.map((info) => shapeValue(info.shape)),
