@@ -92,6 +92,7 @@ const failing = new FunctionModel({
       throw new TypeError("a bug");
     },
   },
+  silent: { inputs: { x: { dtype: "float32" } }, outputs: {}, run: () => ({}) },
 });
 
 describe("gRPC", () => {
@@ -203,6 +204,13 @@ describe("gRPC", () => {
       "3: output tensor alias not found in signature: nope Outputs expected to be in the set {first,sum}.",
     );
     assert.equal(await predictFailure(inputs, { name: "d" }, ["sum", "sum"]), "3: duplicate output tensor alias: sum");
+  });
+
+  it("refuses a signature that answers nothing, as TensorFlow does", async () => {
+    assert.equal(
+      await predictFailure({ x: floats(1) }, { name: "failing", signatureName: "silent" }),
+      "3: Must specify at least one target to fetch or execute.",
+    );
   });
 
   it("passes a model's error on, cut to what a header carries, and hides no bug as the client's fault", async () => {

@@ -53,6 +53,12 @@ export function checkMethod({ method }: SignatureInfo, api: string): void {
   );
 }
 
+/** @throws ServingError INVALID_ARGUMENT for a signature that answers nothing, as a policy's get_initial_state can be */
+export function checkAnswers({ outputs }: SignatureInfo): void {
+  if (outputs.size > 0) return;
+  throw new ServingError("INVALID_ARGUMENT", "Must specify at least one target to fetch or execute.");
+}
+
 /** @throws ServingError INVALID_ARGUMENT when there are too many inputs, or too few and no defaults */
 export function checkInputCount(signature: SignatureInfo, sent: ReadonlyMap<string, unknown>): void {
   const { inputs, defaults } = signature;

@@ -8,6 +8,7 @@ import type { RequestLog } from "../request-log/request-log.js";
 import type { RequestScope } from "../scope.js";
 import type { RequestTrace } from "../tracing/tracing.js";
 import {
+  checkAnswers,
   checkDTypes,
   checkInputCount,
   checkMethod,
@@ -115,7 +116,7 @@ export class Predictor {
     return answer;
   }
 
-  /** Runs a signature on decoded inputs, through the batcher; counts and dtypes are checked here. */
+  /** Runs a signature on decoded inputs, through the batcher; counts, dtypes and that it answers are checked here. */
   async run(
     handle: ServableHandle,
     signature: SignatureInfo,
@@ -131,6 +132,7 @@ export class Predictor {
     try {
       if (this.#isMethodChecked) checkMethod(signature, api);
       checkInputCount(signature, inputs);
+      checkAnswers(signature);
       checkDTypes(signature, inputs);
       result = await this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs, isExplained });
     } catch (reason) {
