@@ -1,7 +1,7 @@
 /** Sound: WAV files, spectrograms and their cepstral coefficients, as in tensorflow/core/kernels/{spectrogram,mfcc*}.cc. */
 import { StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { check, checkScalar, invalid, printShape } from "./errors.js";
-import { lineOf, transformOf } from "./fft.js";
+import { realTransformOf } from "./fourier.js";
 import { allocate, checkedCount } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { integerOf } from "./shapes.js";
@@ -23,17 +23,16 @@ function audioSpectrogram(op: OpCall): Tensor[] {
   const isSquared = op.attrs.bool("magnitude_squared");
   const hann = Float64Array.from({ length: size }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / size));
   const data = input.data as Float32Array;
-  const line = lineOf(length);
-  const transform = transformOf(length, -1);
+  const windowed = new Float64Array(length);
+  const spectrum = new Float64Array(2 * bins);
+  const transform = realTransformOf(length);
   let at = 0;
   for (let c = 0; c < channels; c++) {
     for (let s = 0; s < slices; s++) {
-      line.real.fill(0);
-      line.imaginary.fill(0);
-      for (let i = 0; i < size; i++) line.real[i] = data[(s * stride + i) * channels + c]! * hann[i]!;
-      transform(line);
+      for (let i = 0; i < size; i++) windowed[i] = data[(s * stride + i) * channels + c]! * hann[i]!;
+      transform(windowed, 0, spectrum, 0);
       for (let k = 0; k < bins; k++) {
-        const power = line.real[k]! ** 2 + line.imaginary[k]! ** 2;
+        const power = spectrum[2 * k]! ** 2 + spectrum[2 * k + 1]! ** 2;
         out[at++] = isSquared ? power : Math.sqrt(power);
       }
     }

@@ -1,155 +1,15 @@
 /** Discrete Fourier transforms along the last one, two or three dimensions. */
 import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { check, printShape } from "./errors.js";
+import { lineOf, realTransformOf, transformOf } from "./fourier.js";
 import { allocate, checkedCount } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { integersOf, sameShape } from "./shapes.js";
 import { inTurns, type Pieces } from "./turns.js";
 
-/** Real and imaginary parts of a line of numbers, changed in place. */
-export interface Line {
-  readonly real: Float64Array;
-  readonly imaginary: Float64Array;
-}
-
-export function lineOf(length: number): Line {
-  return { real: new Float64Array(length), imaginary: new Float64Array(length) };
-}
-
-/** Transforms lines of one length in place; may keep scratch memory between lines. */
-export type Transform = (line: Line) => void;
-
-/**
- * A transform of lines of `length`; makes its tables once for all of them.
- *
- * @param sign  -1 forward, 1 backward (not yet divided by the length)
- */
-export function transformOf(length: number, sign: -1 | 1): Transform {
-  if (length <= 1) return () => undefined;
-  return (length & (length - 1)) === 0 ? powerOfTwo(length, sign) : bluestein(length, sign);
-}
-
-/** Cooley and Tukey's, from the bottom up. */
-function powerOfTwo(length: number, sign: -1 | 1): Transform {
-  const half = length / 2;
-  const cos = Float64Array.from({ length: half }, (_, k) => Math.cos((sign * 2 * Math.PI * k) / length));
-  const sin = Float64Array.from({ length: half }, (_, k) => Math.sin((sign * 2 * Math.PI * k) / length));
-  return ({ real, imaginary }) => {
-    for (let i = 1, j = 0; i < length; i++) {
-      let bit = length >> 1;
-      for (; j & bit; bit >>= 1) j ^= bit;
-      j ^= bit;
-      if (i >= j) continue;
-      const x = real[i]!;
-      const y = imaginary[i]!;
-      real[i] = real[j]!;
-      imaginary[i] = imaginary[j]!;
-      real[j] = x;
-      imaginary[j] = y;
-    }
-    for (let size = 2; size <= length; size *= 2) {
-      const middle = size / 2;
-      const step = length / size;
-      for (let start = 0; start < length; start += size) {
-        for (let k = 0; k < middle; k++) {
-          const at = start + k;
-          const to = at + middle;
-          const c = cos[k * step]!;
-          const s = sin[k * step]!;
-          const x = real[to]! * c - imaginary[to]! * s;
-          const y = real[to]! * s + imaginary[to]! * c;
-          real[to] = real[at]! - x;
-          imaginary[to] = imaginary[at]! - y;
-          real[at] = real[at]! + x;
-          imaginary[at] = imaginary[at]! + y;
-        }
-      }
-    }
-  };
-}
-
-/** Bluestein's: any length, as a convolution of a power of two. */
-function bluestein(length: number, sign: -1 | 1): Transform {
-  const size = 2 ** Math.ceil(Math.log2(2 * length - 1));
-  const [forward, backward] = [powerOfTwo(size, -1), powerOfTwo(size, 1)];
-  const [a, b] = [lineOf(size), lineOf(size)];
-  const cos = new Float64Array(length);
-  const sin = new Float64Array(length);
-  for (let i = 0; i < length; i++) {
-    // i^2 modulo 2 length keeps the angle small and exact.
-    const angle = (sign * Math.PI * ((i * i) % (2 * length))) / length;
-    cos[i] = Math.cos(angle);
-    sin[i] = Math.sin(angle);
-    b.real[i] = cos[i]!;
-    b.imaginary[i] = -sin[i]!;
-    if (i > 0) {
-      b.real[size - i] = cos[i]!;
-      b.imaginary[size - i] = -sin[i]!;
-    }
-  }
-  forward(b);
-  return (line) => {
-    a.real.fill(0, length);
-    a.imaginary.fill(0, length);
-    for (let i = 0; i < length; i++) {
-      a.real[i] = line.real[i]! * cos[i]! - line.imaginary[i]! * sin[i]!;
-      a.imaginary[i] = line.real[i]! * sin[i]! + line.imaginary[i]! * cos[i]!;
-    }
-    forward(a);
-    for (let i = 0; i < size; i++) {
-      const real = a.real[i]! * b.real[i]! - a.imaginary[i]! * b.imaginary[i]!;
-      a.imaginary[i] = a.real[i]! * b.imaginary[i]! + a.imaginary[i]! * b.real[i]!;
-      a.real[i] = real;
-    }
-    backward(a);
-    for (let i = 0; i < length; i++) {
-      const [real, imaginary] = [a.real[i]! / size, a.imaginary[i]! / size];
-      line.real[i] = real * cos[i]! - imaginary * sin[i]!;
-      line.imaginary[i] = real * sin[i]! + imaginary * cos[i]!;
-    }
-  };
-}
-
-/**
- * A forward transform of lines of real numbers: leaves the first half of the spectrum, length / 2 + 1 bins, in the line.
- * The first bin, and the last one of an even length, are real: exactly so, because their angle is asked for too.
- * Lines of even length are half as long to it: even elements are taken for real parts, odd ones for imaginary parts.
- */
-function realTransformOf(length: number): Transform {
-  if (length % 2 === 1) {
-    const whole = transformOf(length, -1);
-    return (line) => {
-      whole(line);
-      line.imaginary[0] = 0;
-    };
-  }
-  const half = length / 2;
-  const transform = transformOf(half, -1);
-  const packed = lineOf(half);
-  const cos = Float64Array.from({ length: half + 1 }, (_, k) => Math.cos((2 * Math.PI * k) / length));
-  const sin = Float64Array.from({ length: half + 1 }, (_, k) => Math.sin((2 * Math.PI * k) / length));
-  return ({ real, imaginary }) => {
-    for (let i = 0; i < half; i++) {
-      packed.real[i] = real[2 * i]!;
-      packed.imaginary[i] = real[2 * i + 1]!;
-    }
-    transform(packed);
-    for (let k = 0; k <= half; k++) {
-      const [a, b] = [k % half, (half - k) % half];
-      const evenReal = (packed.real[a]! + packed.real[b]!) / 2;
-      const evenImaginary = (packed.imaginary[a]! - packed.imaginary[b]!) / 2;
-      const oddReal = (packed.imaginary[a]! + packed.imaginary[b]!) / 2;
-      const oddImaginary = (packed.real[b]! - packed.real[a]!) / 2;
-      real[k] = evenReal + cos[k]! * oddReal + sin[k]! * oddImaginary;
-      imaginary[k] = evenImaginary + cos[k]! * oddImaginary - sin[k]! * oddReal;
-    }
-    imaginary[0] = imaginary[half] = 0;
-  };
-}
-
-/** Multiplications of the transform of a line, about. */
+/** Multiplications of the transform of a line of complex numbers, about. */
 function workOf(length: number): number {
-  return 4 * length * Math.ceil(Math.log2(length + 1));
+  return 2 * length * Math.ceil(Math.log2(length + 1));
 }
 
 /** Transforms all lines along one dimension of interleaved complex `data`; a piece is a line. */
@@ -253,17 +113,10 @@ function realTransform(rank: number): Kernel {
     const out = allocate(dtype, checkedCount(dtype, half));
     const work = rank === 1 ? out : new Float64Array(out.length);
     if (source.length > 0) {
-      const line = lineOf(Math.max(last, bins));
       const transform = realTransformOf(last);
-      for (let from = 0, to = 0; from < source.length; from += last) {
-        for (let i = 0; i < last; i++) line.real[i] = source[from + i]!;
-        line.imaginary.fill(0);
-        transform(line);
-        for (let k = 0; k < bins; k++) {
-          work[to++] = line.real[k]!;
-          work[to++] = line.imaginary[k]!;
-        }
-        yield workOf(last);
+      for (let from = 0, to = 0; from < source.length; from += last, to += 2 * bins) {
+        transform(source, from, work, to);
+        yield workOf(last) / 2;
       }
       for (let d = 2; d <= rank; d++) yield* alongAxis(work as Float64Array, half, half.length - d, -1);
     }

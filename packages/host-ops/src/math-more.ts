@@ -1,6 +1,6 @@
 /** Rarer elementwise maths: special functions, activations, floating-point steps, complex parts. */
 import type { HostValue } from "@shardserve/graph";
-import { elementCount, type Tensor } from "@shardserve/tensor";
+import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { applyBinary, type BinaryOp } from "./arithmetic.js";
 import { besselJ, besselK, besselY } from "./bessel.js";
 import { broadcastTo } from "./broadcast.js";
@@ -92,10 +92,19 @@ function fromComplex(part: (real: number, imaginary: number) => number): Kernel 
   };
 }
 
-/** Squares of single precision neither overflow nor vanish in double precision, where Math.hypot takes ten times as long. */
-function singleMagnitude(real: number, imaginary: number): number {
-  const magnitude = Math.sqrt(real * real + imaginary * imaginary);
-  return Number.isNaN(magnitude) ? Math.hypot(real, imaginary) : magnitude; // it knows that infinity beats NaN
+function magnitudes(op: OpCall): Tensor[] {
+  const value = op.tensor(0);
+  if (value.dtype !== "complex64") return fromComplex(Math.hypot)(op) as Tensor[];
+  const lanes = value.data as Float32Array;
+  const out = allocate("float32", lanes.length / 2);
+  for (let i = 0; i < out.length; i++) {
+    const real = lanes[2 * i]!;
+    const imaginary = lanes[2 * i + 1]!;
+    // Squares of single precision neither overflow nor vanish in double precision, where Math.hypot takes ten times as long.
+    const magnitude = Math.sqrt(real * real + imaginary * imaginary);
+    out[i] = Number.isNaN(magnitude) ? Math.hypot(real, imaginary) : magnitude; // it knows that infinity beats NaN
+  }
+  return [tensor("float32", value.shape, out)];
 }
 
 function complex(op: OpCall): Tensor[] {
@@ -204,7 +213,7 @@ export const COMPLEX_KERNELS: Readonly<Record<string, Kernel>> = {
   Complex: complex,
   Real: fromComplex((real) => real),
   Imag: fromComplex((_, imaginary) => imaginary),
-  ComplexAbs: (op) => fromComplex(op.tensor(0).dtype === "complex64" ? singleMagnitude : Math.hypot)(op),
+  ComplexAbs: magnitudes,
   Angle: fromComplex((real, imaginary) => Math.atan2(imaginary, real)),
   Conj: (op) => [isComplex(op.tensor(0).dtype) ? conjugated(op.tensor(0)) : op.tensor(0)],
 };
