@@ -12,6 +12,23 @@ export interface NetworkScene extends Scene {
 
 const etcdHosts = ({ etcd }: NetworkScene) => etcd.map(({ hostName }) => hostName as string);
 
+/**
+ * A connection that lived through a cut is quiet for longer: kernels send again ever more seldom. Executors give it up after
+ * 10 s without a sign of life and connect anew within moments. Until then the shard is out of their reach, and another one
+ * must not be cut off too.
+ */
+const RECONNECTED_AFTER_MS = 14_000;
+/** After a cut so long that the connection was given up in it. */
+const RECONNECTED_MS = 3_000;
+
+/** As {@link whileCut}, for links of executors to shards. */
+async function whileExecutorIsCut(scene: NetworkScene, maxMs: number, inject: () => void): Promise<string> {
+  const startMs = performance.now();
+  const what = await whileCut(scene, maxMs, inject);
+  await pause(Math.max(RECONNECTED_MS, startMs + RECONNECTED_AFTER_MS - performance.now()));
+  return what;
+}
+
 /** Cuts what `inject` cuts for a while, at times longer than a lease; at times a delta is published meanwhile. */
 async function whileCut(scene: NetworkScene, maxMs: number, inject: () => void): Promise<string> {
   const { network, cluster } = scene;
@@ -36,14 +53,14 @@ export const NETWORK_FAULTS: readonly Fault<NetworkScene>[] = [
       const { cluster, network } = scene;
       const id = pick(scene, cluster.shardIds);
       const others = [...cluster.shardIds, ...cluster.executorIds, ...etcdHosts(scene)];
-      return `${id} ${await whileCut(scene, 13_000, () => network.part([id], others))}`;
+      return `${id} ${await whileExecutorIsCut(scene, 13_000, () => network.part([id], others))}`;
     },
   },
   {
     name: "nothing passes between an executor and a shard",
     async run(scene) {
       const id = pick(scene, scene.cluster.shardIds);
-      return `${id} ${await whileCut(scene, 8_000, () => scene.network.part(["executor-0"], [id]))}`;
+      return `${id} ${await whileExecutorIsCut(scene, 8_000, () => scene.network.part(["executor-0"], [id]))}`;
     },
   },
   {
@@ -52,7 +69,7 @@ export const NETWORK_FAULTS: readonly Fault<NetworkScene>[] = [
       const id = pick(scene, scene.cluster.shardIds);
       const isRequest = scene.random.next() < 0.5;
       const [from, to] = isRequest ? ["executor-0", id] : [id, "executor-0"];
-      return `${from} to ${to} ${await whileCut(scene, 8_000, () => scene.network.lose(from, to))}`;
+      return `${from} to ${to} ${await whileExecutorIsCut(scene, 8_000, () => scene.network.lose(from, to))}`;
     },
   },
   {
@@ -124,7 +141,7 @@ export const NETWORK_FAULTS: readonly Fault<NetworkScene>[] = [
       const [id, member] = [pick(scene, cluster.shardIds), pick(scene, members)];
       const there = [id, member];
       const here = [...cluster.shardIds, ...cluster.executorIds, ...members].filter((name) => !there.includes(name));
-      return `${there.join(", ")} ${await whileCut(scene, 13_000, () => network.part(there, here))}`;
+      return `${there.join(", ")} ${await whileExecutorIsCut(scene, 13_000, () => network.part(there, here))}`;
     },
   },
 ];
