@@ -236,8 +236,9 @@ export class ShardServer extends Service {
     });
     this.#followMaps(this.#keeper);
     // With the last known maps a shard serves before the registry is there: executors know where it was.
-    const fromDisk = this.#options.state ? this.#maps.reach(1, { signal }) : NEVER;
-    await Promise.race([this.#register(false), fromDisk]);
+    // Without them only that the registry refuses us ends the wait for it.
+    const known = this.#maps.reach(1, { signal });
+    await Promise.race([this.#register(false, signal), this.#options.state ? known : known.then(() => NEVER)]);
   }
 
   protected async onDrain(drainMs: number): Promise<void> {
@@ -299,7 +300,7 @@ export class ShardServer extends Service {
     return tcp === undefined ? undefined : parseAddress(tcp);
   }
 
-  async #register(isDraining: boolean): Promise<void> {
+  async #register(isDraining: boolean, signal?: AbortSignal): Promise<void> {
     const { id, instance, machine, zone, weight, capacityBytes, unixPath, advertisedHost } = this.#options;
     const tcp = this.#frames.addresses.find((address) => "port" in address);
     const record: ShardRecord = {
@@ -318,7 +319,7 @@ export class ShardServer extends Service {
       },
       ...(capacityBytes !== undefined && { capacityBytes }),
     };
-    await this.#keys?.set(shardKey(id), shardRecord.encode(record));
+    await this.#keys?.set(shardKey(id), shardRecord.encode(record), { ...(signal && { signal }) });
   }
 
   /** Works towards every new set of maps. */
