@@ -141,6 +141,8 @@ def patterns():
             if "steps" in case:
                 continue
             op_def = op_def_registry.get(case["op"])
+            if op_def is None:  # of TensorFlow Text
+                continue
             by_name = {a.name: a for a in op_def.attr}
             attrs = {k: attr_proto(by_name[k], v) for k, v in case["attrs"].items() if k in by_name}
             for k, v in attrs.items():

@@ -4,10 +4,11 @@
 Each case builds one node of tf.raw_ops over placeholders of unknown shape (so that kernels, not shape inference, judge
 the input), runs it, and records the NodeDef's attributes, the inputs, and the outputs or the class of the error.
 
-    python scripts/make_op_goldens.py [family ...]
+    python scripts/make_op_goldens.py [family ...]        (the text families need tensorflow-text 2.21, too)
 """
 
 import base64
+import functools
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from tensorflow.python.framework import op_def_library  # noqa: E402
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "packages", "host-ops", "test", "goldens")
 
@@ -114,6 +116,15 @@ def original_message(error):
     return inner.message.split("\n\t [[")[0]
 
 
+def raw_op(name):
+    """The function that builds an op of TensorFlow, or one of TensorFlow Text."""
+    if hasattr(tf.raw_ops, name):
+        return getattr(tf.raw_ops, name)
+    import tensorflow_text  # noqa: F401  registers its ops
+
+    return functools.partial(op_def_library.apply_op, name)
+
+
 class Raw:
     """An input with a dtype that numpy cannot say."""
 
@@ -162,7 +173,7 @@ class Goldens:
                     args[key] = value
             entry = {"op": op}
             try:
-                result = getattr(tf.raw_ops, op)(**args)
+                result = raw_op(op)(**args)
                 first = tf.nest.flatten(result)[0]
                 node = first if isinstance(first, tf.Operation) else first.op
                 entry["attrs"] = {k: attr_json(v) for k, v in sorted(node.node_def.attr.items()) if not k.startswith("_")}
@@ -234,8 +245,8 @@ class Program:
                         real[args[key]] = np.array(self.paths[array.item()], object)
                 else:
                     args[key] = value
-            result = getattr(tf.raw_ops, op)(**args)
-        node = result if isinstance(result, tf.Operation) else (result[0] if isinstance(result, tuple) else result).op
+            result = raw_op(op)(**args)
+        node = result if isinstance(result, tf.Operation) else (result[0] if isinstance(result, (tuple, list)) else result).op
         entry = {"op": op, "name": node.name, "attrs": {k: attr_json(v) for k, v in sorted(node.node_def.attr.items()) if not k.startswith("_")}}
         entry["inputs"] = [{"step": self.numbers[t.name]} if t.name in self.numbers else value_json(feeds[t]) for t in node.inputs]
         is_handle = len(node.outputs) == 1 and (node.outputs[0].dtype == tf.resource or (node.outputs[0].dtype._is_ref_dtype))
@@ -272,8 +283,9 @@ class Program:
 
 def main():
     import op_golden_cases
+    import text_golden_cases
 
-    families = op_golden_cases.FAMILIES
+    families = op_golden_cases.FAMILIES | text_golden_cases.FAMILIES
     for name in sys.argv[1:] or families:
         goldens = Goldens(name)
         families[name](goldens)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes packages/graph/src/op-table.json: the signatures of TensorFlow's ops, with attribute defaults.
+"""Writes packages/graph/src/op-table.json and op-table-text.json: the signatures of the ops of TensorFlow and of TensorFlow
+Text, with attribute defaults.
 
 SavedModels are stored with default attributes stripped, and functions name their values by output argument
-("node:arg:idx"), so an importer needs the op definitions of the writer. Run with a Python that has TensorFlow:
+("node:arg:idx"), so an importer needs the op definitions of the writer. Run with a Python that has both (2.21):
 
     python scripts/make_op_table.py
 
@@ -74,21 +75,34 @@ def attribute(attr: op_def_pb2.OpDef.AttrDef) -> list:
     return [attr.name, attr.type] + ([plain(attr.default_value)] if known else [])
 
 
-def main() -> None:
+def signatures() -> dict:
+    """Of all ops that are registered."""
     ops = op_def_pb2.OpList()
     ops.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
-    table = dict(DROPPED)
-    for op in ops.op:
-        table[op.name] = [
+    return {
+        op.name: [
             [argument(arg) for arg in op.input_arg],
             [argument(arg) for arg in op.output_arg],
             [attribute(attr) for attr in op.attr],
             int(op.is_stateful),
         ]
-    path = os.path.join(os.path.dirname(__file__), "..", "packages", "graph", "src", "op-table.json")
+        for op in ops.op
+    }
+
+
+def write(name: str, table: dict) -> None:
+    path = os.path.join(os.path.dirname(__file__), "..", "packages", "graph", "src", name)
     with open(path, "w", encoding="ascii") as file:
         entries = (f"{json.dumps(name)}:{json.dumps(table[name], separators=(',', ':'))}" for name in sorted(table))
         file.write("{\n" + ",\n".join(entries) + "\n}\n")
+
+
+def main() -> None:
+    own = signatures()
+    write("op-table.json", DROPPED | own)
+    import tensorflow_text  # noqa: F401  registers its ops
+
+    write("op-table-text.json", {name: entry for name, entry in signatures().items() if name not in own})
 
 
 if __name__ == "__main__":

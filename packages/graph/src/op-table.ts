@@ -33,12 +33,14 @@ export interface OpDef {
 type RawOp = [string[], string[], [string, string, AttrDefault?][], number];
 
 // Not `import ... with { type: "json" }`: Node 20 warns that JSON modules are experimental.
-const raw = createRequire(import.meta.url)("./op-table.json") as Record<string, RawOp>;
+const load = createRequire(import.meta.url) as (file: string) => Record<string, RawOp>;
+/** TensorFlow's own, and those of TensorFlow Text, which TensorFlow Serving links. No name is in both. */
+const raw = { ...load("./op-table.json"), ...load("./op-table-text.json") };
 const cache = new Map<string, OpDef>();
 
 /**
- * TensorFlow's definition of an op, undefined for custom ops and function names. The table is generated from TensorFlow
- * by scripts/make_op_table.py.
+ * The definition of an op of TensorFlow or TensorFlow Text, undefined for other custom ops and function names. The tables are
+ * generated from both by scripts/make_op_table.py.
  */
 export function opDef(op: string): OpDef | undefined {
   const known = cache.get(op);

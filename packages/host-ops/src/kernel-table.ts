@@ -64,6 +64,7 @@ import { STRING_NUMBER_KERNELS } from "./string-numbers.js";
 import { STRING_REGEX_KERNELS } from "./string-regex.js";
 import { STRING_SPLIT_KERNELS } from "./string-split.js";
 import { TABLE_KERNELS } from "./tables.js";
+import { TEXT_NORMALIZE_KERNELS } from "./text-normalize.js";
 import { ARRAY_KERNELS } from "./tensor-array.js";
 import { LIST_KERNELS } from "./tensor-list.js";
 import { UNARY_KERNELS } from "./unary.js";
@@ -111,6 +112,7 @@ const ANY_DTYPE: readonly Family[] = [
   IMAGE_ENCODE_KERNELS,
   SPARSE_SERIALIZED_KERNELS,
   RAGGED_VARIANT_KERNELS,
+  TEXT_NORMALIZE_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */

@@ -28,8 +28,10 @@ function runs(): Runs {
   return decoded;
 }
 
-function scriptOf(code: number, { starts, scripts }: Runs): number {
+/** ICU's UScriptCode of a code point; -1 of what is none. */
+export function scriptOf(code: number): number {
   if (code < 0 || code > LAST_CODE_POINT) return NO_SCRIPT;
+  const { starts, scripts } = runs();
   let [low, high] = [0, starts.length];
   while (high - low > 1) {
     const middle = (low + high) >> 1;
@@ -41,14 +43,7 @@ function scriptOf(code: number, { starts, scripts }: Runs): number {
 
 function unicodeScript(op: OpCall): Tensor[] {
   const { shape, data } = op.tensor(0);
-  const known = runs();
-  return [
-    withData(
-      "int32",
-      shape,
-      (data as Int32Array).map((code) => scriptOf(code, known)),
-    ),
-  ];
+  return [withData("int32", shape, (data as Int32Array).map(scriptOf))];
 }
 
 export const SCRIPT_KERNELS: Readonly<Record<string, Kernel>> = { UnicodeScript: unicodeScript };

@@ -18,7 +18,8 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each(
     `AsString StringToNumber StringToHashBucket StringToHashBucketFast StringToHashBucketStrong StringLower StringUpper StringStrip
      StringLength RegexReplace RegexFullMatch StaticRegexReplace StaticRegexFullMatch EncodeBase64 DecodeBase64
-     UnicodeTranscode UnicodeScript DecodeCompressed SparseReorderValues`,
+     UnicodeTranscode UnicodeScript DecodeCompressed SparseReorderValues
+     NormalizeUTF8 CaseFoldUTF8`,
     same(),
   ),
   Substr: (call) => [broadcastAll([call.shape(0), call.shape(1)])],
