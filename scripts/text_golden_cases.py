@@ -1,7 +1,7 @@
 """The cases of make_op_goldens.py for the ops of TensorFlow Text."""
 
 import numpy as np
-from op_golden_cases import texts
+from op_golden_cases import i32, texts
 
 MALFORMED = [b"ab\xffCD", b"e\xcc\xff\x81", b"e\xff\xcc\x81", b"\xed\xa0\x80X", b"\xf0\x9f\x98E\xcc\x81", b"\xe0\x80\x80",
              b"A\xc0\x80b", b"E\xcc\x81\xcc", b"\xef\xac\x81\xfe", b"\xff", b"\xc3"]
@@ -39,6 +39,54 @@ def every_fold(g):
     g.case("CaseFoldUTF8", input=texts("\n".join(c for c, fold in zip(chars, folds) if c != fold.decode())))
 
 
+def scalar(text):
+    return np.array(text if isinstance(text, bytes) else text.encode(), object)
+
+
+def split(g):
+    from tensorflow_text.python.ops import bert_tokenizer
+
+    words = ["Hello, World! (x)", "", "  a  b ", "one", "don't-stop,", "\u4f60\u597d\u5417 hi\u3002", "\u00e9t\u00e9\u00a0\u2014 fin\n", "[unused1] [CLS]",
+             b"a b\x00c d", b"\xffab\xfe c,\xc3 d\xe4\xbd", b" \xff ", "aXbXXc", "\U00020000x\U0001f600 y"]
+    bert, kept = bert_tokenizer._DELIM_REGEX_PATTERN, bert_tokenizer._KEEP_DELIM_NO_WHITESPACE_PATTERN
+    patterns = [(f"({bert})", f"({kept})"), (f"({bert})", ""), (r"(\s)", ""), (r"(\s)", r"(\s)"), (r"(\s+|X)", "(X)"), ("([A-Z]|,)", "([B-Z])"), (r"(\pL)", r"(\p{Lu})"),
+                ("a(X)b", "X"), ("((X)(b)?)", "X"), (r"(\b\w)", r"\w"), ("(o$|,)", "o"), ("X", "X"), ("(.)", "[a-m]"), ("(\u00e9|\u4f60)", "\u00e9"), ("(?i)(x|E)", "e")]
+    for delimiter, keep in patterns:
+        g.case("RegexSplitWithOffsets", input=texts(*words), delim_regex_pattern=scalar(delimiter), keep_delim_regex_pattern=scalar(keep))
+    # Here anchors are not read on malformed bytes.
+    g.case("RegexSplitWithOffsets", input=texts(*(word for word in words if isinstance(word, str))), delim_regex_pattern=scalar("(^.)"), keep_delim_regex_pattern=scalar("."))
+    space = scalar(r"(\s)")
+    g.case("RegexSplitWithOffsets", input=texts(*words[:4]).reshape(2, 2), delim_regex_pattern=space, keep_delim_regex_pattern=scalar(""))
+    g.case("RegexSplitWithOffsets", input=scalar("a b"), delim_regex_pattern=space, keep_delim_regex_pattern=scalar(""))
+    g.case("RegexSplitWithOffsets", input=np.zeros((0,), object), delim_regex_pattern=space, keep_delim_regex_pattern=scalar(""))
+    g.case("RegexSplitWithOffsets", input=texts("a b"), delim_regex_pattern=scalar("("), keep_delim_regex_pattern=scalar(""))
+    g.case("RegexSplitWithOffsets", input=texts("a b"), delim_regex_pattern=space, keep_delim_regex_pattern=scalar("[z"))
+    g.case("RegexSplitWithOffsets", input=texts("a b"), delim_regex_pattern=texts("( )"), keep_delim_regex_pattern=scalar(""))
+
+
+def tokenize(g):
+    import tensorflow_text as tf_text
+
+    words = ["show me the  way.", "", "   ", " a\tb\nc ", "\u4f60\u597d a\u3000b\u00a0c\u2028d\u1680e", "x", "caf\u00e9 \u041f\u0440\u0438\u0432\u0435\u0442, abc\u03b1\u03b2 12 \U0001f600!",
+             "\u200bzero\u0085next", "\u3042\u30a2\u4e00 \uac00", "tr\u00e8s\u0301  "]
+    codes = [[ord(c) for c in word] for word in words] + [[-1, 32, 97, 0x110000, 98], [0x378, 0x379, 0x10FFFF, 32, 32]]
+    flat, splits = i32(*[c for row in codes for c in row]), np.cumsum([0] + [len(row) for row in codes])
+    for dtype in [np.int32, np.int64]:
+        for op, attrs in [("WhitespaceTokenizeWithOffsets", {}), ("UnicodeScriptTokenizeWithOffsets", {"keep_whitespace": False}),
+                          ("UnicodeScriptTokenizeWithOffsets", {"keep_whitespace": True})]:
+            g.case(op, input_values=flat, input_splits=splits.astype(dtype), **attrs)
+            g.case(op, input_values=flat[:20], input_splits=np.array([3, 20], dtype), **attrs)
+            if attrs:  # without tokens, WhitespaceTokenizeWithOffsets ends the process
+                g.case(op, input_values=flat[:0], input_splits=np.array([0, 0, 0], dtype), **attrs)
+                g.case(op, input_values=flat[:4], input_splits=np.array([0], dtype), **attrs)
+    config = scalar(tf_text.WhitespaceTokenizer()._config)
+    for chosen in [config, scalar(""), scalar(b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02"), scalar(b"\xff")]:
+        g.case("TFText>WhitespaceTokenizeWithOffsetsV2", input_values=texts(*words, *MALFORMED, b"a\xe3\x80 b\xff c\xc2"), input_config=chosen)
+    g.case("TFText>WhitespaceTokenizeWithOffsetsV2", input_values=np.zeros((0,), object), input_config=config)
+
+
 FAMILIES = {
     "text-normalize": normalize,
+    "text-split": split,
+    "text-tokenize": tokenize,
 }

@@ -64,7 +64,9 @@ import { STRING_NUMBER_KERNELS } from "./string-numbers.js";
 import { STRING_REGEX_KERNELS } from "./string-regex.js";
 import { STRING_SPLIT_KERNELS } from "./string-split.js";
 import { TABLE_KERNELS } from "./tables.js";
+import { REGEX_SPLIT_KERNELS } from "./regex-split.js";
 import { TEXT_NORMALIZE_KERNELS } from "./text-normalize.js";
+import { TEXT_TOKENIZE_KERNELS } from "./text-tokenize.js";
 import { ARRAY_KERNELS } from "./tensor-array.js";
 import { LIST_KERNELS } from "./tensor-list.js";
 import { UNARY_KERNELS } from "./unary.js";
@@ -113,6 +115,8 @@ const ANY_DTYPE: readonly Family[] = [
   SPARSE_SERIALIZED_KERNELS,
   RAGGED_VARIANT_KERNELS,
   TEXT_NORMALIZE_KERNELS,
+  REGEX_SPLIT_KERNELS,
+  TEXT_TOKENIZE_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */

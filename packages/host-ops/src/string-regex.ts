@@ -14,7 +14,12 @@ const PATTERNS_MAX = 256;
 const compiled = new Map<string, RE2JS>();
 const decoder = new TextDecoder();
 
-function compile(pattern: string): RE2JS {
+/**
+ * A pattern of RE2, compiled once.
+ *
+ * @throws ServingError INVALID_ARGUMENT for what RE2 does not take
+ */
+export function compilePattern(pattern: string): RE2JS {
   let re = compiled.get(pattern);
   if (!re) {
     try {
@@ -126,11 +131,11 @@ function replace(column: StringColumn, pattern: string, rewrite: Uint8Array, isG
     replaceClass(column, byteClass, parts[0] as Uint8Array, isGlobal, builder);
     return builder.build();
   }
-  const re = compile(pattern);
+  const re = compilePattern(pattern);
   const groups = parts.reduce<number>((most, part) => (typeof part === "number" ? Math.max(most, part) : most), 0);
   // RE2 leaves the text as it is.
   if (groups > re.groupCount() || (isMalformed && !isGlobal)) return column;
-  const isAnchored = ANCHOR.test(pattern);
+  const looksAround = isAnchored(pattern);
   let scratch = new Uint8Array(256);
   let used = 0;
   const push = (bytes: Uint8Array, start: number, end: number) => {
@@ -147,7 +152,7 @@ function replace(column: StringColumn, pattern: string, rewrite: Uint8Array, isG
     const text = column.at(i);
     used = 0;
     const count =
-      isAnchored || isUtf8(text)
+      looksAround || isUtf8(text)
         ? replaceOne(re, text, parts, isGlobal, push)
         : replaceBetweenErrors(re, text, parts, isGlobal, push);
     if (count === 0) builder.push(text);
@@ -224,6 +229,11 @@ function replaceBetweenErrors(
 /** Anchors and word boundaries, outside of escapes and of the start of a class. */
 const ANCHOR = /(^|[^[\\])\^|(^|[^\\])\$|\\[bBAz]/;
 
+/** True for a pattern whose matches depend on what stands around them. */
+export function isAnchored(pattern: string): boolean {
+  return ANCHOR.test(pattern);
+}
+
 function replaceClass(
   { bytes, offsets, length }: StringColumn,
   { takes, isRepeated }: ByteClass,
@@ -255,7 +265,7 @@ function replaceClass(
 
 function fullMatch(op: OpCall, pattern: string): Tensor[] {
   const column = op.strings(0);
-  const re = compile(pattern);
+  const re = compilePattern(pattern);
   const out = new Uint8Array(column.length);
   for (let i = 0; i < out.length; i++) {
     // RE2 matches no malformed byte.

@@ -6,7 +6,7 @@ import { fromIntegers } from "./int64.js";
 import { checkOutput } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { indexData, integersOf } from "./shapes.js";
-import { charSize } from "./utf8.js";
+import { charSize, codePointAt } from "./utf8.js";
 
 /** The character read last: its code point (-1 = malformed) and how many bytes it took. */
 const read = { code: 0, size: 0 };
@@ -16,13 +16,7 @@ type Decoder = (bytes: Uint8Array, at: number, end: number) => void;
 function utf8(bytes: Uint8Array, at: number, end: number): void {
   const size = charSize(bytes, at, end);
   read.size = Math.abs(size);
-  if (size < 0) {
-    read.code = -1;
-    return;
-  }
-  let code = size === 1 ? bytes[at]! : bytes[at]! & (0xff >> (size + 1));
-  for (let i = 1; i < size; i++) code = (code << 6) | (bytes[at + i]! & 0x3f);
-  read.code = code;
+  read.code = size < 0 ? -1 : codePointAt(bytes, at, size);
 }
 
 function utf16(isLittle: boolean): Decoder {

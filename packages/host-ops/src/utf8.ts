@@ -14,3 +14,10 @@ export function charSize(bytes: Uint8Array, at: number, end: number): number {
   for (let i = 2; i < size; i++) if (at + i >= end || (bytes[at + i]! & 0xc0) !== 0x80) return -i;
   return size;
 }
+
+/** The code point of the well-formed character of `size` bytes at `at`. */
+export function codePointAt(bytes: Uint8Array, at: number, size: number): number {
+  let code = size === 1 ? bytes[at]! : bytes[at]! & (0xff >> (size + 1));
+  for (let i = 1; i < size; i++) code = (code << 6) | (bytes[at + i]! & 0x3f);
+  return code;
+}

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { Attrs, type AttrValue, type HostValue } from "@shardserve/graph";
+import { StringColumn, strings, type Tensor, tensor } from "@shardserve/tensor";
+import { hostKernels } from "../src/index.js";
+import { newState } from "./host-state.js";
+
+function run(op: string, inputs: readonly Tensor[], attrs: Record<string, AttrValue> = {}): readonly HostValue[] {
+  const node = { name: "node", op, inputs: [], controls: [], attrs: new Attrs(op, attrs) };
+  return hostKernels.get(op)!({ node, inputs, state: newState() }) as readonly HostValue[];
+}
+
+const ints = (...values: number[]) => tensor("int32", [values.length], Int32Array.from(values));
+const split = (text: Tensor, pattern: string) =>
+  run("RegexSplitWithOffsets", [text, strings([], [pattern]), strings([], [""])]);
+
+/** Where TensorFlow Text would never end, end the process, or read what is not its own. */
+describe("text ops refuse", () => {
+  it("a delimiter that may be empty", () => {
+    for (const pattern of ["(x*)", "()", "($)"]) {
+      assert.throws(() => split(strings([1], ["ab"]), pattern), { code: "INVALID_ARGUMENT", message: /never end/ });
+    }
+  });
+
+  it("a delimiter whose group takes no part", () => {
+    assert.throws(() => split(strings([1], ["ab"]), "(x)|b"), { code: "INVALID_ARGUMENT", message: /first group/ });
+  });
+
+  it("anchors on malformed bytes alone", () => {
+    const malformed = tensor("string", [1], StringColumn.from([Uint8Array.of(0xff, 0x61)]));
+    assert.throws(() => split(malformed, "(^.)"), { code: "UNIMPLEMENTED", message: /malformed UTF-8/ });
+    assert.deepEqual((split(malformed, "(\\ba)")[0] as Tensor).shape, [1]);
+  });
+
+  it("rows that leave the code points", () => {
+    for (const splits of [ints(), ints(0, 3), ints(2, 1), ints(-1, 1)]) {
+      for (const op of ["WhitespaceTokenizeWithOffsets", "UnicodeScriptTokenizeWithOffsets"]) {
+        const attrs = { Tsplits: "int32" as const, keep_whitespace: false };
+        assert.throws(() => run(op, [ints(97, 98), splits], attrs), {
+          code: "INVALID_ARGUMENT",
+          message: /input_splits/,
+        });
+      }
+    }
+  });
+
+  it("a matrix of strings where a vector is tokenized", () => {
+    const input = strings([1, 1], ["a"]);
+    const op = "TFText>WhitespaceTokenizeWithOffsetsV2";
+    assert.throws(() => run(op, [input, strings([], [""])]), { code: "INVALID_ARGUMENT", message: /vector/ });
+  });
+});
