@@ -1,6 +1,7 @@
 """The cases of make_op_goldens.py for the ops of TensorFlow Text."""
 
 import numpy as np
+import tensorflow as tf
 from op_golden_cases import i32, texts
 
 MALFORMED = [b"ab\xffCD", b"e\xcc\xff\x81", b"e\xff\xcc\x81", b"\xed\xa0\x80X", b"\xf0\x9f\x98E\xcc\x81", b"\xe0\x80\x80",
@@ -85,8 +86,33 @@ def tokenize(g):
     g.case("TFText>WhitespaceTokenizeWithOffsetsV2", input_values=np.zeros((0,), object), input_config=config)
 
 
+def wordpieces(g):
+    vocabulary = ["un", "##aff", "##able", "##able!", "they", "##'", "##re", "##s", "the", "##e", "##y", "a", "##a", "\u4f60", "##\u597d", "##\u00e9", "caf", "[UNK]", "b@", "absent", "ab"]
+    ids = np.array([-1 if word == "absent" else i for i, word in enumerate(vocabulary)], np.int64)
+    words = texts("unaffable", "unaffables", "they're", "the", "", "xyz", "thezzz", "caf\u00e9", "\u4f60\u597d\u5417", b"the\xff", b"\xe4\xbda", "aaaaaaaaaaaa", "absent", "them\u597d", "unaffable!", "abb@")
+    for suffix, most, piece, uses_unknown, unknown, splits, partition in [
+        ("##", 100, 0, True, "[UNK]", False, "row_lengths"), ("##", 100, 0, True, "[UNK]", True, "row_splits"), ("##", 100, 0, False, "", False, "row_splits"),
+        ("##", 100, 0, False, "[UNK]", True, "row_lengths"), ("##", 8, 0, True, "[UNK]", False, "row_lengths"), ("##", 8, 0, False, "[UNK]", False, "row_lengths"),
+        ("##", 100, 2, True, "[UNK]", True, "row_lengths"), ("##", 100, 3, True, "?", False, "row_lengths"), ("", 100, 0, True, "[UNK]", True, "row_lengths"),
+        ("@", 0, 0, True, "\u00bf", False, "row_splits"), ("a", 100, 0, True, "[UNK]", True, "row_splits"), ("##" * 20, 100, 0, True, "[UNK]", True, "row_lengths"),
+    ]:
+        attrs = {"suffix_indicator": suffix, "max_bytes_per_word": most, "max_chars_per_token": piece, "use_unknown_token": uses_unknown,
+                 "unknown_token": unknown, "split_unknown_characters": splits, "output_row_partition_type": partition}
+        p = g.program(f"WordpieceTokenizeWithOffsets {suffix[:4]} {most} {piece} {uses_unknown} {splits} {partition}")
+        t = p.step("HashTableV2", key_dtype=tf.string, value_dtype=tf.int64, shared_name="pieces")
+        if most > 0:
+            p.step("WordpieceTokenizeWithOffsets", input_values=words, vocab_lookup_table=t, text=True, **attrs)
+        p.step("LookupTableImportV2", table_handle=t, keys=texts(*vocabulary), values=ids)
+        for value in [words, words.reshape(4, 4), texts(), scalar("unaffable"), texts("xyz")]:
+            p.step("WordpieceTokenizeWithOffsets", input_values=value, vocab_lookup_table=t, **attrs)
+    p = g.program("WordpieceTokenizeWithOffsets of an empty table")
+    t = p.step("MutableHashTableV2", key_dtype=tf.string, value_dtype=tf.int64, shared_name="none")
+    p.step("WordpieceTokenizeWithOffsets", input_values=words, vocab_lookup_table=t, **attrs)
+
+
 FAMILIES = {
     "text-normalize": normalize,
     "text-split": split,
     "text-tokenize": tokenize,
+    "text-wordpieces": wordpieces,
 }

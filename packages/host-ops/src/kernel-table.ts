@@ -72,6 +72,7 @@ import { LIST_KERNELS } from "./tensor-list.js";
 import { UNARY_KERNELS } from "./unary.js";
 import { UNFED_KERNELS } from "./unfed.js";
 import { UNIQUE_KERNELS } from "./unique.js";
+import { WORDPIECE_KERNELS } from "./wordpiece.js";
 import { VARIABLE_SCATTER_KERNELS } from "./variable-scatter.js";
 import { VARIABLE_KERNELS } from "./variables.js";
 
@@ -117,6 +118,7 @@ const ANY_DTYPE: readonly Family[] = [
   TEXT_NORMALIZE_KERNELS,
   REGEX_SPLIT_KERNELS,
   TEXT_TOKENIZE_KERNELS,
+  WORDPIECE_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */

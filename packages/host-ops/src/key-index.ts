@@ -102,6 +102,7 @@ export class BytesIndex {
   #offsets: Uint32Array;
   #bytes: Uint8Array;
   #count = 0;
+  #longest = 0;
 
   constructor(expectedCount = 8, expectedBytes = 64) {
     this.#slots = zeroedArray(Int32Array, slotCountFor(expectedCount));
@@ -112,6 +113,11 @@ export class BytesIndex {
 
   get count(): number {
     return this.#count;
+  }
+
+  /** Bytes of the longest key. */
+  get longest(): number {
+    return this.#longest;
   }
 
   /** All keys in order of insertion: bytes and count + 1 offsets. */
@@ -137,6 +143,7 @@ export class BytesIndex {
     const at = this.#offsets[ordinal]!;
     for (let i = start; i < end; i++) this.#bytes[at + i - start] = bytes[i]!;
     this.#offsets[ordinal + 1] = at + end - start;
+    this.#longest = Math.max(this.#longest, end - start);
     this.#hashes[ordinal] = hash;
     if (this.#count * 2 > this.#slots.length) this.#rehash(this.#slots.length * 2);
     else this.#place(ordinal);

@@ -18,6 +18,13 @@ import { is64Bit, isComplex, isFloating, numbersOf } from "./numeric.js";
 import { sameShape } from "./shapes.js";
 import { type TableSpec, type ValueStore, valueStore } from "./table-values.js";
 
+/** Keys of a table, asked for one by one out of a buffer. */
+export interface StringSet {
+  /** Bytes of the longest key. */
+  readonly longest: number;
+  has(bytes: Uint8Array, start: number, end: number): boolean;
+}
+
 /**
  * A lookup table of TensorFlow (HashTable, MutableHashTable, ...): keys to ordinals by open addressing over lanes or bytes,
  * values in rows beside. Not thread-safe and need not be: kernels run on one thread.
@@ -143,6 +150,28 @@ export class LookupTable implements HostResource {
     return build(valueDtype, shape, out);
   }
 
+  /**
+   * The strings whose value is another than `absent`; valid until the table changes.
+   *
+   * @throws ServingError INVALID_ARGUMENT before the table was filled, and for tables of other types than string to int64
+   */
+  stringSet(absent: number): StringSet {
+    check(this.#isInitialized, () => "Table not initialized.");
+    const { keyDtype, valueDtype } = this.spec;
+    check(keyDtype === "string", () => `Key must be type ${keyDtype} but got string`);
+    check(valueDtype === "int64", () => `Value must be type ${valueDtype} but got int64`);
+    const index = this.#index.strings!;
+    const lanes = lanesOf(this.#values.data().data as BigInt64Array);
+    const high = absent < 0 ? -1 : 0;
+    return {
+      longest: index.longest,
+      has: (bytes, start, end) => {
+        const ordinal = index.find(bytes, start, end);
+        return ordinal >= 0 && !(lanes[2 * ordinal] === absent && lanes[2 * ordinal + 1] === high);
+      },
+    };
+  }
+
   /** All keys and values, in order of insertion. */
   export(): { keys: Tensor; values: Tensor } {
     const { keyDtype } = this.spec;
@@ -236,12 +265,15 @@ interface KeyLookup {
   readonly count: number;
   reader(keys: Tensor): KeyReader;
   export(dtype: DType): Tensor;
+  /** The index itself, of string keys. */
+  readonly strings?: BytesIndex;
 }
 
 function keyLookup(dtype: DType): KeyLookup {
   if (dtype === "string") {
     const index = new BytesIndex();
     return {
+      strings: index,
       get count() {
         return index.count;
       },

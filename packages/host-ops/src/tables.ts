@@ -30,9 +30,9 @@ function handle(op: OpCall, spec: TableSpec): ResourceHandle[] {
   return [{ kind: "table", key }];
 }
 
-/** The table that input 0 names. */
-function tableOf(op: OpCall): LookupTable {
-  const { key } = op.handle(0);
+/** The table that an input names. */
+export function tableOf(op: OpCall, input = 0): LookupTable {
+  const { key } = op.handle(input);
   const table = op.state.resources.get(key);
   if (table instanceof LookupTable) return table;
   throw new ServingError(

@@ -4,9 +4,14 @@ import { StringColumn, strings, type Tensor, tensor } from "@shardserve/tensor";
 import { hostKernels } from "../src/index.js";
 import { newState } from "./host-state.js";
 
-function run(op: string, inputs: readonly Tensor[], attrs: Record<string, AttrValue> = {}): readonly HostValue[] {
+function run(
+  op: string,
+  inputs: readonly HostValue[],
+  attrs: Record<string, AttrValue> = {},
+  state = newState(),
+): readonly HostValue[] {
   const node = { name: "node", op, inputs: [], controls: [], attrs: new Attrs(op, attrs) };
-  return hostKernels.get(op)!({ node, inputs, state: newState() }) as readonly HostValue[];
+  return hostKernels.get(op)!({ node, inputs, state }) as readonly HostValue[];
 }
 
 const ints = (...values: number[]) => tensor("int32", [values.length], Int32Array.from(values));
@@ -40,6 +45,24 @@ describe("text ops refuse", () => {
           message: /input_splits/,
         });
       }
+    }
+  });
+
+  it("vocabularies that are no table from strings to numbers", () => {
+    const attrs = {
+      suffix_indicator: Buffer.from("##"),
+      max_bytes_per_word: 100n,
+      use_unknown_token: true,
+      unknown_token: Buffer.from("[UNK]"),
+    };
+    for (const [key, value] of [
+      ["string", "float32"],
+      ["int64", "int64"],
+    ] as const) {
+      const state = newState();
+      const [table] = run("MutableHashTableV2", [], { key_dtype: key, value_dtype: value }, state);
+      const call = () => run("WordpieceTokenizeWithOffsets", [strings([1], ["a"]), table!], attrs, state);
+      assert.throws(call, { code: "INVALID_ARGUMENT", message: /must be type/ });
     }
   });
 

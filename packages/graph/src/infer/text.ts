@@ -31,8 +31,10 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   StringSplit: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
   StringSplitV2: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
   StringNGrams: fixed([UNKNOWN], [UNKNOWN]),
-  RegexSplitWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
-  "TFText>WhitespaceTokenizeWithOffsetsV2": fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
+  ...each(
+    "RegexSplitWithOffsets TFText>WhitespaceTokenizeWithOffsetsV2 WordpieceTokenizeWithOffsets",
+    fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
+  ),
   ...each("WhitespaceTokenizeWithOffsets UnicodeScriptTokenizeWithOffsets", (call) => [
     ...repeat<Shape>([UNKNOWN], 4),
     call.shape(1),
