@@ -43,6 +43,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "keras2-dilated-text": 1,
   "keras2-preprocessing": 1,
   "keras3-attention": 1,
+  "bert-and-translation-text": 3,
   "estimator-boosted-trees": 0,
   "estimator-wide-deep": 6,
 };
