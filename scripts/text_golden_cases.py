@@ -2,7 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
-from op_golden_cases import i32, texts
+from op_golden_cases import i32, some, texts
 
 MALFORMED = [b"ab\xffCD", b"e\xcc\xff\x81", b"e\xff\xcc\x81", b"\xed\xa0\x80X", b"\xf0\x9f\x98E\xcc\x81", b"\xe0\x80\x80",
              b"A\xc0\x80b", b"E\xcc\x81\xcc", b"\xef\xac\x81\xfe", b"\xff", b"\xc3"]
@@ -110,9 +110,24 @@ def wordpieces(g):
     p.step("WordpieceTokenizeWithOffsets", input_values=words, vocab_lookup_table=t, **attrs)
 
 
+def trim(g):
+    r = np.random.RandomState(5)
+    for dtype in [np.int32, np.int64, np.float32, np.bool_, object]:
+        for count, rows in [(1, 3), (2, 4), (3, 5)]:
+            splits = [np.cumsum([0, *r.randint(0, 7, rows)]).astype(np.int64 if count % 2 else np.int32) for _ in range(count)]
+            values = [some(dtype, (int(row_splits[-1]),), seed) for seed, row_splits in enumerate(splits)]
+            for most in [0, 5, 9, 40, -3]:
+                for op in ["TFText>RoundRobinTrim", "TFText>RoundRobinGenerateMasks"]:
+                    g.case(op, max_sequence_length=np.int32(most), input_values=values, input_row_splits=splits)
+    empty = [np.zeros(0, np.int64), np.zeros(0, np.int64)]
+    for splits in [[np.zeros(1, np.int64)] * 2, [np.zeros(3, np.int64)] * 2]:
+        g.case("TFText>RoundRobinTrim", max_sequence_length=np.int32(3), input_values=empty, input_row_splits=splits)
+
+
 FAMILIES = {
     "text-normalize": normalize,
     "text-split": split,
     "text-tokenize": tokenize,
     "text-wordpieces": wordpieces,
+    "text-trim": trim,
 }

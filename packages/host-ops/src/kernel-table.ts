@@ -72,6 +72,7 @@ import { LIST_KERNELS } from "./tensor-list.js";
 import { UNARY_KERNELS } from "./unary.js";
 import { UNFED_KERNELS } from "./unfed.js";
 import { UNIQUE_KERNELS } from "./unique.js";
+import { TEXT_TRIM_KERNELS } from "./text-trim.js";
 import { WORDPIECE_KERNELS } from "./wordpiece.js";
 import { VARIABLE_SCATTER_KERNELS } from "./variable-scatter.js";
 import { VARIABLE_KERNELS } from "./variables.js";
@@ -119,6 +120,7 @@ const ANY_DTYPE: readonly Family[] = [
   REGEX_SPLIT_KERNELS,
   TEXT_TOKENIZE_KERNELS,
   WORDPIECE_KERNELS,
+  TEXT_TRIM_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */

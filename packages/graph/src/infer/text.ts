@@ -39,6 +39,11 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     ...repeat<Shape>([UNKNOWN], 4),
     call.shape(1),
   ]),
+  "TFText>RoundRobinTrim": (call) => {
+    const count = call.attrs.int("N");
+    return [...repeat<Shape>([UNKNOWN], count), ...call.inputs.slice(1 + count).map(({ shape }) => shape)];
+  },
+  "TFText>RoundRobinGenerateMasks": (call) => call.inputs.slice(1, 1 + call.attrs.int("N")).map(({ shape }) => shape),
   UnicodeDecode: fixed([UNKNOWN], [UNKNOWN]),
   UnicodeDecodeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN]),
   // Handles are scalars.
