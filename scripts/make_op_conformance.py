@@ -66,6 +66,8 @@ def tensor_of(json_value):
         return name, np.array(values + [b""], object)[:-1].reshape(shape)
     dtype = tf.as_dtype(name)
     plain = np.dtype({"qint8": "i1", "quint8": "u1", "qint16": "i2", "quint16": "u2", "qint32": "i4"}.get(name, dtype.as_numpy_dtype))
+    if "z" in json_value:
+        return name, np.frombuffer(zlib.decompress(base64.b64decode(json_value["z"])), plain).reshape(shape)
     if "b" in json_value:
         return name, np.frombuffer(base64.b64decode(json_value["b"][0]), plain).reshape(shape)
     values = [float(v) if v in ("NaN", "Infinity", "-Infinity", "-0") else int(v) if isinstance(v, str) else v for v in json_value["v"]]

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import zlib
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -36,7 +37,7 @@ def is_text(array):
 
 def value_json(array, name=None):
     """A tensor as JSON: d(type), s(hape), v(alues). Strings are latin-1 texts of their bytes; odd numbers are texts. What is
-    long has its bytes as b(ase64) instead."""
+    long has its bytes as b(ase64) instead, what is very long z(ipped) in base64."""
     # NumPy would cut the zeros off the end of plain bytes.
     array = np.array(array, object) if isinstance(array, bytes) else np.asarray(array)
     if is_text(array):
@@ -47,6 +48,8 @@ def value_json(array, name=None):
     name = name or dtype_name(array.dtype)
     if array.dtype.names:
         array = array.view(array.dtype[0])  # quantised integers are records of one field
+    if array.size > 4096 and name == "uint8":
+        return {"d": name, "s": list(array.shape), "v": [], "z": base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()}
     if array.size > 40 and name in ("uint8", "uint16", "float32"):
         return {"d": name, "s": list(array.shape), "v": [], "b": [base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()]}
     if name in ("bfloat16", "float16"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
-from op_golden_cases import i32, some, texts
+from op_golden_cases import i32, i64, some, texts
 
 MALFORMED = [b"ab\xffCD", b"e\xcc\xff\x81", b"e\xff\xcc\x81", b"\xed\xa0\x80X", b"\xf0\x9f\x98E\xcc\x81", b"\xe0\x80\x80",
              b"A\xc0\x80b", b"E\xcc\x81\xcc", b"\xef\xac\x81\xfe", b"\xff", b"\xc3"]
@@ -124,10 +124,32 @@ def trim(g):
         g.case("TFText>RoundRobinTrim", max_sequence_length=np.int32(3), input_values=empty, input_row_splits=splits)
 
 
+def fast_wordpieces(g):
+    from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as builder
+
+    pieces = ["un", "##aff", "##able", "##able!", "they", "##'", "##re", "##s", "the", "##e", "##y", "a", "##a", "\u4f60", "##\u597d", "##\u00e9", "caf", "[UNK]",
+              "ab", "abcd", "##cd", "##cdx", "##b", ".", "'", "re", "\u3002", "-", "hel", "##lo", "##l"]
+    words = ["unaffable", "unaffables", "they're", "the", "", "xyz", "thezzz", "caf\u00e9", "\u4f60\u597d\u5417", b"the\xff", b"\xe4\xbda", "aaaaaaaaaaaa", "abcdx", "abcdy", "##", "#", "###",
+             "##a", "unaffable!", "a" * 30, ".", "!", "\u3002", "hello", "\u00a0"]
+    lines = ["they're the unaffable, un-hello.  the\u3000caf\u00e9", " the\tab abcd\n", "\u4f60\u597d\u5417 hello\u3002\u3001the", "thezz the. zz.the !the", "the\u2014the \u20ac5 ## ##a",
+             b"the\xff the \xe4\xbd the", "a" * 30 + " the", "a.a..b", "a" * 11, "the,the", "\u00e9\u00e9 the", " ", "x", "! !", "abcdab ab'ab"]
+    alone = [piece for piece in pieces if not piece.startswith("##")]
+    for vocabulary, suffix, most, is_words in [(pieces, "##", 100, True), (pieces, "##", 100, False), (pieces, "##", 10, True), (pieces, "##", 10, False), ([*pieces, "##"], "##", 100, True),
+                                               ([*pieces, "#", "###"], "##", 100, True), ([*pieces, "#", "###"], "##", 100, False), (alone, "", 100, False), (alone, "", 100, True), (["[UNK]", "a"], "<s>", 100, False)]:
+        model = np.frombuffer(builder.build_fast_wordpiece_model(vocabulary, most, suffix, "[UNK]", is_words, True), np.uint8)
+        g.case("FastWordpieceTokenizeWithOffsets", input_values=texts(*words, *lines), wp_model=model)
+        ids = np.array([i % len(vocabulary) for i in range(0, 60, 7)], np.int32)
+        g.case("TFText>FastWordpieceDetokenize", input_values=ids, input_row_splits=i64(0, 4, 4, len(ids)), wp_model=model)
+    g.case("FastWordpieceTokenizeWithOffsets", input_values=texts(), wp_model=model)
+    slim = np.frombuffer(builder.build_fast_wordpiece_model(pieces, 100, "##", "[UNK]", True, False), np.uint8)
+    g.case("TFText>FastWordpieceDetokenize", input_values=i32(0, 1), input_row_splits=i64(0, 2), wp_model=slim, text=True)
+
+
 FAMILIES = {
     "text-normalize": normalize,
     "text-split": split,
     "text-tokenize": tokenize,
     "text-wordpieces": wordpieces,
     "text-trim": trim,
+    "text-fast-wordpieces": fast_wordpieces,
 }

@@ -73,6 +73,7 @@ import { UNARY_KERNELS } from "./unary.js";
 import { UNFED_KERNELS } from "./unfed.js";
 import { UNIQUE_KERNELS } from "./unique.js";
 import { TEXT_TRIM_KERNELS } from "./text-trim.js";
+import { FAST_WORDPIECE_KERNELS } from "./fast-wordpiece.js";
 import { WORDPIECE_KERNELS } from "./wordpiece.js";
 import { VARIABLE_SCATTER_KERNELS } from "./variable-scatter.js";
 import { VARIABLE_KERNELS } from "./variables.js";
@@ -121,6 +122,7 @@ const ANY_DTYPE: readonly Family[] = [
   TEXT_TOKENIZE_KERNELS,
   WORDPIECE_KERNELS,
   TEXT_TRIM_KERNELS,
+  FAST_WORDPIECE_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */

@@ -10,7 +10,7 @@ import { scriptOf } from "./unicode-script.js";
 import { charSize, codePointAt } from "./utf8.js";
 
 /** Unicode's White_Space. */
-function isWhitespace(code: number): boolean {
+export function isWhitespace(code: number): boolean {
   if (code < 0x80) return code === 0x20 || (code >= 9 && code <= 13);
   if (code >= 0x2000 && code <= 0x200a) return true;
   return WIDER_SPACES.has(code);

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
+import { inflateSync } from "node:zlib";
 import { ServingError } from "@shardserve/core";
 import type { AttrValue } from "@shardserve/graph";
 import {
@@ -20,6 +21,8 @@ export interface GoldenTensor {
   readonly v: readonly (number | string)[];
   /** In place of `v`, base64: the bytes of every string, or of all numbers. */
   readonly b?: readonly string[];
+  /** In place of `v`, base64 of the zipped bytes of all numbers. */
+  readonly z?: string;
 }
 
 export type GoldenAttr = Readonly<Record<string, unknown>>;
@@ -48,7 +51,10 @@ export function readGoldens(family: string): GoldenCase[] {
   ) as GoldenCase[];
 }
 
-export function fromGolden({ d, s, v, b }: GoldenTensor): Tensor {
+export function fromGolden({ d, s, v, b, z }: GoldenTensor): Tensor {
+  if (z !== undefined && isNumeric(d)) {
+    return tensor(d, s, dataFromBytes(d, inflateSync(Buffer.from(z, "base64"))) as never);
+  }
   if (b && d === "string") return tensor("string", s, StringColumn.from(b.map((text) => Buffer.from(text, "base64"))));
   if (b && isNumeric(d)) return tensor(d, s, dataFromBytes(d, Buffer.from(b[0]!, "base64")) as never);
   if (d === "string")

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { inflateSync } from "node:zlib";
 import { Attrs, type AttrValue, opDef } from "@shardserve/graph";
 import { REPO_DIR } from "@shardserve/testkit";
 import {
@@ -37,6 +38,7 @@ interface RawTensor {
   readonly s: readonly number[];
   readonly v?: readonly (number | string)[];
   readonly b?: string | readonly string[];
+  readonly z?: string;
   readonly c?: 1;
 }
 
@@ -118,7 +120,7 @@ function attrOf(json: unknown): AttrValue {
   }
 }
 
-function decode({ d, s, v = [], b }: RawTensor): Tensor {
+function decode({ d, s, v = [], b, z }: RawTensor): Tensor {
   if (typeof d === "number") {
     const dtype = dtypeFromTf(d) as NumericDType;
     return tensor(dtype, s, dataFromBytes(dtype, Uint8Array.from(Buffer.from(b as string, "base64"))) as never);
@@ -130,6 +132,7 @@ function decode({ d, s, v = [], b }: RawTensor): Tensor {
     return tensor("string", s, StringColumn.from(texts));
   }
   if (!isNumeric(d)) throw new Error(`a golden tensor of ${d}`);
+  if (z !== undefined) return tensor(d, s, dataFromBytes(d, inflateSync(Buffer.from(z, "base64"))) as never);
   if (b) return tensor(d, s, dataFromBytes(d, Uint8Array.from(Buffer.from(b[0]!, "base64"))) as never);
   const data = newData(d, v.length);
   const isWide = d === "int64" || d === "uint64";

@@ -39,6 +39,8 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     ...repeat<Shape>([UNKNOWN], 4),
     call.shape(1),
   ]),
+  FastWordpieceTokenizeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
+  "TFText>FastWordpieceDetokenize": fixed([UNKNOWN]),
   "TFText>RoundRobinTrim": (call) => {
     const count = call.attrs.int("N");
     return [...repeat<Shape>([UNKNOWN], count), ...call.inputs.slice(1 + count).map(({ shape }) => shape)];
