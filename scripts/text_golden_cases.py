@@ -145,11 +145,23 @@ def fast_wordpieces(g):
     g.case("TFText>FastWordpieceDetokenize", input_values=i32(0, 1), input_row_splits=i64(0, 2), wp_model=slim, text=True)
 
 
+def fast_bert(g):
+    from tensorflow_text.core.pybinds import pywrap_fast_bert_normalizer_model_builder as builder
+
+    words = ["They're the Greatest", "", "\u00c0bc", "caf\u00e9 cafe\u0301 \ufb01ne \u00bd", "a\u0000b\u0007\u200d\u00adc", "plain", "\u4f60\u597d\u3000\U0001f600", "\ufdfa", "\u1e9e\u00df \u03a3\u03c2", *MALFORMED]
+    lower, plain = (np.frombuffer(builder.build_fast_bert_normalizer_model(lowers), np.uint8) for lowers in (True, False))
+    g.case("FastBertNormalize", input_values=texts(*words), fast_bert_normalizer_model=lower, get_offsets=True)
+    for value in [texts(*words), texts()]:
+        for offsets in [True, False]:
+            g.case("FastBertNormalize", input_values=value, fast_bert_normalizer_model=plain, get_offsets=offsets)
+
+
 FAMILIES = {
     "text-normalize": normalize,
     "text-split": split,
     "text-tokenize": tokenize,
     "text-wordpieces": wordpieces,
     "text-trim": trim,
+    "text-fast-bert": fast_bert,
     "text-fast-wordpieces": fast_wordpieces,
 }

@@ -73,6 +73,7 @@ import { UNARY_KERNELS } from "./unary.js";
 import { UNFED_KERNELS } from "./unfed.js";
 import { UNIQUE_KERNELS } from "./unique.js";
 import { TEXT_TRIM_KERNELS } from "./text-trim.js";
+import { FAST_BERT_KERNELS } from "./fast-bert-normalize.js";
 import { FAST_WORDPIECE_KERNELS } from "./fast-wordpiece.js";
 import { WORDPIECE_KERNELS } from "./wordpiece.js";
 import { VARIABLE_SCATTER_KERNELS } from "./variable-scatter.js";
@@ -123,6 +124,7 @@ const ANY_DTYPE: readonly Family[] = [
   WORDPIECE_KERNELS,
   TEXT_TRIM_KERNELS,
   FAST_WORDPIECE_KERNELS,
+  FAST_BERT_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */

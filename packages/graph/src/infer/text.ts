@@ -39,6 +39,7 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     ...repeat<Shape>([UNKNOWN], 4),
     call.shape(1),
   ]),
+  FastBertNormalize: (call) => [call.shape(0), [UNKNOWN], [UNKNOWN]],
   FastWordpieceTokenizeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
   "TFText>FastWordpieceDetokenize": fixed([UNKNOWN]),
   "TFText>RoundRobinTrim": (call) => {

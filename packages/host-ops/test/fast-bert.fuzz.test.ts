@@ -10,14 +10,15 @@ import { newState } from "./host-state.js";
 const TEXTS = strings([4], ["unaffable they're", "你好 the.zz", "##", "abcdabcdab"]);
 
 function run(op: string, inputs: readonly Tensor[]): void {
-  const node = { name: "node", op, inputs: [], controls: [], attrs: new Attrs(op, {}) };
+  const attrs = new Attrs(op, { get_offsets: true });
+  const node = { name: "node", op, inputs: [], controls: [], attrs };
   void hostKernels.get(op)!({ node, inputs, state: newState() });
 }
 
 /** Models of tokenizers come with a graph, and a graph may be anybody's. */
-describe("damaged models of the fast wordpiece tokenizer", () => {
-  const models = readGoldens("text-fast-wordpieces")
-    .filter(({ op }) => op === "FastWordpieceTokenizeWithOffsets")
+describe("damaged models of the fast BERT tokenizer", () => {
+  const models = [...readGoldens("text-fast-wordpieces"), ...readGoldens("text-fast-bert").slice(1)]
+    .filter(({ op }) => !op.includes("Detokenize"))
     .map(({ inputs }) => fromGolden(inputs[1] as GoldenTensor).data as Uint8Array);
 
   const damage = fc.array(fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.integer({ min: 0, max: 255 })), {
@@ -40,6 +41,7 @@ describe("damaged models of the fast wordpiece tokenizer", () => {
           const damaged = tensor("uint8", [bytes.length], bytes);
           const calls = [
             () => run("FastWordpieceTokenizeWithOffsets", [TEXTS, damaged]),
+            () => run("FastBertNormalize", [TEXTS, damaged]),
             () => run("TFText>FastWordpieceDetokenize", [ids, splits, damaged]),
           ];
           for (const call of calls) {
@@ -60,6 +62,10 @@ describe("damaged models of the fast wordpiece tokenizer", () => {
     assert.throws(() => run("FastWordpieceTokenizeWithOffsets", [TEXTS, nothing]), {
       code: "INVALID_ARGUMENT",
       message: /FastWordpieceTokenizerConfig is damaged/,
+    });
+    assert.throws(() => run("FastBertNormalize", [TEXTS, nothing]), {
+      code: "INVALID_ARGUMENT",
+      message: /is damaged/,
     });
   });
 });
