@@ -319,6 +319,8 @@ describe("commands on a model", function () {
     const { stdout } = await cli("status", ...registry());
     assert.match(stdout, /^cluster cli: leader shard-\d$/m);
     assert.match(stdout, /^ {2}dlrm\/1 +enabled +1 +0 +61 x 2 +122 of 122 /m);
+    const misspelt = await cli("status", registry()[0]!, "--cluster=clj");
+    assert.match(misspelt.stdout, /^ {2}nothing is registered under this name: is --cluster right\?$/m);
   });
 
   it("up with the embedded registry serves, and SIGTERM ends all its processes", async () => {

@@ -112,6 +112,7 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
     assert.match(unknown.stderr, /FAILED_PRECONDITION: stamped version 7 is not enabled; keep it with/);
     assert.match(await command("traffic", STAMPED, "--clear"), /all to the highest version/);
     assert.match(await command("rollback", STAMPED), /version 1 is wanted/);
+    assert.match(await command("status"), /^ {2}wanted of stamped: --versions=1$/m);
     await cluster.until((found) => isGone(found, 2));
     using client = new GrpcClient(cluster.front("executor-0").grpc);
     assert.equal(await lastVersion(client), 1);

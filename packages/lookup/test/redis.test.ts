@@ -276,7 +276,7 @@ describe("Redis as second level", () => {
     const client = await connected(
       new Redis({ sentinels: [{ host: "127.0.0.1", port }], name: "mymaster", enableOfflineQueue: false }),
     );
-    using level = closing(levelOver(client));
+    using level = closing(levelOver(client, { budgetMs: 2_000 }));
     await fill(right, level.it, [5, 6]);
     const rows = await ready(await rowsOver({ right }, { redis: level.it }));
     const lease = await rows.lookup(requestOf(5, 6));

@@ -56,7 +56,7 @@ export const undrain = defineCommand({
     const id = onlyArgument("undrain", positionals, "shard id");
     await withRegistry("undrain", flags, terminal, async (registry) => {
       await change(registry, wishKey(id), () => "delete", terminal.signal);
-      terminal.print(`${id} is not draining`);
+      terminal.print(`${id}: takes partitions again`);
     });
   },
 });

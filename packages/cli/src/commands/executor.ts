@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { ServingError } from "@shardserve/core";
 import { createHotRowsServer, LookupMetrics } from "@shardserve/lookup";
 import { LeasedKeys, MapFollower, MAPS_PREFIX, SHARDS_PREFIX } from "@shardserve/registry";
-import { advertisedAddress, formatAddress, parseAddress } from "@shardserve/transport";
+import { type Address, advertisedAddress, formatAddress, parseAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
@@ -44,7 +44,11 @@ export const executor = defineCommand({
       "FILE",
       "",
     ),
-    advertisedHost: flag.text("host that other executors reach --peer-listen by; default its own", "HOST", ""),
+    advertisedHost: flag.text(
+      "host that others reach this executor by (status, --peer-listen); default its own",
+      "HOST",
+      "",
+    ),
     zone: flag.text("failure domain of this machine; replicas in it are preferred", "ZONE", ""),
     stateDir: STATE_FLAG,
     cacheBytes: flag.bytes("memory for cached rows, per version", 256 * 2 ** 20),
@@ -165,10 +169,12 @@ export const executor = defineCommand({
       await peerTlsFile?.start({ signal });
       await front.start({ signal });
       const [peerAddress] = peers?.addresses ?? [];
+      const advertised = (address: Address) =>
+        formatAddress(advertisedAddress(address, flags.advertisedHost || undefined));
       const addresses = {
-        ...(peerAddress && { tcp: formatAddress(advertisedAddress(peerAddress, flags.advertisedHost || undefined)) }),
-        grpc: `${flags.host}:${front.server.grpcPort}`,
-        rest: `${flags.host}:${front.server.restPort}`,
+        ...(peerAddress && { tcp: advertised(peerAddress) }),
+        grpc: advertised({ host: flags.host, port: front.server.grpcPort }),
+        rest: advertised({ host: flags.host, port: front.server.restPort }),
       };
       reportServedVersions(
         front.manager,

@@ -1,4 +1,5 @@
 import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
+import type { AspiredRecord } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
 import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
@@ -87,8 +88,18 @@ function describe(cluster: string, found: ClusterStatus): string {
   for (const { model, labels, aspired } of found.models) {
     const named = Object.entries(labels ?? {}).map(([label, version]) => `${label}=${version}`);
     if (named.length > 0) lines.push(`  labels of ${model}: ${named.join(" ")}`);
-    if (aspired) lines.push(`  wanted of ${model}: ${JSON.stringify(aspired)}`);
+    if (aspired) lines.push(`  wanted of ${model}: ${wantedText(aspired)}`);
+  }
+  if (found.shards.length + found.executors.length + found.models.length + found.missingShards.length === 0) {
+    lines.push(`  nothing is registered under this name: is --cluster right?`);
   }
   for (const text of found.unreadable) lines.push(`  unreadable: ${text}`);
   return lines.join("\n");
+}
+
+/** A wish in the words of the command `want`. */
+function wantedText({ policy, replication }: AspiredRecord): string {
+  const versions = policy.kind === "specific" ? policy.versions.join(",") : policy.kind;
+  const count = policy.kind === "latest" ? `:${policy.count}` : "";
+  return `--versions=${versions}${count}${replication === undefined ? "" : ` --replication=${replication}`}`;
 }

@@ -56,7 +56,7 @@ export class LocalCluster extends Service {
   }
 
   #spawn(id: string, args: readonly string[]): void {
-    const child = spawn(process.execPath, [PROGRAM, ...args], {
+    const child = spawn(process.execPath, [...process.execArgv, PROGRAM, ...args], {
       stdio: ["ignore", "pipe", "inherit", "ipc"], // the channel tells the child when this process is gone
     });
     createInterface({ input: child.stdout! }).on("line", (line) => this.#options.onLine(id, line));
