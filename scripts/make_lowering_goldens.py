@@ -707,6 +707,20 @@ def sparse_products():
     case("SparseMatMul", a=rand(F32, [2, 3]), b=rand(F32, [4, 4]))
 
 
+@family
+def narrow_convolutions():
+    for kernel, outputs in [([3, 3], 1), ([3, 3], 4), ([2, 3], 3), ([1, 5], 2), ([7, 7], 1), ([4, 4], 4)]:
+        for padding in ["VALID", "SAME"]:
+            case("Conv2D", input=rand(F32, [2, 9, 8, 5]), filter=C(rand(F32, [*kernel, 5, outputs])), strides=[1, 1, 1, 1], padding=padding)
+    case("Conv2D", input=rand(F32, [2, 9, 8, 5]), filter=rand(F32, [3, 2, 5, 2]), strides=[1, 1, 1, 1], padding="SAME")
+    case("Conv2D", input=rand(F32, [0, 9, 8, 5]), filter=C(rand(F32, [3, 3, 5, 2])), strides=[1, 1, 1, 1], padding="SAME")
+    case("Conv2D", input=rand(F32, [1, 1, 1, 5]), filter=C(rand(F32, [3, 3, 5, 2])), strides=[1, 1, 1, 1], padding="SAME")
+    case("Conv2D", input=rand(F32, [1, 7, 6, 5]), filter=C(rand(F32, [3, 3, 5, 2])), strides=[1, 1, 1, 1], padding="EXPLICIT", explicit_paddings=[0, 0, 1, 0, 2, 1, 0, 0])
+    case("Conv2D", input=rand(F32, [1, 7, 6, 5]), filter=C(rand(F32, [3, 3, 5, 2])), strides=[1, 1, 1, 1], padding="EXPLICIT", explicit_paddings=[0, 0, 4, 0, 2, 3, 0, 0])
+    case("Conv2D", input=rand(F32, [1, 7, 6, 10]), filter=C(rand(F32, [3, 3, 5, 4])), strides=[1, 1, 1, 1], padding="SAME")
+    case("Conv2D", input=rand(F32, [1, 7, 6, 4]), filter=C(rand(F32, [3, 3, 5, 2])), strides=[1, 1, 1, 1], padding="SAME")
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

@@ -1,6 +1,7 @@
 import type { OnnxBuilder, Value } from "./builder.js";
 import { channelsFirst, channelsLast } from "./channels.js";
 import { cast, concat, less, shapeOf, slice, zeroOrFail } from "./emit.js";
+import { isNarrow, narrowConvolution } from "./narrow-conv.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /**
@@ -101,6 +102,17 @@ function convolution(spatial: number): Lower {
     const channels = n.dim(0, layout.isChannelsLast ? -1 : 1) ?? inPerGroup;
     const strides = spatialInts(n, layout, "strides");
     const dilations = spatialInts(n, layout, "dilations");
+    const padding = paddingAttrs(n, layout, kernel, strides, dilations);
+    const isPlain = channels === inPerGroup && [...strides, ...dilations].every((step) => step === 1);
+    if (spatial === 2 && isPlain && n.dtype(0) === "float32" && isNarrow(kernel)) {
+      const lengths = [kernel[0]!, kernel[1]!] as const;
+      const { pads = [0, 0, 0, 0] } = padding as { readonly pads?: readonly number[] };
+      if (pads.every((pad, side) => pad < lengths[side % 2]!)) {
+        const weights = permutedKernel(n, 1, [2, 3, 0, 1], [inPerGroup, out, ...lengths]);
+        const value = toChannelsFirst(n, layout, n.x(0));
+        return fromChannelsFirst(n, layout, narrowConvolution(n.b, value, weights, lengths, pads));
+      }
+    }
     const shape = [out, inPerGroup, ...kernel.slice(0, spatial)];
     const weights = permutedKernel(n, 1, [spatial + 1, spatial, ...axes(0, spatial)], shape);
     const attrs = {
@@ -108,7 +120,7 @@ function convolution(spatial: number): Lower {
       dilations,
       group: channels / inPerGroup,
       kernel_shape: kernel.slice(0, spatial),
-      ...paddingAttrs(n, layout, kernel, strides, dilations),
+      ...padding,
     };
     return fromChannelsFirst(n, layout, n.b.op("Conv", [toChannelsFirst(n, layout, n.x(0)), weights], attrs));
   };
@@ -173,7 +185,10 @@ function transposedConvolution(spatial: number): Lower {
     const value = toChannelsFirst(n, layout, n.x(2));
     const isSafe = spatial === 2 || inputs?.every((length) => length > 0) === true;
     const result = b.op("ConvTranspose", [isSafe ? value : filledVolumes(b, value), weights], attrs);
-    return b.op("Reshape", [fromChannelsFirst(n, layout, result), cast(b, n.x(0), "int64")], { allowzero: 1 });
+    const size = cast(b, n.x(0), "int64");
+    const channelsFirstSize = b.op("Gather", [size, b.ints([0, spatial + 1, ...axes(1, spatial)])]);
+    const checked = b.op("Reshape", [result, layout.isChannelsLast ? channelsFirstSize : size], { allowzero: 1 });
+    return fromChannelsFirst(n, layout, checked);
   };
 }
 

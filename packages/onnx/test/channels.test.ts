@@ -25,9 +25,9 @@ const T = { T: "float32" };
 const CONV = { ...T, strides: [1, 1, 1, 1], padding: "SAME" };
 const POOL = { ...T, ksize: [1, 2, 2, 1], strides: [1, 2, 2, 1], padding: "VALID" };
 const X = node("x", "Placeholder", [], { dtype: "float32", shape: [-1, 8, 8, 3], fed: true });
-const K1 = constant("k1", [3, 3, 3, 4]);
-const K2 = constant("k2", [3, 3, 4, 4]);
-const BIAS = constant("bias", [4]);
+const K1 = constant("k1", [3, 3, 3, 8]);
+const K2 = constant("k2", [3, 3, 8, 8]);
+const BIAS = constant("bias", [8]);
 
 /** How often each ONNX op stands in the lowered nodes. */
 function ops(nodes: readonly GraphNode[], ...outputs: string[]): Record<string, number> {
@@ -93,8 +93,8 @@ describe("channels", () => {
     const VALID = { ...CONV, padding: "VALID" };
     const SQUEEZE = { ...T, squeeze_dims: [-3] };
     const nodes = [
-      constant("k1", [1, 3, 3, 4]),
-      constant("k2", [1, 3, 4, 4]),
+      constant("k1", [1, 3, 3, 8]),
+      constant("k2", [1, 3, 8, 8]),
       BIAS,
       ints("axis", [], -3),
       ints("paddings", [3, 2], 0, 0, 2, 0, 0, 0),
@@ -115,7 +115,7 @@ describe("channels", () => {
   });
 
   it("are normalised where they stand", () => {
-    const vector = (name: string) => constant(name, [4]);
+    const vector = (name: string) => constant(name, [8]);
     const nodes = [
       K1,
       vector("scale"),

@@ -1,0 +1,39 @@
+import type { OnnxBuilder, Value } from "./builder.js";
+
+/** ONNX Runtime's convolution computes whole blocks of 8 or 16 output channels, however few are wanted. */
+const OUTPUTS_MAX = 4;
+/** With fewer inputs there is next to nothing to compute. */
+const INPUTS_MIN = 4;
+/** Products per pixel that a transposed convolution keeps until it sums them up: as much memory as an activation of so many channels. */
+const PRODUCTS_MAX = 64;
+
+/** @param kernel  TensorFlow's: [height, width, inputs, outputs] */
+export function isNarrow([height, width, inputs, outputs]: readonly number[]): boolean {
+  const area = height! * width!;
+  return area > 1 && outputs! <= OUTPUTS_MAX && inputs! >= INPUTS_MIN && area * outputs! <= PRODUCTS_MAX;
+}
+
+/**
+ * A convolution of stride 1 to few channels, the last one of most models that draw: the transposed convolution with the kernel turned
+ * round, which is one matrix product of just the channels that there are, and sums of its shifted rows. 2 to 20 times as fast as a Conv
+ * for 1 to 4 outputs, and the same products.
+ *
+ * @param value  [batch, inputs, height, width]
+ * @param kernel  [inputs, outputs, height, width]
+ * @param lengths  the kernel's height and width
+ * @param pads  of the convolution: top, left, bottom, right; each less than the kernel's length
+ */
+export function narrowConvolution(
+  b: OnnxBuilder,
+  value: Value,
+  kernel: Value,
+  lengths: readonly [number, number],
+  pads: readonly number[],
+): Value {
+  const ends = lengths.map((length) => -length - 1);
+  const turned = b.op("Slice", [kernel, b.ints([-1, -1]), b.ints(ends), b.ints([2, 3]), b.ints([-1, -1])]);
+  return b.op("ConvTranspose", [value, turned], {
+    kernel_shape: lengths,
+    pads: pads.map((pad, side) => lengths[side % 2]! - 1 - pad),
+  });
+}
