@@ -84,6 +84,8 @@ def shape_json(shape):
 
 def attr_json(attr):
     kind = attr.WhichOneof("value")
+    if kind == "s" and len(attr.s) > 4096:
+        return {"z": base64.b64encode(zlib.compress(attr.s, 9)).decode()}
     if kind == "s":
         return {"s": attr.s.decode("latin-1")}
     if kind == "shape":

@@ -1,5 +1,8 @@
 """The cases of make_op_goldens.py for the ops of TensorFlow Text."""
 
+import os
+import tempfile
+
 import numpy as np
 import tensorflow as tf
 from op_golden_cases import i32, i64, some, texts
@@ -156,12 +159,65 @@ def fast_bert(g):
             g.case("FastBertNormalize", input_values=value, fast_bert_normalizer_model=plain, get_offsets=offsets)
 
 
+CORPUS = ["the quick brown fox jumps over the lazy dog", "they're unaffable and unaffected by the weather", "hello world, hello there!", "caf\u00e9 cr\u00e8me \u00e0 la carte",
+          "\u4f60\u597d \u4e16\u754c", "she sells sea shells by the sea shore", "peter piper picked a peck of pickled peppers", "1 2 3 4 5 1234 5678", "the the the then there these"] * 20
+
+
+def train_sentencepiece(**options):
+    import io
+
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(CORPUS), model_writer=model, num_threads=1, minloglevel=2, hard_vocab_limit=False, **options)
+    return model.getvalue()
+
+
+def sentencepieces(g):
+    """The models are of the sentencepiece package (0.2)."""
+    rules = os.path.join(tempfile.mkdtemp(), "rules.tsv")
+    with open(rules, "w") as file:
+        file.write("41\t61\nC9\tE9\n65 301\tE9\n3000\t20\nFB01\t66 69\nAD\t\nBD\t20 31 2F 32 20\n")
+    models = {
+        "unigram": {"model_type": "unigram", "vocab_size": 120, "normalization_rule_name": "nmt_nfkc"},
+        "unigram-user-defined": {"model_type": "unigram", "vocab_size": 150, "user_defined_symbols": ["<sep>", "lo w"], "control_symbols": ["<ctl>"], "normalization_rule_tsv": rules},
+        "unigram-bytes": {"model_type": "unigram", "vocab_size": 400, "byte_fallback": True, "normalization_rule_tsv": rules, "unk_surface": "?"},
+        "bpe": {"model_type": "bpe", "vocab_size": 140, "user_defined_symbols": ["<sep>"], "normalization_rule_tsv": rules, "unk_id": 2, "bos_id": 3, "eos_id": 1, "pad_id": 0},
+        "bpe-suffix": {"model_type": "bpe", "vocab_size": 120, "treat_whitespace_as_suffix": True, "normalization_rule_name": "identity"},
+        "bpe-spaces": {"model_type": "bpe", "vocab_size": 130, "remove_extra_whitespaces": False, "add_dummy_prefix": False, "normalization_rule_tsv": rules, "bos_id": -1},
+        "char": {"model_type": "char", "vocab_size": 60, "user_defined_symbols": ["<sep>"], "normalization_rule_tsv": rules},
+        "word": {"model_type": "word", "vocab_size": 40, "normalization_rule_tsv": rules},
+    }
+    lines = ["the quick brown fox", "", "   ", "  they're   unaffable  ", "hello<sep>world", "hello lo w <ctl> <s> <unk>", "caf\u00e9 CAF\u00c9 cafe\u0301 A\u00ad\u3000\ufb01\u00bd", "\u4f60\u597d\u5417 \U0001f600\U0001f600x",
+             "\u2581the\u2581", b"the\xff\xfe \xe4\xbd dog", "a\u0000b", "zzz QQQ zz", "seashellsbytheseashore 12345678", "\ufffd"]
+    no, yes = np.bool_(False), np.bool_(True)
+    ids = np.array([3, 7, 0, 1, 2, 9, 30, 11, 4, 20, 5, 6, 8, 12, 13, 31], np.int32)
+    pieces = texts("\u2581the", "\u2581\u2581", "x\u2581y", "<unk>", "nothing", "<s>", "</s>", "<sep>", "<0xE4>", "<0xBD>", "<0xA0>", "<0xFF>", "\u2581a", "")
+    for name, options in models.items():
+        p = g.program(f"SentencepieceOp {name}")
+        handle = p.step("SentencepieceOp", model=train_sentencepiece(**options), container="", shared_name=name, use_node_name_sharing=False)
+        p.step("SentencepieceVocabSizeOp", sp_handle=handle)
+        for out_type in [tf.int32, tf.string]:
+            for bos, eos, reverse in [(no, no, no), (yes, yes, no), (no, yes, yes)] if out_type == tf.int32 else [(no, no, no), (yes, yes, yes)]:
+                common = {"sp_handle": handle, "input": texts(*lines), "nbest_size": np.int32(0), "alpha": np.float32(1), "add_bos": bos, "add_eos": eos, "reverse": reverse, "out_type": out_type, "return_nbest": False}
+                p.step("SentencepieceTokenizeWithOffsetsOp", Tsplits=tf.int64, **common)
+                if not bos and not eos:
+                    p.step("SentencepieceTokenizeOp", Tsplits=tf.int32, **common)
+        for bos, eos, reverse in [(no, no, no), (no, yes, yes)]:
+            p.step("SentencepieceDetokenizeOp", sp_handle=handle, input_values=ids, input_splits=i64(0, 5, 5, 16), add_bos=bos, add_eos=eos, reverse=reverse)
+        p.step("SentencepieceDetokenizeOp", sp_handle=handle, input_values=pieces[:13], input_splits=i32(0, 4, 13), add_bos=no, add_eos=no, reverse=no)
+        p.step("SentencepieceDetokenizeOp", sp_handle=handle, input_values=i32(100000), input_splits=i64(0, 1), add_bos=no, add_eos=no, reverse=no)
+        p.step("SentencepieceIdToStringOp", sp_handle=handle, input=ids.reshape(4, 4))
+        p.step("SentencepieceStringToIdOp", sp_handle=handle, input=pieces.reshape(2, 7))
+
+
 FAMILIES = {
     "text-normalize": normalize,
     "text-split": split,
     "text-tokenize": tokenize,
     "text-wordpieces": wordpieces,
     "text-trim": trim,
+    "text-sentencepieces": sentencepieces,
     "text-fast-bert": fast_bert,
     "text-fast-wordpieces": fast_wordpieces,
 }

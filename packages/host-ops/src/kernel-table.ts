@@ -75,6 +75,7 @@ import { UNIQUE_KERNELS } from "./unique.js";
 import { TEXT_TRIM_KERNELS } from "./text-trim.js";
 import { FAST_BERT_KERNELS } from "./fast-bert-normalize.js";
 import { FAST_WORDPIECE_KERNELS } from "./fast-wordpiece.js";
+import { SENTENCEPIECE_KERNELS } from "./sentencepiece.js";
 import { WORDPIECE_KERNELS } from "./wordpiece.js";
 import { VARIABLE_SCATTER_KERNELS } from "./variable-scatter.js";
 import { VARIABLE_KERNELS } from "./variables.js";
@@ -125,6 +126,7 @@ const ANY_DTYPE: readonly Family[] = [
   TEXT_TRIM_KERNELS,
   FAST_WORDPIECE_KERNELS,
   FAST_BERT_KERNELS,
+  SENTENCEPIECE_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */
@@ -234,6 +236,9 @@ function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | str
     if (node.op in UNICODE_KERNELS && node.attrs.has(name) && !isKnown(node.attrs.text(name))) {
       return `${name} ${node.attrs.text(name)} has no host kernel`;
     }
+  }
+  if (node.op in SENTENCEPIECE_KERNELS && node.attrs.has("return_nbest") && node.attrs.bool("return_nbest")) {
+    return `${node.op} with return_nbest has no host kernel`;
   }
   if (node.op in TABLE_KERNELS && node.attrs.has("key_dtype") && isFloating(node.attrs.dtype("key_dtype"))) {
     return `tables with keys of ${node.attrs.dtype("key_dtype")} exist in no TensorFlow`;

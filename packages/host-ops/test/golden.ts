@@ -132,6 +132,8 @@ export function attrOf(json: GoldenAttr): AttrValue {
   switch (kind) {
     case "s":
       return Buffer.from(value as string, "latin1");
+    case "z":
+      return inflateSync(Buffer.from(value as string, "base64"));
     case "i":
       return BigInt(value as string);
     case "f":

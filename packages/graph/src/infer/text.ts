@@ -39,6 +39,10 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     ...repeat<Shape>([UNKNOWN], 4),
     call.shape(1),
   ]),
+  SentencepieceTokenizeOp: fixed([UNKNOWN], [UNKNOWN]),
+  SentencepieceTokenizeWithOffsetsOp: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
+  SentencepieceDetokenizeOp: fixed([UNKNOWN]),
+  ...each("SentencepieceIdToStringOp SentencepieceStringToIdOp", (call) => [call.shape(1)]),
   FastBertNormalize: (call) => [call.shape(0), [UNKNOWN], [UNKNOWN]],
   FastWordpieceTokenizeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
   "TFText>FastWordpieceDetokenize": fixed([UNKNOWN]),
@@ -51,7 +55,8 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   UnicodeDecodeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN]),
   // Handles are scalars.
   ...each(
-    "HashTable HashTableV2 MutableHashTable MutableHashTableV2 MutableDenseHashTableV2 VarHandleOp AnonymousHashTable",
+    `HashTable HashTableV2 MutableHashTable MutableHashTableV2 MutableDenseHashTableV2 VarHandleOp AnonymousHashTable
+     SentencepieceOp SentencepieceVocabSizeOp`,
     () => [[]],
   ),
   LookupTableFind: (call) => [tableFind(call)],
