@@ -4,7 +4,7 @@
 Each case builds one node of tf.raw_ops over placeholders of unknown shape (so that kernels, not shape inference, judge
 the input), runs it, and records the NodeDef's attributes, the inputs, and the outputs or the class of the error.
 
-    python scripts/make_op_goldens.py [family ...]        (the text families need tensorflow-text 2.21, too)
+    python scripts/make_op_goldens.py [family ...]        (text families: with tensorflow-text 2.21 and sentencepiece)
 """
 
 import base64
