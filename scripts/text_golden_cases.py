@@ -211,6 +211,19 @@ def sentencepieces(g):
         p.step("SentencepieceStringToIdOp", sp_handle=handle, input=pieces.reshape(2, 7))
 
 
+def ngrams(g):
+    words = texts("a", "bb", "", "\u00e9", "dd", "e")
+    for width in [1, 2, 3, 7]:
+        for separator in [" ", "", "\u2014"]:
+            attrs = {"width": width, "axis": -1, "string_separator": separator}
+            for shape in [(6,), (2, 3), (1, 3, 2)]:
+                g.case("TFText>NgramsStringJoin", input_values=words.reshape(shape), input_row_splits=[], Tsplits=tf.int64, **attrs)
+        attrs["string_separator"] = "|"
+        g.case("TFText>NgramsStringJoin", input_values=words, input_row_splits=[i64(0, 4, 4, 6)], static=True, **attrs)
+        g.case("TFText>NgramsStringJoin", input_values=words, input_row_splits=[i64(0, 2, 3), i64(0, 1, 5, 6)], static=True, **attrs)
+    g.case("TFText>NgramsStringJoin", input_values=words[:0], input_row_splits=[i64(0, 0)], static=True, **attrs)
+
+
 FAMILIES = {
     "text-normalize": normalize,
     "text-split": split,
@@ -218,6 +231,7 @@ FAMILIES = {
     "text-wordpieces": wordpieces,
     "text-trim": trim,
     "text-sentencepieces": sentencepieces,
+    "text-ngrams": ngrams,
     "text-fast-bert": fast_bert,
     "text-fast-wordpieces": fast_wordpieces,
 }

@@ -72,6 +72,7 @@ import { LIST_KERNELS } from "./tensor-list.js";
 import { UNARY_KERNELS } from "./unary.js";
 import { UNFED_KERNELS } from "./unfed.js";
 import { UNIQUE_KERNELS } from "./unique.js";
+import { TEXT_NGRAM_KERNELS } from "./text-ngrams.js";
 import { TEXT_TRIM_KERNELS } from "./text-trim.js";
 import { FAST_BERT_KERNELS } from "./fast-bert-normalize.js";
 import { FAST_WORDPIECE_KERNELS } from "./fast-wordpiece.js";
@@ -127,6 +128,7 @@ const ANY_DTYPE: readonly Family[] = [
   FAST_WORDPIECE_KERNELS,
   FAST_BERT_KERNELS,
   SENTENCEPIECE_KERNELS,
+  TEXT_NGRAM_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */

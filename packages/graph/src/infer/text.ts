@@ -46,6 +46,10 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   FastBertNormalize: (call) => [call.shape(0), [UNKNOWN], [UNKNOWN]],
   FastWordpieceTokenizeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
   "TFText>FastWordpieceDetokenize": fixed([UNKNOWN]),
+  "TFText>NgramsStringJoin": (call) => {
+    const splits = call.inputs.slice(1).map(({ shape }) => shape);
+    return splits.length > 0 ? [[UNKNOWN], ...splits] : [call.shape(0) && [...call.shape(0)!.slice(0, -1), UNKNOWN]];
+  },
   "TFText>RoundRobinTrim": (call) => {
     const count = call.attrs.int("N");
     return [...repeat<Shape>([UNKNOWN], count), ...call.inputs.slice(1 + count).map(({ shape }) => shape)];
