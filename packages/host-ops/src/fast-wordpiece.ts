@@ -43,6 +43,8 @@ class Cutter {
   readonly starts: number[] = [];
   readonly ends: number[] = [];
   readonly #isInside: boolean[] = [];
+  /** A piece with the suffix indicator before it. */
+  #scratch = new Uint8Array(64);
   /** Where the bytes of the word are that is cut. */
   #wordStart = 0;
   /** Bytes of the word that are cut. */
@@ -69,9 +71,20 @@ class Cutter {
   /** Appends the tokens of the last text to a column. */
   pushPieces(out: StringColumnBuilder): void {
     const { suffix, unknown, unknownId } = this.#model;
-    for (const [i, id] of this.ids.entries()) {
-      const piece = id === unknownId ? unknown : this.#text.subarray(this.starts[i], this.ends[i]);
-      out.push(this.#isInside[i] ? Buffer.concat([suffix, piece]) : piece);
+    for (let i = 0; i < this.ids.length; i++) {
+      const isUnknown = this.ids[i] === unknownId;
+      const source = isUnknown ? unknown : this.#text;
+      const start = isUnknown ? 0 : this.starts[i]!;
+      const end = isUnknown ? unknown.length : Math.min(this.ends[i]!, source.length);
+      if (!this.#isInside[i]) {
+        out.pushRange(source, Math.min(start, end), end);
+        continue;
+      }
+      const length = suffix.length + Math.max(0, end - start);
+      if (length > this.#scratch.length) this.#scratch = new Uint8Array(2 * length);
+      this.#scratch.set(suffix);
+      for (let from = start, to = suffix.length; from < end; from++, to++) this.#scratch[to] = source[from]!;
+      out.pushRange(this.#scratch, 0, length);
     }
   }
 
@@ -217,8 +230,8 @@ function tokenize(op: OpCall): Tensor[] {
   for (let i = 0; i < input.length; i++) {
     cutter.tokenize(input.at(i));
     cutter.pushPieces(pieces);
-    for (const [k, id] of cutter.ids.entries()) {
-      ids.push(id);
+    for (let k = 0; k < cutter.ids.length; k++) {
+      ids.push(cutter.ids[k]!);
       starts.push(cutter.starts[k]!);
       ends.push(cutter.ends[k]!);
     }

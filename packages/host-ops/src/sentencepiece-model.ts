@@ -38,6 +38,8 @@ export class SentencePieceModel {
   readonly trie = new ByteTrie();
   /** Pieces that are always cut out, undefined for none. */
   readonly userDefined: ByteTrie | undefined;
+  /** By byte, the piece that stands for it in unknown characters; -1 in models without such pieces. */
+  readonly byteIds = new Int32Array(256).fill(-1);
   /** Pieces by their bytes: ordinals in the index lead to ids. */
   readonly #normal: IdIndex = { index: new BytesIndex(), ids: [] };
   readonly #reserved: IdIndex = { index: new BytesIndex(), ids: [] };
@@ -84,12 +86,15 @@ export class SentencePieceModel {
   #check(): void {
     check(this.unknownId >= 0, () => "unk is not defined.");
     check(this.types.lastIndexOf(UNKNOWN) === this.unknownId, () => "unk is already defined.");
-    const bytes = new Set<number>();
-    for (const [id, type] of this.types.entries()) if (type === BYTE) bytes.add(this.byteOf(id));
     const { fallsBackToBytes } = this.trainer;
-    check(!bytes.has(-1) && (fallsBackToBytes || bytes.size === 0), () => "there are byte pieces that are none");
+    for (const [id, type] of this.types.entries()) {
+      if (type !== BYTE) continue;
+      const byte = this.byteOf(id);
+      check(byte >= 0 && fallsBackToBytes, () => `byte piece ${this.pieces.textAt(id)} is invalid.`);
+      this.byteIds[byte] = id;
+    }
     check(
-      !fallsBackToBytes || bytes.size === 256,
+      !fallsBackToBytes || !this.byteIds.includes(-1),
       () => "there are not 256 byte pieces although `byte_fallback` is true.",
     );
   }

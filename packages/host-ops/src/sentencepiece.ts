@@ -78,19 +78,31 @@ function extrasOf(op: OpCall, first: number, { model }: Processor): Extras {
   return extras;
 }
 
-/** Pieces of texts, all in one. */
+/** Tokens of texts, all in one. */
 class Tokens {
   readonly ids: number[] = [];
+  /** Copies of the pieces; empty where ids alone are asked for. */
   readonly pieces: Uint8Array[] = [];
   readonly starts: number[] = [];
   readonly limits: number[] = [];
   readonly splits = [0];
+  readonly #keepsPieces: boolean;
+
+  constructor(keepsPieces: boolean) {
+    this.#keepsPieces = keepsPieces;
+  }
 
   push(id: number, piece: Uint8Array, start: number, limit: number): void {
     this.ids.push(id);
-    this.pieces.push(piece);
+    if (this.#keepsPieces) this.pieces.push(Uint8Array.from(piece));
     this.starts.push(start);
     this.limits.push(limit);
+  }
+
+  /** Makes the last token longer. */
+  extend(piece: Uint8Array, limit: number): void {
+    if (this.#keepsPieces) this.pieces.push(Buffer.concat([this.pieces.pop()!, piece]));
+    this.limits[this.limits.length - 1] = limit;
   }
 
   /** Ends the row of one text, turned round where that is asked for. */
@@ -123,15 +135,13 @@ function encodeText(processor: Processor, text: Uint8Array, extras: Extras, toke
     const [from, to] = [origins[start]!, origins[end]!];
     if (isUnknown && trainer.fallsBackToBytes) {
       for (let at = start; at < end; at++) {
-        const piece = Buffer.from(`<0x${bytes[at]!.toString(16).toUpperCase().padStart(2, "0")}>`);
-        tokens.push(model.idOf(piece), piece, from, at === end - 1 ? to : from);
+        const byteId = model.byteIds[bytes[at]!]!;
+        tokens.push(byteId, model.pieces.at(byteId), from, at === end - 1 ? to : from);
       }
     } else if (isUnknown && followsUnknown) {
       // Unknown neighbours are one.
-      const last = tokens.pieces.length - 1;
-      tokens.pieces[last] = Buffer.concat([tokens.pieces[last]!, bytes.subarray(start, end)]);
-      tokens.limits[last] = to;
-    } else tokens.push(id, bytes.slice(start, end), from, to);
+      tokens.extend(bytes.subarray(start, end), to);
+    } else tokens.push(id, bytes.subarray(start, end), from, to);
     followsUnknown = isUnknown;
     start = end;
   }
@@ -152,7 +162,8 @@ function tokenizeKernel(withOffsets: boolean): Kernel {
       );
     }
     const extras = extrasOf(op, 4, processor);
-    const tokens = new Tokens();
+    const givesPieces = op.attrs.dtype("out_type") === "string";
+    const tokens = new Tokens(givesPieces);
     for (let i = 0; i < input.length; i++) {
       encodeText(processor, input.at(i), extras, tokens);
       checkOutput("string", tokens.ids.length, input.bytes.length);
@@ -160,7 +171,7 @@ function tokenizeKernel(withOffsets: boolean): Kernel {
     const { ids, pieces, starts, limits, splits } = tokens;
     const splitsDtype = op.attrs.dtype("Tsplits");
     return [
-      op.attrs.dtype("out_type") === "string"
+      givesPieces
         ? tensor("string", [pieces.length], StringColumn.from(pieces))
         : tensor("int32", [ids.length], Int32Array.from(ids)),
       withData(splitsDtype, [splits.length], indexData(splitsDtype, splits)),
