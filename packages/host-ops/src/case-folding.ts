@@ -1,4 +1,5 @@
 /** Unicode's NFKC_Casefold: what ICU's nfkc_cf normaliser does to a text. */
+import { normalForm } from "./normal-form.js";
 
 /** Ten thousand characters. */
 const FOLDS = /\p{Changes_When_NFKC_Casefolded}/gu;
@@ -12,11 +13,15 @@ const CAPITAL_CHEROKEE = /^[\u13a0-\u13f5]$/;
 /** Of the characters that fold, as they are met. */
 const folds = new Map<string, string>();
 
-/** Equal for texts that differ in case, in compatibility forms or in invisible characters alone. */
+/**
+ * Equal for texts that differ in case, in compatibility forms or in invisible characters alone.
+ *
+ * @throws ServingError INVALID_ARGUMENT for more combining marks in a row than any text has
+ */
 export function foldCase(text: string): string {
   if (!FIRST_BEYOND_ASCII.test(text)) return text.toLowerCase();
   // Neighbours may compose, and marks take their order.
-  return text.replace(FOLDS, foldOf).normalize("NFC");
+  return normalForm(text.replace(FOLDS, foldOf), "NFC");
 }
 
 function foldOf(char: string): string {

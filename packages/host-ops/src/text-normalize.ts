@@ -7,6 +7,7 @@ import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { foldCase } from "./case-folding.js";
 import { check } from "./errors.js";
 import { checkOutput } from "./limits.js";
+import { type NormalForm, normalForm } from "./normal-form.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { charSize } from "./utf8.js";
 
@@ -52,7 +53,7 @@ function normalize(op: OpCall): Tensor[] {
   check(FORMS.has(form), () => `Unknown normalization form requrested: ${form}`);
   // No form changes ASCII.
   if (isAscii(op.strings(0).bytes)) return [op.tensor(0)];
-  return mapText(op, (text) => text.normalize(form));
+  return mapText(op, (text) => normalForm(text, form as NormalForm));
 }
 
 export const TEXT_NORMALIZE_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -66,6 +66,21 @@ describe("text ops refuse", () => {
     }
   });
 
+  it("more combining marks in a row than any text has, which would take the square of their time", () => {
+    const marks = (text: string, count: number) => strings([1], [`a${text.repeat(count)}`]);
+    const normalize = (text: Tensor) => run("NormalizeUTF8", [text], { normalization_form: Buffer.from("NFKC") });
+    const isRefused = { code: "INVALID_ARGUMENT", message: /combining marks/ };
+    for (const hostile of ["\u0301\u0323", "\uff9e\u0301"]) {
+      assert.throws(() => normalize(marks(hostile, 500_000)), isRefused);
+      assert.throws(() => run("CaseFoldUTF8", [marks(hostile, 500_000)]), isRefused);
+    }
+    // Folding brings the marks together that an invisible character kept apart.
+    assert.throws(() => run("CaseFoldUTF8", [marks("\u0301\u00ad\u0323", 500_000)]), isRefused);
+    assert.deepEqual((normalize(marks("\u0301\u0323", 400))[0] as Tensor).shape, [1]);
+    // Not refused, and not slow: marks that are many, but not in a row.
+    normalize(marks(`a${"\u0301".repeat(900)}`, 500));
+  });
+
   it("a matrix of strings where a vector is tokenized", () => {
     const input = strings([1, 1], ["a"]);
     const op = "TFText>WhitespaceTokenizeWithOffsetsV2";
