@@ -83,6 +83,10 @@ def tokenize(g):
             if attrs:  # without tokens, WhitespaceTokenizeWithOffsets ends the process
                 g.case(op, input_values=flat[:0], input_splits=np.array([0, 0, 0], dtype), **attrs)
                 g.case(op, input_values=flat[:4], input_splits=np.array([0], dtype), **attrs)
+    newer = np.arange(0x1FA70, 0x1FB00, dtype=np.int32)  # emoji and more, some of Unicode 14 to 16
+    others = np.arange(0x530, 0x20000, 61, dtype=np.int32)
+    for value in [newer, others]:
+        g.case("UnicodeScriptTokenizeWithOffsets", input_values=value, input_splits=np.array([0, len(value)], np.int64), keep_whitespace=False)
     config = scalar(tf_text.WhitespaceTokenizer()._config)
     for chosen in [config, scalar(""), scalar(b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02"), scalar(b"\xff")]:
         g.case("TFText>WhitespaceTokenizeWithOffsetsV2", input_values=texts(*words, *MALFORMED, b"a\xe3\x80 b\xff c\xc2"), input_config=chosen)

@@ -6,7 +6,7 @@ import { fromIntegers } from "./int64.js";
 import { checkOutput } from "./limits.js";
 import type { Kernel, OpCall } from "./op-call.js";
 import { indexData, integersOf } from "./shapes.js";
-import { scriptOf } from "./unicode-script.js";
+import { textScriptOf } from "./unicode-script.js";
 import { charSize, codePointAt } from "./utf8.js";
 
 /** Unicode's White_Space. */
@@ -104,7 +104,7 @@ function splitAtScripts(keepsWhitespace: boolean) {
     for (let i = start; i < end; i++) {
       const code = codes[i]!;
       const isSpace = isWhitespace(code);
-      const next = scriptOf(code);
+      const next = textScriptOf(code);
       if (next !== script || (keepsWhitespace && isSpace !== wasSpace)) {
         if (isInside) tokens.end(i - start - skippedSpaces);
         script = next;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import type { StringColumn } from "@shardserve/tensor";
 import { foldCase } from "../src/case-folding.js";
-import { scriptOf } from "../src/unicode-script.js";
+import { textScriptOf } from "../src/unicode-script.js";
 import { fromGolden, type GoldenTensor, readGoldens } from "./golden.js";
 
-/** ICU's USCRIPT_UNKNOWN: of code points that stood for nothing yet when TensorFlow's table was made. */
+/** ICU's USCRIPT_UNKNOWN: of code points that stand for nothing in TensorFlow Text's Unicode. */
 const UNKNOWN_SCRIPT = 103;
 
 describe("case folding", () => {
@@ -22,7 +22,7 @@ describe("case folding", () => {
     const wrong: string[] = [];
     for (let code = 0; code <= 0x10ffff; code++) {
       const char = String.fromCodePoint(code);
-      if (folding.has(char) || foldCase(char) === char || scriptOf(code) === UNKNOWN_SCRIPT) continue;
+      if (folding.has(char) || foldCase(char) === char || textScriptOf(code) === UNKNOWN_SCRIPT) continue;
       wrong.push(code.toString(16));
     }
     assert.deepEqual(wrong, []);
