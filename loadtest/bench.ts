@@ -57,13 +57,23 @@ const BENCHMARKS: Readonly<
   },
 };
 
-const [name, ...args] = process.argv.slice(2);
-const benchmark = BENCHMARKS[name ?? ""];
-if (benchmark) {
-  const { main } = await benchmark.load();
-  await main(args);
-} else {
+/** @throws TypeError for a flag that the benchmark does not know */
+async function main([name, ...args]: readonly string[]): Promise<number> {
+  const benchmark = BENCHMARKS[name ?? ""];
+  if (benchmark && !args.includes("--help")) {
+    await (await benchmark.load()).main(args);
+    return 0;
+  }
   console.log("Usage: npm run bench -- NAME [FLAGS]\n");
   for (const [known, { what }] of Object.entries(BENCHMARKS)) console.log(`  ${known.padEnd(16)}${what}`);
-  process.exitCode = name === undefined || name === "--help" ? 0 : 2;
+  console.log("\n  --json FILE     writes what was measured, with machine and commit");
+  return benchmark || name === undefined || name === "--help" ? 0 : 2;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!String((error as { readonly code?: string }).code).startsWith("ERR_PARSE_ARGS")) throw error;
+  console.error(`${(error as Error).message}; \`npm run bench -- --help\` names the benchmarks and their flags`);
+  process.exitCode = 2;
 }
