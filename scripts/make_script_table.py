@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes packages/host-ops/src/unicode-scripts.ts: the script of every code point, as TensorFlow's ICU knows it, and where
+"""Writes packages/host-ops/src/strings/unicode-scripts.ts: the script of every code point, as TensorFlow's ICU knows it, and where
 TensorFlow Text's, which is newer, knows another.
 
     python scripts/make_script_table.py        (TensorFlow and TensorFlow Text 2.21, CPU)
@@ -12,7 +12,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tensorflow_text.python.ops import unicode_script_tokenizer  # noqa: E402
 
-OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "packages", "host-ops", "src", "unicode-scripts.ts")
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "packages", "host-ops", "src", "strings", "unicode-scripts.ts")
 CODE_POINTS = 0x110000
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 

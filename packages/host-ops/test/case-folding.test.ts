@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { StringColumn } from "@shardserve/tensor";
-import { foldCase } from "../src/case-folding.js";
-import { textScriptOf } from "../src/unicode-script.js";
+import { foldCase } from "../src/text/case-folding.js";
+import { textScriptOf } from "../src/strings/unicode-script.js";
 import { fromGolden, type GoldenTensor, readGoldens } from "./golden.js";
 
 /** ICU's USCRIPT_UNKNOWN: of code points that stand for nothing in TensorFlow Text's Unicode. */

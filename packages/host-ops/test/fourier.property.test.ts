@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { lineOf, realTransformOf, transformOf } from "../src/fourier.js";
+import { lineOf, realTransformOf, transformOf } from "../src/signal/fourier.js";
 
 /** By the definition. */
 function spectrum(real: readonly number[], imaginary: readonly number[], sign: -1 | 1): [number, number][] {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Attrs } from "@shardserve/graph";
 import { StringColumn, strings, type Tensor, tensor } from "@shardserve/tensor";
 import fc from "fast-check";
-import { CharBranches } from "../src/char-branches.js";
+import { CharBranches } from "../src/text/char-branches.js";
 import { hostKernels } from "../src/index.js";
 import { newState } from "./host-state.js";
 

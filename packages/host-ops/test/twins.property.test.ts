@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { Attrs, type AttrValue } from "@shardserve/graph";
 import { StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { hostKernels } from "../src/index.js";
-import { BytesIndex, Int64Index } from "../src/key-index.js";
-import { newWords, modulo, mul, rotate, set, add } from "../src/words.js";
-import { parseByteClass } from "../src/string-regex.js";
+import { BytesIndex, Int64Index } from "../src/call/key-index.js";
+import { newWords, modulo, mul, rotate, set, add } from "../src/call/words.js";
+import { parseByteClass } from "../src/strings/string-regex.js";
 import { numberToHalf, halfToNumber, bfloatToNumber, numberToBfloat } from "@shardserve/tensor";
 import { newState } from "./host-state.js";
 

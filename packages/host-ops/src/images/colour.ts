@@ -1,0 +1,116 @@
+/** Colours of images: RGB and HSV, contrast, hue and saturation. Inner dimension 3 holds the channels, values mostly in [0, 1]. */
+import { ServingError } from "@shardserve/core";
+import { elementCount, type Tensor } from "@shardserve/tensor";
+import { withData } from "../call/elements.js";
+import { check, checkScalar, printShape } from "../call/errors.js";
+import { numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import type { Kernel, OpCall } from "../call/op-call.js";
+
+/** Changes the three channels at `at` in place; `round` rounds intermediate results to the precision of the dtype. */
+type PixelChange = (pixels: NumberArray, at: number, round: (value: number) => number) => void;
+
+/** tensorflow/core/kernels/image/colorspace_op.h */
+const rgbToHsv: PixelChange = (pixels, at, round) => {
+  const [r, g, b] = [pixels[at]!, pixels[at + 1]!, pixels[at + 2]!];
+  const value = Math.max(r, g, b);
+  const range = round(value - Math.min(r, g, b));
+  let hue = 0;
+  if (range > 0) {
+    const norm = round(round(1 / range) * round(1 / 6));
+    const part = (a: number, b: number): number => round(norm * round(a - b));
+    hue = r === value ? part(g, b) : g === value ? part(b, r) + round(2 / 6) : part(r, g) + round(4 / 6);
+  }
+  pixels[at] = hue < 0 ? hue + 1 : hue;
+  pixels[at + 1] = value > 0 ? range / value : 0;
+  pixels[at + 2] = value;
+};
+
+const unit = (x: number): number => Math.min(1, Math.max(0, x));
+
+const hsvToRgb: PixelChange = (pixels, at, round) => {
+  const [hue, saturation, value] = [round(pixels[at]! * 6), pixels[at + 1]!, pixels[at + 2]!];
+  const grey = round(1 - saturation);
+  const channel = (x: number): number => round(grey + round(saturation * unit(x))) * value;
+  pixels[at] = channel(round(Math.abs(round(hue - 3)) - 1));
+  pixels[at + 1] = channel(round(2 - Math.abs(round(hue - 2))));
+  pixels[at + 2] = channel(round(2 - Math.abs(round(hue - 4))));
+};
+
+function eachPixel(images: Tensor, change: PixelChange): Tensor[] {
+  const pixels = numberArray(images.dtype, elementCount(images.shape));
+  pixels.set(numbersOf(images));
+  const round = roundingOf(images.dtype);
+  for (let at = 0; at < pixels.length; at += 3) change(pixels, at, round);
+  return [withData(images.dtype, images.shape, packNumbers(images.dtype, pixels))];
+}
+
+function conversion(change: PixelChange): Kernel {
+  return (op) => {
+    const images = op.tensor(0);
+    check(images.shape.length >= 1, () => `input must be at least 1D${printShape(images.shape)}`);
+    const channels = images.shape.at(-1)!;
+    if (channels !== 3) {
+      throw new ServingError("FAILED_PRECONDITION", `input must have 3 channels but instead has ${channels} channels.`);
+    }
+    return eachPixel(images, change);
+  };
+}
+
+/** Inputs 0 and 1 of the ops that adjust images by a number. */
+function adjusted(op: OpCall, parameter: string, isOfColours: boolean): [Tensor, number] {
+  const [images, by] = [op.tensor(0), op.tensor(1)];
+  check(images.shape.length >= 3, () => `input must be at least 3-D, got shape${printShape(images.shape)}`);
+  checkScalar(by, parameter);
+  const channels = images.shape.at(-1)!;
+  check(!isOfColours || channels === 3, () => `input must have 3 channels but instead has ${channels} channels.`);
+  return [images, numbersOf(by)[0]!];
+}
+
+function adjustHue(op: OpCall): Tensor[] {
+  const [images, delta] = adjusted(op, "delta", true);
+  return eachPixel(images, (pixels, at, round) => {
+    rgbToHsv(pixels, at, round);
+    const hue = pixels[at]! + delta;
+    pixels[at] = hue - Math.floor(hue);
+    hsvToRgb(pixels, at, round);
+  });
+}
+
+function adjustSaturation(op: OpCall): Tensor[] {
+  const [images, scale] = adjusted(op, "scale", true);
+  return eachPixel(images, (pixels, at, round) => {
+    rgbToHsv(pixels, at, round);
+    pixels[at + 1] = unit(pixels[at + 1]! * scale);
+    hsvToRgb(pixels, at, round);
+  });
+}
+
+/** Away from, or to, the mean of each channel of each image. */
+function adjustContrast(op: OpCall): Tensor[] {
+  const [images, factor] = adjusted(op, "contrast_factor", false);
+  const [height, width, channels] = images.shape.slice(-3) as [number, number, number];
+  const pixels = numbersOf(images);
+  const out = numberArray(images.dtype, pixels.length);
+  const perImage = height * width * channels;
+  const count = perImage === 0 ? 0 : elementCount(images.shape) / perImage;
+  const means = new Float64Array(channels);
+  for (let image = 0; image < count; image++) {
+    const [start, end] = [image * perImage, (image + 1) * perImage];
+    means.fill(0);
+    for (let i = start; i < end; i++) means[i % channels]! += pixels[i]!;
+    for (let c = 0; c < channels; c++) means[c]! /= height * width;
+    for (let i = start; i < end; i++) {
+      const mean = means[i % channels]!;
+      out[i] = mean + (pixels[i]! - mean) * factor;
+    }
+  }
+  return [withData(images.dtype, images.shape, packNumbers(images.dtype, out))];
+}
+
+export const COLOUR_KERNELS: Readonly<Record<string, Kernel>> = {
+  RGBToHSV: conversion(rgbToHsv),
+  HSVToRGB: conversion(hsvToRgb),
+  AdjustHue: adjustHue,
+  AdjustSaturation: adjustSaturation,
+  AdjustContrastv2: adjustContrast,
+};

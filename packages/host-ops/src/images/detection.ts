@@ -1,0 +1,188 @@
+/** Non-maximum suppression: the best boxes that do not overlap too much. */
+import { type Tensor, tensor } from "@shardserve/tensor";
+import { check } from "../call/errors.js";
+import { checkedCount } from "../call/limits.js";
+import { numbersOf } from "../call/numeric.js";
+import type { Kernel, OpCall } from "../call/op-call.js";
+
+const { fround } = Math;
+
+type Numbers = ArrayLike<number>;
+
+/** Intersection over union of two boxes [y1, x1, y2, x2], corners in any order. */
+function overlap(boxes: Numbers, i: number, j: number): number {
+  const side = (box: number, axis: 0 | 1): [number, number] => {
+    const [a, b] = [boxes[box * 4 + axis]!, boxes[box * 4 + axis + 2]!];
+    return a < b ? [a, b] : [b, a];
+  };
+  const [[top, bottom], [left, right]] = [side(i, 0), side(i, 1)];
+  const [[otherTop, otherBottom], [otherLeft, otherRight]] = [side(j, 0), side(j, 1)];
+  const area = fround(fround(bottom - top) * fround(right - left));
+  const otherArea = fround(fround(otherBottom - otherTop) * fround(otherRight - otherLeft));
+  if (area <= 0 || otherArea <= 0) return 0;
+  const height = Math.max(fround(Math.min(bottom, otherBottom) - Math.max(top, otherTop)), 0);
+  const width = Math.max(fround(Math.min(right, otherRight) - Math.max(left, otherLeft)), 0);
+  const shared = fround(height * width);
+  return fround(shared / fround(fround(area + otherArea) - shared));
+}
+
+interface Candidate {
+  readonly box: number;
+  score: number;
+  /** Selected boxes before this one have had their say. */
+  judged: number;
+}
+
+interface Rules {
+  readonly countMax: number;
+  readonly overlapMax: number;
+  readonly scoreMin: number;
+  /** Above 0, overlap lowers a score instead of ending it. */
+  readonly softness: number;
+}
+
+/** Boxes and scores in order of selection. */
+function suppress(boxes: Numbers, scores: Numbers, { countMax, overlapMax, scoreMin, softness }: Rules): Candidate[] {
+  const before = (a: Candidate, b: Candidate): number => b.score - a.score || a.box - b.box;
+  const waiting: Candidate[] = [];
+  for (let box = 0; box < scores.length; box++) {
+    if (scores[box]! > scoreMin) waiting.push({ box, score: scores[box]!, judged: 0 });
+  }
+  waiting.sort(before).reverse(); // the best at the end
+  const selected: Candidate[] = [];
+  const decay = softness > 0 ? fround(-0.5 / softness) : 0;
+  while (selected.length < countMax && waiting.length > 0) {
+    const next = waiting.pop()!;
+    const original = next.score;
+    let isOut = false;
+    for (let j = selected.length - 1; j >= next.judged && !isOut; j--) {
+      const similarity = overlap(boxes, next.box, selected[j]!.box);
+      if (softness > 0) {
+        next.score = fround(next.score * fround(Math.exp(fround(fround(decay * similarity) * similarity))));
+        if (next.score <= scoreMin) break;
+      } else if (similarity > overlapMax) isOut = true;
+    }
+    next.judged = selected.length;
+    if (isOut) continue;
+    if (next.score === original) selected.push(next);
+    else if (next.score > scoreMin) {
+      let at = waiting.length;
+      while (at > 0 && before(waiting[at - 1]!, next) < 0) at--;
+      waiting.splice(at, 0, next);
+    }
+  }
+  return selected;
+}
+
+function scalar(op: OpCall, at: number): number {
+  return numbersOf(op.tensor(at))[0]!;
+}
+
+function boxesAndScores(op: OpCall): { boxes: Numbers; scores: Numbers } {
+  const [boxes, scores] = [op.tensor(0), op.tensor(1)];
+  check(boxes.shape.length === 2, () => `boxes must be 2-D[${boxes.shape.join(",")}]`);
+  check(boxes.shape[1] === 4, () => "boxes must have 4 columns");
+  check(scores.shape.length === 1 && scores.shape[0] === boxes.shape[0], () => "scores has incompatible shape");
+  return { boxes: numbersOf(boxes), scores: numbersOf(scores) };
+}
+
+function rulesOf(op: OpCall, softAt?: number): Rules {
+  const countMax = Math.max(scalar(op, 2), 0);
+  const overlapMax = op.inputCount > 3 ? scalar(op, 3) : op.attrs.float("iou_threshold");
+  check(overlapMax >= 0 && overlapMax <= 1, () => "iou_threshold must be in [0, 1]");
+  const scoreMin = op.inputCount > 4 ? scalar(op, 4) : Number.NEGATIVE_INFINITY;
+  const softness = softAt === undefined ? 0 : scalar(op, softAt);
+  check(softness >= 0, () => `soft_nms_sigma must be non-negative, got ${softness}`);
+  return { countMax, overlapMax, scoreMin, softness };
+}
+
+const plain: Kernel = (op) => {
+  const { boxes, scores } = boxesAndScores(op);
+  const selected = suppress(boxes, scores, rulesOf(op));
+  return [
+    tensor(
+      "int32",
+      [selected.length],
+      Int32Array.from(selected, ({ box }) => box),
+    ),
+  ];
+};
+
+/** V4 and V5: filled up with zeros where asked. */
+function padded(softAt?: number): Kernel {
+  return (op) => {
+    const { boxes, scores } = boxesAndScores(op);
+    const rules = rulesOf(op, softAt);
+    const selected = suppress(boxes, scores, rules);
+    const count = op.attrs.bool("pad_to_max_output_size") ? rules.countMax : selected.length;
+    const indices = new Int32Array(checkedCount("int32", [count]));
+    const kept = new Float32Array(count);
+    for (const [i, { box, score }] of selected.entries()) {
+      indices[i] = box;
+      kept[i] = score;
+    }
+    const valid = tensor("int32", [], Int32Array.of(selected.length));
+    const found = tensor("int32", [count], indices);
+    return softAt === undefined ? [found, valid] : [found, tensor("float32", [count], kept), valid];
+  };
+}
+
+/** Per image and class, then the best over all classes. */
+const combined: Kernel = (op) => {
+  const [boxes, scores] = [op.tensor(0), op.tensor(1)];
+  check(boxes.shape.length === 4, () => `boxes must be 4-D[${boxes.shape.join(",")}]`);
+  check(scores.shape.length === 3, () => `scores must be 3-D[${scores.shape.join(",")}]`);
+  const [batch, count, groups] = boxes.shape as [number, number, number];
+  const classes = scores.shape[2]!;
+  check(groups === 1 || groups === classes, () => "third dimension of boxes must be either 1 or num classes");
+  const [perClass, total] = [scalar(op, 2), scalar(op, 3)];
+  check(perClass > 0, () => "max_size_per_class must be positive");
+  check(total > 0, () => "max_total_size must be > 0");
+  const rules: Rules = { countMax: perClass, overlapMax: scalar(op, 4), scoreMin: scalar(op, 5), softness: 0 };
+  check(rules.overlapMax >= 0 && rules.overlapMax <= 1, () => "iou_threshold must be in [0, 1]");
+  const size = op.attrs.bool("pad_per_class") ? Math.min(total, perClass * classes) : total;
+  const clips = op.attrs.bool("clip_boxes");
+  const [corners, values] = [numbersOf(boxes), numbersOf(scores)];
+  const outBoxes = new Float32Array(checkedCount("float32", [batch, size, 4]));
+  const [outScores, outClasses] = [new Float32Array(batch * size), new Float32Array(batch * size)];
+  const valid = new Int32Array(batch);
+  const [classBoxes, classScores] = [new Float32Array(count * 4), new Float32Array(count)];
+  for (let b = 0; b < batch; b++) {
+    const found: { label: number; box: number; score: number }[] = [];
+    for (let label = 0; label < classes; label++) {
+      const group = groups === 1 ? 0 : label;
+      for (let i = 0; i < count; i++) {
+        for (let k = 0; k < 4; k++) classBoxes[i * 4 + k] = corners[((b * count + i) * groups + group) * 4 + k]!;
+        classScores[i] = values[(b * count + i) * classes + label]!;
+      }
+      for (const { box, score } of suppress(classBoxes, classScores, rules)) found.push({ label, box, score });
+    }
+    found.sort((x, y) => y.score - x.score);
+    valid[b] = Math.min(found.length, size);
+    for (const [i, { label, box, score }] of found.slice(0, size).entries()) {
+      const from = ((b * count + box) * groups + (groups === 1 ? 0 : label)) * 4;
+      for (let k = 0; k < 4; k++) {
+        const corner = corners[from + k]!;
+        outBoxes[(b * size + i) * 4 + k] = clips ? Math.min(Math.max(corner, 0), 1) : corner;
+      }
+      outScores[b * size + i] = score;
+      outClasses[b * size + i] = label;
+    }
+  }
+  const outputs: Tensor[] = [
+    tensor("float32", [batch, size, 4], outBoxes),
+    tensor("float32", [batch, size], outScores),
+    tensor("float32", [batch, size], outClasses),
+    tensor("int32", [batch], valid),
+  ];
+  return outputs;
+};
+
+export const DETECTION_KERNELS: Readonly<Record<string, Kernel>> = {
+  NonMaxSuppression: plain,
+  NonMaxSuppressionV2: plain,
+  NonMaxSuppressionV3: plain,
+  NonMaxSuppressionV4: padded(),
+  NonMaxSuppressionV5: padded(5),
+  CombinedNonMaxSuppression: combined,
+};

@@ -1,0 +1,244 @@
+/**
+ * FarmHash's Fingerprint64 (farmhashna::Hash64 of google/farmhash, MIT licence): the hash of StringToHashBucketFast, of
+ * feature crosses and of Fingerprint. Its value is fixed for ever.
+ */
+import {
+  add,
+  addSmall,
+  copy,
+  load,
+  load32,
+  modulo,
+  mul,
+  newWords,
+  rotate,
+  set,
+  type Words,
+  xor,
+  xorShift,
+} from "../call/words.js";
+
+// Registers. A name per value of the original keeps the two comparable line by line.
+const [K0, K1, K2, NINE, MUL, RESULT] = [0, 1, 2, 3, 4, 5] as const;
+const [A, B, C, D, E, F, G, H, T, U, X, Y, Z] = [6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18] as const;
+const [V1, V2, W1, W2] = [19, 20, 21, 22] as const;
+const w = newWords(23);
+set(w, K0, 0x97cb3127, 0xc3a5c85c);
+set(w, K1, 0xbe98f273, 0xb492b66f);
+set(w, K2, 0x2f90404f, 0x9ae16a3b);
+set(w, NINE, 9, 0);
+
+/** The words of the last fingerprint; valid until the next call. */
+export const FINGERPRINT: { readonly words: Words; readonly register: number } = { words: w, register: RESULT };
+
+/** Hashes `bytes[start .. end)`; the result lies in {@link FINGERPRINT}. */
+export function fingerprint64(bytes: Uint8Array, start: number, end: number): void {
+  const length = end - start;
+  if (length <= 16) hash0to16(bytes, start, length);
+  else if (length <= 32) hash17to32(bytes, start, length);
+  else if (length <= 64) hash33to64(bytes, start, length);
+  else hashLong(bytes, start, length);
+}
+
+/** Fingerprint64 modulo `divisor`, in [1, 2^53]. */
+export function fingerprintModulo(bytes: Uint8Array, start: number, end: number, divisor: number): number {
+  fingerprint64(bytes, start, end);
+  return modulo(w, RESULT, divisor);
+}
+
+/** RESULT = HashLen16(u, v, MUL); uses T and U. */
+function hash16(u: number, v: number): void {
+  xor(w, T, u, v);
+  mul(w, T, T, MUL);
+  xorShift(w, T, T, 47);
+  xor(w, T, v, T);
+  mul(w, T, T, MUL);
+  xorShift(w, T, T, 47);
+  mul(w, RESULT, T, MUL);
+}
+
+function hash0to16(s: Uint8Array, at: number, length: number): void {
+  if (length >= 8) {
+    addSmall(w, MUL, K2, length * 2);
+    load(w, A, s, at);
+    add(w, A, A, K2);
+    load(w, B, s, at + length - 8);
+    rotate(w, C, B, 37);
+    mul(w, C, C, MUL);
+    add(w, C, C, A);
+    rotate(w, D, A, 25);
+    add(w, D, D, B);
+    mul(w, D, D, MUL);
+    hash16(C, D);
+  } else if (length >= 4) {
+    addSmall(w, MUL, K2, length * 2);
+    const first = load32(s, at);
+    set(w, A, first << 3, first >>> 29);
+    addSmall(w, A, A, length);
+    set(w, B, load32(s, at + length - 4), 0);
+    hash16(A, B);
+  } else if (length > 0) {
+    set(w, Y, s[at]! + (s[at + (length >> 1)]! << 8), 0);
+    set(w, Z, length + (s[at + length - 1]! << 2), 0);
+    mul(w, Y, Y, K2);
+    mul(w, Z, Z, K0);
+    xor(w, Y, Y, Z);
+    xorShift(w, Y, Y, 47);
+    mul(w, RESULT, Y, K2);
+  } else {
+    copy(w, RESULT, K2);
+  }
+}
+
+function hash17to32(s: Uint8Array, at: number, length: number): void {
+  addSmall(w, MUL, K2, length * 2);
+  load(w, A, s, at);
+  mul(w, A, A, K1);
+  load(w, B, s, at + 8);
+  load(w, C, s, at + length - 8);
+  mul(w, C, C, MUL);
+  load(w, D, s, at + length - 16);
+  mul(w, D, D, K2);
+  mixPair(A, B, C, D);
+  hash16(X, Y);
+}
+
+/** X = rotate(a + b, 43) + rotate(c, 30) + d; Y = a + rotate(b + K2, 18) + c */
+function mixPair(a: number, b: number, c: number, d: number): void {
+  add(w, X, a, b);
+  rotate(w, X, X, 43);
+  rotate(w, T, c, 30);
+  add(w, X, X, T);
+  add(w, X, X, d);
+  add(w, Y, b, K2);
+  rotate(w, Y, Y, 18);
+  add(w, Y, Y, a);
+  add(w, Y, Y, c);
+}
+
+function hash33to64(s: Uint8Array, at: number, length: number): void {
+  addSmall(w, MUL, K2, length * 2);
+  load(w, A, s, at);
+  mul(w, A, A, K2);
+  load(w, B, s, at + 8);
+  load(w, C, s, at + length - 8);
+  mul(w, C, C, MUL);
+  load(w, D, s, at + length - 16);
+  mul(w, D, D, K2);
+  mixPair(A, B, C, D);
+  hash16(X, Y);
+  copy(w, Y, X);
+  copy(w, Z, RESULT);
+  load(w, E, s, at + 16);
+  mul(w, E, E, MUL);
+  load(w, F, s, at + 24);
+  load(w, G, s, at + length - 32);
+  add(w, G, G, Y);
+  mul(w, G, G, MUL);
+  load(w, H, s, at + length - 24);
+  add(w, H, H, Z);
+  mul(w, H, H, MUL);
+  // As mixPair, but with A where the original has it.
+  add(w, X, E, F);
+  rotate(w, X, X, 43);
+  rotate(w, T, G, 30);
+  add(w, X, X, T);
+  add(w, X, X, H);
+  add(w, Y, F, A);
+  rotate(w, Y, Y, 18);
+  add(w, Y, Y, E);
+  add(w, Y, Y, G);
+  hash16(X, Y);
+}
+
+/** (to1, to2) = WeakHashLen32WithSeeds(s + at, a, b), where a and b are registers that may be overwritten; uses C, T, U. */
+function weakHash32(to1: number, to2: number, s: Uint8Array, at: number, a: number, b: number): void {
+  load(w, T, s, at);
+  add(w, a, a, T);
+  load(w, U, s, at + 24);
+  add(w, b, b, a);
+  add(w, b, b, U);
+  rotate(w, b, b, 21);
+  copy(w, C, a);
+  load(w, T, s, at + 8);
+  add(w, a, a, T);
+  load(w, T, s, at + 16);
+  add(w, a, a, T);
+  rotate(w, T, a, 44);
+  add(w, b, b, T);
+  add(w, to1, a, U);
+  add(w, to2, b, C);
+}
+
+function hashLong(s: Uint8Array, start: number, length: number): void {
+  const seed = 81;
+  set(w, X, seed, 0);
+  mul(w, Y, X, K1);
+  addSmall(w, Y, Y, 113);
+  mul(w, Z, Y, K2);
+  addSmall(w, Z, Z, 113);
+  xorShift(w, Z, Z, 47);
+  mul(w, Z, Z, K2);
+  for (const register of [V1, V2, W1, W2]) set(w, register, 0, 0);
+  mul(w, X, X, K2);
+  load(w, T, s, start);
+  add(w, X, X, T);
+  let at = start;
+  const end = start + (((length - 1) >>> 6) << 6);
+  const tail = (length - 1) & 63;
+  copy(w, MUL, K1);
+  for (; at < end; at += 64) round(s, at, false);
+  set(w, MUL, (w[2 * Z]! & 0xff) << 1, 0);
+  add(w, MUL, MUL, K1);
+  addSmall(w, W1, W1, tail);
+  add(w, V1, V1, W1);
+  add(w, W1, W1, V1);
+  round(s, end + tail - 63, true);
+  hash16(V1, W1);
+  copy(w, A, RESULT);
+  xorShift(w, T, Y, 47);
+  mul(w, T, T, K0);
+  add(w, A, A, T);
+  add(w, A, A, Z);
+  hash16(V2, W2);
+  add(w, B, RESULT, X);
+  hash16(A, B);
+}
+
+/** One round over 64 bytes; the last one weighs w.second and v.first by nine. MUL is k1 in all but the last. */
+function round(s: Uint8Array, at: number, isLast: boolean): void {
+  add(w, X, X, Y);
+  add(w, X, X, V1);
+  load(w, T, s, at + 8);
+  add(w, X, X, T);
+  rotate(w, X, X, 37);
+  mul(w, X, X, MUL);
+  add(w, Y, Y, V2);
+  load(w, T, s, at + 48);
+  add(w, Y, Y, T);
+  rotate(w, Y, Y, 42);
+  mul(w, Y, Y, MUL);
+  copy(w, A, W2);
+  copy(w, B, V1);
+  if (isLast) {
+    mul(w, A, A, NINE);
+    mul(w, B, B, NINE);
+  }
+  xor(w, X, X, A);
+  add(w, Y, Y, B);
+  load(w, T, s, at + 40);
+  add(w, Y, Y, T);
+  add(w, Z, Z, W1);
+  rotate(w, Z, Z, 33);
+  mul(w, Z, Z, MUL);
+  mul(w, A, V2, MUL);
+  add(w, B, X, W1);
+  weakHash32(V1, V2, s, at, A, B);
+  add(w, A, Z, W2);
+  load(w, B, s, at + 16);
+  add(w, B, B, Y);
+  weakHash32(W1, W2, s, at + 32, A, B);
+  copy(w, T, Z);
+  copy(w, Z, X);
+  copy(w, X, T);
+}

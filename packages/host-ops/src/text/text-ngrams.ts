@@ -1,0 +1,75 @@
+/** TensorFlow Text's n-grams of strings: every `width` neighbours in a row, joined. */
+import { type StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { withData } from "../call/elements.js";
+import { check } from "../call/errors.js";
+import { checkOutput } from "../call/limits.js";
+import type { Kernel, OpCall } from "../call/op-call.js";
+import { indexData, integersOf } from "../call/shapes.js";
+
+/** Joins the neighbours of one row after the other. */
+class Joiner {
+  readonly #tokens: StringColumn;
+  readonly #width: number;
+  readonly #separator: Uint8Array;
+  readonly out: StringColumnBuilder;
+  #bytes = 0;
+
+  constructor(op: OpCall) {
+    const { attrs } = op;
+    this.#tokens = op.strings(0);
+    this.#width = attrs.int("width");
+    this.#separator = attrs.bytes("string_separator");
+    check(this.#width > 0, () => `width must be positive, got ${this.#width}`);
+    check(attrs.int("axis") === -1, () => `axis != -1: ${attrs.int("axis")}`);
+    this.out = new StringColumnBuilder(this.#tokens.length);
+  }
+
+  /** Appends the n-grams of tokens [start, end). */
+  addRow(start: number, end: number): void {
+    for (let first = start; first + this.#width <= end; first++) {
+      const parts: Uint8Array[] = [];
+      for (let i = first; i < first + this.#width; i++) {
+        if (i > first) parts.push(this.#separator);
+        parts.push(this.#tokens.at(i));
+      }
+      const joined = this.#width === 1 ? parts[0]! : Buffer.concat(parts);
+      this.#bytes += joined.length;
+      checkOutput("string", this.out.length + 1, this.#bytes);
+      this.out.push(joined);
+    }
+  }
+}
+
+function ngrams(op: OpCall): Tensor[] {
+  const { shape } = op.tensor(0);
+  const joiner = new Joiner(op);
+  const splits = op.tensors(1);
+  if (splits.length === 0) {
+    const length = shape.at(-1);
+    check(length !== undefined, () => "n-grams of a scalar");
+    const rows = shape.slice(0, -1);
+    const count = rows.reduce((product, dim) => product * dim, 1);
+    for (let row = 0; row < count; row++) joiner.addRow(row * length!, (row + 1) * length!);
+    return [tensor("string", [...rows, Math.max(0, length! - op.attrs.int("width") + 1)], joiner.out.build())];
+  }
+  const inner = integersOf(splits.at(-1)!);
+  const outSplits = [0];
+  for (let row = 0; row + 1 < inner.length; row++) {
+    const [start, end] = [inner[row]!, inner[row + 1]!];
+    check(
+      start >= 0 && start <= end && end <= op.strings(0).length,
+      () => `input_row_splits must ascend from 0 to ${op.strings(0).length}`,
+    );
+    joiner.addRow(start, end);
+    outSplits.push(joiner.out.length);
+  }
+  check(inner.length > 0, () => "input_row_splits is empty, but must have one entry more than there are rows");
+  const dtype = op.attrs.dtype("Tsplits");
+  return [
+    tensor("string", [joiner.out.length], joiner.out.build()),
+    ...splits.slice(0, -1),
+    withData(dtype, [outSplits.length], indexData(dtype, outSplits)),
+  ];
+}
+
+export const TEXT_NGRAM_KERNELS: Readonly<Record<string, Kernel>> = { "TFText>NgramsStringJoin": ngrams };
