@@ -1,10 +1,10 @@
-export * from "./attrs.js";
-export { type DensePart, denseParts } from "./dense-parts.js";
-export * from "./host.js";
-export { importGraph, parseRef, type FunctionLibrary, type ImportedGraph } from "./import.js";
+export * from "./ir/attrs.js";
+export { type DensePart, denseParts } from "./import/dense-parts.js";
+export * from "./ir/host.js";
+export { importGraph, parseRef, type FunctionLibrary, type ImportedGraph } from "./import/import.js";
 export { contextOf, infer, type Inference } from "./infer/infer.js";
 export { sliceAxes, sliceRange, type SliceAxis, type SliceSpec } from "./infer/strided-slice.js";
-export * from "./ir.js";
+export * from "./ir/ir.js";
 export {
   importModel,
   importModelInTurns,
@@ -14,11 +14,11 @@ export {
   type ModelOptions,
   type Signature,
   type SignatureTensor,
-} from "./model.js";
+} from "./import/model.js";
 export * from "./op-table.js";
-export * from "./plan.js";
-export { topologicalOrder } from "./program.js";
-export { TensorList } from "./tensor-list.js";
+export * from "./plan/plan.js";
+export { topologicalOrder } from "./ir/program.js";
+export { TensorList } from "./ir/tensor-list.js";
 export {
   planInit,
   planSignature,
@@ -26,12 +26,12 @@ export {
   type CutPolicy,
   type InitPlanOptions,
   type PlanOptions,
-} from "./plan-signature.js";
-export { exportNode } from "./export.js";
-export { FOLD_BYTES_MAX } from "./fold.js";
-export { formatDot } from "./dot.js";
-export { openModel, type OpenedModel } from "./open-model.js";
-export { findTables, type FoundTable } from "./tables.js";
-export type { CheckpointTensor } from "./variables.js";
-export { type RestoreTable, type RestoreVariable, type WholeGraph, wholeGraph } from "./whole-graph.js";
-export { formatPlan, formatType, reportModel, type ModelReport, type ReportedVariable } from "./report.js";
+} from "./plan/plan-signature.js";
+export { exportNode } from "./import/export.js";
+export { FOLD_BYTES_MAX } from "./passes/fold.js";
+export { formatDot } from "./plan/dot.js";
+export { openModel, type OpenedModel } from "./import/open-model.js";
+export { findTables, type FoundTable } from "./plan/tables.js";
+export type { CheckpointTensor } from "./import/variables.js";
+export { type RestoreTable, type RestoreVariable, type WholeGraph, wholeGraph } from "./import/whole-graph.js";
+export { formatPlan, formatType, reportModel, type ModelReport, type ReportedVariable } from "./plan/report.js";

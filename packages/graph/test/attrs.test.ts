@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { encodeTensorProto, scalar, toNumbers } from "@shardserve/tensor";
-import { Attrs, LazyTensor } from "../src/attrs.js";
+import { Attrs, LazyTensor } from "../src/ir/attrs.js";
 import { opDef } from "../src/op-table.js";
 
 describe("Attrs", () => {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { resolveBranches } from "../src/branches.js";
-import { reduceControls } from "../src/effects.js";
-import { importGraph, parseRef } from "../src/import.js";
-import { prune } from "../src/program.js";
+import { resolveBranches } from "../src/passes/branches.js";
+import { reduceControls } from "../src/passes/effects.js";
+import { importGraph, parseRef } from "../src/import/import.js";
+import { prune } from "../src/ir/program.js";
 import { metaGraphOf, programOf, textOf } from "./text-graph.js";
 
 describe("resolveBranches", () => {

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { formBranches } from "../src/conditionals.js";
-import { formLoops } from "../src/frames.js";
+import { formBranches } from "../src/passes/conditionals.js";
+import { formLoops } from "../src/passes/frames.js";
 import { infer } from "../src/infer/infer.js";
-import { importModel } from "../src/model.js";
-import { planSignature } from "../src/plan-signature.js";
-import { formatPlan } from "../src/report.js";
+import { importModel } from "../src/import/model.js";
+import { planSignature } from "../src/plan/plan-signature.js";
+import { formatPlan } from "../src/plan/report.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
 import { metaGraphOf, type ModelText, programOf, textOf } from "./text-graph.js";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { reduceControls } from "../src/effects.js";
+import { reduceControls } from "../src/passes/effects.js";
 import { programOf, textOf } from "./text-graph.js";
 
 describe("reduceControls", () => {

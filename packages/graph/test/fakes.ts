@@ -1,5 +1,5 @@
 import { type Tensor, tensor } from "@shardserve/tensor";
-import type { DeviceSupport, HostKernel, KernelTable } from "../src/host.js";
+import type { DeviceSupport, HostKernel, KernelTable } from "../src/ir/host.js";
 import { opDef } from "../src/op-table.js";
 
 /** Kernels that compute: enough for folding. */

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { toNumbers } from "@shardserve/tensor";
-import type { KernelTable } from "../src/host.js";
-import { fold } from "../src/fold.js";
+import type { KernelTable } from "../src/ir/host.js";
+import { fold } from "../src/passes/fold.js";
 import { infer } from "../src/infer/infer.js";
-import { type Program, prune } from "../src/program.js";
-import { settleReshapes } from "../src/reshapes.js";
-import { simplify } from "../src/simplify.js";
+import { type Program, prune } from "../src/ir/program.js";
+import { settleReshapes } from "../src/passes/reshapes.js";
+import { simplify } from "../src/passes/simplify.js";
 import { fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";
 

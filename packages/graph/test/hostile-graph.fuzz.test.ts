@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { fromBinary, MetaGraphDefSchema, toBinary, type MetaGraphDef } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import fc from "fast-check";
-import { importModel } from "../src/model.js";
-import { planSignature } from "../src/plan-signature.js";
+import { importModel } from "../src/import/model.js";
+import { planSignature } from "../src/plan/plan-signature.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
 import { metaGraphOf } from "./text-graph.js";
 

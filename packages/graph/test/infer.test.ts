@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { infer } from "../src/infer/infer.js";
-import { formatType } from "../src/report.js";
+import { formatType } from "../src/plan/report.js";
 import { programOf } from "./text-graph.js";
 
 /** What is inferred of output `ref` of the last line's node. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { importGraph, parseRef } from "../src/import.js";
-import { inlineCalls } from "../src/inline.js";
-import { type Program, prune } from "../src/program.js";
+import { importGraph, parseRef } from "../src/import/import.js";
+import { inlineCalls } from "../src/ir/inline.js";
+import { type Program, prune } from "../src/ir/program.js";
 import { metaGraphOf, type ModelText, textOf } from "./text-graph.js";
 
 function inlined(text: ModelText, outputs: string, targets = ""): Program {

@@ -1,5 +1,5 @@
 import { assets, BundleReader, initOp, objectKeys, readSavedModel, variableBindings } from "@shardserve/savedmodel";
-import { importModel, type ModelGraph } from "../src/model.js";
+import { importModel, type ModelGraph } from "../src/import/model.js";
 
 /** Paths of a SavedModel's assets by the tensors that take them. */
 export async function assetPaths(dir: string): Promise<Map<string, string>> {

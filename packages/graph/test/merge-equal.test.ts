@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { tensor } from "@shardserve/tensor";
-import { Attrs, type AttrValue } from "../src/attrs.js";
+import { Attrs, type AttrValue } from "../src/ir/attrs.js";
 import { infer } from "../src/infer/infer.js";
-import type { GraphNode, Program, TensorRef } from "../src/ir.js";
-import { mergeEqual } from "../src/merge-equal.js";
+import type { GraphNode, Program, TensorRef } from "../src/ir/ir.js";
+import { mergeEqual } from "../src/passes/merge-equal.js";
 
 const ref = (text: string): TensorRef => ({ node: text.split(":")[0]!, index: Number(text.split(":")[1] ?? 0) });
 

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { AttrValueSchema, create } from "@shardserve/api";
-import { importModel, type ModelGraph } from "../src/model.js";
-import { planInit, planSignature, type CutPolicy } from "../src/plan-signature.js";
-import { formatPlan } from "../src/report.js";
-import { findTables } from "../src/tables.js";
+import { importModel, type ModelGraph } from "../src/import/model.js";
+import { planInit, planSignature, type CutPolicy } from "../src/plan/plan-signature.js";
+import { formatPlan } from "../src/plan/report.js";
+import { findTables } from "../src/plan/tables.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
 import { metaGraphOf, type ModelText } from "./text-graph.js";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Attrs } from "../src/attrs.js";
-import type { GraphNode } from "../src/ir.js";
-import { type Program, prune, topologicalOrder } from "../src/program.js";
+import { Attrs } from "../src/ir/attrs.js";
+import type { GraphNode } from "../src/ir/ir.js";
+import { type Program, prune, topologicalOrder } from "../src/ir/program.js";
 
 /** Random acyclic graphs: node i takes data and control edges from nodes below i, stored in shuffled order. */
 const programs = fc

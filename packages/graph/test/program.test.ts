@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { prune, rewrite, topologicalOrder } from "../src/program.js";
+import { prune, rewrite, topologicalOrder } from "../src/ir/program.js";
 import { programOf, textOf } from "./text-graph.js";
 
 describe("prune", () => {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { toNumbers } from "@shardserve/tensor";
 import { infer } from "../src/infer/infer.js";
-import type { Program } from "../src/program.js";
-import { useReciprocals } from "../src/reciprocals.js";
+import type { Program } from "../src/ir/program.js";
+import { useReciprocals } from "../src/passes/reciprocals.js";
 import { fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";
 

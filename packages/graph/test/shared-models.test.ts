@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { join, relative } from "node:path";
 import { FIXTURE_MODELS, modelDirs, needSharedModels, sharedModelsDir } from "@shardserve/testkit";
 import { contextOf, infer } from "../src/infer/infer.js";
-import { refKey, type TensorRef } from "../src/ir.js";
-import type { ModelGraph } from "../src/model.js";
-import { planInit, planSignature } from "../src/plan-signature.js";
-import type { SignaturePlan } from "../src/plan.js";
-import { findTables } from "../src/tables.js";
+import { refKey, type TensorRef } from "../src/ir/ir.js";
+import type { ModelGraph } from "../src/import/model.js";
+import { planInit, planSignature } from "../src/plan/plan-signature.js";
+import type { SignaturePlan } from "../src/plan/plan.js";
+import { findTables } from "../src/plan/tables.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
 import { assetPaths, loadModelGraph } from "./load-model-graph.js";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { infer } from "../src/infer/infer.js";
-import { simplify } from "../src/simplify.js";
+import { simplify } from "../src/passes/simplify.js";
 import { programOf, textOf } from "./text-graph.js";
 
 /** The graph that is left of `text`, of which `outputs` are wanted, by node names. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Attrs } from "../src/attrs.js";
+import { Attrs } from "../src/ir/attrs.js";
 import { sliceAxes, sliceRange } from "../src/infer/strided-slice.js";
 
 /** Python's rule for one axis, one element at a time. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { scalar, type Tensor } from "@shardserve/tensor";
 import fc from "fast-check";
-import { TensorList } from "../src/tensor-list.js";
+import { TensorList } from "../src/ir/tensor-list.js";
 
 describe("TensorList", () => {
   it("keeps every version as it was, in whatever order versions are made and read", () => {

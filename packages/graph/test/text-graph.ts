@@ -30,11 +30,11 @@ import {
   tensor,
   type Tensor,
 } from "@shardserve/tensor";
-import { Attrs, type AttrValue } from "../src/attrs.js";
-import { parseRef } from "../src/import.js";
-import type { GraphNode } from "../src/ir.js";
+import { Attrs, type AttrValue } from "../src/ir/attrs.js";
+import { parseRef } from "../src/import/import.js";
+import type { GraphNode } from "../src/ir/ir.js";
 import { opDef } from "../src/op-table.js";
-import type { Program } from "../src/program.js";
+import type { Program } from "../src/ir/program.js";
 
 interface Line {
   readonly name: string;

@@ -1,10 +1,10 @@
 import type { DType } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
-import type { Attrs, Shape } from "../attrs.js";
-import { argSize } from "../inline.js";
-import { constantOf, type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "../ir.js";
+import type { Attrs, Shape } from "../ir/attrs.js";
+import { argSize } from "../ir/inline.js";
+import { constantOf, type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
 import { type ArgDef, opDef } from "../op-table.js";
-import { type Program, topologicalOrder } from "../program.js";
+import { type Program, topologicalOrder } from "../ir/program.js";
 import { ARRAY_SHAPES } from "./arrays.js";
 import { MATH_SHAPES } from "./math.js";
 import { NN_SHAPES } from "./nn.js";

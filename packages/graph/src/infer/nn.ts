@@ -1,4 +1,4 @@
-import type { Shape } from "../attrs.js";
+import type { Shape } from "../ir/attrs.js";
 import { each, same, type ShapeCall, type ShapeFunction, UNKNOWN, unknowns } from "./shapes.js";
 
 /** Shapes of convolutions, pooling, normalisation and images. */

@@ -1,7 +1,7 @@
 import { ServingError } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
-import type { Attrs, Shape } from "../attrs.js";
-import type { GraphNode, ValueInfo } from "../ir.js";
+import type { Attrs, Shape } from "../ir/attrs.js";
+import type { GraphNode, ValueInfo } from "../ir/ir.js";
 
 /**
  * Elements of a small integer tensor as far as they are known: row-major, undefined = unknown. Carried beside shapes, so

@@ -1,4 +1,4 @@
-import type { Attrs } from "../attrs.js";
+import type { Attrs } from "../ir/attrs.js";
 
 /** One axis of a strided slice over the input: `index` for a picked element (axis dropped), else a range. */
 export interface SliceAxis {

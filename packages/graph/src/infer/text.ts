@@ -1,4 +1,4 @@
-import type { Shape } from "../attrs.js";
+import type { Shape } from "../ir/attrs.js";
 import {
   broadcastAll,
   each,

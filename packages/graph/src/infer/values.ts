@@ -1,5 +1,5 @@
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import type { Shape } from "../attrs.js";
+import type { Shape } from "../ir/attrs.js";
 import {
   knownCount,
   knownScalar,

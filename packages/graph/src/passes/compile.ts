@@ -1,0 +1,135 @@
+import { toNumbers } from "@shardserve/tensor";
+import { openAssertGuards } from "./assert-guards.js";
+import type { Shape } from "../ir/attrs.js";
+import { resolveBranches } from "./branches.js";
+import { dilateConvolutions } from "./dilations.js";
+import { dropSides, formBranches, unguardAsserts } from "./conditionals.js";
+import { compileControls, RegionBudget } from "./controls.js";
+import { type Pieces, runAtOnce } from "../ir/cooperative.js";
+import { deferAsserts } from "./deferred-asserts.js";
+import { dropAsserts, reduceControls } from "./effects.js";
+import { fold } from "./fold.js";
+import { formLoops } from "./frames.js";
+import { formRegions } from "./functional.js";
+import type { KernelTable } from "../ir/host.js";
+import { liftLists } from "./loop-lists.js";
+import { infer, type Inference } from "../infer/infer.js";
+import { constantOf, type TensorRef } from "../ir/ir.js";
+import { exposeLookups } from "./lookups.js";
+import { mergeEqual } from "./merge-equal.js";
+import type { ModelGraph } from "../import/model.js";
+import { poolRows } from "./pooled-rows.js";
+import { type Program } from "../ir/program.js";
+import { internLeaves } from "./regions.js";
+import { settleReshapes } from "./reshapes.js";
+import { useReciprocals } from "./reciprocals.js";
+import { simplify } from "./simplify.js";
+import { dropSparseReshapes } from "./sparse-reshapes.js";
+import { resolveVariables } from "../import/variables.js";
+
+/** Passes repeat while they find something; a model that needs more rounds than this is left as it is then. */
+const ROUNDS_MAX = 32;
+
+/** A program after every pass that does not depend on where nodes run. */
+export interface Compiled {
+  readonly program: Program;
+  readonly inference: Inference;
+  /** Resource key -> checkpoint key, see {@link SignaturePlan.mutableVariables}. */
+  readonly mutable: ReadonlyMap<string, string | undefined>;
+  /** Asserts that were left out, with the reason. */
+  readonly droppedAsserts: ReadonlyMap<string, string>;
+  /** The regions of `Branch` and `Loop` nodes, by node name. */
+  readonly regions: ReadonlyMap<string, readonly Compiled[]>;
+}
+
+/** Resolves variables, folds constants and decides branches until nothing changes. */
+export function compile(model: ModelGraph, source: Program, kernels: KernelTable): Compiled {
+  return runAtOnce(compiling(model, source, kernels));
+}
+
+/** {@link compile} in pieces. */
+export function* compiling(
+  model: ModelGraph,
+  source: Program,
+  kernels: KernelTable,
+  budget = new RegionBudget(),
+): Pieces<Compiled> {
+  let program = formLoops(openAssertGuards(source, model.library));
+  let known: Inference | undefined;
+  const mutable = new Map<string, string | undefined>();
+  for (let round = 0; round < ROUNDS_MAX; round++) {
+    const resolved = resolveVariables(program, model.variables);
+    for (const [key, checkpointKey] of resolved.mutable) {
+      if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
+    }
+    yield;
+    const { program: clean, inference } = settle(reduceControls(resolved.program), known);
+    known = inference;
+    yield;
+    const asserted = dropAsserts(clean, satisfiedAsserts(clean));
+    const folded =
+      asserted === clean
+        ? dropSparseReshapes(
+            useReciprocals(settleReshapes(fold(clean, inference, kernels), inference), inference, kernels),
+            inference,
+          )
+        : asserted;
+    const decided = formLoops(resolveBranches(folded, model.library));
+    program = decided;
+    yield;
+    if (decided === clean) break;
+  }
+  const unguarded = unguardAsserts(program);
+  const branched = dropSides(formBranches(unguarded, infer(unguarded, known)));
+  const formed = liftLists(internLeaves(formRegions(branched, model.library)));
+  const controls = yield* compileControls(formed, infer(formed, known), (region) =>
+    compiling(model, region, kernels, budget.enter()),
+  );
+  program = controls.program;
+  const before = controls.inference;
+  for (const { mutable: inner } of [...controls.regions.values()].flat()) {
+    for (const [key, checkpointKey] of inner) if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
+  }
+  const checked = deferAsserts(program, before, kernels);
+  yield;
+  const light = settle(checked.program, before);
+  const merged = mergeEqual(light.program, light.inference);
+  const equal = merged === light.program ? light.inference : infer(merged, light.inference);
+  const dilated = dilateConvolutions(merged, equal);
+  const { program: exposed, inference } = settle(poolRows(exposeLookups(dilated, equal), equal), equal);
+  const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
+  return { program: exposed, inference, mutable, droppedAsserts: checked.dropped, regions };
+}
+
+/** Simplifies until the inferred types have nothing more to say. */
+function settle(program: Program, previous?: Inference): { program: Program; inference: Inference } {
+  let current = program;
+  for (let inference = infer(current, previous); ; inference = infer(current, inference)) {
+    const next = simplify(current, inference.infos);
+    if (next === current) return { program: current, inference };
+    current = next;
+  }
+}
+
+/** Replaces what a program assumes of its fed values. */
+export function withInputShapes(program: Program, shapes: ReadonlyMap<string, Shape>): Program {
+  const graph = new Map(program.graph);
+  for (const [name, shape] of shapes) {
+    const node = graph.get(name);
+    if (node) graph.set(name, { ...node, attrs: node.attrs.with({ shape: shape ?? null }) });
+  }
+  return { ...program, graph };
+}
+
+/** Asserts whose condition is known to hold. */
+function satisfiedAsserts(program: Program): Set<string> {
+  const holds = (ref: TensorRef): boolean => {
+    const value = constantOf(program.graph.get(ref.node));
+    return value !== undefined && toNumbers(value).every((item) => item !== 0);
+  };
+  return new Set(
+    [...program.graph.values()]
+      .filter((node) => node.op === "Assert" && holds(node.inputs[0]!))
+      .map(({ name }) => name),
+  );
+}

@@ -1,0 +1,167 @@
+import type { GraphNode, TensorRef } from "../ir/ir.js";
+import { Attrs } from "../ir/attrs.js";
+import { opDef } from "../op-table.js";
+import { nodeOf, type Program, prune, rewrite, topologicalOrder } from "../ir/program.js";
+
+/** Ops without outputs that change nothing a request could see: they order, print, or let go of what a run ends with. */
+const IGNORED = new Set([
+  "NoOp",
+  "ControlTrigger",
+  "PrintV2",
+  "DisableCopyOnRead",
+  "TensorArrayClose",
+  "TensorArrayCloseV2",
+  "TensorArrayCloseV3",
+  "StackClose",
+  "StackCloseV2",
+]);
+
+/** TF1 ops that change what their reference input 0 points to. */
+const REF_WRITE = /^(Assign|Scatter|Apply|SparseApply|StridedSliceAssign|CountUpTo)/;
+
+/** Ops that change something and also have outputs. */
+const WRITE_WITH_OUTPUT = new Set([
+  "ResourceCountUpTo",
+  "QueueDequeue",
+  "QueueDequeueV2",
+  "RngReadAndSkip",
+  "StatefulUniform",
+  "StatefulStandardNormalV2",
+  "StatefulTruncatedNormal",
+  "StatefulUniformInt",
+  "StatefulUniformFullInt",
+]);
+
+/** Reads of what an effect may change; they must keep their place among effects. */
+const STATE_READ = new Set([
+  "ReadVariableOp",
+  "ResourceGather",
+  "ResourceGatherNd",
+  "VarIsInitializedOp",
+  "IsVariableInitialized",
+  "LookupTableFind",
+  "LookupTableFindV2",
+  "LookupTableSize",
+  "LookupTableSizeV2",
+  "LookupTableExportV2",
+]);
+
+/** Ops that exist to fail a request, and change nothing. */
+const CHECKS = new Set(["Assert", "CheckNumerics", "CheckNumericsV2"]);
+
+/** True for an op that may fail the request on purpose: it runs though nobody reads what it gives, in whatever order. */
+export function isCheck({ op }: { readonly op: string }): boolean {
+  return CHECKS.has(op);
+}
+
+/** True when running the node changes state or may fail the request on purpose (see {@link isCheck}). */
+export function hasEffect(node: GraphNode): boolean {
+  // Control flow: what its branches do, see regions.ts and variables.ts.
+  if (node.attrs.has("hasEffect")) return node.attrs.bool("hasEffect");
+  const def = opDef(node.op);
+  if (!def) return false;
+  if (isCheck(node)) return true;
+  if (def.outputs.length === 0) return !IGNORED.has(node.op) && !/Summary|^Print/.test(node.op);
+  return (def.inputs[0]?.isRef === true && REF_WRITE.test(node.op)) || WRITE_WITH_OUTPUT.has(node.op);
+}
+
+/**
+ * Rewrites control edges so that they point straight at nodes with effects, or at reads of state where effects are near,
+ * and drops the rest: what only computes need not wait for anything. The targets become the effects that they lead to.
+ */
+export function reduceControls(program: Program): Program {
+  const order = topologicalOrder(program);
+  const changesState = order.some((node) => hasEffect(node) && !isCheck(node));
+  // The side of a Switch that a branch hangs on: without it, constants of a dead branch would look alive.
+  const pivot = ({ op, inputs }: GraphNode): boolean =>
+    op === "Identity" && /^(Ref)?Switch$/.test(program.graph.get(inputs[0]!.node)?.op ?? "");
+  const anchors = (node: GraphNode): boolean =>
+    hasEffect(node) || (changesState && STATE_READ.has(node.op)) || pivot(node);
+  // Anchors that a node, or what it is computed from, must wait for.
+  const found = new Map<string, readonly string[]>();
+  const NONE: readonly string[] = [];
+  for (const node of order) {
+    if (anchors(node)) {
+      found.set(node.name, [node.name]);
+      continue;
+    }
+    const before = [...node.inputs.map((ref) => ref.node), ...node.controls]
+      .map((name) => found.get(name) ?? NONE)
+      .filter((names) => names.length > 0);
+    found.set(node.name, before.length === 0 ? NONE : before.length === 1 ? before[0]! : [...new Set(before.flat())]);
+  }
+  const graph = new Map<string, GraphNode>();
+  // Every anchor among a node's ancestors: what its inputs wait for already needs no edge of its own.
+  const behind = new Map<string, ReadonlySet<string>>();
+  for (const node of order) {
+    const direct =
+      node.controls.length === 0 ? NONE : [...new Set(node.controls.flatMap((name) => found.get(name) ?? NONE))];
+    const sources = [...node.inputs.map((ref) => ref.node), ...direct];
+    const implied = (control: string): boolean =>
+      sources.some((name) => name !== control && behind.get(name)?.has(control)) ||
+      node.inputs.some((ref) => ref.node === control);
+    const controls = direct.filter((control) => !implied(control));
+    graph.set(node.name, node.controls.length === 0 ? node : { ...node, controls });
+    behind.set(node.name, unionOf(sources, behind, anchors(node) ? node.name : undefined));
+  }
+  const targets = [...new Set(program.targets.flatMap((name) => found.get(name) ?? NONE))];
+  return prune(splitResults({ ...program, graph, targets }));
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+/** The union of some nodes' sets and one more element; shared where nothing is added, because most nodes add nothing. */
+function unionOf(
+  names: readonly string[],
+  sets: ReadonlyMap<string, ReadonlySet<string>>,
+  extra: string | undefined,
+): ReadonlySet<string> {
+  let largest = NOTHING;
+  for (const name of names) {
+    const set = sets.get(name);
+    if (set && set.size > largest.size) largest = set;
+  }
+  const missing = names.flatMap((name) => [...(sets.get(name) ?? NOTHING)].filter((item) => !largest.has(item)));
+  if (extra !== undefined) missing.push(extra);
+  return missing.length === 0 ? largest : new Set([...largest, ...missing]);
+}
+
+/** IdentityN with control edges: one Identity per value, so that values nobody uses can go. */
+function splitResults(program: Program): Program {
+  const aliases = new Map<string, TensorRef>();
+  const added = new Map<string, GraphNode>();
+  for (const node of program.graph.values()) {
+    if (node.op !== "IdentityN" || node.controls.length === 0) continue;
+    for (const [index, input] of node.inputs.entries()) {
+      const name = `${node.name}/result_${index}`;
+      added.set(name, { name, op: "Identity", inputs: [input], controls: node.controls, attrs: new Attrs("Identity") });
+      aliases.set(`${node.name}:${index}`, { node: name, index: 0 });
+    }
+  }
+  return added.size === 0 ? program : rewrite(program, aliases, added);
+}
+
+/** Removes the named Asserts. What waited for one waits for the effects that it waited for. */
+export function dropAsserts(program: Program, names: ReadonlySet<string>): Program {
+  if (names.size === 0) return program;
+  const graph = new Map(program.graph);
+  for (const name of names) {
+    const { inputs, controls } = nodeOf(graph, name);
+    const before = [...controls, ...inputs.map(({ node }) => node)];
+    graph.set(name, { name, op: "NoOp", inputs: [], controls: before, attrs: new Attrs("NoOp") });
+  }
+  return reduceControls({ ...program, graph });
+}
+
+/** All data and control ancestors of some nodes, themselves included. */
+export function coneOf(program: Program, names: readonly string[]): Set<GraphNode> {
+  const seen = new Set(names);
+  const cone = new Set<GraphNode>();
+  for (const current of seen) {
+    const node = nodeOf(program.graph, current);
+    cone.add(node);
+    for (const ref of node.inputs) seen.add(ref.node);
+    for (const control of node.controls) seen.add(control);
+  }
+  return cone;
+}

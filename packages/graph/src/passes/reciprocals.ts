@@ -1,0 +1,42 @@
+import { isTensor, type KernelTable } from "../ir/host.js";
+import { constantNode, NO_STATE } from "./fold.js";
+import type { Inference } from "../infer/infer.js";
+import { constantOf, type GraphNode, refKey } from "../ir/ir.js";
+import { uniqueName } from "../ir/inline.js";
+import { type Program, prune, rewrite } from "../ir/program.js";
+
+const FLOATS = new Set(["float32", "float64", "float16", "bfloat16"]);
+
+/**
+ * x / constant becomes x * (1 / constant), as TensorFlow's own optimiser (Grappler's constant folding) has it before any
+ * kernel runs. The last bit differs, and is seen: tf.image.resize_with_pad takes the floor of such a quotient's reciprocal.
+ */
+export function useReciprocals(program: Program, inference: Inference, kernels: KernelTable): Program {
+  const kernel = kernels.get("Reciprocal");
+  if (!kernel) return program;
+  const replaced = new Map<string, GraphNode>();
+  for (const node of program.graph.values()) {
+    const [dividend, divisor] = node.inputs;
+    if (!divisor || (node.op !== "RealDiv" && node.op !== "Div")) continue;
+    const value = constantOf(program.graph.get(divisor.node));
+    if (!value || !FLOATS.has(value.dtype) || !inference.infos.has(refKey(dividend!))) continue;
+    const name = uniqueName(
+      `${node.name}/reciprocal`,
+      (candidate) => program.graph.has(candidate) || replaced.has(candidate),
+    );
+    const outputs = kernel({
+      node: { ...node, op: "Reciprocal", inputs: [divisor] },
+      inputs: [value],
+      state: NO_STATE,
+    });
+    if (outputs instanceof Promise || !isTensor(outputs[0]!)) continue;
+    replaced.set(name, constantNode(name, outputs[0]));
+    replaced.set(node.name, {
+      ...node,
+      op: "Mul",
+      attrs: node.attrs.with({}, "Mul"),
+      inputs: [dividend!, { node: name, index: 0 }],
+    });
+  }
+  return replaced.size === 0 ? program : prune(rewrite(program, new Map(), replaced));
+}

@@ -1,0 +1,39 @@
+import type { Inference } from "../infer/infer.js";
+import { type GraphNode, refKey } from "../ir/ir.js";
+import { constantNode } from "./fold.js";
+import { uniqueName } from "../ir/inline.js";
+import { type Program, prune, rewrite } from "../ir/program.js";
+import { shapeTensor } from "../import/variables.js";
+
+/**
+ * Gives Reshape a constant shape where all dimensions but one are known and positive: the open one becomes -1, which the
+ * element count fills in. It spares the arithmetic that computes it, `reshape(x, [prod(shape(x)[:2]), 512])` in every Keras
+ * Dense on sequences, and the trip to the host that integer products may cost.
+ */
+export function settleReshapes(program: Program, inference: Inference): Program {
+  const replaced = new Map<string, GraphNode>();
+  for (const node of program.graph.values()) {
+    if (node.op !== "Reshape" || program.graph.get(node.inputs[1]!.node)?.op === "Const") continue;
+    const value = inference.values.get(refKey(node.inputs[1]!));
+    if (value?.shape.length !== 1) continue;
+    const open = value.values.filter((dim) => dim === undefined || dim === -1).length;
+    if (open !== 1 || value.values.some((dim) => dim !== undefined && dim < 1 && dim !== -1)) continue;
+    const name = uniqueName(
+      `${node.name}/settled`,
+      (candidate) => program.graph.has(candidate) || replaced.has(candidate),
+    );
+    const dtype = inference.infos.get(refKey(node.inputs[1]!))!.dtype;
+    replaced.set(
+      name,
+      constantNode(
+        name,
+        shapeTensor(
+          value.values.map((dim) => dim ?? -1),
+          dtype,
+        ),
+      ),
+    );
+    replaced.set(node.name, { ...node, inputs: [node.inputs[0]!, { node: name, index: 0 }] });
+  }
+  return replaced.size === 0 ? program : prune(rewrite(program, new Map(), replaced));
+}

@@ -1,0 +1,102 @@
+import { constantOf, type Graph, type GraphNode, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
+import { type Program, prune, rewrite } from "../ir/program.js";
+
+/** Ops that hand input 0 on. CheckNumerics stays: it fails on purpose. */
+const PASS_THROUGH = new Set([
+  "Identity",
+  "IdentityN",
+  "RefIdentity",
+  "StopGradient",
+  "PreventGradient",
+  "GuaranteeConst",
+  "Snapshot",
+  "PlaceholderWithDefault",
+  "Print",
+  "DebugIdentity",
+  "Copy",
+  "DeepCopy",
+]);
+
+/**
+ * Removes nodes that change nothing: Identity and its kin, casts to the same dtype, EnsureShape that holds anyway; and
+ * bounds that leave one value only. Nodes with control edges stay, because they tie an effect to what is computed after it.
+ *
+ * @param infos dtypes and shapes where known
+ */
+export function simplify(program: Program, infos: ReadonlyMap<string, ValueInfo>): Program {
+  const aliases = new Map<string, TensorRef>();
+  // A node that others only wait for stays in the graph, but has nothing left to replace.
+  const used = new Set(
+    [...program.outputs, ...[...program.graph.values()].flatMap(({ inputs }) => inputs)].map(refKey),
+  );
+  for (const node of program.graph.values()) {
+    if (node.controls.length > 0) continue;
+    const bound = boundOf(node, program.graph, infos);
+    if (bound && used.has(`${node.name}:0`)) aliases.set(`${node.name}:0`, bound);
+    if (!isNoOp(node, infos)) continue;
+    const count = node.op === "IdentityN" ? node.inputs.length : 1;
+    for (let i = 0; i < count; i++) {
+      const key = `${node.name}:${i}`;
+      if (used.has(key)) aliases.set(key, node.inputs[i]!);
+    }
+  }
+  return aliases.size === 0 ? program : prune(rewrite(program, aliases));
+}
+
+function isNoOp(node: GraphNode, infos: ReadonlyMap<string, ValueInfo>): boolean {
+  if (PASS_THROUGH.has(node.op)) return node.inputs.length > 0;
+  const input = node.inputs[0] && infos.get(refKey(node.inputs[0]));
+  switch (node.op) {
+    case "Cast":
+      return input !== undefined && input.dtype === node.attrs.dtype("DstT");
+    case "Bitcast":
+      return input !== undefined && input.dtype === node.attrs.dtype("type");
+    case "EnsureShape": {
+      const wanted = node.attrs.shape("shape");
+      if (!wanted) return true;
+      const shape = input?.shape;
+      return shape?.length === wanted.length && wanted.every((dim, i) => dim === -1 || dim === shape[i]);
+    }
+    default:
+      return false;
+  }
+}
+
+/**
+ * n, of min(n, max(n, x)): what tf.math.bincount makes of the largest id where it is told both the least and the largest size, as it
+ * is for every row split of tf.strings.split and every multi-hot layer. Integers only: a float x may be NaN.
+ */
+function boundOf(node: GraphNode, graph: Graph, infos: ReadonlyMap<string, ValueInfo>): TensorRef | undefined {
+  if (node.op !== "Minimum") return undefined;
+  for (const [high, inner] of inBothOrders(node)) {
+    const maximum = graph.get(inner.node);
+    if (maximum?.op !== "Maximum") continue;
+    for (const [low] of inBothOrders(maximum)) {
+      if (isAtMost(high, low, graph) && hasSameInfo(high, { node: node.name, index: 0 }, infos)) return high;
+    }
+  }
+  return undefined;
+}
+
+function inBothOrders({ inputs }: GraphNode): (readonly [TensorRef, TensorRef])[] {
+  const [a, b] = inputs as [TensorRef, TensorRef];
+  return [
+    [a, b],
+    [b, a],
+  ];
+}
+
+/** True when integers of `a` are known not to be above those of `b`. */
+function isAtMost(a: TensorRef, b: TensorRef, graph: Graph): boolean {
+  if (refKey(a) === refKey(b)) return true;
+  const [x, y] = [constantOf(graph.get(a.node)), constantOf(graph.get(b.node))];
+  if (x?.dtype !== "int32" || y?.dtype !== "int32" || x.data.length !== 1 || y.data.length !== 1) return false;
+  return (x.data as Int32Array)[0]! <= (y.data as Int32Array)[0]!;
+}
+
+/** True when both are integers of one dtype and one known shape. */
+function hasSameInfo(a: TensorRef, b: TensorRef, infos: ReadonlyMap<string, ValueInfo>): boolean {
+  const [x, y] = [infos.get(refKey(a)), infos.get(refKey(b))];
+  if (!x?.shape || !y?.shape || x.dtype !== y.dtype || !/^u?int/.test(x.dtype)) return false;
+  return x.shape.length === y.shape.length && x.shape.every((dim, i) => dim >= 0 && dim === y.shape![i]);
+}

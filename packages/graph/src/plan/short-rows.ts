@@ -1,0 +1,54 @@
+import { elementCount } from "@shardserve/tensor";
+import { type FoundLookup, SPARSE_SEGMENT } from "../passes/lookups.js";
+import { nodeOf, type Program } from "../ir/program.js";
+
+/** Adding up a row of this many elements takes less time than the host took to find its id. */
+const ROW_ELEMENTS_MAX = 16;
+const TABLE_ELEMENTS_MAX = 16 * 1024;
+
+export interface ShortRows {
+  readonly lookups: ReadonlySet<FoundLookup>;
+  /** The gathers, and what pools their rows. */
+  readonly nodes: ReadonlySet<string>;
+}
+
+/**
+ * Lookups of short rows of small tables that are pooled at once. The columns of an Estimator are like that, dozens to a model.
+ * On the host each is two kernels of a microsecond; cut out, each would bring a lookup, five more values to feed to the engine
+ * and some twenty nodes there.
+ *
+ * @param isHosts whether the ids of a lookup are work of the host in any case
+ */
+export function findShortRows(
+  program: Program,
+  lookups: readonly FoundLookup[],
+  isHosts: (lookup: FoundLookup) => boolean,
+): ShortRows {
+  const short = new Map<FoundLookup, readonly string[]>();
+  for (const lookup of lookups) {
+    const nodes = shortRowsOf(program, lookup);
+    if (nodes && isHosts(lookup)) short.set(lookup, nodes);
+  }
+  // A table that has other lookups too is cut out for all of them.
+  const others = new Set(lookups.filter((lookup) => !short.has(lookup)).map(({ variable }) => variable));
+  const own = [...short].filter(([{ variable }]) => !others.has(variable));
+  return { lookups: new Set(own.map(([lookup]) => lookup)), nodes: new Set(own.flatMap(([, nodes]) => nodes)) };
+}
+
+/** The gather and its SparseSegment ops; undefined for lookups that are not short, or used in other ways. */
+function shortRowsOf(program: Program, { gather, variable }: FoundLookup): readonly string[] | undefined {
+  const { attrs } = nodeOf(program.graph, variable);
+  // The engine adds up narrower floats in float32, the host in their own: the sums would differ.
+  if (!/^float(32|64)$/.test(attrs.dtype("dtype"))) return undefined;
+  const shape = attrs.shape("shape")!;
+  if (shape.length !== 2 || shape[1]! > ROW_ELEMENTS_MAX || elementCount(shape) > TABLE_ELEMENTS_MAX) return undefined;
+  if (program.outputs.some(({ node }) => node === gather.name)) return undefined;
+  const readers: string[] = [];
+  for (const node of program.graph.values()) {
+    if (!node.inputs.some((ref) => ref.node === gather.name)) continue;
+    const isPooled = SPARSE_SEGMENT.test(node.op) && node.inputs[0]!.node === gather.name;
+    if (!isPooled) return undefined;
+    readers.push(node.name);
+  }
+  return [gather.name, ...readers];
+}
