@@ -709,7 +709,7 @@ def sparse_products():
 
 @family
 def narrow_convolutions():
-    for kernel, outputs in [([3, 3], 1), ([3, 3], 4), ([2, 3], 3), ([1, 5], 2), ([7, 7], 1), ([4, 4], 4)]:
+    for kernel, outputs in [([3, 3], 1), ([3, 3], 4), ([2, 3], 3), ([1, 5], 2), ([7, 7], 1), ([4, 4], 4), ([8, 7], 3)]:
         for padding in ["VALID", "SAME"]:
             case("Conv2D", input=rand(F32, [2, 9, 8, 5]), filter=C(rand(F32, [*kernel, 5, outputs])), strides=[1, 1, 1, 1], padding=padding)
     case("Conv2D", input=rand(F32, [2, 9, 8, 5]), filter=rand(F32, [3, 2, 5, 2]), strides=[1, 1, 1, 1], padding="SAME")

@@ -93,6 +93,12 @@ function permutedKernel(n: NodeLowering, input: number, perm: readonly number[],
   );
 }
 
+/** Pixels of each image of input 0; undefined where its size is open. */
+function pixelsOf(n: NodeLowering, layout: Layout): number | undefined {
+  const [height, width] = layout.isChannelsLast ? [n.dim(0, 1), n.dim(0, 2)] : [n.dim(0, 2), n.dim(0, 3)];
+  return height === undefined || width === undefined ? undefined : height * width;
+}
+
 function convolution(spatial: number): Lower {
   return (n) => {
     needFloat(n);
@@ -104,7 +110,7 @@ function convolution(spatial: number): Lower {
     const dilations = spatialInts(n, layout, "dilations");
     const padding = paddingAttrs(n, layout, kernel, strides, dilations);
     const isPlain = channels === inPerGroup && [...strides, ...dilations].every((step) => step === 1);
-    if (spatial === 2 && isPlain && n.dtype(0) === "float32" && isNarrow(kernel)) {
+    if (spatial === 2 && isPlain && n.dtype(0) === "float32" && isNarrow(kernel, pixelsOf(n, layout))) {
       const lengths = [kernel[0]!, kernel[1]!] as const;
       const { pads = [0, 0, 0, 0] } = padding as { readonly pads?: readonly number[] };
       if (pads.every((pad, side) => pad < lengths[side % 2]!)) {

@@ -4,13 +4,22 @@ import type { OnnxBuilder, Value } from "./builder.js";
 const OUTPUTS_MAX = 4;
 /** With fewer inputs there is next to nothing to compute. */
 const INPUTS_MIN = 4;
-/** Products per pixel that a transposed convolution keeps until it sums them up: as much memory as an activation of so many channels. */
+/**
+ * A transposed convolution keeps all products of an image until it sums them up: at most so many bytes, or, of images whose size is not
+ * known, so many products per pixel, which is what an activation of as many channels takes.
+ */
+const PRODUCTS_BYTES_MAX = 32 * 2 ** 20;
 const PRODUCTS_MAX = 64;
 
-/** @param kernel  TensorFlow's: [height, width, inputs, outputs] */
-export function isNarrow([height, width, inputs, outputs]: readonly number[]): boolean {
+/**
+ * @param kernel  TensorFlow's: [height, width, inputs, outputs]
+ * @param pixels  of an image, where they are known
+ */
+export function isNarrow([height, width, inputs, outputs]: readonly number[], pixels: number | undefined): boolean {
   const area = height! * width!;
-  return area > 1 && outputs! <= OUTPUTS_MAX && inputs! >= INPUTS_MIN && area * outputs! <= PRODUCTS_MAX;
+  if (area === 1 || outputs! > OUTPUTS_MAX || inputs! < INPUTS_MIN) return false;
+  const products = area * outputs!;
+  return products <= PRODUCTS_MAX || (pixels !== undefined && products * pixels * 4 <= PRODUCTS_BYTES_MAX);
 }
 
 /**
