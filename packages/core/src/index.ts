@@ -1,3 +1,4 @@
+export * from "./byte-pace.js";
 export * from "./cancel-signal.js";
 export * from "./clock.js";
 export * from "./config.js";

@@ -1,8 +1,15 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Clock, type Logger, ProcessLock, ServingError, silentLogger, systemClock } from "@shardserve/core";
-import { ByteRate } from "./byte-rate.js";
+import {
+  BytePace,
+  type Clock,
+  type Logger,
+  ProcessLock,
+  ServingError,
+  silentLogger,
+  systemClock,
+} from "@shardserve/core";
 import type { StoredObject } from "./object-store.js";
 import { parseStoreUri } from "./store-uri.js";
 import type { Stores } from "./stores.js";
@@ -49,7 +56,7 @@ export class VersionCache {
   readonly #options: VersionCacheOptions;
   readonly #lock: ProcessLock;
   readonly #clock: Clock;
-  readonly #rate: ByteRate;
+  readonly #pace: BytePace;
   readonly #logger: Logger;
   /** By digest: held, or on their way. */
   readonly #entries = new Map<string, Entry>();
@@ -62,7 +69,7 @@ export class VersionCache {
     this.#options = options;
     this.#lock = lock;
     this.#clock = options.clock ?? systemClock;
-    this.#rate = new ByteRate(options.bytesPerSecond ?? Number.POSITIVE_INFINITY, this.#clock);
+    this.#pace = new BytePace(options.bytesPerSecond ?? Number.POSITIVE_INFINITY, this.#clock);
     this.#logger = options.logger ?? silentLogger;
   }
 
@@ -167,7 +174,7 @@ export class VersionCache {
   async *#paced(contents: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     for await (const chunk of contents) {
       yield chunk;
-      await this.#rate.spend(chunk.byteLength, signal);
+      await this.#pace.spend(chunk.byteLength, signal);
     }
   }
 

@@ -1,8 +1,7 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Logger, ServingError } from "@shardserve/core";
+import { type BytePace, type Logger, ServingError } from "@shardserve/core";
 import { DELTA_ROWS_FILE, type DeltaSegment, MANIFEST_FILE, partitionPath, segmentFile } from "@shardserve/rowstore";
-import type { BytePace } from "./byte-pace.js";
 import { type FileSource, type OpenSource, PIECE_BYTES, sliceOf } from "./file-source.js";
 import type { ShardMetrics } from "./metrics.js";
 import type { VersionFiles } from "./version-files.js";

@@ -1,5 +1,4 @@
-import { ServingError } from "@shardserve/core";
-import type { BytePace } from "./byte-pace.js";
+import { type BytePace, ServingError } from "@shardserve/core";
 import type { VersionFiles } from "./version-files.js";
 
 /** A partition file that is to come here from another shard, or be read for the first time. */

@@ -1,8 +1,7 @@
 import { join } from "node:path";
-import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import { BytePace, type Clock, type Logger, ServingError } from "@shardserve/core";
 import { type PartitionMap, replicasOf } from "@shardserve/placement";
 import { partitionDigestOf, partitionPath } from "@shardserve/rowstore";
-import { BytePace } from "./byte-pace.js";
 import { isDamage } from "./held-epochs.js";
 import { failedAgain, type HeldVersion } from "./held-version.js";
 import type { ShardMetrics } from "./metrics.js";

@@ -1,6 +1,6 @@
+import type { BytePace } from "@shardserve/core";
 import { join } from "node:path";
 import type { DeltaSegment } from "@shardserve/rowstore";
-import type { BytePace } from "./byte-pace.js";
 import { openFile, readPiece } from "./file-source.js";
 
 /** The files of one version, as a shard reads them; paths are relative to the version directory. */

@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
-import type { Clock } from "@shardserve/core";
+import { BytePace, type Clock } from "@shardserve/core";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { tempDir } from "@shardserve/testkit";
-import { BytePace } from "../src/byte-pace.js";
 import { type Move, PacedMoves } from "../src/paced-moves.js";
 import { RepositoryFiles } from "../src/version-files.js";
 

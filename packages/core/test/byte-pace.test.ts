@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { ManualClock } from "@shardserve/core";
-import { ByteRate } from "../src/byte-rate.js";
+import { BytePace, ManualClock } from "../src/index.js";
 
-describe("ByteRate", () => {
+describe("BytePace", () => {
   it("lets those who read at once have the rate together, and saves nothing up", async () => {
     const clock = new ManualClock();
-    const rate = new ByteRate(1000, clock);
+    const rate = new BytePace(1000, clock);
     clock.advance(60_000); // nobody reads
     const done: string[] = [];
     void rate.spend(500).then(() => done.push("a"));
@@ -24,9 +23,9 @@ describe("ByteRate", () => {
 
   it("ends with the signal, and does not wait without a limit", async () => {
     const clock = new ManualClock();
-    await new ByteRate(Number.POSITIVE_INFINITY, clock).spend(2 ** 40);
+    await new BytePace(Number.POSITIVE_INFINITY, clock).spend(2 ** 40);
     const stop = new AbortController();
-    const waiting = new ByteRate(1, clock).spend(10, stop.signal);
+    const waiting = new BytePace(1, clock).spend(10, stop.signal);
     stop.abort(new Error("enough"));
     await assert.rejects(waiting, /enough/);
   });
