@@ -8,6 +8,7 @@ import { decodeGif } from "./gif.js";
 import { decodeJpeg } from "./jpeg.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { decodePng } from "./png.js";
+import { PNG_SIGNATURE } from "./png-format.js";
 import { integersOf } from "../call/shapes.js";
 
 type Format = "jpeg" | "png" | "gif" | "bmp";
@@ -15,7 +16,7 @@ type Format = "jpeg" | "png" | "gif" | "bmp";
 function formatOf(bytes: Uint8Array): Format | undefined {
   const starts = (...magic: number[]): boolean => magic.every((byte, i) => bytes[i] === byte);
   if (starts(0xff, 0xd8, 0xff)) return "jpeg";
-  if (starts(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a)) return "png";
+  if (starts(...PNG_SIGNATURE)) return "png";
   if (starts(0x47, 0x49, 0x46, 0x38)) return "gif";
   if (starts(0x42, 0x4d)) return "bmp";
   return undefined;

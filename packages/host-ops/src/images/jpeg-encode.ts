@@ -3,6 +3,7 @@
  * the tables of the standard's annex K scaled by the quality, chroma of half the resolution unless refused.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { ZIGZAG } from "./jpeg-frame.js";
 import { AC_CODES, DC_CODES, HuffmanWriter } from "./jpeg-huffman.js";
 
 export interface JpegImage {
@@ -34,12 +35,6 @@ const CHROMINANCE = [
   17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
   99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
 ];
-// biome-ignore format: a table
-const ZIGZAG = [
-  0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
-  35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-];
-
 /** Blocks between two turns of the event loop. */
 const BLOCKS_PER_TURN = 4096;
 
@@ -170,7 +165,7 @@ function header(image: JpegImage, settings: JpegSettings, planes: readonly Plane
   const density = [...word(settings.xDensity), ...word(settings.yDensity)];
   segment(0xe0, [...Buffer.from("JFIF\0"), 1, 1, settings.densityUnit, ...density, 0, 0]);
   if (settings.xmp.length > 0) segment(0xe1, [...Buffer.from("http://ns.adobe.com/xap/1.0/\0"), ...settings.xmp]);
-  for (const [i, table] of tables.entries()) segment(0xdb, [i, ...ZIGZAG.map((at) => table[at]!)]);
+  for (const [i, table] of tables.entries()) segment(0xdb, [i, ...Array.from(ZIGZAG, (at) => table[at]!)]);
   const parts = planes.flatMap(({ factor, table }, i) => [i + 1, (factor << 4) | factor, table]);
   segment(0xc0, [8, ...word(image.height), ...word(image.width), planes.length, ...parts]);
   for (const i of tables.keys()) {

@@ -2,17 +2,9 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { promisify } from "node:util";
 import { constants, crc32, deflate } from "node:zlib";
-
-export interface PngSamples {
-  readonly width: number;
-  readonly height: number;
-  /** 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. */
-  readonly channels: number;
-  readonly data: Uint8Array | Uint16Array;
-}
+import { expectedByte, FILTER_COUNT, PNG_SIGNATURE, type PngImage } from "./png-format.js";
 
 const deflateAsync = promisify(deflate);
-const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const COLOURS = [0, 0, 4, 2, 6];
 
 /** Bytes of rows between two turns of the event loop. */
@@ -27,36 +19,17 @@ function chunk(kind: string, body: Uint8Array): Buffer {
   return out;
 }
 
-function paeth(left: number, up: number, corner: number): number {
-  const estimate = left + up - corner;
-  const [a, b, c] = [Math.abs(estimate - left), Math.abs(estimate - up), Math.abs(estimate - corner)];
-  return a <= b && a <= c ? left : b <= c ? up : corner;
-}
-
 /** What a filter leaves of byte i of a row. */
 function residue(kind: number, row: Uint8Array, above: Uint8Array, i: number, step: number): number {
   const left = i >= step ? row[i - step]! : 0;
-  const up = above[i]!;
-  switch (kind) {
-    case 0:
-      return row[i]!;
-    case 1:
-      return (row[i]! - left) & 255;
-    case 2:
-      return (row[i]! - up) & 255;
-    case 3:
-      return (row[i]! - ((left + up) >> 1)) & 255;
-    default:
-      return (row[i]! - paeth(left, up, i >= step ? above[i - step]! : 0)) & 255;
-  }
+  const corner = i >= step ? above[i - step]! : 0;
+  return (row[i]! - expectedByte(kind, left, above[i]!, corner)) & 255;
 }
-
-const FILTERS = 5;
 
 /** The filter whose residues are nearest to zero, as libpng chooses. */
 function bestFilter(row: Uint8Array, above: Uint8Array, step: number): number {
   let [best, least] = [0, Infinity];
-  for (let kind = 0; kind < FILTERS; kind++) {
+  for (let kind = 0; kind < FILTER_COUNT; kind++) {
     let sum = 0;
     for (let i = 0; i < row.length && sum < least; i++) {
       const value = residue(kind, row, above, i, step);
@@ -79,7 +52,7 @@ function bytesOf(data: Uint8Array | Uint16Array): Uint8Array {
 }
 
 /** Encodes a PNG file; gives way to others between pieces of it. @param level  zlib's, -1 to 9 */
-export async function encodePng({ width, height, channels, data }: PngSamples, level: number): Promise<Uint8Array> {
+export async function encodePng({ width, height, channels, data }: PngImage, level: number): Promise<Uint8Array> {
   const depth = data instanceof Uint8Array ? 8 : 16;
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width);
@@ -103,5 +76,5 @@ export async function encodePng({ width, height, channels, data }: PngSamples, l
   }
   const packed = await deflateAsync(filtered, { level, strategy: constants.Z_FILTERED });
   const end = chunk("IEND", new Uint8Array(0));
-  return Buffer.concat([Uint8Array.from(SIGNATURE), chunk("IHDR", header), chunk("IDAT", packed), end]);
+  return Buffer.concat([Uint8Array.from(PNG_SIGNATURE), chunk("IHDR", header), chunk("IDAT", packed), end]);
 }

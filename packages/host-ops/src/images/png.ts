@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { crc32, inflate } from "node:zlib";
 import { check, invalid } from "../call/errors.js";
 import { IMAGE_PIXELS_MAX } from "./jpeg-frame.js";
+import { expectedByte, FILTER_COUNT, type PngImage } from "./png-format.js";
 
 const inflateAsync = promisify(inflate);
 
@@ -11,13 +12,6 @@ export interface PngOptions {
   readonly channels: number;
   /** Bits of a result's sample. */
   readonly bits: 8 | 16;
-}
-
-export interface PngImage {
-  readonly width: number;
-  readonly height: number;
-  readonly channels: number;
-  readonly data: Uint8Array | Uint16Array;
 }
 
 const GREY = 0;
@@ -118,23 +112,15 @@ const PASSES = [
   [0, 1, 1, 2],
 ] as const;
 
-function paeth(left: number, up: number, corner: number): number {
-  const estimate = left + up - corner;
-  const [a, b, c] = [Math.abs(estimate - left), Math.abs(estimate - up), Math.abs(estimate - corner)];
-  return a <= b && a <= c ? left : b <= c ? up : corner;
-}
-
 /** Undoes the filter of the row at `at` (its filter byte), in place. */
 function unfilter(raw: Uint8Array, at: number, size: number, step: number, previous: number): void {
   const kind = raw[at]!;
-  if (kind > 4) throw corrupt(`unknown filter ${kind}`);
+  if (kind >= FILTER_COUNT) throw corrupt(`unknown filter ${kind}`);
   for (let i = 1; i <= size; i++) {
     const left = i > step ? raw[at + i - step]! : 0;
     const up = previous >= 0 ? raw[previous + i]! : 0;
     const corner = previous >= 0 && i > step ? raw[previous + i - step]! : 0;
-    const guess =
-      kind === 0 ? 0 : kind === 1 ? left : kind === 2 ? up : kind === 3 ? (left + up) >> 1 : paeth(left, up, corner);
-    raw[at + i] = raw[at + i]! + guess;
+    raw[at + i] = raw[at + i]! + expectedByte(kind, left, up, corner);
   }
 }
 
