@@ -96,18 +96,29 @@ function fitted(value: Tensor, shape: readonly number[], lanes: 1 | 2): Float64A
   }
 }
 
+/** Bins of a real line's spectrum that say all of it. */
+function binsOf(length: number): number {
+  return length === 0 ? 0 : Math.floor(length / 2) + 1;
+}
+
+/** @throws ServingError INVALID_ARGUMENT for fewer dimensions than are transformed */
+function inputOf(op: OpCall, rank: number): Tensor {
+  const value = op.tensor(0);
+  check(
+    value.shape.length >= rank,
+    () => `Input must have rank of at least ${rank} but got: ${printShape(value.shape)}`,
+  );
+  return value;
+}
+
 function realTransform(rank: number): Kernel {
   return inTurns(function* (op): Pieces<Tensor[]> {
-    const value = op.tensor(0);
-    check(
-      value.shape.length >= rank,
-      () => `Input must have rank of at least ${rank} but got: ${printShape(value.shape)}`,
-    );
+    const value = inputOf(op, rank);
     const lengths = lengthsOf(op, rank);
     const shape = [...value.shape.slice(0, -rank), ...lengths];
     const source = sameShape(value.shape, shape) ? (value.data as Float32Array) : fitted(value, shape, 1);
     const last = lengths.at(-1)!;
-    const bins = last === 0 ? 0 : Math.floor(last / 2) + 1;
+    const bins = binsOf(last);
     const half = [...shape.slice(0, -1), bins];
     const dtype = op.attrs.dtype("Tcomplex") as "complex64";
     const out = allocate(dtype, checkedCount(dtype, half));
@@ -127,14 +138,10 @@ function realTransform(rank: number): Kernel {
 
 function inverseRealTransform(rank: number): Kernel {
   return inTurns(function* (op): Pieces<Tensor[]> {
-    const value = op.tensor(0);
-    check(
-      value.shape.length >= rank,
-      () => `Input must have rank of at least ${rank} but got: ${printShape(value.shape)}`,
-    );
+    const value = inputOf(op, rank);
     const lengths = lengthsOf(op, rank);
     const last = lengths.at(-1)!;
-    const bins = last === 0 ? 0 : Math.floor(last / 2) + 1;
+    const bins = binsOf(last);
     const half = [...value.shape.slice(0, -rank), ...lengths.slice(0, -1), bins];
     const spectrum = fitted(value, half, 2);
     // The outer dimensions first: then every line is the half spectrum of a real one.

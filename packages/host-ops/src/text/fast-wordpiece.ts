@@ -2,12 +2,13 @@
 import { ServingError } from "@shardserve/core";
 import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { DoubleArrayTrie } from "./double-array-trie.js";
-import { check, checkVector, invalid } from "../call/errors.js";
+import { checkVector, invalid } from "../call/errors.js";
 import { FastWordpieceModel, NULL_NODE, unpackPiece } from "./fast-wordpiece-model.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf } from "../call/shapes.js";
+import { eachRow } from "./row-splits.js";
 import { isWhitespace } from "./text-tokenize.js";
 import { charSize, codePointAt } from "../call/utf8.js";
 
@@ -260,12 +261,7 @@ function detokenize(op: OpCall): Tensor[] {
   }
   const out = new StringColumnBuilder(splits.length);
   const space = Buffer.from(" ");
-  for (let row = 0; row + 1 < splits.length; row++) {
-    const [start, end] = [splits[row]!, splits[row + 1]!];
-    check(
-      start >= 0 && start <= end && end <= ids.length,
-      () => `input_row_splits must ascend from 0 to ${ids.length}`,
-    );
+  eachRow(splits, ids.length, "input_row_splits", (start, end) => {
     const parts: Uint8Array[] = [];
     for (const id of ids.subarray(start, end)) {
       if (id < 0 || id >= vocabulary.length) throw new ServingError("OUT_OF_RANGE", `Token ID out of bounds: ${id}`);
@@ -274,7 +270,7 @@ function detokenize(op: OpCall): Tensor[] {
       parts.push(vocabulary[id]!);
     }
     out.push(Buffer.concat(parts));
-  }
+  });
   return [tensor("string", [Math.max(0, splits.length - 1)], out.build())];
 }
 

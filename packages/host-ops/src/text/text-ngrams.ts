@@ -5,6 +5,7 @@ import { check } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, integersOf } from "../call/shapes.js";
+import { checkSplits, eachRow } from "./row-splits.js";
 
 /** Joins the neighbours of one row after the other. */
 class Joiner {
@@ -54,16 +55,11 @@ function ngrams(op: OpCall): Tensor[] {
   }
   const inner = integersOf(splits.at(-1)!);
   const outSplits = [0];
-  for (let row = 0; row + 1 < inner.length; row++) {
-    const [start, end] = [inner[row]!, inner[row + 1]!];
-    check(
-      start >= 0 && start <= end && end <= op.strings(0).length,
-      () => `input_row_splits must ascend from 0 to ${op.strings(0).length}`,
-    );
+  eachRow(inner, op.strings(0).length, "input_row_splits", (start, end) => {
     joiner.addRow(start, end);
     outSplits.push(joiner.out.length);
-  }
-  check(inner.length > 0, () => "input_row_splits is empty, but must have one entry more than there are rows");
+  });
+  checkSplits(inner, "input_row_splits");
   const dtype = op.attrs.dtype("Tsplits");
   return [
     tensor("string", [joiner.out.length], joiner.out.build()),

@@ -1,11 +1,12 @@
 /** TensorFlow Text's tokenizers at whitespace and at changes of script, over code points and over UTF-8. */
 import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
-import { check, checkScalar, checkVector } from "../call/errors.js";
+import { checkScalar, checkVector } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, integersOf } from "../call/shapes.js";
+import { checkSplits, eachRow } from "./row-splits.js";
 import { textScriptOf } from "../strings/unicode-script.js";
 import { charSize, codePointAt } from "../call/utf8.js";
 
@@ -64,17 +65,12 @@ function tokenizeCodes(
 ): Tensor[] {
   const codes = op.tensor(0).data as Int32Array;
   const splits = integersOf(op.tensor(1));
-  check(splits.length > 0, () => "input_splits is empty, but must have one entry more than there are rows");
+  checkSplits(splits, "input_splits");
   const tokens = new CodeTokens();
-  for (let row = 0; row + 1 < splits.length; row++) {
-    const [start, end] = [splits[row]!, splits[row + 1]!];
-    check(
-      start >= 0 && start <= end && end <= codes.length,
-      () => `input_splits must ascend from 0 to ${codes.length}, but row ${row} is [${start}, ${end})`,
-    );
+  eachRow(splits, codes.length, "input_splits", (start, end) => {
     tokenizeRow(codes, start, end, tokens);
     tokens.endRow();
-  }
+  });
   return tokens.outputs(op);
 }
 

@@ -7,6 +7,7 @@ import { appender, build, withData } from "../call/elements.js";
 import { check } from "../call/errors.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, integersOf } from "../call/shapes.js";
+import { checkSplits, eachRow } from "./row-splits.js";
 
 /** Inputs of both ops: the length, N values, N row splits. */
 interface Segments {
@@ -22,16 +23,10 @@ function segmentsOf(op: OpCall): Segments {
   const values = op.tensors(1, 1 + count);
   const splits = op.tensors(1 + count).map(integersOf);
   const rowCount = splits[0]!.length - 1;
-  check(rowCount >= 0, () => "row_splits is empty, but must have one entry more than there are rows");
+  checkSplits(splits[0]!, "row_splits");
   for (const [i, rows] of splits.entries()) {
     check(rows.length === rowCount + 1, () => `segment ${i} has ${rows.length - 1} rows, the first one ${rowCount}`);
-    const size = values[i]!.shape[0] ?? 0;
-    for (let row = 0; row < rowCount; row++) {
-      check(
-        rows[row]! >= 0 && rows[row]! <= rows[row + 1]! && rows[row + 1]! <= size,
-        () => `row_splits of segment ${i} must ascend from 0 to ${size}`,
-      );
-    }
+    eachRow(rows, values[i]!.shape[0] ?? 0, `row_splits of segment ${i}`);
   }
   const lengthMax = Math.max(0, integersOf(op.tensor(0))[0] ?? 0);
   return { lengthMax, values, splits, rowCount };
