@@ -52,7 +52,7 @@ function paddingAttrs(
   kernel: readonly number[],
   strides: readonly number[],
   dilations: readonly number[],
-): Record<string, string | readonly number[]> {
+): { readonly pads?: readonly number[]; readonly auto_pad?: string } {
   const padding = n.attrs.text("padding");
   if (padding === "VALID") return {};
   if (padding === "EXPLICIT") {
@@ -112,7 +112,7 @@ function convolution(spatial: number): Lower {
     const isPlain = channels === inPerGroup && [...strides, ...dilations].every((step) => step === 1);
     if (spatial === 2 && isPlain && n.dtype(0) === "float32" && isNarrow(kernel, pixelsOf(n, layout))) {
       const lengths = [kernel[0]!, kernel[1]!] as const;
-      const { pads = [0, 0, 0, 0] } = padding as { readonly pads?: readonly number[] };
+      const { pads = [0, 0, 0, 0] } = padding;
       if (pads.every((pad, side) => pad < lengths[side % 2]!)) {
         const weights = permutedKernel(n, 1, [2, 3, 0, 1], [inPerGroup, out, ...lengths]);
         const value = toChannelsFirst(n, layout, n.x(0));
