@@ -1,6 +1,6 @@
 import type { MetaGraphDef } from "@shardserve/api";
 import { Semaphore, systemClock } from "@shardserve/core";
-import { importModel, type ModelGraph, readSignatures, wholeGraph } from "@shardserve/graph";
+import { importModelInTurns, type ModelGraph, readSignatures, wholeGraph } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import type { TensorFlow } from "@shardserve/native";
 import { assets, type Bindings, initOp, type SavedModel } from "@shardserve/savedmodel";
@@ -110,10 +110,12 @@ export class ModelSource {
 
   async #segmented(engine: Omit<ModelEngine, "why" | "form">, device: Device): Promise<Candidate> {
     const { kernels = hostKernels, rowSource, clock = systemClock, pace, signal, dir, onPlanned } = this.#options;
-    this.#model ??= importModel(withGraphDTypes(this.#metaGraph), {
+    this.#model ??= await importModelInTurns(withGraphDTypes(this.#metaGraph), {
       bindings: this.#bindings.variables,
       entries: this.#checkpoint.tensors,
       initOp: initOp(this.#metaGraph),
+      ...(signal && { signal }),
+      ...(pace && { pause: () => pace.pause() }),
     });
     await pace?.pause();
     signal?.throwIfAborted();

@@ -3,7 +3,7 @@ import { ServingError } from "@shardserve/core";
 import type { VariableBinding } from "@shardserve/savedmodel";
 import { type DType, dtypeFromTf, strings } from "@shardserve/tensor";
 import { Attrs, type Shape } from "../ir/attrs.js";
-import { type Pieces, runAtOnce, runInTurns } from "../ir/cooperative.js";
+import { type Pause, type Pieces, runAtOnce, runInTurns } from "../ir/cooperative.js";
 import { hasEffect } from "../passes/effects.js";
 import { constantNode } from "../passes/fold.js";
 import { resourceKey } from "../ir/host.js";
@@ -78,9 +78,9 @@ export function importModel(metaGraph: MetaGraphDef, options: ModelOptions): Mod
 /** {@link importModel} for servers: other work gets its turn between signatures. */
 export function importModelInTurns(
   metaGraph: MetaGraphDef,
-  options: ModelOptions & { readonly signal?: AbortSignal },
+  options: ModelOptions & { readonly signal?: AbortSignal; readonly pause?: Pause | undefined },
 ): Promise<ModelGraph> {
-  return runInTurns(importing(metaGraph, options), options.signal);
+  return runInTurns(importing(metaGraph, options), options.signal, options.pause);
 }
 
 function* importing(metaGraph: MetaGraphDef, options: ModelOptions): Pieces<ModelGraph> {
