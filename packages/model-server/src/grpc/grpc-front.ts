@@ -20,22 +20,20 @@ import {
   StatusProtoSchema,
   toBinary,
 } from "@shardserve/api";
-import { type CancelSignal, type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
-import type { Manager, ServableId } from "@shardserve/servable";
-import type { ServerLimits } from "../limits.js";
-import type { ServerMetrics } from "../metrics.js";
+import { type CancelSignal, invariant, ServingError } from "@shardserve/core";
+import type { ServableId } from "@shardserve/servable";
+import type { FrontOptions } from "../front-options.js";
 import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
 import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/examples.js";
 import { multiInference } from "../predict/multi-inference.js";
 import { sessionRun } from "../predict/session-run.js";
-import type { Answer, Predictor } from "../predict/predictor.js";
+import type { Answer } from "../predict/predictor.js";
 import type { LoggedCall } from "../request-log/request-log.js";
-import { DEGRADED_LIMIT, EXPLAIN, type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
-import { type Access, type Action, type Caller, EVERYBODY } from "../security/access.js";
+import { DEGRADED_LIMIT, EXPLAIN, type RequestScope, STICKY_KEY } from "../scope.js";
+import { type Action, type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
 import { traceAttributes } from "../tracing/attributes.js";
-import type { Tracing } from "../tracing/tracing.js";
 import { inferenceHandlers } from "../v2/grpc.js";
 import { CallDeadlines } from "./call-deadlines.js";
 import { decodeMessage, type Handler } from "./handler.js";
@@ -56,28 +54,11 @@ import { TlsCredentials } from "./tls-credentials.js";
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
-export interface GrpcFrontOptions {
-  readonly manager: Manager;
-  readonly predictor: Predictor;
-  readonly metrics: ServerMetrics;
-  readonly scopes: RequestScopes;
-  readonly limits: ServerLimits;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  /** False while the server refuses new requests. */
-  readonly isOpen: () => boolean;
-  /** What ServerReady answers. */
-  readonly isReady: () => boolean;
-  /** What ServerMetadata names. */
-  readonly serverVersion: string;
+export interface GrpcFrontOptions extends FrontOptions {
   /** "HOST:PORT", or "unix:PATH". */
   readonly address: string;
   /** Absent = not encrypted. */
   readonly tls: TlsOptions | undefined;
-  /** Absent = everybody may do everything. */
-  readonly access: Access | undefined;
-  /** Absent = calls are not traced. */
-  readonly tracing: Tracing | undefined;
   /** Applies the configuration of a HandleReloadConfigRequest. */
   readonly reload: Reload | undefined;
 }

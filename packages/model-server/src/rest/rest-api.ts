@@ -1,14 +1,11 @@
 import type { IncomingMessage } from "node:http";
-import { type Clock, HTTP_STATUS, type Logger, ServingError } from "@shardserve/core";
-import type { Manager, ServableId } from "@shardserve/servable";
-import type { ServerLimits } from "../limits.js";
-import type { ServerMetrics } from "../metrics.js";
-import type { Predictor } from "../predict/predictor.js";
+import { HTTP_STATUS, ServingError } from "@shardserve/core";
+import type { ServableId } from "@shardserve/servable";
+import type { FrontOptions } from "../front-options.js";
 import { answerEntries } from "../predict/report.js";
-import { DEGRADED_LIMIT, EXPLAIN, type RequestScope, type RequestScopes, STICKY_KEY } from "../scope.js";
-import { type Access, type Caller, EVERYBODY } from "../security/access.js";
+import { DEGRADED_LIMIT, EXPLAIN, type RequestScope, STICKY_KEY } from "../scope.js";
+import { type Caller, EVERYBODY } from "../security/access.js";
 import { traceAttributes } from "../tracing/attributes.js";
-import type { Tracing } from "../tracing/tracing.js";
 import { InferRest, type InferRestAnswer } from "../v2/rest.js";
 import { type InferTarget, isInferPath, isOpenToAll, parseInferTarget } from "../v2/url.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
@@ -17,35 +14,16 @@ import { ModelCalls } from "./model-calls.js";
 import { challengeOf, errorBody, type Reply } from "./reply.js";
 import { parseTarget, type RestTarget } from "./url.js";
 
-export interface RestApiOptions {
-  readonly manager: Manager;
-  readonly predictor: Predictor;
-  readonly metrics: ServerMetrics;
-  readonly scopes: RequestScopes;
-  readonly limits: ServerLimits;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly isOpen: () => boolean;
-  /** The program's version. */
-  readonly serverVersion: string;
-  /** What /readyz answers. */
-  readonly isReady: () => boolean;
-  /** Absent = everybody may do everything. */
-  readonly access: Access | undefined;
-  /** Absent = requests are not traced. */
-  readonly tracing: Tracing | undefined;
-}
-
 type Target = RestTarget | InferTarget;
 
 /** Answers the requests of both REST APIs: who may ask, within which limits, counted and traced. */
 export class RestApi {
-  readonly #options: RestApiOptions;
+  readonly #options: FrontOptions;
   readonly #bodies: BodyReader;
   readonly #calls: ModelCalls;
   readonly #infer: InferRest;
 
-  constructor(options: RestApiOptions) {
+  constructor(options: FrontOptions) {
     this.#options = options;
     this.#bodies = new BodyReader(options.limits);
     this.#calls = new ModelCalls(options);

@@ -3,11 +3,12 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import type { AddressInfo } from "node:net";
 import { HTTP_STATUS, ServingError } from "@shardserve/core";
 import { describeServer } from "../config/describe-server.js";
+import type { FrontOptions } from "../front-options.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
 import { isInferPath } from "../v2/url.js";
 import { QueuedResponses } from "./queued-responses.js";
 import { challengeOf, errorBody, type HeaderList, Reply } from "./reply.js";
-import { RestApi, type RestApiOptions } from "./rest-api.js";
+import { RestApi } from "./rest-api.js";
 import { isApiPath } from "./url.js";
 
 /** Where the server tells how it is configured; TensorFlow Serving answers 400 there. */
@@ -17,7 +18,7 @@ const CHECK_INTERVAL_MAX_MS = 5000;
 /** A client that does not take its answer is cut off this long after the request's own time limit. */
 const STALL_MS = 60_000;
 
-export interface RestFrontOptions extends RestApiOptions {
+export interface RestFrontOptions extends FrontOptions {
   readonly host: string;
   readonly port: number;
   /** Path of the Prometheus page; undefined = there is none. */
