@@ -2,20 +2,15 @@ import assert from "node:assert/strict";
 import { seededRandom } from "@shardserve/core";
 import { EtcdRegistry } from "@shardserve/registry";
 import { EtcdServer, RedisServer, SmallDisk, TcpProxy, type TempDir, tempDir } from "@shardserve/testkit";
-import { DRIFTING } from "../cluster/support/drifting-model.js";
 import { LiveCluster } from "../cluster/support/live-cluster.js";
-import { whenAvailable } from "../cluster/support/roles.js";
-import { STAMPED } from "../cluster/support/stamped-model.js";
 import { SteadyLoad } from "../cluster/support/steady-load.js";
-import { MINUTES, runFaults, SEED } from "./fault-run.js";
+import { MINUTES, runFaults, SEED, SHARDS, startWhole } from "./fault-run.js";
 import { type Arena, FAULTS } from "./faults.js";
 import { NETWORK_SHARE } from "./shares.js";
 import { checkNoDegradedRows, isWrong } from "./verifier.js";
 
 /** Enough for a few hundred versions and deltas; filled by one of the faults. */
 const DISK_BYTES = 512 * 2 ** 20;
-
-const SHARDS = ["shard-0", "shard-1", "shard-2", "shard-3"];
 
 /**
  * Real processes, three etcd members, a proxy on every link; one fault after another while a client compares every element
@@ -48,13 +43,7 @@ describe(`chaos, seed ${SEED}`, function () {
     });
     registry = new EtcdRegistry({ hosts: etcd.map((member) => member.host), cluster: "chaos" });
     arena = { cluster, etcd, redis, redisLink, disk, random: seededRandom(SEED), version: 1, epoch: 0 };
-    await Promise.all([cluster.publish(1), cluster.publishDrifting(0)]);
-    const shards = SHARDS.map((id) => cluster.startShard(id));
-    await Promise.all([...shards, cluster.startExecutor("executor-0"), cluster.startExecutor("executor-1")]);
-    for (const id of cluster.executorIds) {
-      for (const model of [STAMPED, DRIFTING]) await whenAvailable(cluster.front(id), model);
-    }
-    await cluster.untilWhole();
+    await startWhole(cluster);
   });
   after(async () => {
     await registry?.close();

@@ -1,7 +1,10 @@
 import type { Random } from "@shardserve/core";
 import type { Registry } from "@shardserve/registry";
 import { DriftingLoad } from "../cluster/support/drifting-load.js";
+import { DRIFTING } from "../cluster/support/drifting-model.js";
 import type { LiveCluster } from "../cluster/support/live-cluster.js";
+import { whenAvailable } from "../cluster/support/roles.js";
+import { STAMPED } from "../cluster/support/stamped-model.js";
 import { SteadyLoad } from "../cluster/support/steady-load.js";
 import { checkAnswers, checkControlPlane, checkEpochs } from "./verifier.js";
 
@@ -9,6 +12,7 @@ import { checkAnswers, checkControlPlane, checkEpochs } from "./verifier.js";
 export const SEED = Number(process.env.CHAOS_SEED ?? 1);
 /** Of all suites of faults together. */
 export const MINUTES = Number(process.env.CHAOS_MINUTES ?? 3);
+export const SHARDS = ["shard-0", "shard-1", "shard-2", "shard-3"];
 /** Only faults whose name contains it. */
 const ONLY = process.env.CHAOS_ONLY ?? "";
 
@@ -28,6 +32,17 @@ export interface Fault<S extends Scene> {
   readonly obstacle?: (scene: S) => string | undefined;
   /** Injects, holds and heals. @returns what it did, for the log */
   run(scene: S): Promise<string>;
+}
+
+/** Publishes both models and starts all processes; resolves when everything is held and both executors answer. */
+export async function startWhole(cluster: LiveCluster): Promise<void> {
+  await Promise.all([cluster.publish(1), cluster.publishDrifting(0)]);
+  const shards = SHARDS.map((id) => cluster.startShard(id));
+  await Promise.all([...shards, cluster.startExecutor("executor-0"), cluster.startExecutor("executor-1")]);
+  for (const id of cluster.executorIds) {
+    for (const model of [STAMPED, DRIFTING]) await whenAvailable(cluster.front(id), model);
+  }
+  await cluster.untilWhole();
 }
 
 export const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

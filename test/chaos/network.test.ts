@@ -1,16 +1,11 @@
 import { seededRandom } from "@shardserve/core";
 import { EtcdRegistry } from "@shardserve/registry";
 import { EtcdServer, type TempDir, TestNetwork, tempDir } from "@shardserve/testkit";
-import { DRIFTING } from "../cluster/support/drifting-model.js";
 import { LiveCluster } from "../cluster/support/live-cluster.js";
-import { whenAvailable } from "../cluster/support/roles.js";
-import { STAMPED } from "../cluster/support/stamped-model.js";
-import { MINUTES, runFaults, SEED } from "./fault-run.js";
+import { MINUTES, runFaults, SEED, SHARDS, startWhole } from "./fault-run.js";
 import { NETWORK_FAULTS, type NetworkScene } from "./network-faults.js";
 import { NETWORK_SHARE } from "./shares.js";
 import { checkNoDegradedRows } from "./verifier.js";
-
-const SHARDS = ["shard-0", "shard-1", "shard-2", "shard-3"];
 
 /**
  * The chaos of networks proper: each process and each member of etcd is a host of its own on a switch that loses what it is
@@ -47,13 +42,7 @@ describe(`chaos of the network, seed ${SEED}`, function () {
     });
     registry = new EtcdRegistry({ hosts: addresses, cluster: "network" });
     scene = { cluster, network, etcd, random: seededRandom(SEED), epoch: 0 };
-    await Promise.all([cluster.publish(1), cluster.publishDrifting(0)]);
-    const shards = SHARDS.map((id) => cluster.startShard(id));
-    await Promise.all([...shards, cluster.startExecutor("executor-0"), cluster.startExecutor("executor-1")]);
-    for (const id of cluster.executorIds) {
-      for (const model of [STAMPED, DRIFTING]) await whenAvailable(cluster.front(id), model);
-    }
-    await cluster.untilWhole();
+    await startWhole(cluster);
   });
   after(async () => {
     scene?.network.heal();
