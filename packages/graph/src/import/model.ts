@@ -4,14 +4,14 @@ import type { VariableBinding } from "@shardserve/savedmodel";
 import { type DType, dtypeFromTf, strings } from "@shardserve/tensor";
 import { Attrs, type Shape } from "../ir/attrs.js";
 import { type Pause, type Pieces, runAtOnce, runInTurns } from "../ir/cooperative.js";
-import { hasEffect } from "../passes/effects.js";
-import { constantNode } from "../passes/fold.js";
 import { resourceKey } from "../ir/host.js";
-import { type FunctionLibrary, importGraph, importShape, parseRef } from "./import.js";
-import { denseParts } from "./dense-parts.js";
 import { inlineCalls, uniqueName } from "../ir/inline.js";
 import { type Graph, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
+import { hasEffect } from "../passes/effects.js";
+import { constantNode } from "../passes/fold.js";
+import { denseParts } from "./dense-parts.js";
+import { type FunctionLibrary, importGraph, importShape, parseRef } from "./import.js";
 import {
   type CheckpointTensor,
   isVariableNode,

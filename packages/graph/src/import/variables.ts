@@ -3,12 +3,12 @@ import { ServingError } from "@shardserve/core";
 import type { VariableBinding } from "@shardserve/savedmodel";
 import { type DType, tensor, type Tensor } from "@shardserve/tensor";
 import { Attrs, type AttrValue } from "../ir/attrs.js";
+import { resourceKey } from "../ir/host.js";
+import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
+import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
+import { opDef } from "../op-table.js";
 import { hasEffect, isCheck } from "../passes/effects.js";
 import { type FunctionLibrary, importAttrs } from "./import.js";
-import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
-import { opDef } from "../op-table.js";
-import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
-import { resourceKey } from "../ir/host.js";
 
 /** What a checkpoint says of one tensor. */
 export interface CheckpointTensor {

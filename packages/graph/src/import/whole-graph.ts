@@ -13,8 +13,8 @@ import {
 import { ServingError } from "@shardserve/core";
 import type { TableBinding, VariableBinding } from "@shardserve/savedmodel";
 import { DTYPES, dtypeFromTf } from "@shardserve/tensor";
-import { parseRef } from "./import.js";
 import type { TensorRef } from "../ir/ir.js";
+import { parseRef } from "./import.js";
 import type { Signature } from "./model.js";
 
 /** A fed tensor and the node that then gives a variable its value. */

@@ -1,8 +1,8 @@
+import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { nodeOf, type Program } from "../ir/program.js";
 import type { Inference } from "./infer.js";
 import { knownScalar, knownValues } from "./shapes.js";
 import { sliceAxes, sliceRange } from "./strided-slice.js";
-import { nodeOf, type Program } from "../ir/program.js";
-import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 
 /** One element of a value, by its flat position. */
 export interface Element {

@@ -1,11 +1,11 @@
 import { type FunctionDef, type NodeDef, type OpDef as WireOpDef } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
-import { Attrs, type AttrValue, type FunctionRef } from "./attrs.js";
 import { type FunctionLibrary, importAttr, importAttrMap } from "../import/import.js";
-import type { GraphNode, TensorRef } from "./ir.js";
-import { type ArgDef, opDef } from "../op-table.js";
-import { type Program, prune } from "./program.js";
 import { markEffects } from "../import/variables.js";
+import { type ArgDef, opDef } from "../op-table.js";
+import { Attrs, type AttrValue, type FunctionRef } from "./attrs.js";
+import type { GraphNode, TensorRef } from "./ir.js";
+import { type Program, prune } from "./program.js";
 
 /** A model that inlines to more nodes, or calls that are nested deeper, are refused: recursion, or a bomb. */
 const NODES_MAX = 1_000_000;

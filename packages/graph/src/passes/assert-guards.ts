@@ -1,9 +1,9 @@
 import type { FunctionLibrary } from "../import/import.js";
+import { branchesWrite } from "../import/variables.js";
 import { inlineCalls, instantiate } from "../ir/inline.js";
 import { type Graph, type GraphNode, type Program, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf } from "../ir/program.js";
 import { behindIdentity } from "./regions.js";
-import { branchesWrite } from "../import/variables.js";
 
 /**
  * tf.Assert inside a function is an If over the condition with the Assert, of that very condition, in the false branch.

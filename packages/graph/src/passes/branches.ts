@@ -1,10 +1,10 @@
 import { elementCount, type StringColumn, scalar, type Tensor, toNumbers } from "@shardserve/tensor";
-import type { FunctionRef } from "../ir/attrs.js";
-import { constantNode } from "./fold.js";
 import type { FunctionLibrary } from "../import/import.js";
+import type { FunctionRef } from "../ir/attrs.js";
 import { inlineCalls, instantiate } from "../ir/inline.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite, topologicalOrder } from "../ir/program.js";
+import { constantNode } from "./fold.js";
 
 const IF_OPS = new Set(["If", "StatelessIf"]);
 const CASE_OPS = new Set(["Case", "StatelessCase"]);

@@ -1,5 +1,4 @@
 import { type DType, scalar } from "@shardserve/tensor";
-import { constantNode } from "./fold.js";
 import { infer, type Inference } from "../infer/infer.js";
 import { uniqueName } from "../ir/inline.js";
 import {
@@ -12,6 +11,7 @@ import {
   type ValueInfo,
 } from "../ir/ir.js";
 import { nodeOf, prune, rewrite, topologicalOrder } from "../ir/program.js";
+import { constantNode } from "./fold.js";
 import { argument, behindIdentity, makeBranch, pruneRegion, renameControls } from "./regions.js";
 
 const SWITCH = new Set(["Switch", "RefSwitch"]);

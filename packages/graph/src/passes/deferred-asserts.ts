@@ -1,10 +1,10 @@
-import { coneOf, dropAsserts, hasEffect, isCheck } from "./effects.js";
-import type { KernelTable } from "../ir/host.js";
-import { hostObstacle } from "../plan/host-cost.js";
 import type { Inference } from "../infer/infer.js";
+import type { KernelTable } from "../ir/host.js";
 import { uniqueName } from "../ir/inline.js";
 import type { GraphNode } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
+import { hostObstacle } from "../plan/host-cost.js";
+import { coneOf, dropAsserts, hasEffect, isCheck } from "./effects.js";
 
 export interface DeferredAsserts {
   readonly program: Program;

@@ -1,7 +1,7 @@
-import type { GraphNode, TensorRef } from "../ir/ir.js";
 import { Attrs } from "../ir/attrs.js";
-import { opDef } from "../op-table.js";
+import type { GraphNode, TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite, topologicalOrder } from "../ir/program.js";
+import { opDef } from "../op-table.js";
 
 /** Ops without outputs that change nothing a request could see: they order, print, or let go of what a run ends with. */
 const IGNORED = new Set([

@@ -1,12 +1,12 @@
 import { elementCount, DTYPES, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
-import { Attrs } from "../ir/attrs.js";
-import { hasEffect } from "./effects.js";
-import { type HostState, type HostValue, isTensor, type KernelTable } from "../ir/host.js";
 import { contextOf, type Inference } from "../infer/infer.js";
 import { knownValues, type PartialValue } from "../infer/shapes.js";
+import { Attrs } from "../ir/attrs.js";
+import { type HostState, type HostValue, isTensor, type KernelTable } from "../ir/host.js";
 import { constantOf, type GraphNode, type NodeContext, refKey, type TensorRef } from "../ir/ir.js";
-import { opDef } from "../op-table.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
+import { opDef } from "../op-table.js";
+import { hasEffect } from "./effects.js";
 
 /** A folded value may take this much memory, in bytes. */
 export const FOLD_BYTES_MAX = 16 * 2 ** 20;

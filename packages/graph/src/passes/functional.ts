@@ -1,7 +1,7 @@
 import { ServingError } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
-import type { FunctionRef, Shape } from "../ir/attrs.js";
 import type { FunctionLibrary } from "../import/import.js";
+import type { FunctionRef, Shape } from "../ir/attrs.js";
 import { inlineCalls, instantiate, uniqueName } from "../ir/inline.js";
 import type { GraphNode, Program, Region, TensorRef } from "../ir/ir.js";
 import { prune, rewrite } from "../ir/program.js";

@@ -1,10 +1,10 @@
 import { type DType, isNumeric, tensor, toNumbers } from "@shardserve/tensor";
-import { Attrs } from "../ir/attrs.js";
-import { constantNode } from "./fold.js";
 import type { Inference } from "../infer/infer.js";
-import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { Attrs } from "../ir/attrs.js";
 import { uniqueName } from "../ir/inline.js";
+import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
+import { constantNode } from "./fold.js";
 
 /** A gather of rows of a frozen variable. */
 export interface FoundLookup {

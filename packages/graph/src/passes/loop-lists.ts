@@ -1,10 +1,10 @@
 import { type DType, scalar, strings, tensor, toNumbers } from "@shardserve/tensor";
 import { Attrs, type AttrValue, type Shape } from "../ir/attrs.js";
-import { reduceControls } from "./effects.js";
-import { constantNode } from "./fold.js";
 import { uniqueName } from "../ir/inline.js";
 import { constantOf, type Graph, type GraphNode, type Program, refKey, type Region, type TensorRef } from "../ir/ir.js";
 import { nodeOf, prune, rewrite } from "../ir/program.js";
+import { reduceControls } from "./effects.js";
+import { constantNode } from "./fold.js";
 import { argument, behindIdentity, pruneRegion } from "./regions.js";
 import { simplify } from "./simplify.js";
 

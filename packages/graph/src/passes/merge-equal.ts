@@ -1,10 +1,10 @@
 import { bytesOf, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
-import { type Attrs, type AttrValue, LazyTensor } from "../ir/attrs.js";
-import { hasEffect } from "./effects.js";
 import type { Inference } from "../infer/infer.js";
+import { type Attrs, type AttrValue, LazyTensor } from "../ir/attrs.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
-import { opDef } from "../op-table.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
+import { opDef } from "../op-table.js";
+import { hasEffect } from "./effects.js";
 
 /** Larger constants are not compared: two equal ones are rare, and cost memory, not time. */
 const CONSTANT_BYTES_MAX = 1024;

@@ -1,10 +1,10 @@
 import { tensor, toNumbers } from "@shardserve/tensor";
-import { Attrs, type AttrValue } from "../ir/attrs.js";
-import { constantNode } from "./fold.js";
 import type { Inference } from "../infer/infer.js";
+import { Attrs, type AttrValue } from "../ir/attrs.js";
 import { uniqueName } from "../ir/inline.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
+import { constantNode } from "./fold.js";
 
 /**
  * Makes a weighted sum of rows, `Sum(x * w, axis 1)` with x [n, l, d] and w [n, l, 1], a product of matrices: w as [n, 1, l]

@@ -1,9 +1,9 @@
-import { isTensor, type KernelTable } from "../ir/host.js";
-import { constantNode, NO_STATE } from "./fold.js";
 import type { Inference } from "../infer/infer.js";
-import { constantOf, type GraphNode, refKey } from "../ir/ir.js";
+import { isTensor, type KernelTable } from "../ir/host.js";
 import { uniqueName } from "../ir/inline.js";
+import { constantOf, type GraphNode, refKey } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
+import { constantNode, NO_STATE } from "./fold.js";
 
 const FLOATS = new Set(["float32", "float64", "float16", "bfloat16"]);
 

@@ -1,9 +1,9 @@
 import type { DType } from "@shardserve/tensor";
 import { Attrs, type Shape } from "../ir/attrs.js";
-import { hasEffect, isCheck } from "./effects.js";
 import type { Graph, GraphNode, Program, Region, TensorRef } from "../ir/ir.js";
-import { opDef } from "../op-table.js";
 import { nodeOf, prune, rewrite } from "../ir/program.js";
+import { opDef } from "../op-table.js";
+import { hasEffect, isCheck } from "./effects.js";
 
 /** Lets what waited for one node wait for another. */
 export function renameControls(program: Program, renamed: ReadonlyMap<string, string>): Program {

@@ -1,9 +1,9 @@
-import type { Inference } from "../infer/infer.js";
-import { type GraphNode, refKey } from "../ir/ir.js";
-import { constantNode } from "./fold.js";
-import { uniqueName } from "../ir/inline.js";
-import { type Program, prune, rewrite } from "../ir/program.js";
 import { shapeTensor } from "../import/variables.js";
+import type { Inference } from "../infer/infer.js";
+import { uniqueName } from "../ir/inline.js";
+import { type GraphNode, refKey } from "../ir/ir.js";
+import { type Program, prune, rewrite } from "../ir/program.js";
+import { constantNode } from "./fold.js";
 
 /**
  * Gives Reshape a constant shape where all dimensions but one are known and positive: the open one becomes -1, which the

@@ -1,12 +1,12 @@
-import type { Compiled } from "../passes/compile.js";
-import { isHeavy } from "./host-cost.js";
-import type { KernelTable } from "../ir/host.js";
-import { contextOf } from "../infer/infer.js";
-import type { GraphNode, Region } from "../ir/ir.js";
-import { findVariableUses } from "../passes/lookups.js";
 import type { ModelGraph } from "../import/model.js";
-import type { PlanOptions } from "./plan-signature.js";
+import { contextOf } from "../infer/infer.js";
+import type { KernelTable } from "../ir/host.js";
+import type { GraphNode, Region } from "../ir/ir.js";
+import type { Compiled } from "../passes/compile.js";
+import { findVariableUses } from "../passes/lookups.js";
+import { isHeavy } from "./host-cost.js";
 import { isLeaf } from "./place.js";
+import type { PlanOptions } from "./plan-signature.js";
 import { tableOf } from "./tables.js";
 
 /**

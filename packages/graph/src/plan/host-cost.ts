@@ -1,6 +1,6 @@
 import { DTYPES, elementCount } from "@shardserve/tensor";
-import type { KernelTable } from "../ir/host.js";
 import { contextOf, type Inference } from "../infer/infer.js";
+import type { KernelTable } from "../ir/host.js";
 import type { GraphNode } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 

@@ -1,11 +1,11 @@
-import type { KernelTable, DeviceSupport } from "../ir/host.js";
-import { isHeavy } from "./host-cost.js";
-import { hasEffect } from "../passes/effects.js";
-import { contextOf, type Inference } from "../infer/infer.js";
-import { type GraphNode, refKey } from "../ir/ir.js";
 import { elementCount } from "@shardserve/tensor";
-import { opDef } from "../op-table.js";
+import { contextOf, type Inference } from "../infer/infer.js";
+import type { KernelTable, DeviceSupport } from "../ir/host.js";
+import { type GraphNode, refKey } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
+import { opDef } from "../op-table.js";
+import { hasEffect } from "../passes/effects.js";
+import { isHeavy } from "./host-cost.js";
 
 /**
  * A plan runs in rounds: host step, lookup step, device step, and again. `round` counts from 0.

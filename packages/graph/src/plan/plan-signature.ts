@@ -1,13 +1,4 @@
 import { ServingError } from "@shardserve/core";
-import type { Shape } from "../ir/attrs.js";
-import { compile, type Compiled, compiling, withInputShapes } from "../passes/compile.js";
-import { type Pause, type Pieces, runAtOnce, runInTurns } from "../ir/cooperative.js";
-import { coneOf } from "../passes/effects.js";
-import { hostObstacle } from "./host-cost.js";
-import { type DeviceSupport, type KernelTable, resourceKey } from "../ir/host.js";
-import { contextOf, infer, type Inference } from "../infer/infer.js";
-import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
-import { cutLookups, findVariableUses, type FoundLookup } from "../passes/lookups.js";
 import {
   INIT_SIGNATURE,
   initProgram,
@@ -16,10 +7,19 @@ import {
   type Signature,
   type SignatureTensor,
 } from "../import/model.js";
+import { contextOf, infer, type Inference } from "../infer/infer.js";
+import type { Shape } from "../ir/attrs.js";
+import { type Pause, type Pieces, runAtOnce, runInTurns } from "../ir/cooperative.js";
+import { type DeviceSupport, type KernelTable, resourceKey } from "../ir/host.js";
+import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { type Program, rewrite } from "../ir/program.js";
+import { compile, type Compiled, compiling, withInputShapes } from "../passes/compile.js";
+import { coneOf } from "../passes/effects.js";
+import { cutLookups, findVariableUses, type FoundLookup } from "../passes/lookups.js";
+import { deviceLoops } from "./device-loops.js";
+import { hostObstacle } from "./host-cost.js";
 import { isLeaf, type Placement, place } from "./place.js";
 import type { ControlPlan, NodePlacement, PlannedTable, SignaturePlan, UnsupportedNode } from "./plan.js";
-import { deviceLoops } from "./device-loops.js";
-import { type Program, rewrite } from "../ir/program.js";
 import { makeSteps } from "./segments.js";
 import { findShortRows } from "./short-rows.js";
 import { tableOf } from "./tables.js";

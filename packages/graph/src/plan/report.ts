@@ -1,9 +1,9 @@
 import { DTYPES, type DType, elementCount } from "@shardserve/tensor";
+import type { ModelGraph } from "../import/model.js";
 import type { Shape } from "../ir/attrs.js";
 import { type Graph, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
-import type { ModelGraph } from "../import/model.js";
-import { type PlanOptions, planSignature } from "./plan-signature.js";
 import { plansWithin, type SignaturePlan, type Step } from "./plan.js";
+import { type PlanOptions, planSignature } from "./plan-signature.js";
 import { findTables, type FoundTable } from "./tables.js";
 
 /** A checkpoint tensor that the graph has a variable for. */

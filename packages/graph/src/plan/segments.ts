@@ -1,9 +1,9 @@
 import type { Inference } from "../infer/infer.js";
 import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import type { Program } from "../ir/program.js";
 import { isHeavy } from "./host-cost.js";
 import { isLeaf, type Place } from "./place.js";
 import type { PlannedLookup, Step } from "./plan.js";
-import type { Program } from "../ir/program.js";
 
 interface Draft {
   readonly kind: "host" | "device" | "lookup";

@@ -1,6 +1,6 @@
 import { elementCount } from "@shardserve/tensor";
-import { type FoundLookup, SPARSE_SEGMENT } from "../passes/lookups.js";
 import { nodeOf, type Program } from "../ir/program.js";
+import { type FoundLookup, SPARSE_SEGMENT } from "../passes/lookups.js";
 
 /** Adding up a row of this many elements takes less time than the host took to find its id. */
 const ROW_ELEMENTS_MAX = 16;

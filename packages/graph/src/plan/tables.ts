@@ -1,11 +1,11 @@
-import type { GraphNode } from "../ir/ir.js";
-import { compile, type Compiled } from "../passes/compile.js";
-import type { KernelTable } from "../ir/host.js";
-import { findVariableUses } from "../passes/lookups.js";
-import type { ModelGraph } from "../import/model.js";
-import type { PlannedTable } from "./plan.js";
-import type { Program } from "../ir/program.js";
 import { DTYPES, elementCount } from "@shardserve/tensor";
+import type { ModelGraph } from "../import/model.js";
+import type { KernelTable } from "../ir/host.js";
+import type { GraphNode } from "../ir/ir.js";
+import type { Program } from "../ir/program.js";
+import { compile, type Compiled } from "../passes/compile.js";
+import { findVariableUses } from "../passes/lookups.js";
+import type { PlannedTable } from "./plan.js";
 
 /** A variable that some signature looks rows up in, over all signatures of a MetaGraph. */
 export interface FoundTable extends PlannedTable {

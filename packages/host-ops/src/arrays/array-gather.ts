@@ -1,6 +1,5 @@
 /** Ops that pick or place rows by index. */
 import { elementCount, isNumeric, StringColumn, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
-import { addInto } from "../math/arithmetic.js";
 import { appender, build, takeRuns, withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
@@ -15,6 +14,7 @@ import {
   sameShape,
   shapeOf,
 } from "../call/shapes.js";
+import { addInto } from "../math/arithmetic.js";
 
 /**
  * Gathers slices of `params` along `axis`, batched over the first `batchDims` dims.

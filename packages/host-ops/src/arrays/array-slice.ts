@@ -3,11 +3,11 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { broadcastTo } from "../call/broadcast.js";
 import { appender, build, copyStrided, forEachOffset, reshaped, stridesOf } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
-import { conjugated } from "../math/math-more.js";
+import { checkedCount } from "../call/limits.js";
 import { isComplex } from "../call/numeric.js";
 import { type Kernel, type OpCall } from "../call/op-call.js";
-import { checkedCount } from "../call/limits.js";
 import { countOf, integerOf, integersOf, normalAxis, sameShape, shapeOf } from "../call/shapes.js";
+import { conjugated } from "../math/math-more.js";
 import { resolveStridedSlice } from "./strided-slice.js";
 
 function slice(op: OpCall): Tensor[] {

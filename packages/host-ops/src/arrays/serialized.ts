@@ -15,10 +15,10 @@ import {
   tfDTypeString,
 } from "@shardserve/tensor";
 import { check, invalid, printShape } from "../call/errors.js";
-import { FINGERPRINT, fingerprint64 } from "../strings/farm-hash.js";
 import { allocate, checkOutput, OUTPUT_BYTES_MAX } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf } from "../call/shapes.js";
+import { FINGERPRINT, fingerprint64 } from "../strings/farm-hash.js";
 
 const decoder = new TextDecoder();
 

@@ -9,8 +9,8 @@ import {
   newData,
   type Tensor,
 } from "@shardserve/tensor";
-import { invalid } from "./errors.js";
 import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from "@shardserve/tensor";
+import { invalid } from "./errors.js";
 import { allSafe, fromIntegers, toDoubles } from "./int64.js";
 import { allocate } from "./limits.js";
 

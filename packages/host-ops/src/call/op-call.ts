@@ -8,9 +8,9 @@ import {
   type Tensor,
   tensor,
 } from "@shardserve/tensor";
+import type { Attrs, GraphNode, HostState, HostValue, KernelCall, ResourceHandle } from "@shardserve/graph";
 import { check, invalid } from "./errors.js";
 import { allocate, checkOutput } from "./limits.js";
-import type { Attrs, GraphNode, HostState, HostValue, KernelCall, ResourceHandle } from "@shardserve/graph";
 
 /** What a kernel returns: all outputs of its node in flat order. */
 export type Kernel = (op: OpCall) => readonly HostValue[] | Promise<readonly HostValue[]>;

@@ -1,5 +1,5 @@
-import type { CancelSignal } from "@shardserve/core";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { CancelSignal } from "@shardserve/core";
 import type { HostValue } from "@shardserve/graph";
 import type { Kernel, OpCall } from "./op-call.js";
 

@@ -11,6 +11,9 @@ import {
 } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { invalid } from "../call/errors.js";
+import { fromIntegers } from "../call/int64.js";
+import { allocate, checkedCount } from "../call/limits.js";
+import { indexData } from "../call/shapes.js";
 import {
   BAD_FEATURE,
   BYTES_FEATURE,
@@ -26,9 +29,6 @@ import {
   readInt64s,
   UNKNOWN_FEATURE,
 } from "./example-wire.js";
-import { fromIntegers } from "../call/int64.js";
-import { allocate, checkedCount } from "../call/limits.js";
-import { indexData } from "../call/shapes.js";
 
 /** One feature of all examples: ranges of Feature messages in the batch's bytes. */
 export interface FeatureRanges {

@@ -3,12 +3,12 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { type DType, elementCount, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { reshaped, withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
-import { denseColumn, type FeatureRanges, paddedColumn, raggedColumn, sparseColumn } from "./example-columns.js";
-import { scanExample } from "./example-wire.js";
 import { fromIntegers } from "../call/int64.js";
 import { BytesIndex } from "../call/key-index.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { denseColumn, type FeatureRanges, paddedColumn, raggedColumn, sparseColumn } from "./example-columns.js";
+import { scanExample } from "./example-wire.js";
 
 const decoder = new TextDecoder();
 

@@ -2,6 +2,11 @@
 import { type DType, elementCount, type StringColumn, type Tensor, tensor, tfDTypeString } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
+import { fromIntegers } from "../call/int64.js";
+import { BytesIndex } from "../call/key-index.js";
+import { checkedCount, checkOutput } from "../call/limits.js";
+import { zeroTensor } from "../call/op-call.js";
+import { indexData } from "../call/shapes.js";
 import { Values } from "./example-columns.js";
 import {
   BYTES_FEATURE,
@@ -17,11 +22,6 @@ import {
   type RangeTable,
   scanSequence,
 } from "./example-wire.js";
-import { fromIntegers } from "../call/int64.js";
-import { BytesIndex } from "../call/key-index.js";
-import { checkedCount, checkOutput } from "../call/limits.js";
-import { zeroTensor } from "../call/op-call.js";
-import { indexData } from "../call/shapes.js";
 
 const decoder = new TextDecoder();
 

@@ -3,10 +3,10 @@ import { ServingError } from "@shardserve/core";
 import { elementCount, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
-import { encodeJpeg, type JpegSettings } from "./jpeg-encode.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { encodePng } from "./png-encode.js";
 import { indexData, integerOf } from "../call/shapes.js";
+import { encodeJpeg, type JpegSettings } from "./jpeg-encode.js";
+import { encodePng } from "./png-encode.js";
 
 /** libjpeg's limit of a side. */
 const JPEG_SIDE_MAX = 65_500;

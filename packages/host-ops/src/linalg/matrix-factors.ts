@@ -1,9 +1,9 @@
 /** Orthogonal factors of batches of small matrices: QR by reflections, eigenvectors and singular vectors by rotations. */
 import type { Tensor } from "@shardserve/tensor";
 import { check, invalid, printShape } from "../call/errors.js";
-import { matricesOf, type Matrix, matrix, stacked, transposed } from "./matrix-solve.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { each, inTurns, type Pieces } from "../call/turns.js";
+import { matricesOf, type Matrix, matrix, stacked, transposed } from "./matrix-solve.js";
 
 /** Q (rows x rows) and R (rows x columns), with the signs of Householder's reflections, which Eigen and so TensorFlow have. */
 function* qrOf(a: Matrix): Pieces<{ q: Matrix; r: Matrix }> {

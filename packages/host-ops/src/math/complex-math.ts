@@ -2,11 +2,11 @@
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { operand } from "../call/broadcast.js";
 import { withData } from "../call/elements.js";
-import { integersOf } from "../call/shapes.js";
 import { allocate, checkedCount } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { arrange } from "./reduce.js";
+import { integersOf } from "../call/shapes.js";
 import { broadcastShape } from "../call/shapes.js";
+import { arrange } from "./reduce.js";
 
 type Parts = Float32Array | Float64Array;
 /** Writes the result of (a + bi) and (c + di) into `out` at `at`. */

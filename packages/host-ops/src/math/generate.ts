@@ -1,13 +1,13 @@
 /** Ops that make tensors from little or no input. */
 import { systemClock } from "@shardserve/core";
 import { elementCount, isNumeric, scalar, type Tensor, tensor } from "@shardserve/tensor";
-import { cast } from "./cast.js";
 import { withData } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
 import { is64Bit, isFloating, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { integerOf } from "../call/shapes.js";
+import { cast } from "./cast.js";
 
 function range(op: OpCall): Tensor[] {
   const [start, limit, delta] = [op.tensor(0), op.tensor(1), op.tensor(2)].map((value, i) => {

@@ -1,12 +1,12 @@
 /** Gradients of activations, and losses: graphs that were exported with a training or evaluation signature carry them. */
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import { applyBinary, type BinaryOp } from "./arithmetic.js";
 import { broadcastTo } from "../call/broadcast.js";
 import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape, integersOf, sameShape } from "../call/shapes.js";
+import { applyBinary, type BinaryOp } from "./arithmetic.js";
 
 /** Both operands have one shape. */
 function gradient(operation: BinaryOp | ((op: OpCall) => BinaryOp)): Kernel {

@@ -1,16 +1,16 @@
 /** Rarer elementwise maths: special functions, activations, floating-point steps, complex parts. */
 import type { HostValue } from "@shardserve/graph";
 import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
-import { applyBinary, type BinaryOp } from "./arithmetic.js";
-import { besselJ, besselK, besselY } from "./bessel.js";
 import { broadcastTo } from "../call/broadcast.js";
 import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
-import { dawson, expint, fresnel, spence } from "./integrals.js";
 import { allocate } from "../call/limits.js";
 import { isComplex, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape } from "../call/shapes.js";
+import { applyBinary, type BinaryOp } from "./arithmetic.js";
+import { besselJ, besselK, besselY } from "./bessel.js";
+import { dawson, expint, fresnel, spence } from "./integrals.js";
 import {
   besselI,
   betainc,

@@ -2,9 +2,9 @@
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
+import { allSafe } from "../call/int64.js";
 import { checkedCount } from "../call/limits.js";
 import { extremeOf, is64Bit, isFloating, numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
-import { allSafe } from "../call/int64.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, integerOf, integersOf, printElement, printIndex, sameShape } from "../call/shapes.js";
 

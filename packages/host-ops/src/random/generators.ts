@@ -4,6 +4,7 @@ import { elementCount, lanesOf, type Tensor, tensor } from "@shardserve/tensor";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { integerOf } from "../call/shapes.js";
 import { Philox } from "./philox.js";
 import {
   type Fill,
@@ -15,7 +16,6 @@ import {
   uniform,
   uniformInt,
 } from "./random.js";
-import { integerOf } from "../call/shapes.js";
 
 const STATE_LENGTH = 3;
 const PHILOX_IDS = new Set([1, 3]);

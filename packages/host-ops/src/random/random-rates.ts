@@ -5,11 +5,11 @@ import { check, invalid, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { extremeOf, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { indexData } from "../call/shapes.js";
+import { inTurns, type Pieces } from "../call/turns.js";
+import { lgamma } from "../math/special.js";
 import { normalDoubles, pair, type Philox, toDouble } from "./philox.js";
 import { keyed, RESERVED_PER_SAMPLE, reserve, seeded, shapeInput } from "./random.js";
-import { indexData } from "../call/shapes.js";
-import { lgamma } from "../math/special.js";
-import { inTurns, type Pieces } from "../call/turns.js";
 
 /** Numbers of one sample: uniform ones and normal ones, two a block, the second first. */
 class Source {

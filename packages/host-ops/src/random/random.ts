@@ -7,6 +7,7 @@ import { check, checkScalar, invalid, printShape } from "../call/errors.js";
 import { allocate, checkedCount } from "../call/limits.js";
 import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { countOf, indexData, integerOf, shapeOf } from "../call/shapes.js";
 import {
   normalDoubles,
   normalFloats,
@@ -18,7 +19,6 @@ import {
   toFloat,
   toHalf,
 } from "./philox.js";
-import { countOf, indexData, integerOf, shapeOf } from "../call/shapes.js";
 
 export type Fill = (philox: Philox, shape: readonly number[], op: OpCall) => Tensor;
 

@@ -1,10 +1,10 @@
 /** Sound: WAV files, spectrograms and their cepstral coefficients, as in tensorflow/core/kernels/{spectrogram,mfcc*}.cc. */
 import { StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { check, checkScalar, invalid, printShape } from "../call/errors.js";
-import { realTransformOf } from "./fourier.js";
 import { allocate, checkedCount } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integerOf } from "../call/shapes.js";
+import { realTransformOf } from "./fourier.js";
 
 function audioSpectrogram(op: OpCall): Tensor[] {
   const input = op.tensor(0);

@@ -1,11 +1,11 @@
 /** Discrete Fourier transforms along the last one, two or three dimensions. */
 import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { check, printShape } from "../call/errors.js";
-import { lineOf, realTransformOf, transformOf } from "./fourier.js";
 import { allocate, checkedCount } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, sameShape } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
+import { lineOf, realTransformOf, transformOf } from "./fourier.js";
 
 /** Multiplications of the transform of a line of complex numbers, about. */
 function workOf(length: number): number {

@@ -3,10 +3,10 @@ import { elementCount, StringColumn, type Tensor, tensor } from "@shardserve/ten
 import { takeRuns, appender, build } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
-import type { Kernel, OpCall } from "../call/op-call.js";
-import { compareBytes } from "../math/compare.js";
 import { checkedCount } from "../call/limits.js";
+import type { Kernel, OpCall } from "../call/op-call.js";
 import { sameShape } from "../call/shapes.js";
+import { compareBytes } from "../math/compare.js";
 import { sparseAt } from "./sparse.js";
 
 /** Order of elements i and j of one tensor. */

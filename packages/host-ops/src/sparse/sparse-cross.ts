@@ -5,13 +5,13 @@
 import { lanesOf, StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
-import { FINGERPRINT, fingerprint64 } from "../strings/farm-hash.js";
 import { fromIntegers } from "../call/int64.js";
 import { allocate, checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, integerOf, integersOf } from "../call/shapes.js";
-import { sipHash, SIP_HASH } from "../strings/sip-hash.js";
 import { copy, modulo, mul, newWords, set, type Words, xor, xorShift } from "../call/words.js";
+import { FINGERPRINT, fingerprint64 } from "../strings/farm-hash.js";
+import { sipHash, SIP_HASH } from "../strings/sip-hash.js";
 
 /** One feature column: feature n of row r is element `starts[r] + n` of `values`. */
 interface CrossColumn {

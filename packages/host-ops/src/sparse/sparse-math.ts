@@ -1,12 +1,12 @@
 /** Arithmetic and reductions over sparse tensors. */
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import { applyBinary, BINARY_OPS, binaryOp, type BinaryOp } from "../math/arithmetic.js";
 import { appender, build, stridesOf, withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { exactNumbersOf, numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, sameShape } from "../call/shapes.js";
+import { applyBinary, BINARY_OPS, binaryOp, type BinaryOp } from "../math/arithmetic.js";
 import { indicesTensor, pick, shapeTensor, type Sparse, sparseAt } from "./sparse.js";
 
 /**

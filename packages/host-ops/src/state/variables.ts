@@ -1,10 +1,10 @@
 /** Variables that a serving signature writes: they live in the servable's state. Frozen ones never reach these kernels. */
 import { type ResourceHandle, resourceKey } from "@shardserve/graph";
 import { type Tensor, tensor } from "@shardserve/tensor";
-import { applyBinary, BINARY_OPS } from "../math/arithmetic.js";
 import { check, printShape } from "../call/errors.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, sameShape } from "../call/shapes.js";
+import { applyBinary, BINARY_OPS } from "../math/arithmetic.js";
 
 function handle(op: OpCall): ResourceHandle[] {
   return [{ kind: "variable", key: resourceKey(op.node) }];

@@ -15,9 +15,9 @@ import { check, invalid } from "../call/errors.js";
 import { allocate, checkOutput } from "../call/limits.js";
 import { is64Bit, isFloating } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { integerOf } from "../call/shapes.js";
 import { mapStrings } from "./string-edit.js";
 import { boundsOf, parseFloatText, parseIntegerText } from "./string-numbers.js";
-import { integerOf } from "../call/shapes.js";
 
 const decoder = new TextDecoder();
 

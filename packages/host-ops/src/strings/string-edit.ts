@@ -1,13 +1,13 @@
 /** Strings cut, joined and changed by bytes. */
 import { elementCount, StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
-import { joined } from "../math/arithmetic.js";
 import { operand } from "../call/broadcast.js";
 import { check, printShape } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { joinRuns } from "../math/reduce.js";
 import { broadcastShape, integersOf, sameShape } from "../call/shapes.js";
+import { joined } from "../math/arithmetic.js";
+import { joinRuns } from "../math/reduce.js";
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();

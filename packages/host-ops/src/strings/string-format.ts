@@ -3,8 +3,8 @@ import { StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { check, invalid, printShape } from "../call/errors.js";
 import { is64Bit, isFloating, numbersOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { formatMagnitude } from "./printf.js";
 import { printElement, countOf } from "../call/shapes.js";
+import { formatMagnitude } from "./printf.js";
 
 /** Bytes as a text with a character each, so that whatever is printed keeps its bytes. */
 function latin1(bytes: Uint8Array): string {

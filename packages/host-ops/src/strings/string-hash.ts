@@ -1,11 +1,11 @@
 /** Strings to buckets. */
 import { lanesOf, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { check, invalid } from "../call/errors.js";
-import { FINGERPRINT, fingerprint64, fingerprintModulo } from "./farm-hash.js";
 import { storeAt } from "../call/int64.js";
 import { allocate } from "../call/limits.js";
-import { murmurModulo } from "./murmur-hash.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { FINGERPRINT, fingerprint64, fingerprintModulo } from "./farm-hash.js";
+import { murmurModulo } from "./murmur-hash.js";
 import { sipHashModulo } from "./sip-hash.js";
 
 type HashModulo = (bytes: Uint8Array, start: number, end: number, divisor: number) => number;

@@ -1,8 +1,8 @@
 /** Numbers to strings and back. */
 import { type DType, elementCount, lanesOf, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
-import { isSafeAt, signedAt } from "../call/int64.js";
 import { check, invalid } from "../call/errors.js";
+import { isSafeAt, signedAt } from "../call/int64.js";
 import { allocate } from "../call/limits.js";
 import { is64Bit, isComplex, isFloating, numbersOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";

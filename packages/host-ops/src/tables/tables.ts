@@ -4,8 +4,8 @@ import { type ResourceHandle, resourceKey } from "@shardserve/graph";
 import { tensor } from "@shardserve/tensor";
 import { check, checkScalar } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
-import { LookupTable } from "./lookup-table.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { LookupTable } from "./lookup-table.js";
 import type { TableSpec } from "./table-values.js";
 import { readVocabulary } from "./vocabulary.js";
 

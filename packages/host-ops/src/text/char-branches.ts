@@ -3,8 +3,8 @@
  * at. Which branch takes a character is asked of RE2 once and then known, so that texts are walked without a regular expression.
  */
 import type { RE2JS } from "re2js";
-import { compilePattern } from "../strings/string-regex.js";
 import { charSize, codePointAt } from "../call/utf8.js";
+import { compilePattern } from "../strings/string-regex.js";
 
 /** One alternative: an atom that takes one character, once or "+". */
 const ATOM = String.raw`\[\^?\]?(?:\[:\^?\w+:\]|\\[\s\S]|[^\]\\])*\]|\\[pP](?:\{[^}]*\}|\w)|\\x(?:\{[0-9a-fA-F]+\}|[0-9a-fA-F]{2})|\\[sSdDwWntrfv]|\\[^\w\s]|[^\\.^$*+?()[{|\]}]`;

@@ -1,12 +1,12 @@
 /** TensorFlow Text's fast BERT normaliser: every character has its replacement in a trie that comes with the graph. */
 import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
-import { DoubleArrayTrie } from "./double-array-trie.js";
 import { checkVector, invalid } from "../call/errors.js";
-import { readFlatBuffer } from "./flat-buffer.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { charSize } from "../call/utf8.js";
+import { DoubleArrayTrie } from "./double-array-trie.js";
+import { readFlatBuffer } from "./flat-buffer.js";
 
 /** In what the trie has of a character: that it is replaced, where in the pool its replacement starts, and its bytes. */
 const IS_REPLACED = 0x40000000;

@@ -1,6 +1,6 @@
 /** The model of TensorFlow Text's fast wordpiece tokenizer: a trie of the pieces with what to do where it has no way on. */
-import { DoubleArrayTrie } from "./double-array-trie.js";
 import { invalid } from "../call/errors.js";
+import { DoubleArrayTrie } from "./double-array-trie.js";
 import { readFlatBuffer } from "./flat-buffer.js";
 
 /** No node. */

@@ -1,16 +1,16 @@
 /** TensorFlow Text's fast wordpiece tokenizer: texts or words, cut in one pass over a trie of the vocabulary. */
 import { ServingError } from "@shardserve/core";
 import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
-import { DoubleArrayTrie } from "./double-array-trie.js";
 import { checkVector, invalid } from "../call/errors.js";
-import { FastWordpieceModel, NULL_NODE, unpackPiece } from "./fast-wordpiece-model.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf } from "../call/shapes.js";
+import { charSize, codePointAt } from "../call/utf8.js";
+import { DoubleArrayTrie } from "./double-array-trie.js";
+import { FastWordpieceModel, NULL_NODE, unpackPiece } from "./fast-wordpiece-model.js";
 import { eachRow } from "./row-splits.js";
 import { isWhitespace } from "./text-tokenize.js";
-import { charSize, codePointAt } from "../call/utf8.js";
 
 const PUNCTUATION = /^\p{P}$/u;
 const HAN: readonly (readonly [number, number])[] = [

@@ -3,13 +3,13 @@ import { isUtf8 } from "node:buffer";
 import { ServingError } from "@shardserve/core";
 import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import type { RE2JS } from "re2js";
-import { CharBranches } from "./char-branches.js";
 import { check, printShape } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { compilePattern, isAnchored } from "../strings/string-regex.js";
 import { charSize } from "../call/utf8.js";
+import { compilePattern, isAnchored } from "../strings/string-regex.js";
+import { CharBranches } from "./char-branches.js";
 
 const decoder = new TextDecoder();
 

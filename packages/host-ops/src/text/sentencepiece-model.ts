@@ -1,8 +1,8 @@
 /** A SentencePiece model, ready to cut texts: its pieces by id, by bytes and by prefix. */
 import { StringColumn } from "@shardserve/tensor";
-import { ByteTrie } from "./byte-trie.js";
 import { check } from "../call/errors.js";
 import { BytesIndex } from "../call/key-index.js";
+import { ByteTrie } from "./byte-trie.js";
 import {
   BYTE,
   type ModelProto,

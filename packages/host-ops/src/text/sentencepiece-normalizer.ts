@@ -1,10 +1,10 @@
 /** How SentencePiece brings a text into the form that its pieces have, and which byte came from where. */
-import type { ByteTrie } from "./byte-trie.js";
-import { DoubleArrayTrie } from "./double-array-trie.js";
 import { check } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
-import type { NormalizerSpec } from "./sentencepiece-proto.js";
 import { charSize } from "../call/utf8.js";
+import type { ByteTrie } from "./byte-trie.js";
+import { DoubleArrayTrie } from "./double-array-trie.js";
+import type { NormalizerSpec } from "./sentencepiece-proto.js";
 
 const SPACE = 0x20;
 /** U+2581, which stands for a space in pieces. */

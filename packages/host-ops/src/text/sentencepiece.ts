@@ -7,13 +7,13 @@ import { check } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { indexData, integersOf } from "../call/shapes.js";
+import { Turns } from "../call/turns.js";
+import { charSize } from "../call/utf8.js";
 import { type Encoder, encoderOf } from "./sentencepiece-encode.js";
 import { SentencePieceModel } from "./sentencepiece-model.js";
 import { SentencePieceNormalizer, SPACE_SYMBOL } from "./sentencepiece-normalizer.js";
 import { BYTE, CONTROL, UNKNOWN } from "./sentencepiece-proto.js";
-import { indexData, integersOf } from "../call/shapes.js";
-import { Turns } from "../call/turns.js";
-import { charSize } from "../call/utf8.js";
 
 const REPLACEMENT = Uint8Array.of(0xef, 0xbf, 0xbd);
 const SPACE = Uint8Array.of(0x20);

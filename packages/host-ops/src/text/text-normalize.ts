@@ -4,12 +4,12 @@
  */
 import { isAscii, isUtf8 } from "node:buffer";
 import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
-import { foldCase } from "./case-folding.js";
 import { check } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
-import { type NormalForm, normalForm } from "./normal-form.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { charSize } from "../call/utf8.js";
+import { foldCase } from "./case-folding.js";
+import { type NormalForm, normalForm } from "./normal-form.js";
 
 const FORMS: ReadonlySet<string> = new Set(["NFC", "NFD", "NFKC", "NFKD"]);
 

@@ -6,9 +6,9 @@ import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, integersOf } from "../call/shapes.js";
-import { checkSplits, eachRow } from "./row-splits.js";
-import { textScriptOf } from "../strings/unicode-script.js";
 import { charSize, codePointAt } from "../call/utf8.js";
+import { textScriptOf } from "../strings/unicode-script.js";
+import { checkSplits, eachRow } from "./row-splits.js";
 
 /** Unicode's White_Space. */
 export function isWhitespace(code: number): boolean {

@@ -3,10 +3,10 @@ import { type StringColumn, StringColumnBuilder, type Tensor, tensor } from "@sh
 import { check } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
-import type { StringSet } from "../tables/lookup-table.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { tableOf } from "../tables/tables.js";
 import { charSize } from "../call/utf8.js";
+import type { StringSet } from "../tables/lookup-table.js";
+import { tableOf } from "../tables/tables.js";
 
 interface Options {
   /** What stands before pieces inside of a word, such as "##". */
