@@ -26,7 +26,7 @@ describe("docs/operations.md", () => {
     assert.deepEqual(
       makers.sort(),
       [
-        "packages/cli/src/roles/update-metrics.ts",
+        "packages/cli/src/roles/updates/update-metrics.ts",
         "packages/controller/src/metrics.ts",
         "packages/lookup/src/metrics.ts",
         "packages/model-server/src/metrics.ts",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Registry } from "prom-client";
-import { MetricsEndpoint } from "../src/roles/metrics-endpoint.js";
+import { MetricsEndpoint } from "../src/roles/process/metrics-endpoint.js";
 
 describe("metrics endpoint of a shard", () => {
   it("tells health from readiness", async () => {

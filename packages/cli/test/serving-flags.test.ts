@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { silentLogger } from "@shardserve/core";
 import { serve } from "../src/commands/serve.js";
 import { parseArguments } from "../src/flags.js";
-import { SERVING_FLAGS, warnOfIgnored } from "../src/roles/serving-flags.js";
+import { SERVING_FLAGS, warnOfIgnored } from "../src/roles/flags/serving-flags.js";
 
 /** The flags of tensorflow_model_server 2.20 (model_servers/main.cc), with a value each. */
 const TENSORFLOW_MODEL_SERVER = `

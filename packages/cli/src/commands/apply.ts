@@ -4,16 +4,16 @@ import { Access, parseTlsConfig, parseTokensFile, TlsCredentials } from "@shards
 import { MapFollower } from "@shardserve/registry";
 import { Registry } from "prom-client";
 import { defineCommand } from "../command.js";
-import { localPath } from "../roles/model-directory.js";
+import { localPath } from "../roles/versions/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
-import { UNFOLDED_MAX } from "../roles/chain-folder.js";
-import { GUARD_FLAGS, readIfNamed } from "../roles/guard-flags.js";
-import { METRICS_FLAGS, MetricsEndpoint } from "../roles/metrics-endpoint.js";
-import { runUntilStopped } from "../roles/model-front.js";
-import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
-import { UpdateMetrics } from "../roles/update-metrics.js";
-import type { UpdateWriterOptions } from "../roles/update-writer.js";
-import { UpdateService } from "../roles/update-service.js";
+import { UNFOLDED_MAX } from "../roles/updates/chain-folder.js";
+import { GUARD_FLAGS, readIfNamed } from "../roles/flags/guard-flags.js";
+import { METRICS_FLAGS, MetricsEndpoint } from "../roles/process/metrics-endpoint.js";
+import { runUntilStopped } from "../roles/serving/model-front.js";
+import { openRegistry, REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { UpdateMetrics } from "../roles/updates/update-metrics.js";
+import type { UpdateWriterOptions } from "../roles/updates/update-writer.js";
+import { UpdateService } from "../roles/updates/update-service.js";
 
 export const apply = defineCommand({
   name: "apply",

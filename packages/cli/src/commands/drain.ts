@@ -3,8 +3,8 @@ import { ServingError } from "@shardserve/core";
 import { shardWish, wishKey } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
-import { change, onlyArgument, waitUntil, withRegistry } from "../roles/operator.js";
-import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { change, onlyArgument, waitUntil, withRegistry } from "../roles/operator/operator.js";
+import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
 
 export const drain = defineCommand({
   name: "drain",

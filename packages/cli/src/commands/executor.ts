@@ -6,22 +6,22 @@ import { type Address, advertisedAddress, formatAddress, parseAddress } from "@s
 import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
-import { localPath } from "../roles/model-directory.js";
+import { localPath } from "../roles/versions/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
-import { followLabels } from "../roles/cluster-labels.js";
-import { rollBackCluster } from "../roles/cluster-rollback.js";
-import { followTraffic } from "../roles/cluster-traffic.js";
-import { ClusterLoader } from "../roles/cluster-loader.js";
-import { openEngines } from "../roles/engines.js";
-import { machineIdentity, newInstance } from "../roles/identity.js";
-import { ModelFront, runUntilStopped } from "../roles/model-front.js";
-import { readIfNamed } from "../roles/guard-flags.js";
-import { findHotRows, parsePeerTls } from "../roles/peer-executors.js";
-import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
-import { openRedis, REDIS_FLAGS } from "../roles/redis-flags.js";
-import { reportServedVersions } from "../roles/served-versions.js";
-import { SERVING_FLAGS } from "../roles/serving-flags.js";
-import { versionDirectory } from "../roles/version-directory.js";
+import { followLabels } from "../roles/executor/labels.js";
+import { rollBackCluster } from "../roles/executor/rollback.js";
+import { followTraffic } from "../roles/executor/traffic.js";
+import { ClusterLoader } from "../roles/executor/cluster-loader.js";
+import { openEngines } from "../roles/serving/engines.js";
+import { machineIdentity, newInstance } from "../roles/process/identity.js";
+import { ModelFront, runUntilStopped } from "../roles/serving/model-front.js";
+import { readIfNamed } from "../roles/flags/guard-flags.js";
+import { findHotRows, parsePeerTls } from "../roles/executor/peer-executors.js";
+import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/flags/registry-flags.js";
+import { openRedis, REDIS_FLAGS } from "../roles/flags/redis-flags.js";
+import { reportServedVersions } from "../roles/executor/served-versions.js";
+import { SERVING_FLAGS } from "../roles/flags/serving-flags.js";
+import { versionDirectory } from "../roles/versions/version-directory.js";
 
 export const executor = defineCommand({
   name: "executor",

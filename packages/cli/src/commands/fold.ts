@@ -5,11 +5,11 @@ import type { EpochRecord, Registry } from "@shardserve/registry";
 import { readManifest } from "@shardserve/rowstore";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
-import { type ExportedVersion, foldUpTo, mendFold, waitingFolds } from "../roles/fold-chain.js";
-import { mapInForce } from "../roles/map-in-force.js";
-import { onlyArgument, withRegistry } from "../roles/operator.js";
-import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
-import { versionDirectory } from "../roles/version-directory.js";
+import { type ExportedVersion, foldUpTo, mendFold, waitingFolds } from "../roles/updates/fold-chain.js";
+import { mapInForce } from "../roles/operator/map-in-force.js";
+import { onlyArgument, withRegistry } from "../roles/operator/operator.js";
+import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { versionDirectory } from "../roles/versions/version-directory.js";
 
 const POLL_MS = 100;
 

@@ -2,8 +2,8 @@ import { ServingError } from "@shardserve/core";
 import { labelsKey, labelsRecord } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
-import { change, withRegistry } from "../roles/operator.js";
-import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { change, withRegistry } from "../roles/operator/operator.js";
+import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
 
 export const label = defineCommand({
   name: "label",

@@ -1,7 +1,7 @@
 import { type Clock, isServingError, ServingError, sleep, systemClock } from "@shardserve/core";
 import { mapKey, MODELS_PREFIX, parseKey, type Registry, rollbackKey, rollbackRecord } from "@shardserve/registry";
 import type { Terminal } from "../command.js";
-import { type MapInForce, mapInForce } from "../roles/map-in-force.js";
+import { type MapInForce, mapInForce } from "../roles/operator/map-in-force.js";
 
 const POLL_MS = 50;
 

@@ -19,11 +19,11 @@ import { isUri } from "@shardserve/object-store";
 import type { Manager } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { type FlagValues, flag, refusePositionals } from "../flags.js";
-import { openEngines } from "../roles/engines.js";
-import { localLoader } from "../roles/local-loader.js";
-import { ModelFront, runUntilStopped } from "../roles/model-front.js";
-import { SERVING_FLAGS } from "../roles/serving-flags.js";
-import { OBJECT_STORE_FLAGS, VersionFiles } from "../roles/version-files.js";
+import { openEngines } from "../roles/serving/engines.js";
+import { localLoader } from "../roles/serving/local-loader.js";
+import { ModelFront, runUntilStopped } from "../roles/serving/model-front.js";
+import { SERVING_FLAGS } from "../roles/flags/serving-flags.js";
+import { OBJECT_STORE_FLAGS, VersionFiles } from "../roles/versions/version-files.js";
 import { VERSION } from "../version.js";
 
 const FLAGS = {

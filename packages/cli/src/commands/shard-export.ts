@@ -11,7 +11,7 @@ import {
 import { hostKernels } from "@shardserve/host-ops";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag, type FlagValues } from "../flags.js";
-import { localPath, MODEL_SOURCE_FLAGS, withModelDirectory } from "../roles/model-directory.js";
+import { localPath, MODEL_SOURCE_FLAGS, withModelDirectory } from "../roles/versions/model-directory.js";
 import { amount, table } from "../terminal.js";
 import { VERSION } from "../version.js";
 import { exportDelta, refuseTableFlags } from "./export-delta.js";

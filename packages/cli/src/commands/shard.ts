@@ -4,12 +4,12 @@ import { Controller } from "@shardserve/controller";
 import { MAPS_PREFIX } from "@shardserve/registry";
 import { formatAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
-import { localPath } from "../roles/model-directory.js";
+import { localPath } from "../roles/versions/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
-import { machineIdentity, newInstance } from "../roles/identity.js";
-import { METRICS_FLAGS, MetricsEndpoint } from "../roles/metrics-endpoint.js";
-import { runUntilStopped } from "../roles/model-front.js";
-import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/registry-flags.js";
+import { machineIdentity, newInstance } from "../roles/process/identity.js";
+import { METRICS_FLAGS, MetricsEndpoint } from "../roles/process/metrics-endpoint.js";
+import { runUntilStopped } from "../roles/serving/model-front.js";
+import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/flags/registry-flags.js";
 
 export const shard = defineCommand({
   name: "shard",

@@ -2,7 +2,7 @@ import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
 import type { AspiredRecord } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
-import { openRegistry, REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { openRegistry, REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
 import { askServer, describeServed } from "../server-status.js";
 import { amount, table } from "../terminal.js";
 

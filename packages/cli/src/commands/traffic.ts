@@ -3,8 +3,8 @@ import { trafficKey, trafficRecord } from "@shardserve/registry";
 import { checkTraffic, type ShadowTraffic, type TrafficPolicy } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
-import { change, withRegistry } from "../roles/operator.js";
-import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { change, withRegistry } from "../roles/operator/operator.js";
+import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
 
 export const traffic = defineCommand({
   name: "traffic",

@@ -6,12 +6,12 @@ import { MemoryRegistry, RegistryServer } from "@shardserve/registry";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
 import { parseAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
-import { localPath } from "../roles/model-directory.js";
+import { localPath } from "../roles/versions/model-directory.js";
 import { type FlagValues, flag, flagName, refusePositionals } from "../flags.js";
-import { LocalCluster, whenServing } from "../roles/local-cluster.js";
-import { runUntilStopped } from "../roles/model-front.js";
-import { openRegistry, REGISTRY_FLAGS, registryArguments } from "../roles/registry-flags.js";
-import { SERVING_FLAGS } from "../roles/serving-flags.js";
+import { LocalCluster, whenServing } from "../roles/process/local-cluster.js";
+import { runUntilStopped } from "../roles/serving/model-front.js";
+import { openRegistry, REGISTRY_FLAGS, registryArguments } from "../roles/flags/registry-flags.js";
+import { SERVING_FLAGS } from "../roles/flags/serving-flags.js";
 
 /** Ports of executor i are this far from those of executor 0. */
 const PORT_STEP = 10;

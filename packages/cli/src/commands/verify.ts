@@ -19,7 +19,7 @@ import {
 import { PredictionClient } from "../clients.js";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag } from "../flags.js";
-import { openEpoch, refsOf } from "../roles/epoch-chain.js";
+import { openEpoch, refsOf } from "../roles/versions/epoch-chain.js";
 
 /** Reduced rows may be off by this fraction of the largest magnitude in the sample: the bound of the export's parity check. */
 const REDUCED_ERROR_MAX = 0.01;

@@ -2,8 +2,8 @@ import { ServingError } from "@shardserve/core";
 import { aspiredKey, aspiredRecord, type VersionPolicy } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
-import { change, onlyArgument, withRegistry } from "../roles/operator.js";
-import { REGISTRY_FLAGS } from "../roles/registry-flags.js";
+import { change, onlyArgument, withRegistry } from "../roles/operator/operator.js";
+import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
 
 export const want = defineCommand({
   name: "want",

@@ -4,7 +4,7 @@ import { hostKernels } from "@shardserve/host-ops";
 import { newestEpoch, PartitionRows, readDeltaChain, readManifest } from "@shardserve/rowstore";
 import type { Loader } from "@shardserve/servable";
 import type { Engines } from "./engines.js";
-import { openEpoch, refsOf } from "./epoch-chain.js";
+import { openEpoch, refsOf } from "../versions/epoch-chain.js";
 
 export interface LocalLoaderOptions {
   readonly engines: Engines;

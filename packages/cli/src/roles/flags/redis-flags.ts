@@ -1,7 +1,7 @@
 import { type Logger, ServingError, systemClock, systemRandom } from "@shardserve/core";
 import { type LookupMetrics, RedisLevel } from "@shardserve/lookup";
 import { Cluster, Redis } from "ioredis";
-import { type FlagValues, flag } from "../flags.js";
+import { type FlagValues, flag } from "../../flags.js";
 import { readFlagFile } from "./flag-file.js";
 
 /** Flags of the second level of rows. */

@@ -1,6 +1,6 @@
 import type { Logger, Service } from "@shardserve/core";
 import { readWatched, WatchedFile } from "@shardserve/model-server";
-import { flag } from "../flags.js";
+import { flag } from "../../flags.js";
 
 /** Flags of everything that answers over gRPC. */
 export const GUARD_FLAGS = {

@@ -1,6 +1,6 @@
 import type { Logger } from "@shardserve/core";
-import { type FlagTable, flag, flagName } from "../flags.js";
-import { ENGINE_FLAGS } from "./engines.js";
+import { type FlagTable, flag, flagName } from "../../flags.js";
+import { ENGINE_FLAGS } from "../serving/engines.js";
 import { GUARD_FLAGS } from "./guard-flags.js";
 
 /** Flags of tensorflow_model_server that are taken and change nothing, with the reason in their help. */

@@ -9,8 +9,8 @@ import {
   type Registry,
   type VersionPolicy,
 } from "@shardserve/registry";
-import type { Terminal } from "../command.js";
-import { openRegistry, type RegistryFlags } from "./registry-flags.js";
+import type { Terminal } from "../../command.js";
+import { openRegistry, type RegistryFlags } from "../flags/registry-flags.js";
 
 /** Tries of a change that others overtake. */
 const TRIES_MAX = 5;

@@ -2,7 +2,7 @@ import { join, resolve } from "node:path";
 import { type Logger, ServingError } from "@shardserve/core";
 import { EtcdRegistry, type Registry, RemoteRegistry, StateFile } from "@shardserve/registry";
 import { parseAddress } from "@shardserve/transport";
-import { type FlagValues, flag } from "../flags.js";
+import { type FlagValues, flag } from "../../flags.js";
 import { readFlagFile } from "./flag-file.js";
 
 /** Flags of everything that takes part in a cluster, or looks at one. */

@@ -9,7 +9,7 @@ import {
   type Ort,
   type TensorFlow,
 } from "@shardserve/native";
-import { type FlagValues, flag } from "../flags.js";
+import { type FlagValues, flag } from "../../flags.js";
 
 /** What runs the numeric parts of models. */
 export const ENGINE_FLAGS = {

@@ -10,7 +10,7 @@ import {
   planMemory,
   type RemotePlaces,
 } from "@shardserve/servable";
-import { flag, type FlagValues } from "../flags.js";
+import { flag, type FlagValues } from "../../flags.js";
 
 export const OBJECT_STORE_FLAGS = {
   modelCacheDir: flag.text(

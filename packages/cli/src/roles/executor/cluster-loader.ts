@@ -14,10 +14,10 @@ import {
 import type { MapFollower } from "@shardserve/registry";
 import { readManifest } from "@shardserve/rowstore";
 import { type Loader, type LoadOptions, type Model, type ServableId, servableIdText } from "@shardserve/servable";
-import type { Engines } from "./engines.js";
+import type { Engines } from "../serving/engines.js";
 import { EpochModel, type EpochSource } from "./epoch-model.js";
 import type { HotRowsSource } from "./peer-executors.js";
-import { versionDirectory } from "./version-directory.js";
+import { versionDirectory } from "../versions/version-directory.js";
 
 export interface ClusterLoaderOptions {
   readonly engines: Engines;

@@ -18,13 +18,13 @@ import {
 } from "@shardserve/model-server";
 import { fileFingerprint, type Loader, Manager, type ServableId, planMemory } from "@shardserve/servable";
 import { Registry } from "prom-client";
-import type { Terminal } from "../command.js";
-import type { FlagValues } from "../flags.js";
-import { VERSION } from "../version.js";
-import { readIfNamed } from "./guard-flags.js";
-import { type SERVING_FLAGS, warnOfIgnored } from "./serving-flags.js";
-import { shownFlags } from "./shown-flags.js";
-import type { VersionFiles } from "./version-files.js";
+import type { Terminal } from "../../command.js";
+import type { FlagValues } from "../../flags.js";
+import { VERSION } from "../../version.js";
+import { readIfNamed } from "../flags/guard-flags.js";
+import { type SERVING_FLAGS, warnOfIgnored } from "../flags/serving-flags.js";
+import { shownFlags } from "../flags/shown-flags.js";
+import type { VersionFiles } from "../versions/version-files.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
 

@@ -5,7 +5,7 @@ import type { EpochPlan, EpochRecord } from "@shardserve/registry";
 import type { RowSource, StoredManifest } from "@shardserve/rowstore";
 import type { Model, RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
-import { changedBetween, type EpochOnDisk, openEpoch } from "./epoch-chain.js";
+import { changedBetween, type EpochOnDisk, openEpoch } from "../versions/epoch-chain.js";
 
 /** What is known of a version's maps now; the map follower, for one version. */
 export interface EpochSource {

@@ -5,7 +5,7 @@ import { type Logger, Service, ServingError, sleep, systemClock } from "@shardse
 import { EXECUTORS_PREFIX, executorRecord, type Registry } from "@shardserve/registry";
 
 /** This program, as a script for child processes. */
-const PROGRAM = fileURLToPath(new URL("../../../bin/shardserve.js", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../../../bin/shardserve.js", import.meta.url));
 
 export interface LocalClusterOptions {
   /** Arguments of each shard process, by id. */

@@ -11,12 +11,12 @@ import {
   type TableInfo,
   tablesAt,
 } from "@shardserve/rowstore";
-import { VERSION } from "../version.js";
+import { VERSION } from "../../version.js";
 import { Changes } from "./changes.js";
 import { ChainFolder, type FoldSettings } from "./chain-folder.js";
 import { GatheredEpoch } from "./gathered-epoch.js";
 import type { UpdateMetrics } from "./update-metrics.js";
-import { versionDirectory } from "./version-directory.js";
+import { versionDirectory } from "../versions/version-directory.js";
 
 export interface UpdateWriterOptions {
   readonly follower: MapFollower;

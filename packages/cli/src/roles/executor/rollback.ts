@@ -1,7 +1,7 @@
 import { type Logger, ServingError } from "@shardserve/core";
 import { aspiredKey, type Registry } from "@shardserve/registry";
 import type { ServableId } from "@shardserve/servable";
-import { change, wishFor } from "./operator.js";
+import { change, wishFor } from "../operator/operator.js";
 
 /**
  * Makes the whole cluster want the version that an executor went back to, as `shardserve rollback` does. Only where the

@@ -1,4 +1,4 @@
-import { flagName } from "../flags.js";
+import { flagName } from "../../flags.js";
 
 /**
  * The values of flags by the names that an operator writes, fit to be shown: what stands before the @ of a URL is left out. Secrets are in

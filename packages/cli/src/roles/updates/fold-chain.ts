@@ -11,7 +11,7 @@ import {
   readDeltaManifest,
   type StoredManifest,
 } from "@shardserve/rowstore";
-import { VERSION } from "../version.js";
+import { VERSION } from "../../version.js";
 
 /** An exported version on the disk. */
 export interface ExportedVersion {

@@ -2,8 +2,8 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
 import { isUri, Stores, VersionCache } from "@shardserve/object-store";
-import type { Terminal } from "../command.js";
-import { flag, type FlagValues } from "../flags.js";
+import type { Terminal } from "../../command.js";
+import { flag, type FlagValues } from "../../flags.js";
 
 /** Of commands that read one model, wherever it is. */
 export const MODEL_SOURCE_FLAGS = {

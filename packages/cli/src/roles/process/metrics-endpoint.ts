@@ -2,7 +2,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Service, ServingError } from "@shardserve/core";
 import type { Registry } from "prom-client";
-import { flag } from "../flags.js";
+import { flag } from "../../flags.js";
 
 /** Flags of processes without a REST port of their own. */
 export const METRICS_FLAGS = {
