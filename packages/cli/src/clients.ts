@@ -16,6 +16,7 @@ import {
 } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import { decodeTensorProto, encodeTensorProto, type Tensor } from "@shardserve/tensor";
+import { type Address, formatAddress } from "@shardserve/transport";
 
 const SERVICE = "/tensorflow.serving.PredictionService";
 
@@ -32,14 +33,13 @@ export class PredictionClient implements Disposable {
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
 
-  /** @param address  host:port or unix:PATH */
   constructor(
-    address: string,
+    address: Address,
     timeoutMs: number,
     nowMs: () => number,
     channel: ChannelCredentials = credentials.createInsecure(),
   ) {
-    this.#client = new Client(address, channel, {
+    this.#client = new Client(formatAddress(address), channel, {
       "grpc.max_receive_message_length": -1,
       "grpc.max_send_message_length": -1,
     });

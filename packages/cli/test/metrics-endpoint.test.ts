@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { networkInterfaces } from "node:os";
 import { Registry } from "prom-client";
 import { MetricsEndpoint } from "../src/roles/process/metrics-endpoint.js";
 
@@ -13,5 +14,19 @@ describe("metrics endpoint of a shard", () => {
     assert.deepEqual(await Promise.all(["/healthz", "/readyz", "/metrics", "/"].map(status)), [200, 503, 200, 404]);
     isReady = true;
     assert.equal(await status("/readyz"), 200);
+  });
+
+  it("listens on all addresses, and says which flag's port is taken", async () => {
+    const answers = { registry: new Registry(), isHealthy: () => true, isReady: () => true };
+    await using endpoint = MetricsEndpoint.from({ metricsPort: 0 }, answers)!;
+    await endpoint.start();
+    const hasIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"));
+    for (const host of hasIpv6 ? ["127.0.0.1", "[::1]"] : ["127.0.0.1"])
+      assert.equal((await fetch(`http://${host}:${endpoint.port}/healthz`)).status, 200);
+    await using second = MetricsEndpoint.from({ metricsPort: endpoint.port }, answers)!;
+    await assert.rejects(
+      second.start(),
+      /^ServingError: cannot serve metrics on port \d+ \(--metrics-port\): .*EADDRINUSE/,
+    );
   });
 });

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { cp, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ServerDescription } from "@shardserve/model-server";
 
@@ -73,6 +73,38 @@ describe("serve", function () {
     const answer = await fetch(`${url}/v1/models/${path}:predict`, { method: "POST", body: '{"instances": [1.0]}' });
     return answer.ok ? ((await answer.json()) as { predictions: number[] }).predictions[0] : answer.status;
   };
+
+  it("answers on IPv6, however its address is written", async function () {
+    const hasIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"));
+    if (!hasIpv6) {
+      console.log("skipped: this machine has no ::1");
+      return this.skip();
+    }
+    const model = `--model_base_path=${join(MODELS, "saved_model_half_plus_two_cpu")}`;
+    for (const host of ["::1", "[::1]", "::"]) {
+      const { child, url } = await serve(`--host=${host}`, "--model_name=two", model);
+      children.push(child);
+      assert.match(url, /^http:\/\/\[::1?\]:\d+$/);
+      assert.equal(await predict(url, "two"), 2.5);
+    }
+  });
+
+  it("takes the socket that it left when it was killed", async () => {
+    const socket = join(dir, "grpc.sock");
+    const args = [`--grpc_socket_path=${socket}`, "--model_name=two"];
+    args.push(`--model_base_path=${join(MODELS, "saved_model_half_plus_two_cpu")}`);
+    const { child } = await serve(...args);
+    children.push(child);
+    const exited = exitOf(child);
+    child.kill("SIGKILL");
+    await exited;
+    const { child: next } = await serve(...args);
+    children.push(next);
+    const asked = spawnSync(process.execPath, [
+      ...[PROGRAM, "predict", `--address=unix:${socket}`, "--model=two", '--inputs={"x": [1.0]}', "--json"],
+    ]);
+    assert.deepEqual(JSON.parse(String(asked.stdout)).outputs.y, [2.5], String(asked.stderr));
+  });
 
   it("loads a version that failed again once its files are whole", async () => {
     const version = join(dir, "mended/7");

@@ -9,6 +9,7 @@ import {
   systemRandom,
 } from "@shardserve/core";
 import type { Manager, Model } from "@shardserve/servable";
+import { parseAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import { Batcher } from "./batching/batcher.js";
 import { type BatchingOptions, DEFAULT_BATCHING } from "./batching/options.js";
@@ -154,7 +155,8 @@ export class ModelServer extends Service {
       tracing: options.tracing,
     };
     if (options.grpcPort !== undefined) {
-      const address = typeof options.grpcPort === "string" ? options.grpcPort : `${host}:${options.grpcPort}`;
+      const { grpcPort } = options;
+      const address = typeof grpcPort === "string" ? parseAddress(grpcPort) : { host, port: grpcPort };
       this.#grpc = new GrpcFront({ ...common, address, reload: options.reload, tls: options.grpcTls });
     }
     if (options.restPort !== undefined) {

@@ -171,7 +171,7 @@ describe("drain", () => {
     await using server = await startServer({ m: { 1: slowModel(1) } });
     await assert.rejects(
       startServer({ m: { 1: slowModel(1) } }, { restPort: server.server.restPort }),
-      /cannot listen on 127\.0\.0\.1:\d+: .*EADDRINUSE/,
+      /cannot serve REST on 127\.0\.0\.1:\d+: .*EADDRINUSE/,
     );
   });
 });

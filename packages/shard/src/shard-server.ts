@@ -23,6 +23,7 @@ import {
   DEFAULT_LIMITS,
   formatAddress,
   FramedServer,
+  listenGrpc,
   OPEN_METHOD,
   parseAddress,
   readOpenRequest,
@@ -111,7 +112,7 @@ export class ShardServer extends Service {
   readonly #frames: FramedServer;
   readonly #grpc: GrpcServer;
   readonly #residentBytesMax: number;
-  #grpcAddress: string | undefined;
+  #grpcAddress: Address | undefined;
   #keys: LeasedKeys | undefined;
   #keeper: Keeper | undefined;
   readonly #maps: RegistryView;
@@ -178,7 +179,7 @@ export class ShardServer extends Service {
 
   /** "host:port" of the RowService; undefined when it is not offered. */
   get grpcAddress(): string | undefined {
-    return this.#grpcAddress;
+    return this.#grpcAddress && formatAddress(this.#grpcAddress);
   }
 
   /** True while lookups are answered. */
@@ -210,7 +211,11 @@ export class ShardServer extends Service {
 
   protected async onStart(signal: AbortSignal): Promise<void> {
     await this.#frames.start({ signal });
-    if (this.#options.grpcListen !== undefined) this.#grpcAddress = await this.#listenGrpc(this.#options.grpcListen);
+    const { grpcListen } = this.#options;
+    if (grpcListen !== undefined) {
+      const credentials = ServerCredentials.createInsecure();
+      this.#grpcAddress = await listenGrpc(this.#grpc, parseAddress(grpcListen), credentials);
+    }
     this.#keys = new LeasedKeys(this.#options.registry, {
       ttlSeconds: this.#options.leaseTtlSeconds ?? 10,
       clock: this.#clock,
@@ -314,7 +319,7 @@ export class ShardServer extends Service {
         ...(tcp && { tcp: formatAddress(advertisedAddress(tcp, advertisedHost)) }),
         ...(unixPath !== undefined && { unix: unixPath }),
         ...(this.#grpcAddress !== undefined && {
-          grpc: formatAddress(advertisedAddress(parseAddress(this.#grpcAddress), advertisedHost)),
+          grpc: formatAddress(advertisedAddress(this.#grpcAddress, advertisedHost)),
         }),
       },
       ...(capacityBytes !== undefined && { capacityBytes }),
@@ -331,16 +336,6 @@ export class ShardServer extends Service {
       keeper.setMaps([...known.all.values()]);
     });
     this.#maps.start();
-  }
-
-  #listenGrpc(listen: string): Promise<string> {
-    return new Promise((resolve, reject) => {
-      this.#grpc.bindAsync(listen, ServerCredentials.createInsecure(), (error, port) => {
-        if (error) return reject(new ServingError("UNAVAILABLE", `cannot serve gRPC on ${listen}: ${error.message}`));
-        const address = parseAddress(listen);
-        resolve("port" in address ? formatAddress({ host: address.host, port }) : listen);
-      });
-    });
   }
 
   #drainGrpc(drainMs: number): Promise<void> {

@@ -127,6 +127,7 @@ describe("RowService", () => {
     for (const id of ["s0", "s1"]) await cluster.startShard(id);
     const source = await cluster.source(await cluster.publish(["s0", "s1"], 2), { cacheBytes: 0 });
     const ids = BigInt64Array.from({ length: 500 }, (_, i) => BigInt(i));
+    await eventually(() => cluster.shards.get("s1")?.isReady); // the source needs one replica only
     const running = Array.from({ length: 20 }, () => source.lookup([{ table: 0, ids }]));
     const closing = cluster.shards.get("s0")?.close({ drainMs: 2_000 });
     for (const lease of await Promise.all(running)) lease.release();

@@ -23,6 +23,11 @@ export function parseAddress(text: string): Address {
   return { host, port };
 }
 
+/** A host without the brackets of an IPv6 address, as sockets and {@link Address} take it: "[::1]" is "::1". */
+export function bareHost(text: string): string {
+  return text.startsWith("[") && text.endsWith("]") ? text.slice(1, -1) : text;
+}
+
 export function formatAddress(address: Address): string {
   if ("path" in address) return `unix:${address.path}`;
   return address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;

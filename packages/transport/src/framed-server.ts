@@ -1,11 +1,11 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
-import { rm } from "node:fs/promises";
 import type { Server as TlsServer } from "node:tls";
 import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type Address, formatAddress } from "./address.js";
 import { BufferPool } from "./buffer-pool.js";
 import { DEFAULT_LIMITS, type TransportLimits } from "./limits.js";
 import { createTlsServer, type MutualTls, secureContextOf } from "./mutual-tls.js";
+import { claimSocketPath } from "./socket-path.js";
 import { type CallHandler, type LookupHandler, ServerConnection, type StreamHandler } from "./server-connection.js";
 
 export interface FramedServerOptions {
@@ -93,7 +93,6 @@ export class FramedServer extends Service {
     await Promise.all(
       this.#servers.map((server) => new Promise<void>((resolve) => void server.close(() => resolve()))),
     );
-    for (const address of this.#addresses) if ("path" in address) await rm(address.path, { force: true });
   }
 
   #hasWork(): boolean {
@@ -109,7 +108,7 @@ export class FramedServer extends Service {
       ? createTlsServer(tls, { ...options, handshakeTimeout: this.#limits.handshakeTimeoutMs }, accept, this.#logger)
       : createServer(options, accept);
     this.#servers.push(server);
-    if ("path" in address) await rm(address.path, { force: true }); // left by a process that was killed
+    if ("path" in address) await claimSocketPath(address.path);
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => {
         reject(new ServingError("UNAVAILABLE", `cannot listen on ${formatAddress(address)}: ${error.message}`));

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { ServingError } from "@shardserve/core";
 import { createHotRowsServer, LookupMetrics } from "@shardserve/lookup";
 import { LeasedKeys, MapFollower, MAPS_PREFIX, SHARDS_PREFIX } from "@shardserve/registry";
-import { type Address, advertisedAddress, formatAddress, parseAddress } from "@shardserve/transport";
+import { type Address, advertisedAddress, bareHost, formatAddress, parseAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
@@ -173,8 +173,8 @@ export const executor = defineCommand({
         formatAddress(advertisedAddress(address, flags.advertisedHost || undefined));
       const addresses = {
         ...(peerAddress && { tcp: advertised(peerAddress) }),
-        grpc: advertised({ host: flags.host, port: front.server.grpcPort }),
-        rest: advertised({ host: flags.host, port: front.server.restPort }),
+        grpc: advertised({ host: bareHost(flags.host), port: front.server.grpcPort }),
+        rest: advertised({ host: bareHost(flags.host), port: front.server.restPort }),
       };
       reportServedVersions(
         front.manager,

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { ServingError, systemClock } from "@shardserve/core";
 import { dtypeFromTf, type Tensor } from "@shardserve/tensor";
+import { parseAddress } from "@shardserve/transport";
 import { type Prediction, PredictionClient } from "../clients.js";
 import { flag } from "../flags.js";
 import { tensorFromJson } from "../tensor-json.js";
@@ -29,7 +30,7 @@ export async function ask(question: Question, options: { readonly isExplained?: 
   const { address, model, modelVersion, signature: name, timeoutSeconds } = question;
   const given = Object.entries(parseInputs(question.inputs));
   const version = modelVersion === 0 ? undefined : modelVersion;
-  using client = new PredictionClient(address, timeoutSeconds * 1000, () => systemClock.wallMs());
+  using client = new PredictionClient(parseAddress(address), timeoutSeconds * 1000, () => systemClock.wallMs());
   const { signatures } = await client.signatures(model, version);
   const signature = signatures[name];
   if (!signature) {

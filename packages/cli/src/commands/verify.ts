@@ -16,6 +16,7 @@ import {
   type Tensor,
   tensor,
 } from "@shardserve/tensor";
+import { parseAddress } from "@shardserve/transport";
 import { PredictionClient } from "../clients.js";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag } from "../flags.js";
@@ -163,7 +164,9 @@ async function comparePredictions(
 ): Promise<PredictionReport[]> {
   const reports: PredictionReport[] = [];
   using client =
-    flags.address === "" ? undefined : new PredictionClient(flags.address, 60_000, () => systemClock.wallMs());
+    flags.address === ""
+      ? undefined
+      : new PredictionClient(parseAddress(flags.address), 60_000, () => systemClock.wallMs());
   for (const [name, signature] of original.signatures) {
     const inputs = madeUpInputs(signature, random);
     const expected = await answer(() => original.run(name, inputs, {}).then(({ outputs }) => outputs));

@@ -22,6 +22,7 @@ import {
 } from "@shardserve/api";
 import { type CancelSignal, invariant, ServingError } from "@shardserve/core";
 import type { ServableId } from "@shardserve/servable";
+import { type Address, listenGrpc } from "@shardserve/transport";
 import type { FrontOptions } from "../front-options.js";
 import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
@@ -55,8 +56,7 @@ const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
 export interface GrpcFrontOptions extends FrontOptions {
-  /** "HOST:PORT", or "unix:PATH". */
-  readonly address: string;
+  readonly address: Address;
   /** Absent = not encrypted. */
   readonly tls: TlsOptions | undefined;
   /** Applies the configuration of a HandleReloadConfigRequest. */
@@ -178,16 +178,9 @@ export class GrpcFront {
   /** @returns the bound port; 0 for a Unix socket */
   async listen(): Promise<number> {
     const credentials = this.#tls ?? ServerCredentials.createInsecure();
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(this.#options.address, credentials, (error, port) => {
-        if (error)
-          reject(new ServingError("UNAVAILABLE", `cannot listen on ${this.#options.address}: ${error.message}`));
-        else {
-          this.#guardListeners();
-          resolve(this.#options.address.startsWith("unix:") ? 0 : port);
-        }
-      });
-    });
+    const bound = await listenGrpc(this.#server, this.#options.address, credentials);
+    this.#guardListeners();
+    return "path" in bound ? 0 : bound.port;
   }
 
   #guardListeners(): void {

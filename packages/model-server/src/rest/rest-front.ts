@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { HTTP_STATUS, ServingError } from "@shardserve/core";
+import { formatAddress } from "@shardserve/transport";
 import { describeServer } from "../config/describe-server.js";
 import type { FrontOptions } from "../front-options.js";
 import { httpsOptions, type TlsOptions } from "../tls.js";
@@ -64,7 +65,9 @@ export class RestFront {
     const { host, port } = this.#options;
     await new Promise<void>((resolve, reject) => {
       this.#server.once("error", (error) =>
-        reject(new ServingError("UNAVAILABLE", `cannot listen on ${host}:${port}: ${error.message}`)),
+        reject(
+          new ServingError("UNAVAILABLE", `cannot serve REST on ${formatAddress({ host, port })}: ${error.message}`),
+        ),
       );
       this.#server.listen(port, host, resolve);
     });

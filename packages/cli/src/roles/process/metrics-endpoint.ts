@@ -10,7 +10,8 @@ export const METRICS_FLAGS = {
 };
 
 export interface MetricsEndpointOptions {
-  readonly host: string;
+  /** Absent = all addresses, IPv6 ones where the machine has any. */
+  readonly host?: string;
   /** 0 = any free one. */
   readonly port: number;
   readonly registry: Registry;
@@ -30,7 +31,7 @@ export class MetricsEndpoint extends Service {
     { metricsPort }: { readonly metricsPort: number },
     options: Omit<MetricsEndpointOptions, "host" | "port">,
   ): MetricsEndpoint | undefined {
-    return metricsPort < 0 ? undefined : new MetricsEndpoint({ host: "0.0.0.0", port: metricsPort, ...options });
+    return metricsPort < 0 ? undefined : new MetricsEndpoint({ port: metricsPort, ...options });
   }
 
   constructor(options: MetricsEndpointOptions) {
@@ -60,7 +61,12 @@ export class MetricsEndpoint extends Service {
   protected override onStart(): Promise<void> {
     const { host, port } = this.#options;
     return new Promise((resolve, reject) => {
-      this.#server.once("error", reject).listen(port, host, () => resolve());
+      this.#server.once("error", (error) =>
+        reject(
+          new ServingError("UNAVAILABLE", `cannot serve metrics on port ${port} (--metrics-port): ${error.message}`),
+        ),
+      );
+      this.#server.listen(port, host, () => resolve());
     });
   }
 

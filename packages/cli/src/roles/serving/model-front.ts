@@ -17,6 +17,7 @@ import {
   warmingLoader,
 } from "@shardserve/model-server";
 import { fileFingerprint, type Loader, Manager, type ServableId, planMemory } from "@shardserve/servable";
+import { bareHost, formatAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import type { Terminal } from "../../command.js";
 import type { FlagValues } from "../../flags.js";
@@ -136,7 +137,7 @@ export class ModelFront extends Service {
       config: () => ({ flags: shownFlags(flags), ...options.config?.() }),
       logger,
       serverVersion: VERSION,
-      host: flags.host,
+      host: bareHost(flags.host),
       grpcPort: flags.grpcSocketPath === "" ? flags.port : `unix:${flags.grpcSocketPath}`,
       ...(flags.restApiPort < 0 ? {} : { restPort: flags.restApiPort }),
       ...(metricsPath !== undefined && { metricsPath }),
@@ -163,8 +164,9 @@ export class ModelFront extends Service {
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */
   describe(flags: ServingFlags): string {
-    const grpc = flags.grpcSocketPath === "" ? `${flags.host}:${this.server.grpcPort}` : flags.grpcSocketPath;
-    const rest = flags.restApiPort < 0 ? "" : `, REST on ${flags.host}:${this.server.restPort}`;
+    const at = (port: number) => formatAddress({ host: bareHost(flags.host), port });
+    const grpc = flags.grpcSocketPath === "" ? at(this.server.grpcPort) : flags.grpcSocketPath;
+    const rest = flags.restApiPort < 0 ? "" : `, REST on ${at(this.server.restPort)}`;
     return `gRPC on ${grpc}${rest}`;
   }
 

@@ -11,7 +11,7 @@ import {
 import { GRPC_STATUS, Service, ServingError } from "@shardserve/core";
 import { type Access, type Caller, EVERYBODY, type TlsCredentials } from "@shardserve/model-server";
 import { SOURCE_LENGTH_MAX } from "@shardserve/rowstore";
-import { formatAddress, parseAddress } from "@shardserve/transport";
+import { formatAddress, listenGrpc, parseAddress } from "@shardserve/transport";
 import { UpdateWriter, type UpdateWriterOptions } from "./update-writer.js";
 
 /** Largest message of a stream. */
@@ -63,17 +63,9 @@ export class UpdateService extends Service {
     return this.#address;
   }
 
-  protected override onStart(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const credentials = this.#guard.tls ?? ServerCredentials.createInsecure();
-      this.#server.bindAsync(this.#listen, credentials, (error, port) => {
-        if (error)
-          return reject(new ServingError("UNAVAILABLE", `cannot serve gRPC on ${this.#listen}: ${error.message}`));
-        const address = parseAddress(this.#listen);
-        this.#address = "port" in address ? formatAddress({ host: address.host, port }) : this.#listen;
-        resolve();
-      });
-    });
+  protected override async onStart(): Promise<void> {
+    const credentials = this.#guard.tls ?? ServerCredentials.createInsecure();
+    this.#address = formatAddress(await listenGrpc(this.#server, parseAddress(this.#listen), credentials));
   }
 
   protected override async onDrain(): Promise<void> {
