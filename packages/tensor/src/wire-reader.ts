@@ -36,6 +36,15 @@ export class WireReader {
     throw new ServingError("INVALID_ARGUMENT", `a varint longer than 10 bytes ends at byte ${this.position}`);
   }
 
+  /** The tag before a field: its number << 3 | its wire type. */
+  tag(): number {
+    const tag = this.varint();
+    if (tag < 8 || tag > 0xffff_ffff) {
+      throw new ServingError("INVALID_ARGUMENT", `an invalid field tag ends at byte ${this.position}`);
+    }
+    return tag;
+  }
+
   /** Length of a length-delimited value; the value itself is known to lie within the range. */
   length(): number {
     const length = this.varint();
