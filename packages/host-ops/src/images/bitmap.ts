@@ -1,7 +1,7 @@
 /** BMP files of 8, 24 and 32 bits per pixel, as TensorFlow reads them. */
 import { check, invalid } from "../call/errors.js";
 import type { Image } from "./jpeg.js";
-import { IMAGE_PIXELS_MAX } from "./jpeg-frame.js";
+import { checkImageSize } from "./image-size.js";
 
 /**
  * Decodes a BMP file.
@@ -33,10 +33,7 @@ export function decodeBmp(bytes: Uint8Array, wanted: number): Image {
   const channels = wanted === 0 ? stored : wanted;
   check(width > 0, () => `Width must be positive: ${width}`);
   check(height > 0, () => `Height must not be zero: ${height}`);
-  check(
-    width * height <= IMAGE_PIXELS_MAX,
-    () => `Image too large: ${width} x ${height} pixels, at most ${IMAGE_PIXELS_MAX} are decoded`,
-  );
+  checkImageSize(width, height);
   const rowBytes = Math.floor((bits * width + 31) / 32) * 4;
   if (start < 0 || start + (height - 1) * rowBytes + width * stored > bytes.length) {
     throw invalid(

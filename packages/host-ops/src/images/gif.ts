@@ -1,7 +1,7 @@
 /** GIF files (GIF89a) to RGB frames, each drawn over the one before, as TensorFlow reads them. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { check, invalid } from "../call/errors.js";
-import { IMAGE_PIXELS_MAX } from "./jpeg-frame.js";
+import { IMAGE_PIXELS_MAX } from "./image-size.js";
 
 export interface GifImage {
   readonly width: number;

@@ -3,7 +3,7 @@
  * the tables of the standard's annex K scaled by the quality, chroma of half the resolution unless refused.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { ZIGZAG } from "./jpeg-frame.js";
+import { ZIGZAG } from "./jpeg-scan.js";
 import { AC_CODES, DC_CODES, HuffmanWriter } from "./jpeg-huffman.js";
 
 export interface JpegImage {

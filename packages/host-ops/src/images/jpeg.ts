@@ -5,7 +5,8 @@ import type { CancelSignal } from "@shardserve/core";
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { check, invalid } from "../call/errors.js";
-import { type JpegComponent, type JpegFrame, readJpeg } from "./jpeg-frame.js";
+import { type JpegFrame, readJpeg } from "./jpeg-frame.js";
+import type { JpegComponent } from "./jpeg-scan.js";
 
 export interface JpegOptions {
   /** 0 = as in the file, 1 = grey, 3 = RGB. */

@@ -1,8 +1,8 @@
 /** PNG files (W3C PNG, second edition) to samples, converted as TensorFlow asks libpng to. */
 import { promisify } from "node:util";
 import { crc32, inflate } from "node:zlib";
-import { check, invalid } from "../call/errors.js";
-import { IMAGE_PIXELS_MAX } from "./jpeg-frame.js";
+import { invalid } from "../call/errors.js";
+import { checkImageSize } from "./image-size.js";
 import { expectedByte, FILTER_COUNT, type PngImage } from "./png-format.js";
 
 const inflateAsync = promisify(inflate);
@@ -56,10 +56,7 @@ function readHeader(view: DataView, at: number, length: number): Header {
   if (width === 0 || height === 0 || !DEPTHS[colour]?.includes(depth) || view.getUint8(at + 12) > 1) {
     throw corrupt("a bad header");
   }
-  check(
-    width * height <= IMAGE_PIXELS_MAX,
-    () => `Image too large: ${width} x ${height} pixels, at most ${IMAGE_PIXELS_MAX} are decoded`,
-  );
+  checkImageSize(width, height);
   return { width, height, depth, colour, isInterlaced: view.getUint8(at + 12) === 1, samples: SAMPLES[colour]! };
 }
 
