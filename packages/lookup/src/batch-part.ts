@@ -4,7 +4,7 @@ import type { RowBatch } from "@shardserve/rowstore";
 import type { CompactClaim } from "./compact-claim.js";
 import type { MissSection } from "./frame-plan.js";
 import type { IdLanes } from "./id-lanes.js";
-import type { CacheClaim } from "./row-cache.js";
+import type { CacheClaim } from "./cache-claim.js";
 import type { CompactRows, TableState } from "./table-state.js";
 
 /** Ids that are wanted of one table. */

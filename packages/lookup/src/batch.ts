@@ -3,7 +3,7 @@ import type { StoredRows } from "@shardserve/rowstore";
 import { BatchPart, type WantedIds } from "./batch-part.js";
 import { CompactClaim } from "./compact-claim.js";
 import type { Misses } from "./frame-plan.js";
-import { type CacheClaim, newClaim } from "./row-cache.js";
+import { type CacheClaim, newClaim } from "./cache-claim.js";
 import { RowOrigins } from "./row-origins.js";
 import type { TableState } from "./table-state.js";
 

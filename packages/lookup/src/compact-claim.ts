@@ -1,7 +1,7 @@
 import { invariant } from "@shardserve/core";
 import { DistinctIds } from "./distinct-ids.js";
 import type { IdLanes } from "./id-lanes.js";
-import type { CacheClaim } from "./row-cache.js";
+import type { CacheClaim } from "./cache-claim.js";
 import type { CompactRows, TableState } from "./table-state.js";
 
 /**

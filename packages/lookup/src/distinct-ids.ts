@@ -1,5 +1,5 @@
 import type { IdLanes } from "./id-lanes.js";
-import { hashLanes } from "./row-cache.js";
+import { hashLanes } from "./hash-lanes.js";
 
 /**
  * Distinct ids of one table in one batch, for a run whose rows do not go through the slab: each id gets the position of its

@@ -1,46 +1,14 @@
-import { type CancelSignal, type Clock, type Random, ServingError } from "@shardserve/core";
-import { type BufferPool, readRowsReply, type ReplyPayload } from "@shardserve/transport";
+import { ServingError } from "@shardserve/core";
+import { readRowsReply, type ReplyPayload } from "@shardserve/transport";
+import { type Attempt, Attempts } from "./attempts.js";
 import type { LookupBatch } from "./batch.js";
+import type { FetchContext, FetchOptions } from "./fetch-context.js";
 import { expired, firstUnreachable, isFailure, isFault, isRetryable, whyUnroutable } from "./fetch-errors.js";
-import { type FramePlan, type Plan, planFrames, type Routes } from "./frame-plan.js";
-import { Hedging } from "./hedging.js";
-import type { LookupTrace } from "./lookup-trace.js";
-import type { LookupMetrics } from "./metrics.js";
+import { type Plan, planFrames, type Routes } from "./frame-plan.js";
 import type { RedisRows } from "./redis/redis-rows.js";
 import { ReplicaChoice } from "./replica-choice.js";
 import { RowsDone, writeReply } from "./reply-rows.js";
-import { sizeClass } from "./shard-health.js";
 import type { ShardLink } from "./shard-link.js";
-
-export interface FetchContext {
-  /** The routes now; they may be swapped at any time. */
-  readonly routes: () => Routes;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly hedging: Hedging;
-  readonly metrics: LookupMetrics;
-  /** "ctr/3", for messages. */
-  readonly servable: string;
-  /** Our failure domain; "" = not known. */
-  readonly zone: string;
-  /** Memory of requests and replies. */
-  readonly pool: BufferPool;
-  readonly redis: RedisRows | undefined;
-  readonly redisFor: RedisFor;
-}
-
-/** `misses`: before the shards, for every row that is not cached. `dark`: only for rows that no shard can give. */
-export type RedisFor = "misses" | "dark";
-
-export interface FetchOptions {
-  readonly signal?: CancelSignal | undefined;
-  /** On the clock's `nowMs` scale. */
-  readonly deadlineMs: number;
-  /** What stands in for rows that cannot be had; the batch is detached. Absent = nothing does. */
-  readonly degrade?: { readonly staleEpochs: readonly number[]; readonly allowDefault: boolean };
-  /** Takes down where rows come from; absent = nobody asked. */
-  readonly trace?: LookupTrace | undefined;
-}
 
 /**
  * A frame that took this part of its time asks for no budget any more: while everybody waits for a shard that hangs, nobody
@@ -63,21 +31,6 @@ export function fetchMisses(batch: LookupBatch, context: FetchContext, options: 
   return new MissFetch(batch, context, options).run();
 }
 
-/** A frame that is on its way. */
-interface Attempt {
-  readonly frame: FramePlan;
-  readonly startMs: number;
-  /** Usual time of such a frame: after it the rows are asked of another replica as well. */
-  readonly delayMs: number;
-  /** The frame whose rows this one asks for once more. */
-  readonly hedgeOf: Attempt | undefined;
-  /** When it is looked at next: whether its rows should be asked of another replica. Infinity = never. */
-  hedgeAtMs: number;
-  /** Its rows came from elsewhere; the answer is awaited only for what it says of the shard. */
-  isOvertaken: boolean;
-  cancel: () => void;
-}
-
 class MissFetch {
   readonly #batch: LookupBatch;
   readonly #context: FetchContext;
@@ -85,7 +38,7 @@ class MissFetch {
   readonly #done: RowsDone;
   /** Shards that failed this batch since all were tried last. */
   readonly #avoid = new Set<ShardLink>();
-  readonly #attempts = new Set<Attempt>();
+  readonly #attempts: Attempts;
   /** Replies that are being written, and answers of Redis that are waited for. */
   #writing = 0;
   #isRedisAsked = false;
@@ -103,6 +56,10 @@ class MissFetch {
     this.#context = context;
     this.#options = options;
     this.#done = new RowsDone(batch.missCount, options.trace);
+    this.#attempts = new Attempts(context, options, {
+      onReply: (attempt, reply) => this.#onReply(attempt, reply),
+      onFail: (attempt, reason) => this.#onFail(attempt, ServingError.from(reason)),
+    });
   }
 
   run(): Promise<void> {
@@ -144,8 +101,8 @@ class MissFetch {
     this.#cancelTimer();
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     for (const attempt of this.#attempts) {
-      if (reason === undefined) this.#overtaken(attempt);
-      else this.#giveUp(attempt);
+      if (reason === undefined) this.#attempts.overtaken(attempt);
+      else this.#attempts.giveUp(attempt);
     }
     if (reason === undefined) this.#resolve();
     else this.#reject(reason);
@@ -165,7 +122,7 @@ class MissFetch {
     if (pending.length === 0) return;
     const routes = this.#currentRoutes();
     const plan = this.#plan(routes, pending, this.#avoid, false);
-    for (const frame of plan.frames) this.#send(frame, undefined);
+    for (const frame of plan.frames) this.#attempts.send(frame, undefined);
     if (plan.frames.length > 0) return this.#armTimer();
     if (this.#attempts.size > 0 || this.#writing > 0) return; // their end brings us here again
     this.#tryLater(routes, pending);
@@ -251,51 +208,10 @@ class MissFetch {
     this.#done.add(rows, 0, rows.length, { level: "default", epoch: this.#batch.epoch });
   }
 
-  #send(frame: FramePlan, hedgeOf: Attempt | undefined): void {
-    const { clock, hedging } = this.#context;
-    const { link } = frame;
-    const startMs = clock.nowMs();
-    const { links, map } = this.#context.routes();
-    const canHedge = hedging.isOn && map.replication > 1;
-    const delayMs = hedging.delayMs(sizeClass(frame.rowBytes), links, startMs);
-    const hedgeAtMs = canHedge ? startMs + delayMs : Number.POSITIVE_INFINITY;
-    const attempt: Attempt = {
-      frame,
-      startMs,
-      delayMs,
-      hedgeOf,
-      hedgeAtMs,
-      isOvertaken: false,
-      cancel: () => undefined,
-    };
-    this.#attempts.add(attempt);
-    if (!hedgeOf) hedging.earn();
-    link.rowsInFlight += frame.rowCount;
-    const { deadlineMs } = this.#options;
-    const cancel = link.ask(
-      frame.payload,
-      { deadlineMs },
-      (reply) => this.#onReply(attempt, reply),
-      // it may fail before the frames beside it are sent
-      (error) => queueMicrotask(() => this.#onFail(attempt, ServingError.from(error))),
-    );
-    attempt.cancel = cancel;
-  }
-
-  /** It is no longer under way. @returns how long it was, in milliseconds */
-  #ended(attempt: Attempt): number {
-    const { clock, metrics } = this.#context;
-    this.#attempts.delete(attempt);
-    attempt.frame.link.rowsInFlight -= attempt.frame.rowCount;
-    const latencyMs = clock.nowMs() - attempt.startMs;
-    metrics.shardSeconds.observe(latencyMs / 1000);
-    return latencyMs;
-  }
-
   #onReply(attempt: Attempt, reply: ReplyPayload): void {
     const { frame } = attempt;
-    const latencyMs = this.#ended(attempt);
-    this.#judge(attempt, latencyMs);
+    const latencyMs = this.#attempts.ended(attempt);
+    this.#attempts.judge(attempt, latencyMs);
     if (attempt.isOvertaken) {
       attempt.cancel();
       return reply.release();
@@ -306,7 +222,7 @@ class MissFetch {
       (reason: unknown) => {
         this.#writing--;
         const error = ServingError.from(reason);
-        if (isFault(error)) this.#fault(frame.link);
+        if (isFault(error)) this.#attempts.fault(frame.link);
         this.#guard(() => this.#failed(attempt, error));
       },
     );
@@ -324,8 +240,8 @@ class MissFetch {
     } finally {
       if (!isTaken) reply.release();
     }
-    this.#note(attempt, "ok");
-    if (hedgeOf) this.#count(this.#done.leftCount < leftBefore ? "won" : "lost");
+    this.#attempts.note(attempt, "ok");
+    if (hedgeOf) this.#attempts.count(this.#done.leftCount < leftBefore ? "won" : "lost");
   }
 
   #afterWrite(): void {
@@ -338,11 +254,11 @@ class MissFetch {
 
   #onFail(attempt: Attempt, error: ServingError): void {
     if (!this.#attempts.has(attempt) && !attempt.isOvertaken) return; // given up meanwhile
-    this.#ended(attempt);
+    this.#attempts.ended(attempt);
     const { link } = attempt.frame;
-    if (isFault(error)) this.#fault(link);
+    if (isFault(error)) this.#attempts.fault(link);
     if (attempt.isOvertaken) return attempt.cancel();
-    if (attempt.hedgeOf) this.#count("failed");
+    if (attempt.hedgeOf) this.#attempts.count("failed");
     this.#guard(() => this.#failed(attempt, error));
   }
 
@@ -350,7 +266,7 @@ class MissFetch {
   #failed(attempt: Attempt, error: ServingError): void {
     const { frame, hedgeOf } = attempt;
     if (this.#isSettled) return;
-    this.#note(attempt, error.code);
+    this.#attempts.note(attempt, error.code);
     if (error.code === "DEADLINE_EXCEEDED" && this.#lastError) throw this.#outOfTime();
     this.#lastError = error;
     if (!isRetryable(error) && !isFailure(error)) throw error;
@@ -375,8 +291,7 @@ class MissFetch {
   #armTimer(): void {
     const { clock, hedging } = this.#context;
     if (!hedging.isOn) return;
-    let atMs = Number.POSITIVE_INFINITY;
-    for (const attempt of this.#attempts) atMs = Math.min(atMs, attempt.hedgeAtMs);
+    const atMs = this.#attempts.hedgeAtMs;
     if (atMs === Number.POSITIVE_INFINITY) return;
     this.#cancelTimer();
     // After a busy turn timers come first: what has arrived meanwhile is read before anybody is called late.
@@ -405,74 +320,19 @@ class MissFetch {
     // a shard that is known to be ill is given up rather than hedged: that costs no budget
     const lastResortMs = attempt.startMs + LAST_RESORT_SHARE * (this.#options.deadlineMs - attempt.startMs);
     if (!link.health.circuit.isOpen && nowMs < lastResortMs && !hedging.spend(frames.length)) {
-      this.#count("refused");
+      this.#attempts.count("refused");
       attempt.hedgeAtMs = Math.min(nowMs + attempt.delayMs, lastResortMs);
       return;
     }
     this.#done.isContested = true;
-    for (const frame of frames) this.#send(frame, attempt);
+    for (const frame of frames) this.#attempts.send(frame, attempt);
   }
 
   /** Gives up frames all of whose rows are there. */
   #dropOvertaken(): void {
     for (const attempt of this.#attempts) {
-      if (attempt.frame.rows.every((row) => this.#done.has(row))) this.#overtaken(attempt);
+      if (attempt.frame.rows.every((row) => this.#done.has(row))) this.#attempts.overtaken(attempt);
     }
-  }
-
-  /**
-   * Another replica was faster. The answer is awaited all the same, to learn what the shard's latency is, and dropped unread;
-   * when it is overdue it is cancelled and speaks against the shard.
-   */
-  #overtaken(attempt: Attempt): void {
-    this.#note(attempt, "overtaken");
-    if (attempt.hedgeOf) {
-      this.#count("lost");
-      return this.#giveUp(attempt);
-    }
-    const { clock } = this.#context;
-    this.#attempts.delete(attempt);
-    attempt.isOvertaken = true;
-    const overdueMs = Hedging.overdueMs(attempt.delayMs);
-    const cancelRequest = attempt.cancel;
-    const cancelTimer = clock.after(attempt.startMs + overdueMs - clock.nowMs(), () => {
-      cancelRequest();
-      this.#judge(attempt, this.#ended(attempt));
-    });
-    attempt.cancel = cancelTimer; // by whoever learns of its end
-  }
-
-  #giveUp(attempt: Attempt): void {
-    attempt.cancel();
-    this.#attempts.delete(attempt);
-    attempt.frame.link.rowsInFlight -= attempt.frame.rowCount;
-  }
-
-  /** What an answer's latency says of its shard. */
-  #judge({ frame, delayMs }: Attempt, latencyMs: number): void {
-    const { health } = frame.link;
-    health.observe(latencyMs, frame.rowBytes, this.#context.clock.nowMs());
-    if (latencyMs >= Hedging.overdueMs(delayMs)) this.#fault(frame.link);
-    else health.circuit.succeeded();
-  }
-
-  #fault(link: ShardLink): void {
-    if (!link.health.circuit.failed(this.#context.clock.nowMs())) return;
-    this.#context.metrics.circuits.inc({ shard: link.shard });
-  }
-
-  /** What became of a frame, for who wants it explained. */
-  #note({ frame, startMs, hedgeOf }: Attempt, outcome: string): void {
-    const { trace } = this.#options;
-    if (!trace) return;
-    const durationMs = this.#context.clock.nowMs() - startMs;
-    const { shard } = frame.link;
-    const isHedge = hedgeOf !== undefined;
-    trace.fetched({ from: "shard", shard, rows: frame.rowCount, durationMs, isHedge, outcome }, startMs);
-  }
-
-  #count(outcome: "won" | "lost" | "failed" | "refused"): void {
-    this.#context.metrics.hedges.inc({ outcome });
   }
 }
 

@@ -1,11 +1,12 @@
+export { type CacheClaim, newClaim } from "./cache-claim.js";
 export { divideCache } from "./cache-budget.js";
 export type { DegradedRows } from "./degraded.js";
 export { proofExpectation } from "./expectation.js";
-export type { RedisFor } from "./fetch.js";
+export type { RedisFor } from "./fetch-context.js";
 export { Hedging } from "./hedging.js";
 export { LookupMetrics } from "./metrics.js";
 export { RedisLevel, type RedisLevelOptions } from "./redis/redis-level.js";
-export { type CacheClaim, newClaim, RowCache } from "./row-cache.js";
+export { RowCache } from "./row-cache.js";
 export { type ChoiceOptions, ReplicaChoice } from "./replica-choice.js";
 export { ShardHealth, sizeClass } from "./shard-health.js";
 export type { ShardDirectory, ShardLocation } from "./shard-link.js";

@@ -1,6 +1,9 @@
 import { invariant } from "@shardserve/core";
 import { adviseHugePages } from "@shardserve/native";
+import type { CacheClaim } from "./cache-claim.js";
 import { faded, GhostCounts } from "./ghost-counts.js";
+import { hashLanes } from "./hash-lanes.js";
+import { countRanks, eachHottest, leastQuarterMean, type RankedSlots } from "./ranked-slots.js";
 
 const EMPTY = 0;
 const FILLING = 1;
@@ -37,50 +40,12 @@ const ERA_PER_SLOT = 32;
 const COUNT_MAX = 255;
 /** Rows that are compared for the least asked-for one. */
 const SAMPLE = 6;
-/** Slots that are looked at in one turn of the event loop where all are: about 2 ms. */
-const SLOTS_PER_TURN = 100_000;
-/** The same where rows are copied as well. */
-const ADOPTED_PER_TURN = 10_000;
 /** Slots that are looked at for them, where most are in use. */
 const SAMPLE_STEPS = 64;
+/** Slots that are looked at in one turn of the event loop where their rows are copied as well: about 2 ms. */
+const ADOPTED_PER_TURN = 10_000;
 /** Ids whose lines are fetched from memory together: what they need stays in the first-level cache, some 24 KiB. */
 const TOUCH_IDS = 64;
-
-/** What one batch collects over its tables: which slots it pinned, which rows it must fetch, which fills it waits for. */
-export interface CacheClaim {
-  /** Number of this batch, from {@link RowCache.claim}'s caller; every batch has its own, never 0. */
-  readonly batch: number;
-  /** Slots pinned, in order of first appearance; `pinnedCount` of them are valid. */
-  readonly pinned: Int32Array;
-  pinnedCount: number;
-  /** Slots to be filled by this batch, and the ids that belong into them; `missCount` are valid. */
-  readonly missSlots: Int32Array;
-  readonly missLo: Int32Array;
-  readonly missHi: Int32Array;
-  missCount: number;
-  /** Batches whose fills this one waits for. */
-  readonly waitsFor: Set<number>;
-}
-
-/**
- * A claim that nothing is claimed in yet.
- *
- * @param room  distinct ids at most
- * @param columns  4 * room elements or more for its columns, of a larger allocation where the caller has one
- */
-export function newClaim(batch: number, room: number, columns = new Int32Array(4 * room)): CacheClaim {
-  const column = (k: number) => columns.subarray(k * room, (k + 1) * room);
-  return {
-    batch,
-    pinned: column(0),
-    pinnedCount: 0,
-    missSlots: column(1),
-    missLo: column(2),
-    missHi: column(3),
-    missCount: 0,
-    waitsFor: new Set(),
-  };
-}
 
 /**
  * Which row of a table lies in which slot of its slab: an open-addressing index on 32-bit id lanes, eviction by frequency,
@@ -118,6 +83,8 @@ export class RowCache {
   #validFromEpoch = 0;
   #indexedCount = 0;
   #evictionCount = 0;
+  /** The slots as they are walked over as a whole. */
+  readonly #ranked: RankedSlots;
 
   /** @param capacity  slots, >= 1 */
   constructor(capacity: number) {
@@ -135,6 +102,7 @@ export class RowCache {
     this.#window = new Int32Array(2 * ringSize);
     this.#windowMask = ringSize - 1;
     this.#eraLength = capacity * ERA_PER_SLOT;
+    this.#ranked = { usedCount: () => this.#freshFrom, rank: (slot) => this.#rank(slot) };
   }
 
   /** Rows that can be found now, those on the way included. */
@@ -276,7 +244,7 @@ export class RowCache {
   async hottest(limit: number): Promise<BigInt64Array> {
     const lanes = new Int32Array(limit * 2);
     let at = 0;
-    await this.#eachHottest(limit, 2, SLOTS_PER_TURN, (slot) => {
+    await eachHottest(this.#ranked, { limit, countMin: 2 }, (slot) => {
       if (at === lanes.length) return;
       lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_LO] as number;
       lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_HI] as number;
@@ -293,7 +261,8 @@ export class RowCache {
   async adopt(other: RowCache, copy: (from: number, to: number) => void): Promise<void> {
     const words = other.#slots;
     const room = this.capacity - this.#windowMax - 1; // newcomers fill the window before anybody must go
-    await other.#eachHottest(Math.max(0, room), 1, ADOPTED_PER_TURN, (from) => {
+    const hottest = { limit: Math.max(0, room), countMin: 1, slotsPerTurn: ADOPTED_PER_TURN };
+    await eachHottest(other.#ranked, hottest, (from) => {
       const at = from * SLOT_WORDS;
       const isValid = (words[at + EPOCH] as number) >= other.#validFromEpoch;
       if (!isValid || (other.#meta(from) & STATE) !== READY || this.#freshFrom >= room) return;
@@ -312,26 +281,6 @@ export class RowCache {
     });
   }
 
-  /** Calls back with slots of at most `limit` rows that were asked for at least `countMin` times, the most asked-for ones. */
-  async #eachHottest(
-    limit: number,
-    countMin: number,
-    slotsPerTurn: number,
-    take: (slot: number) => void,
-  ): Promise<void> {
-    const slotsOf = new Int32Array(COUNT_MAX + 1);
-    await this.#inTurns(SLOTS_PER_TURN, (slot) => {
-      const rank = this.#rank(slot);
-      if (rank >= countMin) slotsOf[rank] = (slotsOf[rank] as number) + 1;
-    });
-    let least = COUNT_MAX + 1;
-    let total = 0;
-    while (least > countMin && total + (slotsOf[least - 1] as number) <= limit) total += slotsOf[--least] as number;
-    await this.#inTurns(slotsPerTurn, (slot) => {
-      if (this.#rank(slot) >= least) take(slot);
-    });
-  }
-
   /** Rows asked for so far, repeated ones within a batch counted once. */
   get accessCount(): number {
     return this.#erasPassed * this.#eraLength + this.#accessCount;
@@ -345,23 +294,8 @@ export class RowCache {
    */
   async marginalShare(): Promise<number> {
     if (this.#freshFrom < this.capacity) return 0;
-    const slotsOf = new Int32Array(COUNT_MAX + 1);
-    let total = 0;
-    await this.#inTurns(SLOTS_PER_TURN, (slot) => {
-      const rank = this.#rank(slot);
-      if (rank < 0 || (this.#meta(slot) & IN_WINDOW) !== 0) return;
-      slotsOf[rank] = (slotsOf[rank] as number) + 1;
-      total++;
-    });
-    const least = Math.max(1, total / 4);
-    let seen = 0;
-    let sum = 0;
-    for (let rank = 0; rank <= COUNT_MAX && seen < least; rank++) {
-      const taken = Math.min(slotsOf[rank] as number, least - seen);
-      seen += taken;
-      sum += taken * rank;
-    }
-    return sum / least / (1.5 * this.#eraLength);
+    const counts = await countRanks(this.#ranked, (slot) => (this.#meta(slot) & IN_WINDOW) === 0);
+    return leastQuarterMean(counts) / (1.5 * this.#eraLength);
   }
 
   /** Slots with users, for tests and gauges. */
@@ -369,14 +303,6 @@ export class RowCache {
     let count = 0;
     for (let slot = 0; slot < this.capacity; slot++) if (this.#isInUse(slot)) count++;
     return count;
-  }
-
-  async #inTurns(slotsPerTurn: number, look: (slot: number) => void): Promise<void> {
-    for (let start = 0; start < this.#freshFrom; start += slotsPerTurn) {
-      const end = Math.min(this.#freshFrom, start + slotsPerTurn);
-      for (let slot = start; slot < end; slot++) look(slot);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
   }
 
   #meta(slot: number): number {
@@ -596,12 +522,4 @@ export class RowCache {
       this.#slots[(claim.pinned[i] as number) * SLOT_WORDS + STAMP] = 0;
     }
   }
-}
-
-/** murmur3's finaliser over both lanes, as an int32; ids that differ by a multiple of the table size do not pile up. */
-export function hashLanes(lo: number, hi: number): number {
-  let h = lo ^ Math.imul(hi, 0x9e3779b1);
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return h ^ (h >>> 16);
 }

@@ -19,12 +19,11 @@ import {
   type TableInfo,
 } from "@shardserve/rowstore";
 import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
-import { LookupBatch } from "./batch.js";
+import type { LookupBatch } from "./batch.js";
+import { BatchFiller } from "./batch-filler.js";
 import { type WantedIds, wantedIds } from "./batch-part.js";
-import { type Claimed, claimInTurns, IDS_PER_TURN } from "./claim-in-turns.js";
 import { checkDegraded, type DegradedRows, EpochHistory } from "./degraded.js";
-import { type FetchContext, fetchMisses, type FetchOptions, type RedisFor } from "./fetch.js";
-import { FillBoard } from "./fill-board.js";
+import type { FetchContext, FetchOptions, RedisFor } from "./fetch-context.js";
 import type { Routes } from "./frame-plan.js";
 import { Hedging } from "./hedging.js";
 import { findOutOfRange, idAt } from "./id-lanes.js";
@@ -103,14 +102,12 @@ export class ShardRows implements RowSource {
   readonly #pool: BufferPool;
   readonly #states: TableStates;
   readonly #links: ShardLinks;
-  readonly #board = new FillBoard();
   readonly #epochs = new EpochHistory();
   readonly #redis: RedisRows | undefined;
-  readonly #context: FetchContext;
+  readonly #filler: BatchFiller;
   readonly #name: string;
   /** Counts the epochs that the cache went through, back ones too. */
   #cacheEra = 0;
-  #lastBatch = 0;
   #openLeases = 0;
   #isClosed = false;
   #closing: Promise<void> | undefined;
@@ -149,7 +146,7 @@ export class ShardRows implements RowSource {
     };
     this.#links = new ShardLinks({ servable: this.#name, ...common });
     this.#redis = options.redis && new RedisRows(options.redis, options.expectation);
-    this.#context = {
+    const context: FetchContext = {
       routes: () => this.#links.routes as Routes,
       clock: this.#clock,
       random: this.#random,
@@ -161,6 +158,7 @@ export class ShardRows implements RowSource {
       redis: this.#redis,
       redisFor: options.redisFor ?? "misses",
     };
+    this.#filler = new BatchFiller(this.#states, context, (epoch) => (this.map?.epoch === epoch ? this.#cacheEra : -1));
     this.#levelLater();
   }
 
@@ -328,27 +326,9 @@ export class ShardRows implements RowSource {
   async #lookup(wanted: readonly WantedIds[], epoch: number, options: FetchOptions): Promise<ReportedLease> {
     this.#openLeases++;
     let batch: LookupBatch | undefined;
-    let uncached: ReadonlySet<number> | undefined;
     try {
-      for (;;) {
-        const claimed = this.#newBatch(wanted, epoch, options, uncached);
-        batch = claimed;
-        let others: Promise<boolean> | undefined;
-        if (claimed.idCount <= IDS_PER_TURN) others = this.#claimAtOnce(claimed);
-        else {
-          const result = await this.#claimInTurns(claimed, options);
-          if ("takenBack" in result) {
-            if (result.takenBack === "no room") uncached = new Set([...(uncached ?? []), claimed.noRoom]);
-            claimed.release();
-            continue;
-          }
-          others = result.others;
-        }
-        options.trace?.begin(claimed);
-        if (await this.#complete(claimed, others, options)) return this.#lease(claimed, options);
-        claimed.release();
-        this.#checkTime(options);
-      }
+      batch = await this.#filler.fill(wanted, epoch, options);
+      return this.#lease(batch, options);
     } catch (error) {
       batch?.release();
       this.#leaseEnded();
@@ -358,43 +338,6 @@ export class ShardRows implements RowSource {
     }
   }
 
-  #newBatch(
-    wanted: readonly WantedIds[],
-    epoch: number,
-    { degrade }: FetchOptions,
-    uncached: ReadonlySet<number> | undefined,
-  ): LookupBatch {
-    const cacheEra = this.map?.epoch === epoch ? this.#cacheEra : -1;
-    const options = { epoch, cacheEra, isDetached: degrade !== undefined, ...(uncached && { uncached }) };
-    return new LookupBatch(this.#nextBatch(), this.#states.all, wanted, options);
-  }
-
-  /** @returns resolves when the rows that others fetch are there; undefined when it needs none of them */
-  #claimAtOnce(batch: LookupBatch): Promise<boolean> | undefined {
-    batch.claim();
-    if (batch.missCount > 0) this.#board.begin(batch.id);
-    const waits = batch.takeWaits();
-    return waits.size > 0 ? this.#board.whenAllFilled(waits) : undefined;
-  }
-
-  #claimInTurns(batch: LookupBatch, options: FetchOptions): Promise<Claimed> {
-    const era = this.#cacheEra;
-    return claimInTurns(
-      batch,
-      this.#board,
-      () => !batch.usesCache || this.#cacheEra === era,
-      () => {
-        options.signal?.throwIfAborted();
-        this.#checkTime(options);
-      },
-    );
-  }
-
-  #checkTime({ deadlineMs }: FetchOptions): void {
-    if (this.#clock.nowMs() < deadlineMs) return;
-    throw new ServingError("DEADLINE_EXCEEDED", `rows of ${this.#name} were not fetched in time`);
-  }
-
   /** What may stand in for rows where a lookup failed for want of them. */
   #degradeFor(error: unknown, epoch: number): FetchOptions["degrade"] {
     const { degraded } = this.#options;
@@ -402,44 +345,6 @@ export class ShardRows implements RowSource {
     const { staleMaxAgeMs, allowDefault } = degraded;
     const past = this.#epochs.within(staleMaxAgeMs, this.#clock.nowMs());
     return { staleEpochs: past.filter((older) => older < epoch), allowDefault }; // a later one was taken back
-  }
-
-  /** @returns false when another batch let this one down: claim again */
-  async #complete(batch: LookupBatch, others: Promise<boolean> | undefined, options: FetchOptions): Promise<boolean> {
-    if (batch.missCount > 0) await this.#fill(batch, options);
-    else this.#board.end(batch.id, true);
-    return others === undefined || this.#untilDeadline(others, options);
-  }
-
-  async #fill(batch: LookupBatch, options: FetchOptions): Promise<void> {
-    let isFilled = false;
-    try {
-      await fetchMisses(batch, this.#context, options);
-      isFilled = true;
-    } finally {
-      if (!isFilled) batch.abandon();
-      this.#board.end(batch.id, isFilled);
-    }
-  }
-
-  async #untilDeadline(others: Promise<boolean>, { signal, deadlineMs }: FetchOptions): Promise<boolean> {
-    let stop: () => void = () => undefined;
-    const limit = new Promise<never>((_, reject) => {
-      const expire = () =>
-        reject(new ServingError("DEADLINE_EXCEEDED", `rows of ${this.#name} were not fetched in time`));
-      const cancelTimer = this.#clock.after(deadlineMs - this.#clock.nowMs(), expire);
-      const onAbort = () => reject(signal?.reason as Error);
-      signal?.addEventListener("abort", onAbort, { once: true });
-      stop = () => {
-        cancelTimer();
-        signal?.removeEventListener("abort", onAbort);
-      };
-    });
-    try {
-      return await Promise.race([others, limit]);
-    } finally {
-      stop();
-    }
   }
 
   #lease(batch: LookupBatch, { degrade, trace }: FetchOptions): ReportedLease {
@@ -475,14 +380,6 @@ export class ShardRows implements RowSource {
       const { code, message, details } = rowOutOfRange(info, position, idAt(wanted, position));
       throw new ServingError(code, message, { details: { ...details, request } });
     });
-  }
-
-  #nextBatch(): number {
-    if (this.#lastBatch === 2 ** 31 - 1) {
-      this.#lastBatch = 0;
-      this.#states.forgetStamps();
-    }
-    return ++this.#lastBatch;
   }
 
   #leaseEnded(): void {

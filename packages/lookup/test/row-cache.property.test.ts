@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { seededRandom } from "@shardserve/core";
 import fc from "fast-check";
 import { GhostCounts } from "../src/ghost-counts.js";
-import { type CacheClaim, hashLanes, newClaim, RowCache } from "../src/row-cache.js";
+import { type CacheClaim, newClaim } from "../src/cache-claim.js";
+import { hashLanes } from "../src/hash-lanes.js";
+import { RowCache } from "../src/row-cache.js";
 
 function lanesOf(ids: readonly bigint[]): Int32Array {
   return new Int32Array(BigInt64Array.from(ids).buffer);
