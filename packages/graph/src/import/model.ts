@@ -1,9 +1,8 @@
 import { GraphDefSchema, create, type MetaGraphDef, type SignatureDef, type TensorInfo } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { type Pause, type Pieces, runAtOnce, runInTurns, ServingError } from "@shardserve/core";
 import type { VariableBinding } from "@shardserve/savedmodel";
 import { type DType, dtypeFromTf, strings } from "@shardserve/tensor";
 import { Attrs, type Shape } from "../ir/attrs.js";
-import { type Pause, type Pieces, runAtOnce, runInTurns } from "../ir/cooperative.js";
 import { resourceKey } from "../ir/host.js";
 import { inlineCalls, uniqueName } from "../ir/inline.js";
 import { type Graph, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";

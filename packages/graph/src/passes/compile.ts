@@ -1,9 +1,9 @@
+import { type Pieces, runAtOnce } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import type { ModelGraph } from "../import/model.js";
 import { resolveVariables } from "../import/variables.js";
 import { infer, type Inference } from "../infer/infer.js";
 import type { Shape } from "../ir/attrs.js";
-import { type Pieces, runAtOnce } from "../ir/cooperative.js";
 import type { KernelTable } from "../ir/host.js";
 import { constantOf, type TensorRef } from "../ir/ir.js";
 import { type Program } from "../ir/program.js";

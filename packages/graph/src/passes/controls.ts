@@ -1,8 +1,7 @@
-import { ServingError } from "@shardserve/core";
+import { type Pieces, ServingError } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
 import { infer, type Inference } from "../infer/infer.js";
 import type { Shape } from "../ir/attrs.js";
-import type { Pieces } from "../ir/cooperative.js";
 import { type GraphNode, type Program, refKey, type Region, type ValueInfo } from "../ir/ir.js";
 import { rewrite } from "../ir/program.js";
 

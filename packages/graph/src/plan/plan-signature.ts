@@ -1,4 +1,4 @@
-import { ServingError } from "@shardserve/core";
+import { type Pause, type Pieces, runAtOnce, runInTurns, ServingError } from "@shardserve/core";
 import {
   INIT_SIGNATURE,
   initProgram,
@@ -9,7 +9,6 @@ import {
 } from "../import/model.js";
 import { contextOf, infer, type Inference } from "../infer/infer.js";
 import type { Shape } from "../ir/attrs.js";
-import { type Pause, type Pieces, runAtOnce, runInTurns } from "../ir/cooperative.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "../ir/host.js";
 import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, rewrite } from "../ir/program.js";

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 /**
- * Long computation in pieces: it yields wherever it may pause, a few milliseconds apart on graphs of a thousand nodes.
+ * Long computation in pieces: it yields wherever it may pause, a few milliseconds apart at the sizes that are served.
  * The same code serves tools, which run it at once, and servers, which let traffic through in between.
  */
 export type Pieces<T> = Generator<void, T>;
