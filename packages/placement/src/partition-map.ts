@@ -1,4 +1,4 @@
-import { ServingError } from "@shardserve/core";
+import { byIdentity, ServingError } from "@shardserve/core";
 
 /** Largest partition count; keeps `mix64Mod` exact and a map below 256 KiB a replica. */
 export const PARTITION_COUNT_MAX = 1 << 17;
@@ -53,15 +53,18 @@ export function replicasOf(map: PartitionMap, partition: number): string[] {
 }
 
 /** Partitions that `shard` holds under this map, ascending; empty when the map does not name it. */
-export function partitionsOf(map: PartitionMap, shard: string): number[] {
-  const index = map.shards.indexOf(shard);
-  const held: number[] = [];
-  if (index < 0) return held;
-  for (let i = 0; i < map.replicas.length; i++) {
-    if (map.replicas[i] === index) held.push(Math.floor(i / map.replication));
-  }
-  return held;
+export function partitionsOf(map: PartitionMap, shard: string): readonly number[] {
+  return partitionsByShard(map).get(shard) ?? [];
 }
+
+/** One pass over a map for all its shards: whoever asks for one of a thousand usually asks for the others too. */
+const partitionsByShard = byIdentity((map: PartitionMap): ReadonlyMap<string, readonly number[]> => {
+  const held = map.shards.map((): number[] => []);
+  for (let i = 0; i < map.replicas.length; i++) {
+    held[map.replicas[i] as number]?.push(Math.floor(i / map.replication));
+  }
+  return new Map(map.shards.map((shard, i) => [shard, held[i] as number[]]));
+});
 
 /** How many partitions each shard holds under this map, by its index in `shards`. */
 export function loadOf(map: PartitionMap): Uint32Array {

@@ -1,12 +1,6 @@
-import { invariant, ServingError } from "@shardserve/core";
+import { invariant, type Pieces, runAtOnce, ServingError } from "@shardserve/core";
 import { Assignment } from "./assignment.js";
-import {
-  PARTITION_COUNT_MAX,
-  type PartitionMap,
-  REPLICATION_MAX,
-  replicasOf,
-  SHARD_COUNT_MAX,
-} from "./partition-map.js";
+import { PARTITION_COUNT_MAX, type PartitionMap, REPLICATION_MAX, SHARD_COUNT_MAX } from "./partition-map.js";
 import { type PlacementShard, type Quotas, quotas } from "./quota.js";
 import { Preferences } from "./preferences.js";
 import { compareText } from "./ring.js";
@@ -31,6 +25,8 @@ export interface PlaceOptions {
 
 /** No shard above 1.1 x its share. */
 const LOAD_FACTOR = 1.1;
+/** Partitions that are looked at between two turns: a millisecond or two. */
+const PARTITIONS_PER_TURN = 256;
 
 /**
  * Places every partition on `replication` distinct shards. Pure: the same input, in any order, gives the same map.
@@ -43,12 +39,17 @@ const LOAD_FACTOR = 1.1;
  *
  * @throws ServingError PLACEMENT_INFEASIBLE with the numbers; INVALID_ARGUMENT when an argument is out of range
  */
-export function place(
+export function place(...args: Parameters<typeof placePieces>): PartitionMap {
+  return runAtOnce(placePieces(...args));
+}
+
+/** {@link place}, in pieces of a few milliseconds with a thousand shards: for event loops that others use. */
+export function* placePieces(
   shards: readonly PlacementShard[],
   partitionCount: number,
   replication: number,
   options: PlaceOptions,
-): PartitionMap {
+): Pieces<PartitionMap> {
   const what = `${options.model} version ${options.version}`;
   checkArguments(what, shards, partitionCount, replication);
   const sorted = [...shards].sort((a, b) => compareText(a.id, b.id));
@@ -58,32 +59,28 @@ export function place(
     partitionBytes: options.partitionBytes ?? 0,
     loadFactor: LOAD_FACTOR,
   });
-  const preference = new Preferences(sorted, partitionCount, options.model);
+  const preference = yield* Preferences.of(sorted, partitionCount, options.model);
   const previous = options.previous?.partitionCount === partitionCount ? options.previous : undefined;
 
   const zones = zoneDomains(sorted, replication);
   const assignment = new Assignment(partitionCount, quota.bound);
-  if (zones) assignment.setDomains(zones.domain, zones.count);
+  if (zones) assignment.setDomains(zones);
   const newcomers = previous ? keep(assignment, previous, sorted, replication) : [];
-  const fillAll = () => {
-    fill(assignment, preference, newcomers, replication, quota.target);
+  yield;
+  function* fillAll(): Pieces<void> {
+    yield* fill(assignment, preference, newcomers, replication, quota.target);
     if (!zones) return;
     // What no zone has room for goes wherever a shard has.
-    assignment.setDomains(
-      Int32Array.from(sorted, (_, i) => i),
-      sorted.length,
-    );
-    fill(assignment, preference, newcomers, replication, quota.target);
-    assignment.setDomains(zones.domain, zones.count);
-  };
-  fillAll();
-  for (const newcomer of newcomers) takeShare(assignment, newcomer, quota, preference);
-  shed(assignment, preference);
-  fillAll();
-  if (previous && options.isLevelled) {
-    for (const shard of sorted.keys()) takeShare(assignment, shard, quota, preference);
+    assignment.setDomains(Int32Array.from(sorted, (_, i) => i));
+    yield* fill(assignment, preference, newcomers, replication, quota.target);
+    assignment.setDomains(zones);
   }
-  return toMap(assignment, sorted, preference, partitionCount, replication, options);
+  yield* fillAll();
+  yield* takeShares(assignment, newcomers, quota, preference);
+  shed(assignment, preference);
+  yield* fillAll();
+  if (previous && options.isLevelled) yield* takeShares(assignment, sorted.keys(), quota, preference);
+  return yield* toMap(assignment, sorted, preference, partitionCount, replication, options);
 }
 
 function checkArguments(
@@ -106,14 +103,15 @@ function checkArguments(
   if (ids.size !== shards.length) refuse("two shards have the same id");
 }
 
-/** Zones as domains, or undefined when there are too few to give every replica its own. */
-function zoneDomains(
-  sorted: readonly PlacementShard[],
-  replication: number,
-): { readonly domain: Int32Array; readonly count: number } | undefined {
-  const zones = [...new Set(sorted.map((shard) => shard.zone))];
-  if (zones.length < Math.max(2, replication)) return undefined;
-  return { domain: Int32Array.from(sorted, (shard) => zones.indexOf(shard.zone)), count: zones.length };
+/** The zone of each shard as a number, or undefined when there are too few to give every replica its own. */
+function zoneDomains(sorted: readonly PlacementShard[], replication: number): Int32Array | undefined {
+  const zones = new Map<string, number>();
+  const domains = Int32Array.from(sorted, ({ zone }) => {
+    const known = zones.get(zone) ?? zones.size;
+    zones.set(zone, known);
+    return known;
+  });
+  return zones.size < Math.max(2, replication) ? undefined : domains;
 }
 
 /**
@@ -128,9 +126,12 @@ function keep(
   replication: number,
 ): number[] {
   const indexOf = new Map(sorted.map((shard, i) => [shard.id, i]));
+  const indexes = Int32Array.from(previous.shards, (id) => indexOf.get(id) ?? -1);
   for (let p = 0; p < previous.partitionCount; p++) {
-    const staying = replicasOf(previous, p).flatMap((id) => indexOf.get(id) ?? []);
-    for (const shard of staying.slice(0, replication)) assignment.add(p, shard, true);
+    for (let i = p * previous.replication; i < (p + 1) * previous.replication; i++) {
+      const shard = indexes[previous.replicas[i] as number] as number;
+      if (shard >= 0 && assignment.countOf(p) < replication) assignment.add(p, shard, true);
+    }
   }
   const known = new Set(previous.shards);
   return sorted.flatMap((shard, i) => (known.has(shard.id) ? [] : [i]));
@@ -138,113 +139,164 @@ function keep(
 
 /** A shard above its bound (its weight or capacity shrank) gives up the partitions that prefer it least. */
 function shed(assignment: Assignment, preference: Preferences): void {
+  const { partitions, first } = assignment.byShard();
   for (let shard = 0; shard < assignment.shardCount; shard++) {
     const excess = assignment.excess(shard);
     if (excess === 0) continue;
-    const held: { partition: number; rank: number }[] = [];
-    for (let p = 0; p < assignment.partitionCount; p++) {
-      if (assignment.holds(p, shard)) held.push({ partition: p, rank: preference.rankOf(p, shard) });
-    }
-    held.sort((a, b) => b.rank - a.rank || a.partition - b.partition);
+    const held = [...partitions.subarray(first[shard], first[shard + 1])].map((partition) => ({
+      partition,
+      distance: preference.distance(partition, shard),
+    }));
+    held.sort((a, b) => b.distance - a.distance || a.partition - b.partition);
     for (const { partition } of held.slice(0, excess)) assignment.remove(partition, shard);
   }
 }
 
 /** Gives every partition its missing replicas where the domains allow it. */
-function fill(
+function* fill(
   assignment: Assignment,
   preference: Preferences,
   newcomers: readonly number[],
   replication: number,
   target: Int32Array,
-): void {
-  const isNewcomer = new Set(newcomers);
+): Pieces<void> {
+  const hungry = new Set(newcomers);
   for (let p = 0; p < assignment.partitionCount; p++) {
     for (let count = assignment.countOf(p); count < replication; count++) {
-      const choice = choose(assignment, p, preference, isNewcomer, target);
-      if (choice >= 0) assignment.add(p, choice);
-      else if (!assignment.augment(p, false) && !assignment.augment(p, true)) break;
+      for (const newcomer of hungry) if (!assignment.hasRoom(newcomer)) hungry.delete(newcomer);
+      const choice = choose(assignment, p, preference, hungry, target);
+      if (choice >= 0) {
+        assignment.add(p, choice);
+        continue;
+      }
+      const isPlaced = assignment.augment(p, false) || assignment.augment(p, true);
+      yield; // a search through the whole cluster
+      if (!isPlaced) break;
     }
+    if (p % PARTITIONS_PER_TURN === PARTITIONS_PER_TURN - 1) yield;
   }
 }
 
 /**
- * The shard for one more replica, in ring order: a newcomer (what has to move anyway goes to whom more would have to
- * move), else one below its target, else one below its bound. -1 = none. Targets before bounds keep the slack for later
+ * The shard for one more replica, in ring order: a newcomer with room (what has to move anyway goes to whom more would have
+ * to move), else one below its target, else one below its bound. -1 = none. Targets before bounds keep the slack for later
  * changes: were all shards but one at their bound, a newcomer could not take all that has to go.
  */
 function choose(
   assignment: Assignment,
   partition: number,
   preference: Preferences,
-  isNewcomer: ReadonlySet<number>,
+  hungry: ReadonlySet<number>,
   target: Int32Array,
 ): number {
   let belowTarget = -1;
   let belowBound = -1;
-  for (let rank = 0; rank < preference.shardCount; rank++) {
-    const shard = preference.shardAt(partition, rank);
-    if (!assignment.hasRoom(shard) || !assignment.isOpen(partition, shard)) continue;
-    if (isNewcomer.has(shard)) return shard;
+  const best = preference.find(partition, (shard) => {
+    if (!assignment.hasRoom(shard) || !assignment.isOpen(partition, shard)) return false;
+    if (hungry.has(shard)) return true;
     if (belowBound < 0) belowBound = shard;
-    if (belowTarget >= 0 || (assignment.load[shard] as number) >= (target[shard] as number)) continue;
-    if (isNewcomer.size === 0) return shard;
+    if (belowTarget >= 0 || (assignment.load[shard] as number) >= (target[shard] as number)) return false;
     belowTarget = shard;
-  }
+    return hungry.size === 0;
+  });
+  if (best >= 0) return best;
   return belowTarget >= 0 ? belowTarget : belowBound;
 }
 
-/** Moves partitions to a shard that joined until it has its share, each time from the fullest, never below its share. */
-function takeShare(assignment: Assignment, newcomer: number, { share }: Quotas, preference: Preferences): void {
-  const wanted = Math.floor((share[newcomer] as number) + 1e-9);
-  if ((assignment.load[newcomer] as number) >= wanted) return;
-  const excess = (shard: number) => (assignment.load[shard] as number) / (share[shard] as number);
-  const donors = new Set([...assignment.load.keys()].filter((shard) => shard !== newcomer && excess(shard) > 1));
-  /** Sorted only for those whose turn comes. */
-  const offers = new Map<number, number[]>();
-  while ((assignment.load[newcomer] as number) < wanted) {
-    let fullest = -1;
-    for (const donor of donors) if (fullest < 0 || excess(donor) > excess(fullest)) fullest = donor;
-    if (fullest < 0 || excess(fullest) <= 1) return;
-    const offered = offers.get(fullest) ?? offersOf(assignment, fullest, newcomer, preference);
-    offers.set(fullest, offered);
-    const partition = offered.pop();
-    if (partition === undefined) {
-      donors.delete(fullest);
-      continue;
-    }
-    if (!assignment.canMove(partition, fullest, newcomer)) continue; // another replica of it went there before
-    assignment.remove(partition, fullest);
-    assignment.add(partition, newcomer);
+/** Each of some shards takes its share, in this order, from those that have more than theirs. */
+function* takeShares(
+  assignment: Assignment,
+  takers: Iterable<number>,
+  { share }: Quotas,
+  preference: Preferences,
+): Pieces<void> {
+  // Whoever gives only loses: what it held at first is all that it can be asked for.
+  const { partitions, first } = assignment.byShard();
+  const heldBy = (shard: number) => partitions.subarray(first[shard], first[shard + 1]);
+  for (const taker of takers) {
+    const wanted = Math.floor((share[taker] as number) + 1e-9);
+    if ((assignment.load[taker] as number) >= wanted) continue;
+    takeShare(assignment, taker, wanted, { share, heldBy, preference });
+    yield;
   }
 }
 
-/** What `donor` holds, the partitions that prefer the newcomer most over the donor last. */
-function offersOf(assignment: Assignment, donor: number, newcomer: number, preference: Preferences): number[] {
+/** Moves partitions to a shard until it has what it wants, each time from the fullest, never below that one's share. */
+function takeShare(
+  assignment: Assignment,
+  taker: number,
+  wanted: number,
+  {
+    share,
+    heldBy,
+    preference,
+  }: {
+    readonly share: Float64Array;
+    readonly heldBy: (shard: number) => Uint32Array;
+    readonly preference: Preferences;
+  },
+): void {
+  const fullness = Float64Array.from(assignment.load, (load, shard) => load / (share[shard] as number));
+  /** Sorted only for those whose turn comes. */
+  const offers = new Map<number, number[]>();
+  while ((assignment.load[taker] as number) < wanted) {
+    let fullest = 0;
+    for (let shard = 1; shard < fullness.length; shard++) {
+      if ((fullness[shard] as number) > (fullness[fullest] as number)) fullest = shard;
+    }
+    if ((fullness[fullest] as number) <= 1) return;
+    const offered = offers.get(fullest) ?? offersOf(assignment, heldBy(fullest), fullest, taker, preference);
+    offers.set(fullest, offered);
+    const partition = offered.pop();
+    if (partition === undefined) {
+      fullness[fullest] = 0; // nothing left that it could give
+      continue;
+    }
+    if (!assignment.canMove(partition, fullest, taker)) continue; // another replica of it went there before
+    assignment.remove(partition, fullest);
+    assignment.add(partition, taker);
+    fullness[fullest] = (assignment.load[fullest] as number) / (share[fullest] as number);
+  }
+}
+
+/**
+ * What of a donor's partitions may go to the taker, those that prefer the taker most over the donor last: a shard that comes
+ * back is given most of what it had, and may have on its disk.
+ */
+function offersOf(
+  assignment: Assignment,
+  partitions: Uint32Array,
+  donor: number,
+  taker: number,
+  preference: Preferences,
+): number[] {
   const offers: { readonly partition: number; readonly gain: number }[] = [];
-  for (let p = 0; p < assignment.partitionCount; p++) {
-    if (!assignment.canMove(p, donor, newcomer)) continue;
-    offers.push({ partition: p, gain: preference.rankOf(p, donor) - preference.rankOf(p, newcomer) });
+  for (const partition of partitions) {
+    if (!assignment.canMove(partition, donor, taker)) continue;
+    const gain = preference.distance(partition, donor) - preference.distance(partition, taker);
+    offers.push({ partition, gain });
   }
   offers.sort((a, b) => a.gain - b.gain || b.partition - a.partition);
   return offers.map((offer) => offer.partition);
 }
 
-function toMap(
+function* toMap(
   assignment: Assignment,
   sorted: readonly PlacementShard[],
   preference: Preferences,
   partitionCount: number,
   replication: number,
   options: PlaceOptions,
-): PartitionMap {
+): Pieces<PartitionMap> {
   const named = sorted.map((_, i) => i).filter((i) => (assignment.load[i] as number) > 0);
-  const indexOf = new Map(named.map((shard, i) => [shard, i]));
+  const indexOf = new Uint16Array(sorted.length);
+  for (const [i, shard] of named.entries()) indexOf[shard] = i;
   const replicas = new Uint16Array(partitionCount * replication);
   for (let p = 0; p < partitionCount; p++) {
-    const row = assignment.shardsOf(p).sort((a, b) => preference.rankOf(p, a) - preference.rankOf(p, b));
+    const row = [...assignment.shardsOf(p)].sort((a, b) => preference.distance(p, a) - preference.distance(p, b));
     invariant(row.length === replication, `partition ${p} has ${row.length} of ${replication} replicas`);
-    for (const [i, shard] of row.entries()) replicas[p * replication + i] = indexOf.get(shard) as number;
+    for (const [i, shard] of row.entries()) replicas[p * replication + i] = indexOf[shard] as number;
+    if (p % PARTITIONS_PER_TURN === PARTITIONS_PER_TURN - 1) yield;
   }
   return {
     generation: options.generation ?? 0,

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { isServingError } from "@shardserve/core";
-import { moves, type PartitionMap, type PlacementShard, partitionsOf, place, replicasOf } from "@shardserve/placement";
+import {
+  moves,
+  type PartitionMap,
+  type PlacementShard,
+  partitionsOf,
+  place,
+  placePieces,
+  replicasOf,
+} from "@shardserve/placement";
 import fc from "fast-check";
 
 const NAME = { model: "ctr", version: 3 };
@@ -242,5 +250,31 @@ describe("place", () => {
       () => place([{ ...one, weight: Number.NaN }], 1, 1, NAME),
     ];
     for (const call of wrong) assert.throws(call, (error) => isServingError(error, "INVALID_ARGUMENT"));
+  });
+});
+
+describe("placePieces", () => {
+  it("gives way hundreds of times while a thousand shards are placed on", () => {
+    const shards = shardsOf(1000, 5);
+    const before = place(shards, 4001, 2, NAME);
+    const pieces = placePieces(shardsOf(1050, 5), 4001, 2, { ...NAME, previous: before });
+    let count = 1;
+    while (!pieces.next().done) count++;
+    // 268 800 points of the ring, 16 384 at a time, in five passes; 50 shards that take their share, one at a time.
+    assert.ok(count > 100, String(count));
+  });
+
+  it("a shard that comes back gets most of what it had", () => {
+    let [kept, all] = [0, 0];
+    for (let gone = 0; gone < 4; gone++) {
+      const whole = place(shardsOf(8), 401, 2, NAME);
+      const without = shardsOf(8).filter((_, i) => i !== gone);
+      const between = place(without, 401, 2, { ...NAME, previous: whole });
+      const again = partitionsOf(place(shardsOf(8), 401, 2, { ...NAME, previous: between }), `shard-${gone}`);
+      const had = new Set(partitionsOf(whole, `shard-${gone}`));
+      kept += again.filter((partition) => had.has(partition)).length;
+      all += again.length;
+    }
+    assert.ok(kept > 0.8 * all, `${kept} of ${all}`); // by chance a quarter
   });
 });
