@@ -1,4 +1,4 @@
-import { type Logger, ServingError, silentLogger } from "@shardserve/core";
+import { byIdentity, type Logger, ServingError, silentLogger } from "@shardserve/core";
 import { isSamePlacement, type PartitionMap } from "@shardserve/placement";
 import { parseKey } from "./cluster-keys.js";
 import { type MapRecord, mapRecord } from "./cluster-records.js";
@@ -15,6 +15,9 @@ export interface KnownMap {
   /** The map in force, kept although the registry has an older one or none: it lost its history. */
   readonly held?: PartitionMap;
 }
+
+/** Once for all who read one view. */
+const recordOf = byIdentity(({ value, key }: Entry) => mapRecord.decode(value, key));
 
 type Source = Pick<RegistryView, "entries" | "historyCount">;
 
@@ -75,7 +78,7 @@ export class KnownMaps {
     if (before && before.modRevision === entry.modRevision && !this.#isOtherHistory) return before;
     const { model, version } = key;
     try {
-      const record = mapRecord.decode(entry.value, entry.key);
+      const record = recordOf(entry);
       const held = before && this.#heldOf(before);
       const base = { model, version, modRevision: entry.modRevision };
       if (!held || isNewer(record.enabled, held)) return { ...base, record };
