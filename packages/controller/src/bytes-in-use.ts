@@ -1,3 +1,4 @@
+import { byIdentity } from "@shardserve/core";
 import { unionLoads } from "@shardserve/placement";
 import type { MapRecord } from "@shardserve/registry";
 import type { ClusterState } from "./cluster-state.js";
@@ -15,13 +16,7 @@ export function bytesInUse(state: ClusterState, exceptModel: string, exceptVersi
   return used;
 }
 
-/** Partitions that every shard holds under the maps of one version; by record, which keeps its identity until it is written. */
-const loads = new WeakMap<MapRecord, ReadonlyMap<string, number>>();
-
-function loadsOf(record: MapRecord): ReadonlyMap<string, number> {
-  const known = loads.get(record);
-  if (known) return known;
-  const counted = unionLoads([record.enabled, record.staged].flatMap((map) => map ?? []));
-  loads.set(record, counted);
-  return counted;
-}
+/** Partitions that every shard holds under the maps of one version. */
+const loadsOf = byIdentity((record: MapRecord) =>
+  unionLoads([record.enabled, record.staged].flatMap((map) => map ?? [])),
+);

@@ -1,4 +1,4 @@
-import { ServingError } from "@shardserve/core";
+import { byIdentity, ServingError } from "@shardserve/core";
 import {
   type AspiredRecord,
   aspiredRecord,
@@ -93,16 +93,8 @@ interface Reading {
   readonly error: string | undefined;
 }
 
-/** By entry: a view keeps the entry object until the key is written again, and a leader of a large cluster looks at all of them often. */
-const readings = new WeakMap<Entry, Reading>();
-
-function readingOf(entry: Entry): Reading {
-  const known = readings.get(entry);
-  if (known) return known;
-  const reading = readEntry(entry);
-  readings.set(entry, reading);
-  return reading;
-}
+/** A view keeps the entry object until the key is written again, and a leader of a large cluster looks at all of them often. */
+const readingOf = byIdentity(readEntry);
 
 function readEntry({ key: text, value }: Entry): Reading {
   const key = parseKey(text);

@@ -3,6 +3,7 @@ import {
   type Logger,
   OutageLog,
   type Random,
+  runInTurns,
   Service,
   ServingError,
   silentLogger,
@@ -23,7 +24,7 @@ import { Backoff } from "@shardserve/transport";
 import type { Registry as MetricsRegistry } from "prom-client";
 import { type ClusterState, readClusterState } from "./cluster-state.js";
 import { ControllerMetrics } from "./metrics.js";
-import { nextStep } from "./next-step.js";
+import { decide } from "./next-step.js";
 import { Repository, type RepositoryContents } from "./repository.js";
 import { RetireWatch } from "./retire-watch.js";
 import { type ControllerSettings, controllerSettings } from "./settings.js";
@@ -52,7 +53,7 @@ const ROUND_MIN_MS = 50;
 
 /**
  * The control plane, run in every shard process: all campaign, one leads. The leader watches the cluster and the model
- * repository and takes {@link nextStep} after nextStep, each guarded by the revision of its own office, so that a leader
+ * repository and takes one step after another ({@link decide}), each guarded by the revision of its own office, so that a leader
  * that was deposed without knowing changes nothing. It keeps nothing but timers: the next leader goes on from the registry.
  */
 export class Controller extends Service {
@@ -172,7 +173,7 @@ export class Controller extends Service {
   async #round(leadership: Leadership, view: RegistryView, round: LeaderRounds, signal: AbortSignal): Promise<void> {
     for (let steps = 0; steps < STEPS_PER_ROUND_MAX; steps++) {
       const state = readClusterState(view.entries.values());
-      const decision = round.decide(state);
+      const decision = await round.decide(state, signal);
       this.#metrics?.observed(state, decision, round.unsteadyCount);
       this.#report(round, decision, state);
       if (!decision.step) return;
@@ -262,18 +263,20 @@ class LeaderRounds {
 
   unsteadyCount = 0;
 
-  decide(state: ClusterState): Decision {
+  /** In turns of the event loop: the shard of this process serves rows meanwhile. */
+  decide(state: ClusterState, signal: AbortSignal): Promise<Decision> {
     const nowMs = this.#clock.nowMs();
     const presence = this.#shards.observe(state, nowMs);
     this.unsteadyCount = presence.unsteady.size;
-    return nextStep({
+    const observed = {
       state,
       repository: this.#repository,
       ...presence,
       retiringForMs: this.#retiring.observe(state, nowMs),
       nowMs: this.#clock.wallMs(),
       settings: this.#settings,
-    });
+    };
+    return runInTurns(decide(observed), signal);
   }
 
   /** Those of `waiting` that were not there, or waited for something else, the last time. */

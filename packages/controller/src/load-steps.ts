@@ -1,4 +1,5 @@
 /** A version on its way in: found, staged, proved, enabled. */
+import type { Pieces } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
 import type { MapRecord, VersionRecord } from "@shardserve/registry";
 import { recalledEpoch } from "./epoch-steps.js";
@@ -9,9 +10,9 @@ import type { VersionCase } from "./version-case.js";
 import type { VersionContents } from "./version-contents.js";
 
 /** A version that the registry does not have yet. */
-export function stage(version: VersionCase): Step | undefined {
+export function* stage(version: VersionCase): Pieces<Step | undefined> {
   const { contents } = version;
-  const map = contents && placed(version, contents, { generation: version.heldGeneration + 1 });
+  const map = contents && (yield* placed(version, contents, { generation: version.heldGeneration + 1 }));
   if (!contents || !map) return undefined;
   return version.step("stage", `found in the repository; ${map.shards.length} shards`, {
     record: version.recordOf(contents, "staged"),
@@ -20,17 +21,19 @@ export function stage(version: VersionCase): Step | undefined {
 }
 
 /** A version that is staged, loaded or failed. */
-export function load(version: VersionCase, record: VersionRecord): Step | undefined {
+export function* load(version: VersionCase, record: VersionRecord): Pieces<Step | undefined> {
   const { contents } = version;
   if (!contents) return version.wait("the version is not in the model repository");
   const staged = version.map?.staged;
-  if (!staged) return restage(version, contents, "nothing is staged");
-  if (record.manifestDigest !== contents.manifestDigest) return restage(version, contents, "its manifest changed");
+  if (!staged) return yield* restage(version, contents, "nothing is staged");
+  if (record.manifestDigest !== contents.manifestDigest)
+    return yield* restage(version, contents, "its manifest changed");
   const why = lost(version, staged);
-  if (why !== undefined) return restage(version, contents, why, staged);
+  if (why !== undefined) return yield* restage(version, contents, why, staged);
   const holdings = version.state?.holdings ?? new Map();
   const { epoch = staged.epoch } = recalledEpoch(holdings, contents) ?? {};
-  if (epoch !== staged.epoch) return restage(version, contents, `shards hold epoch ${epoch} of a lost history`, staged);
+  if (epoch !== staged.epoch)
+    return yield* restage(version, contents, `shards hold epoch ${epoch} of a lost history`, staged);
   const proof = proveMap(staged, contents, holdings);
   if (proof.isComplete) return record.state === "loaded" ? enable(version, record, staged) : prove(version, record);
   const [refusal] = proof.refusals;
@@ -57,14 +60,14 @@ function enable(version: VersionCase, record: VersionRecord, staged: PartitionMa
   });
 }
 
-function restage(
+function* restage(
   version: VersionCase,
   contents: VersionContents,
   why: string,
   previous?: PartitionMap,
-): Step | undefined {
+): Pieces<Step | undefined> {
   const generation = Math.max(version.map?.staged?.generation ?? 0, version.heldGeneration) + 1;
-  const map = placed(version, contents, { previous, generation });
+  const map = yield* placed(version, contents, { previous, generation });
   if (!map) return undefined;
   return version.step("restage", why, {
     record: version.recordOf(contents, "staged"),

@@ -1,4 +1,5 @@
 /** An enabled version that stays: its deltas, and the moves of its partitions towards a better placement. */
+import type { Pieces } from "@shardserve/core";
 import { isSamePlacement, movedCount, type PartitionMap, towards } from "@shardserve/placement";
 import { isAtRest, rest } from "./at-rest.js";
 import type { VersionState } from "./cluster-state.js";
@@ -10,7 +11,7 @@ import type { Step } from "./step.js";
 import type { VersionCase } from "./version-case.js";
 import type { VersionContents } from "./version-contents.js";
 
-export function maintain(version: VersionCase, state: VersionState): Step | undefined {
+export function* maintain(version: VersionCase, state: VersionState): Pieces<Step | undefined> {
   const { enabled, staged, target } = version.map ?? {};
   if (!enabled) return version.wait("it is enabled but has no map; remove its keys to have it rolled out again");
   const { contents } = version;
@@ -22,11 +23,11 @@ export function maintain(version: VersionCase, state: VersionState): Step | unde
   // Deltas come before all else: after a lost history the epoch in force is found again before its map is raised.
   const epoch = stepOfDeltas(version, state, contents);
   if (epoch) return epoch;
-  if (staged) return finishMove(version, state, contents, { enabled, staged, target });
+  if (staged) return yield* finishMove(version, state, contents, { enabled, staged, target });
   if (version.heldGeneration >= enabled.generation) return raise(version, state, contents, enabled);
   if (target) {
     const outdated = lost(version, target) ?? gained(version, target);
-    if (outdated !== undefined) return rebalance(version, contents, enabled, outdated, { isLevelled: true });
+    if (outdated !== undefined) return yield* rebalance(version, contents, enabled, outdated, { isLevelled: true });
     return move(version, "rebalance", {
       from: enabled,
       target,
@@ -34,7 +35,7 @@ export function maintain(version: VersionCase, state: VersionState): Step | unde
       why: "moves go on",
     });
   }
-  return improve(version, contents, enabled);
+  return yield* improve(version, contents, enabled);
 }
 
 function stepOfDeltas(version: VersionCase, state: VersionState, contents: VersionContents): Step | undefined {
@@ -67,15 +68,15 @@ function raise(
 }
 
 /** A move that is staged: flipped once it is proved, planned anew when its end is no longer what is wanted. */
-function finishMove(
+function* finishMove(
   version: VersionCase,
   { holdings }: VersionState,
   contents: VersionContents,
   { enabled, staged, target }: { enabled: PartitionMap; staged: PartitionMap; target: PartitionMap | undefined },
-): Step | undefined {
+): Pieces<Step | undefined> {
   // What is only a part of the way may still name a shard that is leaving; the end of the way may not.
   const why = lost(version, target ?? staged);
-  if (why !== undefined) return rebalance(version, contents, enabled, why);
+  if (why !== undefined) return yield* rebalance(version, contents, enabled, why);
   const proof = proveMap(staged, contents, holdings, enabled);
   if (!proof.isComplete) return version.wait(`a move is staged: ${describeProof(proof)}`);
   const step = flip(version, staged, target);
@@ -83,25 +84,29 @@ function finishMove(
 }
 
 /** Nothing moves: whether something should. */
-function improve(version: VersionCase, contents: VersionContents, enabled: PartitionMap): Step | undefined {
+function* improve(version: VersionCase, contents: VersionContents, enabled: PartitionMap): Pieces<Step | undefined> {
   const gone = lost(version, enabled);
-  if (gone !== undefined) return rebalance(version, contents, enabled, gone);
+  if (gone !== undefined) return yield* rebalance(version, contents, enabled, gone);
   const shards = shardsFor(version);
-  if (isAtRest(enabled, shards, replicationOf(version), version.modelState.levelRevision)) return undefined;
+  const basis = [shards, replicationOf(version), version.modelState.levelRevision] as const;
+  if (isAtRest(enabled, ...basis)) return undefined;
   const better = gained(version, enabled);
-  if (better !== undefined) return rebalance(version, contents, enabled, better);
+  if (better !== undefined) return yield* rebalance(version, contents, enabled, better);
   const level = uneven(version, enabled, contents, shards);
-  return level === undefined ? undefined : rebalance(version, contents, enabled, level, { isLevelled: true });
+  if (level !== undefined) return yield* rebalance(version, contents, enabled, level, { isLevelled: true });
+  // While a shard of it is away, nothing was looked at: it may come back before anything is moved.
+  if (enabled.shards.every((id) => version.observed.state.shards.has(id))) rest(enabled, ...basis);
+  return undefined;
 }
 
 /** Plans a new placement, and stages the first moves towards it. */
-function rebalance(
+function* rebalance(
   version: VersionCase,
   contents: VersionContents,
   enabled: PartitionMap,
   why: string,
   { isLevelled = false } = {},
-): Step | undefined {
+): Pieces<Step | undefined> {
   const { map } = version;
   const elsewhere = inFlightCount(version.observed.state, map);
   if (elsewhere >= version.observed.settings.movesInFlightMax) {
@@ -109,7 +114,7 @@ function rebalance(
     return version.wait(crowded(why, elsewhere));
   }
   const generation = Math.max(enabled.generation, map?.staged?.generation ?? 0, version.heldGeneration) + 1;
-  const target = placed(version, contents, { previous: enabled, generation, isLevelled });
+  const target = yield* placed(version, contents, { previous: enabled, generation, isLevelled });
   if (!target) return undefined;
   if (!isSamePlacement(target, enabled)) {
     return move(version, "rebalance", { from: enabled, target, generation, why });

@@ -1,4 +1,5 @@
-import { moves } from "@shardserve/placement";
+import { byIdentity } from "@shardserve/core";
+import { movedPartitionCount } from "@shardserve/placement";
 import type { MapRecord } from "@shardserve/registry";
 import type { ClusterState } from "./cluster-state.js";
 
@@ -12,23 +13,14 @@ export interface MoveCounts {
 
 const NONE: MoveCounts = { inFlightCount: 0, leftCount: 0 };
 
-/** By record, which keeps its identity until the key is written again. */
-const counted = new WeakMap<MapRecord, MoveCounts>();
-
 /** Moves of an enabled version; a version that is being rolled out moves nothing. */
-export function moveCounts(record: MapRecord): MoveCounts {
-  const { enabled, staged, target } = record;
+export const moveCounts = byIdentity(({ enabled, staged, target }: MapRecord): MoveCounts => {
   if (!enabled || (!staged && !target)) return NONE;
-  const known = counted.get(record);
-  if (known) return known;
-  const from = staged ?? enabled;
-  const counts = {
-    inFlightCount: staged ? moves(enabled, staged).length : 0,
-    leftCount: target ? moves(from, target).length : 0,
+  return {
+    inFlightCount: staged ? movedPartitionCount(enabled, staged) : 0,
+    leftCount: target ? movedPartitionCount(staged ?? enabled, target) : 0,
   };
-  counted.set(record, counts);
-  return counts;
-}
+});
 
 /** Partitions in flight over all models, one version's maps left out. */
 export function inFlightCount(state: ClusterState, except?: MapRecord): number {

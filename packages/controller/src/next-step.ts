@@ -3,6 +3,7 @@
  * revisions it was decided from, so a step that was decided on old news is refused, and any leader can go on where
  * another stopped. docs/architecture.md, "Cluster"; the states are VersionRecord's.
  */
+import { type Pieces, runAtOnce } from "@shardserve/core";
 import { levelKey } from "@shardserve/registry";
 import type { ModelState } from "./cluster-state.js";
 import { leave, retire } from "./leave-steps.js";
@@ -14,10 +15,19 @@ import { VersionCase } from "./version-case.js";
 
 /** The first step that can be taken, models and versions in order; and what all the others wait for. */
 export function nextStep(observed: Observed): Decision {
+  return runAtOnce(decide(observed));
+}
+
+/**
+ * {@link nextStep} in pieces of a few milliseconds, for a leader that serves rows on the same event loop. What is observed is a
+ * snapshot, so whatever happens between two pieces changes nothing of the decision; if it was overtaken, the step's own
+ * comparisons refuse it.
+ */
+export function* decide(observed: Observed): Pieces<Decision> {
   const waiting: Waiting[] = [];
   const names = new Set([...observed.state.models.keys(), ...observed.repository.keys()]);
   for (const model of [...names].sort()) {
-    const step = stepOfModel(observed, model, waiting);
+    const step = yield* stepOfModel(observed, model, waiting);
     if (step) return { step, waiting };
   }
   return { step: undefined, waiting };
@@ -26,17 +36,18 @@ export function nextStep(observed: Observed): Decision {
 const NO_MODEL: ModelState = { aspired: undefined, levelRevision: undefined, labels: undefined, versions: new Map() };
 
 /** New versions come first, then those that are there, both from the highest down. */
-function stepOfModel(observed: Observed, model: string, waiting: Waiting[]): Step | undefined {
+function* stepOfModel(observed: Observed, model: string, waiting: Waiting[]): Pieces<Step | undefined> {
   const state = observed.state.models.get(model) ?? NO_MODEL;
   const aspired = aspiredOf(observed, model, state);
   for (const version of aspired ?? []) {
     if (state.versions.get(version)?.record) continue;
-    const step = stage(new VersionCase(observed, model, state, version, waiting));
+    const step = yield* stage(new VersionCase(observed, model, state, version, waiting));
     if (step) return step;
   }
   for (const version of [...state.versions.keys()].sort((a, b) => b - a)) {
-    const step = stepOfVersion(new VersionCase(observed, model, state, version, waiting), aspired);
+    const step = yield* stepOfVersion(new VersionCase(observed, model, state, version, waiting), aspired);
     if (step) return step;
+    yield;
   }
   return levelled(observed, model, state);
 }
@@ -49,14 +60,14 @@ function aspiredOf(observed: Observed, model: string, state: ModelState): number
   return onDisk.length === 0 && !isEmptied ? undefined : aspiredVersions(policy, onDisk);
 }
 
-function stepOfVersion(version: VersionCase, aspired: number[] | undefined): Step | undefined {
+function* stepOfVersion(version: VersionCase, aspired: number[] | undefined): Pieces<Step | undefined> {
   const { state } = version;
   const record = state?.record?.value;
   if (!state || !record) return undefined;
   const isWanted = aspired === undefined || aspired.includes(version.version);
   if (record.state === "retiring") return leave(version, record, isWanted);
-  if (record.state === "enabled") return isWanted ? maintain(version, state) : retire(version, record, aspired);
-  return isWanted ? load(version, record) : version.removal("it is no longer wanted");
+  if (record.state === "enabled") return isWanted ? yield* maintain(version, state) : retire(version, record, aspired);
+  return isWanted ? yield* load(version, record) : version.removal("it is no longer wanted");
 }
 
 /** The wish to level goes once no enabled version has anything to move. */

@@ -1,6 +1,6 @@
 /** Where the partitions of a version should lie, and why where they lie may no longer do. */
-import { isServingError } from "@shardserve/core";
-import { loadOf, type PartitionMap, type PlacementShard, place, quotas } from "@shardserve/placement";
+import { isServingError, type Pieces } from "@shardserve/core";
+import { loadOf, type PartitionMap, type PlacementShard, placePieces, quotas } from "@shardserve/placement";
 import { bytesInUse } from "./bytes-in-use.js";
 import type { ClusterState } from "./cluster-state.js";
 import { eligibleShards } from "./eligible-shards.js";
@@ -27,7 +27,8 @@ export function gained(version: VersionCase, map: PartitionMap): string | undefi
   if (map.shards.some((id) => !state.shards.has(id))) return undefined; // it may come back before anything is moved
   const wanted = replicationOf(version);
   if (map.replication !== wanted) return `${wanted} replicas are wanted, there are ${map.replication}`;
-  const joined = eligibleShards(state, unsteady).filter((id) => !map.shards.includes(id));
+  const known = new Set(map.shards);
+  const joined = eligibleShards(state, unsteady).filter((id) => !known.has(id));
   return joined.length > 0 ? `${joined.join(", ")} joined` : undefined;
 }
 
@@ -64,10 +65,12 @@ export function replicationOf({ modelState, observed }: VersionCase): number {
 /** The eligible shards with what each has left for a version. */
 export function shardsFor({ observed, model, version }: VersionCase): PlacementShard[] {
   const { state, unsteady } = observed;
-  const used = bytesInUse(state, model, version);
+  /** Counted once, and only where a shard has a limit. */
+  let used: ReadonlyMap<string, number> | undefined;
   return eligibleShards(state, unsteady).map((id): PlacementShard => {
     const { weight, zone, capacityBytes } = state.shards.get(id) as PlacementShard;
     if (capacityBytes === undefined) return { id, weight, zone };
+    used ??= bytesInUse(state, model, version);
     return { id, weight, zone, capacityBytes: Math.max(0, capacityBytes - (used.get(id) ?? 0)) };
   });
 }
@@ -78,7 +81,7 @@ export function shardsFor({ observed, model, version }: VersionCase): PlacementS
  * @param previous  the map to stay near; undefined = one in force that may have the same files
  * @param isLevelled  evens out all shards, not only those that joined
  */
-export function placed(
+export function* placed(
   version: VersionCase,
   contents: VersionContents,
   {
@@ -86,7 +89,7 @@ export function placed(
     generation,
     isLevelled = false,
   }: { previous?: PartitionMap | undefined; generation: number; isLevelled?: boolean },
-): PartitionMap | undefined {
+): Pieces<PartitionMap | undefined> {
   const { state, settings, settledForMs } = version.observed;
   const shards = shardsFor(version);
   if (shards.length < settings.minShards && !isFormed(state)) {
@@ -95,7 +98,7 @@ export function placed(
   if (settledForMs < settings.settleMs) return version.wait("the set of shards changed just now");
   const near = previous ?? served(version, contents.partitionCount);
   try {
-    return place(shards, contents.partitionCount, replicationOf(version), {
+    return yield* placePieces(shards, contents.partitionCount, replicationOf(version), {
       model: version.model,
       version: version.version,
       generation,

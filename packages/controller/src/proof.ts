@@ -1,4 +1,4 @@
-import type { PartitionMap } from "@shardserve/placement";
+import { type PartitionMap, partitionsOf } from "@shardserve/placement";
 import type { HoldingRecord, RecordedError } from "@shardserve/registry";
 import { answers } from "./epoch-steps.js";
 import type { VersionContents } from "./version-contents.js";
@@ -29,39 +29,22 @@ export function proveMap(
   holdings: ReadonlyMap<string, HoldingRecord>,
   inForce?: PartitionMap,
 ): Proof {
-  const missingCounts = new Uint32Array(map.shards.length);
+  const neededCount = contents.digests.length === 0 ? 0 : map.replicas.length;
+  const missing = new Map<string, number>();
   const refusals = new Map<string, RecordedError>();
   const estranged: string[] = [];
-  const neededCount = contents.digests.length === 0 ? 0 : map.replicas.length;
-  let provedCount = 0;
-  const claims = map.shards.map((shard): Claim => {
+  let missingCount = 0;
+  for (const shard of map.shards) {
     const holding = holdings.get(shard);
-    const isEstranged = holding !== undefined && holding.manifestDigest !== contents.manifestDigest;
-    if (isEstranged) estranged.push(shard);
-    const held = !holding || isEstranged || !answers(holding, map.epoch) ? NOTHING : digestsByPartition(holding);
-    return { shard, held, error: isEstranged ? undefined : holding?.error };
-  });
-  for (let i = 0; i < neededCount; i++) {
-    const index = map.replicas[i] as number;
-    const { shard, held } = claims[index] as Claim;
-    const partition = Math.floor(i / map.replication);
-    const digest = held.get(partition);
-    const expected = contents.digests[partition];
-    const isProved = digest === undefined ? inForce && isReplica(inForce, partition, shard) : digest === expected;
-    if (isProved) {
-      provedCount++;
-      continue;
-    }
-    missingCounts[index] = (missingCounts[index] as number) + 1;
-    if (digest === undefined) continue;
-    const text = `partition ${partition} on ${shard} has digest ${digest}, the manifest says ${expected}; compare the files`;
-    refusals.set(shard, { code: "DIGEST_MISMATCH", message: text });
+    const claim = claimOf(holding ?? NOTHING_HELD, { map, shard, contents, inForce });
+    if (holding && claim.isEstranged) estranged.push(shard);
+    if (claim.missingCount === 0) continue;
+    missing.set(shard, claim.missingCount);
+    missingCount += claim.missingCount;
+    if (claim.refusal) refusals.set(shard, claim.refusal);
   }
-  const missing = new Map(
-    [...missingCounts].flatMap((count, i) => (count > 0 ? [[map.shards[i] as string, count]] : [])),
-  );
-  for (const { shard, error } of claims) if (error && missing.has(shard)) refusals.set(shard, error);
-  return { isComplete: provedCount === neededCount, provedCount, neededCount, missing, estranged, refusals };
+  const provedCount = neededCount - missingCount;
+  return { isComplete: missingCount === 0, provedCount, neededCount, missing, estranged, refusals };
 }
 
 /** What a proof still lacks, for an operator. */
@@ -74,28 +57,61 @@ export function describeProof({ provedCount, neededCount, missing, estranged, re
   return parts.join("; ");
 }
 
-/** What one shard of the map says that it holds. */
-interface Claim {
+/** What one shard's holding is compared with. */
+interface Question {
+  readonly map: PartitionMap;
   readonly shard: string;
-  readonly held: ReadonlyMap<number, string>;
-  readonly error: RecordedError | undefined;
+  readonly contents: VersionContents;
+  readonly inForce: PartitionMap | undefined;
 }
 
-function isReplica({ shards, replicas, replication }: PartitionMap, partition: number, shard: string): boolean {
-  const first = partition * replication;
-  for (let i = first; i < first + replication; i++) if (shards[replicas[i] as number] === shard) return true;
-  return false;
+/** How one shard's holding answers for its replicas of a map. */
+interface Claim {
+  /** Of another manifest. */
+  readonly isEstranged: boolean;
+  /** Replicas that are not proved. */
+  readonly missingCount: number;
+  readonly refusal: RecordedError | undefined;
 }
 
-const NOTHING: ReadonlyMap<number, string> = new Map();
+const NOTHING_HELD: HoldingRecord = { instance: "", manifestDigest: "", epoch: 0, partitions: [], digests: [] };
 
-/** By record, which keeps its identity until the shard writes it again. */
-const digestMaps = new WeakMap<HoldingRecord, ReadonlyMap<number, string>>();
+/** The last answer of each holding: of a thousand shards that load a version, one has written since the last look. */
+const answered = new WeakMap<HoldingRecord, { readonly question: Question; readonly claim: Claim }>();
 
-function digestsByPartition(record: HoldingRecord): ReadonlyMap<number, string> {
-  const known = digestMaps.get(record);
-  if (known) return known;
-  const made = new Map(record.partitions.map((partition, i) => [partition, record.digests[i] as string]));
-  digestMaps.set(record, made);
-  return made;
+function claimOf(holding: HoldingRecord, question: Question): Claim {
+  const known = answered.get(holding);
+  if (known && isSameQuestion(known.question, question)) return known.claim;
+  const claim = compare(holding, question);
+  answered.set(holding, { question, claim });
+  return claim;
+}
+
+function isSameQuestion(a: Question, b: Question): boolean {
+  return a.map === b.map && a.shard === b.shard && a.contents === b.contents && a.inForce === b.inForce;
+}
+
+function compare(holding: HoldingRecord, { map, shard, contents, inForce }: Question): Claim {
+  const isEstranged = holding.manifestDigest !== contents.manifestDigest;
+  if (contents.digests.length === 0) return { isEstranged, missingCount: 0, refusal: undefined };
+  const held = isEstranged || !answers(holding, map.epoch) ? NO_DIGESTS : digestsOf(holding);
+  const proved = new Set(inForce && partitionsOf(inForce, shard));
+  let missingCount = 0;
+  let refusal: RecordedError | undefined;
+  for (const partition of partitionsOf(map, shard)) {
+    const digest = held.get(partition);
+    const expected = contents.digests[partition];
+    if (digest === undefined ? proved.has(partition) : digest === expected) continue;
+    missingCount++;
+    if (digest === undefined) continue;
+    const text = `partition ${partition} on ${shard} has digest ${digest}, the manifest says ${expected}; compare the files`;
+    refusal = { code: "DIGEST_MISMATCH", message: text };
+  }
+  return { isEstranged, missingCount, refusal: isEstranged ? undefined : (holding.error ?? refusal) };
+}
+
+const NO_DIGESTS: ReadonlyMap<number, string> = new Map();
+
+function digestsOf({ partitions, digests }: HoldingRecord): ReadonlyMap<number, string> {
+  return new Map(partitions.map((partition, i) => [partition, digests[i] as string]));
 }
