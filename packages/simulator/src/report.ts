@@ -1,5 +1,6 @@
 import { simulateFanOut } from "./fan-out.js";
-import { SCENARIOS } from "./scenarios.js";
+import { type Scenario, SCENARIOS } from "./scenarios.js";
+import type { DecisionCost } from "./sim-leader.js";
 import { Simulation, type SimulationOptions } from "./simulation.js";
 
 export interface Row {
@@ -13,22 +14,27 @@ export interface Row {
   readonly leaderWrites: number;
   readonly watchedBytes: number;
   readonly imbalance: number;
-  readonly decisionMsMax: number;
+  readonly cost: DecisionCost;
 }
 
-/** Runs the scenarios one after another on one cluster. @param only  names; empty = all */
+/**
+ * Runs the scenarios one after another on one cluster.
+ *
+ * @param only  names; empty = all
+ * @throws Error at the first broken invariant: what, when, and what was run up to then
+ */
 export function runScenarios(
   options: SimulationOptions,
   only: readonly string[],
   onRow: (row: Row) => void = () => undefined,
-): { readonly rows: readonly Row[]; readonly violations: readonly string[] } {
+): Row[] {
   const simulation = new Simulation(options);
   const rows: Row[] = [];
   for (const scenario of SCENARIOS) {
     const { name, text } = scenario;
     if (only.length > 0 && name !== "start" && !only.includes(name)) continue;
-    const { outcome, leastReplicas } = scenario.run(simulation);
-    const { seconds, movedReplicas, movedBytes, writes, writeCount, watchedBytes, imbalance, decisionMsMax } = outcome;
+    const { outcome, leastReplicas } = attempt(scenario, simulation, rows);
+    const { seconds, movedReplicas, movedBytes, writes, writeCount, watchedBytes, imbalance, cost } = outcome;
     const row: Row = {
       name,
       text,
@@ -40,12 +46,23 @@ export function runScenarios(
       leaderWrites: writes["leader"] ?? 0,
       watchedBytes,
       imbalance,
-      decisionMsMax,
+      cost,
     };
     rows.push(row);
     onRow(row);
   }
-  return { rows, violations: simulation.violations };
+  return rows;
+}
+
+/** A scenario goes on from what those before it left: all are needed to see it again. */
+function attempt(scenario: Scenario, simulation: Simulation, before: readonly Row[]): ReturnType<Scenario["run"]> {
+  try {
+    return scenario.run(simulation);
+  } catch (error) {
+    const { seed } = simulation.options;
+    const names = [...before.map(({ name }) => name), scenario.name].join(" ");
+    throw new Error(`seed ${seed}, scenarios ${names}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 export function scenarioTable(rows: readonly Row[]): string {

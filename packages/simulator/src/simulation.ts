@@ -15,7 +15,7 @@ import { type Random, seededRandom } from "@shardserve/core";
 import { loadOf, type PartitionMap } from "@shardserve/placement";
 import { mapRecord, shardWish, wishKey } from "@shardserve/registry";
 import { SimExecutor } from "./sim-executor.js";
-import { SimLeader } from "./sim-leader.js";
+import { type DecisionCost, maxCost, NO_COST, SimLeader } from "./sim-leader.js";
 import { type RegistryLoad, SimRegistry } from "./sim-registry.js";
 import { SimShard } from "./sim-shard.js";
 import { Timeline } from "./timeline.js";
@@ -46,14 +46,15 @@ export interface Outcome {
   readonly writeCount: number;
   readonly watchedBytes: number;
   readonly imbalance: number;
-  /** Longest decision of the leader, in milliseconds of processor time; differs from run to run. */
-  readonly decisionMsMax: number;
+  readonly cost: DecisionCost;
 }
 
 const CHECK_EVERY_MS = 1_000;
 /** A disturbance that is not over by then never will be. */
 const REST_WITHIN_MS = 4 * 3_600_000;
 const ELECTION_MS = 10_000;
+/** Of one broken invariant, as many places are named. */
+const BROKEN_NAMED = 3;
 
 /** A whole cluster in one process on simulated time: the real placement, controller, registry store and map rules. */
 export class Simulation {
@@ -65,9 +66,9 @@ export class Simulation {
   readonly shards = new Map<string, SimShard>();
   readonly #repository = new Map<string, Map<number, VersionContents>>();
   readonly #executors: SimExecutor[] = [];
-  readonly #violations: string[] = [];
   #leader: SimLeader | undefined;
-  #decisionMsMax = 0;
+  /** Of leaders that are gone, since the disturbance. */
+  #cost = NO_COST;
   #movedBytes = 0;
   #movedReplicas = 0;
   #mayGoDark = false;
@@ -140,21 +141,21 @@ export class Simulation {
       });
     };
     if (!this.#leader) return lead();
-    this.#decisionMsMax = Math.max(this.#decisionMsMax, this.#leader.decisionMsMax);
+    this.#cost = maxCost(this.#cost, this.#leader.cost);
     this.#leader.end();
     timeline.after(ELECTION_MS, lead);
   }
 
-  /** Runs a disturbance and waits for rest. @throws Error when the cluster does not come to rest */
+  /** Runs a disturbance and waits for rest. @throws Error at the first broken invariant, or when there is no rest */
   disturb(action: () => void, options: { readonly mayGoDark?: boolean } = {}): Outcome {
     const before = this.registry.load;
     const [movedBytes, movedReplicas] = [this.#movedBytes, this.#movedReplicas];
     const startMs = this.timeline.nowMs();
-    this.#decisionMsMax = 0;
-    if (this.#leader) this.#leader.decisionMsMax = 0;
+    this.#cost = NO_COST;
+    if (this.#leader) this.#leader.cost = NO_COST;
     this.#mayGoDark = options.mayGoDark ?? false;
     action();
-    let restedAtMs = this.#runToRest(startMs);
+    const restedAtMs = this.#runToRest(startMs);
     this.#mayGoDark = false;
     return {
       seconds: Math.round((restedAtMs - startMs) / 100) / 10,
@@ -162,13 +163,8 @@ export class Simulation {
       movedBytes: this.#movedBytes - movedBytes,
       ...difference(before, this.registry.load),
       imbalance: this.imbalance(),
-      decisionMsMax: Math.max(this.#decisionMsMax, this.#leader?.decisionMsMax ?? 0),
+      cost: maxCost(this.#cost, this.#leader?.cost ?? NO_COST),
     };
-  }
-
-  /** What was ever broken. */
-  get violations(): readonly string[] {
-    return this.#violations;
   }
 
   state(): ClusterState {
@@ -210,7 +206,7 @@ export class Simulation {
         if (Number.isNaN(restingSinceMs)) restingSinceMs = nowMs;
         if (nowMs - restingSinceMs >= quietMs) return restingSinceMs;
       } else restingSinceMs = Number.NaN;
-      if (nowMs - startMs > REST_WITHIN_MS) throw new Error("the cluster does not come to rest");
+      if (nowMs - startMs > REST_WITHIN_MS) throw new Error(`no rest within ${REST_WITHIN_MS / 1000} s`);
       this.timeline.runUntil(nowMs + 500);
     }
   }
@@ -239,7 +235,7 @@ export class Simulation {
     if (!put || !("put" in put)) return;
     const now = mapRecord.decode(put.value, put.put).enabled as PartitionMap;
     const old = before.models.get(step.model)?.versions.get(step.version)?.map?.value.enabled;
-    this.#violations.push(...unprovedReplicas(old, now, this.#holds).slice(0, 3));
+    this.#demand(unprovedReplicas(old, now, this.#holds));
     if (step.movedBytes === undefined) return;
     this.#movedBytes += step.movedBytes;
     const partitionBytes = this.#repository.get(step.model)?.get(step.version)?.partitionBytes ?? 1;
@@ -254,7 +250,7 @@ export class Simulation {
   /** Every second: nothing that executors route by is out of reach, and no generation goes back. */
   #checkRegularly(): void {
     const state = this.state();
-    if (this.#last) this.#violations.push(...brokenHistory(this.#last, state).slice(0, 3));
+    if (this.#last) this.#demand(brokenHistory(this.#last, state));
     this.#last = state;
     if (!this.#mayGoDark) {
       const checked = new Set<string>();
@@ -262,10 +258,18 @@ export class Simulation {
         const name = `${map.model} ${map.version} ${map.generation}`;
         if (checked.has(name)) continue;
         checked.add(name);
-        this.#violations.push(...darkPartitions(map, this.#holds).slice(0, 3));
+        this.#demand(darkPartitions(map, this.#holds));
       }
     }
     this.timeline.after(CHECK_EVERY_MS, () => this.#checkRegularly());
+  }
+
+  /** What follows a broken invariant says nothing: the first one ends the run. */
+  #demand(broken: readonly string[]): void {
+    if (broken.length === 0) return;
+    const more = broken.length > BROKEN_NAMED ? `, and ${broken.length - BROKEN_NAMED} more` : "";
+    const seconds = (this.timeline.nowMs() / 1000).toFixed(1);
+    throw new Error(`broken at ${seconds} s: ${broken.slice(0, BROKEN_NAMED).join("; ")}${more}`);
   }
 
   /** The registry forgets everything; what was known of its history is no measure of the new one. */
