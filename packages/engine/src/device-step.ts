@@ -40,13 +40,17 @@ export class BoundDeviceStep {
   run(run: Run): void | Promise<void> {
     const feeds: DeviceValue[] = [];
     let size = 1;
+    let isEmpty = false;
     for (let i = 0; i < this.#inputs.length; i++) {
       const feed = run.forDevice(this.#inputs[i]!, this.#session);
       feeds.push(feed);
       // The rows of a lookup are as large as their cache; their slots say how much work there is.
-      if (this.#isRows[i] === 0) size += elementCount(feed.shape);
+      const count = elementCount(feed.shape);
+      if (this.#isRows[i] === 0) size += count;
+      if (count === 0) isEmpty = true;
     }
-    if (!this.#isUnpredictable && this.#pace.isQuick(size)) this.#runSync(feeds, run, size);
+    // What is empty may need another session, which is made on another thread.
+    if (!isEmpty && !this.#isUnpredictable && this.#pace.isQuick(size)) this.#runSync(feeds, run, size);
     else return this.#runAsync(feeds, run, size);
   }
 

@@ -20,7 +20,7 @@ export interface DeviceSession {
    * @returns the step's outputs, in order; the caller disposes of them
    */
   run(feeds: readonly DeviceValue[], options: DeviceRunOptions): Promise<DeviceValue[]>;
-  /** As {@link run}, on this thread. */
+  /** As {@link run}, on this thread; no feed is empty. */
   runSync(feeds: readonly DeviceValue[]): DeviceValue[];
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { invariant } from "@shardserve/core";
-import { type Ort, type OrtSession, OrtValue, TfTensor } from "@shardserve/native";
-import { deviceSupports, type LoweredSegment, lowerSegment, type Weight } from "@shardserve/onnx";
+import { type Ort, type OrtSession, OrtValue, type SessionOptions, TfTensor } from "@shardserve/native";
+import { deviceSupports, lowerSegment, type Weight } from "@shardserve/onnx";
 import { dtypeInfo, elementCount, type Tensor } from "@shardserve/tensor";
 import type { Checkpoint } from "./checkpoint.js";
 import type { LoadPace } from "./options.js";
@@ -34,8 +34,8 @@ export class OrtDevice implements Device {
     onPlanned: (copiedBytes: number) => void = () => undefined,
   ): Promise<DeviceSession[]> {
     const models: EncodedModel[] = [];
-    for (const { step, infos } of steps) {
-      models.push(await this.#encode(lowerSegment(step, infos)));
+    for (const step of steps) {
+      models.push(await this.#encode(step));
       await this.#pace?.pause();
     }
     const readers = new Map<string, Set<string>>();
@@ -50,10 +50,17 @@ export class OrtDevice implements Device {
     const distinct = new Map(models.map((model) => [model.id, model]));
     onPlanned(copiedBytes(distinct.values(), isShared));
     return Promise.all(
-      models.map(async ({ id, bytes, weights }) => {
-        return new OrtSegment(await this.#session(id, bytes, !isShared(weights)));
+      models.map(async ({ id, bytes, weights }, i) => {
+        const session = await this.#session(id, bytes, { prepacking: !isShared(weights) });
+        return new OrtSegment(session, () => this.#asWritten(steps[i]!));
       }),
     );
+  }
+
+  /** A session that runs a step node by node; it is not read from the same bytes, which nobody keeps. */
+  async #asWritten(step: PlannedDeviceStep): Promise<OrtSession> {
+    const { id, bytes } = await this.#encode(step);
+    return this.#session(`${id} as written`, bytes, { prepacking: false, optimization: "disabled" });
   }
 
   async close(): Promise<void> {
@@ -63,7 +70,8 @@ export class OrtDevice implements Device {
     await Promise.all(opened.map((session) => session.closeElsewhere()));
   }
 
-  async #encode(lowered: LoweredSegment): Promise<EncodedModel> {
+  async #encode({ step, infos }: PlannedDeviceStep): Promise<EncodedModel> {
+    const lowered = lowerSegment(step, infos);
     const places = new Map<string, Awaited<ReturnType<Checkpoint["place"]>>>();
     for (const weight of lowered.weights) places.set(weight.name, await this.#checkpoint.place(weight));
     const place = (weight: Weight) => places.get(weight.name)!;
@@ -72,24 +80,29 @@ export class OrtDevice implements Device {
     return { id, bytes: lowered.encode(place), weights };
   }
 
-  #session(id: string, model: Uint8Array, prepacking: boolean): Promise<OrtSession> {
+  #session(id: string, model: Uint8Array, options: Pick<SessionOptions, "prepacking" | "optimization">) {
     let session = this.#sessions.get(id);
     if (!session) {
       const { folder } = this.#checkpoint;
       const config = folder === undefined ? {} : { "session.model_external_initializers_file_folder_path": folder };
       const isInBackground = this.#pace?.isBusy ?? false;
-      session = this.#ort.createSession(model, { prepacking, config, gpu: this.#ort.gpu, isInBackground });
+      session = this.#ort.createSession(model, { ...options, config, gpu: this.#ort.gpu, isInBackground });
       this.#sessions.set(id, session);
     }
     return session;
   }
 }
 
+/** One device step on ONNX Runtime. */
 class OrtSegment implements DeviceSession {
   readonly #session: OrtSession;
+  readonly #openAsWritten: () => Promise<OrtSession>;
+  #asWritten: Promise<OrtSession> | undefined;
 
-  constructor(session: OrtSession) {
+  /** @param openAsWritten  a session of the same step that ONNX Runtime did not rewrite */
+  constructor(session: OrtSession, openAsWritten: () => Promise<OrtSession>) {
     this.#session = session;
+    this.#openAsWritten = openAsWritten;
   }
 
   feed(value: Tensor | DeviceValue): DeviceValue {
@@ -98,8 +111,19 @@ class OrtSegment implements DeviceSession {
     return OrtValue.fromTensor(value);
   }
 
-  run(feeds: readonly DeviceValue[], { signal }: DeviceRunOptions): Promise<DeviceValue[]> {
-    return this.#session.run(feeds as readonly OrtValue[], { signal });
+  /**
+   * Of no rows ONNX Runtime's own rewriting may make reshapes that it then refuses (to blocks of channels, in deep
+   * residual networks), so what refuses an empty feed is run again as it was written.
+   */
+  async run(feeds: readonly DeviceValue[], { signal }: DeviceRunOptions): Promise<DeviceValue[]> {
+    const values = feeds as readonly OrtValue[];
+    try {
+      return await this.#session.run(values, { signal });
+    } catch (error) {
+      if (signal?.aborted || !values.some(({ shape }) => shape.includes(0))) throw error;
+      const session = await (this.#asWritten ??= this.#openAsWritten());
+      return session.run(values, { signal });
+    }
   }
 
   runSync(feeds: readonly DeviceValue[]): DeviceValue[] {
