@@ -101,6 +101,33 @@ export async function restoreEnsembles(
   }
 }
 
+/** Ops that make something large of their attributes alone, and keep it. */
+const MADE_AHEAD: ReadonlySet<string> = new Set(["SentencepieceOp"]);
+
+/**
+ * Makes what some plans keep between requests and could make at the first of them: a model of 128 000 pieces takes a
+ * second. What cannot be made is an error of the requests that need it, as in TensorFlow.
+ */
+export async function makeAhead(
+  plans: readonly SignaturePlan[],
+  kernels: KernelTable,
+  state: HostState,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const whole of plans) {
+    for (const { graph } of plansWithin(whole)) {
+      for (const node of graph.values()) {
+        if (!MADE_AHEAD.has(node.op)) continue;
+        try {
+          await kernels.get(node.op)?.({ node, inputs: [], state, signal });
+        } catch (error) {
+          if (!(error instanceof ServingError)) throw error;
+        }
+      }
+    }
+  }
+}
+
 /** Keys of all that the nodes of some plans may name. */
 function resourcesOf(plans: readonly SignaturePlan[]): Set<string> {
   const used = new Set<string>();

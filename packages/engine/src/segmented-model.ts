@@ -19,7 +19,7 @@ import type { TableBinding } from "@shardserve/savedmodel";
 import { type BindContext, BoundPlan } from "./bound-plan.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { Device, DeviceSession, PlannedDeviceStep } from "./device.js";
-import { emptyState, restoreEnsembles, restoreTables, restoreVariables } from "./initialise.js";
+import { emptyState, makeAhead, restoreEnsembles, restoreTables, restoreVariables } from "./initialise.js";
 import type { TableLocation } from "./lookup-step.js";
 import type { EngineLimits, LoadModelOptions, LoadPace } from "./options.js";
 import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
@@ -141,6 +141,7 @@ export class SegmentedModel {
     await restoreVariables(init ? [init, ...plans] : plans, this.#state, context.checkpoint);
     await restoreTables(tables, plans, model, kernels, this.#state, context.checkpoint);
     await restoreEnsembles(ensembles, plans, model, kernels, this.#state, context.checkpoint);
+    await makeAhead(plans, kernels, this.#state, signal);
     if (!init) return;
     const reason = unsupportedText(init);
     if (reason !== undefined) throw new ServingError("OP_UNSUPPORTED", `${dir} cannot be initialised: ${reason}`);
