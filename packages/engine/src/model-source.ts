@@ -1,5 +1,5 @@
 import type { MetaGraphDef } from "@shardserve/api";
-import { Semaphore, systemClock } from "@shardserve/core";
+import { Semaphore, silentLogger, systemClock } from "@shardserve/core";
 import { importModelInTurns, type ModelGraph, readSignatures, wholeGraph } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import type { TensorFlow } from "@shardserve/native";
@@ -110,6 +110,7 @@ export class ModelSource {
 
   async #segmented(engine: Omit<ModelEngine, "why" | "form">, device: Device): Promise<Candidate> {
     const { kernels = hostKernels, rowSource, clock = systemClock, pace, signal, dir, onPlanned } = this.#options;
+    const { logger = silentLogger } = this.#options;
     this.#model ??= await importModelInTurns(withGraphDTypes(this.#metaGraph), {
       bindings: this.#bindings.variables,
       entries: this.#checkpoint.tensors,
@@ -133,6 +134,7 @@ export class ModelSource {
       pace,
       signal,
       dir,
+      logger,
       onPlanned,
       nodeCount: nodeCount(this.#metaGraph),
     });

@@ -1,4 +1,4 @@
-import { type Clock, Semaphore, ServingError } from "@shardserve/core";
+import { type Clock, type Logger, Semaphore, ServingError } from "@shardserve/core";
 import {
   type CutPolicy,
   type DeviceStep,
@@ -19,10 +19,15 @@ import type { TableBinding } from "@shardserve/savedmodel";
 import { type BindContext, BoundPlan } from "./bound-plan.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { Device, DeviceSession, PlannedDeviceStep } from "./device.js";
+import { deviceError } from "./device-error.js";
 import { emptyState, makeAhead, restoreEnsembles, restoreTables, restoreVariables } from "./initialise.js";
+import type { Runner } from "./loaded-model.js";
 import type { TableLocation } from "./lookup-step.js";
 import type { EngineLimits, LoadModelOptions, LoadPace } from "./options.js";
 import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
+
+/** What clients that name no signature ask. */
+const DEFAULT_SIGNATURE = "serving_default";
 
 /** What a node of the graph takes once it is compiled: here, where 2 to 4 KiB were measured, and in the engine. */
 const COMPILED_NODE_BYTES = 5 * 1024;
@@ -43,6 +48,7 @@ export interface SegmentedModelOptions {
   readonly clock: Clock;
   readonly pace: LoadPace | undefined;
   readonly signal: AbortSignal | undefined;
+  readonly logger: Logger;
   readonly onPlanned: LoadModelOptions["onPlanned"];
   /** Of the graph and its functions. */
   readonly nodeCount: number;
@@ -94,7 +100,7 @@ export class SegmentedModel {
    *
    * @throws ServingError OP_UNSUPPORTED when the init op needs what nothing here can run
    */
-  async load(): Promise<ReadonlyMap<string, SignatureRunner>> {
+  async load(): Promise<ReadonlyMap<string, Runner>> {
     const { kernels, checkpoint, clock, limits } = this.#options;
     const context: BindContext = {
       kernels,
@@ -104,19 +110,22 @@ export class SegmentedModel {
       runs: new Semaphore(limits.concurrentRuns, limits.waitingRuns),
       locate: (plan, lookup) => this.#locate(plan, lookup),
     };
-    const plans = [...this.#plans.values()];
-    await this.#initialise(plans, context);
-    const variants = await this.#bind(plans, context, this.#options);
+    await this.#initialise([...this.#plans.values()], context);
+    const variants = await this.#bindEach(context);
     const stateLock = new Semaphore(1, limits.waitingRuns);
-    const runners = new Map<string, SignatureRunner>();
-    for (const [i, name] of [...this.#plans.keys()].entries()) {
+    const runners = new Map<string, Runner>();
+    for (const [name, variant] of variants) {
+      if (variant instanceof ServingError) {
+        runners.set(name, { run: () => Promise.reject(variant) });
+        continue;
+      }
       const make = async (shapes: ReadonlyMap<string, Shape>): Promise<PlanVariant> => {
         const plan = await planOf(this.#options, name, shapes);
         const reason = unsupportedText(plan);
         if (reason !== undefined) throw new ServingError("INVALID_ARGUMENT", `inputs of these shapes: ${reason}`);
         return (await this.#bind([plan], context))[0]!;
       };
-      runners.set(name, new SignatureRunner(variants[i]!, make, limits.planVariants, stateLock));
+      runners.set(name, new SignatureRunner(variant, make, limits.planVariants, stateLock));
     }
     return runners;
   }
@@ -149,6 +158,39 @@ export class SegmentedModel {
     await bound.run(new Map(), { signal });
   }
 
+  /**
+   * Every signature's plan, ready to run, or what its requests are refused with: a graph that contradicts its checkpoint is
+   * an error of those who run it, as in TensorFlow.
+   *
+   * @throws ServingError what is wrong with the default signature, or with all
+   */
+  async #bindEach(context: BindContext): Promise<Map<string, PlanVariant | ServingError>> {
+    const names = [...this.#plans.keys()];
+    const plans = [...this.#plans.values()];
+    try {
+      const variants = await this.#bind(plans, context, this.#options);
+      return new Map(names.map((name, i) => [name, variants[i]!]));
+    } catch (error) {
+      if (!isOfGraph(error) || plans.length === 1) throw error;
+    }
+    const variants = new Map<string, PlanVariant | ServingError>();
+    const { signal, logger, dir } = this.#options;
+    for (const [i, name] of names.entries()) {
+      try {
+        variants.set(name, (await this.#bind([plans[i]!], context, { signal }))[0]!);
+      } catch (error) {
+        if (!isOfGraph(error) || name === DEFAULT_SIGNATURE) throw error;
+        const text = `signature "${name}" cannot be served: ${error.message}`;
+        logger.error({ signature: name, dir }, text);
+        variants.set(name, new ServingError(error.code, text, { cause: error }));
+      }
+    }
+    const [[, first]] = variants as unknown as [[string, PlanVariant | ServingError]];
+    if (first instanceof ServingError && [...variants.values()].every((one) => one instanceof ServingError))
+      throw first;
+    return variants;
+  }
+
   async #bind(
     plans: readonly SignaturePlan[],
     context: BindContext,
@@ -173,6 +215,12 @@ export class SegmentedModel {
     await context.checkpoint.verifyInPlace(signal);
     return variants;
   }
+}
+
+/** True of what an engine says of a graph that it cannot make sense of; false of what may be otherwise at another time. */
+function isOfGraph(error: unknown): error is ServingError {
+  const said = deviceError(error);
+  return said instanceof ServingError && (said.code === "ENGINE_FAILED" || said.code === "INVALID_ARGUMENT");
 }
 
 /** The plan of a signature that computes the same under another name; it shares the steps, and with them their sessions. */
