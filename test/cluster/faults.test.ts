@@ -1,157 +1,94 @@
 import assert from "node:assert/strict";
-import { cp, mkdir, open, rename, rm } from "node:fs/promises";
+import { cp, open, rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { ClusterStatus } from "@shardserve/controller";
 import { seededRandom, silentLogger } from "@shardserve/core";
 import { EtcdRegistry, holdingKey, holdingRecord } from "@shardserve/registry";
 import { partitionPath } from "@shardserve/rowstore";
-import { EtcdServer, eventually, type LaunchedProcess, REPO_DIR, type TempDir, tempDir } from "@shardserve/testkit";
-import { cli, cliJson } from "./support/cli.js";
+import { EtcdServer, eventually, REPO_DIR, type TempDir, tempDir } from "@shardserve/testkit";
+import { cli } from "./support/cli.js";
 import { GrpcClient } from "./support/grpc.js";
-import { type ClusterPlace, type Front, startExecutor, startShard, whenAvailable } from "./support/roles.js";
-import { STAMPED, stampedRequest, writeStamped } from "./support/stamped-model.js";
+import { FIRST_ROW_BYTE, isGone, isWhole, LiveCluster, versionOf } from "./support/live-cluster.js";
+import { whenAvailable } from "./support/roles.js";
+import { STAMPED, stampedRequest } from "./support/stamped-model.js";
 import { type LoadResult, SteadyLoad } from "./support/steady-load.js";
 
 const SHARD_IDS = ["shard-0", "shard-1", "shard-2"];
-const REPLICATION = 2;
-/** The first 4096 bytes of a partition file are its header; rows follow. */
-const FIRST_ROW_BYTE = 4096;
-
-interface Version {
-  readonly version: number;
-  readonly state: string;
-  readonly error?: { readonly code: string; readonly message: string; readonly shard: string };
-  readonly heldCount: number;
-  readonly neededCount: number;
-  readonly degradedCount: number;
-  readonly darkCount: number;
-}
-interface Status {
-  readonly leader?: string;
-  readonly missingShards: readonly string[];
-  readonly shards: readonly { readonly id: string }[];
-  readonly executors: readonly { readonly id: string }[];
-  readonly models: readonly { readonly model: string; readonly versions: readonly Version[] }[];
-}
+const EXECUTOR_IDS = ["executor-0", "executor-1"];
 
 /** One cluster lives through all faults, one after another; each test leaves it whole. */
 describe("a cluster under faults", function () {
   this.timeout(90_000);
   let etcd: EtcdServer;
   let dir: TempDir;
-  let place: ClusterPlace;
-  const shards = new Map<string, LaunchedProcess>();
-  const executors = new Map<string, Front>();
-
-  const startOne = async (id: string, repository = place.repository) => {
-    const child = await startShard(
-      { ...place, repository },
-      id,
-      `--replication=${REPLICATION}`,
-      `--min-shards=${SHARD_IDS.length}`,
-      "--settle-seconds=0.2",
-      "--repository-poll-seconds=0.3",
-      "--retire-after-seconds=1",
-    );
-    shards.set(id, child);
-    return child;
-  };
-  const startFront = async (id: string) => {
-    const front = await startExecutor(place, id, "--cache-bytes=64KiB", "--target-latency-ms=30000");
-    executors.set(id, front);
-    return front;
-  };
-  const statusArguments = () => ["status", `--etcd=${place.etcd}`, `--cluster=${place.cluster}`];
-  const status = () => cliJson<Status>(...statusArguments());
-  const versionOf = (found: Status, version: number, model = STAMPED) =>
-    found.models.find((item) => item.model === model)?.versions.find((item) => item.version === version);
-  /** Retired and forgotten by the leader; shards keep its partitions for a while, until no executor can still ask. */
-  const isGone = (found: Status, version: number) => (versionOf(found, version)?.state ?? "dropping") === "dropping";
-  const until = (isSo: (found: Status) => boolean) =>
-    eventually(
-      async () => {
-        const found = await status();
-        if (!isSo(found)) throw new Error(JSON.stringify(found));
-        return found;
-      },
-      { timeoutMs: 40_000, intervalMs: 250 },
-    );
-  const isWhole = (found: Status) =>
-    found.missingShards.length === 0 &&
-    found.models.every(({ versions }) =>
-      versions.every(({ heldCount, neededCount, degradedCount }) => heldCount === neededCount && degradedCount === 0),
-    );
-
-  /** Exports version `version` outside the repository, lets `change` at it, and moves it in, as a publisher would. */
-  const publish = async (version: number, change?: (out: string) => Promise<void>) => {
-    const source = join(dir.path, "source", String(version));
-    const out = join(dir.path, "outgoing", String(version));
-    await writeStamped(source, version);
-    const { code, stderr } = await cli("shard-export", source, `--out=${out}`, "--min-table-bytes=0");
-    assert.equal(code, 0, stderr);
-    await change?.(out);
-    await mkdir(join(place.repository, STAMPED), { recursive: true });
-    await rename(out, join(place.repository, STAMPED, String(version)));
-  };
+  let cluster: LiveCluster;
+  const load = (id = "executor-0") => new SteadyLoad(cluster.front(id).grpc);
+  const until = (isSo: (found: ClusterStatus) => boolean) => cluster.until(isSo);
 
   before(async () => {
     [etcd, dir] = await Promise.all([EtcdServer.start(), tempDir("shardserve-faults-")]);
-    place = { etcd: etcd.host, cluster: "faults", repository: join(dir.path, "repository") };
-    await publish(1);
+    cluster = new LiveCluster({
+      dir: dir.path,
+      etcd: [etcd.host],
+      cluster: "faults",
+      replication: 2,
+      minShards: SHARD_IDS.length,
+      executorFlags: ["--target-latency-ms=30000"],
+    });
+    await cluster.publish(1);
     const other = join(REPO_DIR, "test/fixtures/models/dlrm/1");
-    const { code, stderr } = await cli(
-      "shard-export",
-      other,
-      `--out=${join(place.repository, "dlrm", "1")}`,
-      "--min-table-bytes=0",
-    );
+    const out = join(cluster.repository, "dlrm", "1");
+    const { code, stderr } = await cli("shard-export", other, `--out=${out}`, "--min-table-bytes=0");
     assert.equal(code, 0, stderr);
-    await Promise.all([...SHARD_IDS.map((id) => startOne(id)), startFront("executor-0"), startFront("executor-1")]);
-    for (const front of executors.values()) {
-      for (const model of [STAMPED, "dlrm"]) await whenAvailable(front, model);
+    await Promise.all([
+      ...SHARD_IDS.map((id) => cluster.startShard(id)),
+      ...EXECUTOR_IDS.map((id) => cluster.startExecutor(id)),
+    ]);
+    for (const id of EXECUTOR_IDS) {
+      for (const model of [STAMPED, "dlrm"]) await whenAvailable(cluster.front(id), model);
     }
   });
 
   after(async () => {
-    const children = [...shards.values(), ...[...executors.values()].map((front) => front.process)];
-    await Promise.all(children.map((child) => child.stop()));
+    await cluster?.stop();
     await etcd?.stop();
     await dir?.remove();
   });
 
   it("kill -9 of one of three shards: no request fails; restarted with the same id it serves again", async () => {
-    await using load = new SteadyLoad(executors.get("executor-0")!.grpc);
-    await load.more(200);
-    await shards.get("shard-1")!.stop("SIGKILL");
-    await load.more(200);
+    await using running = load();
+    await running.more(200);
+    await cluster.process("shard-1").stop("SIGKILL");
+    await running.more(200);
     const found = await until(({ missingShards }) => missingShards.length === 1);
     assert.deepEqual(found.missingShards, ["shard-1"]);
     assert.equal(versionOf(found, 1)?.darkCount, 0);
     assert.ok(versionOf(found, 1)!.degradedCount > 0);
 
-    await startOne("shard-1");
+    await cluster.startShard("shard-1");
     await until(isWhole);
     // Whatever shard-2 shares with shard-1 can come from the restarted one only.
-    await shards.get("shard-2")!.stop("SIGKILL");
-    await load.more(300);
-    await startOne("shard-2"); // at once: its old registration still stands
-    await load.more(200);
+    await cluster.process("shard-2").stop("SIGKILL");
+    await running.more(300);
+    await cluster.startShard("shard-2"); // at once: its old registration still stands
+    await running.more(200);
     await until(isWhole);
-    assertClean(await load.stop());
+    assertClean(await running.stop());
   });
 
   it("SIGTERM to a shard: no request fails, and it ends by itself with 0", async () => {
-    await using load = new SteadyLoad(executors.get("executor-0")!.grpc);
-    await load.more(100);
-    shards.get("shard-0")!.signal("SIGTERM");
-    assert.deepEqual(await shards.get("shard-0")!.exit, { code: 0, signal: null });
-    await load.more(100);
-    await startOne("shard-0");
+    await using running = load();
+    await running.more(100);
+    cluster.process("shard-0").signal("SIGTERM");
+    assert.deepEqual(await cluster.process("shard-0").exit, { code: 0, signal: null });
+    await running.more(100);
+    await cluster.startShard("shard-0");
     await until(isWhole);
-    assertClean(await load.stop());
+    assertClean(await running.stop());
   });
 
   it("a partition file with one flipped byte: its shard refuses it by file and block, the rest serves", async () => {
-    const registry = new EtcdRegistry({ hosts: [place.etcd], cluster: place.cluster, logger: silentLogger });
+    const registry = new EtcdRegistry({ hosts: [etcd.host], cluster: "faults", logger: silentLogger });
     const holding = async () => {
       const entry = await registry.get(holdingKey("shard-2", STAMPED, 1));
       return entry && holdingRecord.decode(entry.value, entry.key);
@@ -161,12 +98,14 @@ describe("a cluster under faults", function () {
       const partition = held[7]!;
       // The shard reads its own copy of the repository, as on a machine of its own; the other replica is sound.
       const damaged = join(dir.path, "damaged");
-      await cp(place.repository, damaged, { recursive: true });
+      await cp(cluster.repository, damaged, { recursive: true });
       await flipByte(join(damaged, STAMPED, "1", partitionPath(partition)), FIRST_ROW_BYTE + 5);
-      await using load = new SteadyLoad(executors.get("executor-0")!.grpc);
-      await shards.get("shard-2")!.stop("SIGKILL");
-      const child = await startOne("shard-2", damaged);
-      await child.waitForOutput(new RegExp(`${partitionPath(partition).replace(".", "\\.")}: block 0`));
+      await using running = load();
+      await cluster.process("shard-2").stop("SIGKILL");
+      await cluster.startShard("shard-2", damaged);
+      await cluster
+        .process("shard-2")
+        .waitForOutput(new RegExp(`${partitionPath(partition).replace(".", "\\.")}: block 0`));
       const record = await eventually(async () => {
         const now = await holding();
         assert.equal(now?.partitions.length, held.length - 1);
@@ -175,24 +114,24 @@ describe("a cluster under faults", function () {
       assert.ok(!record.partitions.includes(partition));
       assert.equal(record.error?.code, "CHECKSUM_MISMATCH");
       assert.match(record.error.message, new RegExp(`${partitionPath(partition)}: block 0`));
-      const found = versionOf(await status(), 1)!;
+      const found = versionOf(await cluster.status(), 1)!;
       assert.equal(found.neededCount - found.heldCount, 1);
-      await load.more(300);
+      await running.more(300);
 
-      await child.stop();
-      await startOne("shard-2");
+      await cluster.process("shard-2").stop();
+      await cluster.startShard("shard-2");
       await until(isWhole);
-      assertClean(await load.stop());
+      assertClean(await running.stop());
     } finally {
       await registry.close();
     }
   });
 
   it("etcd away: predictions go on, status fails clearly; etcd back: status works", async () => {
-    await using load = new SteadyLoad(executors.get("executor-0")!.grpc);
-    await load.more(100);
+    await using running = load();
+    await running.more(100);
     await etcd.pause();
-    const [{ code, stdout, stderr }] = await Promise.all([cli(...statusArguments()), load.more(300)]);
+    const [{ code, stdout, stderr }] = await Promise.all([cluster.command("status"), running.more(300)]);
     assert.equal(code, 1);
     assert.equal(stdout, "");
     assert.match(stderr, /^shardserve status: REGISTRY_UNAVAILABLE: .*127\.0\.0\.1/m);
@@ -201,16 +140,16 @@ describe("a cluster under faults", function () {
     await etcd.resume();
     const found = await until((now) => isWhole(now) && now.leader !== undefined && now.executors.length === 2);
     assert.equal(found.shards.length, SHARD_IDS.length);
-    await load.more(100);
-    assertClean(await load.stop());
+    await running.more(100);
+    assertClean(await running.stop());
   });
 
   it("a version dropped into the repository rolls out by itself, every reply is wholly one version's", async () => {
-    const [first, second] = [...executors.values()];
+    const [first, second] = EXECUTOR_IDS.map((id) => cluster.front(id));
     await using one = new SteadyLoad(first!.grpc, 1);
     await using two = new SteadyLoad(second!.grpc, 2);
     await one.more(100);
-    await publish(2);
+    await cluster.publish(2);
     await eventually(() => one.answeredBy(2) > 200 && two.answeredBy(2) > 200, { timeoutMs: 60_000 });
     await until((found) => versionOf(found, 2)?.state === "enabled" && isGone(found, 1));
     await first!.process.waitForOutput(/"model":"stamped","version":2,"from":"version 1",.*"cache warmed up"/);
@@ -222,32 +161,32 @@ describe("a cluster under faults", function () {
   });
 
   it("a published version with one flipped byte is refused and named; the version before serves on", async () => {
-    await using load = new SteadyLoad(executors.get("executor-0")!.grpc);
+    await using running = load();
     const file = partitionPath(11);
-    await publish(3, (out) => flipByte(join(out, file), FIRST_ROW_BYTE + 5));
+    await cluster.publish(3, (out) => flipByte(join(out, file), FIRST_ROW_BYTE + 5));
     const found = await until((now) => versionOf(now, 3)?.error !== undefined);
     const { error, state } = versionOf(found, 3)!;
     assert.equal(error?.code, "CHECKSUM_MISMATCH");
     assert.match(error.message, new RegExp(`stamped/3/${file}: block 0`));
     assert.ok(SHARD_IDS.includes(error.shard), error.shard);
     assert.notEqual(state, "enabled");
-    assert.match(shards.get(error.shard)!.output, new RegExp(`${file}: block 0`));
-    const { stdout } = await cli(...statusArguments());
+    assert.match(cluster.process(error.shard).output, new RegExp(`${file}: block 0`));
+    const { stdout } = await cluster.command("status");
     assert.match(stdout, new RegExp(`CHECKSUM_MISMATCH on ${error.shard}: .*${file}: block 0`));
     assert.equal(versionOf(found, 2)?.state, "enabled");
     assert.equal(versionOf(found, 1, "dlrm")?.state, "enabled");
-    await load.more(200);
+    await running.more(200);
 
-    await rm(join(place.repository, STAMPED, "3"), { recursive: true });
+    await rm(join(cluster.repository, STAMPED, "3"), { recursive: true });
     await until((now) => isGone(now, 3) && isWhole(now));
-    const result = await load.stop();
+    const result = await running.stop();
     assertClean(result);
     assert.deepEqual([...result.versions.keys()], [2]);
   });
 
   it("SIGTERM to an executor under load: what was sent is answered, the other executor serves on", async () => {
-    const [first, second] = [executors.get("executor-0")!, executors.get("executor-1")!];
-    await using load = new SteadyLoad(second.grpc);
+    const first = cluster.front("executor-0");
+    await using running = load("executor-1");
     using client = new GrpcClient(first.grpc);
     const random = seededRandom(5);
     const requests = Array.from({ length: 200 }, () => stampedRequest(random, 256));
@@ -263,9 +202,9 @@ describe("a cluster under faults", function () {
     assert.deepEqual(await first.process.exit, { code: 0, signal: null });
     const found = await until(({ executors: living }) => living.length === 1);
     assert.equal(found.executors[0]!.id, "executor-1");
-    await load.more(100);
-    assertClean(await load.stop());
-    await startFront("executor-0");
+    await running.more(100);
+    assertClean(await running.stop());
+    await cluster.startExecutor("executor-0");
   });
 });
 

@@ -21,7 +21,7 @@ import { STAMPED, writeStamped } from "./stamped-model.js";
 const PROXIED_HOST = "127.0.0.2";
 
 /** The first 4096 bytes of a partition file are its header; rows follow. */
-const FIRST_ROW_BYTE = 4096;
+export const FIRST_ROW_BYTE = 4096;
 
 /** Quick, unless a test says otherwise. */
 const SHARD_FLAGS = ["--settle-seconds=0.3", "--repository-poll-seconds=0.3", "--retire-after-seconds=1"];
@@ -107,8 +107,12 @@ export class LiveCluster {
     return join(this.#options.dir, "state", id);
   }
 
-  /** Starts a shard, or starts it again after it ended. */
-  async startShard(id: string): Promise<void> {
+  /**
+   * Starts a shard, or starts it again after it ended.
+   *
+   * @param repository  where it reads versions; default the one of all
+   */
+  async startShard(id: string, repository = this.repository): Promise<void> {
     const known = this.#shards.get(id);
     const port = known?.port ?? (await freePort());
     const toEtcd = known?.toEtcd ?? (await this.#etcdProxies());
@@ -118,7 +122,7 @@ export class LiveCluster {
       (host ? undefined : await TcpProxy.start({ host: "127.0.0.1", port }, { host: PROXIED_HOST, port }));
     const clock = known?.clock ?? (await this.#createClock(id));
     const process = await startShard(
-      this.#place(toEtcd, clock, host),
+      { ...this.#place(toEtcd, clock, host), repository },
       id,
       `--listen=${host?.address ?? "127.0.0.1"}:${port}`,
       `--advertised-host=${host?.address ?? PROXIED_HOST}`,
@@ -308,8 +312,8 @@ export class LiveCluster {
   }
 }
 
-export function versionOf(found: ClusterStatus, version: number): VersionStatus | undefined {
-  return found.models.find((item) => item.model === STAMPED)?.versions.find((item) => item.version === version);
+export function versionOf(found: ClusterStatus, version: number, model = STAMPED): VersionStatus | undefined {
+  return found.models.find((item) => item.model === model)?.versions.find((item) => item.version === version);
 }
 
 /** True when every executor answers for the drifting model at the epoch, and no other is on its way. */
