@@ -6,7 +6,7 @@ export type { ServerDescription } from "./config/describe-server.js";
 export { ModelCatalog, type ModelCatalogOptions } from "./config/model-catalog.js";
 export { type ConfiguredModel, configuredModels, readModelConfigFile } from "./config/model-config.js";
 export { readMonitoringPath } from "./config/monitoring.js";
-export { parseTlsConfig, readTlsConfig } from "./config/ssl-config.js";
+export { parseTlsConfig } from "./config/ssl-config.js";
 export { readTrafficFile, trafficPolicies } from "./config/traffic-config.js";
 export { parseTextFormat } from "./config/text-format.js";
 export type { ExplanationDocument } from "./predict/explanation.js";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { connect } from "node:tls";
 import { join } from "node:path";
 import { Client, credentials } from "@grpc/grpc-js";
-import { ModelServer, readMonitoringPath, readTlsConfig } from "@shardserve/model-server";
+import { ModelServer, parseTlsConfig, readMonitoringPath } from "@shardserve/model-server";
 import { tensor } from "@shardserve/tensor";
 import { makeCertificates, sslConfig } from "@shardserve/testkit";
 import { failureOf, predict, startManager, startServer } from "./harness.js";
@@ -25,13 +25,8 @@ describe("TLS", function () {
   });
   after(() => rm(dir, { recursive: true }));
 
-  const configFile = async (name: string, isClientVerified: boolean, more = "") => {
-    await writeFile(join(dir, name), `${sslConfig(dir, isClientVerified)} ${more}`);
-    return join(dir, name);
-  };
-
   const serving = async (isClientVerified: boolean) => {
-    const tls = await readTlsConfig(await configFile("ssl.config", isClientVerified));
+    const tls = parseTlsConfig(sslConfig(dir, isClientVerified), "ssl.config");
     const manager = await startManager({ m: { 1: halfPlus(2) } });
     const server = new ModelServer({
       manager,
@@ -138,20 +133,18 @@ describe("TLS", function () {
   });
 
   it("refuses configurations that cannot work", async () => {
-    const refused = async (text: string) => {
-      await writeFile(join(dir, "bad.config"), text);
-      return readTlsConfig(join(dir, "bad.config")).then(
-        () => "accepted",
-        (error: Error) => error.message.replace(dir, ""),
-      );
+    const refused = (text: string) => {
+      try {
+        parseTlsConfig(text, "/bad.config");
+        return "accepted";
+      } catch (error) {
+        return (error as Error).message;
+      }
     };
-    assert.equal(await refused('server_key: "k"'), "/bad.config: server_key and server_cert are needed, as PEM text");
-    assert.match(await refused('server_key: "k" server_cert: "c"'), /key and certificates cannot be used/);
-    assert.match(
-      await refused('server_key: "k" server_cert: "c" client_verify: true'),
-      /client_verify needs custom_ca/,
-    );
-    assert.match(await refused('key: "k"'), /:1:1: tensorflow\.serving\.SSLConfig has no field "key"/);
+    assert.equal(refused('server_key: "k"'), "/bad.config: server_key and server_cert are needed, as PEM text");
+    assert.match(refused('server_key: "k" server_cert: "c"'), /key and certificates cannot be used/);
+    assert.match(refused('server_key: "k" server_cert: "c" client_verify: true'), /client_verify needs custom_ca/);
+    assert.match(refused('key: "k"'), /:1:1: tensorflow\.serving\.SSLConfig has no field "key"/);
   });
 
   it("serves the metrics where the monitoring file says, or not at all", async () => {

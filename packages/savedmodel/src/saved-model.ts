@@ -10,7 +10,6 @@ import {
   fromBinary,
   type MetaGraphDef,
   type SavedModel as SavedModelMessage,
-  type SignatureDef,
 } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import { parseSavedModel } from "./parse-saved-model.js";
@@ -114,14 +113,6 @@ export function selectMetaGraph(savedModel: SavedModel, tags: readonly string[] 
 }
 
 const INIT_OP_KEY = "__saved_model_init_op";
-const TRAIN_OP_KEY = "__saved_model_train_op";
-
-/** Signatures by name, without the two entries that TensorFlow keeps for itself. */
-export function servingSignatures(metaGraph: MetaGraphDef): ReadonlyMap<string, SignatureDef> {
-  return new Map(
-    Object.entries(metaGraph.signatureDef).filter(([name]) => name !== INIT_OP_KEY && name !== TRAIN_OP_KEY),
-  );
-}
 
 /** A file of `assets/` and the tensor that takes its path. */
 export interface Asset {

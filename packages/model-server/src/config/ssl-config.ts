@@ -2,22 +2,13 @@ import { createSecureContext } from "node:tls";
 import { SSLConfigSchema } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import type { TlsOptions } from "../tls.js";
-import { readWatched } from "../security/watched-file.js";
 import { parseTextFormat } from "./text-format.js";
 
 /**
- * Reads an --ssl_config_file: an SSLConfig in protobuf's text format, with PEM texts (not paths) as values.
+ * The text of an --ssl_config_file: an SSLConfig in protobuf's text format, with PEM texts (not paths) as values.
  *
- * @throws ServingError NOT_FOUND, CONFIG_INVALID also when key and certificates do not fit
- */
-export async function readTlsConfig(path: string): Promise<TlsOptions> {
-  return parseTlsConfig(await readWatched(path), path);
-}
-
-/**
- * The same for its text.
- *
- * @throws ServingError CONFIG_INVALID
+ * @param path  of the file, for errors
+ * @throws ServingError CONFIG_INVALID, also when key and certificates do not fit
  */
 export function parseTlsConfig(text: string, path: string): TlsOptions {
   const {
