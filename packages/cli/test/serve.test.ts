@@ -100,9 +100,8 @@ describe("serve", function () {
     await exited;
     const { child: next } = await serve(...args);
     children.push(next);
-    const asked = spawnSync(process.execPath, [
-      ...[PROGRAM, "predict", `--address=unix:${socket}`, "--model=two", '--inputs={"x": [1.0]}', "--json"],
-    ]);
+    const question = [PROGRAM, "predict", `--address=unix:${socket}`, "--model=two", '--inputs={"x": [1.0]}', "--json"];
+    const asked = spawnSync(process.execPath, question);
     assert.deepEqual(JSON.parse(String(asked.stdout)).outputs.y, [2.5], String(asked.stderr));
   });
 
