@@ -2,7 +2,7 @@
  * Reads a SavedModel directory: the message, its meta graphs and what serving needs to find in them. Layout:
  * tensorflow/cc/saved_model/README.md; which ops restore and initialise: tensorflow/cc/saved_model/loader_util.cc.
  */
-import { type FileHandle, open, readdir, stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type AssetFileDef,
@@ -44,24 +44,17 @@ export async function readSavedModel(dir: string, options: { signal?: AbortSigna
 }
 
 async function readWhole(path: string, dir: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
-  let file: FileHandle;
+  const invalid = (why: string, cause?: unknown) =>
+    new ServingError("SAVED_MODEL_INVALID", `${path} ${why}`, { ...(cause !== undefined && { cause }) });
   try {
-    file = await open(path);
+    const found = await stat(path);
+    if (!found.isFile()) throw invalid("is no file"); // opening a pipe would wait for ever
+    if (found.size > MESSAGE_BYTES_MAX) throw invalid(`has ${found.size} bytes, protobuf allows ${MESSAGE_BYTES_MAX}`);
+    return await readFile(path, { signal });
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== "ENOENT") {
-      throw new ServingError("SAVED_MODEL_INVALID", `${path} cannot be opened: ${(cause as Error).message}`, { cause });
-    }
-    throw await missing(dir);
-  }
-  try {
-    const { size } = await file.stat();
-    if (size > MESSAGE_BYTES_MAX) {
-      throw new ServingError("SAVED_MODEL_INVALID", `${path} has ${size} bytes, protobuf allows ${MESSAGE_BYTES_MAX}`);
-    }
     signal?.throwIfAborted();
-    return await file.readFile();
-  } finally {
-    await file.close();
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") throw await missing(dir);
+    throw cause instanceof ServingError ? cause : invalid(`cannot be read: ${(cause as Error).message}`, cause);
   }
 }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,6 +26,15 @@ describe("SavedModel", () => {
 
   const refused = (pattern: RegExp) => (error: unknown) =>
     isServingError(error, "SAVED_MODEL_INVALID") && pattern.test(error.message);
+
+  it("refuses what is no file, without waiting for somebody to write into a pipe", async () => {
+    const path = join(dir, "saved_model.pb");
+    await mkdir(path);
+    await assert.rejects(readSavedModel(dir), refused(/saved_model\.pb is no file/));
+    await rm(path, { recursive: true });
+    execFileSync("mkfifo", [path]);
+    await assert.rejects(readSavedModel(dir), refused(/saved_model\.pb is no file/));
+  });
 
   it("says what lies there instead of saved_model.pb", async () => {
     await assert.rejects(readSavedModel(dir), refused(/no saved_model.pb in .*name a SavedModel directory/));
