@@ -1,4 +1,4 @@
-import { type Clock, type Logger, ServingError, silentLogger, sleep, systemClock } from "@shardserve/core";
+import { type Clock, type Logger, OutageLog, ServingError, silentLogger, sleep, systemClock } from "@shardserve/core";
 import type { Entry, Registry } from "./registry.js";
 import type { SavedState, StateFile } from "./state-file.js";
 
@@ -27,6 +27,7 @@ export class RegistryView {
   readonly #clock: Clock;
   readonly #state: StateFile | undefined;
   readonly #stateAfterMs: number;
+  readonly #saves: OutageLog;
   readonly #entries = new Map<string, Entry>();
   readonly #listeners = new Set<() => void>();
   readonly #stop = new AbortController();
@@ -46,6 +47,12 @@ export class RegistryView {
     this.#clock = options.clock ?? systemClock;
     this.#state = options.state;
     this.#stateAfterMs = options.stateAfterMs ?? 3_000;
+    this.#saves = new OutageLog(
+      this.#logger,
+      this.#clock,
+      "the last known state was not saved; the one before stays",
+      "the last known state is saved again",
+    );
   }
 
   /** Keys as last seen; the map changes in place, between events never. */
@@ -206,13 +213,11 @@ export class RegistryView {
     };
     try {
       await this.#state?.save(state);
+      this.#saves.works({ path: this.#state?.path });
       return true;
     } catch (error) {
       this.#isUnsaved = true;
-      this.#logger.error(
-        { path: this.#state?.path, error: (error as Error).message },
-        "the last known state was not saved; the one before stays",
-      );
+      this.#saves.failed(ServingError.from(error), { path: this.#state?.path });
       return false;
     }
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { ManualClock, ServingError } from "@shardserve/core";
+import { ManualClock, ServingError, silentLogger } from "@shardserve/core";
 import {
   MemoryRegistry,
   MemoryStore,
@@ -78,7 +78,11 @@ describe("registry view with a state file", () => {
     const clock = new ManualClock();
     const temporary = `${state.path}.writing`;
     await symlink("/dev/full", temporary);
-    const view = new RegistryView(new MemoryRegistry({ store: storeOf("maps/x/1") }), "maps/", { state, clock });
+    const said: string[] = [];
+    const say = (_fields: object, message?: string) => void said.push(message ?? "");
+    const logger = { ...silentLogger, warn: say, info: say };
+    const store = storeOf("maps/x/1");
+    const view = new RegistryView(new MemoryRegistry({ store }), "maps/", { state, clock, logger });
     view.start();
     await view.reach();
     const trySave = async () => {
@@ -92,6 +96,10 @@ describe("registry view with a state file", () => {
     await rm(temporary);
     await eventually(async () => assert.equal((await trySave())?.entries.length, 1));
     await view.close();
+    assert.deepEqual(said, [
+      "the last known state was not saved; the one before stays", // once, however often it was tried
+      "the last known state is saved again",
+    ]);
   });
 
   it("notices over a restart that the registry lost its history", async () => {

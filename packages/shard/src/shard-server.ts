@@ -1,3 +1,4 @@
+import { access, constants, mkdir } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
@@ -210,8 +211,9 @@ export class ShardServer extends Service {
   }
 
   protected async onStart(signal: AbortSignal): Promise<void> {
+    const { grpcListen, dataDir } = this.#options;
+    if (dataDir !== undefined) await checkWritable(dataDir);
     await this.#frames.start({ signal });
-    const { grpcListen } = this.#options;
     if (grpcListen !== undefined) {
       const credentials = ServerCredentials.createInsecure();
       this.#grpcAddress = await listenGrpc(this.#grpc, parseAddress(grpcListen), credentials);
@@ -357,4 +359,14 @@ export class ShardServer extends Service {
 function memoryBytes(): number {
   const limitBytes = process.constrainedMemory();
   return limitBytes > 0 && limitBytes < totalmem() ? limitBytes : totalmem();
+}
+
+/** A shard that could copy nothing would be given partitions all the same, and their versions would wait for it. */
+async function checkWritable(dataDir: string): Promise<void> {
+  try {
+    await mkdir(dataDir, { recursive: true });
+    await access(dataDir, constants.W_OK | constants.X_OK);
+  } catch (cause) {
+    throw new ServingError("CONFIG_INVALID", `--data-dir=${dataDir}: ${(cause as Error).message}`, { cause });
+  }
 }
