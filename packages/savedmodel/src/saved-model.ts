@@ -89,19 +89,35 @@ export function tagSets(savedModel: SavedModel): string[][] {
   return savedModel.message.metaGraphs.map((metaGraph) => [...(metaGraph.metaInfoDef?.tags ?? [])].sort());
 }
 
+/** Ops of the main graph that a restore op fills. */
+export const VARIABLE_OPS: ReadonlySet<string> = new Set(["VarHandleOp", "VariableV2", "Variable"]);
+
 /**
  * The meta graph whose tags are exactly `tags`, whatever their order.
  *
- * @throws ServingError SAVED_MODEL_INVALID listing the tag sets that there are
+ * One with variables and without a checkpoint is refused: TensorFlow serves it, and fails each request that reads one. Copies
+ * under way look so, as saved_model.pb is smaller than variables/ and comes before it.
+ *
+ * @throws ServingError SAVED_MODEL_INVALID listing the tag sets that there are, or naming the file that lacks
  */
 export function selectMetaGraph(savedModel: SavedModel, tags: readonly string[] = ["serve"]): MetaGraphDef {
   const wanted = [...new Set(tags)].sort().join(",");
   const available = tagSets(savedModel).map((set) => [...new Set(set)].join(","));
   const found = savedModel.message.metaGraphs[available.indexOf(wanted)];
-  if (found) return found;
+  if (found) return withCheckpoint(savedModel, found);
   throw new ServingError(
     "SAVED_MODEL_INVALID",
     `${savedModel.dir} has no meta graph with tags {${wanted}}; it has ${available.map((set) => `{${set}}`).join(", ")}`,
+  );
+}
+
+function withCheckpoint({ dir, variablesPrefix }: SavedModel, metaGraph: MetaGraphDef): MetaGraphDef {
+  if (variablesPrefix !== undefined || !restoreOp(metaGraph)) return metaGraph;
+  const variable = metaGraph.graphDef?.node.find(({ op }) => VARIABLE_OPS.has(op));
+  if (!variable) return metaGraph;
+  throw new ServingError(
+    "SAVED_MODEL_INVALID",
+    `${dir} has no variables/variables.index for its variables ("${variable.name}"); copy the whole model, beside its place, and rename it`,
   );
 }
 

@@ -8,7 +8,7 @@ import { ServingError } from "@shardserve/core";
 import { decodeTensorProto, DTYPES, type StringColumn } from "@shardserve/tensor";
 import type { BundleEntry } from "./bundle/bundle-index.js";
 import { capturedObjects, variablesByName } from "./object-graph.js";
-import { restoreOp } from "./saved-model.js";
+import { restoreOp, VARIABLE_OPS } from "./saved-model.js";
 
 /** A checkpoint tensor, or a box of it for one piece of a partitioned variable. */
 export interface VariableBinding {
@@ -45,7 +45,6 @@ export interface Bindings {
 
 type Entries = ReadonlyMap<string, Pick<BundleEntry, "crc32c" | "size" | "dtype" | "shape">>;
 
-const VARIABLE_OPS = new Set(["VarHandleOp", "VariableV2", "Variable"]);
 const TABLE_OPS = new Set([
   "MutableHashTableV2",
   "MutableHashTable",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MetaGraphDef, MetaGraphDefSchema, SavedModelSchema } from "@shardserve/api";
@@ -60,6 +60,23 @@ describe("SavedModel", () => {
       () => selectMetaGraph(model, ["tpu"]),
       refused(/\{tpu\}; it has \{serve\}, \{serve,train\}, \{gpu,serve\}/),
     );
+  });
+
+  it("refuses a copy under way: a graph with variables, whose checkpoint is not there yet", async () => {
+    const graph = new GraphBuilder();
+    graph.variable("w", "float32", [2]);
+    await writeSavedModel(dir, graph.savedModel({}), {
+      variables: (writer) => writer.addTensor("w", tensor("float32", [2], Float32Array.of(1, 2))),
+    });
+    await rename(join(dir, "variables"), join(dir, "later"));
+    const half = await readSavedModel(dir);
+    assert.throws(() => selectMetaGraph(half), refused(/no variables\/variables\.index for its variables \("w"\)/));
+    await rename(join(dir, "later"), join(dir, "variables"));
+    selectMetaGraph(await readSavedModel(dir));
+    await rm(dir, { recursive: true });
+    await writeSavedModel(dir, new GraphBuilder().savedModel({})); // none to restore, and no checkpoint: a whole model
+    await rm(join(dir, "variables"), { recursive: true, force: true });
+    selectMetaGraph(await readSavedModel(dir));
   });
 
   it("never overwrites a model", async () => {
