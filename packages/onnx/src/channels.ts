@@ -15,7 +15,14 @@ import { transpose } from "./emit.js";
 export function channelsFirst(b: OnnxBuilder, value: Value, rank: number): Value {
   const { channelsFirst: known } = value;
   if (known?.rank === rank) return known.value;
-  return transpose(b, value, [0, rank - 1, ...Array.from({ length: rank - 2 }, (_, i) => i + 1)]);
+  const order = [0, rank - 1, ...Array.from({ length: rank - 2 }, (_, i) => i + 1)];
+  const fixed = value.weight?.shape ?? value.tensor?.shape;
+  const moved = fixed?.length === rank && b.permuted(value, order, orderedBy(order, fixed));
+  return moved || transpose(b, value, order);
+}
+
+function orderedBy(order: readonly number[], shape: readonly number[]): number[] {
+  return order.map((axis) => shape[axis]!);
 }
 
 /** [n, spatial..., c] from [n, c, spatial...]. */
@@ -29,38 +36,60 @@ export function beside(last: Value, first: Value, rank: number): Value {
   return { ...last, channelsFirst: { value: first, rank } };
 }
 
-/** A vector of one entry a channel, to be broadcast over [n, c, spatial...]. */
-export function perChannel(b: OnnxBuilder, vector: Value, length: number | undefined, rank: number): Value {
+/** A vector of one entry a channel, or what differs from one by axes of length 1, to be broadcast over [n, c, spatial...]. */
+export function perChannel(
+  b: OnnxBuilder,
+  vector: Value,
+  length: number | undefined,
+  rank: number,
+  ownRank = 1,
+): Value {
   const ones = Array.from({ length: rank - 2 }, () => 1);
-  const placed = length === undefined ? undefined : b.permuted(vector, [0], [length, ...ones]);
+  const order = Array.from({ length: ownRank }, (_, axis) => axis);
+  const placed = length === undefined ? undefined : b.permuted(vector, order, [length, ...ones]);
   return placed ?? b.op("Reshape", [vector, b.ints([-1, ...ones])]);
 }
 
-/** Ops whose result at a place depends on the operands at that place alone. */
+/** Ops whose result at a place depends on the operands at that place alone, with broadcasting. */
 const ELEMENTWISE: ReadonlySet<string> = new Set(
-  `Relu Relu6 Elu Selu LeakyRelu Sigmoid Tanh Softplus Softsign Neg Abs Exp Sqrt
-   Add AddV2 Sub Mul Maximum Minimum AddN`.split(/\s+/),
+  `Relu Relu6 Elu Selu LeakyRelu Sigmoid Tanh Softplus Softsign Neg Abs Exp Log Erf Sqrt Rsqrt Square Reciprocal
+   Add AddV2 Sub Mul Div RealDiv SquaredDifference Pow Maximum Minimum AddN ClipByValue
+   FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel`.split(/\s+/),
 );
 
 /**
- * The operands of an elementwise op with channels second, where all that are no scalars have that form already.
+ * The operands of an elementwise op with channels second, where one has that form and the others can be brought to it for
+ * next to nothing: scalars, and what has no more than one value a channel for each element of the batch.
  *
- * @param rankOf  rank of operand `i` where it is known
+ * @param shapeOf  shape of operand `i` where its rank is known
  */
 export function carried(
+  b: OnnxBuilder,
   op: string,
   inputs: readonly Value[],
-  rankOf: (index: number) => number | undefined,
+  shapeOf: (index: number) => readonly number[] | undefined,
 ): { readonly inputs: readonly Value[]; readonly rank: number } | undefined {
   if (!ELEMENTWISE.has(op)) return undefined;
   const rank = inputs.find((value) => value.channelsFirst)?.channelsFirst?.rank;
   if (rank === undefined) return undefined;
-  const moved: Value[] = [];
-  for (const [i, value] of inputs.entries()) {
-    const known = value.channelsFirst;
-    if (known?.rank === rank) moved.push(known.value);
-    else if (rankOf(i) === 0) moved.push(value);
-    else return undefined;
-  }
-  return { inputs: moved, rank };
+  const moves = inputs.map((value, i) => moveOf(b, value, shapeOf(i), rank));
+  const isMovable = moves.every((move) => move !== undefined);
+  return isMovable ? { inputs: moves.map((move) => move()), rank } : undefined;
+}
+
+/** How an operand gets its channels second, undefined where that would be work. */
+function moveOf(
+  b: OnnxBuilder,
+  value: Value,
+  shape: readonly number[] | undefined,
+  rank: number,
+): (() => Value) | undefined {
+  const known = value.channelsFirst;
+  if (known) return known.rank === rank ? () => known.value : undefined;
+  if (!shape || shape.length > rank) return undefined;
+  if (shape.length === 0) return () => value;
+  const isBatched = shape.length === rank;
+  if (!shape.slice(isBatched ? 1 : 0, -1).every((length) => length === 1)) return undefined;
+  if (isBatched) return () => channelsFirst(b, value, rank);
+  return () => perChannel(b, value, shape.at(-1)! < 0 ? undefined : shape.at(-1), rank, shape.length);
 }

@@ -101,7 +101,7 @@ function lowerInto(
 
 /** As lowerNode, with channels second where the inputs have them there; see channels.ts. */
 function lowerCarried(...[lower, node, context, builder, inputs, isSoleUse]: Parameters<typeof lowerNode>) {
-  const moved = carried(node.op, inputs, (i) => context.inputs[i]?.shape?.length);
+  const moved = carried(builder, node.op, inputs, (i) => context.inputs[i]?.shape);
   if (!moved) return lowerNode(lower, node, context, builder, inputs, isSoleUse);
   const outputs = lowerNode(lower, node, context, builder, moved.inputs, isSoleUse);
   return outputs.map((value) => channelsLast(builder, value, moved.rank));

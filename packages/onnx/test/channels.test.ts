@@ -114,6 +114,34 @@ describe("channels", () => {
     assert.deepEqual({ Transpose, Conv, Pad }, { Transpose: 2, Conv: 2, Pad: 1 });
   });
 
+  it("stay second where the other operand has a value a channel at most", () => {
+    const scalar = (name: string) => constant(name, []);
+    const nodes = [
+      K1,
+      K2,
+      BIAS,
+      scalar("low"),
+      scalar("high"),
+      constant("style", [1, 1, 1, 8]),
+      constant("slope", [1, 1, 8]),
+      node("conv1", "Conv2D", ["x", "k1"], CONV),
+      node("sum", "AddV2", ["conv1", "bias"], T),
+      node("styled", "Mul", ["style", "sum"], T),
+      node("sloped", "Mul", ["styled", "slope"], T),
+      node("clipped", "ClipByValue", ["sloped", "low", "high"], T),
+      node("quantised", "FakeQuantWithMinMaxVars", ["clipped", "low", "high"], {}),
+      node("square", "SquaredDifference", ["quantised", "clipped"], T),
+      node("conv2", "Conv2D", ["square", "k2"], CONV),
+    ];
+    assert.equal(ops(nodes, "conv2")["Transpose"], 2);
+  });
+
+  it("stand last where the other operand is an image", () => {
+    const nodes = [K1, constant("image", [8, 8, 8]), node("conv1", "Conv2D", ["x", "k1"], CONV)];
+    const sum = node("sum", "AddV2", ["conv1", "image"], T);
+    assert.equal(ops([...nodes, sum], "sum")["Transpose"], 2);
+  });
+
   it("are normalised where they stand", () => {
     const vector = (name: string) => constant(name, [8]);
     const nodes = [
