@@ -72,14 +72,14 @@ function parseLines(text: string): Line[] {
     });
 }
 
-/** `int32[2]:1,2`, `string[]:abc`, `float32[3]:0` (one element fills all). */
+/** `int32[2]:1,2`, `string[]:abc`, `float32[3]:0` (one element fills all), `complex64[1]:1,0` (parts in turn). */
 export function tensorOf(text: string): Tensor {
   const match = /^(\w+)\[([^\]]*)\]:(.*)$/.exec(text);
   if (!match) throw new Error(`not a tensor: ${text}`);
   const dtype = match[1] as DType;
   const shape = match[2] === "" ? [] : match[2]!.split(",").map(Number);
   const items = match[3] === "" ? [] : match[3]!.split(",");
-  const count = elementCount(shape);
+  const count = elementCount(shape) * (dtype.startsWith("complex") ? 2 : 1);
   const values = Array.from({ length: count }, (_, i) => items[i] ?? items.at(-1) ?? "0");
   if (dtype === "string") return strings(shape, values);
   const data = newData(dtype as NumericDType, count) as unknown as (number | bigint)[];

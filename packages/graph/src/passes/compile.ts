@@ -25,6 +25,7 @@ import { useReciprocals } from "./reciprocals.js";
 import { internLeaves } from "./regions.js";
 import { settleReshapes } from "./reshapes.js";
 import { simplify } from "./simplify.js";
+import { multiplySpectra } from "./spectra.js";
 import { dropSparseReshapes } from "./sparse-reshapes.js";
 
 /** Passes repeat while they find something; a model that needs more rounds than this is left as it is then. */
@@ -95,8 +96,8 @@ export function* compiling(
   const light = settle(checked.program, before);
   const merged = mergeEqual(light.program, light.inference);
   const equal = merged === light.program ? light.inference : infer(merged, light.inference);
-  const dilated = dilateConvolutions(merged, equal);
-  const { program: exposed, inference } = settle(poolRows(exposeLookups(dilated, equal), equal), equal);
+  const direct = multiplySpectra(dilateConvolutions(merged, equal), equal);
+  const { program: exposed, inference } = settle(poolRows(exposeLookups(direct, equal), equal), equal);
   const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
   return { program: exposed, inference, mutable, droppedAsserts: checked.dropped, regions };
 }
