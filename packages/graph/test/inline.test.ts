@@ -37,6 +37,15 @@ describe("importGraph", () => {
 });
 
 describe("inlineCalls", () => {
+  it("inlines what a BatchFunction would run for several callers together", () => {
+    const nodes = "x = Placeholder()\ncall = BatchFunction(x) f=double Tin=float32 Tout=float32";
+    assert.deepEqual(textOf(inlined({ nodes, functions: [DOUBLE] }, "call")), [
+      "call = IdentityN(call/add)",
+      "call/add = AddV2(x, x)",
+      "x = Placeholder()",
+    ]);
+  });
+
   it("inlines PartitionedCall and ops that are function names, and keeps the call's name", () => {
     const nodes = "x = Placeholder()\ncall = PartitionedCall(x) f=double\ndirect = double(call)";
     assert.deepEqual(textOf(inlined({ nodes, functions: [DOUBLE] }, "direct")), [

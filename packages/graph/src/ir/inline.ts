@@ -11,12 +11,12 @@ import { type Program, prune } from "./program.js";
 const NODES_MAX = 1_000_000;
 const DEPTH_MAX = 200;
 
-/** Ops that call the function in attribute `f`. */
-const CALL_OPS = new Set(["PartitionedCall", "StatefulPartitionedCall"]);
+/** Ops that call the function in attribute `f`. BatchFunction joins callers, which the server does before. */
+const CALL_OPS = new Set(["PartitionedCall", "StatefulPartitionedCall", "BatchFunction"]);
 
 /**
  * Replaces every call of a function by the function's body, until none is left: PartitionedCall,
- * StatefulPartitionedCall and nodes whose op is a function's name.
+ * StatefulPartitionedCall, BatchFunction and nodes whose op is a function's name.
  *
  * A call node `C` stays as an IdentityN over the body's results, so that its name, its outputs and "^C" keep their
  * meaning; it waits for the body's control results. Body nodes become `C/name`. If the call has control inputs, every
