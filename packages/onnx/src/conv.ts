@@ -1,46 +1,24 @@
 import type { OnnxBuilder, Value } from "./builder.js";
-import { channelsFirst, channelsLast } from "./channels.js";
+import { channelsLast } from "./channels.js";
+import {
+  axes,
+  fromChannelsFirst,
+  kernelShape,
+  type Layout,
+  layoutOf,
+  spatialInts,
+  toChannelsFirst,
+} from "./conv-layout.js";
 import { cast, concat, less, shapeOf, slice, zeroOrFail } from "./emit.js";
 import { isNarrow, narrowConvolution } from "./narrow-conv.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
+import { hasWindowKernel, windowConvolution, windowDepthwise, windowPooling } from "./window-lowering.js";
 
 /**
  * Convolutions and pooling in two and three spatial dimensions. TensorFlow's channels stand last (NHWC) unless
  * data_format says otherwise, ONNX's second (NCHW): values are transposed in and out, once for a chain of such ops
  * (channels.ts). Kernels are transposed once, at load.
  */
-
-interface Layout {
-  /** Spatial dimensions. */
-  readonly spatial: number;
-  readonly isChannelsLast: boolean;
-}
-
-function layoutOf(n: NodeLowering, spatial: number): Layout {
-  const format = n.attrs.text("data_format");
-  return { spatial, isChannelsLast: !format.startsWith("NC") };
-}
-
-/** A rank-sized attribute (strides, ksize, dilations): its spatial part; batch and channel parts must be 1. */
-function spatialInts(n: NodeLowering, layout: Layout, attr: string): number[] {
-  const values = n.attrs.ints(attr);
-  if (values.length !== layout.spatial + 2) n.fail(`${attr} has ${values.length} entries`);
-  const channel = layout.isChannelsLast ? values.at(-1) : values[1];
-  if (values[0] !== 1 || channel !== 1) n.fail(`${attr} over batch or channels`);
-  return layout.isChannelsLast ? values.slice(1, -1) : values.slice(2);
-}
-
-export function toChannelsFirst(n: NodeLowering, layout: Layout, value: Value): Value {
-  return layout.isChannelsLast ? channelsFirst(n.b, value, layout.spatial + 2) : value;
-}
-
-export function fromChannelsFirst(n: NodeLowering, layout: Layout, value: Value): Value {
-  return layout.isChannelsLast ? channelsLast(n.b, value, layout.spatial + 2) : value;
-}
-
-function axes(from: number, count: number): number[] {
-  return Array.from({ length: count }, (_, i) => from + i);
-}
 
 /**
  * Padding as ONNX attributes. SAME is TensorFlow's: the odd element goes to the end. ONNX Runtime's auto_pad refuses
@@ -78,12 +56,6 @@ function needFloat(n: NodeLowering, input = 0): void {
   if (dtype !== "float32" && dtype !== "float16") n.fail(`no engine kernel for ${dtype}`);
 }
 
-/** Lengths of a kernel's dimensions; all must be known. */
-function kernelShape(n: NodeLowering, input: number): readonly number[] {
-  const shape = n.shape(input);
-  return shape && !shape.includes(-1) ? shape : n.fail("the kernel's shape is unknown");
-}
-
 /** The kernel permuted to `shape`: at load when it is a weight, else in every run. */
 function permutedKernel(n: NodeLowering, input: number, perm: readonly number[], shape: readonly number[]): Value {
   const value = n.x(input);
@@ -101,7 +73,7 @@ function pixelsOf(n: NodeLowering, layout: Layout): number | undefined {
 
 function convolution(spatial: number): Lower {
   return (n) => {
-    needFloat(n);
+    if (!hasWindowKernel(n.dtype(0))) return windowConvolution(n, spatial);
     const layout = layoutOf(n, spatial);
     const kernel = kernelShape(n, 1);
     const [inPerGroup, out] = [kernel[spatial]!, kernel[spatial + 1]!];
@@ -133,7 +105,7 @@ function convolution(spatial: number): Lower {
 }
 
 const depthwise: Lower = (n) => {
-  needFloat(n);
+  if (!hasWindowKernel(n.dtype(0))) return windowDepthwise(n);
   const layout = layoutOf(n, 2);
   const kernel = kernelShape(n, 1);
   const [height, width, channels, multiplier] = kernel as [number, number, number, number];
@@ -207,7 +179,7 @@ function filledVolumes(b: OnnxBuilder, value: Value): Value {
 
 function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
   return (n) => {
-    needFloat(n);
+    if (!hasWindowKernel(n.dtype(0))) return windowPooling(n, op, spatial);
     const layout = layoutOf(n, spatial);
     const kernel = spatialInts(n, layout, "ksize");
     const strides = spatialInts(n, layout, "strides");
