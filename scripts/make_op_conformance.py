@@ -48,7 +48,7 @@ RandomGamma RandomPoisson RandomPoissonV2 StatelessRandomGammaV2 StatelessRandom
 DecodeAndCropJpeg ExtractJpegShape EncodeJpeg EncodePng Placeholder PlaceholderV2 Timestamp""".split())
 ELEMENTS_MAX = 64  # of a pattern's inputs together, and of a result
 SECONDS_MAX = 20
-FILES = 6
+FILES = 10
 
 
 # ---- patterns

@@ -2010,7 +2010,105 @@ def random_rates(g):
     g.case("StatelessRandomPoisson", shape=i32(3), seed=i64(5, -6, 1), lam=np.float32(2.5), dtype=tf.float32)
 
 
+def complex_more(g):
+    """Functions, products and running sums of complex numbers."""
+    for dtype, tolerance in [(np.complex64, 3e-5), (np.complex128, 1e-9)]:
+        z = np.array([0.3 + 0.4j, -1.5 + 0.25j, 2 - 3j, -0.1 - 0.2j, 1.25 + 0j, 1e-3 + 2e-3j, -4 - 0.5j, 0.7j], dtype)
+        w = np.array([1 + 1j, 0, 2 - 0.5j, 3, -1j, 0.5 + 0.5j, -2 + 1j, 0], dtype)
+        for op in ["Sqrt", "Rsqrt", "Sigmoid", "Sign", "Expm1", "Log1p", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh", "Asinh", "Acosh", "Atanh"]:
+            g.case(op, tolerance, x=z[:4])
+            g.case(op, tolerance, x=z)
+        g.case("Tanh", tolerance, x=np.array([30 + 1j, -400 + 2j], dtype))
+        g.case("Sqrt", tolerance, x=np.array([0, -4 + 0j, -4 - 0j], dtype))
+        for op in ["Pow", "Xlogy", "Xlog1py", "Xdivy", "DivNoNan", "MulNoNan"]:
+            g.case(op, tolerance, x=w[[0, 2, 3, 6]], y=z[:4])
+            g.case(op, tolerance, x=z, y=w[[0, 2, 3, 4, 5, 6, 0, 2]])
+        for op in ["DivNoNan", "MulNoNan"]:
+            g.case(op, tolerance, x=z, y=w)
+        for op in ["Xlogy", "Xdivy", "Xlog1py"]:
+            g.case(op, tolerance, x=w, y=z)
+        m = some(np.float64, (3, 4), 5).astype(dtype) + 1j * some(np.float64, (3, 4), 6).astype(dtype)
+        for axes in [i32(0), i32(-1), i32(0, 1), i32()]:
+            g.case("Prod", tolerance, input=m / 3, axis=axes, keep_dims=False)
+            g.case("EuclideanNorm", tolerance, input=m, axis=axes, keep_dims=True)
+        for exclusive, reverse in [(False, False), (True, False), (False, True), (True, True)]:
+            for op in ["Cumsum", "Cumprod"]:
+                g.case(op, tolerance, x=m, axis=np.int32(-1 if reverse else 0), exclusive=exclusive, reverse=reverse)
+        g.case("Cumsum", x=m, axis=np.int32(2))
+        for a, b, x, y in [(m, m.T, False, False), (m, m, False, True), (m, m, True, False), (m.T, m, True, True)]:
+            g.case("MatMul", tolerance, a=a, b=b, transpose_a=x, transpose_b=y)
+            g.case("BatchMatMulV2", tolerance, x=a[None], y=np.stack([b, 2j * b]), adj_x=x, adj_y=y)
+            g.case("BatchMatMul", tolerance, x=a, y=b, adj_x=x, adj_y=y)
+        g.case("MatMul", a=m, b=m, transpose_a=False, transpose_b=False)
+        g.case("BatchMatMulV2", x=np.stack([m] * 2), y=np.stack([m.T] * 3), adj_x=False, adj_y=False)
+        g.case("MatMul", tolerance, a=m[:, :0], b=m.T[:0], transpose_a=False, transpose_b=False)
+        for equation, inputs in [("ij,jk->ik", [m, m.T]), ("ij,kj->ki", [m, m]), ("ij->ji", [m]), ("ij->j", [m]), ("ii->i", [m[:, :3]]), ("...i,...i->...", [m, m]), ("b...i,ij->b...j", [m[:, None], m.T]), ("ij,ij->", [m, m]), ("ab,cd->abcd", [m[:2], m[1:]])]:
+            g.case("Einsum", tolerance, inputs=inputs, equation=equation)
+        g.case("Einsum", inputs=[m, m], equation="ij,jk->ik")
+        g.case("BiasAdd", tolerance, value=m[None], bias=m[0], data_format="NHWC")
+        g.case("BiasAdd", tolerance, value=m[:, None], bias=m[0, :1], data_format="NCHW")
+        g.case("BiasAdd", value=m, bias=m[0, :3], data_format="NHWC")
+        g.case("SegmentSum", tolerance, data=m, segment_ids=i32(0, 0, 2))
+        g.case("SegmentMean", tolerance, data=m, segment_ids=i32(0, 0, 2))
+        g.case("UnsortedSegmentSum", tolerance, data=m, segment_ids=i32(2, 0, 2), num_segments=np.int32(4))
+        g.case("ScatterNd", tolerance, indices=np.array([[1], [0], [1]], np.int32), updates=m, shape=i32(3, 4))
+        g.case("ScatterNd", tolerance, indices=np.array([[1, 2], [0, 0]], np.int64), updates=m[0, :2], shape=i64(3, 4))
+        for op in ["TensorScatterAdd", "TensorScatterSub"]:
+            g.case(op, tolerance, tensor=m, indices=np.array([[1], [1]], np.int32), updates=m[:2])
+
+
+def layer_gradients(g):
+    """Gradients of layers."""
+    for dtype, tolerance in [(np.float32, 2e-5), (np.float64, 1e-10), (np.float16, 3e-3)]:
+        x = (np.arange(2 * 6 * 7 * 3).reshape(2, 6, 7, 3) * 37 % 101 / 10 - 4).astype(dtype)
+        is_half = dtype == np.float16  # TensorFlow rounds the sums of some on the way
+        if not is_half:
+            g.case("BiasAddGrad", tolerance, out_backprop=x, data_format="NHWC")
+            g.case("BiasAddGrad", tolerance, out_backprop=x, data_format="NCHW")
+        g.case("BiasAddGrad", tolerance, out_backprop=x[0, 0], data_format="NHWC")
+        for ksize, strides, padding in [(2, 2, "VALID"), (3, 2, "SAME"), (2, 1, "SAME"), (3, 1, "VALID")]:
+            sizes, steps = [1, ksize, ksize, 1], [1, strides, strides, 1]
+            y = tf.nn.max_pool2d(x.astype(np.float32), ksize, strides, padding).numpy().astype(dtype)
+            by = (np.arange(y.size).reshape(y.shape) * 11 % 23 - 7).astype(dtype)
+            g.case("MaxPoolGrad", tolerance, orig_input=x, orig_output=y, grad=by, ksize=sizes, strides=steps, padding=padding)
+            if not is_half:
+                g.case("AvgPoolGrad", tolerance, orig_input_shape=i32(*x.shape), grad=by, ksize=sizes, strides=steps, padding=padding)
+        for mode in ["REFLECT", "SYMMETRIC"]:
+            for paddings in [[[0, 0], [1, 2], [0, 1], [0, 0]], [[1, 1], [0, 0], [3, 3], [1, 0]]]:
+                if not is_half:
+                    g.case("MirrorPadGrad", tolerance, input=x if paddings[0][0] == 0 else np.concatenate([x, x]), paddings=np.array(paddings, np.int32), mode=mode)
+        f = (np.arange(3 * 2 * 3 * 2).reshape(3, 2, 3, 2) * 13 % 17 / 4 - 2).astype(dtype)
+        for strides, padding in [(1, "SAME"), (2, "SAME"), (1, "VALID"), (2, "VALID")]:
+            y = tf.nn.depthwise_conv2d(x.astype(np.float32), f.astype(np.float32), [1, strides, strides, 1], padding).numpy()
+            by = (np.arange(y.size).reshape(y.shape) * 11 % 23 - 7).astype(dtype)
+            g.case("DepthwiseConv2dNativeBackpropInput", tolerance, input_sizes=i32(*x.shape), filter=f, out_backprop=by, strides=[1, strides, strides, 1], padding=padding)
+    g.case("BiasAddGrad", out_backprop=some(np.float32, (3,)), data_format="NHWC")
+    g.case("BiasAddGrad", out_backprop=i32(*range(6)).reshape(2, 3), data_format="NHWC")
+    g.case("MaxPoolGrad", orig_input=np.ones((1, 4, 4, 1), np.float32), orig_output=np.ones((1, 2, 2, 1), np.float32), grad=np.ones((1, 2, 2, 1), np.float32), ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="VALID")
+    g.case("MaxPoolGrad", orig_input=np.ones((1, 4, 4, 1), np.float32), orig_output=np.ones((1, 2, 2, 1), np.float32), grad=np.ones((1, 2, 3, 1), np.float32), ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="VALID")
+    x = (np.arange(2 * 2 * 3 * 4).reshape(2, 2, 3, 4) * 37 % 41 / 10 - 2).astype(np.float32)
+    by = (np.arange(x.size).reshape(x.shape) * 11 % 23 - 7).astype(np.float32)
+    scale, mean, variance = [np.array(v, np.float32) for v in ([1, 2, 0.5, -1], [0.1, -0.2, 0.3, 0], [1.5, 0.7, 2, 1])]
+    for is_training in [False, True]:
+        for op, more in [("FusedBatchNormGrad", {}), ("FusedBatchNormGradV2", {}), ("FusedBatchNormGradV3", {"reserve_space_3": np.zeros(0, np.float32)})]:
+            g.case(op, 2e-5, y_backprop=by, x=x, scale=scale, reserve_space_1=mean, reserve_space_2=variance, epsilon=1e-3, is_training=is_training, only=[0, 1, 2], **more)
+    for shape, begin, end, strides, masks in [
+        ((5, 4), [1, 0], [4, 4], [2, 1], {}),
+        ((5, 4), [-1, 3], [0, 0], [-1, -2], {}),
+        ((5, 4), [2, 1], [0, 3], [1, 1], dict(shrink_axis_mask=1)),
+        ((5, 4), [0, 1], [0, 3], [1, 1], dict(begin_mask=1, end_mask=1)),
+        ((5, 4), [0, 0, 1], [0, 0, 2], [1, 1, 1], dict(ellipsis_mask=1, new_axis_mask=2)),
+    ]:
+        for dtype in [np.float32, np.float64, np.int32]:
+            y = tf.strided_slice(np.zeros(shape, dtype), begin, end, strides, **masks).numpy()
+            by = (np.arange(y.size).reshape(y.shape) + 1).astype(dtype)
+            g.case("StridedSliceGrad", shape=i32(*shape), begin=i32(*begin), end=i32(*end), strides=i32(*strides), dy=by, **masks)
+    g.case("StridedSliceGrad", shape=i32(5, 4), begin=i32(0, 0), end=i32(2, 2), strides=i32(1, 1), dy=np.ones((2, 3), np.float32))
+
+
 FAMILIES = {
+    "complex-more": complex_more,
+    "layer-gradients": layer_gradients,
     "random-rates": random_rates,
     "encoded-images": encoded_images,
     "rows-and-sparse-texts": rows_and_sparse_texts,

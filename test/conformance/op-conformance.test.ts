@@ -29,6 +29,8 @@ const EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
   // Colours of NaN and infinity, and factors of matrices that have none: TensorFlow's answer is what its buffer held.
   ...Object.fromEntries(["RGBToHSV", "AdjustHue", "AdjustSaturation"].map((op) => [op, hasNaN])),
   Cholesky: ({ inputs, outputs }) => outputs !== undefined && hasNaN({ inputs: outputs }) && !hasNaN({ inputs }),
+  // TensorFlow multiplies what is not a number with the zeros around the image too.
+  DepthwiseConv2dNativeBackpropInput: hasNaN,
   // Kernels for pairs of dtypes that no graph has: the sum of one dtype with a threshold of another.
   SparseAdd: ({ inputs }) => inputs[6]?.dtype !== inputs[1]?.dtype && !inputs[1]?.dtype.startsWith("complex"),
 };
@@ -49,6 +51,9 @@ const PROMISED: Readonly<Record<string, readonly number[]>> = {
   FusedBatchNorm: [0, 1, 2],
   FusedBatchNormV2: [0, 1, 2],
   FusedBatchNormV3: [0, 1, 2],
+  FusedBatchNormGrad: [0, 1, 2],
+  FusedBatchNormGradV2: [0, 1, 2],
+  FusedBatchNormGradV3: [0, 1, 2],
   Svd: [0],
   SelfAdjointEigV2: [0],
 };

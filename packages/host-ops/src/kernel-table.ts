@@ -28,9 +28,12 @@ import { ARITHMETIC_KERNELS } from "./math/arithmetic.js";
 import { CAST_KERNELS } from "./math/cast.js";
 import { COMPARE_KERNELS } from "./math/compare.js";
 import { COMPLEX_MATH } from "./math/complex-math.js";
+import { COMPLEX_MORE } from "./math/complex-more.js";
+import { COMPLEX_ONLY_KERNELS } from "./math/complex-products.js";
 import { COUNT_KERNELS } from "./math/counts.js";
 import { GENERATE_KERNELS } from "./math/generate.js";
 import { GRADIENT_KERNELS } from "./math/gradients.js";
+import { LAYER_GRADIENT_KERNELS } from "./math/layer-gradients.js";
 import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math/math-more.js";
 import { QUANTIZE_KERNELS } from "./math/quantize.js";
 import { QUANTIZE_AGAIN_KERNELS } from "./math/quantize-again.js";
@@ -160,6 +163,7 @@ const REAL: readonly Family[] = [
   AUDIO_KERNELS,
   CTC_KERNELS,
   GRADIENT_KERNELS,
+  LAYER_GRADIENT_KERNELS,
   MATRIX_SOLVE_KERNELS,
   MATRIX_FACTOR_KERNELS,
   QUANTIZE_AGAIN_KERNELS,
@@ -169,6 +173,9 @@ const REAL: readonly Family[] = [
   NEAREST_KERNELS,
   TRIDIAGONAL_KERNELS,
 ];
+
+/** What the kernels of these names do where the dtype is complex. */
+const COMPLEX: Readonly<Record<string, Kernel>> = { ...COMPLEX_MATH, ...COMPLEX_MORE };
 
 const COMPLEX_TOO = new Set([
   "Const",
@@ -186,12 +193,12 @@ const COMPLEX_TOO = new Set([
   "DynamicPartition",
   "DynamicStitch",
   "ParallelDynamicStitch",
-  ...Object.keys(COMPLEX_MATH),
+  ...Object.keys(COMPLEX),
 ]);
 
 const KERNELS: ReadonlyMap<string, HostKernel> = new Map(
-  [...ANY_DTYPE, ...REAL].flatMap((family) =>
-    Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, hostKernel(kernel, COMPLEX_MATH[op])]),
+  [...ANY_DTYPE, ...REAL, COMPLEX_ONLY_KERNELS].flatMap((family) =>
+    Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, hostKernel(kernel, COMPLEX[op])]),
   ),
 );
 
@@ -199,8 +206,7 @@ const KERNELS: ReadonlyMap<string, HostKernel> = new Map(
 function hostKernel(kernel: Kernel, complex: Kernel | undefined): HostKernel {
   if (!complex) return (call) => kernel(new OpCall(call));
   return (call) => {
-    const [first] = call.inputs;
-    const isOfComplex = first !== undefined && "dtype" in first && isComplex(first.dtype);
+    const isOfComplex = call.inputs.some((value) => "dtype" in value && isComplex(value.dtype));
     return (isOfComplex ? complex : kernel)(new OpCall(call));
   };
 }
@@ -229,6 +235,9 @@ function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | str
   for (const { dtype } of [...inputs, ...outputs]) {
     if (dtype === "variant" && !takesVariants(node.op)) return `${node.op} of a variant has no host kernel`;
     if (isComplex(dtype) && REAL_ONLY.has(node.op)) return `${node.op} of ${dtype} has no host kernel`;
+  }
+  if (node.op in COMPLEX_ONLY_KERNELS && !inputs.some(({ dtype }) => isComplex(dtype))) {
+    return `${node.op} of ${inputs[0]?.dtype} has no host kernel`;
   }
   if (node.op in IMAGE_KERNELS) return supportsImage(node);
   for (const [name, isKnown] of [

@@ -39,6 +39,11 @@ export class OpCall {
     return this.#call.signal;
   }
 
+  /** The same run with other inputs: what one kernel does by means of another. */
+  withInputs(inputs: readonly HostValue[]): OpCall {
+    return new OpCall({ ...this.#call, inputs });
+  }
+
   get inputCount(): number {
     return this.#call.inputs.length;
   }

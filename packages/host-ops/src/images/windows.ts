@@ -19,7 +19,8 @@ interface Slide {
   readonly rate: number;
 }
 
-function slide(op: OpCall, length: number, size: number, stride: number, rate = 1): Slide {
+/** @throws ServingError INVALID_ARGUMENT where no window fits */
+export function slide(op: OpCall, length: number, size: number, stride: number, rate = 1): Slide {
   const padding = op.attrs.text("padding");
   check(
     size > 0 && stride > 0 && rate > 0,

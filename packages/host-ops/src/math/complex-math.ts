@@ -8,19 +8,19 @@ import { integersOf } from "../call/shapes.js";
 import { broadcastShape } from "../call/shapes.js";
 import { arrange } from "./reduce.js";
 
-type Parts = Float32Array | Float64Array;
+export type Parts = Float32Array | Float64Array;
 /** Writes the result of (a + bi) and (c + di) into `out` at `at`. */
 type Binary = (a: number, b: number, c: number, d: number, out: Parts, at: number) => void;
 type Unary = (a: number, b: number, out: Parts, at: number) => void;
 
-function put(out: Parts, at: number, real: number, imaginary: number): void {
+export function put(out: Parts, at: number, real: number, imaginary: number): void {
   out[at] = real;
   out[at + 1] = imaginary;
 }
 
-const multiply: Binary = (a, b, c, d, out, at) => put(out, at, a * c - b * d, a * d + b * c);
+export const multiply: Binary = (a, b, c, d, out, at) => put(out, at, a * c - b * d, a * d + b * c);
 
-const divide: Binary = (a, b, c, d, out, at) => {
+export const divide: Binary = (a, b, c, d, out, at) => {
   // Robert Smith's way: no overflow on the way.
   if (Math.abs(c) >= Math.abs(d)) {
     const ratio = d / c;
@@ -33,7 +33,7 @@ const divide: Binary = (a, b, c, d, out, at) => {
   }
 };
 
-function binary(step: Binary): Kernel {
+export function binary(step: Binary): Kernel {
   return (op) => {
     const [x, y] = [op.tensor(0), op.tensor(1)];
     const shape = broadcastShape(x.shape, y.shape);
@@ -49,7 +49,7 @@ function binary(step: Binary): Kernel {
   };
 }
 
-function unary(step: Unary): Kernel {
+export function unary(step: Unary): Kernel {
   return (op) => {
     const value = op.tensor(0);
     const data = value.data as Parts;
