@@ -93,6 +93,7 @@ export class EtcdRegistry implements Registry {
         grantLease: async (ttl, call) =>
           (await this.#call("lease", () => this.#client.leaseClient.leaseGrant({ TTL: ttl }), call)).ID,
         keepAlive: (id, call) => this.#call("keepalive", () => keepAliveOnce(this.#client, id, call.signal), call),
+        keysOfLease: (id, call) => this.#keysOfLease(id, call),
         revokeLease: (id, call) => this.#revoke(id, call),
       },
       ttlSeconds,
@@ -166,6 +167,12 @@ export class EtcdRegistry implements Registry {
     } catch (error) {
       if (!(error instanceof ServingError && error.code === "LEASE_LOST")) throw error;
     }
+  }
+
+  async #keysOfLease(id: string, options: CallOptions): Promise<string[] | undefined> {
+    const request = { ID: id, keys: true };
+    const found = await this.#call("lease keys", () => this.#client.leaseClient.leaseTimeToLive(request), options);
+    return Number(found.TTL) < 0 ? undefined : found.keys.map((key) => this.#key(key)); // -1 = there is no such lease
   }
 
   /** Runs one call; the caller stops waiting when its signal aborts, etcd3 ends the call at its own deadline. */

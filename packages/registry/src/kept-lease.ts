@@ -6,6 +6,8 @@ export interface LeaseBackend {
   grantLease(ttlSeconds: number, options: CallOptions): Promise<string>;
   /** @returns false when the lease is gone */
   keepAlive(id: string, options: CallOptions): Promise<boolean>;
+  /** @returns undefined when the lease is gone */
+  keysOfLease(id: string, options: CallOptions): Promise<Iterable<string> | undefined>;
   revokeLease(id: string, options: CallOptions): Promise<void>;
 }
 
@@ -68,6 +70,12 @@ export class KeptLease implements Lease {
 
   get lost(): AbortSignal {
     return this.#lost.signal;
+  }
+
+  async keys(options: CallOptions = {}): Promise<ReadonlySet<string>> {
+    const found = await this.#backend.keysOfLease(this.id, options);
+    if (!found) throw new ServingError("LEASE_LOST", `lease ${this.id} ended; take a new one`);
+    return new Set(found);
   }
 
   revoke(options: CallOptions = {}): Promise<void> {

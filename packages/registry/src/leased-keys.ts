@@ -205,12 +205,16 @@ export class LeasedKeys implements AsyncDisposable {
 
   /**
    * Are the keys still ours? Another process under the same name overwrites them, and takes them with it when it ends, while our
-   * lease lives on and says nothing.
+   * lease lives on and says nothing. Whoever writes or deletes a key takes it out of our lease: one question for all of them,
+   * however many versions a shard holds, and only what is missing there is read.
    */
   async #check(): Promise<void> {
     const { signal } = this.#closed;
+    const lease = this.#lease;
+    const leased = await lease?.keys({ signal }).catch(() => undefined); // away, or lost: its end says so itself
+    if (!leased || signal.aborted || this.#running || this.#lease !== lease) return;
     for (const [key, value] of this.#written) {
-      if (value === undefined) continue;
+      if (value === undefined || leased.has(key)) continue;
       const found = await this.#registry.get(key, { signal }).catch(() => "away" as const);
       // Written anew meanwhile: there is nothing to say about the value that was asked for.
       if (found === "away" || signal.aborted || this.#running || this.#written.get(key) !== value) return;

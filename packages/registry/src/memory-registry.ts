@@ -48,6 +48,7 @@ export class MemoryRegistry implements Registry {
     const backend = {
       grantLease: async () => store.grantLease(ttlSeconds),
       keepAlive: async (id: string) => store.keepAlive(id),
+      keysOfLease: async (id: string) => store.keysOfLease(id),
       revokeLease: async (id: string) => store.revokeLease(id),
     };
     const environment = { clock: this.#clock, logger: this.#logger, closed: this.#closed.signal };

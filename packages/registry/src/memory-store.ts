@@ -87,6 +87,12 @@ export class MemoryStore {
     return true;
   }
 
+  /** Undefined when the lease is gone. */
+  keysOfLease(id: string): string[] | undefined {
+    const lease = this.#leases.get(id);
+    return lease && [...lease.keys];
+  }
+
   /** Deletes the lease's keys; unknown leases are gone already. */
   revokeLease(id: string): void {
     const lease = this.#leases.get(id);

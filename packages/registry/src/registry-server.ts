@@ -39,6 +39,7 @@ export class RegistryServer extends FramedServer {
         },
         grant: (params) => store.grantLease(read(params, "grant").integer("ttlSeconds", 1, TTL_SECONDS_MAX)),
         keepAlive: (params) => store.keepAlive(read(params, "keepAlive").text("id")),
+        keysOfLease: (params) => ({ keys: store.keysOfLease(read(params, "keysOfLease").text("id")) ?? null }),
         revoke: (params) => {
           store.revokeLease(read(params, "revoke").text("id"));
           return null;

@@ -13,6 +13,12 @@ export function readListing(raw: unknown): Listing {
   return { revision: reader.integer("revision"), entries: reader.objects("entries").map(entryOf) };
 }
 
+/** Undefined when the lease is gone. */
+export function readLeaseKeys(raw: unknown): readonly string[] | undefined {
+  const reader = new RecordReader(raw, "registry keys of a lease");
+  return reader.optional("keys", () => reader.texts("keys")).keys;
+}
+
 export function readWatchEvent(raw: unknown): WatchEvent {
   const reader = new RecordReader(raw, "registry watch event");
   const type = reader.oneOf("type", ["snapshot", "changes"]);

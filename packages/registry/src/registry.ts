@@ -44,6 +44,12 @@ export interface Lease {
   readonly ttlSeconds: number;
   /** Aborts with a ServingError LEASE_LOST once the lease may have ended; never on revoke. */
   readonly lost: AbortSignal;
+  /**
+   * The keys that it holds: what was written under it and not written or deleted by anybody since.
+   *
+   * @throws ServingError LEASE_LOST, REGISTRY_UNAVAILABLE
+   */
+  keys(options?: CallOptions): Promise<ReadonlySet<string>>;
   /** Ends the lease now; its keys are deleted. Idempotent; a lease that is gone already is not an error. */
   revoke(options?: CallOptions): Promise<void>;
 }

@@ -13,7 +13,7 @@ import { type Address, Backoff, FramedClient } from "@shardserve/transport";
 import { KeptLease } from "./kept-lease.js";
 import { toStoreOperation } from "./memory-registry.js";
 import type { CallOptions, Compare, Delete, Entry, Lease, Listing, Put, Registry, WatchEvent } from "./registry.js";
-import { readEntry, readListing, readWatchEvent } from "./registry-wire.js";
+import { readEntry, readLeaseKeys, readListing, readWatchEvent } from "./registry-wire.js";
 import { checkTxn } from "./txn-rules.js";
 
 export interface RemoteRegistryOptions {
@@ -77,6 +77,8 @@ export class RemoteRegistry implements Registry {
       grantLease: async (ttl: number, call: CallOptions) =>
         (await this.#call("grant", { ttlSeconds: ttl }, call)) as string,
       keepAlive: async (id: string, call: CallOptions) => (await this.#call("keepAlive", { id }, call)) as boolean,
+      keysOfLease: async (id: string, call: CallOptions) =>
+        readLeaseKeys(await this.#call("keysOfLease", { id }, call)),
       revokeLease: async (id: string, call: CallOptions) => void (await this.#call("revoke", { id }, call)),
     };
     const environment = { clock: this.#clock, logger: this.#logger, closed: this.#closed.signal };

@@ -143,8 +143,11 @@ for (const [name, make] of [
             { put: `${root}b`, value: bytes("1"), lease },
           ],
         );
+        assert.deepEqual([...(await lease.keys())].sort(), [`${root}a`, `${root}b`]);
         await registry.txn([], [{ put: `${root}b`, value: bytes("free") }]); // no lease any more
+        assert.deepEqual([...(await lease.keys())], [`${root}a`]);
         await lease.revoke();
+        await assert.rejects(lease.keys(), (error) => isServingError(error, "LEASE_LOST"));
         await lease.revoke();
         assert.deepEqual(await keys(), ["b"]);
         assert.equal(lease.lost.aborted, false);
@@ -319,6 +322,37 @@ for (const [name, make] of [
         await leased.close();
         assert.deepEqual(await keys(), []);
         await assert.rejects(leased.set(`${root}a`, bytes("")), (error) => isServingError(error, "DRAINING"));
+      });
+
+      it("are looked after by one question for all of them, and read only where one is missing", async () => {
+        let [gets, questions] = [0, 0];
+        const counting = harness.open();
+        const get = counting.get.bind(counting);
+        const takeLease = counting.lease.bind(counting);
+        counting.get = (...args) => {
+          gets++;
+          return get(...args);
+        };
+        counting.lease = async (...args) => {
+          const lease = await takeLease(...args);
+          const ask = lease.keys.bind(lease);
+          lease.keys = (...options) => {
+            questions++;
+            return ask(...options);
+          };
+          return lease;
+        };
+        try {
+          await using leased = new LeasedKeys(counting, { ttlSeconds: 1 });
+          await Promise.all(Array.from({ length: 20 }, (_, i) => leased.set(`${root}k${i}`, bytes("1"))));
+          await eventually(() => questions >= 3, { timeoutMs: 20_000 });
+          assert.equal(gets, 0);
+          await other.txn([], [{ delete: `${root}k7` }]);
+          await eventually(async () => (await other.get(`${root}k7`)) !== undefined, { timeoutMs: 20_000 });
+          assert.ok(gets < 20, `${gets} keys were read for one that was missing`);
+        } finally {
+          await counting.close();
+        }
       });
 
       it("that another process under the same name took away come back once it has ended", async () => {
