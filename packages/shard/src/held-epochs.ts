@@ -12,6 +12,7 @@ import {
   segmentFile,
   type StoredManifest,
 } from "@shardserve/rowstore";
+import type { DeltaBudget } from "./delta-budget.js";
 import type { VersionFiles } from "./version-files.js";
 
 export interface HeldEpochsOptions {
@@ -22,7 +23,17 @@ export interface HeldEpochsOptions {
   readonly set: PartitionSet;
   /** Partitions read at the same time. */
   readonly loadsMax: number;
+  readonly budget: DeltaBudget;
   readonly logger: Logger;
+}
+
+/** What the deltas of a version are read for. */
+export interface Surroundings {
+  /** Epochs behind it are new, and must fit into the budget; what is in force must be served. */
+  readonly inForce: number;
+  /** Partitions that are mapped, and those that the maps give this shard. */
+  readonly partitions: readonly number[];
+  readonly wanted: ReadonlySet<number>;
 }
 
 /**
@@ -70,14 +81,15 @@ export class HeldEpochs {
   }
 
   /**
-   * Works towards the plan: drops epochs that were taken back, reads those that are missing for the partitions given, and
+   * Works towards the plan: drops epochs that were taken back, reads those that are missing for the partitions held, and
    * forgets those that nobody asks for any more. What failed can be tried again; epochs that were there stay.
    *
    * @throws ServingError NOT_FOUND, DELTA_INVALID, DELTA_OUT_OF_ORDER, DIGEST_MISMATCH, CHECKSUM_MISMATCH naming the file;
    *   RESOURCE_EXHAUSTED; the signal's reason
    */
-  async follow(plan: EpochPlan, partitions: readonly number[], signal: AbortSignal): Promise<void> {
+  async follow(plan: EpochPlan, surroundings: Surroundings, signal: AbortSignal): Promise<void> {
     const { set } = this.#options;
+    const { partitions } = surroundings;
     await this.#takeFold(plan, partitions, signal);
     const common = commonLength(plan.chain, this.#chain);
     const isMerged = plan.oldest < set.overlay.oldestEpoch;
@@ -85,7 +97,7 @@ export class HeldEpochs {
       common < this.#chain.length && (this.#chain[common] as DeltaFile).manifest.epoch <= set.overlay.oldestEpoch;
     if (isMerged || losesMerged) return this.#rebuild(plan, partitions, signal);
     while (this.#chain.length > common) await this.#dropNewest();
-    for (const ref of plan.chain.slice(common)) await this.#extend(ref, partitions, signal);
+    for (const ref of plan.chain.slice(common)) await this.#extend(ref, surroundings, signal);
     this.#oldest = plan.oldest;
     this.#refresh();
     await this.#tidy();
@@ -140,10 +152,12 @@ export class HeldEpochs {
     for (const delta of this.#chain.splice(0)) await delta[Symbol.asyncDispose]();
   }
 
-  async #extend(ref: EpochRecord, partitions: readonly number[], signal: AbortSignal): Promise<void> {
+  async #extend(ref: EpochRecord, surroundings: Surroundings, signal: AbortSignal): Promise<void> {
     const { set, model, version, logger } = this.#options;
+    const { inForce, partitions } = surroundings;
     const delta = await this.#open(ref, this.newest, signal);
     try {
+      if (ref.epoch > inForce) this.#admit(delta, surroundings);
       await this.#stage(set.overlay, delta, partitions, signal);
     } catch (error) {
       await delta[Symbol.asyncDispose]();
@@ -152,6 +166,19 @@ export class HeldEpochs {
     this.#chain.push(delta);
     this.#refresh();
     logger.info({ model, version, epoch: ref.epoch, partitions: partitions.length }, "delta staged");
+  }
+
+  /** A shard that starts follows the maps before its partitions are there: what they will bring counts as well. */
+  #admit(delta: DeltaFile, { partitions, wanted }: Surroundings): void {
+    const { model, version, budget } = this.#options;
+    const held = new Set(partitions);
+    let bytes = 0;
+    for (const partition of wanted) {
+      bytes += delta.segmentOf(partition)?.bytes ?? 0;
+      if (held.has(partition)) continue;
+      for (const before of this.#chain) bytes += before.segmentOf(partition)?.bytes ?? 0;
+    }
+    budget.admit(`${model}/${version} epoch ${delta.manifest.epoch}`, bytes);
   }
 
   async #dropNewest(): Promise<void> {

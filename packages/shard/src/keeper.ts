@@ -2,6 +2,7 @@ import { ServingError } from "@shardserve/core";
 import { type PartitionMap, partitionsOf } from "@shardserve/placement";
 import { holdingKey, holdingRecord, type KnownMap, type LeasedKeys, type MapRecord } from "@shardserve/registry";
 import { MANIFEST_FILE, PartitionSet, partitionPath, readManifest } from "@shardserve/rowstore";
+import { DeltaBudget } from "./delta-budget.js";
 import { HeldEpochs } from "./held-epochs.js";
 import { checkName, failedAgain, type HeldVersion, holdingOf, newHeldVersion, nextChangeMs } from "./held-version.js";
 import { type PartitionLoadOptions, PartitionLoads } from "./partition-loads.js";
@@ -15,6 +16,8 @@ export interface KeeperOptions extends PartitionLoadOptions {
   readonly filesOf: (model: string, version: number, enabled: () => PartitionMap | undefined) => VersionFiles;
   /** Bytes of mapped rows that are expected to stay in memory; beyond it every gather leaves the event loop. */
   readonly residentBytesMax: number;
+  /** Bytes of deltas in memory above which new epochs are refused. */
+  readonly deltaBytesMax: number;
   /** How long a partition that no map gives us any more is still served, in milliseconds. */
   readonly dropAfterMs: number;
   readonly keys: Pick<LeasedKeys, "set" | "delete">;
@@ -29,6 +32,7 @@ export class Keeper {
   readonly #options: KeeperOptions;
   readonly #held = new Map<string, HeldVersion>();
   readonly #loads: PartitionLoads;
+  readonly #deltaBudget: DeltaBudget;
   #pass: Promise<void> | undefined;
   #isDirty = false;
   #isMapped = false;
@@ -38,6 +42,7 @@ export class Keeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
+    this.#deltaBudget = new DeltaBudget(options.deltaBytesMax, () => this.#deltaBytes());
     this.#loads = new PartitionLoads({
       ...options,
       enabledOf: ({ model, version }) => this.#maps.get(servableName(model, version))?.record.enabled,
@@ -175,7 +180,7 @@ export class Keeper {
         version,
         channel: versions.nextChannel(),
         epoch: 0,
-        epochs: new HeldEpochs({ model, version, files, stored, set, loadsMax, logger }),
+        epochs: new HeldEpochs({ model, version, files, stored, set, loadsMax, budget: this.#deltaBudget, logger }),
         files,
         manifest,
         manifestDigest: digest,
@@ -198,9 +203,14 @@ export class Keeper {
     const { clock, metrics } = this.#options;
     const { model, version } = held;
     if (held.epochFailure && clock.nowMs() < held.epochFailure.retryAtMs) return;
-    const plan = this.#maps.get(servableName(model, version))?.record.epochs ?? NO_EPOCHS;
+    const { epochs: plan = NO_EPOCHS, enabled } = this.#maps.get(servableName(model, version))?.record ?? {};
     try {
-      await served.epochs.follow(plan, [...served.digests.keys()], this.#abort.signal);
+      const surroundings = {
+        inForce: enabled?.epoch ?? Number.POSITIVE_INFINITY,
+        partitions: [...served.digests.keys()],
+        wanted: held.wanted,
+      };
+      await served.epochs.follow(plan, surroundings, this.#abort.signal);
       held.epochFailure = undefined;
     } catch (error) {
       if (this.#isClosed) return;
@@ -278,6 +288,12 @@ export class Keeper {
   #mappedBytes(): number {
     let bytes = 0;
     for (const { served } of this.#held.values()) bytes += served?.set.mappedBytes ?? 0;
+    return bytes;
+  }
+
+  #deltaBytes(): number {
+    let bytes = 0;
+    for (const { served } of this.#held.values()) bytes += served?.set.overlay.use.bytes ?? 0;
     return bytes;
   }
 

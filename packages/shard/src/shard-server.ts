@@ -69,6 +69,8 @@ export interface ShardServerOptions {
   readonly capacityBytes?: number;
   /** Mapped bytes that are expected to stay in memory; beyond it gathers leave the event loop. Default 70 % of the memory. */
   readonly residentBytesMax?: number;
+  /** Bytes of deltas in memory above which new epochs are refused. Default half of the memory. */
+  readonly deltaBytesMax?: number;
   readonly zone?: string;
   /** Share of the load relative to other shards; default 1. */
   readonly weight?: number;
@@ -231,6 +233,7 @@ export class ShardServer extends Service {
       filesOf: (model, version, enabled) => this.#filesOf(model, version, enabled),
       capacityBytes: capacityBytes ?? Number.POSITIVE_INFINITY,
       residentBytesMax: this.#residentBytesMax,
+      deltaBytesMax: this.#options.deltaBytesMax ?? Math.floor(0.5 * memoryBytes()),
       dropAfterMs: dropAfterMs ?? 30_000,
       loadsMax: loadsMax ?? 2,
       moveBytesPerSecond: moveBytesPerSecond ?? Number.POSITIVE_INFINITY,

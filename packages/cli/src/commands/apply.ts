@@ -11,6 +11,7 @@ import { GUARD_FLAGS, readIfNamed } from "../roles/flags/guard-flags.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/process/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/serving/model-front.js";
 import { openRegistry, REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { refusalsOf } from "../roles/updates/refusals.js";
 import { UpdateMetrics } from "../roles/updates/update-metrics.js";
 import type { UpdateWriterOptions } from "../roles/updates/update-writer.js";
 import { UpdateService } from "../roles/updates/update-service.js";
@@ -64,6 +65,8 @@ export const apply = defineCommand({
     ].filter((file) => file !== undefined);
     const options: UpdateWriterOptions = {
       follower,
+      refusalsOf: (model, version) =>
+        refusalsOf(registry, { model, version, shards: follower.map(model, version)?.shards ?? [] }),
       repository: resolve(localPath("--model-repository", flags.modelRepository)),
       epochMs: flags.epochSeconds * 1000,
       commitTimeoutMs: flags.commitTimeoutSeconds * 1000,

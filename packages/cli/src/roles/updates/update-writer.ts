@@ -12,6 +12,7 @@ import {
   tablesAt,
 } from "@shardserve/rowstore";
 import { VERSION } from "../../version.js";
+import type { Refusal } from "./refusals.js";
 import { Changes } from "./changes.js";
 import { ChainFolder, type FoldSettings } from "./chain-folder.js";
 import { GatheredEpoch } from "./gathered-epoch.js";
@@ -20,6 +21,8 @@ import { versionDirectory } from "../versions/version-directory.js";
 
 export interface UpdateWriterOptions {
   readonly follower: MapFollower;
+  /** Why shards do not take what the maps of a version want of them; asked when an epoch does not come into force. */
+  readonly refusalsOf: (model: string, version: number) => Promise<readonly Refusal[]>;
   readonly repository: string;
   /** Least time between two epochs. */
   readonly epochMs: number;
@@ -231,22 +234,31 @@ export class UpdateWriter {
     }
   }
 
-  /** @throws ServingError UNAVAILABLE when it takes too long: it waits for a shard, say, or was taken back before it was in force */
+  /**
+   * @throws ServingError UNAVAILABLE when it takes too long: it waits for a shard, say, or was taken back before it was in force;
+   *   RESOURCE_EXHAUSTED when shards have no room for it
+   */
   async #committed({ epoch }: EpochRef): Promise<void> {
     const { clock, commitTimeoutMs } = this.#options;
-    const cancel = clock.after(commitTimeoutMs, () =>
-      this.#fail(
-        new ServingError(
-          "UNAVAILABLE",
-          `${this.model}/${this.version}: epoch ${epoch} is not in force after ${commitTimeoutMs / 1000} s; \`shardserve status\` and the leader's log say what it waits for; open the stream again`,
-        ),
-      ),
-    );
+    const cancel = clock.after(commitTimeoutMs, () => void this.#giveUp(epoch));
     try {
       await this.#until(() => this.#sealed === undefined);
     } finally {
       cancel();
     }
+  }
+
+  async #giveUp(epoch: number): Promise<void> {
+    const { commitTimeoutMs, refusalsOf } = this.#options;
+    const refusals = await refusalsOf(this.model, this.version).catch(() => []); // the registry is away: that is why
+    const isFull = refusals.some(({ error }) => error.code === "RESOURCE_EXHAUSTED");
+    const why = refusals.map(({ shard, error }) => `${shard}: ${error.message}`).join("; ");
+    this.#fail(
+      new ServingError(
+        isFull ? "RESOURCE_EXHAUSTED" : "UNAVAILABLE",
+        `${this.model}/${this.version}: epoch ${epoch} is not in force after ${commitTimeoutMs / 1000} s${why === "" ? "" : ` (${why})`}; \`shardserve status\` and the leader's log say what it waits for; open the stream again`,
+      ),
+    );
   }
 
   /** After the maps changed: is this writer's delta in force, or somebody else's? */
