@@ -18,6 +18,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExportSource } from "./export-source.js";
 import { OnnxSource } from "./onnx-source.js";
+import { refuseExported } from "./refuse-exported.js";
 import { SavedModelSource } from "./saved-model-source.js";
 import { variablesRead } from "./variables-read.js";
 
@@ -73,6 +74,7 @@ export async function planExport(
   kernels: KernelTable,
   signal?: AbortSignal,
 ): Promise<ExportPlan> {
+  await refuseExported(dir);
   return (await hasOnnxModel(dir)) ? planOnnx(dir, options, signal) : planSavedModel(dir, options, kernels, signal);
 }
 

@@ -17,3 +17,4 @@ export { type AppliedOptions, type AppliedParent, writeApplied } from "./write-a
 export { type FoldOptions, writeFold } from "./write-fold.js";
 export { forgetFolded } from "./forget-folded.js";
 export { proveFold } from "./prove-fold.js";
+export { refuseExported } from "./refuse-exported.js";

@@ -89,6 +89,13 @@ describe("export", () => {
     await assert.rejects(runExport(exported, out, run), (error) => isServingError(error, "OUTPUT_EXISTS"));
   });
 
+  it("says that an exported version is one, and not that its checkpoint is damaged", async () => {
+    await using dir = await tempDir();
+    const out = join(dir.path, "1");
+    await runExport(await plan(DLRM), out, run);
+    await assert.rejects(plan(out), /^ServingError: .*\/1 is an exported version \(shardserve\.manifest\)/);
+  });
+
   it("goes on after kill -9 where it was, and what it publishes equals an undisturbed export", async () => {
     await using dir = await tempDir();
     const source = join(dir.path, "model");

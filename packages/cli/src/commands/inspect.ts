@@ -1,5 +1,6 @@
 import { ServingError } from "@shardserve/core";
 import { chooseEngine, type EnginePlan } from "@shardserve/engine";
+import { refuseExported } from "@shardserve/exporter";
 import {
   type FoundTable,
   formatDot,
@@ -72,6 +73,7 @@ export const inspect = defineCommand({
 });
 
 async function show(dir: string, flags: Readonly<FlagValues<typeof INSPECT_FLAGS>>, terminal: Terminal): Promise<void> {
+  await refuseExported(dir);
   if (await hasOnnxModel(dir)) {
     if (flags.dot || flags.nodes)
       throw new ServingError(
