@@ -1,7 +1,23 @@
-import { type ApiError, Storage } from "@google-cloud/storage";
-import { type ObjectStore, pathBelow, type StoredObject } from "./object-store.js";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { type ApiError, type File, Storage } from "@google-cloud/storage";
+import { isServingError } from "@shardserve/core";
+import {
+  type ByteRange,
+  DIGEST_METADATA,
+  type FoundObject,
+  type Listing,
+  type ObjectStore,
+  pathBelow,
+  type StoredObject,
+  type Upload,
+} from "./object-store.js";
 import { storeError } from "./store-error.js";
 import type { StoreUri } from "./store-uri.js";
+
+/** Smaller objects are put by one request. */
+const SENT_WHOLE_BYTES_MAX = 16 * 2 ** 20;
+const PIECE_BYTES = 2 ** 20;
 
 /** A page of a list, as the JSON API answers it. */
 interface ListPage {
@@ -15,18 +31,20 @@ interface ListPage {
 export class GcsStore implements ObjectStore {
   readonly #storage = new Storage();
 
-  async folders(place: StoreUri, signal?: AbortSignal): Promise<readonly string[]> {
-    const names: string[] = [];
+  async children(place: StoreUri, signal?: AbortSignal): Promise<Listing> {
+    const folders: string[] = [];
+    const objects: StoredObject[] = [];
     await this.#listing(place, signal, async (bucket) => {
       let query: object | null = { prefix: place.prefix, delimiter: "/", autoPaginate: false };
       while (query) {
         signal?.throwIfAborted();
-        const [, next, page] = (await bucket.getFiles(query)) as unknown as [unknown, object | null, ListPage];
-        for (const prefix of page.prefixes ?? []) names.push(prefix.slice(place.prefix.length, -1));
+        const [files, next, page] = (await bucket.getFiles(query)) as unknown as [File[], object | null, ListPage];
+        for (const prefix of page.prefixes ?? []) folders.push(prefix.slice(place.prefix.length, -1));
+        objects.push(...objectsOf(files, place));
         query = next;
       }
     });
-    return names;
+    return { folders, objects };
   }
 
   async objects(place: StoreUri, signal?: AbortSignal): Promise<readonly StoredObject[]> {
@@ -34,18 +52,57 @@ export class GcsStore implements ObjectStore {
     await this.#listing(place, signal, async (bucket) => {
       const [files] = await bucket.getFiles({ prefix: place.prefix });
       signal?.throwIfAborted();
-      for (const { name: key, metadata } of files) {
-        const path = pathBelow(place, key);
-        if (path === undefined) continue;
-        objects.push({ path, key, bytes: Number(metadata.size ?? 0), revision: String(metadata.generation ?? "") });
-      }
+      objects.push(...objectsOf(files, place));
     });
     return objects;
   }
 
-  async read({ bucket }: StoreUri, { key, revision }: StoredObject, signal?: AbortSignal) {
+  async find({ bucket, prefix }: StoreUri, path: string, signal?: AbortSignal): Promise<FoundObject | undefined> {
+    const key = `${prefix}${path}`;
+    try {
+      const [metadata] = await this.#storage.bucket(bucket).file(key).getMetadata();
+      const digest = metadata.metadata?.[DIGEST_METADATA];
+      return { ...objectOf(metadata, path, key), digest: typeof digest === "string" ? digest : undefined };
+    } catch (error) {
+      const refused = gcsError(`look for gs://${bucket}/${key}`, error, signal);
+      if (isServingError(refused, "NOT_FOUND")) return undefined;
+      throw refused;
+    }
+  }
+
+  async read({ bucket }: StoreUri, { key, revision }: StoredObject, signal?: AbortSignal, range?: ByteRange) {
     const file = this.#storage.bucket(bucket).file(key, { generation: revision });
-    return contents(file.createReadStream({ validation: "crc32c" }), `read gs://${bucket}/${key}`, signal);
+    const stream = file.createReadStream(
+      range
+        ? { start: range.offset, end: range.offset + range.length - 1, validation: false }
+        : { validation: "crc32c" },
+    );
+    return contents(stream, `read gs://${bucket}/${key}`, signal);
+  }
+
+  async put({ bucket, prefix }: StoreUri, path: string, upload: Upload, signal?: AbortSignal): Promise<void> {
+    const key = `${prefix}${path}`;
+    const file = this.#storage.bucket(bucket).file(key);
+    const options = {
+      resumable: upload.bytes > SENT_WHOLE_BYTES_MAX,
+      validation: "crc32c" as const,
+      metadata: { metadata: { [DIGEST_METADATA]: upload.digest } },
+      ...(upload.isNew && { preconditionOpts: { ifGenerationMatch: 0 } }),
+    };
+    try {
+      await pipeline(Readable.from(pieces(upload)), file.createWriteStream(options), { ...(signal && { signal }) });
+    } catch (error) {
+      throw gcsError(`write gs://${bucket}/${key}`, error, signal);
+    }
+  }
+
+  async remove({ bucket, prefix }: StoreUri, path: string, signal?: AbortSignal): Promise<void> {
+    const key = `${prefix}${path}`;
+    try {
+      await this.#storage.bucket(bucket).file(key).delete({ ignoreNotFound: true });
+    } catch (error) {
+      throw gcsError(`remove gs://${bucket}/${key}`, error, signal);
+    }
   }
 
   close(): void {}
@@ -60,6 +117,25 @@ export class GcsStore implements ObjectStore {
     } catch (error) {
       throw gcsError(`list gs://${bucket}/${prefix}`, error, signal);
     }
+  }
+}
+
+function objectsOf(files: readonly File[], place: StoreUri): StoredObject[] {
+  return files.flatMap(({ name: key, metadata }) => {
+    const path = pathBelow(place, key);
+    return path === undefined ? [] : [objectOf(metadata, path, key)];
+  });
+}
+
+function objectOf({ size, generation }: File["metadata"], path: string, key: string): StoredObject {
+  return { path, key, bytes: Number(size ?? 0), revision: String(generation ?? "") };
+}
+
+async function* pieces({ bytes, read, onSent }: Upload): AsyncGenerator<Uint8Array> {
+  for (let offset = 0; offset < bytes; offset += PIECE_BYTES) {
+    const length = Math.min(PIECE_BYTES, bytes - offset);
+    yield await read({ offset, length });
+    onSent?.(length);
   }
 }
 

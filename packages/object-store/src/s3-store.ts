@@ -1,12 +1,35 @@
 import type { Readable } from "node:stream";
-import { GetObjectCommand, paginateListObjectsV2, S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  type ListObjectsV2CommandOutput,
+  paginateListObjectsV2,
+  PutObjectCommand,
+  S3Client,
+  type S3ClientConfig,
+} from "@aws-sdk/client-s3";
 import { isServingError, ServingError } from "@shardserve/core";
-import { type ObjectStore, pathBelow, type StoredObject } from "./object-store.js";
+import {
+  type ByteRange,
+  DIGEST_METADATA,
+  type FoundObject,
+  type Listing,
+  type ObjectStore,
+  pathBelow,
+  type StoredObject,
+  type Upload,
+} from "./object-store.js";
+import { PART_BYTES, putParts, sent } from "./s3-parts.js";
 import { storeError } from "./store-error.js";
 import type { StoreUri } from "./store-uri.js";
 
 /** Tries of one call, with the client's growing pauses. */
 const TRIES_MAX = 5;
+/** A store that is away is noticed within about 20 s, all tries together. */
+const CONNECT_MS = 3_000;
+/** Longest pause of a connection in use. */
+const SILENCE_MS = 10_000;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -21,30 +44,49 @@ export class S3Store implements ObjectStore {
     this.#client = new S3Client(s3Settings(environment));
   }
 
-  async folders(place: StoreUri, signal?: AbortSignal): Promise<readonly string[]> {
-    const names: string[] = [];
+  async children(place: StoreUri, signal?: AbortSignal): Promise<Listing> {
+    const folders: string[] = [];
+    const objects: StoredObject[] = [];
     for await (const page of this.#pages(place, "/", signal)) {
-      for (const { Prefix = "" } of page.CommonPrefixes ?? []) names.push(Prefix.slice(place.prefix.length, -1));
+      for (const { Prefix = "" } of page.CommonPrefixes ?? []) folders.push(Prefix.slice(place.prefix.length, -1));
+      objects.push(...objectsOf(page, place));
     }
-    return names;
+    return { folders, objects };
   }
 
   async objects(place: StoreUri, signal?: AbortSignal): Promise<readonly StoredObject[]> {
     const objects: StoredObject[] = [];
     for await (const page of this.#pages(place, undefined, signal)) {
-      for (const { Key: key = "", Size: bytes = 0, ETag: revision = "" } of page.Contents ?? []) {
-        const path = pathBelow(place, key);
-        if (path !== undefined) objects.push({ path, key, bytes, revision });
-      }
+      objects.push(...objectsOf(page, place));
     }
     return objects;
   }
 
-  async read({ bucket }: StoreUri, { key, revision }: StoredObject, signal?: AbortSignal) {
+  async find({ bucket, prefix }: StoreUri, path: string, signal?: AbortSignal): Promise<FoundObject | undefined> {
+    const key = `${prefix}${path}`;
+    try {
+      const found = await this.#client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }), sent(signal));
+      const { ContentLength: bytes = 0, ETag: revision = "", Metadata: metadata = {} } = found;
+      return { path, key, bytes, revision, digest: metadata[DIGEST_METADATA] };
+    } catch (error) {
+      const refused = s3Error(`look for s3://${bucket}/${key}`, error, signal);
+      if (isServingError(refused, "NOT_FOUND")) return undefined;
+      throw refused;
+    }
+  }
+
+  async read({ bucket }: StoreUri, { key, revision }: StoredObject, signal?: AbortSignal, range?: ByteRange) {
     const doing = `read s3://${bucket}/${key}`;
     try {
-      const request = new GetObjectCommand({ Bucket: bucket, Key: key, IfMatch: revision, ChecksumMode: "ENABLED" });
-      const { Body: body, ETag: now } = await this.#client.send(request, { ...(signal && { abortSignal: signal }) });
+      const request = new GetObjectCommand({
+        Bucket: bucket,
+        Key: key,
+        IfMatch: revision,
+        ...(range
+          ? { Range: `bytes=${range.offset}-${range.offset + range.length - 1}` }
+          : { ChecksumMode: "ENABLED" }),
+      });
+      const { Body: body, ETag: now } = await this.#client.send(request, sent(signal));
       if (now !== revision) {
         // Some stores that speak S3 do not know IfMatch.
         (body as Readable).destroy();
@@ -56,6 +98,32 @@ export class S3Store implements ObjectStore {
     }
   }
 
+  async put({ bucket, prefix }: StoreUri, path: string, upload: Upload, signal?: AbortSignal): Promise<void> {
+    const target = {
+      Bucket: bucket,
+      Key: `${prefix}${path}`,
+      ...(upload.isNew && { IfNoneMatch: "*" }),
+      Metadata: { [DIGEST_METADATA]: upload.digest },
+    };
+    try {
+      if (upload.bytes > PART_BYTES) return await putParts(this.#client, target, upload, signal);
+      const Body = upload.bytes === 0 ? Buffer.alloc(0) : await upload.read({ offset: 0, length: upload.bytes });
+      await this.#client.send(new PutObjectCommand({ ...target, Body }), sent(signal));
+      upload.onSent?.(upload.bytes);
+    } catch (error) {
+      throw isServingError(error) ? error : s3Error(`write s3://${bucket}/${target.Key}`, error, signal);
+    }
+  }
+
+  async remove({ bucket, prefix }: StoreUri, path: string, signal?: AbortSignal): Promise<void> {
+    const key = `${prefix}${path}`;
+    try {
+      await this.#client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), sent(signal));
+    } catch (error) {
+      throw s3Error(`remove s3://${bucket}/${key}`, error, signal);
+    }
+  }
+
   close(): void {
     this.#client.destroy();
   }
@@ -64,11 +132,18 @@ export class S3Store implements ObjectStore {
     const request = { Bucket: bucket, Prefix: prefix, ...(delimiter !== undefined && { Delimiter: delimiter }) };
     try {
       // Not the paginator's own signal: it is passed to each call.
-      yield* paginateListObjectsV2({ client: this.#client }, request, { ...(signal && { abortSignal: signal }) });
+      yield* paginateListObjectsV2({ client: this.#client }, request, sent(signal));
     } catch (error) {
       throw s3Error(`list s3://${bucket}/${prefix}`, error, signal);
     }
   }
+}
+
+function objectsOf(page: ListObjectsV2CommandOutput, place: StoreUri): StoredObject[] {
+  return (page.Contents ?? []).flatMap(({ Key: key = "", Size: bytes = 0, ETag: revision = "" }) => {
+    const path = pathBelow(place, key);
+    return path === undefined ? [] : [{ path, key, bytes, revision }];
+  });
 }
 
 /** What the client does not find out by itself. */
@@ -80,6 +155,7 @@ export function s3Settings(environment: Environment): S3ClientConfig {
   const region = S3_REGION ?? (isOwn ? (environment["AWS_REGION"] ?? "us-east-1") : undefined);
   return {
     maxAttempts: TRIES_MAX,
+    requestHandler: { connectionTimeout: CONNECT_MS, socketTimeout: SILENCE_MS },
     // A store of one's own seldom has a host name for each bucket.
     forcePathStyle: isOwn,
     ...(endpoint !== undefined && { endpoint }),

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Storage } from "@google-cloud/storage";
 import { isServingError } from "@shardserve/core";
 import { CACHE_DIR, freePort, launch, type LaunchedProcess, tempDir } from "@shardserve/testkit";
-import { parseStoreUri, Stores, VersionCache } from "../src/index.js";
+import { parseStoreUri, Stores, type Upload, VersionCache } from "../src/index.js";
 
 /** Where `pip install --target .cache/gcs gcp-storage-emulator` puts it. */
 const EMULATOR_DIR = join(CACHE_DIR, "gcs");
@@ -41,7 +41,7 @@ describe("Google Cloud Storage", function () {
   it("lists versions and brings one", async () => {
     const stores = new Stores({});
     const store = await stores.of(PLACE);
-    assert.deepEqual(await store.folders(parseStoreUri("gs://models/ranker")), ["7"]);
+    assert.deepEqual((await store.children(parseStoreUri("gs://models/ranker"))).folders, ["7"]);
     assert.deepEqual(
       (await store.objects(PLACE)).map(({ path, bytes }) => [path, bytes]),
       [
@@ -69,5 +69,24 @@ describe("Google Cloud Storage", function () {
       for await (const _ of await (await stores.of(PLACE)).read(PLACE, gone)) assert.fail("there is nothing");
     };
     await assert.rejects(read(), (error) => isServingError(error, "NOT_FOUND"));
+  });
+
+  it("puts objects, tells what they were put with, and reads ranges of them", async () => {
+    const stores = new Stores({});
+    const store = await stores.of(PLACE);
+    const contents = Buffer.from("0123456789".repeat(2 ** 18)); // more than one piece
+    const read: Upload["read"] = async ({ offset, length }) => contents.subarray(offset, offset + length);
+    const upload = { bytes: contents.length, digest: "d1", read };
+    await store.put(PLACE, "partitions/p-00000.rows", upload);
+    const found = await store.find(PLACE, "partitions/p-00000.rows");
+    assert.deepEqual([found?.bytes, found?.digest], [contents.length, "d1"]);
+    const parts: Uint8Array[] = [];
+    for await (const part of await store.read(PLACE, found!, undefined, { offset: 12, length: 5 })) parts.push(part);
+    assert.equal(Buffer.concat(parts).toString(), "23456");
+    assert.equal(await store.find(PLACE, "absent"), undefined);
+    await store.remove(PLACE, "partitions/p-00000.rows");
+    await store.remove(PLACE, "partitions/p-00000.rows");
+    assert.equal(await store.find(PLACE, "partitions/p-00000.rows"), undefined);
+    await stores.close();
   });
 });

@@ -36,7 +36,7 @@ describe("version cache", function () {
   it("lists folders, and what is below them", async () => {
     await server.put("ranker/12/saved_model.pb", "x");
     const store = await stores.of(parseStoreUri(URI));
-    assert.deepEqual([...(await store.folders(parseStoreUri("s3://models/ranker")))].sort(), ["12", "7"]);
+    assert.deepEqual([...(await store.children(parseStoreUri("s3://models/ranker"))).folders].sort(), ["12", "7"]);
     const objects = await store.objects(parseStoreUri(URI));
     assert.deepEqual(
       objects.map(({ path, bytes }) => [path, bytes]),
@@ -103,8 +103,7 @@ describe("version cache", function () {
     const store = await stores.of(parseStoreUri(URI));
     const read: string[] = [];
     let isBroken = true;
-    const flaky: ObjectStore = {
-      folders: (...args) => store.folders(...args),
+    const flaky: Pick<ObjectStore, "objects" | "read" | "close"> = {
       objects: (...args) => store.objects(...args),
       read: async (place, object, signal) => {
         read.push(object.path);
@@ -131,8 +130,7 @@ describe("version cache", function () {
   });
 
   it("refuses keys that are no paths of files, and places where nothing is", async () => {
-    const evil = (path: string): ObjectStore => ({
-      folders: async () => [],
+    const evil = (path: string): Pick<ObjectStore, "objects" | "read" | "close"> => ({
       objects: async (): Promise<StoredObject[]> => [{ path, key: path, bytes: 1, revision: "1" }],
       read: async () => assert.fail("it must not be read"),
       close: () => undefined,

@@ -1,7 +1,13 @@
 import { createReadStream } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { DeleteObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
 import S3rver from "s3rver";
 import { freePort } from "./ports.js";
 import { tempDir, type TempDir } from "./temp-dir.js";
@@ -22,6 +28,7 @@ export class S3Server implements AsyncDisposable {
       directory: dir.path,
       configureBuckets: [{ name: "models", configs: [] }],
     });
+    listAllFolders((server as unknown as { readonly store: Listed }).store);
     await server.run();
     return new S3Server(port, server, dir);
   }
@@ -49,8 +56,19 @@ export class S3Server implements AsyncDisposable {
     } as const;
   }
 
-  async put(key: string, body: string): Promise<void> {
+  async put(key: string, body: string | Uint8Array): Promise<void> {
     await this.#client.send(new PutObjectCommand({ Bucket: "models", Key: key, Body: Buffer.from(body) }));
+  }
+
+  async get(key: string): Promise<Buffer> {
+    const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: "models", Key: key }));
+    return Buffer.from(await Body!.transformToByteArray());
+  }
+
+  /** Keys that begin so, in order; at most a thousand. */
+  async keys(prefix: string): Promise<string[]> {
+    const { Contents = [] } = await this.#client.send(new ListObjectsV2Command({ Bucket: "models", Prefix: prefix }));
+    return Contents.map(({ Key = "" }) => Key);
   }
 
   /** Uploads a directory with all that is below it. */
@@ -76,4 +94,37 @@ export class S3Server implements AsyncDisposable {
     await this.#server.close();
     await this.#dir.remove();
   }
+}
+
+interface Listing {
+  readonly objects: readonly { readonly key: string }[];
+  readonly commonPrefixes: readonly string[];
+  readonly isTruncated: boolean;
+}
+
+interface ListOptions {
+  readonly prefix?: string;
+  readonly delimiter?: string;
+  readonly maxKeys?: number;
+}
+
+interface Listed {
+  listObjects(bucket: string, options: ListOptions): Promise<Listing>;
+}
+
+/** By itself the server leaves out folders that hold nothing but folders; S3 lists them. */
+function listAllFolders(store: Listed): void {
+  const list = store.listObjects.bind(store);
+  store.listObjects = async (bucket, { delimiter, maxKeys = Number.POSITIVE_INFINITY, ...options }) => {
+    if (delimiter === undefined) return list(bucket, { ...options, maxKeys });
+    const { objects } = await list(bucket, options);
+    const prefixLength = options.prefix?.length ?? 0;
+    const folders = new Set<string>();
+    const own = objects.filter(({ key }) => {
+      const end = key.indexOf(delimiter, prefixLength);
+      if (end >= 0) folders.add(key.slice(0, end + delimiter.length));
+      return end < 0;
+    });
+    return { objects: own.slice(0, maxKeys), commonPrefixes: [...folders].sort(), isTruncated: own.length > maxKeys };
+  };
 }

@@ -43,7 +43,7 @@ export class VersionFiles {
       isRemote: (path) => /^(s3|gs):\/\//.test(path),
       folders: async (uri) => {
         const place = parseStoreUri(uri);
-        return (await this.#stores.of(place)).folders(place);
+        return (await (await this.#stores.of(place)).children(place)).folders;
       },
       child: childUri,
       pollIntervalMs: flags.objectStorePollSeconds * 1000,
