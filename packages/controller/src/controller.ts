@@ -37,6 +37,8 @@ export interface ControllerOptions {
   readonly self: LeaderRecord;
   /** BASE of `BASE/NAME/VERSION`; every shard must see the same. */
   readonly repositoryDir: string;
+  /** Brings that folder up to date before each look, where it mirrors a repository elsewhere; a look fails when this does. */
+  readonly refreshRepository?: (signal: AbortSignal) => Promise<void>;
   readonly settings?: Partial<ControllerSettings>;
   readonly metrics?: MetricsRegistry;
   readonly clock?: Clock;
@@ -48,6 +50,8 @@ export interface ControllerOptions {
 const STEPS_PER_ROUND_MAX = 64;
 /** Longest pause between two rounds: timers (settling, replacing, retiring) are seen this late at most, in milliseconds. */
 const ROUND_MAX_MS = 500;
+/** How long a round waits for a look at the repository, in milliseconds. */
+const LOOK_WAIT_MS = 1_000;
 /** Shortest pause: a thousand shards that prove a version write more often than decisions are worth, in milliseconds. */
 const ROUND_MIN_MS = 50;
 
@@ -77,7 +81,8 @@ export class Controller extends Service {
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? systemRandom();
     this.#logger = (options.logger ?? silentLogger).child({ part: "controller" });
-    this.#repository = new Repository(options.repositoryDir, { logger: this.#logger });
+    const refresh = options.refreshRepository;
+    this.#repository = new Repository(options.repositoryDir, { logger: this.#logger, ...(refresh && { refresh }) });
     this.#metrics = options.metrics && new ControllerMetrics(options.metrics);
   }
 
@@ -233,6 +238,7 @@ class LeaderRounds {
   #repository: RepositoryContents = new Map();
   #scannedMs = -Infinity;
   #scanError: string | undefined;
+  #look: Promise<void> | undefined;
   readonly #shards: ShardWatch;
   readonly #retiring = new RetireWatch();
   #said = new Set<string>();
@@ -244,15 +250,23 @@ class LeaderRounds {
     this.#shards = new ShardWatch(clock.nowMs());
   }
 
+  /** Looks when it is time to. A look that takes long goes on beside the rounds: dead shards are replaced meanwhile. */
   async scan(repository: Repository, signal: AbortSignal): Promise<void> {
-    if (this.#clock.nowMs() - this.#scannedMs < this.#settings.pollMs) return;
+    if (this.#look || this.#clock.nowMs() - this.#scannedMs < this.#settings.pollMs) return;
     this.#scannedMs = this.#clock.nowMs();
+    this.#look = this.#scan(repository, signal).finally(() => (this.#look = undefined));
+    const over = new AbortController();
+    const waited = sleep(this.#clock, LOOK_WAIT_MS, over.signal).catch(() => undefined); // the look was over first
+    await Promise.race([this.#look, waited]);
+    over.abort();
+  }
+
+  async #scan(repository: Repository, signal: AbortSignal): Promise<void> {
     try {
       this.#repository = await repository.scan({ signal });
       this.#scanError = undefined;
     } catch (error) {
-      signal.throwIfAborted();
-      this.#scanError = ServingError.from(error).message;
+      if (!signal.aborted) this.#scanError = ServingError.from(error).message;
     }
   }
 

@@ -7,6 +7,7 @@ export * from "./next-step.js";
 export * from "./step.js";
 export * from "./proof.js";
 export * from "./repository.js";
+export * from "./repository-mirror.js";
 export * from "./retire-watch.js";
 export * from "./settings.js";
 export * from "./shard-watch.js";

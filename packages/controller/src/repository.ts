@@ -21,12 +21,18 @@ interface ReadManifest {
 export class Repository {
   readonly #baseDir: string;
   readonly #logger: Logger;
+  readonly #refresh: (signal: AbortSignal) => Promise<void>;
   readonly #deltas: DeltaFolders;
   /** Manifests that were read, by path; read again only when size or time of change differ. */
   #known = new Map<string, ReadManifest>();
 
-  constructor(baseDir: string, options: { readonly logger?: Logger } = {}) {
+  /** @param options  `refresh`: what is to happen before each look; one look at a time */
+  constructor(
+    baseDir: string,
+    options: { readonly logger?: Logger; readonly refresh?: (signal: AbortSignal) => Promise<void> } = {},
+  ) {
     this.#baseDir = baseDir;
+    this.#refresh = options.refresh ?? (async () => undefined);
     this.#logger = options.logger ?? silentLogger;
     this.#deltas = new DeltaFolders(this.#logger);
   }
@@ -37,6 +43,7 @@ export class Repository {
    * @throws ServingError NOT_FOUND without the base folder, UNAVAILABLE when the disk fails: both are no wish to unload
    */
   async scan(options: { readonly signal?: AbortSignal } = {}): Promise<RepositoryContents> {
+    await this.#refresh(options.signal ?? new AbortController().signal);
     const found = new Map<string, Map<number, VersionContents>>();
     const known = new Map<string, ReadManifest>();
     const models = await foldersIn(this.#baseDir);

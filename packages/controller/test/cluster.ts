@@ -64,6 +64,8 @@ export interface ParticipantOptions {
   readonly registry: Registry;
   readonly baseDir: string;
   readonly settings: Partial<ControllerSettings>;
+  /** What its controller does before each look at the repository. */
+  readonly refresh?: () => Promise<void>;
   readonly ttlSeconds?: number;
 }
 
@@ -91,6 +93,7 @@ export class Participant {
       registry: this.registry,
       self: { id: this.id, instance: this.instance },
       repositoryDir: options.baseDir,
+      ...(options.refresh && { refreshRepository: options.refresh }),
       settings: { leaderTtlSeconds: 2, ...options.settings },
     });
   }

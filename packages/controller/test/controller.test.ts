@@ -21,6 +21,7 @@ describe("controller on a real etcd", function () {
   let follower: MapFollower;
   let shards: Participant[] = [];
   let tests = 0;
+  let isStoreSilent = false;
 
   before(async () => {
     etcd = await EtcdServer.start();
@@ -30,6 +31,7 @@ describe("controller on a real etcd", function () {
   beforeEach(async () => {
     dir = await tempDir();
     tests++;
+    isStoreSilent = false;
     registry = open();
     follower = new MapFollower(registry);
     follower.start();
@@ -46,7 +48,8 @@ describe("controller on a real etcd", function () {
 
   async function join(...ids: string[]): Promise<void> {
     for (const id of ids) {
-      const shard = new ShardParticipant({ id, registry: open(), baseDir: dir.path, settings: SETTINGS });
+      const refresh = () => (isStoreSilent ? new Promise<never>(() => undefined) : Promise.resolve());
+      const shard = new ShardParticipant({ id, registry: open(), baseDir: dir.path, settings: SETTINGS, refresh });
       shards.push(shard);
       await shard.start();
     }
@@ -54,6 +57,18 @@ describe("controller on a real etcd", function () {
 
   const isEnabled = (version: number) => follower.map("ctr", version) !== undefined;
   const leader = () => shards.filter((shard) => shard.controller.isLeader);
+
+  it("replaces a dead shard while a look at the repository does not end", async () => {
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2", "s3");
+    await eventually(() => isEnabled(1));
+    isStoreSilent = true;
+    const victim = shards.find((shard) => !shard.controller.isLeader) as Participant;
+    await victim.die();
+    await victim.controller.close();
+    shards = shards.filter((shard) => shard !== victim);
+    await eventually(() => !follower.map("ctr", 1)!.shards.includes(victim.id), { timeoutMs: 30_000 });
+  });
 
   it("rolls out versions one after another and says so in its status", async () => {
     await publish(dir.path, "ctr", 1);
