@@ -3,7 +3,6 @@ import { dirname, join } from "node:path";
 import { type BytePace, type Logger, ServingError } from "@shardserve/core";
 import { DELTA_ROWS_FILE, type DeltaSegment, MANIFEST_FILE, partitionPath, segmentFile } from "@shardserve/rowstore";
 import { type FileSource, type OpenSource, PIECE_BYTES, sliceOf } from "./file-source.js";
-import type { ShardMetrics } from "./metrics.js";
 import type { VersionFiles } from "./version-files.js";
 
 export interface CopiedFilesOptions {
@@ -12,7 +11,8 @@ export interface CopiedFilesOptions {
   /** Shards that may have a file, best first; empty when none is known to. */
   readonly peers: (path: string) => readonly FileSource[];
   readonly repository: FileSource;
-  readonly metrics: Pick<ShardMetrics, "copiedBytes">;
+  /** After each copy, with what came of it now. */
+  readonly onCopied: (from: FileSource["kind"], bytes: number) => void;
   readonly logger: Logger;
 }
 
@@ -157,7 +157,7 @@ export class CopiedFiles implements VersionFiles {
       await part.close();
     }
     await rename(`${target}.part`, target);
-    this.#options.metrics.copiedBytes.inc({ from: source.kind }, bytes);
+    this.#options.onCopied(source.kind, bytes);
     this.#options.logger.debug({ path: target, from: source.name, bytes }, "file copied");
   }
 }

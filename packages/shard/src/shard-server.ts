@@ -2,7 +2,7 @@ import { access, constants, mkdir } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
-import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { type Clock, invariant, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { addressOf } from "@shardserve/native";
 import { type PartitionMap, replicasOf } from "@shardserve/placement";
 import {
@@ -32,7 +32,7 @@ import {
   type TransportLimits,
 } from "@shardserve/transport";
 import { CopiedFiles } from "./copied-files.js";
-import { RepositorySource } from "./file-source.js";
+import { type FileSource, RepositorySource } from "./file-source.js";
 import { FileServer, PeerSource, READ_FILE_METHOD } from "./peer-files.js";
 import { RepositoryFiles, type VersionFiles } from "./version-files.js";
 import { ByteBudget } from "./byte-budget.js";
@@ -61,8 +61,10 @@ export interface ShardServerOptions {
   readonly registry: Registry;
   /** Where the partition maps are kept for a start without the registry; absent = nowhere, and such a start waits for it. */
   readonly state?: StateFile;
-  /** Folder with NAME/VERSION version directories. */
+  /** Folder with NAME/VERSION version directories; without meaning where `sourceOf` is given. */
   readonly repository: string;
+  /** Opens a version in a repository that is no folder: an object store. Files are copied from it, so `dataDir` is needed too. */
+  readonly sourceOf?: (model: string, version: number) => FileSource;
   /** Folder on this machine's own disk for copies of what is held; absent = files are read in the repository. */
   readonly dataDir?: string;
   /** Bytes of partitions that may be mapped over all versions; absent = no limit. */
@@ -124,6 +126,7 @@ export class ShardServer extends Service {
 
   constructor(options: ShardServerOptions) {
     super();
+    invariant(!options.sourceOf || options.dataDir !== undefined, "a repository that is no folder needs a dataDir");
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silentLogger;
@@ -281,9 +284,10 @@ export class ShardServer extends Service {
   }
 
   #filesOf(model: string, version: number, enabled: () => PartitionMap | undefined): VersionFiles {
-    const { repository, dataDir, id, cluster } = this.#options;
+    const { repository, sourceOf, dataDir, id, cluster } = this.#options;
     const directory = join(repository, model, String(version));
     if (dataDir === undefined) return new RepositoryFiles(directory);
+    const { copiedBytes } = this.metrics;
     const common = { self: `shard ${id}`, cluster, model, version, clock: this.#clock, logger: this.#logger };
     const peers = (path: string): PeerSource[] => {
       const map = enabled();
@@ -298,8 +302,8 @@ export class ShardServer extends Service {
     return new CopiedFiles({
       directory: join(dataDir, COPIES_DIR, model, String(version)),
       peers,
-      repository: new RepositorySource(directory),
-      metrics: this.metrics,
+      repository: sourceOf?.(model, version) ?? new RepositorySource(directory),
+      onCopied: (from, bytes) => copiedBytes.inc({ from }, bytes),
       logger: this.#logger,
     });
   }

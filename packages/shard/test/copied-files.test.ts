@@ -53,7 +53,8 @@ describe("files copied to a shard's own disk", () => {
     const peer = new FakeSource("shard a", "peer", content);
     const repository = new FakeSource("the model repository", "repository", content);
     const metrics = new ShardMetrics();
-    const files = new CopiedFiles({ directory, peers: () => [peer], repository, metrics, logger: silentLogger });
+    const onCopied = (from: FileSource["kind"], bytes: number) => metrics.copiedBytes.inc({ from }, bytes);
+    const files = new CopiedFiles({ directory, peers: () => [peer], repository, onCopied, logger: silentLogger });
     return { peer, repository, metrics, files, at: (path: string) => readFile(join(directory, path)) };
   };
 
