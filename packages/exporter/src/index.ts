@@ -10,7 +10,8 @@ export {
 export type { SourceTensors, StoredPart } from "./export-source.js";
 export { openSourceTensors } from "./open-tensors.js";
 export type { ParityReport } from "./parity.js";
-export { type ExportReport, type RunOptions, runExport } from "./run-export.js";
+export { publish, type Published, type PublishOptions } from "./publish.js";
+export { type ExportReport, reportOfExport, type RunOptions, runExport } from "./run-export.js";
 export { type DeltaReport, type DeltaRunOptions, type DeltaTableReport, runDelta } from "./run-delta.js";
 export { EPOCH_ROWS_MAX, PendingRows, type TableRows } from "./pending-rows.js";
 export { type AppliedOptions, type AppliedParent, writeApplied } from "./write-applied.js";

@@ -9,6 +9,7 @@ import {
   type Manifest,
   type ManifestFile,
   partitionPath,
+  readManifest,
   writeManifest,
 } from "@shardserve/rowstore";
 import type { ExportPlan } from "./export-plan.js";
@@ -67,8 +68,7 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
   try {
     const exportDigest = digestOfExport(plan);
     await prepare(staging, exportDigest);
-    const tableBytes = plan.tables.reduce((sum, { rows, rowBytes }) => sum + rows * rowBytes, 0);
-    const denseBytes = plan.dense.reduce((sum, { bytes }) => sum + bytes, 0);
+    const { tableBytes, denseBytes } = bytesOf(plan);
     const task = progress.task("exporting", sourceBytes(plan) + denseBytes, "bytes");
     const { chunkBytes = CHUNK_BYTES, journalEveryBytes = JOURNAL_EVERY_BYTES } = options;
     const { tables, layout } = plan;
@@ -111,6 +111,36 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
     await staging.abandon(signal?.aborted === true);
     throw signal?.aborted ? error : writeError(out, error);
   }
+}
+
+/**
+ * The report of an earlier run of the same export that finished; undefined when the directory holds no such version. What a table
+ * lost to reduced rows is not known any more.
+ */
+export async function reportOfExport(plan: ExportPlan, out: string): Promise<ExportReport | undefined> {
+  const stored = await readManifest(out);
+  if (!stored) return undefined;
+  const exported = digestHex(encodeManifest({ ...stored.manifest, writer: "", files: [] }));
+  if (exported !== digestOfExport(plan)) return undefined;
+  const { tableBytes, denseBytes } = bytesOf(plan);
+  return {
+    out,
+    partitionCount: plan.layout.partitionCount,
+    tableBytes,
+    denseBytes,
+    manifestDigest: stored.digest,
+    isResumed: true,
+    sharedPartitions: 0,
+    parity: [],
+  };
+}
+
+/** Of rows as they are stored, and of the dense remainder. */
+function bytesOf({ tables, dense }: ExportPlan): { readonly tableBytes: number; readonly denseBytes: number } {
+  return {
+    tableBytes: tables.reduce((sum, { rows, rowBytes }) => sum + rows * rowBytes, 0),
+    denseBytes: dense.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
 }
 
 /** Keeps what an earlier run of the same export left, and nothing else. */
