@@ -77,17 +77,22 @@ describe("shard-export from an object store", function () {
     assert.match(missing.output, /there is nothing at s3:\/\/models\/absent\/1/);
   });
 
-  it("says that exported versions lie in a file system", () => {
+  it("refuses what cannot be done with object stores, and says what can", () => {
     const shardserve = (...args: string[]) => spawnSync(process.execPath, [PROGRAM, ...args], { encoding: "utf8" });
-    for (const args of [
-      ["shard-export", HALF, "--out=s3://models/half/1"],
-      ["shard-export", HALF, "--base=gs://models/half/1"],
-      ["shard", "--id=a", "--model_repository=s3://models", "--etcd=127.0.0.1:1"],
-      ["executor", "--id=a", "--model_repository=s3://models", "--etcd=127.0.0.1:1"],
-    ]) {
+    const registry = "--etcd=127.0.0.1:1";
+    const repository = "--model_repository=s3://models";
+    const cases: readonly (readonly [RegExp, ...string[]])[] = [
+      [/objects cannot be shared/, "shard-export", HALF, "--out=s3://models/half/2", "--base=s3://models/half/1"],
+      [/--out=s3:\/\/models\/half: must end in a version number/, "shard-export", HALF, "--out=s3://models/half"],
+      [/s3:\/\/models: .*name a folder .* with --data-dir/, "shard", "--id=a", repository, registry],
+      [/s3:\/\/models: .*name a folder .* with --data-dir/, "executor", "--id=a", repository, registry],
+      [/s3:\/\/models: streamed updates and folds are written in a file system/, "apply", repository, registry],
+      [/s3:\/\/models: streamed updates and folds are written in a file system/, "fold", "dlrm", repository, registry],
+    ];
+    for (const [message, ...args] of cases) {
       const { status, stderr } = shardserve(...args);
       assert.equal(status, 2, stderr); // usage
-      assert.match(stderr, /(s3|gs):\/\/models.*: exported versions are read and written in a file system/);
+      assert.match(stderr, message);
     }
   });
 });

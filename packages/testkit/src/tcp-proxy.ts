@@ -36,6 +36,7 @@ export class TcpProxy implements AsyncDisposable {
       isRefusing: false,
       isFlipping: false,
       bytes: 0,
+      darkAtBytes: Number.POSITIVE_INFINITY,
     };
     const server = createServer({ allowHalfOpen: false }, (near) => {
       if (state.isRefusing) return near.destroy();
@@ -98,9 +99,18 @@ export class TcpProxy implements AsyncDisposable {
     this.#state.dark = isDark ? side : undefined;
   }
 
+  /** Goes dark as soon as so many bytes more are passed on. */
+  setDarkAfter(bytes: number): void {
+    this.#state.darkAtBytes = this.#state.bytes + bytes;
+  }
+
   /** While set, one bit of every larger chunk from the target is flipped: damage that no checksum of files can see. */
   setFlipping(isFlipping: boolean): void {
     this.#state.isFlipping = isFlipping;
+  }
+
+  get isDark(): boolean {
+    return this.#state.dark !== undefined;
   }
 
   /** New connections are closed at once while set. */
@@ -130,6 +140,7 @@ interface ProxyState {
   isRefusing: boolean;
   isFlipping: boolean;
   bytes: number;
+  darkAtBytes: number;
 }
 
 /** One direction of a connection. */
@@ -180,6 +191,10 @@ class Pipe {
   #send(chunk: Buffer): void {
     if (this.#isDark || this.#to.destroyed) return;
     this.#state.bytes += chunk.length;
+    if (this.#state.bytes >= this.#state.darkAtBytes) {
+      this.#state.dark = "both";
+      this.#state.darkAtBytes = Number.POSITIVE_INFINITY;
+    }
     if (this.#to.write(chunk)) return;
     this.#from.pause();
     this.#to.once("drain", () => this.#from.resume());

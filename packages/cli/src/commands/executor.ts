@@ -6,7 +6,6 @@ import { type Address, advertisedAddress, bareHost, formatAddress, parseAddress 
 import { Registry } from "prom-client";
 import type { Manager, ServableId } from "@shardserve/servable";
 import { defineCommand } from "../command.js";
-import { localPath } from "../roles/versions/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
 import { followLabels } from "../roles/executor/labels.js";
 import { rollBackCluster } from "../roles/executor/rollback.js";
@@ -21,7 +20,8 @@ import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/fl
 import { openRedis, REDIS_FLAGS } from "../roles/flags/redis-flags.js";
 import { reportServedVersions } from "../roles/executor/served-versions.js";
 import { SERVING_FLAGS } from "../roles/flags/serving-flags.js";
-import { versionDirectory } from "../roles/versions/version-directory.js";
+import { openRepository, REPOSITORY_FLAGS } from "../roles/flags/repository-flags.js";
+import { CopiedDenseFiles, type DenseFiles, FolderDenseFiles } from "../roles/versions/dense-files.js";
 
 export const executor = defineCommand({
   name: "executor",
@@ -30,10 +30,16 @@ export const executor = defineCommand({
   examples: [
     "shardserve executor --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --id=executor-0 --model_repository=/models --port=8500 --rest_api_port=8501",
     "shardserve executor --etcd=e1:2379 --cluster=prod --id=executor-1 --model_repository=/models --peer-listen=0.0.0.0:8502 --peer-ssl-config-file=peers.cfg",
+    "shardserve executor --etcd=e1:2379 --cluster=prod --id=executor-0 --model_repository=s3://bucket/models --data-dir=/var/lib/shardserve",
   ],
   flags: {
     id: flag.text("name of this executor, unique in the cluster", "ID"),
-    modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+    ...REPOSITORY_FLAGS,
+    dataDir: flag.text(
+      "folder of this executor alone, for what it needs of a repository in s3:// or gs://; default none",
+      "DIR",
+      "",
+    ),
     peerListen: flag.text(
       "where executors that start may ask which rows this one is asked for most; port 0 = any free one, empty = nowhere",
       "HOST:PORT",
@@ -95,7 +101,10 @@ export const executor = defineCommand({
     const metrics = new Registry();
     const lookupMetrics = new LookupMetrics(metrics);
     follower.subscribe(() => (lookupMetrics.mapsSavedAtMs = follower.savedAtMs));
-    const repository = resolve(localPath("--model-repository", flags.modelRepository));
+    const repository = openRepository(flags, terminal);
+    const files: DenseFiles = repository.stored
+      ? new CopiedDenseFiles(repository.stored, resolve(flags.dataDir), logger)
+      : new FolderDenseFiles(repository.base);
     const peerTls = await readIfNamed(flags.peerSslConfigFile, parsePeerTls);
     let tlsOfPeers = peerTls?.value;
     const redis = openRedis(flags, terminal.environment, lookupMetrics, logger);
@@ -104,7 +113,7 @@ export const executor = defineCommand({
       cluster: flags.cluster,
       id: flags.id,
       machine,
-      repository,
+      files,
       tags: flags.savedModelTags,
       follower,
       cacheBytes: flags.cacheBytes,
@@ -138,7 +147,7 @@ export const executor = defineCommand({
         );
       });
     };
-    const directoryOf = (id: ServableId) => versionDirectory(repository, id.name, id.version);
+    const directoryOf = async (id: ServableId) => (await files.open(id, signal)).directory;
     const peers =
       flags.peerListen === ""
         ? undefined
@@ -194,6 +203,7 @@ export const executor = defineCommand({
       await keys.close();
       await follower.close();
       await registry.close();
+      await repository.stored?.close();
     }
   },
 });

@@ -1,7 +1,9 @@
 import { ServingError } from "@shardserve/core";
 import { type DeltaReport, planDelta, runDelta } from "@shardserve/exporter";
 import { hostKernels } from "@shardserve/host-ops";
+import { isUri } from "@shardserve/object-store";
 import type { Terminal } from "../command.js";
+import { deltaToStore } from "../roles/versions/staged-delta.js";
 import { amount, table } from "../terminal.js";
 import { VERSION } from "../version.js";
 
@@ -9,6 +11,7 @@ const VARIABLES_SHOWN_MAX = 12;
 
 export interface DeltaFlags {
   readonly base: string;
+  readonly stagingDir: string;
   readonly parent: number;
   readonly dryRun: boolean;
   readonly savedModelTags: readonly string[];
@@ -18,13 +21,17 @@ export interface DeltaFlags {
 /** `shard-export SAVED_MODEL --base=VERSION_DIR`: writes what changed as the version's next epoch. */
 export async function exportDelta(source: string, flags: DeltaFlags, terminal: Terminal): Promise<void> {
   const options = { tags: flags.savedModelTags, ...(flags.parent >= 0 && { parent: flags.parent }) };
-  const plan = await planDelta(source, flags.base, options, hostKernels, terminal.signal);
-  const report = await runDelta(plan, {
-    writer: `shardserve ${VERSION}`,
-    isDryRun: flags.dryRun,
-    progress: terminal.progress,
-    signal: terminal.signal,
-  });
+  const run = async (base: string) => {
+    const plan = await planDelta(source, base, options, hostKernels, terminal.signal);
+    return runDelta(plan, {
+      writer: `shardserve ${VERSION}`,
+      isDryRun: flags.dryRun,
+      progress: terminal.progress,
+      signal: terminal.signal,
+    });
+  };
+  const { base, stagingDir } = flags;
+  const report = isUri(base) ? await deltaToStore(base, stagingDir, terminal, run) : await run(base);
   terminal.print(flags.json ? JSON.stringify(report, undefined, 2) : describe(report, flags.dryRun));
 }
 

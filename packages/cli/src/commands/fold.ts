@@ -9,6 +9,7 @@ import { type ExportedVersion, foldUpTo, mendFold, waitingFolds } from "../roles
 import { mapInForce } from "../roles/operator/map-in-force.js";
 import { onlyArgument, withRegistry } from "../roles/operator/operator.js";
 import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { localPath } from "../roles/versions/model-directory.js";
 import { versionDirectory } from "../roles/versions/version-directory.js";
 
 const POLL_MS = 100;
@@ -32,10 +33,11 @@ export const fold = defineCommand({
   async run(positionals, flags, terminal) {
     const model = onlyArgument("fold", positionals, "model");
     const { signal, print, logger } = terminal;
+    const repository = resolve(localPath("--model-repository", flags.modelRepository));
     await withRegistry("fold", flags, terminal, async (registry) => {
       const { version, chain } = await chainInForce(registry, model, flags.version, signal);
       const name = `${model}/${version}`;
-      const versionDir = await versionDirectory(resolve(flags.modelRepository), model, version);
+      const versionDir = await versionDirectory(repository, model, version);
       const base = await readManifest(versionDir);
       if (!base) throw new ServingError("NOT_FOUND", `${versionDir} holds no exported version`);
       const on: ExportedVersion = { versionDir, base };

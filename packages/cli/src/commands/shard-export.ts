@@ -9,9 +9,11 @@ import {
   shardShares,
 } from "@shardserve/exporter";
 import { hostKernels } from "@shardserve/host-ops";
+import { isUri } from "@shardserve/object-store";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag, type FlagValues } from "../flags.js";
-import { localPath, MODEL_SOURCE_FLAGS, withModelDirectory } from "../roles/versions/model-directory.js";
+import { MODEL_SOURCE_FLAGS, withModelDirectory } from "../roles/versions/model-directory.js";
+import { exportToStore, STAGING_FLAGS } from "../roles/versions/staged-export.js";
 import { amount, table } from "../terminal.js";
 import { VERSION } from "../version.js";
 import { exportDelta, refuseTableFlags } from "./export-delta.js";
@@ -20,10 +22,10 @@ const SHARD_COUNTS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
 const DENSE_SHOWN_MAX = 12;
 
 const EXPORT_FLAGS = {
-  out: flag.text("version directory to write; never overwritten", "DIR", ""),
+  out: flag.text("version to write, a directory, s3:// or gs://; never overwritten", "DIR|URI", ""),
   base: flag.text(
-    "exported version to compare with: alone, what changed is written as its next epoch; with --out, unchanged partition files are shared with it",
-    "DIR",
+    "exported version to compare with, a directory, s3:// or gs://: alone, what changed is written as its next epoch; with --out, unchanged partition files are shared with it",
+    "DIR|URI",
     "",
   ),
   parent: flag.int("epoch that the new one follows; -1 = the newest", -1, Number.MAX_SAFE_INTEGER, -1),
@@ -38,6 +40,7 @@ const EXPORT_FLAGS = {
   ),
   savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
   json: flag.bool("print the plan or the report as JSON"),
+  ...STAGING_FLAGS,
   ...MODEL_SOURCE_FLAGS,
 };
 
@@ -54,6 +57,8 @@ export const shardExport = defineCommand({
     "shard-export models/dlrm/1 --out=repository/dlrm/2 --row-dtype=int8 --min-table-bytes=64MiB",
     "shard-export models/dlrm/2 --base=repository/dlrm/1",
     "shard-export s3://bucket/models/dlrm/3 --out=repository/dlrm/3",
+    "shard-export models/dlrm/1 --out=s3://bucket/repository/dlrm/1 --staging-dir=/mnt/disk",
+    "shard-export models/dlrm/2 --base=s3://bucket/repository/dlrm/1 --staging-dir=/mnt/disk",
     "shard-export models/dlrm/2 --base=repository/dlrm/1 --out=repository/dlrm/2",
   ],
   flags: EXPORT_FLAGS,
@@ -64,10 +69,14 @@ export const shardExport = defineCommand({
         "shard-export: give one SavedModel directory, or one of an ONNX model; see --help",
       );
     if (flags.base !== "") refuseTableFlags(flags);
-    localPath("--base", flags.base);
     if (flags.out === "" && flags.base === "" && !flags.dryRun)
       throw new ServingError("CONFIG_INVALID", "shard-export: --out is required, or --dry-run");
-    if (flags.out !== "") refuseUnservedName(localPath("--out", flags.out));
+    if (flags.out !== "") refuseUnservedName(flags.out);
+    if (flags.base !== "" && flags.out !== "" && (isUri(flags.out) || isUri(flags.base)))
+      throw new ServingError(
+        "CONFIG_INVALID",
+        `--base=${flags.base} with --out=${flags.out}: objects cannot be shared between versions; leave out --base`,
+      );
     await withModelDirectory(source, flags, terminal, (dir) =>
       flags.base !== "" && flags.out === "" ? exportDelta(dir, flags, terminal) : exportVersion(dir, flags, terminal),
     );
@@ -92,19 +101,23 @@ async function exportVersion(source: string, flags: ExportFlags, terminal: Termi
       `${source}: no table is to be sharded (see the plan); serve it with \`shardserve serve\`, or lower --min-table-bytes`,
     );
   }
-  const report = await runExport(plan, flags.out, {
-    writer: `shardserve ${VERSION}`,
-    ...(flags.base !== "" && { shareWith: flags.base }),
-    progress: terminal.progress,
-    logger: terminal.logger,
-    signal: terminal.signal,
-  });
+  const run = (out: string) =>
+    runExport(plan, out, {
+      writer: `shardserve ${VERSION}`,
+      ...(flags.base !== "" && { shareWith: flags.base }),
+      progress: terminal.progress,
+      logger: terminal.logger,
+      signal: terminal.signal,
+    });
+  const report = isUri(flags.out)
+    ? await exportToStore(plan, flags.out, flags.stagingDir, terminal, run)
+    : await run(flags.out);
   printReport(report, flags.json, terminal);
 }
 
 /** Shards and servers look for numbers: under another name the export would succeed and never be served. */
 function refuseUnservedName(out: string): void {
-  const name = basename(resolve(out));
+  const name = basename(isUri(out) ? out : resolve(out));
   if (/^\d+$/.test(name) && Number.isSafeInteger(Number(name))) return;
   throw new ServingError("CONFIG_INVALID", `--out=${out}: must end in a version number, as in BASE/NAME/VERSION`);
 }

@@ -1,15 +1,18 @@
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { ShardServer } from "@shardserve/shard";
-import { Controller } from "@shardserve/controller";
+import { Controller, RepositoryMirror } from "@shardserve/controller";
 import { MAPS_PREFIX } from "@shardserve/registry";
 import { formatAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
-import { localPath } from "../roles/versions/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
 import { machineIdentity, newInstance } from "../roles/process/identity.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/process/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/serving/model-front.js";
 import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/flags/registry-flags.js";
+import { openRepository, REPOSITORY_FLAGS } from "../roles/flags/repository-flags.js";
+
+/** Below the data directory: what a leader knows of a repository in an object store. */
+const MANIFESTS_DIR = "shardserve-manifests";
 
 export const shard = defineCommand({
   name: "shard",
@@ -18,6 +21,7 @@ export const shard = defineCommand({
   examples: [
     "shardserve shard --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --id=shard-0 --listen=0.0.0.0:8600 --model_repository=/models",
     "shardserve shard --etcd=localhost:2379 --id=shard-0 --model_repository=/mnt/models --data-dir=/var/lib/shardserve",
+    "shardserve shard --etcd=localhost:2379 --id=shard-0 --model_repository=s3://bucket/models --data-dir=/var/lib/shardserve --object-store-poll-seconds=30",
   ],
   flags: {
     id: flag.text("name of this shard, unique in the cluster", "ID"),
@@ -26,9 +30,9 @@ export const shard = defineCommand({
     grpcListen: flag.text("address of RowService over gRPC, for programs in other languages", "HOST:PORT", ""),
     advertisedHost: flag.text("host that others reach this shard by; default the host of --listen", "HOST", ""),
     ...METRICS_FLAGS,
-    modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+    ...REPOSITORY_FLAGS,
     dataDir: flag.text(
-      "folder of this shard alone, on a local disk, for copies of what it holds; default none",
+      "folder of this shard alone, on a local disk, for copies of what it holds; s3:// and gs:// need one; default none",
       "DIR",
       "",
     ),
@@ -44,7 +48,13 @@ export const shard = defineCommand({
       65_535,
       1,
     ),
-    repositoryPollSeconds: flag.number("pause between looks for new versions, while leading", 0.1, 3_600, 1),
+    repositoryPollSeconds: flag.number(
+      "pause between looks for new versions in a folder, while leading",
+      0.1,
+      3_600,
+      1,
+    ),
+    objectStorePollSeconds: flag.number("the same where the repository is in s3:// or gs://", 0.1, 86_400, 60),
     settleSeconds: flag.number(
       "how long the set of shards must have been the same before anything is placed",
       0,
@@ -72,7 +82,15 @@ export const shard = defineCommand({
     refusePositionals("shard", positionals);
     const { logger, signal } = terminal;
     const registry = openRegistry(flags, `shard ${flags.id}`, terminal.environment, logger);
-    const repository = resolve(localPath("--model-repository", flags.modelRepository));
+    const { base, stored } = openRepository(flags, terminal);
+    const mirror =
+      stored &&
+      new RepositoryMirror({
+        stores: stored.stores,
+        uri: stored.uri,
+        directory: join(resolve(flags.dataDir), MANIFESTS_DIR),
+        logger,
+      });
     const instance = newInstance();
     const state = stateFile(flags.stateDir, flags.cluster, MAPS_PREFIX);
     const server = new ShardServer({
@@ -86,7 +104,8 @@ export const shard = defineCommand({
       ...(flags.advertisedHost !== "" && { advertisedHost: flags.advertisedHost }),
       registry,
       ...(state && { state }),
-      repository,
+      repository: base,
+      ...(stored && { sourceOf: (model: string, version: number) => stored.version(model, version) }),
       ...(flags.dataDir !== "" && { dataDir: resolve(flags.dataDir) }),
       ...(flags.capacity > 0 && { capacityBytes: flags.capacity }),
       ...(flags.deltaBytes > 0 && { deltaBytesMax: flags.deltaBytes }),
@@ -98,11 +117,12 @@ export const shard = defineCommand({
     const controller = new Controller({
       registry,
       self: { id: flags.id, instance },
-      repositoryDir: repository,
+      repositoryDir: mirror?.directory ?? base,
+      ...(mirror && { refreshRepository: (stop: AbortSignal) => mirror.refresh(stop) }),
       settings: {
         replication: flags.replication,
         minShards: Math.max(flags.minShards, flags.replication),
-        pollMs: flags.repositoryPollSeconds * 1000,
+        pollMs: (stored ? flags.objectStorePollSeconds : flags.repositoryPollSeconds) * 1000,
         settleMs: flags.settleSeconds * 1000,
         replaceAfterMs: flags.replaceAfterSeconds * 1000,
         movesInFlightMax: flags.movesInFlight,
@@ -129,6 +149,7 @@ export const shard = defineCommand({
       await server.close();
       await metrics?.close();
       await registry.close();
+      await stored?.close();
     }
   },
 });

@@ -6,18 +6,26 @@ import { MemoryRegistry, RegistryServer } from "@shardserve/registry";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
 import { parseAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
-import { localPath } from "../roles/versions/model-directory.js";
 import { type FlagValues, flag, flagName, refusePositionals } from "../flags.js";
 import { LocalCluster, whenServing } from "../roles/process/local-cluster.js";
 import { runUntilStopped } from "../roles/serving/model-front.js";
 import { openRegistry, REGISTRY_FLAGS, registryArguments } from "../roles/flags/registry-flags.js";
+import type { StoredRepository } from "../roles/versions/stored-repository.js";
 import { SERVING_FLAGS } from "../roles/flags/serving-flags.js";
+import { type ModelRepository, openRepository, REPOSITORY_FLAGS } from "../roles/flags/repository-flags.js";
 
 /** Ports of executor i are this far from those of executor 0. */
 const PORT_STEP = 10;
+/** Between two looks at a repository in an object store: somebody who tries things out waits for them. */
+const STORE_POLL_SECONDS = 10;
 
 const FLAGS = {
-  modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION", "DIR"),
+  ...REPOSITORY_FLAGS,
+  dataDir: flag.text(
+    "folder for copies of what each process reads of a repository in s3:// or gs://; default one that is removed at the end",
+    "DIR",
+    "",
+  ),
   shards: flag.int("shard processes", 1, 256, 3),
   replication: flag.int("replicas of every partition", 1, 16, 2),
   executors: flag.int(`executor processes; number i listens ${PORT_STEP} * i ports higher`, 1, 64, 1),
@@ -34,6 +42,7 @@ export const up = defineCommand({
   examples: [
     "shardserve up --model_repository=repository --shards=3 --replication=2 --executors=1 --port=8500 --rest_api_port=8501",
     "shardserve up --model_repository=repository --etcd=localhost:2379 --cluster=try",
+    "shardserve up --model_repository=s3://bucket/repository --data-dir=/var/lib/shardserve",
   ],
   flags: FLAGS,
   async run(positionals, flags, terminal) {
@@ -44,9 +53,10 @@ export const up = defineCommand({
         "CONFIG_INVALID",
         `up: ${flags.replication} replicas need as many shards, not ${flags.shards}`,
       );
-    const repository = resolve(localPath("--model-repository", flags.modelRepository));
-    const models = await shardedModels(repository);
+    const repository = openRepository({ ...flags, dataDir: flags.dataDir || tmpdir() }, terminal);
+    const models = await shardedModels(repository, signal);
     const runDir = await mkdtemp(join(tmpdir(), "shardserve-up-"));
+    const dataDir = flags.dataDir === "" ? runDir : resolve(flags.dataDir);
     const isEmbedded = flags.etcd.length === 0 && flags.registrySocket === "";
     const socket = join(runDir, "registry.sock");
     const server = isEmbedded ? new RegistryServer({ listen: [parseAddress(`unix:${socket}`)], logger }) : undefined;
@@ -55,11 +65,17 @@ export const up = defineCommand({
     const registry = server
       ? new MemoryRegistry({ store: server.store, logger })
       : openRegistry(flags, "up", terminal.environment, logger);
-    const common = [...registryArguments(registryFlags), `--model-repository=${repository}`];
+    const common = (id: string) => [
+      ...registryArguments(registryFlags),
+      `--model-repository=${repository.base}`,
+      `--download-bytes-per-second=${flags.downloadBytesPerSecond}`,
+      ...(repository.stored ? [`--data-dir=${join(dataDir, id)}`] : []),
+    ];
     const cluster = new LocalCluster({
       shards: members("shard", flags.shards, (id) => [
-        ...common,
+        ...common(id),
         `--id=${id}`,
+        ...(repository.stored ? [`--object-store-poll-seconds=${STORE_POLL_SECONDS}`] : []),
         "--listen=127.0.0.1:0",
         `--unix-socket=${join(runDir, `${id}.sock`)}`,
         `--replication=${flags.replication}`,
@@ -67,7 +83,7 @@ export const up = defineCommand({
         "--settle-seconds=0.5",
       ]),
       executors: members("executor", flags.executors, (id, i) => [
-        ...common,
+        ...common(id),
         `--id=${id}`,
         `--cache-bytes=${flags.cacheBytes}`,
         ...servingArguments(flags, i),
@@ -94,7 +110,24 @@ export const up = defineCommand({
 });
 
 /** @throws ServingError NOT_FOUND when the repository holds no sharded version */
-async function shardedModels(repository: string): Promise<string[]> {
+async function shardedModels({ base, stored }: ModelRepository, signal: AbortSignal): Promise<string[]> {
+  const models = stored ? await modelsStored(stored, signal) : await modelsIn(base);
+  if (models.length > 0) return models;
+  throw new ServingError(
+    "NOT_FOUND",
+    `${base} holds no NAME/VERSION/${MANIFEST_FILE}; write one with shard-export, or use \`shardserve serve\``,
+  );
+}
+
+async function modelsStored(stored: StoredRepository, signal: AbortSignal): Promise<string[]> {
+  try {
+    return await stored.models(signal);
+  } finally {
+    await stored.close();
+  }
+}
+
+async function modelsIn(repository: string): Promise<string[]> {
   const paths = await readdir(repository, { recursive: true }).catch((cause: unknown) => {
     throw new ServingError(
       "NOT_FOUND",
@@ -108,12 +141,6 @@ async function shardedModels(repository: string): Promise<string[]> {
       return file === MANIFEST_FILE && rest.length === 0 && /^\d+$/.test(version!) ? [name!] : [];
     }),
   );
-  if (models.size === 0) {
-    throw new ServingError(
-      "NOT_FOUND",
-      `${repository} holds no NAME/VERSION/${MANIFEST_FILE}; write one with shard-export, or use \`shardserve serve\``,
-    );
-  }
   return [...models].sort();
 }
 

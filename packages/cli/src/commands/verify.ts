@@ -3,8 +3,10 @@ import { loadModel } from "@shardserve/engine";
 import { openSourceTensors, type SourceTensors } from "@shardserve/exporter";
 import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
+import { isUri } from "@shardserve/object-store";
 import { newestEpoch, PartitionRows, readDeltaChain, readManifest, type TableInfo } from "@shardserve/rowstore";
 import type { Model, SignatureInfo } from "@shardserve/servable";
+import { RepositoryFiles } from "@shardserve/shard";
 import {
   bytesOf,
   elementCount,
@@ -19,8 +21,10 @@ import {
 import { parseAddress } from "@shardserve/transport";
 import { PredictionClient } from "../clients.js";
 import { defineCommand, type Terminal } from "../command.js";
-import { flag } from "../flags.js";
+import { flag, type FlagValues } from "../flags.js";
 import { openEpoch, refsOf } from "../roles/versions/epoch-chain.js";
+import { withVersionCopy } from "../roles/versions/staged-delta.js";
+import { STAGING_FLAGS } from "../roles/versions/staged-export.js";
 
 /** Reduced rows may be off by this fraction of the largest magnitude in the sample: the bound of the export's parity check. */
 const REDUCED_ERROR_MAX = 0.01;
@@ -41,6 +45,22 @@ interface PredictionReport {
   readonly outputs: readonly string[];
 }
 
+const FLAGS = {
+  epoch: flag.int(
+    "delta of the version that the model is compared with; -1 = the newest",
+    -1,
+    Number.MAX_SAFE_INTEGER,
+    -1,
+  ),
+  rows: flag.int("rows compared per table", 1, 10_000_000, 10_000),
+  seed: flag.int("chooses the rows and the inputs", 0, 2 ** 31, 1),
+  address: flag.text("a server of the exported version, which is then asked as well", "HOST:PORT", ""),
+  model: flag.text("name of the model there", "NAME", "default"),
+  savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
+  json: flag.bool("print the report as JSON"),
+  ...STAGING_FLAGS,
+};
+
 export const verify = defineCommand({
   name: "verify",
   summary:
@@ -48,22 +68,10 @@ export const verify = defineCommand({
   usage: "MODEL_DIR VERSION_DIR [--address=HOST:PORT --model=NAME]",
   examples: [
     "shardserve verify models/dlrm/1 repository/dlrm/1",
+    "shardserve verify models/dlrm/1 s3://bucket/repository/dlrm/1 --staging-dir=/mnt/disk",
     "shardserve verify models/dlrm/1 repository/dlrm/1 --rows=100000 --address=localhost:8500 --model=dlrm",
   ],
-  flags: {
-    epoch: flag.int(
-      "delta of the version that the model is compared with; -1 = the newest",
-      -1,
-      Number.MAX_SAFE_INTEGER,
-      -1,
-    ),
-    rows: flag.int("rows compared per table", 1, 10_000_000, 10_000),
-    seed: flag.int("chooses the rows and the inputs", 0, 2 ** 31, 1),
-    address: flag.text("a server of the exported version, which is then asked as well", "HOST:PORT", ""),
-    model: flag.text("name of the model there", "NAME", "default"),
-    savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
-    json: flag.bool("print the report as JSON"),
-  },
+  flags: FLAGS,
   async run([source, version, ...rest], flags, terminal) {
     if (source === undefined || version === undefined || rest.length > 0) {
       throw new ServingError(
@@ -71,32 +79,42 @@ export const verify = defineCommand({
         "verify: give a SavedModel or an ONNX model and the version directory exported from it; see --help",
       );
     }
-    const stored = await readManifest(version);
-    if (!stored)
-      throw new ServingError("MANIFEST_INVALID", `${version} has no shardserve.manifest; write one with shard-export`);
-    const { signal, logger } = terminal;
-    const random = seededRandom(flags.seed);
-    const chain = await readDeltaChain(version, stored, flags.epoch < 0 ? await newestEpoch(version) : flags.epoch);
-    const { denseDir, epoch } = await openEpoch(version, stored, refsOf(chain));
-    const rowSource = await PartitionRows.open(version, stored.manifest, { signal, chain }); // verifies every block
-    const rows = await compareRows(source, rowSource, flags.rows, random);
-    const common = { ort: loadOrt(), tags: flags.savedModelTags, kernels: hostKernels, logger, signal };
-    const original = await loadModel({ ...common, dir: source });
-    const exported = await loadModel({ ...common, dir: denseDir, rowSource });
-    const tolerance = stored.manifest.tables.every(({ rowDtype }) => rowDtype === "same") ? 0 : REDUCED_ERROR_MAX;
-    const predictions = await comparePredictions(original, exported, flags, random, tolerance);
-    await original.close();
-    await exported.close();
-    const deltas = chain.map(({ manifest }) => manifest.epoch);
-    printReport(
-      { partitionFiles: stored.manifest.partitionCount, epoch, deltas, rows, predictions },
-      flags.json,
-      terminal,
-    );
-    if (predictions.some(({ isEqual }) => !isEqual))
-      throw new ServingError("DIGEST_MISMATCH", `${version} answers otherwise than ${source}`);
+    if (!isUri(version)) return verifyVersion(source, version, flags, terminal);
+    await withVersionCopy(version, flags.stagingDir, terminal, (dir) => verifyVersion(source, dir, flags, terminal));
   },
 });
+
+async function verifyVersion(
+  source: string,
+  version: string,
+  flags: Readonly<FlagValues<typeof FLAGS>>,
+  terminal: Terminal,
+): Promise<void> {
+  const stored = await readManifest(version);
+  if (!stored)
+    throw new ServingError("MANIFEST_INVALID", `${version} has no shardserve.manifest; write one with shard-export`);
+  const { signal, logger } = terminal;
+  const random = seededRandom(flags.seed);
+  const chain = await readDeltaChain(version, stored, flags.epoch < 0 ? await newestEpoch(version) : flags.epoch);
+  const { denseDir, epoch } = await openEpoch(new RepositoryFiles(version), stored, refsOf(chain), signal);
+  const rowSource = await PartitionRows.open(version, stored.manifest, { signal, chain }); // verifies every block
+  const rows = await compareRows(source, rowSource, flags.rows, random);
+  const common = { ort: loadOrt(), tags: flags.savedModelTags, kernels: hostKernels, logger, signal };
+  const original = await loadModel({ ...common, dir: source });
+  const exported = await loadModel({ ...common, dir: denseDir, rowSource });
+  const tolerance = stored.manifest.tables.every(({ rowDtype }) => rowDtype === "same") ? 0 : REDUCED_ERROR_MAX;
+  const predictions = await comparePredictions(original, exported, flags, random, tolerance);
+  await original.close();
+  await exported.close();
+  const deltas = chain.map(({ manifest }) => manifest.epoch);
+  printReport(
+    { partitionFiles: stored.manifest.partitionCount, epoch, deltas, rows, predictions },
+    flags.json,
+    terminal,
+  );
+  if (predictions.some(({ isEqual }) => !isEqual))
+    throw new ServingError("DIGEST_MISMATCH", `${version} answers otherwise than ${source}`);
+}
 
 /** @throws ServingError DIGEST_MISMATCH naming table and row at the first row that differs */
 async function compareRows(

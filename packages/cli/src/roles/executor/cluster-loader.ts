@@ -17,7 +17,7 @@ import { type Loader, type LoadOptions, type Model, type ServableId, servableIdT
 import type { Engines } from "../serving/engines.js";
 import { EpochModel, type EpochSource } from "./epoch-model.js";
 import type { HotRowsSource } from "./peer-executors.js";
-import { versionDirectory } from "../versions/version-directory.js";
+import type { DenseFiles } from "../versions/dense-files.js";
 
 export interface ClusterLoaderOptions {
   readonly engines: Engines;
@@ -25,8 +25,8 @@ export interface ClusterLoaderOptions {
   /** Names this executor in the shards' logs. */
   readonly id: string;
   readonly machine: string;
-  /** BASE of BASE/NAME/VERSION, with the dense remainders. */
-  readonly repository: string;
+  /** The dense remainders. */
+  readonly files: DenseFiles;
   readonly tags: readonly string[];
   readonly follower: MapFollower;
   /** Memory for cached rows of one version. */
@@ -63,12 +63,24 @@ export class ClusterLoader implements Loader {
     this.#options = options;
   }
 
-  async load(id: ServableId, _path: string, { signal, onPlanned }: LoadOptions): Promise<Model> {
-    const { engines, cluster, repository, tags, cacheBytes, lookupTimeoutMs, metrics, logger } = this.#options;
-    const dir = await versionDirectory(repository, id.name, id.version);
-    const stored = await readManifest(dir);
+  async load(id: ServableId, path: string, options: LoadOptions): Promise<Model> {
+    try {
+      return await this.#load(id, path, options);
+    } catch (error) {
+      this.#options.files.distrust(id);
+      throw error;
+    }
+  }
+
+  async #load(id: ServableId, _path: string, { signal, onPlanned }: LoadOptions): Promise<Model> {
+    const { engines, cluster, tags, cacheBytes, lookupTimeoutMs, metrics, logger } = this.#options;
+    const files = await this.#options.files.open(id, signal);
+    const stored = await readManifest(files.directory);
     if (!stored)
-      throw new ServingError("MANIFEST_INVALID", `${dir} has no shardserve.manifest; export it with shard-export`);
+      throw new ServingError(
+        "MANIFEST_INVALID",
+        `${files.directory} has no shardserve.manifest; export it with shard-export`,
+      );
     const { tables, partitionCount } = stored.manifest;
     const rows = new ShardRows({
       expectation: proofExpectation(cluster, id.name, id.version, stored),
@@ -98,7 +110,7 @@ export class ClusterLoader implements Loader {
     const model = await EpochModel.load(
       {
         name: servableIdText(id),
-        versionDir: dir,
+        files,
         base: stored,
         rows,
         source,
@@ -117,10 +129,16 @@ export class ClusterLoader implements Loader {
     const key = servableIdText(id);
     this.#models.set(key, model);
     this.#rows.set(key, { id, rows });
-    return closing(model, () => {
-      this.#models.delete(key);
-      this.#rows.delete(key);
-    });
+    return closing(
+      model,
+      () => {
+        this.#models.delete(key);
+        this.#rows.delete(key);
+      },
+      async () => {
+        if (!follower.map(id.name, id.version)) await this.#options.files.remove(id);
+      },
+    );
   }
 
   /**
@@ -208,8 +226,8 @@ async function whenRowsReady(
   }
 }
 
-/** The model, with something to do when it is closed. */
-function closing(model: Model, onClose: () => void): Model {
+/** The model, with something to do when it is closed, and when it was. */
+function closing(model: Model, onClose: () => void, onClosed: () => Promise<void>): Model {
   return {
     get signatures() {
       return model.signatures;
@@ -218,9 +236,10 @@ function closing(model: Model, onClose: () => void): Model {
       return model.metadata;
     },
     run: (signature, inputs, options) => model.run(signature, inputs, options),
-    close: () => {
+    close: async () => {
       onClose();
-      return model.close();
+      await model.close();
+      await onClosed();
     },
   };
 }

@@ -2,8 +2,9 @@ import { type Clock, invariant, type Logger, ServingError, sleep } from "@shards
 import type { ShardRows } from "@shardserve/lookup";
 import type { PartitionMap } from "@shardserve/placement";
 import type { EpochPlan, EpochRecord } from "@shardserve/registry";
-import type { RowSource, StoredManifest } from "@shardserve/rowstore";
+import { epochPath, type RowSource, type StoredManifest } from "@shardserve/rowstore";
 import type { Model, RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
+import type { VersionFiles } from "@shardserve/shard";
 import type { Tensor } from "@shardserve/tensor";
 import { changedBetween, type EpochOnDisk, openEpoch } from "../versions/epoch-chain.js";
 
@@ -16,7 +17,8 @@ export interface EpochSource {
 
 export interface EpochModelOptions {
   readonly name: string;
-  readonly versionDir: string;
+  /** Of the version; what its deltas consist of is provided when they come into force. */
+  readonly files: VersionFiles;
   readonly base: StoredManifest;
   /** Taken over: closed with the model. */
   readonly rows: ShardRows;
@@ -173,11 +175,11 @@ export class EpochModel implements Model {
 
   /** Loads the epoch in force now and swaps it in, if it is still in force by then. */
   async #advance(signal: AbortSignal): Promise<void> {
-    const { versionDir, base, rows, source, load, logger, name } = this.#options;
+    const { files, base, rows, source, load, logger, name } = this.#options;
     const chain = this.#chainInForce();
     const before = this.#current;
-    const next = await openEpoch(versionDir, base, chain);
-    const changed = before && (await changedBetween(versionDir, base, before.at, next));
+    const next = await openEpoch(files, base, chain, signal);
+    const changed = before && (await changedBetween(files, base, before.at, next, signal));
     const model = await load(next.denseDir, rows.at(next.epoch, next.tables, next.chain.at(-1)?.digest ?? ""), signal);
     const map = source.map();
     if (map?.epoch !== next.epoch || signal.aborted) {
@@ -189,6 +191,7 @@ export class EpochModel implements Model {
     this.#current = new LoadedEpoch(next, model);
     if (!before) return;
     logger.info({ model: name, epoch: next.epoch, before: before.at.epoch }, "answers at another epoch");
+    for (const folder of ["deltas", "folds"]) await files.keepOnly(folder, next.chain.map(epochPath));
     const leaving: Promise<void> = before.close().finally(() => this.#leaving.delete(leaving));
     this.#leaving.add(leaving);
   }

@@ -3,6 +3,7 @@ import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import { newestEpoch, PartitionRows, readDeltaChain, readManifest } from "@shardserve/rowstore";
 import type { Loader } from "@shardserve/servable";
+import { RepositoryFiles } from "@shardserve/shard";
 import type { Engines } from "./engines.js";
 import { openEpoch, refsOf } from "../versions/epoch-chain.js";
 
@@ -21,7 +22,7 @@ export function localLoader({ engines, tags, logger }: LocalLoaderOptions): Load
     async load(_id, dir, { signal, onPlanned }) {
       const stored = await readManifest(dir);
       const chain = stored ? await readDeltaChain(dir, stored, await newestEpoch(dir)) : [];
-      const epoch = stored && (await openEpoch(dir, stored, refsOf(chain)));
+      const epoch = stored && (await openEpoch(new RepositoryFiles(dir), stored, refsOf(chain), signal));
       const rows = stored && (await PartitionRows.open(dir, stored.manifest, { signal, chain }));
       if (epoch && epoch.epoch > 0) logger.info({ dir, epoch: epoch.epoch }, "serves the newest delta");
       return loadModel({

@@ -5,10 +5,11 @@ import type { EpochRecord } from "@shardserve/registry";
 import {
   checkFollows,
   DELTA_DENSE_DIR,
+  DELTA_MANIFEST_FILE,
+  DELTA_ROWS_FILE,
   DeltaFile,
   epochPath,
   type EpochRef,
-  fileDigest,
   readDeltaManifest,
   refOf,
   type StoredDelta,
@@ -16,6 +17,8 @@ import {
   type TableInfo,
   tablesAt,
 } from "@shardserve/rowstore";
+import type { VersionFiles } from "@shardserve/shard";
+import { provideProved } from "./dense-files.js";
 
 /**
  * Changed rows above which the whole cache is dropped instead: to look for so many would keep the event loop for more than
@@ -40,22 +43,24 @@ export interface EpochOnDisk {
  *   delta; CHECKSUM_MISMATCH naming the file
  */
 export async function openEpoch(
-  versionDir: string,
+  files: VersionFiles,
   base: StoredManifest,
   chain: readonly EpochRecord[],
+  signal: AbortSignal,
 ): Promise<EpochOnDisk> {
+  const versionDir = files.directory;
   let parent: EpochRef = { epoch: 0, digest: base.digest };
   let denseDir = versionDir;
   let last: StoredDelta | undefined;
   for (const ref of chain) {
     const directory = join(versionDir, epochPath(ref));
-    last = await readDelta(directory, ref);
+    last = await readDelta(files, ref, signal);
     checkFollows(last, base.manifest, parent, base.digest, directory);
     if (last.manifest.files.length > 0) denseDir = join(directory, DELTA_DENSE_DIR);
     parent = ref;
   }
   const dense = chain.findLast((ref) => denseDir === join(versionDir, epochPath(ref), DELTA_DENSE_DIR));
-  if (dense) await proveDense(join(versionDir, epochPath(dense)), dense);
+  if (dense) await provideDense(files, dense, signal);
   return { epoch: parent.epoch, chain, denseDir, tables: tablesAt(base.manifest.tables, last?.manifest) };
 }
 
@@ -66,10 +71,11 @@ export async function openEpoch(
  * @throws as {@link openEpoch}
  */
 export async function changedBetween(
-  versionDir: string,
+  files: VersionFiles,
   base: StoredManifest,
   from: EpochOnDisk,
   to: EpochOnDisk,
+  signal: AbortSignal,
 ): Promise<ChangedRows | undefined> {
   const isIn = ({ chain }: EpochOnDisk, { epoch, digest }: EpochRecord) =>
     chain.some((ref) => ref.epoch === epoch && ref.digest === digest);
@@ -79,10 +85,11 @@ export async function changedBetween(
   const found = new Map<number, BigInt64Array[]>();
   let count = 0;
   for (const ref of differing) {
-    await using delta = await DeltaFile.open(join(versionDir, epochPath(ref)), base.manifest.tables);
-    if (delta.digest !== ref.digest || delta.fold !== ref.fold) throw otherDelta(delta.directory, delta.digest, ref);
-    count += delta.manifest.tables.reduce((sum, { changed }) => sum + changed, 0);
+    const { manifest } = await readDelta(files, ref, signal);
+    count += manifest.tables.reduce((sum, { changed }) => sum + changed, 0);
     if (count > CHANGED_ROWS_MAX) return undefined;
+    if (manifest.segments.length > 0) await files.provide(`${epochPath(ref)}/${DELTA_ROWS_FILE}`, signal);
+    await using delta = await DeltaFile.open(join(files.directory, epochPath(ref)), base.manifest.tables);
     for (const partition of delta.partitions) {
       const opened = await delta.segment(partition);
       opened?.layout.sections.forEach(({ table }, i) => {
@@ -100,34 +107,23 @@ export function refsOf(chain: readonly StoredDelta[]): EpochRecord[] {
   return chain.map(refOf);
 }
 
-async function readDelta(directory: string, ref: EpochRecord): Promise<StoredDelta> {
+async function readDelta(files: VersionFiles, ref: EpochRecord, signal: AbortSignal): Promise<StoredDelta> {
+  const path = `${epochPath(ref)}/${DELTA_MANIFEST_FILE}`;
+  const directory = join(files.directory, epochPath(ref));
+  await files.provide(path, signal);
   const stored = await readDeltaManifest(directory);
   if (!stored) throw new ServingError("NOT_FOUND", `${directory} has no delta; is the model repository mounted here?`);
-  if (stored.digest !== ref.digest || stored.fold !== ref.fold) throw otherDelta(directory, stored.digest, ref);
-  return stored;
-}
-
-function otherDelta(directory: string, digest: string, ref: EpochRecord): ServingError {
-  return new ServingError(
+  if (stored.digest === ref.digest && stored.fold === ref.fold) return stored;
+  await files.discard(path);
+  throw new ServingError(
     "DIGEST_MISMATCH",
-    `${directory}: its manifest has digest ${digest}, epoch ${ref.epoch} in force is ${ref.digest}; is it the same model repository?`,
+    `${directory}: its manifest has digest ${stored.digest}, epoch ${ref.epoch} in force is ${ref.digest}; is it the same model repository?`,
   );
 }
 
-async function proveDense(directory: string, ref: EpochRecord): Promise<void> {
-  const { manifest } = await readDelta(directory, ref);
-  for (const { path, digest } of manifest.files) {
-    const file = join(directory, path);
-    const found = await fileDigest(file).catch((cause: unknown) => {
-      throw new ServingError("NOT_FOUND", `cannot read ${file}: ${(cause as Error).message}`, { cause });
-    });
-    if (found === digest) continue;
-    throw new ServingError(
-      "CHECKSUM_MISMATCH",
-      `${file} has digest ${found}, the delta's manifest says ${digest}; copy the delta again or export it anew`,
-      { details: { path: file } },
-    );
-  }
+async function provideDense(files: VersionFiles, ref: EpochRecord, signal: AbortSignal): Promise<void> {
+  const { manifest } = await readDelta(files, ref, signal);
+  for (const file of manifest.files) await provideProved(files, epochPath(ref), file, signal);
 }
 
 function idsOf(positions: Uint32Array, partition: number, partitionCount: number): BigInt64Array {

@@ -51,13 +51,14 @@ export async function withModelDirectory(
 /**
  * The path that a flag names, as long as it is one of this machine.
  *
+ * @param name  of the flag, of a command that writes epochs
  * @throws ServingError CONFIG_INVALID
  */
 export function localPath(name: string, path: string): string {
   if (!isUri(path)) return path;
   throw new ServingError(
     "CONFIG_INVALID",
-    `${name}=${path}: exported versions are read and written in a file system. Mount the bucket (Mountpoint for S3, Cloud Storage FUSE) and ` +
-      "let shards copy what they hold to their own disks (--data-dir), or copy versions to a shared volume; `serve` reads models in object stores by itself",
+    `${name}=${path}: streamed updates and folds are written in a file system. Write deltas with shard-export --base=${path}/NAME/VERSION, ` +
+      "or mount the bucket (Mountpoint for S3, Cloud Storage FUSE)",
   );
 }

@@ -1,0 +1,107 @@
+import { join } from "node:path";
+import { BytePace, type Logger, type Progress, ServingError, systemClock } from "@shardserve/core";
+import { childUri, parseStoreUri, StoredFiles, type Stores } from "@shardserve/object-store";
+import {
+  DELTA_MANIFEST_FILE,
+  DELTA_ROWS_FILE,
+  deltaPath,
+  foldPath,
+  listEpochs,
+  listFolds,
+  MANIFEST_FILE,
+  type ManifestFile,
+  readDeltaManifest,
+  readManifest,
+} from "@shardserve/rowstore";
+import { CopiedFiles } from "@shardserve/shard";
+import { provideProved } from "./dense-files.js";
+
+/** Files that are read at the same time. */
+const READS_MAX = 4;
+
+export interface VersionCopyOptions {
+  readonly stores: Stores;
+  /** Of the version. */
+  readonly uri: string;
+  readonly directory: string;
+  readonly progress: Progress;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Makes a folder hold a version of an object store with all its deltas and folds, for commands that read versions whole. What is there
+ * already is not read again; partition files and rows of deltas are proved by their readers.
+ *
+ * @throws ServingError MANIFEST_INVALID when no exported version is there; UNAVAILABLE; CHECKSUM_MISMATCH; the signal's reason
+ */
+export async function copyVersion(options: VersionCopyOptions): Promise<void> {
+  const { stores, uri, directory, progress, logger, signal } = options;
+  const place = parseStoreUri(uri);
+  const store = await stores.of(place);
+  if (!(await store.find(place, MANIFEST_FILE, signal)))
+    throw new ServingError("MANIFEST_INVALID", `${uri} has no ${MANIFEST_FILE}; write it with shard-export`);
+  const pace = new BytePace(Number.POSITIVE_INFINITY, systemClock);
+  const repository = new StoredFiles({ stores, uri, pace, clock: systemClock });
+  const files = new CopiedFiles({ directory, peers: () => [], repository, onCopied: () => undefined, logger });
+  await files.provide(MANIFEST_FILE, signal);
+  const stored = await readManifest(directory);
+  const wanted = stored?.manifest.files ?? [];
+  const task = progress.task(
+    `copying ${uri}`,
+    wanted.reduce((sum, { bytes }) => sum + bytes, 0),
+    "bytes",
+  );
+  const waiting = [...wanted];
+  const read = async () => {
+    for (let file = waiting.shift(); file; file = waiting.shift()) {
+      await provideOne(files, file, signal);
+      task.advance(file.bytes);
+    }
+  };
+  await Promise.all(Array.from({ length: READS_MAX }, read));
+  task.done();
+  for (const [folder, pathOf] of EPOCH_FOLDERS) {
+    for (const name of (await store.children(parseStoreUri(childUri(uri, folder)), signal)).folders) {
+      if (!/^[1-9]\d{0,15}$/.test(name)) continue;
+      const path = pathOf(Number(name));
+      if (await store.find(place, `${path}/${DELTA_MANIFEST_FILE}`, signal)) await copyEpoch(files, path, signal);
+    }
+  }
+}
+
+const EPOCH_FOLDERS = [
+  ["deltas", deltaPath],
+  ["folds", foldPath],
+] as const;
+
+function provideOne(files: CopiedFiles, file: ManifestFile, signal: AbortSignal): Promise<void> {
+  return file.path.startsWith("partitions/")
+    ? files.provide(file.path, signal)
+    : provideProved(files, "", file, signal);
+}
+
+async function copyEpoch(files: CopiedFiles, path: string, signal: AbortSignal): Promise<void> {
+  await files.provide(`${path}/${DELTA_MANIFEST_FILE}`, signal);
+  const stored = await readDeltaManifest(join(files.directory, path));
+  if (!stored) return;
+  if (stored.manifest.segments.length > 0) await files.provide(`${path}/${DELTA_ROWS_FILE}`, signal);
+  for (const file of stored.manifest.files) await provideProved(files, path, file, signal);
+}
+
+/**
+ * Deltas of a copy that are whole and not in the store: a run that was cut off wrote them.
+ *
+ * @param directory  of the copy
+ */
+export async function unpublishedEpochs(directory: string, uri: string, stores: Stores, signal: AbortSignal) {
+  const place = parseStoreUri(uri);
+  const store = await stores.of(place);
+  const unpublished: number[] = [];
+  for (const epoch of await listEpochs(directory)) {
+    const isWhole = await readDeltaManifest(join(directory, deltaPath(epoch)));
+    const isThere = await store.find(place, `${deltaPath(epoch)}/${DELTA_MANIFEST_FILE}`, signal);
+    if (isWhole && !isThere && !(await listFolds(directory)).some((fold) => fold >= epoch)) unpublished.push(epoch);
+  }
+  return unpublished;
+}
