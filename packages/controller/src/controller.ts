@@ -144,7 +144,7 @@ export class Controller extends Service {
 
   async #lead(leadership: Leadership, signal: AbortSignal): Promise<void> {
     const view = new RegistryView(this.#registry, "", { logger: this.#logger });
-    const round = new LeaderRounds(this.#clock, this.settings);
+    const round = new LeaderRounds(this.#clock, this.settings, () => this.#metrics?.failure());
     const backoff = new Backoff({ firstMs: 100, maxMs: 3_000 }, this.#random);
     const outage = new OutageLog(
       this.#logger,
@@ -239,13 +239,16 @@ class LeaderRounds {
   #scannedMs = -Infinity;
   #scanError: string | undefined;
   #look: Promise<void> | undefined;
+  readonly #onLookFailed: () => void;
   readonly #shards: ShardWatch;
   readonly #retiring = new RetireWatch();
   #said = new Set<string>();
   #saidBroken = new Set<string>();
 
-  constructor(clock: Clock, settings: ControllerSettings) {
+  /** @param onLookFailed  called after each look at the repository that failed */
+  constructor(clock: Clock, settings: ControllerSettings, onLookFailed: () => void) {
     this.#clock = clock;
+    this.#onLookFailed = onLookFailed;
     this.#settings = settings;
     this.#shards = new ShardWatch(clock.nowMs());
   }
@@ -266,7 +269,9 @@ class LeaderRounds {
       this.#repository = await repository.scan({ signal });
       this.#scanError = undefined;
     } catch (error) {
-      if (!signal.aborted) this.#scanError = ServingError.from(error).message;
+      if (signal.aborted) return;
+      this.#scanError = ServingError.from(error).message;
+      this.#onLookFailed();
     }
   }
 

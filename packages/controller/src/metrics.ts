@@ -26,7 +26,10 @@ export class ControllerMetrics {
     this.#isLeader = gauge("is_leader", "1 while this process leads the cluster");
     this.#steps = counter("steps_total", "Rollout and rebalance steps taken", ["kind"]);
     this.#conflicts = counter("conflicts_total", "Steps refused because the registry had changed");
-    this.#failures = counter("failures_total", "Rounds that failed: registry or model repository away");
+    this.#failures = counter(
+      "failures_total",
+      "Rounds, and looks at the model repository, that failed: registry or repository away",
+    );
     this.#waiting = gauge("waiting", "Versions that wait for something, see the log or `shardserve status`");
     this.#shards = gauge("shards", "Shards with a living lease");
     this.#moving = gauge("moves_in_flight", "Partitions of enabled versions that are being copied to other shards");

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { Registry as MetricsRegistry } from "prom-client";
 import { Controller, type ControllerSettings } from "@shardserve/controller";
 import { partitionsOf } from "@shardserve/placement";
 import {
@@ -75,6 +76,7 @@ export class Participant {
   readonly registry: Registry;
   readonly controller: Controller;
   readonly instance = randomUUID();
+  readonly metrics = new MetricsRegistry();
   /** While true it registers but proves nothing. */
   isStuck = false;
   readonly #baseDir: string;
@@ -93,6 +95,7 @@ export class Participant {
       registry: this.registry,
       self: { id: this.id, instance: this.instance },
       repositoryDir: options.baseDir,
+      metrics: this.metrics,
       ...(options.refresh && { refreshRepository: options.refresh }),
       settings: { leaderTtlSeconds: 2, ...options.settings },
     });

@@ -21,7 +21,7 @@ describe("controller on a real etcd", function () {
   let follower: MapFollower;
   let shards: Participant[] = [];
   let tests = 0;
-  let isStoreSilent = false;
+  let store: "there" | "silent" | "away" = "there";
 
   before(async () => {
     etcd = await EtcdServer.start();
@@ -31,7 +31,7 @@ describe("controller on a real etcd", function () {
   beforeEach(async () => {
     dir = await tempDir();
     tests++;
-    isStoreSilent = false;
+    store = "there";
     registry = open();
     follower = new MapFollower(registry);
     follower.start();
@@ -48,7 +48,10 @@ describe("controller on a real etcd", function () {
 
   async function join(...ids: string[]): Promise<void> {
     for (const id of ids) {
-      const refresh = () => (isStoreSilent ? new Promise<never>(() => undefined) : Promise.resolve());
+      const refresh = async () => {
+        if (store === "silent") await new Promise<never>(() => undefined);
+        if (store === "away") throw new Error("the store is away");
+      };
       const shard = new ShardParticipant({ id, registry: open(), baseDir: dir.path, settings: SETTINGS, refresh });
       shards.push(shard);
       await shard.start();
@@ -62,12 +65,23 @@ describe("controller on a real etcd", function () {
     await publish(dir.path, "ctr", 1);
     await join("s0", "s1", "s2", "s3");
     await eventually(() => isEnabled(1));
-    isStoreSilent = true;
+    store = "silent";
     const victim = shards.find((shard) => !shard.controller.isLeader) as Participant;
     await victim.die();
     await victim.controller.close();
     shards = shards.filter((shard) => shard !== victim);
     await eventually(() => !follower.map("ctr", 1)!.shards.includes(victim.id), { timeoutMs: 30_000 });
+  });
+
+  it("counts looks at the repository that fail, and keeps what is in force", async () => {
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2");
+    await eventually(() => isEnabled(1));
+    store = "away";
+    const failures = async () => (await leader()[0]?.metrics.metrics())?.match(/controller_failures_total (\d+)/)?.[1];
+    const before = Number(await failures());
+    await eventually(async () => Number(await failures()) > before + 1);
+    assert.ok(isEnabled(1));
   });
 
   it("rolls out versions one after another and says so in its status", async () => {
