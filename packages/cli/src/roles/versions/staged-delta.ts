@@ -46,7 +46,7 @@ export async function deltaToStore(
   surroundings: Surroundings,
   run: (directory: string) => Promise<DeltaReport>,
 ): Promise<DeltaReport> {
-  const { progress, signal } = surroundings;
+  const { progress, logger, signal } = surroundings;
   return withVersionCopy(uri, stagingDir, surroundings, async (directory, stores) => {
     const put = (epoch: number) =>
       publish(join(directory, deltaPath(epoch)), {
@@ -54,6 +54,7 @@ export async function deltaToStore(
         uri: childUri(uri, deltaPath(epoch)),
         manifest: DELTA_MANIFEST_FILE,
         progress,
+        logger,
         signal,
       });
     for (const epoch of await unpublishedEpochs(directory, uri, stores, signal)) {

@@ -49,7 +49,7 @@ export async function exportToStore(
       await rm(dir, { recursive: true, force: true }); // of another export
     }
     const report = finished ?? (await run(dir));
-    const { sentBytes } = await publish(dir, { stores, uri, manifest: MANIFEST_FILE, progress, signal });
+    const { sentBytes } = await publish(dir, { stores, uri, manifest: MANIFEST_FILE, progress, logger, signal });
     logger.info({ uri, sentBytes }, "version put into the object store");
     await rm(folder, { recursive: true, force: true });
     return { ...report, out: uri };
