@@ -11,6 +11,7 @@ import { openAssertGuards } from "./assert-guards.js";
 import { resolveBranches } from "./branches.js";
 import { dropSides, formBranches, unguardAsserts } from "./conditionals.js";
 import { compileControls, RegionBudget } from "./controls.js";
+import { formDatasets } from "./datasets.js";
 import { deferAsserts } from "./deferred-asserts.js";
 import { dilateConvolutions } from "./dilations.js";
 import { dropAsserts, reduceControls } from "./effects.js";
@@ -55,7 +56,7 @@ export function* compiling(
   kernels: KernelTable,
   budget = new RegionBudget(),
 ): Pieces<Compiled> {
-  let program = formLoops(openAssertGuards(source, model.library));
+  let program = formLoops(formDatasets(openAssertGuards(source, model.library), model.library));
   let known: Inference | undefined;
   const mutable = new Map<string, string | undefined>();
   for (let round = 0; round < ROUNDS_MAX; round++) {
