@@ -12,6 +12,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 import numpy as np
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 tf1 = tf.compat.v1
 rng = np.random.default_rng(20)
@@ -77,6 +78,10 @@ def encode(array, constant=False):
     return result
 
 
+def raw_op(op):
+    return getattr(tf.raw_ops, op, None) or getattr(gen_xla_ops, op)
+
+
 def case(op, _only=None, **kwargs):
     """Runs raw op `op`. Array arguments are fed; C(...) are constants; lists of arrays are list inputs; the rest are attributes."""
     feeds, inputs, fed = {}, [], {}
@@ -99,7 +104,7 @@ def case(op, _only=None, **kwargs):
                 fed[name] = value(v)
         entry = {"op": op}
         try:
-            result = getattr(tf.raw_ops, op)(**fed)
+            result = raw_op(op)(**fed)
             node = [n for n in graph.get_operations() if n.type == op][-1]
             # Inputs in the order of the node, not of the arguments.
             entry["attrs"] = {k: attr_value(v) for k, v in node.node_def.attr.items() if not k.startswith("_")}
@@ -726,6 +731,22 @@ def narrow_convolutions():
     case("Conv2D", input=rand(F32, [1, 7, 6, 5]), filter=C(rand(F32, [3, 3, 5, 2])), strides=[1, 1, 1, 1], padding="EXPLICIT", explicit_paddings=[0, 0, 4, 0, 2, 3, 0, 0])
     case("Conv2D", input=rand(F32, [1, 7, 6, 10]), filter=C(rand(F32, [3, 3, 5, 4])), strides=[1, 1, 1, 1], padding="SAME")
     case("Conv2D", input=rand(F32, [1, 7, 6, 4]), filter=C(rand(F32, [3, 3, 5, 2])), strides=[1, 1, 1, 1], padding="SAME")
+
+
+@family
+def window_updates():
+    for dtype in [*FLOATS, *INTS, bool, tf.bfloat16.as_numpy_dtype]:
+        target, update = rand(F32, [3, 4]).astype(dtype), rand(F32, [2, 3]).astype(dtype)
+        for indices in ([1, 0], [-3, 9]):
+            case("XlaDynamicUpdateSlice", input=target, update=update, indices=np.array(indices, I32))
+    x = rand(F32, [2, 5, 3])
+    for update, indices in (([2, 1, 3], [0, 4, 0]), ([1, 5, 2], [1, 0, 1]), ([2, 5, 3], [5, 5, 5]), ([2, 0, 3], [0, 2, 0])):
+        case("XlaDynamicUpdateSlice", input=x, update=rand(F32, update), indices=np.array(indices, I64))
+        case("XlaDynamicUpdateSlice", input=C(x), update=rand(F32, update), indices=C(np.array(indices, I32)))
+    case("XlaDynamicUpdateSlice", input=rand(F32, [0, 3]), update=rand(F32, [0, 3]), indices=np.array([0, 0], I32))
+    case("XlaDynamicUpdateSlice", input=rand(F32, []), update=rand(F32, []), indices=np.zeros(0, I32))
+    case("XlaDynamicUpdateSlice", input=x, update=rand(F32, [2, 6, 3]), indices=np.zeros(3, I32))
+    case("XlaDynamicUpdateSlice", input=x, update=rand(F32, [2, 1, 3]), indices=np.zeros(2, I32))
 
 
 if __name__ == "__main__":

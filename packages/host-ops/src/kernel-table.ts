@@ -6,6 +6,7 @@ import { PAD_KERNELS } from "./arrays/array-pad.js";
 import { SHAPE_KERNELS } from "./arrays/array-shape.js";
 import { SLICE_KERNELS } from "./arrays/array-slice.js";
 import { INPLACE_KERNELS } from "./arrays/inplace.js";
+import { WINDOW_UPDATE_KERNELS } from "./arrays/window-update.js";
 import { SERIALIZED_KERNELS } from "./arrays/serialized.js";
 import { UNIQUE_KERNELS } from "./arrays/unique.js";
 import { isComplex, isFloating } from "./call/numeric.js";
@@ -170,6 +171,7 @@ const REAL: readonly Family[] = [
   WINDOW_KERNELS,
   RECURRENT_KERNELS,
   INPLACE_KERNELS,
+  WINDOW_UPDATE_KERNELS,
   NEAREST_KERNELS,
   TRIDIAGONAL_KERNELS,
 ];

@@ -253,6 +253,25 @@ const pad: Lower = (n) => {
   return beside(last, padded(first.value, pads(n, dims)), first.rank);
 };
 
+/** A tensor over a window of another, whose start is moved so far that the window lies inside: the window with padding, where it is. */
+const updateWindow: Lower = (n) => {
+  const { b } = n;
+  const [target, update] = [n.x(0), n.x(1)];
+  if (n.needRank(0) !== n.needRank(1)) n.fail("an update of another rank");
+  if (n.rank(0) === 0) return update;
+  const size = shapeOf(b, update);
+  const room = b.op("Sub", [shapeOf(b, target), size]);
+  const isLarger = less(b, room, b.scalar("int64", 0));
+  const start = b.op("Max", [b.op("Min", [intVector(b, n.x(2)), room]), b.scalar("int64", 0)]);
+  const after = b.op("Add", [b.op("Sub", [room, start]), zeroOrFail(b, isLarger)]);
+  const counts = concat(b, [start, after], 0);
+  const padded = (value: Value): Value =>
+    widened(b, PAD_KERNELS, "order", [value, b.constant(numbers(value.dtype, [], [0]))], ([x, zero]) =>
+      b.op("Pad", [x!, counts, zero!]),
+    );
+  return where(b, padded(filled(b, size, "bool", 1)), padded(update), target);
+};
+
 /** MirrorPad, axis by axis: a reversed slice before and one after. */
 const mirrorPad: Lower = (n) => {
   const counts = n.needNumbers(1);
@@ -346,6 +365,7 @@ export const arrays: LoweringTable = {
   Pad: pad,
   PadV2: pad,
   MirrorPad: mirrorPad,
+  XlaDynamicUpdateSlice: updateWindow,
   ReverseV2: reverse,
   ReverseSequence: reverseSequence,
   Roll: roll,
