@@ -178,6 +178,9 @@ def arithmetic():
     for dtype in FLOATS + [I32, I64]:
         case("AddN", inputs=[rand(dtype, [2, 2]) for _ in range(3)])
         case("ClipByValue", t=rand(dtype, [2, 3], -5, 5), clip_value_min=np.array(-1, dtype), clip_value_max=np.array(2, dtype))
+    for low, high in [(-1.0, 2.0), (0.0, 0.0), (2.0, -1.0)]:
+        odd = np.array([[np.nan, np.inf, -np.inf], [-0.0, 1.5, -7]], F32)
+        case("ClipByValue", t=odd, clip_value_min=C(F32(low)), clip_value_max=C(F32(high)))
     case("AddV2", x=np.zeros([0, 3], F32), y=np.zeros([3], F32))
     case("AddV2", x=np.zeros([2, 3], F32), y=np.zeros([4], F32))
     for op in ["BitwiseAnd", "BitwiseOr", "BitwiseXor"]:

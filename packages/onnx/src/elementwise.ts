@@ -103,8 +103,14 @@ function extreme(op: "Max" | "Min"): Lower {
   return (n) => extremeOf(n.b, op, n.x(0), n.x(1));
 }
 
-/** The lower bound has the last word, where the bounds are the wrong way around. */
-const clip: Lower = (n) => extremeOf(n.b, "Max", extremeOf(n.b, "Min", n.x(0), n.x(2)), n.x(1));
+/** The lower bound has the last word, where the bounds are the wrong way around; where they are known not to be, one pass does. */
+const clip: Lower = (n) => {
+  const [low, high] = [1, 2].map((i) => (n.rank(i) === 0 ? n.numbers(i)?.[0] : undefined));
+  if (n.dtype(0) === "float32" && low !== undefined && high !== undefined && low <= high) {
+    return n.b.op("Clip", [n.x(0), n.x(1), n.x(2)]);
+  }
+  return extremeOf(n.b, "Max", extremeOf(n.b, "Min", n.x(0), n.x(2)), n.x(1));
+};
 
 /** log(1 + x) without loss near 0 (W. Kahan): log(u) * x / (u - 1) with u = 1 + x. */
 export function log1p(b: OnnxBuilder, x: Value): Value {
