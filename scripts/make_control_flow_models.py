@@ -329,7 +329,19 @@ def old_arrays():
     return {"x": x}, {"concat": split.concat(), "size": tf.raw_ops.TensorArraySizeV3(handle=split.handle, flow_in=split.flow), "part": split.read(1), "scattered": scattered.stack()}
 
 
+def images():
+    """Loops whose states are images."""
+    keras.utils.set_random_seed(6)
+    x = keras.Input([None, 5, 4, 2], name="x")
+    every = keras.layers.ConvLSTM2D(3, 3, padding="same", return_sequences=True)(x)
+    last, h, c = keras.layers.ConvLSTM2D(2, 2, strides=2, go_backwards=True, return_state=True, recurrent_activation="sigmoid")(every)
+    model = keras.Model(x, {"every": every, "last": last, "h": h, "c": c})
+    model.export(os.path.join(OUT, "images"))
+    write_golden("images", [{"x": F(2, 3, 5, 4, 2)}, {"x": F(1, 1, 5, 4, 2)}])
+
+
 MODELS = {
+    "images": images,
     "list-ops": list_ops,
     "old-arrays": lambda: v1("old-arrays", old_arrays, [{"x": F(3, 2)}, {"x": F(2, 2)}]),
     "loops": numeric_loops,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { fromBinary, onnx } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import { importModel, planSignature, type SignaturePlan } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
@@ -35,7 +36,7 @@ describe("control flow", () => {
   }
 
   it("leaves no loop of a recurrent layer to the host", async () => {
-    for (const name of ["recurrent", "recurrent-layers", "dynamic-rnn"]) {
+    for (const name of ["recurrent", "recurrent-layers", "dynamic-rnn", "images"]) {
       assert.deepEqual([...(await planOf(name)).controls.keys()], [], name);
     }
   });
@@ -51,6 +52,31 @@ describe("control flow", () => {
         step.kind === "device" ? [lowerSegment(step, infos).encode(() => new Uint8Array(0))] : [],
       );
       assert.equal(Buffer.concat(models).toString("latin1").split("hidden_size").length - 1, count, name);
+    }
+  });
+
+  it("turns no state of a convolutional loop, only the image that a turn reads", async () => {
+    const { steps, infos } = await planOf("images");
+    const loops = steps.flatMap((step) => {
+      if (step.kind !== "device") return [];
+      const model = lowerSegment(step, infos).encode(() => new Uint8Array(0));
+      return fromBinary(onnx.ModelProtoSchema, model).graph!.node.filter(({ opType }) => opType === "Loop");
+    });
+    assert.equal(loops.length, 2);
+    for (const { attribute } of loops) {
+      const body = attribute.find(({ name }) => name === "body")!.g!;
+      const moved = body.node.filter(({ opType }) => opType === "Transpose").flatMap(({ input }) => input);
+      const states = new Set(body.input.map(({ name }) => name));
+      assert.deepEqual(
+        moved.filter((name) => states.has(name)),
+        [],
+      );
+      assert.deepEqual(
+        body.output.filter(({ name }) =>
+          body.node.some((node) => node.opType === "Transpose" && node.output[0] === name),
+        ),
+        [],
+      );
     }
   });
 

@@ -183,7 +183,7 @@ export class OnnxBuilder {
       seen.add(name);
       return { name, dtype, shape: shapes?.[i] };
     });
-    const nodes = this.#nodes;
+    const nodes = liveNodes(this.#nodes, outputs);
     this.#nodes = outer;
     return { branch: { nodes, initializers: [], inputs, outputs } };
   }

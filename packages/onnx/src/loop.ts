@@ -1,6 +1,7 @@
-import { type Region, refKey, type TensorRef, topologicalOrder, type ValueInfo } from "@shardserve/graph";
-import type { Value } from "./builder.js";
-import { asScalar, boundedLength, cast, shapeOf, zeroOrFail } from "./emit.js";
+import { type Region, refKey, type Shape, type TensorRef, topologicalOrder, type ValueInfo } from "@shardserve/graph";
+import { OnnxBuilder, type Value } from "./builder.js";
+import { beside, channelsFirst, channelsLast } from "./channels.js";
+import { asScalar, boundedLength, cast, shapeOf, transpose, zeroOrFail } from "./emit.js";
 import { lowerLstm } from "./lstm.js";
 import { lstmLoopOf } from "./lstm-pattern.js";
 import type { Lower, NodeLowering } from "./node-lowering.js";
@@ -35,19 +36,29 @@ function onnxLoop(lowerNodes: LowerNodes): (n: NodeLowering) => Value[] {
     const carried = n.attrs.int("carried");
     const constants = n.inputs.slice(carried);
     const holds = (variables: readonly Value[]): Value => asScalar(b, condition!.run([...variables, ...constants])[0]!);
-    const first = n.inputs.slice(0, carried).map((value, i) => ({ value, shape: n.outShape(i) }));
-    const stacked = body!.outputs.slice(carried);
+    const images = imagesOf(n, body!, carried);
+    const moved = (i: number, value: Value): Value => {
+      const rank = images[i];
+      return rank === undefined ? value : channelsFirst(b, value, rank);
+    };
+    const shapeAt = (i: number, shape: Shape): Shape => (images[i] === undefined || !shape ? shape : movedShape(shape));
     const limit = limitOf(n);
-    const results = b.loop(
+    const loop = b.loop(
       limit,
       holds(n.inputs.slice(0, carried)),
-      first,
+      n.inputs.slice(0, carried).map((value, i) => ({ value: moved(i, value), shape: shapeAt(i, n.outShape(i)) })),
       (variables) => {
-        const next = body!.run([...variables, ...constants]);
-        return [holds(next.slice(0, carried)), ...next];
+        const own = variables.map((value, i) => (images[i] === undefined ? value : channelsLast(b, value, images[i])));
+        const next = body!.run([...own, ...constants]);
+        return [holds(next.slice(0, carried)), ...next.map((value, i) => moved(i, value))];
       },
-      stacked,
+      body!.outputs.slice(carried).map(({ dtype, shape }, i) => ({ dtype, shape: shapeAt(carried + i, shape) })),
     );
+    const results = loop.map((value, i) => {
+      const rank = images[i];
+      if (rank === undefined) return value;
+      return i < carried ? channelsLast(b, value, rank) : stackLast(b, value, rank);
+    });
     if (!limit) return results;
     // A loop that would go on has more turns than a list has elements.
     const isTooLong = holds(results.slice(0, carried));
@@ -57,6 +68,41 @@ function onnxLoop(lowerNodes: LowerNodes): (n: NodeLowering) => Value[] {
       return b.op("Reshape", [value, shape], { allowzero: 1 });
     });
   };
+}
+
+/**
+ * Rank of each value of a turn that the body's convolutions make with channels second, where the variable that it becomes may have them
+ * there too: such states go from turn to turn as they are, and stacks of such values are turned once. Found by trial, because only
+ * the body's own lowerings know.
+ */
+function imagesOf(n: NodeLowering, body: LoweredRegion, carried: number): (number | undefined)[] {
+  let ranks = body.outputs.map(({ dtype, shape }) => {
+    const isImage = dtype === "float32" && shape !== undefined && shape.length >= 3 && shape.length <= 5;
+    return isImage && body.hasConvolution ? shape.length : undefined;
+  });
+  for (let isSettled = ranks.every((rank) => rank === undefined); !isSettled; ) {
+    const trial = new OnnxBuilder();
+    const inputs = n.inputs.map((value, i) => {
+      const input = trial.input(value.dtype, undefined);
+      if (i >= carried) return value.weight || value.tensor ? value : input;
+      return ranks[i] === undefined ? input : beside(input, trial.input(value.dtype, undefined), ranks[i]);
+    });
+    const results = body.run(inputs, trial);
+    const kept = ranks.map((rank, i) => (results[i]!.channelsFirst?.rank === rank ? rank : undefined));
+    isSettled = kept.every((rank, i) => rank === ranks[i]);
+    ranks = kept;
+  }
+  return ranks;
+}
+
+/** [n, c, spatial...] of [n, spatial..., c]. */
+function movedShape(shape: readonly number[]): number[] {
+  return [shape[0]!, shape.at(-1)!, ...shape.slice(1, -1)];
+}
+
+/** [turns, n, spatial..., c] from [turns, n, c, spatial...], each turn's value of `rank` dimensions. */
+function stackLast(b: OnnxBuilder, stack: Value, rank: number): Value {
+  return transpose(b, stack, [0, 1, ...Array.from({ length: rank - 2 }, (_, i) => i + 3), 2]);
 }
 
 /** The least length of the lists that the loop fills. */
@@ -99,10 +145,15 @@ class LoweredRegion {
     return values.get(refKey(ref))!;
   }
 
-  run(args: readonly Value[]): Value[] {
+  /** Whether something here has its channels second by itself. */
+  get hasConvolution(): boolean {
+    return this.#nodes.some(({ op }) => /^(Depthwise)?Conv/.test(op));
+  }
+
+  /** @param b  what the nodes are added to: the loop's builder, or one for trial */
+  run(args: readonly Value[], b = this.#n.b): Value[] {
     const values = new Map<string, Value>();
     for (const [i, value] of args.entries()) values.set(`${this.#region.args[i]}:0`, value);
-    const { b } = this.#n;
     const { scope } = b;
     const { outputs } = this.#region;
     this.#lowerNodes(b, { nodes: this.#nodes, outputs }, values, this.#infos);
