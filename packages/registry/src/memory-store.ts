@@ -26,11 +26,17 @@ export class MemoryStore {
   readonly #entries = new Map<string, StoredEntry>();
   readonly #leases = new Map<string, StoredLease>();
   readonly #listeners = new Set<(changes: readonly Change[], revision: number) => void>();
+  /**
+   * Part of the ids of leases. A holder from before this store knows an id of the last one: were it one of ours too, the holder
+   * would keep another's lease alive and never register anew.
+   */
+  readonly #bornAtMs: number;
   #revision = 1;
   #nextLease = 1;
 
   constructor(options: { readonly clock?: Clock } = {}) {
     this.#clock = options.clock ?? systemClock;
+    this.#bornAtMs = this.#clock.wallMs();
   }
 
   get revision(): number {
@@ -71,7 +77,7 @@ export class MemoryStore {
   }
 
   grantLease(ttlSeconds: number): string {
-    const id = String(this.#nextLease++);
+    const id = `${this.#bornAtMs}-${this.#nextLease++}`;
     const lease: StoredLease = { ttlMs: ttlSeconds * 1000, keys: new Set(), cancelExpiry: () => undefined };
     this.#leases.set(id, lease);
     this.#armExpiry(id, lease);
