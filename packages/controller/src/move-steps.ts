@@ -78,6 +78,7 @@ function* finishMove(
   const why = lost(version, target ?? staged);
   if (why !== undefined) return yield* rebalance(version, contents, enabled, why);
   const proof = proveMap(staged, contents, holdings, enabled);
+  yield; // what follows compares whole maps
   if (!proof.isComplete) return version.wait(`a move is staged: ${describeProof(proof)}`);
   const step = flip(version, staged, target);
   return step && { ...step, movedBytes: movedCount(enabled, staged) * contents.partitionBytes };
@@ -116,6 +117,7 @@ function* rebalance(
   const generation = Math.max(enabled.generation, map?.staged?.generation ?? 0, version.heldGeneration) + 1;
   const target = yield* placed(version, contents, { previous: enabled, generation, isLevelled });
   if (!target) return undefined;
+  yield;
   if (!isSamePlacement(target, enabled)) {
     return move(version, "rebalance", { from: enabled, target, generation, why });
   }
