@@ -8,3 +8,5 @@ export { type AddOptions, BundleWriter, type BundleWriterOptions, type TensorSou
 export { writeSavedModel, type WriteSavedModelOptions } from "./write-saved-model.js";
 export { attr } from "./authoring/attributes.js";
 export { GraphBuilder, type NodeOptions, predictSignature, type SignatureTensor } from "./authoring/graph-builder.js";
+export * from "./stablehlo/ir.js";
+export { readStableHlo } from "./stablehlo/module-reader.js";
