@@ -48,6 +48,15 @@ const TABLES: Readonly<Record<string, number>> = {
   "sentencepiece-encoder": 1,
   "estimator-boosted-trees": 0,
   "estimator-wide-deep": 6,
+  "jax-arrays": 0,
+  "jax-calls": 0,
+  "jax-cnn-batch-norm": 0,
+  "jax-elementwise": 0,
+  "jax-mlp": 0,
+  "jax-random": 0,
+  "jax-recurrent": 0,
+  "jax-transformer": 2,
+  "jax-two-towers": 2,
 };
 
 async function sameAnswers(golden: Golden, one: Model, other: Model): Promise<void> {

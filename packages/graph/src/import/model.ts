@@ -9,6 +9,7 @@ import { type Graph, type GraphNode, refKey, type TensorRef } from "../ir/ir.js"
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
 import { hasEffect } from "../passes/effects.js";
 import { constantNode } from "../passes/fold.js";
+import { expandModules } from "../stablehlo/expand-modules.js";
 import { denseParts } from "./dense-parts.js";
 import { type FunctionLibrary, importGraph, importShape, parseRef } from "./import.js";
 import {
@@ -83,7 +84,7 @@ export function importModelInTurns(
 }
 
 function* importing(metaGraph: MetaGraphDef, options: ModelOptions): Pieces<ModelGraph> {
-  const { graph, library } = importGraph(metaGraph.graphDef ?? create(GraphDefSchema));
+  const { graph, library } = importGraph(yield* expandModules(metaGraph.graphDef ?? create(GraphDefSchema)));
   const read = readSignatures(metaGraph);
   const signatures = new Map<string, Signature>();
   const broken = new Map(read.broken);

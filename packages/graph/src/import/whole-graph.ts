@@ -14,6 +14,7 @@ import { ServingError } from "@shardserve/core";
 import type { TableBinding, VariableBinding } from "@shardserve/savedmodel";
 import { DTYPES, dtypeFromTf } from "@shardserve/tensor";
 import type { TensorRef } from "../ir/ir.js";
+import { functionsOf } from "./called-functions.js";
 import { parseRef } from "./import.js";
 import type { Signature } from "./model.js";
 
@@ -67,11 +68,11 @@ export function wholeGraph(metaGraph: MetaGraphDef, options: WholeGraphOptions):
   const library = new Map((source.library?.function ?? []).map((def) => [def.signature?.name ?? "", def]));
   const roots = [...options.signatures].flatMap(({ inputs, outputs }) => [...inputs, ...outputs]);
   const serving = reachableNodes(nodes, new Set(roots.map(({ ref }) => ref.node)));
-  const served = withFunctions(serving.values(), library);
+  const served = functionsOf(serving.values(), library);
   const kept = new Map(serving);
   const initOp = options.initOp !== undefined && nodes.has(options.initOp) ? options.initOp : undefined;
   if (initOp !== undefined) for (const [name, node] of reachableNodes(nodes, new Set([initOp]))) kept.set(name, node);
-  const functions = withFunctions(kept.values(), library);
+  const functions = functionsOf(kept.values(), library);
   const added: NodeDef[] = [];
   const variables: RestoreVariable[] = [];
   for (const [name, binding] of options.variables) {
@@ -112,31 +113,6 @@ function reachableNodes(nodes: ReadonlyMap<string, NodeDef>, roots: ReadonlySet<
     for (const input of node.input) stack.push(input.startsWith("^") ? input.slice(1) : parseRef(input).node);
   }
   return found;
-}
-
-/** The functions that nodes call, and those that they call in turn. */
-function withFunctions(nodes: Iterable<NodeDef>, library: ReadonlyMap<string, FunctionDef>): Map<string, FunctionDef> {
-  const found = new Map<string, FunctionDef>();
-  const visit = (defs: Iterable<NodeDef>): FunctionDef[] => {
-    const fresh: FunctionDef[] = [];
-    for (const node of defs) {
-      for (const name of [node.op, ...Object.values(node.attr).flatMap(functionNames)]) {
-        const def = library.get(name);
-        if (!def || found.has(name)) continue;
-        found.set(name, def);
-        fresh.push(def);
-      }
-    }
-    return fresh;
-  };
-  for (let fresh = visit(nodes); fresh.length > 0; fresh = visit(fresh.flatMap(({ nodeDef }) => nodeDef)));
-  return found;
-}
-
-function functionNames({ value }: AttrValue): string[] {
-  if (value.case === "func") return [value.value.name, ...Object.values(value.value.attr).flatMap(functionNames)];
-  if (value.case === "list") return value.value.func.map(({ name }) => name);
-  return [];
 }
 
 /** Training clusters' jobs mean nothing here; the kind of device, which may keep a table off the GPU, does. */

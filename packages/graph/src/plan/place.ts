@@ -5,6 +5,7 @@ import { type GraphNode, refKey } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect } from "../passes/effects.js";
+import { WHY_NOT } from "../stablehlo/expand-modules.js";
 import { isHeavy } from "./host-cost.js";
 
 /**
@@ -93,6 +94,7 @@ const CONTROL_FLOW = /^(Ref)?(Switch|Merge|Enter|Exit|NextIteration)$|^LoopCond$
 
 function whyNot(node: GraphNode, ability: Ability): string {
   if (CONTROL_FLOW.test(node.op)) return "it is no part of a loop or conditional that this compiler knows";
+  if (node.attrs.has(WHY_NOT)) return node.attrs.text(WHY_NOT);
   return opDef(node.op)
     ? `device: ${ability.device}; host: ${ability.host}`
     : "it is a custom op, no part of TensorFlow";

@@ -1,0 +1,233 @@
+import type { FunctionDef } from "@shardserve/api";
+import { type Pieces, ServingError } from "@shardserve/core";
+import {
+  attr,
+  type HloFunction,
+  type HloModule,
+  type HloOp,
+  type HloRegion,
+  type HloValue,
+} from "@shardserve/savedmodel";
+import type { DType } from "@shardserve/tensor";
+import { ARRAYS } from "./arrays.js";
+import { CONTROL } from "./control.js";
+import { CUSTOM } from "./custom-calls.js";
+import { DOT } from "./dot.js";
+import { ELEMENTWISE } from "./elementwise.js";
+import { FunctionBuilder, NODES_MAX, type Ref } from "./function-builder.js";
+import { INDEXING } from "./indexing.js";
+import { REDUCING } from "./reductions.js";
+import { SORTING } from "./sorting.js";
+import { SPECTRAL } from "./spectral.js";
+import { OpTranslation, type Surroundings, type Translate, type Translated } from "./translation.js";
+import { WINDOWS } from "./windows.js";
+
+const TRANSLATIONS: ReadonlyMap<string, Translate> = new Map(
+  [ARRAYS, CONTROL, CUSTOM, DOT, ELEMENTWISE, INDEXING, REDUCING, SORTING, SPECTRAL, WINDOWS].flatMap((table) =>
+    Object.entries(table),
+  ),
+);
+
+export interface ModuleOptions {
+  /** Of the function that `main` becomes; the names of the others begin with it. */
+  readonly name: string;
+  /** Position of this machine's platform among those that the module is for; undefined when it is for one alone. */
+  readonly platformIndex: number | undefined;
+  /** TensorFlow functions that the module calls by number. */
+  readonly hostFunctions: readonly string[];
+}
+
+/** Ops between two pauses: a few milliseconds. */
+const OPS_PER_PIECE = 32;
+
+/**
+ * Turns a StableHLO module into functions of TensorFlow ops: `main`, what it calls, and the regions of loops and branches, one
+ * function each.
+ *
+ * @throws ServingError UNIMPLEMENTED naming the op and the function, GRAPH_INVALID for a module that contradicts itself
+ */
+export function translateModule(module: HloModule, options: ModuleOptions): Pieces<readonly FunctionDef[]> {
+  return new ModuleTranslation(module, options).run();
+}
+
+/** A function as those that call it know it. */
+interface Called {
+  readonly function: string;
+  readonly results: readonly DType[];
+}
+
+class ModuleTranslation {
+  readonly module: HloModule;
+  readonly options: ModuleOptions;
+  readonly #functions: FunctionDef[] = [];
+  /** Functions that are called and not yet made. */
+  readonly #open: (() => Pieces<void>)[] = [];
+  readonly #called = new Map<string, Called>();
+  readonly #definitions = new Map<HloValue, HloOp>();
+  #regionCount = 0;
+  #nodeCount = 0;
+
+  constructor(module: HloModule, options: ModuleOptions) {
+    this.module = module;
+    this.options = options;
+  }
+
+  *run(): Pieces<readonly FunctionDef[]> {
+    yield* this.#main();
+    for (let make = this.#open.pop(); make; make = this.#open.pop()) yield* make();
+    return this.#functions;
+  }
+
+  *#main(): Pieces<void> {
+    const source = this.#source("main");
+    const b = new FunctionBuilder(this.options.name);
+    const around = new FunctionTranslation(this, b, source.name);
+    const { platformIndex } = this.options;
+    const args = [...source.body.args];
+    if (platformIndex !== undefined) {
+      const platform = args.shift();
+      if (platform) around.define(platform, b.scalar(dtypeOf(platform), platformIndex));
+    }
+    for (const value of args) around.define(value, checkedArgument(b, value));
+    this.#finish(b, yield* around.run(source.body));
+  }
+
+  called(name: string): Called {
+    const known = this.#called.get(name);
+    if (known) return known;
+    const { body } = this.#source(name);
+    const results = (body.ops.at(-1)?.operands ?? []).map(dtypeOf);
+    const made = { function: `${this.options.name}/${name}`, results };
+    this.#called.set(name, made);
+    this.#later(made.function, name, body, []);
+    return made;
+  }
+
+  /**
+   * The function that a region becomes; it takes what the region takes, and then `captures`.
+   *
+   * @param name  of the StableHLO function that the region is part of
+   * @param handedOn  what the function returns behind the region's results
+   */
+  region(name: string, region: HloRegion, captures: readonly HloValue[], handedOn: readonly HloValue[]): string {
+    const made = `${this.options.name}//region_${this.#regionCount++}`;
+    this.#later(made, name, { ...region, args: [...region.args, ...captures] }, handedOn);
+    return made;
+  }
+
+  #later(made: string, name: string, body: HloRegion, handedOn: readonly HloValue[]): void {
+    this.#open.push(
+      function* (this: ModuleTranslation): Pieces<void> {
+        const b = new FunctionBuilder(made);
+        const around = new FunctionTranslation(this, b, name);
+        for (const value of body.args) around.define(value, b.argument(dtypeOf(value)));
+        const results = yield* around.run(body);
+        this.#finish(b, [...results, ...handedOn.map((value) => around.translated(value).full())]);
+      }.bind(this),
+    );
+  }
+
+  #finish(b: FunctionBuilder, results: readonly Ref[]): void {
+    this.#nodeCount += b.nodeCount;
+    if (this.#nodeCount > NODES_MAX) {
+      throw new ServingError("GRAPH_INVALID", `a StableHLO module becomes more than ${NODES_MAX} nodes`);
+    }
+    this.#functions.push(b.finish(results));
+  }
+
+  record(op: HloOp): void {
+    for (const value of op.results) this.#definitions.set(value, op);
+  }
+
+  definition(value: HloValue): HloOp | undefined {
+    return this.#definitions.get(value);
+  }
+
+  #source(name: string): HloFunction {
+    const source = this.module.functions.get(name);
+    if (!source) throw new ServingError("GRAPH_INVALID", `the StableHLO module has no function "${name}"`);
+    return source;
+  }
+}
+
+function dtypeOf({ type }: HloValue): DType {
+  if (type.kind === "tensor" && type.element.dtype) return type.element.dtype;
+  const what = type.kind === "tensor" ? type.element.name : type.kind === "other" ? type.name : `a ${type.kind}`;
+  throw new ServingError("UNIMPLEMENTED", `a StableHLO function takes ${what}`);
+}
+
+/** An argument that must have the shape that the module was made for. */
+function checkedArgument(b: FunctionBuilder, value: HloValue): Ref {
+  const ref = b.argument(dtypeOf(value));
+  const shape = value.type.kind === "tensor" ? value.type.shape : [];
+  return b.emit("EnsureShape", [ref], { shape: attr.shape(shape) });
+}
+
+/** Translates one function, or one region that became a function. */
+class FunctionTranslation implements Surroundings {
+  readonly b: FunctionBuilder;
+  readonly #module: ModuleTranslation;
+  /** The StableHLO function's name. */
+  readonly #function: string;
+  readonly #values = new Map<HloValue, Translated>();
+
+  constructor(module: ModuleTranslation, b: FunctionBuilder, name: string) {
+    this.#module = module;
+    this.b = b;
+    this.#function = name;
+  }
+
+  define(value: HloValue, made: Ref | Translated): void {
+    this.#values.set(value, "full" in made ? made : { full: () => made });
+  }
+
+  /** @returns what the region returns */
+  *run(region: HloRegion): Pieces<Ref[]> {
+    for (const [i, op] of region.ops.entries()) {
+      if (op.name === "return") return op.operands.map((value) => this.translated(value).full());
+      this.#translate(op);
+      if (i % OPS_PER_PIECE === OPS_PER_PIECE - 1) yield;
+    }
+    throw new ServingError("GRAPH_INVALID", `a region of StableHLO function "${this.#function}" returns nothing`);
+  }
+
+  #translate(op: HloOp): void {
+    const translate = TRANSLATIONS.get(op.name);
+    try {
+      if (!translate) throw new ServingError("UNIMPLEMENTED", `stablehlo.${op.name} is not supported`);
+      this.#module.record(op);
+      const made = translate(new OpTranslation(op, this));
+      if (made.length < op.results.length) {
+        throw new ServingError("GRAPH_INVALID", `stablehlo.${op.name} has ${op.results.length} results`);
+      }
+      for (const [i, value] of op.results.entries()) this.define(value, made[i]!);
+    } catch (error) {
+      if (!(error instanceof ServingError)) throw error;
+      throw new ServingError(error.code, `${error.message} (in function "${this.#function}")`);
+    }
+  }
+
+  translated(value: HloValue): Translated {
+    const known = this.#values.get(value);
+    if (known) return known;
+    throw new ServingError("GRAPH_INVALID", "a value is used before it is made");
+  }
+
+  definition(value: HloValue): HloOp | undefined {
+    return this.#module.definition(value);
+  }
+
+  calledFunction(name: string): Called {
+    return this.#module.called(name);
+  }
+
+  hostFunction(index: number): string {
+    const name = this.#module.options.hostFunctions[index];
+    if (name !== undefined) return name;
+    throw new ServingError("GRAPH_INVALID", `there is no TensorFlow function ${index}`);
+  }
+
+  regionFunction(region: HloRegion, captures: readonly HloValue[], extra: "hand on" | "drop"): string {
+    return this.#module.region(this.#function, region, captures, extra === "hand on" ? captures : []);
+  }
+}
