@@ -15,16 +15,17 @@ import { CUSTOM } from "./custom-calls.js";
 import { DOT } from "./dot.js";
 import { ELEMENTWISE } from "./elementwise.js";
 import { FunctionBuilder, NODES_MAX, type Ref } from "./function-builder.js";
-import { INDEXING } from "./indexing.js";
+import { GATHERS } from "./gather.js";
 import { REDUCING } from "./reductions.js";
+import { SCATTERING } from "./scatter.js";
 import { SORTING } from "./sorting.js";
 import { SPECTRAL } from "./spectral.js";
 import { OpTranslation, type Surroundings, type Translate, type Translated } from "./translation.js";
 import { WINDOWS } from "./windows.js";
 
 const TRANSLATIONS: ReadonlyMap<string, Translate> = new Map(
-  [ARRAYS, CONTROL, CUSTOM, DOT, ELEMENTWISE, INDEXING, REDUCING, SORTING, SPECTRAL, WINDOWS].flatMap((table) =>
-    Object.entries(table),
+  [ARRAYS, CONTROL, CUSTOM, DOT, ELEMENTWISE, GATHERS, REDUCING, SCATTERING, SORTING, SPECTRAL, WINDOWS].flatMap(
+    (table) => Object.entries(table),
   ),
 );
 
