@@ -2106,7 +2106,29 @@ def layer_gradients(g):
     g.case("StridedSliceGrad", shape=i32(5, 4), begin=i32(0, 0), end=i32(2, 2), strides=i32(1, 1), dy=np.ones((2, 3), np.float32))
 
 
+def glimpses(g):
+    """Windows around places, without noise where they leave the image."""
+    x = (np.arange(2 * 5 * 6 * 3).reshape(2, 5, 6, 3) % 47).astype(np.float32)
+    for op in ["ExtractGlimpse", "ExtractGlimpseV2"]:
+        for centered, normalized in [(False, False), (True, False), (False, True), (True, True)]:
+            for offsets in [[[0, 0], [1, -1]], [[0.4, 0.6], [-0.5, 0.25]], [[2, 3], [-9, 2]]]:
+                g.case(op, input=x, size=i32(3, 4), offsets=np.array(offsets, np.float32), centered=centered, normalized=normalized, uniform_noise=False, noise="zero")
+        g.case(op, input=x[:, :, :, 0], size=i32(3, 4), offsets=np.zeros((2, 2), np.float32), noise="zero", uniform_noise=False)
+        g.case(op, input=x, size=i32(3, 4, 1), offsets=np.zeros((2, 2), np.float32), noise="zero", uniform_noise=False)
+        g.case(op, input=x, size=i32(3, 4), offsets=np.zeros((3, 2), np.float32), noise="zero", uniform_noise=False)
+        g.case(op, input=x, size=i32(2, 2), offsets=np.ones((2, 2), np.float32), centered=False, normalized=False, only=[])
+
+
+def files(g):
+    p = g.program("ReadFile")
+    p.step("ReadFile", filename=p.file(b"bytes \x00\xff of a file\n"))
+    p.step("ReadFile", filename=p.file(b""))
+    g.case("ReadFile", filename=texts("a", "b"))
+
+
 FAMILIES = {
+    "glimpses": glimpses,
+    "files": files,
     "complex-more": complex_more,
     "layer-gradients": layer_gradients,
     "random-rates": random_rates,

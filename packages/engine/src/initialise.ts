@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { resolve, sep } from "node:path";
 import { ServingError } from "@shardserve/core";
 import {
   Attrs,
@@ -18,18 +19,33 @@ import type { Checkpoint } from "./checkpoint.js";
 
 const IDENTITIES_MAX = 16;
 
-/** The state of a servable before anything was restored. Assets are read from the paths that the graph holds. */
-export function emptyState(): HostState {
+/**
+ * The state of a servable before anything was restored. Assets are read from the paths that the graph holds; what requests name must lie
+ * among them.
+ *
+ * @param dir  of the model
+ */
+export function emptyState(dir: string): HostState {
+  const assetsDir = resolve(dir, "assets") + sep;
   return {
     resources: new Map(),
     variables: new Map(),
-    readFile: async (path, { signal }) => {
+    readFile: async (path, { signal, isFromRequest = false }) => {
+      if (isFromRequest && !resolve(path).startsWith(assetsDir)) {
+        throw new ServingError(
+          "INVALID_ARGUMENT",
+          `${path} is no asset of the model: nothing else is read for a request`,
+        );
+      }
       try {
         const bytes = await readFile(path);
         signal?.throwIfAborted();
         return bytes;
       } catch (cause) {
         if (signal?.aborted) throw signal.reason;
+        if (isFromRequest && (cause as NodeJS.ErrnoException).code === "ENOENT") {
+          throw new ServingError("NOT_FOUND", `${path}; No such file or directory`, { cause });
+        }
         throw new ServingError("SAVED_MODEL_INVALID", `asset ${path} cannot be read: ${(cause as Error).message}`, {
           cause,
         });

@@ -63,7 +63,7 @@ export class SegmentedModel {
   readonly #options: SegmentedModelOptions;
   readonly #plans: ReadonlyMap<string, SignaturePlan>;
   readonly #sharded: ReadonlyMap<string, number>;
-  readonly #state: HostState = emptyState();
+  readonly #state: HostState;
 
   private constructor(
     options: SegmentedModelOptions,
@@ -73,6 +73,7 @@ export class SegmentedModel {
     this.#options = options;
     this.#plans = plans;
     this.broken = broken;
+    this.#state = emptyState(options.dir);
     this.#sharded = shardedTables(options.rowSource);
   }
 

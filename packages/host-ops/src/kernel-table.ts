@@ -16,6 +16,7 @@ import { SEQUENCE_KERNELS } from "./examples/parse-sequence.js";
 import { COLOUR_KERNELS } from "./images/colour.js";
 import { DETECTION_KERNELS } from "./images/detection.js";
 import { DRAWING_KERNELS } from "./images/drawing.js";
+import { GLIMPSE_KERNELS } from "./images/glimpses.js";
 import { IMAGE_ENCODE_KERNELS } from "./images/image-encode.js";
 import { RESAMPLE_KERNELS } from "./images/image-resample.js";
 import { IMAGE_KERNELS, supportsImage } from "./images/images.js";
@@ -65,6 +66,7 @@ import { UNFED_KERNELS } from "./state/unfed.js";
 import { VARIABLE_SCATTER_KERNELS } from "./state/variable-scatter.js";
 import { VARIABLE_KERNELS } from "./state/variables.js";
 import { EDIT_DISTANCE_KERNELS } from "./strings/edit-distance.js";
+import { READ_FILE_KERNELS } from "./strings/read-file.js";
 import { STRING_CODE_KERNELS } from "./strings/string-code.js";
 import { STRING_EDIT_KERNELS } from "./strings/string-edit.js";
 import { STRING_FORMAT_KERNELS } from "./strings/string-format.js";
@@ -133,6 +135,7 @@ const ANY_DTYPE: readonly Family[] = [
   FAST_BERT_KERNELS,
   SENTENCEPIECE_KERNELS,
   TEXT_NGRAM_KERNELS,
+  READ_FILE_KERNELS,
 ];
 
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */
@@ -169,6 +172,7 @@ const REAL: readonly Family[] = [
   MATRIX_FACTOR_KERNELS,
   QUANTIZE_AGAIN_KERNELS,
   WINDOW_KERNELS,
+  GLIMPSE_KERNELS,
   RECURRENT_KERNELS,
   INPLACE_KERNELS,
   WINDOW_UPDATE_KERNELS,

@@ -29,7 +29,13 @@ export interface HostState {
   /** Mutable variables by resource key. A read of a missing key is FAILED_PRECONDITION, as in TensorFlow. */
   readonly variables: Map<string, Tensor>;
   /** Reads a file that a tensor names (assets arrive as absolute paths). Injected: graph and host-ops do no I/O. */
-  readFile(path: string, options: { readonly signal?: CancelSignal | undefined }): Promise<Uint8Array>;
+  readFile(path: string, options: ReadFileOptions): Promise<Uint8Array>;
+}
+
+export interface ReadFileOptions {
+  readonly signal?: CancelSignal | undefined;
+  /** The path may come from a request: refuse what does not lie among the model's assets. */
+  readonly isFromRequest?: boolean;
 }
 
 export interface KernelCall {
