@@ -752,6 +752,32 @@ def window_updates():
     case("XlaDynamicUpdateSlice", input=x, update=rand(F32, [2, 1, 3]), indices=np.zeros(2, I32))
 
 
+@family
+def window_slices():
+    """Convolutions and pooling without an engine kernel, and first and second forms of window ops."""
+    for dtype in [F64, I32]:
+        for strides, dilation, padding in [(1, 1, "SAME"), (2, 1, "SAME"), (3, 1, "VALID"), (1, 2, "SAME"), (1, 2, "VALID")]:
+            case("Conv2D", input=rand(dtype, [2, 7, 6, 3]), filter=C(rand(dtype, [3, 2, 3, 4])), strides=[1, strides, strides, 1], padding=padding, dilations=[1, dilation, dilation, 1])
+        case("Conv2D", input=rand(dtype, [1, 5, 5, 2]), filter=C(rand(dtype, [1, 1, 2, 3])), strides=[1, 3, 3, 1], padding="SAME")
+        case("Conv2D", input=rand(dtype, [1, 5, 5, 2]), filter=C(rand(dtype, [2, 3, 2, 3])), strides=[1, 1, 1, 1], padding="EXPLICIT", explicit_paddings=[0, 0, 1, 0, 2, 1, 0, 0])
+        case("Conv2D", input=rand(dtype, [0, 5, 5, 2]), filter=C(rand(dtype, [2, 3, 2, 3])), strides=[1, 2, 2, 1], padding="SAME")
+        case("Conv2D", input=rand(dtype, [1, 2, 5, 2]), filter=C(rand(dtype, [4, 3, 2, 3])), strides=[1, 1, 1, 1], padding="VALID")
+    for strides, padding in [([1, 1, 1, 1, 1], "SAME"), ([1, 2, 1, 2, 1], "SAME"), ([1, 2, 2, 2, 1], "VALID")]:
+        case("Conv3D", input=rand(F64, [1, 4, 5, 6, 2]), filter=C(rand(F64, [2, 3, 2, 2, 3])), strides=strides, padding=padding)
+    for strides, padding, multiplier in [(1, "SAME", 1), (2, "SAME", 2), (1, "VALID", 3)]:
+        case("DepthwiseConv2dNative", input=rand(F64, [2, 7, 6, 3]), filter=C(rand(F64, [3, 2, 3, multiplier])), strides=[1, strides, strides, 1], padding=padding)
+    for dtype in [F64, I64, I32, U8, I16]:
+        for kernel, stride, padding in [(2, 2, "VALID"), (3, 2, "SAME"), (2, 3, "SAME")]:
+            case("MaxPool", input=rand(dtype, [2, 7, 6, 3]), ksize=[1, kernel, kernel, 1], strides=[1, stride, stride, 1], padding=padding)
+            if dtype == F64:
+                case("AvgPool", value=rand(dtype, [2, 7, 6, 3]), ksize=[1, kernel, 2, 1], strides=[1, stride, stride, 1], padding=padding)
+    for dtype in [F32, F64]:
+        case("MaxPoolV2", input=rand(dtype, [2, 7, 6, 3]), ksize=C(np.array([1, 3, 2, 1], I32)), strides=C(np.array([1, 2, 2, 1], I32)), padding="SAME")
+    for dtype in [F32, I32]:
+        case("SpaceToBatch", input=rand(dtype, [1, 4, 5, 2]), block_size=2, paddings=C(np.array([[0, 0], [1, 0]], I32)))
+        case("BatchToSpace", input=rand(dtype, [8, 2, 3, 2]), block_size=2, crops=C(np.array([[0, 1], [1, 0]], I32)))
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

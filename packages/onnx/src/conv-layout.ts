@@ -16,7 +16,16 @@ export function layoutOf(n: NodeLowering, spatial: number): Layout {
 
 /** A rank-sized attribute (strides, ksize, dilations): its spatial part; batch and channel parts must be 1. */
 export function spatialInts(n: NodeLowering, layout: Layout, attr: string): number[] {
-  const values = n.attrs.ints(attr);
+  return spatialPart(n, layout, attr, n.attrs.ints(attr));
+}
+
+/** Window and strides of pooling: attributes, or constant inputs of MaxPoolV2. */
+export function poolingInts(n: NodeLowering, layout: Layout): [kernel: number[], strides: number[]] {
+  if (n.inputs.length === 1) return [spatialInts(n, layout, "ksize"), spatialInts(n, layout, "strides")];
+  return [spatialPart(n, layout, "ksize", n.needNumbers(1)), spatialPart(n, layout, "strides", n.needNumbers(2))];
+}
+
+function spatialPart(n: NodeLowering, layout: Layout, attr: string, values: readonly number[]): number[] {
   if (values.length !== layout.spatial + 2) n.fail(`${attr} has ${values.length} entries`);
   const channel = layout.isChannelsLast ? values.at(-1) : values[1];
   if (values[0] !== 1 || channel !== 1) n.fail(`${attr} over batch or channels`);

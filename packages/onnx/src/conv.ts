@@ -6,6 +6,7 @@ import {
   kernelShape,
   type Layout,
   layoutOf,
+  poolingInts,
   spatialInts,
   toChannelsFirst,
 } from "./conv-layout.js";
@@ -181,8 +182,7 @@ function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
   return (n) => {
     if (!hasWindowKernel(n.dtype(0))) return windowPooling(n, op, spatial);
     const layout = layoutOf(n, spatial);
-    const kernel = spatialInts(n, layout, "ksize");
-    const strides = spatialInts(n, layout, "strides");
+    const [kernel, strides] = poolingInts(n, layout);
     const ones = kernel.map(() => 1);
     // Of a window that does not fit there are no values, where ONNX Runtime finds one.
     const fits = kernel.every((size, i) => size <= (n.dim(0, layout.isChannelsLast ? i + 1 : i + 2) ?? size));
@@ -296,13 +296,16 @@ function blocksMoved(n: NodeLowering, op: "DepthToSpace" | "SpaceToDepth", value
  */
 const spaceToBatch: Lower = (n) => {
   const { b } = n;
-  const block = n.needNumbers(1);
+  const block = blockOf(n);
   const count = block.length;
   const rest = n.needRank(0) - 1 - count;
   const zeros = b.ints(Array.from({ length: rest }, () => 0));
   const { starts, ends, isZero } = edges(n, count);
   const pads = concat(b, [b.ints([0]), starts, zeros, b.ints([0]), ends, zeros]);
-  const padded = isZero ? n.x(0) : b.op("Pad", [n.x(0), pads]);
+  const dtype = n.dtype(0);
+  // The engine pads no integers of 16 bits.
+  const via = dtype === "int16" || dtype === "uint16" ? "int32" : dtype;
+  const padded = isZero ? n.x(0) : cast(b, b.op("Pad", [cast(b, n.x(0), via), pads]), dtype);
   const shape = shapeOf(b, padded);
   const batch = slice(b, shape, [0], [1]);
   const blocked = b.op("Div", [slice(b, shape, [1], [1 + count]), b.ints(block)]);
@@ -319,7 +322,7 @@ const spaceToBatch: Lower = (n) => {
 
 const batchToSpace: Lower = (n) => {
   const { b } = n;
-  const block = n.needNumbers(1);
+  const block = blockOf(n);
   const count = block.length;
   const { starts, ends: cropped, isZero } = edges(n, count);
   const shape = shapeOf(b, n.x(0));
@@ -337,15 +340,23 @@ const batchToSpace: Lower = (n) => {
   return b.op("Slice", [joined, starts, b.op("Sub", [grown, cropped]), b.ints(axes(1, count))]);
 };
 
-/** Paddings or crops [count, 2], input 2: the columns of the matrix. A dilated convolution computes them from its input's lengths. */
+/** Lengths of a block: an input, or an attribute of the first form of these ops, which is of images. */
+function blockOf(n: NodeLowering): number[] {
+  if (n.inputs.length === 3) return n.needNumbers(1);
+  const size = n.attrs.int("block_size");
+  return [size, size];
+}
+
+/** Paddings or crops [count, 2], the last input: the columns of the matrix. A dilated convolution computes them from its input's lengths. */
 function edges(n: NodeLowering, count: number): { starts: Value; ends: Value; isZero: boolean } {
   const { b } = n;
-  const known = n.numbers(2);
+  const input = n.inputs.length - 1;
+  const known = n.numbers(input);
   if (known) {
     const column = (at: 0 | 1): Value => b.ints(known.filter((_, i) => i % 2 === at));
     return { starts: column(0), ends: column(1), isZero: known.every((length) => length === 0) };
   }
-  const flat = b.op("Reshape", [cast(b, n.x(2), "int64"), b.ints([count, 2])]);
+  const flat = b.op("Reshape", [cast(b, n.x(input), "int64"), b.ints([count, 2])]);
   const column = (at: number): Value => b.op("Gather", [flat, b.scalar("int64", at)], { axis: 1 });
   return { starts: column(0), ends: column(1), isZero: false };
 }
@@ -366,6 +377,9 @@ export const convolutions: LoweringTable = {
   LRN: lrn,
   DepthToSpace: depthAndSpace("DepthToSpace"),
   SpaceToDepth: depthAndSpace("SpaceToDepth"),
+  MaxPoolV2: pooling("MaxPool", 2),
+  SpaceToBatch: spaceToBatch,
+  BatchToSpace: batchToSpace,
   SpaceToBatchND: spaceToBatch,
   BatchToSpaceND: batchToSpace,
 };

@@ -1,7 +1,7 @@
 /** Convolutions and pooling in dtypes that the engine has no kernels for, by slices of their windows. */
 import type { DType } from "@shardserve/tensor";
 import type { Value } from "./builder.js";
-import { kernelShape, type Layout, layoutOf, spatialInts } from "./conv-layout.js";
+import { kernelShape, type Layout, layoutOf, poolingInts, spatialInts } from "./conv-layout.js";
 import { cast, INT64_MIN, transpose } from "./emit.js";
 import type { NodeLowering } from "./node-lowering.js";
 import { averagePooled, convolved, convolvedDepthwise, maxPooled, type Windows } from "./windows.js";
@@ -17,8 +17,13 @@ function needProducts(n: NodeLowering): void {
   if (dtype !== "float64" && dtype !== "int32") n.fail(`no engine kernel for ${dtype}`);
 }
 
-function windowsOf(n: NodeLowering, layout: Layout, lengths: readonly number[], dilations: readonly number[]): Windows {
-  const strides = spatialInts(n, layout, "strides");
+function windowsOf(
+  n: NodeLowering,
+  layout: Layout,
+  lengths: readonly number[],
+  strides: readonly number[],
+  dilations: readonly number[],
+): Windows {
   const padding = n.attrs.text("padding");
   if (padding === "SAME") return { lengths, strides, dilations, padding };
   const none = lengths.map(() => 0);
@@ -27,6 +32,10 @@ function windowsOf(n: NodeLowering, layout: Layout, lengths: readonly number[], 
   const flat = layout.isChannelsLast ? all.slice(2, -2) : all.slice(4);
   const [before, after] = [flat.filter((_, i) => i % 2 === 0), flat.filter((_, i) => i % 2 === 1)];
   return { lengths, strides, dilations, padding: { before, after } };
+}
+
+function convolutionWindows(n: NodeLowering, layout: Layout, lengths: readonly number[]): Windows {
+  return windowsOf(n, layout, lengths, spatialInts(n, layout, "strides"), spatialInts(n, layout, "dilations"));
 }
 
 /** Computes with channels last, whatever the node says. */
@@ -43,7 +52,7 @@ export function windowConvolution(n: NodeLowering, spatial: number): Value {
   const kernel = kernelShape(n, 1);
   const channels = kernel.slice(spatial);
   if (n.dim(0, layout.isChannelsLast ? -1 : 1) !== channels[0]) n.fail(`groups of ${n.dtype(0)}`);
-  const windows = windowsOf(n, layout, kernel.slice(0, spatial), spatialInts(n, layout, "dilations"));
+  const windows = convolutionWindows(n, layout, kernel.slice(0, spatial));
   return withChannelsLast(n, layout, (value) => convolved(n.b, value, n.x(1), windows, channels));
 }
 
@@ -51,7 +60,7 @@ export function windowDepthwise(n: NodeLowering): Value {
   needProducts(n);
   const layout = layoutOf(n, 2);
   const [height, width, channels, multiplier] = kernelShape(n, 1) as [number, number, number, number];
-  const windows = windowsOf(n, layout, [height, width], spatialInts(n, layout, "dilations"));
+  const windows = convolutionWindows(n, layout, [height, width]);
   return withChannelsLast(n, layout, (value) =>
     convolvedDepthwise(n.b, value, n.x(1), windows, [channels, multiplier]),
   );
@@ -68,11 +77,12 @@ const MAXIMA: Partial<Record<DType, { readonly via: DType; readonly least: numbe
 
 export function windowPooling(n: NodeLowering, op: "MaxPool" | "AveragePool", spatial: number): Value {
   const layout = layoutOf(n, spatial);
-  const lengths = spatialInts(n, layout, "ksize");
+  const [lengths, strides] = poolingInts(n, layout);
   const windows = windowsOf(
     n,
     layout,
     lengths,
+    strides,
     lengths.map(() => 1),
   );
   const dtype = n.dtype(0);
