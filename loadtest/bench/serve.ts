@@ -10,12 +10,14 @@ import { RestClient } from "../load/rest-client.js";
 import { criteoKaggleRows, writeDlrm } from "../models/dlrm.js";
 import { dlrmInputs, encodeJson, encodeRequest, halfInputs, type Inputs } from "../models/requests.js";
 import { Child, SHARDSERVE } from "./child.js";
+import { openInProcess } from "./in-process.js";
 import { report } from "./machine.js";
 
-const CONCURRENCY = 16;
+const CALLERS = 16;
 /** Callers that a server without batching runs one after another. */
-const CALLERS = 64;
+const CROWD = 64;
 const DIM = 64;
+const VERSION = "1";
 /** Throughput is measured: a neighbour that stops the machine for a while must not make the server refuse requests. */
 const TARGET_LATENCY_MS = 30_000;
 
@@ -30,7 +32,8 @@ interface Caller {
 
 /**
  * One node under requests of one row: requests/s over gRPC and REST against bare servers that take and answer the same
- * bytes (grpc-js, node:http), in turns; and what joining requests of 64 callers brings over running each alone.
+ * bytes (grpc-js, node:http), in turns; and what joining requests of 64 callers brings over running each alone, over
+ * those transports and, as they and their client bound it, without any.
  */
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -53,7 +56,7 @@ export async function main(args: readonly string[]): Promise<void> {
     rows.push(...(await measure("DLRM", join(work, "dlrm"), dlrmInputs(1, tables), timing)));
     report("serve", rows, values.json);
     console.log(
-      "requests of one row, medians. of echo: reach 0.7; batched/alone: requests/s of 64 callers, joined against not: reach 5 for the DLRM.",
+      "requests of one row, medians. of echo: reach 0.7; joined/alone: requests/s of 64 callers, joined against not: reach 5 for the DLRM.",
     );
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -73,6 +76,7 @@ async function measure(name: string, base: string, inputs: readonly Inputs[], ti
   const requests = inputs.map(encodeRequest);
   const bodies = inputs.map(encodeJson);
   return [
+    await inProcess(name, base, inputs, timing),
     await line(name, "gRPC", timing, {
       served: await grpcCaller(grpc!, requests),
       alone: await grpcCaller(grpcAlone!, requests),
@@ -102,24 +106,42 @@ async function line(model: string, transport: string, timing: Timing, contest: C
   await using server = new Child(fileURLToPath(new URL(contest.echo, import.meta.url)), [String(served.replyBytes)]);
   const [port] = await server.line(/^\d+$/);
   const echoed = await contest.echoed(port);
-  const rates = await inTurns({ served, echoed }, CONCURRENCY, timing);
-  const crowd = await inTurns({ served, alone }, CALLERS, timing);
+  const rates = await inTurns({ served, echoed }, CALLERS, timing);
+  const crowd = await inTurns({ served, alone, echoed }, CROWD, timing);
   for (const caller of [served, alone, echoed]) caller.close();
   return {
     model,
     transport,
     "requests/s": Math.round(median(rates.served)),
-    "echo/s": Math.round(median(rates.echoed)),
     "of echo": ratio(rates.served, rates.echoed),
     "64 callers/s": Math.round(median(crowd.served)),
-    "not joined/s": Math.round(median(crowd.alone)),
-    "batched/alone": ratio(crowd.served, crowd.alone),
+    "of echo at 64": ratio(crowd.served, crowd.echoed),
+    "alone at 64/s": Math.round(median(crowd.alone)),
+    "joined/alone": ratio(crowd.served, crowd.alone),
+  };
+}
+
+/** The batcher and the engine by themselves: what joining brings where no transport bounds it. */
+async function inProcess(model: string, base: string, inputs: readonly Inputs[], timing: Timing): Promise<Row> {
+  await using served = await openInProcess(join(base, VERSION), inputs, { isEnabled: true });
+  await using alone = await openInProcess(join(base, VERSION), inputs, { isEnabled: false });
+  const rates = await inTurns({ served }, CALLERS, timing);
+  const crowd = await inTurns({ served, alone }, CROWD, timing);
+  return {
+    model,
+    transport: "none",
+    "requests/s": Math.round(median(rates.served)),
+    "of echo": "",
+    "64 callers/s": Math.round(median(crowd.served)),
+    "of echo at 64": "",
+    "alone at 64/s": Math.round(median(crowd.alone)),
+    "joined/alone": ratio(crowd.served, crowd.alone),
   };
 }
 
 /** Requests/s of each contestant in each round; they take turns, so that what a neighbour takes, it takes of all. */
 async function inTurns<K extends string>(
-  callers: Readonly<Record<K, Caller>>,
+  callers: Readonly<Record<K, { readonly send: Send }>>,
   concurrency: number,
   { durationMs, rounds }: Timing,
 ): Promise<Record<K, number[]>> {
