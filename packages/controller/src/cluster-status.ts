@@ -7,8 +7,8 @@ import type {
   ShardRecord,
   VersionRecord,
 } from "@shardserve/registry";
-import { moveCounts } from "./moves-in-flight.js";
-import { type ClusterState, readClusterState, type VersionState } from "./cluster-state.js";
+import { moveCounts } from "./decide/moves-in-flight.js";
+import { type ClusterState, readClusterState, type VersionState } from "./observe/cluster-state.js";
 
 /** One version as `shardserve status` shows it. */
 export interface VersionStatus {

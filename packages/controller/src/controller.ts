@@ -22,14 +22,14 @@ import {
 } from "@shardserve/registry";
 import { Backoff } from "@shardserve/transport";
 import type { Registry as MetricsRegistry } from "prom-client";
-import { type ClusterState, readClusterState } from "./cluster-state.js";
+import { type ClusterState, readClusterState } from "./observe/cluster-state.js";
 import { ControllerMetrics } from "./metrics.js";
-import { decide } from "./next-step.js";
-import { Repository, type RepositoryContents } from "./repository.js";
-import { RetireWatch } from "./retire-watch.js";
+import { decide } from "./decide/next-step.js";
+import { Repository, type RepositoryContents } from "./observe/repository.js";
+import { RetireWatch } from "./observe/retire-watch.js";
 import { type ControllerSettings, controllerSettings } from "./settings.js";
-import { ShardWatch } from "./shard-watch.js";
-import type { Decision, Step } from "./step.js";
+import { ShardWatch } from "./observe/shard-watch.js";
+import type { Decision, Step } from "./decide/step.js";
 
 export interface ControllerOptions {
   readonly registry: Registry;

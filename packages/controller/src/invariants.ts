@@ -3,7 +3,7 @@
  * same questions. Each returns what is broken, in words; empty = all is well.
  */
 import { loadOf, type PartitionMap, replicasOf } from "@shardserve/placement";
-import type { ClusterState } from "./cluster-state.js";
+import type { ClusterState } from "./observe/cluster-state.js";
 
 /** No shard may hold more than this times its share. */
 export const IMBALANCE_MAX = 1.1;

@@ -1,7 +1,7 @@
 import { Counter, Gauge, type Registry as MetricsRegistry } from "prom-client";
-import type { ClusterState } from "./cluster-state.js";
-import { moveCounts } from "./moves-in-flight.js";
-import type { Decision, Step } from "./step.js";
+import type { ClusterState } from "./observe/cluster-state.js";
+import { moveCounts } from "./decide/moves-in-flight.js";
+import type { Decision, Step } from "./decide/step.js";
 
 /** Metrics of the control plane; only the leader's change. */
 export class ControllerMetrics {

@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ObjectStore, Stores } from "@shardserve/object-store";
 import { tempDir } from "@shardserve/testkit";
-import { RepositoryMirror } from "../src/repository-mirror.js";
+import { RepositoryMirror } from "../src/observe/repository-mirror.js";
 
 const BASE = "base/";
 

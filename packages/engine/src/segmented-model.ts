@@ -16,15 +16,15 @@ import {
 } from "@shardserve/graph";
 import type { RowSource } from "@shardserve/rowstore";
 import type { TableBinding } from "@shardserve/savedmodel";
-import { type BindContext, BoundPlan } from "./bound-plan.js";
-import type { Checkpoint } from "./checkpoint.js";
-import type { Device, DeviceSession, PlannedDeviceStep } from "./device.js";
-import { deviceError } from "./device-error.js";
-import { emptyState, makeAhead, restoreEnsembles, restoreTables, restoreVariables } from "./initialise.js";
-import type { Runner } from "./loaded-model.js";
-import type { TableLocation } from "./lookup-step.js";
-import type { EngineLimits, LoadModelOptions, LoadPace } from "./options.js";
-import { type PlanVariant, SignatureRunner } from "./signature-runner.js";
+import { type BindContext, BoundPlan } from "./steps/bound-plan.js";
+import type { Checkpoint } from "./load/checkpoint.js";
+import type { Device, DeviceSession, PlannedDeviceStep } from "./device/device.js";
+import { deviceError } from "./device/device-error.js";
+import { emptyState, makeAhead, restoreEnsembles, restoreTables, restoreVariables } from "./load/initialise.js";
+import type { Runner } from "./load/loaded-model.js";
+import type { TableLocation } from "./steps/lookup-step.js";
+import type { EngineLimits, LoadModelOptions, LoadPace } from "./load/options.js";
+import { type PlanVariant, SignatureRunner } from "./steps/signature-runner.js";
 
 /** What clients that name no signature ask. */
 const DEFAULT_SIGNATURE = "serving_default";

@@ -4,9 +4,9 @@ import { type Signature, type SignatureTensor, refKey, type WholeGraph } from "@
 import { type TensorFlow, type TfCallable, type TfOutput, type TfSession, TfTensor } from "@shardserve/native";
 import type { RunResult } from "@shardserve/servable";
 import { elementCount, strings, type Tensor } from "@shardserve/tensor";
-import type { PlanRunOptions } from "./bound-plan.js";
-import type { Checkpoint } from "./checkpoint.js";
-import { RunPace } from "./run-pace.js";
+import type { PlanRunOptions } from "./steps/bound-plan.js";
+import type { Checkpoint } from "./load/checkpoint.js";
+import { RunPace } from "./steps/run-pace.js";
 
 /** Kernels that TensorFlow registers for these devices can run here. */
 const DEVICES = new Set(["CPU", "GPU", "DEFAULT"]);

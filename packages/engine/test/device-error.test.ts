@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ServingError } from "@shardserve/core";
-import { deviceError } from "../src/device-error.js";
+import { deviceError } from "../src/device/device-error.js";
 
 const failed = (message: string, ortCode = "FAIL") =>
   new ServingError("ENGINE_FAILED", message, { details: { ortCode } });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { isServingError } from "@shardserve/core";
 import { tensor } from "@shardserve/tensor";
 import fc from "fast-check";
-import { gatherIds } from "../src/gather-ids.js";
+import { gatherIds } from "../src/steps/gather-ids.js";
 
 describe("gatherIds", () => {
   it("counts negative ids from the end, like its slow twin, and refuses what is outside", () => {

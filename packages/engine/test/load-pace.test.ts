@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ManualClock } from "@shardserve/core";
-import { TrafficPace } from "../src/load-pace.js";
+import { TrafficPace } from "../src/load/load-pace.js";
 
 describe("TrafficPace", () => {
   it("takes a tenth of the time while requests come, and all of it when they stop", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { indexText } from "../src/lookup-step.js";
+import { indexText } from "../src/steps/lookup-step.js";
 
 describe("indexText", () => {
   it("is the position's index in row-major order", () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { RunPace } from "../src/run-pace.js";
+import { RunPace } from "../src/steps/run-pace.js";
 
 describe("RunPace", () => {
   it("keeps to other threads until a run was quick, and tells sizes apart", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { loadOrt } from "@shardserve/native";
 import fc from "fast-check";
-import { RowScatter } from "../src/row-scatter.js";
+import { RowScatter } from "../src/export/row-scatter.js";
 
 describe("RowScatter", () => {
   it("deals rows out as a loop over ids would, for any row width, count and partition count", async () => {

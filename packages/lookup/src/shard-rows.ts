@@ -19,22 +19,22 @@ import {
   type TableInfo,
 } from "@shardserve/rowstore";
 import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
-import type { LookupBatch } from "./batch.js";
-import { BatchFiller } from "./batch-filler.js";
-import { type WantedIds, wantedIds } from "./batch-part.js";
-import { checkDegraded, type DegradedRows, EpochHistory } from "./degraded.js";
-import type { FetchContext, FetchOptions, RedisFor } from "./fetch-context.js";
-import type { Routes } from "./frame-plan.js";
-import { Hedging } from "./hedging.js";
-import { findOutOfRange, idAt } from "./id-lanes.js";
-import { LookupTrace } from "./lookup-trace.js";
+import type { LookupBatch } from "./batch/batch.js";
+import { BatchFiller } from "./batch/batch-filler.js";
+import { type WantedIds, wantedIds } from "./batch/batch-part.js";
+import { checkDegraded, type DegradedRows, EpochHistory } from "./fetch/degraded.js";
+import type { FetchContext, FetchOptions, RedisFor } from "./fetch/fetch-context.js";
+import type { Routes } from "./fetch/frame-plan.js";
+import { Hedging } from "./replicas/hedging.js";
+import { findOutOfRange, idAt } from "./batch/id-lanes.js";
+import { LookupTrace } from "./report/lookup-trace.js";
 import { LookupMetrics } from "./metrics.js";
 import type { RedisLevel } from "./redis/redis-level.js";
 import { RedisRows } from "./redis/redis-rows.js";
-import { reportRows, ROW_SOURCES } from "./row-report.js";
-import type { ShardDirectory } from "./shard-link.js";
-import { ShardLinks } from "./shard-links.js";
-import { type CacheUse, type ChangedRows, TableStates } from "./table-states.js";
+import { reportRows, ROW_SOURCES } from "./report/row-report.js";
+import type { ShardDirectory } from "./replicas/shard-link.js";
+import { ShardLinks } from "./replicas/shard-links.js";
+import { type CacheUse, type ChangedRows, TableStates } from "./cache/table-states.js";
 
 export interface ShardRowsOptions {
   /** What a shard must prove: cluster, model, version, and digests from this executor's own manifest. */

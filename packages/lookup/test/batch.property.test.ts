@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { loadOrt } from "@shardserve/native";
-import { LookupBatch } from "../src/batch.js";
-import { wantedIds } from "../src/batch-part.js";
-import { TableState } from "../src/table-state.js";
+import { LookupBatch } from "../src/batch/batch.js";
+import { wantedIds } from "../src/batch/batch-part.js";
+import { TableState } from "../src/cache/table-state.js";
 import { TABLE } from "./fake-shards.js";
 
 const ROWS = 200;

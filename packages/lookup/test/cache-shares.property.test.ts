@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type Random, seededRandom } from "@shardserve/core";
 import fc from "fast-check";
 import { newClaim, RowCache } from "../src/index.js";
-import { type CachePart, shiftShares } from "../src/cache-shares.js";
+import { type CachePart, shiftShares } from "../src/cache/cache-shares.js";
 
 const bytesOf = (parts: readonly CachePart[], slots: readonly number[]) =>
   slots.reduce((sum, count, i) => sum + count * parts[i]!.slotBytes, 0);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { DistinctIds } from "../src/distinct-ids.js";
-import { findOutOfRange, idAt, idLanes } from "../src/id-lanes.js";
+import { DistinctIds } from "../src/batch/distinct-ids.js";
+import { findOutOfRange, idAt, idLanes } from "../src/batch/id-lanes.js";
 
 describe("dedup and scatter", () => {
   it("equals a Map, in steps of any size: distinct ids in order of first appearance, and where each id's row is", () => {

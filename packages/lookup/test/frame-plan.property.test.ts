@@ -3,10 +3,10 @@ import { seededRandom } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
 import { readLookupRequest } from "@shardserve/transport";
 import fc from "fast-check";
-import { type Misses, partitionOfLanes, planFrames, type Routes } from "../src/frame-plan.js";
-import { ReplicaChoice } from "../src/replica-choice.js";
-import { ShardHealth } from "../src/shard-health.js";
-import type { ShardLink } from "../src/shard-link.js";
+import { type Misses, partitionOfLanes, planFrames, type Routes } from "../src/fetch/frame-plan.js";
+import { ReplicaChoice } from "../src/replicas/replica-choice.js";
+import { ShardHealth } from "../src/replicas/shard-health.js";
+import type { ShardLink } from "../src/replicas/shard-link.js";
 
 const P = 11;
 

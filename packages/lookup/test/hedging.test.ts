@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { seededRandom, ServingError } from "@shardserve/core";
 import fc from "fast-check";
-import { Circuit } from "../src/circuit.js";
-import { LatencyHistogram } from "../src/latency-histogram.js";
+import { Circuit } from "../src/replicas/circuit.js";
+import { LatencyHistogram } from "../src/replicas/latency-histogram.js";
 import { type Behaviour, percentile, SimCluster } from "./sim-shards.js";
 
 /** 1 to 3 ms, and one in fifty 8 ms. */

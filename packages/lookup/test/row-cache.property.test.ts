@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { seededRandom } from "@shardserve/core";
 import fc from "fast-check";
-import { GhostCounts } from "../src/ghost-counts.js";
-import { type CacheClaim, newClaim } from "../src/cache-claim.js";
-import { hashLanes } from "../src/hash-lanes.js";
-import { RowCache } from "../src/row-cache.js";
+import { GhostCounts } from "../src/cache/ghost-counts.js";
+import { type CacheClaim, newClaim } from "../src/cache/cache-claim.js";
+import { hashLanes } from "../src/cache/hash-lanes.js";
+import { RowCache } from "../src/cache/row-cache.js";
 
 function lanesOf(ids: readonly bigint[]): Int32Array {
   return new Int32Array(BigInt64Array.from(ids).buffer);

@@ -2,14 +2,14 @@ import { type Clock, ManualClock, type Random, seededRandom, ServingError } from
 import { type PartitionMap, place } from "@shardserve/placement";
 import type { StoredRows } from "@shardserve/rowstore";
 import { BufferPool, planRows, readLookupRequest, type ReplyPayload, writeRowsHead } from "@shardserve/transport";
-import type { LookupBatch } from "../src/batch.js";
-import { fetchMisses } from "../src/fetch.js";
-import type { FetchContext } from "../src/fetch-context.js";
-import type { Misses, Routes } from "../src/frame-plan.js";
-import { Hedging } from "../src/hedging.js";
+import type { LookupBatch } from "../src/batch/batch.js";
+import { fetchMisses } from "../src/fetch/fetch.js";
+import type { FetchContext } from "../src/fetch/fetch-context.js";
+import type { Misses, Routes } from "../src/fetch/frame-plan.js";
+import { Hedging } from "../src/replicas/hedging.js";
 import { LookupMetrics } from "../src/metrics.js";
-import { ShardHealth } from "../src/shard-health.js";
-import type { ShardLink } from "../src/shard-link.js";
+import { ShardHealth } from "../src/replicas/shard-health.js";
+import type { ShardLink } from "../src/replicas/shard-link.js";
 
 /** How a simulated shard answers a frame: after so many milliseconds with its rows or an error; `never` = not at all. */
 export type Behaviour = (

@@ -1,16 +1,29 @@
-export { type Advice, returnFreedMemory } from "./libc.js";
-export type { LoadThread } from "./load-thread.js";
-export { AddressRange, type MappedFile, mapFile, PAGE_BYTES, reserveAddresses } from "./mapping.js";
-export { Allocation, addressOf, adviseHugePages, allocate, NativeMemory, VIEW_BYTES_MAX } from "./native-memory.js";
-export { type OpAttribute, type OpValue, opModel } from "./op-model.js";
-export { loadOrt, Ort, type OrtOptions, type SessionOptions } from "./ort.js";
-export { ORT_GPU_PROVIDERS, type OrtGpu, type OrtGpuOptions, type OrtGpuProvider } from "./ort-gpu.js";
-export { bundledLibraryPath } from "./ort-library.js";
-export { ORT_CODES } from "./ort-runtime.js";
-export { OrtSession, type RunOptions, type ValueInfo } from "./ort-session.js";
-export { dtypeFromOnnx, OrtValue } from "./ort-value.js";
-export { loadTensorFlow, TensorFlow, type TensorFlowOptions, type TfDevice, type TfGpuOptions } from "./tf.js";
-export type { TfKernel } from "./tf-kernels.js";
-export { installedTensorFlow } from "./tf-library.js";
-export { TfCallable, type TfOutput, type TfRunOptions, TfSession } from "./tf-session.js";
-export { TfTensor } from "./tf-tensor.js";
+export { type Advice, returnFreedMemory } from "./memory/libc.js";
+export type { LoadThread } from "./memory/load-thread.js";
+export { AddressRange, type MappedFile, mapFile, PAGE_BYTES, reserveAddresses } from "./memory/mapping.js";
+export {
+  Allocation,
+  addressOf,
+  adviseHugePages,
+  allocate,
+  NativeMemory,
+  VIEW_BYTES_MAX,
+} from "./memory/native-memory.js";
+export { type OpAttribute, type OpValue, opModel } from "./ort/op-model.js";
+export { loadOrt, Ort, type OrtOptions, type SessionOptions } from "./ort/ort.js";
+export { ORT_GPU_PROVIDERS, type OrtGpu, type OrtGpuOptions, type OrtGpuProvider } from "./ort/ort-gpu.js";
+export { bundledLibraryPath } from "./ort/ort-library.js";
+export { ORT_CODES } from "./ort/ort-runtime.js";
+export { OrtSession, type RunOptions, type ValueInfo } from "./ort/ort-session.js";
+export { dtypeFromOnnx, OrtValue } from "./ort/ort-value.js";
+export {
+  loadTensorFlow,
+  TensorFlow,
+  type TensorFlowOptions,
+  type TfDevice,
+  type TfGpuOptions,
+} from "./tensorflow/tf.js";
+export type { TfKernel } from "./tensorflow/tf-kernels.js";
+export { installedTensorFlow } from "./tensorflow/tf-library.js";
+export { TfCallable, type TfOutput, type TfRunOptions, TfSession } from "./tensorflow/tf-session.js";
+export { TfTensor } from "./tensorflow/tf-tensor.js";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import koffi from "koffi";
-import { returnFreedMemory } from "../src/libc.js";
+import { returnFreedMemory } from "../src/memory/libc.js";
 
 const BLOCK_BYTES = 100_000;
 const BLOCKS = 2000;

@@ -1,10 +1,10 @@
 import { ServingError } from "@shardserve/core";
 import { type DeviceStep, type GraphNode, type NodeContext, refKey, type ValueInfo } from "@shardserve/graph";
-import { OnnxBuilder, type Value, type Weight } from "./builder.js";
-import { lowerNodes, loweringOf, valueOf } from "./lower-nodes.js";
-import type { FileRange } from "./model-proto.js";
-import { lowerNode } from "./narrow-floats.js";
-import { Unsupported } from "./node-lowering.js";
+import { OnnxBuilder, type Value, type Weight } from "./proto/builder.js";
+import { lowerNodes, loweringOf, valueOf } from "./lower/lower-nodes.js";
+import type { FileRange } from "./proto/model-proto.js";
+import { lowerNode } from "./lower/narrow-floats.js";
+import { Unsupported } from "./lower/node-lowering.js";
 
 /** A device step as an ONNX graph whose weights are still to be placed. */
 export interface LoweredSegment {

@@ -1,11 +1,11 @@
 import { type Logger, ServingError, silentLogger } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
-import { mapKey, MAPS_PREFIX, parseKey, SHARDS_PREFIX, shardKey } from "./cluster-keys.js";
-import { type EpochPlan, type ShardRecord, shardRecord } from "./cluster-records.js";
-import { KnownMaps } from "./known-maps.js";
+import { mapKey, MAPS_PREFIX, parseKey, SHARDS_PREFIX, shardKey } from "./records/cluster-keys.js";
+import { type EpochPlan, type ShardRecord, shardRecord } from "./records/cluster-records.js";
+import { KnownMaps } from "./records/known-maps.js";
 import type { Registry } from "./registry.js";
 import { RegistryView, type RegistryViewOptions } from "./registry-view.js";
-import type { StateFile } from "./state-file.js";
+import type { StateFile } from "./records/state-file.js";
 
 /** A shard as an executor knows it. */
 export interface KnownShard {

@@ -1,6 +1,6 @@
 import { type Clock, type Logger, OutageLog, ServingError, silentLogger, sleep, systemClock } from "@shardserve/core";
 import type { Entry, Registry } from "./registry.js";
-import type { SavedState, StateFile } from "./state-file.js";
+import type { SavedState, StateFile } from "./records/state-file.js";
 
 export interface RegistryViewOptions {
   readonly logger?: Logger;

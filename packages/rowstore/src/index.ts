@@ -1,4 +1,4 @@
-export { type DeltaSection, deltaInvalid } from "./delta-format.js";
+export { type DeltaSection, deltaInvalid } from "./delta/delta-format.js";
 export {
   appliedBy,
   CHAIN_LENGTH_MAX,
@@ -7,13 +7,13 @@ export {
   newestEpoch,
   readDeltaChain,
   refOf,
-} from "./delta-chain.js";
-export * from "./delta-manifest.js";
-export { DeltaFile, type OpenSegment } from "./delta-reader.js";
-export { DeltaRowsWriter } from "./delta-writer.js";
-export { fileDigest } from "./file-digest.js";
-export { halfFromFloat, halfTable } from "./float16.js";
-export { LocalRows, type LocalTable } from "./local-rows.js";
+} from "./delta/delta-chain.js";
+export * from "./delta/delta-manifest.js";
+export { DeltaFile, type OpenSegment } from "./delta/delta-reader.js";
+export { DeltaRowsWriter } from "./delta/delta-writer.js";
+export { fileDigest } from "./manifest/file-digest.js";
+export { halfFromFloat, halfTable } from "./rows/float16.js";
+export { LocalRows, type LocalTable } from "./rows/local-rows.js";
 export {
   decodeManifest,
   encodeManifest,
@@ -24,9 +24,9 @@ export {
   readManifest,
   type StoredManifest,
   writeManifest,
-} from "./manifest.js";
-export type { ManifestFile } from "./manifest-file.js";
-export { digestHex } from "./partition-format.js";
+} from "./manifest/manifest.js";
+export type { ManifestFile } from "./manifest/manifest-file.js";
+export { digestHex } from "./partition/partition-format.js";
 export {
   BLOCK_BYTES,
   choosePartitionCount,
@@ -36,16 +36,20 @@ export {
   rowsInPartition,
   type Section,
   type StrideGroup,
-} from "./partition-layout.js";
-export { Overlay, type OverlayUse } from "./overlay.js";
-export { PartitionFile } from "./partition-reader.js";
-export { type OpenPartitionRowsOptions, PartitionRows } from "./partition-rows.js";
-export { type AddOptions, PartitionSet, type PartitionSetOptions } from "./partition-set.js";
-export { type FinishedPartition, PartitionFileWriter, type PartitionWriterState } from "./partition-writer.js";
-export { encodeRows } from "./row-codec.js";
-export { decoderTarget, type RowDecoder, rowDecoder } from "./row-decoder.js";
-export { StoredRows } from "./stored-rows.js";
-export { RowKernel } from "./row-kernel.js";
+} from "./partition/partition-layout.js";
+export { Overlay, type OverlayUse } from "./delta/overlay.js";
+export { PartitionFile } from "./partition/partition-reader.js";
+export { type OpenPartitionRowsOptions, PartitionRows } from "./rows/partition-rows.js";
+export { type AddOptions, PartitionSet, type PartitionSetOptions } from "./partition/partition-set.js";
+export {
+  type FinishedPartition,
+  PartitionFileWriter,
+  type PartitionWriterState,
+} from "./partition/partition-writer.js";
+export { encodeRows } from "./rows/row-codec.js";
+export { decoderTarget, type RowDecoder, rowDecoder } from "./rows/row-decoder.js";
+export { StoredRows } from "./rows/stored-rows.js";
+export { RowKernel } from "./rows/row-kernel.js";
 export {
   emptyRowReport,
   type ReportedLease,
@@ -55,7 +59,7 @@ export {
   type RowRequest,
   type RowSource,
   rowOutOfRange,
-} from "./row-source.js";
+} from "./rows/row-source.js";
 export {
   INT8_HEAD_BYTES,
   isTableDType,
@@ -63,4 +67,4 @@ export {
   type RowDType,
   storedRowBytes,
   type TableInfo,
-} from "./table-info.js";
+} from "./manifest/table-info.js";

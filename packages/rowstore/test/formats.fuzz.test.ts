@@ -8,13 +8,13 @@ import {
   encodeManifest,
   partitionLayout,
 } from "../src/index.js";
-import { decodeSegmentHead, encodeSegmentHead, readHeadBytes, segmentLayout } from "../src/delta-format.js";
+import { decodeSegmentHead, encodeSegmentHead, readHeadBytes, segmentLayout } from "../src/delta/delta-format.js";
 import {
   decodePartitionFooter,
   decodePartitionHeader,
   encodePartitionFooter,
   encodePartitionHeader,
-} from "../src/partition-format.js";
+} from "../src/partition/partition-format.js";
 import { manifestOf, tableOf } from "./fixtures.js";
 
 const FUZZ_MS = Number(process.env["FUZZ_MS"] ?? 300);

@@ -6,7 +6,7 @@ import type { NumericDType } from "@shardserve/tensor";
 import { tempDir } from "@shardserve/testkit";
 import fc from "fast-check";
 import { PartitionSet, partitionPath, RowKernel, type TableInfo } from "../src/index.js";
-import { locateRows } from "../src/locate.js";
+import { locateRows } from "../src/partition/locate.js";
 import { flipByte, randomRows, tableOf, writePartitions } from "./fixtures.js";
 
 const shapes: readonly (readonly [NumericDType, number[]])[] = [

@@ -1,6 +1,6 @@
 import type { Clock } from "@shardserve/core";
 import { Gauge, Histogram, type Registry } from "prom-client";
-import type { ServedVersion } from "./served-version.js";
+import type { ServedVersion } from "./versions/served-version.js";
 
 const SECONDS = [0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 300, 1800, 7200];
 

@@ -1,5 +1,5 @@
-export { CopiedFiles, type CopiedFilesOptions } from "./copied-files.js";
-export type { FileSource, OpenSource } from "./file-source.js";
+export { CopiedFiles, type CopiedFilesOptions } from "./files/copied-files.js";
+export type { FileSource, OpenSource } from "./files/file-source.js";
 export { ShardMetrics } from "./metrics.js";
 export { ShardServer, type ShardServerOptions } from "./shard-server.js";
-export { RepositoryFiles, type VersionFiles } from "./version-files.js";
+export { RepositoryFiles, type VersionFiles } from "./files/version-files.js";

@@ -31,17 +31,17 @@ import {
   type ShardProof,
   type TransportLimits,
 } from "@shardserve/transport";
-import { CopiedFiles } from "./copied-files.js";
-import { type FileSource, RepositorySource } from "./file-source.js";
-import { FileServer, PeerSource, READ_FILE_METHOD } from "./peer-files.js";
-import { RepositoryFiles, type VersionFiles } from "./version-files.js";
-import { ByteBudget } from "./byte-budget.js";
-import { frameLookup } from "./frame-lookup.js";
-import { Keeper } from "./keeper.js";
+import { CopiedFiles } from "./files/copied-files.js";
+import { type FileSource, RepositorySource } from "./files/file-source.js";
+import { FileServer, PeerSource, READ_FILE_METHOD } from "./files/peer-files.js";
+import { RepositoryFiles, type VersionFiles } from "./files/version-files.js";
+import { ByteBudget } from "./lookup/byte-budget.js";
+import { frameLookup } from "./lookup/frame-lookup.js";
+import { Keeper } from "./versions/keeper.js";
 import { ShardMetrics } from "./metrics.js";
-import { RowLookup } from "./row-lookup.js";
-import { createRowServer } from "./row-service.js";
-import { proofOf, ServedVersions, servableName } from "./served-version.js";
+import { RowLookup } from "./lookup/row-lookup.js";
+import { createRowServer } from "./lookup/row-service.js";
+import { proofOf, ServedVersions, servableName } from "./versions/served-version.js";
 
 export interface ShardServerOptions {
   readonly id: string;

@@ -3,8 +3,8 @@ import { BytePace, type Clock } from "@shardserve/core";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { tempDir } from "@shardserve/testkit";
-import { type Move, PacedMoves } from "../src/paced-moves.js";
-import { RepositoryFiles } from "../src/version-files.js";
+import { type Move, PacedMoves } from "../src/files/paced-moves.js";
+import { RepositoryFiles } from "../src/files/version-files.js";
 
 /** Time that passes as soon as somebody waits for it. */
 class QuickClock implements Clock {

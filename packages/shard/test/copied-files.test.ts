@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { isServingError, seededRandom, ServingError, silentLogger } from "@shardserve/core";
 import { MANIFEST_FILE, partitionPath } from "@shardserve/rowstore";
 import { tempDir } from "@shardserve/testkit";
-import { CopiedFiles } from "../src/copied-files.js";
-import type { FileSource } from "../src/file-source.js";
+import { CopiedFiles } from "../src/files/copied-files.js";
+import type { FileSource } from "../src/files/file-source.js";
 import { ShardMetrics } from "../src/metrics.js";
-import { FileServer } from "../src/peer-files.js";
-import { type ServedVersion, ServedVersions } from "../src/served-version.js";
+import { FileServer } from "../src/files/peer-files.js";
+import { type ServedVersion, ServedVersions } from "../src/versions/served-version.js";
 
 const FILE = partitionPath(3);
 

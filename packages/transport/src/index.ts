@@ -1,24 +1,30 @@
-export * from "./address.js";
-export * from "./advertised-address.js";
-export * from "./backoff.js";
-export * from "./buffer-pool.js";
-export { ClientSession, type ReplyPayload, type RequestOptions } from "./client-session.js";
-export { Exchange } from "./exchange.js";
-export { checkHeader, FRAME, type FrameRole, HEADER_BYTES, writeHeader } from "./frame.js";
-export * from "./frame-decoder.js";
-export { JOIN_BYTES_MAX, type ReservedPayload } from "./frame-writer.js";
-export * from "./framed-client.js";
-export * from "./framed-server.js";
-export { type GrpcListener, listenGrpc } from "./grpc-listen.js";
-export * from "./handshake.js";
+export * from "./address/address.js";
+export * from "./address/advertised-address.js";
+export * from "./client/backoff.js";
+export * from "./frame/buffer-pool.js";
+export { ClientSession, type ReplyPayload, type RequestOptions } from "./client/client-session.js";
+export { Exchange } from "./server/exchange.js";
+export { checkHeader, FRAME, type FrameRole, HEADER_BYTES, writeHeader } from "./frame/frame.js";
+export * from "./frame/frame-decoder.js";
+export { JOIN_BYTES_MAX, type ReservedPayload } from "./frame/frame-writer.js";
+export * from "./client/framed-client.js";
+export * from "./server/framed-server.js";
+export { type GrpcListener, listenGrpc } from "./address/grpc-listen.js";
+export * from "./frame/handshake.js";
 export * from "./limits.js";
-export * from "./lookup-request.js";
-export type { MutualTls } from "./mutual-tls.js";
-export { asRecord, decodeMessage, encodeMessage } from "./message.js";
-export * from "./plain-rows.js";
-export * from "./rows-layout.js";
-export * from "./rows-reply.js";
-export { claimSocketPath } from "./socket-path.js";
-export { statusCode, TABLE_STATUS } from "./table-status.js";
-export type { CallContext, CallHandler, LookupHandler, StreamContext, StreamHandler } from "./server-connection.js";
-export { decodeError, encodeError } from "./wire-error.js";
+export * from "./rows/lookup-request.js";
+export type { MutualTls } from "./address/mutual-tls.js";
+export { asRecord, decodeMessage, encodeMessage } from "./frame/message.js";
+export * from "./rows/plain-rows.js";
+export * from "./rows/rows-layout.js";
+export * from "./rows/rows-reply.js";
+export { claimSocketPath } from "./address/socket-path.js";
+export { statusCode, TABLE_STATUS } from "./rows/table-status.js";
+export type {
+  CallContext,
+  CallHandler,
+  LookupHandler,
+  StreamContext,
+  StreamHandler,
+} from "./server/server-connection.js";
+export { decodeError, encodeError } from "./frame/wire-error.js";

@@ -1,6 +1,6 @@
 import type { Clock, Logger, Random } from "@shardserve/core";
 import type { Cluster, Redis } from "ioredis";
-import { Circuit } from "../circuit.js";
+import { Circuit } from "../replicas/circuit.js";
 import type { LookupMetrics } from "../metrics.js";
 
 export interface RedisLevelOptions {

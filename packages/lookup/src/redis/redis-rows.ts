@@ -1,8 +1,8 @@
 import { StoredRows } from "@shardserve/rowstore";
 import type { ReplyPayload, RowsReply } from "@shardserve/transport";
-import type { LookupBatch } from "../batch.js";
-import type { FramePlan, Misses } from "../frame-plan.js";
-import type { RowsDone } from "../reply-rows.js";
+import type { LookupBatch } from "../batch/batch.js";
+import type { FramePlan, Misses } from "../fetch/frame-plan.js";
+import type { RowsDone } from "../fetch/reply-rows.js";
 import type { RedisLevel } from "./redis-level.js";
 import {
   BUCKET_COUNT,

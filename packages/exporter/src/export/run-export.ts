@@ -1,0 +1,182 @@
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join, relative, sep } from "node:path";
+import { type Logger, type Progress, silentLogger, silentProgress } from "@shardserve/core";
+import { loadOrt } from "@shardserve/native";
+import {
+  digestHex,
+  encodeManifest,
+  fileDigest,
+  type Manifest,
+  type ManifestFile,
+  partitionPath,
+  readManifest,
+  writeManifest,
+} from "@shardserve/rowstore";
+import type { ExportPlan } from "./export-plan.js";
+import { JOURNAL_NAME, readJournal } from "./journal.js";
+import { checkParity, type ParityReport } from "./parity.js";
+import { CHUNK_BYTES, JOURNAL_EVERY_BYTES, RowWriter } from "./row-writer.js";
+import { shareFiles } from "./share-files.js";
+import { Staging } from "./staging.js";
+import { writeError } from "../write-error.js";
+
+export interface RunOptions {
+  /** Written into the manifest, such as "shardserve 0.1.0". */
+  readonly writer: string;
+  /** Rows are moved in chunks of about this many bytes, default 32 MiB; memory is six chunks. */
+  readonly chunkBytes?: number;
+  /** Version directory whose partition files are taken over, as links, where they are the same. */
+  readonly shareWith?: string;
+  /** How often progress is recorded for a later run, default every 1 GiB. */
+  readonly journalEveryBytes?: number;
+  readonly progress?: Progress;
+  readonly logger?: Logger;
+  readonly signal?: AbortSignal;
+}
+
+export interface ExportReport {
+  readonly out: string;
+  readonly partitionCount: number;
+  readonly tableBytes: number;
+  readonly denseBytes: number;
+  /** Identity of the version. */
+  readonly manifestDigest: string;
+  readonly isResumed: boolean;
+  /** Partition files that are one with those of `shareWith`. */
+  readonly sharedPartitions: number;
+  /** One per table with reduced rows. */
+  readonly parity: readonly ParityReport[];
+}
+
+/**
+ * Writes a version directory and publishes it in one step.
+ *
+ * A run that is killed, or stopped through the signal, goes on where it was when it is started again with the same
+ * source and options. Any other failure removes what was written.
+ *
+ * @param out  version directory, `BASE/NAME/VERSION`; must not exist
+ * @throws ServingError OUTPUT_EXISTS, CHECKSUM_MISMATCH, PARITY_FAILED, DISK_FULL; the signal's reason
+ */
+export async function runExport(plan: ExportPlan, out: string, options: RunOptions): Promise<ExportReport> {
+  const { progress = silentProgress, logger = silentLogger, signal } = options;
+  await using tensors = await plan.source.openTensors();
+  const parity: ParityReport[] = [];
+  for (const table of plan.tables) {
+    if (table.rowDtype !== "same") parity.push(await checkParity(tensors, table, table.rowDtype));
+  }
+  const staging = await Staging.open(out);
+  try {
+    const exportDigest = digestOfExport(plan);
+    await prepare(staging, exportDigest);
+    const { tableBytes, denseBytes } = bytesOf(plan);
+    const task = progress.task("exporting", sourceBytes(plan) + denseBytes, "bytes");
+    const { chunkBytes = CHUNK_BYTES, journalEveryBytes = JOURNAL_EVERY_BYTES } = options;
+    const { tables, layout } = plan;
+    const writer = new RowWriter({
+      ort: loadOrt(),
+      source: tensors,
+      tables,
+      layout,
+      dir: staging.dir,
+      exportDigest,
+      chunkBytes,
+      journalEveryBytes,
+      progress: task,
+      logger,
+      signal,
+    });
+    const partitions = await writer.write();
+    const sharedPartitions =
+      options.shareWith === undefined ? 0 : await shareFiles(options.shareWith, staging.dir, partitions);
+    await plan.source.writeRemainder({ ...plan, dir: staging.dir, progress: task, signal });
+    await rm(join(staging.dir, JOURNAL_NAME), { force: true });
+    const files = [
+      ...partitions.map(({ bytes, digest }, partition) => ({ path: partitionPath(partition), bytes, digest })),
+      ...(await otherFiles(staging.dir, signal)),
+    ];
+    const manifestDigest = await writeManifest(staging.dir, manifestOf(plan, options.writer, files));
+    await staging.publish();
+    task.done();
+    return {
+      out,
+      partitionCount: plan.layout.partitionCount,
+      tableBytes,
+      denseBytes,
+      manifestDigest,
+      isResumed: writer.isResumed,
+      sharedPartitions,
+      parity,
+    };
+  } catch (error) {
+    await staging.abandon(signal?.aborted === true);
+    throw signal?.aborted ? error : writeError(out, error);
+  }
+}
+
+/**
+ * The report of an earlier run of the same export that finished; undefined when the directory holds no such version. What a table
+ * lost to reduced rows is not known any more.
+ */
+export async function reportOfExport(plan: ExportPlan, out: string): Promise<ExportReport | undefined> {
+  const stored = await readManifest(out);
+  if (!stored) return undefined;
+  const exported = digestHex(encodeManifest({ ...stored.manifest, writer: "", files: [] }));
+  if (exported !== digestOfExport(plan)) return undefined;
+  const { tableBytes, denseBytes } = bytesOf(plan);
+  return {
+    out,
+    partitionCount: plan.layout.partitionCount,
+    tableBytes,
+    denseBytes,
+    manifestDigest: stored.digest,
+    isResumed: true,
+    sharedPartitions: 0,
+    parity: [],
+  };
+}
+
+/** Of rows as they are stored, and of the dense remainder. */
+function bytesOf({ tables, dense }: ExportPlan): { readonly tableBytes: number; readonly denseBytes: number } {
+  return {
+    tableBytes: tables.reduce((sum, { rows, rowBytes }) => sum + rows * rowBytes, 0),
+    denseBytes: dense.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+}
+
+/** Keeps what an earlier run of the same export left, and nothing else. */
+async function prepare(staging: Staging, exportDigest: string): Promise<void> {
+  if (await readJournal(staging.dir, exportDigest)) return;
+  await staging.clear();
+  await mkdir(join(staging.dir, "partitions"));
+}
+
+function manifestOf(plan: ExportPlan, writer: string, files: readonly ManifestFile[]): Manifest {
+  const { sourceDigest, layout, tables, lookups } = plan;
+  return { writer, sourceDigest, partitionCount: layout.partitionCount, tables, lookups, files };
+}
+
+/** Of everything that decides the bytes that an export writes. */
+function digestOfExport(plan: ExportPlan): string {
+  return digestHex(encodeManifest(manifestOf(plan, "", [])));
+}
+
+function sourceBytes(plan: ExportPlan): number {
+  return plan.tables.reduce(
+    (sum, table) => sum + table.rows * (table.rowDtype === "same" ? table.rowBytes : table.dim * 4),
+    0,
+  );
+}
+
+/** Everything but the partition files, with digests. */
+export async function otherFiles(dir: string, signal: AbortSignal | undefined): Promise<ManifestFile[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+  const files: ManifestFile[] = [];
+  for (const entry of entries) {
+    const path = join(entry.parentPath, entry.name);
+    const name = relative(dir, path).split(sep).join("/");
+    if (!entry.isFile() || name.startsWith("partitions/")) continue;
+    const { size } = await stat(path);
+    files.push({ path: name, bytes: size, digest: await fileDigest(path, signal ? { signal } : {}) });
+  }
+  return files.sort((a, b) => (a.path < b.path ? -1 : 1));
+}

@@ -1,0 +1,294 @@
+import { invariant, ServingError } from "@shardserve/core";
+import {
+  type DataOf,
+  type DType,
+  DTYPES,
+  dataFromBytes,
+  elementCount,
+  isNumeric,
+  type NumericDType,
+  StringColumn,
+  type Tensor,
+  tensor,
+} from "@shardserve/tensor";
+import { memcpy } from "../memory/libc.js";
+import { addressOf, NativeMemory } from "../memory/native-memory.js";
+import { checkStatus, type OrtRuntime, ortRuntime, outInt, outPointer } from "./ort-runtime.js";
+
+/** dtype of an ONNX element type; ONNX has no quantised types, so plain integers stand for them. */
+const BY_ONNX = new Map<number, DType>();
+for (const info of Object.values(DTYPES)) {
+  if (info.onnx !== 0 && !/^qu?int/.test(info.name)) BY_ONNX.set(info.onnx, info.name);
+}
+
+/** @throws ServingError UNIMPLEMENTED for an ONNX element type that tensors do not have (float8, int4) */
+export function dtypeFromOnnx(onnx: number): DType {
+  const dtype = BY_ONNX.get(onnx);
+  if (!dtype) throw new ServingError("UNIMPLEMENTED", `ONNX element type ${onnx} is not supported`);
+  return dtype;
+}
+
+/** Releases what was forgotten. A net, not the way: the collector knows nothing of the size behind a handle. */
+const forgotten = new FinalizationRegistry<bigint>((handle) => release(ortRuntime(), handle));
+
+function release(runtime: OrtRuntime, handle: bigint): void {
+  runtime.library.functions.ReleaseValue(handle);
+  runtime.live.values--;
+}
+
+/** Where pointers to nothing point: ORT refuses null data even for empty tensors. */
+const EMPTY = new Uint8Array(64);
+
+/**
+ * A tensor that ONNX Runtime can read or write.
+ *
+ * Either it aliases memory of ours ({@link overMemory}), or ORT owns its memory ({@link strings}, outputs of a run).
+ * `dispose()` ends it; inside a run that still uses it, the end waits for the run.
+ */
+export class OrtValue implements Disposable {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** @internal address of the OrtValue */
+  readonly handle: bigint;
+  readonly #runtime: OrtRuntime;
+  /** Keeps aliased memory reachable: the collector must not free it under ORT. */
+  readonly #memory: ArrayBufferView | NativeMemory | undefined;
+  #pins = 0;
+  #isDisposed = false;
+
+  private constructor(
+    runtime: OrtRuntime,
+    handle: bigint,
+    dtype: DType,
+    shape: readonly number[],
+    memory?: ArrayBufferView | NativeMemory,
+  ) {
+    this.#runtime = runtime;
+    this.handle = handle;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.#memory = memory;
+    runtime.live.values++;
+    forgotten.register(this, handle, this);
+  }
+
+  /**
+   * A tensor over memory of the caller: no copy, in either direction. The memory stays reachable until `dispose()`,
+   * but a mapping may still be closed too early: close it after.
+   *
+   * @param memory  at least the tensor's bytes, row-major; SharedArrayBuffers are fine. Kernels read faster when it is
+   *   aligned to 64 bytes and expect it aligned to the element
+   */
+  static overMemory(dtype: NumericDType, shape: readonly number[], memory: ArrayBufferView | NativeMemory): OrtValue {
+    const runtime = ortRuntime();
+    const info = DTYPES[dtype];
+    const bytes = elementCount(shape) * info.bytes;
+    invariant(
+      bytes <= memory.byteLength,
+      () => `${dtype} tensor of shape [${shape.join(",")}] needs ${bytes} bytes, the memory has ${memory.byteLength}`,
+    );
+    const address = memory instanceof NativeMemory ? memory.address : addressOf(memory);
+    const handle = outPointer(runtime.library, "wrap a tensor", (out) =>
+      runtime.library.functions.CreateTensorWithDataAsOrtValue(
+        runtime.cpuMemory,
+        address === 0n ? addressOf(EMPTY) : address,
+        bytes,
+        shapeCells(shape),
+        shape.length,
+        info.onnx,
+        out,
+      ),
+    );
+    return new OrtValue(runtime, handle, dtype, shape, memory);
+  }
+
+  /** A tensor over the data of `value`: an alias for numbers, a copy for strings. */
+  static fromTensor(value: Tensor): OrtValue {
+    if (value.dtype === "string") return OrtValue.strings(value.data as StringColumn, value.shape);
+    invariant(isNumeric(value.dtype), () => `a ${value.dtype} tensor has no place in ONNX Runtime`);
+    return OrtValue.overMemory(value.dtype, value.shape, value.data as DataOf[NumericDType]);
+  }
+
+  /** A string tensor with copies of the column's bytes; any bytes, NUL included. */
+  static strings(column: StringColumn, shape: readonly number[]): OrtValue {
+    invariant(column.length === elementCount(shape), () => `${column.length} strings for shape [${shape.join(",")}]`);
+    const runtime = ortRuntime();
+    const { CreateTensorAsOrtValue } = runtime.library.functions;
+    const handle = outPointer(runtime.library, "make a string tensor", (out) =>
+      CreateTensorAsOrtValue(runtime.allocator, shapeCells(shape), shape.length, DTYPES.string.onnx, out),
+    );
+    const value = new OrtValue(runtime, handle, "string", shape);
+    try {
+      value.#fill(column);
+    } catch (error) {
+      value.dispose();
+      throw error;
+    }
+    return value;
+  }
+
+  /** @internal Takes over a handle that ORT made. */
+  static adopt(runtime: OrtRuntime, handle: bigint): OrtValue {
+    try {
+      const { dtype, shape } = describe(runtime, handle);
+      return new OrtValue(runtime, handle, dtype, shape);
+    } catch (error) {
+      runtime.library.functions.ReleaseValue(handle);
+      throw error;
+    }
+  }
+
+  /** Bytes of a numeric tensor. */
+  get byteLength(): number {
+    return elementCount(this.shape) * DTYPES[this.dtype].bytes;
+  }
+
+  /** The memory under a numeric tensor, wherever it lives; valid until `dispose()`. */
+  memory(): NativeMemory {
+    invariant(!this.#isDisposed, "the OrtValue is disposed");
+    invariant(isNumeric(this.dtype), "strings have no plain memory");
+    if (this.#memory instanceof NativeMemory) return this.#memory.part(0, this.byteLength);
+    const { GetTensorMutableData } = this.#runtime.library.functions;
+    const address = outPointer(this.#runtime.library, "find a tensor's memory", (out) =>
+      GetTensorMutableData(this.handle, out),
+    );
+    return new NativeMemory(address, this.byteLength, this);
+  }
+
+  /** Typed array over the tensor's memory, at most 2 GiB; valid until `dispose()`: a later look crashes. */
+  view<D extends NumericDType = NumericDType>(): DataOf[D] {
+    return dataFromBytes(this.dtype as D, this.memory().bytes);
+  }
+
+  /** A copy that outlives this value. */
+  toTensor(): Tensor {
+    if (this.dtype === "string") return tensor("string", this.shape, this.#strings());
+    const bytes = this.memory().bytes.slice();
+    return tensor(this.dtype, this.shape, dataFromBytes(this.dtype as NumericDType, bytes) as never);
+  }
+
+  /** Releases the value, and the memory that ORT owns for it. A second call does nothing. */
+  dispose(): void {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    forgotten.unregister(this);
+    if (this.#pins === 0) release(this.#runtime, this.handle);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** @internal A run begins to use the value. */
+  pin(): void {
+    invariant(!this.#isDisposed, "the OrtValue is disposed");
+    this.#pins++;
+  }
+
+  /** @internal The run ended. */
+  unpin(): void {
+    if (--this.#pins === 0 && this.#isDisposed) release(this.#runtime, this.handle);
+  }
+
+  #fill(column: StringColumn): void {
+    if (column.length === 0) return;
+    const { library } = this.#runtime;
+    const { FillStringTensor, GetResizedStringTensorElementBuffer } = library.functions;
+    const used = column.bytes.subarray(0, column.offsets[column.length]!);
+    if (!used.includes(0)) {
+      const { texts, pointers } = cStrings(column);
+      checkStatus(library, FillStringTensor(this.handle, pointers, column.length), "fill a string tensor");
+      invariant(texts.length > 0, "texts outlive the call");
+      return;
+    }
+    const from = addressOf(column.bytes);
+    for (let i = 0; i < column.length; i++) {
+      const start = column.offsets[i]!;
+      const length = column.offsets[i + 1]! - start;
+      const to = outPointer(library, "size a string", (out) =>
+        GetResizedStringTensorElementBuffer(this.handle, i, length, out),
+      );
+      if (length > 0) memcpy(to, from + BigInt(start), length);
+    }
+  }
+
+  #strings(): StringColumn {
+    const { library } = this.#runtime;
+    const count = elementCount(this.shape);
+    const offsets = new Uint32Array(count + 1);
+    if (count === 0) return new StringColumn(new Uint8Array(0), offsets);
+    const total = Number(
+      outPointer(library, "measure strings", (out) => library.functions.GetStringTensorDataLength(this.handle, out)),
+    );
+    invariant(total < 2 ** 32, "a string tensor holds at most 4 GiB");
+    const bytes = new Uint8Array(total);
+    const starts = new BigUint64Array(count);
+    checkStatus(
+      library,
+      library.functions.GetStringTensorContent(this.handle, total === 0 ? EMPTY : bytes, total, starts, count),
+      "read strings",
+    );
+    const lanes = new Uint32Array(starts.buffer);
+    for (let i = 0; i < count; i++) offsets[i] = lanes[2 * i]!;
+    offsets[count] = total;
+    return new StringColumn(bytes, offsets);
+  }
+}
+
+/** TensorFlow's tensors have no more dimensions, and requests decide how many: ONNX Runtime itself has no bound. */
+const RANK_MAX = 254;
+/** Reused: C copies a shape, and calls on this thread never nest. */
+const shapeLanes = new Int32Array(2 * RANK_MAX);
+
+/** The shape as int64, valid until the next call. */
+function shapeCells(shape: readonly number[]): Int32Array {
+  invariant(shape.length <= RANK_MAX, () => `rank ${shape.length}`);
+  for (let i = 0; i < shape.length; i++) {
+    shapeLanes[2 * i] = shape[i]!;
+    shapeLanes[2 * i + 1] = Math.floor(shape[i]! / 2 ** 32);
+  }
+  return shapeLanes;
+}
+
+/** NUL-terminated copies in one buffer, and their addresses. */
+function cStrings(column: StringColumn): { texts: Uint8Array; pointers: BigUint64Array } {
+  const texts = new Uint8Array(column.offsets[column.length]! - column.offsets[0]! + column.length);
+  const pointers = new BigUint64Array(column.length);
+  const base = addressOf(texts);
+  let at = 0;
+  for (let i = 0; i < column.length; i++) {
+    pointers[i] = base + BigInt(at);
+    const bytes = column.at(i);
+    texts.set(bytes, at);
+    at += bytes.length + 1;
+  }
+  return { texts, pointers };
+}
+
+function describe(runtime: OrtRuntime, handle: bigint): { dtype: DType; shape: number[] } {
+  const { library } = runtime;
+  const { GetValueType, GetTensorTypeAndShape, ReleaseTensorTypeAndShapeInfo } = library.functions;
+  const kind = outInt(library, "read a value's type", (out) => GetValueType(handle, out));
+  if (kind !== 1) throw new ServingError("UNIMPLEMENTED", `an output is no tensor (ONNX value kind ${kind})`);
+  const info = outPointer(library, "read a tensor's shape", (out) => GetTensorTypeAndShape(handle, out));
+  try {
+    return { dtype: dtypeFromOnnx(elementTypeOf(runtime, info)), shape: dimsOf(runtime, info) };
+  } finally {
+    ReleaseTensorTypeAndShapeInfo(info);
+  }
+}
+
+/** @internal ONNX element type of an OrtTensorTypeAndShapeInfo. */
+export function elementTypeOf({ library }: OrtRuntime, info: bigint): number {
+  return outInt(library, "read an element type", (out) => library.functions.GetTensorElementType(info, out));
+}
+
+/** @internal Dimensions of an OrtTensorTypeAndShapeInfo, -1 = symbolic. */
+export function dimsOf({ library }: OrtRuntime, info: bigint): number[] {
+  const { GetDimensionsCount, GetDimensions } = library.functions;
+  const rank = Number(outPointer(library, "read a rank", (out) => GetDimensionsCount(info, out)));
+  if (rank === 0) return [];
+  invariant(rank <= RANK_MAX, () => `rank ${rank}`);
+  checkStatus(library, GetDimensions(info, shapeLanes, rank), "read dimensions");
+  return Array.from({ length: rank }, (_, i) => shapeLanes[2 * i + 1]! * 2 ** 32 + (shapeLanes[2 * i]! >>> 0));
+}

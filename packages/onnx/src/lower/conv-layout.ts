@@ -1,0 +1,51 @@
+/** How the attributes of convolutions and pooling name the dimensions of their operands. */
+import { channelsFirst, channelsLast } from "./channels.js";
+import type { Value } from "../proto/builder.js";
+import type { NodeLowering } from "./node-lowering.js";
+
+export interface Layout {
+  /** Spatial dimensions. */
+  readonly spatial: number;
+  readonly isChannelsLast: boolean;
+}
+
+export function layoutOf(n: NodeLowering, spatial: number): Layout {
+  const format = n.attrs.text("data_format");
+  return { spatial, isChannelsLast: !format.startsWith("NC") };
+}
+
+/** A rank-sized attribute (strides, ksize, dilations): its spatial part; batch and channel parts must be 1. */
+export function spatialInts(n: NodeLowering, layout: Layout, attr: string): number[] {
+  return spatialPart(n, layout, attr, n.attrs.ints(attr));
+}
+
+/** Window and strides of pooling: attributes, or constant inputs of MaxPoolV2. */
+export function poolingInts(n: NodeLowering, layout: Layout): [kernel: number[], strides: number[]] {
+  if (n.inputs.length === 1) return [spatialInts(n, layout, "ksize"), spatialInts(n, layout, "strides")];
+  return [spatialPart(n, layout, "ksize", n.needNumbers(1)), spatialPart(n, layout, "strides", n.needNumbers(2))];
+}
+
+function spatialPart(n: NodeLowering, layout: Layout, attr: string, values: readonly number[]): number[] {
+  if (values.length !== layout.spatial + 2) n.fail(`${attr} has ${values.length} entries`);
+  const channel = layout.isChannelsLast ? values.at(-1) : values[1];
+  if (values[0] !== 1 || channel !== 1) n.fail(`${attr} over batch or channels`);
+  return layout.isChannelsLast ? values.slice(1, -1) : values.slice(2);
+}
+
+export function toChannelsFirst(n: NodeLowering, layout: Layout, value: Value): Value {
+  return layout.isChannelsLast ? channelsFirst(n.b, value, layout.spatial + 2) : value;
+}
+
+export function fromChannelsFirst(n: NodeLowering, layout: Layout, value: Value): Value {
+  return layout.isChannelsLast ? channelsLast(n.b, value, layout.spatial + 2) : value;
+}
+
+export function axes(from: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => from + i);
+}
+
+/** Lengths of a kernel's dimensions; all must be known. */
+export function kernelShape(n: NodeLowering, input: number): readonly number[] {
+  const shape = n.shape(input);
+  return shape && !shape.includes(-1) ? shape : n.fail("the kernel's shape is unknown");
+}

@@ -1,0 +1,385 @@
+import type { OnnxBuilder, Value } from "../proto/builder.js";
+import { channelsLast } from "./channels.js";
+import {
+  axes,
+  fromChannelsFirst,
+  kernelShape,
+  type Layout,
+  layoutOf,
+  poolingInts,
+  spatialInts,
+  toChannelsFirst,
+} from "./conv-layout.js";
+import { cast, concat, less, shapeOf, slice, zeroOrFail } from "../proto/emit.js";
+import { isNarrow, narrowConvolution } from "./narrow-conv.js";
+import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
+import { hasWindowKernel, windowConvolution, windowDepthwise, windowPooling } from "./window-lowering.js";
+
+/**
+ * Convolutions and pooling in two and three spatial dimensions. TensorFlow's channels stand last (NHWC) unless
+ * data_format says otherwise, ONNX's second (NCHW): values are transposed in and out, once for a chain of such ops
+ * (channels.ts). Kernels are transposed once, at load.
+ */
+
+/**
+ * Padding as ONNX attributes. SAME is TensorFlow's: the odd element goes to the end. ONNX Runtime's auto_pad refuses
+ * dilations, but with stride 1 the padding does not depend on the input.
+ */
+function paddingAttrs(
+  n: NodeLowering,
+  layout: Layout,
+  kernel: readonly number[],
+  strides: readonly number[],
+  dilations: readonly number[],
+): { readonly pads?: readonly number[]; readonly auto_pad?: string } {
+  const padding = n.attrs.text("padding");
+  if (padding === "VALID") return {};
+  if (padding === "EXPLICIT") {
+    const all = n.attrs.ints("explicit_paddings");
+    const flat = layout.isChannelsLast ? all.slice(2, -2) : all.slice(4);
+    const [starts, ends] = [flat.filter((_, i) => i % 2 === 0), flat.filter((_, i) => i % 2 === 1)];
+    return { pads: [...starts, ...ends] };
+  }
+  if (strides.every((stride) => stride === 1)) {
+    const totals = strides.map((_, i) => (kernel[i]! - 1) * dilations[i]!);
+    const starts = totals.map((total) => Math.floor(total / 2));
+    return { pads: [...starts, ...totals.map((total, i) => total - starts[i]!)] };
+  }
+  // A kernel of one element never needs padding.
+  if (kernel.slice(0, strides.length).every((length) => length === 1)) return {};
+  if (strides.some((stride, i) => stride > kernel[i]!)) n.fail("SAME padding with strides beyond the kernel");
+  if (dilations.some((dilation) => dilation !== 1)) n.fail("SAME padding with strides and dilations");
+  return { auto_pad: "SAME_UPPER" };
+}
+
+function needFloat(n: NodeLowering, input = 0): void {
+  const dtype = n.dtype(input);
+  if (dtype !== "float32" && dtype !== "float16") n.fail(`no engine kernel for ${dtype}`);
+}
+
+/** The kernel permuted to `shape`: at load when it is a weight, else in every run. */
+function permutedKernel(n: NodeLowering, input: number, perm: readonly number[], shape: readonly number[]): Value {
+  const value = n.x(input);
+  return (
+    n.b.permuted(value, perm, shape) ??
+    n.b.op("Reshape", [n.b.op("Transpose", [value], { perm }), n.b.ints(shape)], { allowzero: 1 })
+  );
+}
+
+/** Pixels of each image of input 0; undefined where its size is open. */
+function pixelsOf(n: NodeLowering, layout: Layout): number | undefined {
+  const [height, width] = layout.isChannelsLast ? [n.dim(0, 1), n.dim(0, 2)] : [n.dim(0, 2), n.dim(0, 3)];
+  return height === undefined || width === undefined ? undefined : height * width;
+}
+
+function convolution(spatial: number): Lower {
+  return (n) => {
+    if (!hasWindowKernel(n.dtype(0))) return windowConvolution(n, spatial);
+    const layout = layoutOf(n, spatial);
+    const kernel = kernelShape(n, 1);
+    const [inPerGroup, out] = [kernel[spatial]!, kernel[spatial + 1]!];
+    const channels = n.dim(0, layout.isChannelsLast ? -1 : 1) ?? inPerGroup;
+    const strides = spatialInts(n, layout, "strides");
+    const dilations = spatialInts(n, layout, "dilations");
+    const padding = paddingAttrs(n, layout, kernel, strides, dilations);
+    const isPlain = channels === inPerGroup && [...strides, ...dilations].every((step) => step === 1);
+    if (spatial === 2 && isPlain && n.dtype(0) === "float32" && isNarrow(kernel, pixelsOf(n, layout))) {
+      const lengths = [kernel[0]!, kernel[1]!] as const;
+      const { pads = [0, 0, 0, 0] } = padding;
+      if (pads.every((pad, side) => pad < lengths[side % 2]!)) {
+        const weights = permutedKernel(n, 1, [2, 3, 0, 1], [inPerGroup, out, ...lengths]);
+        const value = toChannelsFirst(n, layout, n.x(0));
+        return fromChannelsFirst(n, layout, narrowConvolution(n.b, value, weights, lengths, pads));
+      }
+    }
+    const shape = [out, inPerGroup, ...kernel.slice(0, spatial)];
+    const weights = permutedKernel(n, 1, [spatial + 1, spatial, ...axes(0, spatial)], shape);
+    const attrs = {
+      strides,
+      dilations,
+      group: channels / inPerGroup,
+      kernel_shape: kernel.slice(0, spatial),
+      ...padding,
+    };
+    return fromChannelsFirst(n, layout, n.b.op("Conv", [toChannelsFirst(n, layout, n.x(0)), weights], attrs));
+  };
+}
+
+const depthwise: Lower = (n) => {
+  if (!hasWindowKernel(n.dtype(0))) return windowDepthwise(n);
+  const layout = layoutOf(n, 2);
+  const kernel = kernelShape(n, 1);
+  const [height, width, channels, multiplier] = kernel as [number, number, number, number];
+  const strides = spatialInts(n, layout, "strides");
+  const dilations = spatialInts(n, layout, "dilations");
+  const weights = permutedKernel(n, 1, [2, 3, 0, 1], [channels * multiplier, 1, height, width]);
+  const attrs = {
+    strides,
+    dilations,
+    group: channels,
+    kernel_shape: [height, width],
+    ...paddingAttrs(n, layout, [height, width], strides, dilations),
+  };
+  return fromChannelsFirst(n, layout, n.b.op("Conv", [toChannelsFirst(n, layout, n.x(0)), weights], attrs));
+};
+
+/** The gradient of a convolution by its input, which is the transposed convolution. The wanted size is checked: the strides leave it ambiguous. */
+function transposedConvolution(spatial: number): Lower {
+  return (n) => {
+    needFloat(n, 2);
+    const layout = layoutOf(n, spatial);
+    const { b } = n;
+    const kernel = kernelShape(n, 1);
+    const strides = spatialInts(n, layout, "strides");
+    if (spatialInts(n, layout, "dilations").some((dilation) => dilation !== 1)) n.fail("dilations");
+    const padding = n.attrs.text("padding");
+    if (padding === "EXPLICIT") n.fail("explicit paddings");
+    // Size of the gradient's input for an output of i: SAME i * stride, VALID (i - 1) * stride + kernel; larger ones that
+    // give the same output exist, and are told apart by the static shape.
+    const wanted = n.outShape();
+    const given = n.shape(2);
+    const spatialOf = (shape: readonly number[] | undefined) =>
+      shape && (layout.isChannelsLast ? shape.slice(1, -1) : shape.slice(2));
+    const [sizes, inputs] = [spatialOf(wanted), spatialOf(given)];
+    const pads: number[] = [];
+    const outputPadding: number[] = [];
+    for (let i = 0; i < spatial; i++) {
+      const [stride, length] = [strides[i]!, kernel[i]!];
+      const isKnown = sizes && inputs && sizes[i]! >= 0 && inputs[i]! >= 0;
+      const full = isKnown ? (inputs[i]! - 1) * stride + length : length;
+      const size = isKnown ? sizes[i]! : padding === "SAME" ? stride : length;
+      const total = padding === "SAME" ? Math.max(full - size, 0) : 0;
+      pads[i] = Math.floor(total / 2);
+      pads[i + spatial] = total - pads[i]!;
+      outputPadding[i] = size - (full - total);
+    }
+    const [inChannels, outChannels] = [kernel[spatial]!, kernel[spatial + 1]!];
+    const weights = permutedKernel(
+      n,
+      1,
+      [spatial + 1, spatial, ...axes(0, spatial)],
+      [outChannels, inChannels, ...kernel.slice(0, spatial)],
+    );
+    const attrs = { strides, pads, output_padding: outputPadding, kernel_shape: kernel.slice(0, spatial) };
+    const value = toChannelsFirst(n, layout, n.x(2));
+    const isSafe = spatial === 2 || inputs?.every((length) => length > 0) === true;
+    const result = b.op("ConvTranspose", [isSafe ? value : filledVolumes(b, value), weights], attrs);
+    const size = cast(b, n.x(0), "int64");
+    const channelsFirstSize = b.op("Gather", [size, b.ints([0, spatial + 1, ...axes(1, spatial)])]);
+    const checked = b.op("Reshape", [result, layout.isChannelsLast ? channelsFirstSize : size], { allowzero: 1 });
+    return fromChannelsFirst(n, layout, checked);
+  };
+}
+
+/** Volumes [n, c, d, h, w]; a run with one of no extent fails, because ONNX Runtime's transposed convolution dies of it. */
+function filledVolumes(b: OnnxBuilder, value: Value): Value {
+  const shape = shapeOf(b, value);
+  const checked = b.op("Add", [shape, zeroOrFail(b, less(b, shape, b.ints([0, 0, 1, 1, 1])))]);
+  return b.op("Reshape", [value, checked], { allowzero: 1 });
+}
+
+function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
+  return (n) => {
+    if (!hasWindowKernel(n.dtype(0))) return windowPooling(n, op, spatial);
+    const layout = layoutOf(n, spatial);
+    const [kernel, strides] = poolingInts(n, layout);
+    const ones = kernel.map(() => 1);
+    // Of a window that does not fit there are no values, where ONNX Runtime finds one.
+    const fits = kernel.every((size, i) => size <= (n.dim(0, layout.isChannelsLast ? i + 1 : i + 2) ?? size));
+    if (!fits && n.attrs.text("padding") === "VALID") n.fail("a window larger than its input");
+    const attrs = { kernel_shape: kernel, strides, ...paddingAttrs(n, layout, kernel, strides, ones) };
+    return fromChannelsFirst(n, layout, n.b.op(op, [toChannelsFirst(n, layout, n.x(0))], attrs));
+  };
+}
+
+/**
+ * (x - mean) * scale / sqrt(variance + epsilon) + offset per channel. In training mode, which Keras's LayerNormalization
+ * uses, mean and variance are those of the batch. The outputs behind the third are for gradients.
+ */
+const batchNorm: Lower = (n) => {
+  const { b } = n;
+  const isChannelsLast = !n.attrs.text("data_format").startsWith("NC");
+  const rank = n.rank(0) ?? 4;
+  const perChannel = (value: Value): Value =>
+    isChannelsLast ? value : b.op("Reshape", [value, b.ints([-1, ...Array.from({ length: rank - 2 }, () => 1)])]);
+  const [scale, offset] = [n.x(1), n.x(2)];
+  const wide = cast(b, n.x(0), scale.dtype);
+  const isTraining = n.attrs.bool("is_training");
+  const first = n.x(0).channelsFirst;
+  if (isChannelsLast && !isTraining && first?.rank === rank && [0, 1, 2, 3, 4].every((i) => n.dtype(i) === "float32")) {
+    const operands = [first.value, scale, offset, n.x(3), n.x(4)];
+    const y = b.op("BatchNormalization", operands, { epsilon: { float: n.attrs.float("epsilon") } });
+    return [channelsLast(b, y, rank), n.x(3), n.x(4), n.x(3), n.x(4), n.x(3)].slice(0, n.outputCount);
+  }
+  const batch = isTraining
+    ? batchStatistics(n, wide, isChannelsLast ? axes(0, rank - 1) : [0, ...axes(2, rank - 2)])
+    : undefined;
+  const mean = batch?.mean ?? n.x(3);
+  const variance = batch?.variance ?? n.x(4);
+  const epsilon = b.scalar(variance.dtype, n.attrs.float("epsilon"));
+  const factor = b.op("Div", [scale, b.op("Sqrt", [b.op("Add", [variance, epsilon])])]);
+  const centred = b.op("Mul", [b.op("Sub", [wide, perChannel(mean)]), perChannel(factor)]);
+  const y = cast(b, b.op("Add", [centred, perChannel(offset)]), n.dtype(0));
+  return [y, mean, batch?.unbiased ?? variance, mean, variance, mean].slice(0, n.outputCount);
+};
+
+/** Mean and variance per channel, and the variance with Bessel's correction. */
+function batchStatistics(n: NodeLowering, value: Value, over: readonly number[]) {
+  if (n.attrs.has("exponential_avg_factor") && n.attrs.float("exponential_avg_factor") !== 1) {
+    n.fail("a moving average of the batch statistics");
+  }
+  const { b } = n;
+  const kept = b.op("ReduceMean", [value, b.ints(over)], { keepdims: 1 });
+  const difference = b.op("Sub", [value, kept]);
+  const variance = b.op("ReduceMean", [b.op("Mul", [difference, difference]), b.ints(over)], { keepdims: 0 });
+  const lengths = b.op("Gather", [shapeOf(b, value), b.ints(over)]);
+  const count = b.op("ReduceProd", [lengths], { keepdims: 0 });
+  const lessOne = b.op("Max", [b.op("Sub", [count, b.scalar("int64", 1)]), b.scalar("int64", 1)]);
+  const correction = b.op("Div", [cast(b, count, value.dtype), cast(b, lessOne, value.dtype)]);
+  const mean = b.op("Reshape", [kept, b.ints([-1])]);
+  return { mean, variance, unbiased: b.op("Mul", [variance, correction]) };
+}
+
+const lrn: Lower = (n) => {
+  const layout = { spatial: 2, isChannelsLast: true };
+  const size = 2 * n.attrs.int("depth_radius") + 1;
+  const attrs = {
+    size,
+    bias: { float: n.attrs.float("bias") },
+    alpha: { float: n.attrs.float("alpha") * size },
+    beta: { float: n.attrs.float("beta") },
+  };
+  needFloat(n);
+  return fromChannelsFirst(n, layout, n.b.op("LRN", [toChannelsFirst(n, layout, n.x(0))], attrs));
+};
+
+function depthAndSpace(op: "DepthToSpace" | "SpaceToDepth"): Lower {
+  return (n) => {
+    const layout = layoutOf(n, 2);
+    if (n.attrs.text("data_format") === "NCHW_VECT_C") n.fail("NCHW_VECT_C");
+    const value = toChannelsFirst(n, layout, n.x(0));
+    const blocksize = n.attrs.int("block_size");
+    const attrs = { blocksize, ...(op === "DepthToSpace" && { mode: "DCR" }) };
+    const hasKernel = n.dtype(0) === "float32" || n.dtype(0) === "float64";
+    return fromChannelsFirst(n, layout, hasKernel ? n.b.op(op, [value], attrs) : blocksMoved(n, op, value, blocksize));
+  };
+}
+
+/** DepthToSpace or SpaceToDepth of [N, C, H, W] without a kernel. */
+function blocksMoved(n: NodeLowering, op: "DepthToSpace" | "SpaceToDepth", value: Value, block: number): Value {
+  const { b } = n;
+  const shape = shapeOf(b, value);
+  const [batch, depth, height, width] = [0, 1, 2, 3].map((at) => slice(b, shape, [at], [at + 1])) as [
+    Value,
+    Value,
+    Value,
+    Value,
+  ];
+  const [size, area] = [b.ints([block]), b.ints([block * block])];
+  const divided = (length: Value, by: Value): Value => b.op("Div", [length, by]);
+  const times = (length: Value, by: Value): Value => b.op("Mul", [length, by]);
+  const reshaped = (from: Value, parts: readonly Value[]): Value =>
+    b.op("Reshape", [from, concat(b, parts)], { allowzero: 1 });
+  if (op === "DepthToSpace") {
+    const split = reshaped(value, [batch, size, size, divided(depth, area), height, width]);
+    const moved = b.op("Transpose", [split], { perm: [0, 3, 4, 1, 5, 2] });
+    return reshaped(moved, [batch, divided(depth, area), times(height, size), times(width, size)]);
+  }
+  const split = reshaped(value, [batch, depth, divided(height, size), size, divided(width, size), size]);
+  const moved = b.op("Transpose", [split], { perm: [0, 3, 5, 1, 2, 4] });
+  return reshaped(moved, [batch, times(depth, area), divided(height, size), divided(width, size)]);
+}
+
+/**
+ * SpaceToBatchND and BatchToSpaceND. Dimensions behind the blocked ones are flattened into one meanwhile, so the rank need
+ * not be known.
+ */
+const spaceToBatch: Lower = (n) => {
+  const { b } = n;
+  const block = blockOf(n);
+  const count = block.length;
+  const rest = n.needRank(0) - 1 - count;
+  const zeros = b.ints(Array.from({ length: rest }, () => 0));
+  const { starts, ends, isZero } = edges(n, count);
+  const pads = concat(b, [b.ints([0]), starts, zeros, b.ints([0]), ends, zeros]);
+  const dtype = n.dtype(0);
+  // The engine pads no integers of 16 bits.
+  const via = dtype === "int16" || dtype === "uint16" ? "int32" : dtype;
+  const padded = isZero ? n.x(0) : cast(b, b.op("Pad", [cast(b, n.x(0), via), pads]), dtype);
+  const shape = shapeOf(b, padded);
+  const batch = slice(b, shape, [0], [1]);
+  const blocked = b.op("Div", [slice(b, shape, [1], [1 + count]), b.ints(block)]);
+  const trailing = slice(b, shape, [1 + count], [1 + count + rest]);
+  const flat = b.op("ReduceProd", [trailing], { keepdims: 1 });
+  const each = (at: number) => slice(b, blocked, [at], [at + 1]);
+  const inner = block.flatMap((length, i) => [each(i), b.ints([length])]);
+  const split = b.op("Reshape", [padded, concat(b, [batch, ...inner, flat])], { allowzero: 1 });
+  const perm = [...block.map((_, i) => 2 + 2 * i), 0, ...block.map((_, i) => 1 + 2 * i), 1 + 2 * count];
+  const moved = b.op("Transpose", [split], { perm });
+  const total = b.op("Mul", [batch, b.ints([block.reduce((product, length) => product * length, 1)])]);
+  return b.op("Reshape", [moved, concat(b, [total, blocked, trailing])], { allowzero: 1 });
+};
+
+const batchToSpace: Lower = (n) => {
+  const { b } = n;
+  const block = blockOf(n);
+  const count = block.length;
+  const { starts, ends: cropped, isZero } = edges(n, count);
+  const shape = shapeOf(b, n.x(0));
+  const product = block.reduce((all, length) => all * length, 1);
+  const batch = b.op("Div", [slice(b, shape, [0], [1]), b.ints([product])]);
+  const spatial = slice(b, shape, [1], [1 + count]);
+  const trailing = slice(b, shape, [1 + count], [2 ** 31]);
+  const flat = b.op("ReduceProd", [trailing], { keepdims: 1 });
+  const split = b.op("Reshape", [n.x(0), concat(b, [b.ints(block), batch, spatial, flat])], { allowzero: 1 });
+  const perm = [count, ...block.flatMap((_, i) => [count + 1 + i, i]), 1 + 2 * count];
+  const moved = b.op("Transpose", [split], { perm });
+  const grown = b.op("Mul", [spatial, b.ints(block)]);
+  const joined = b.op("Reshape", [moved, concat(b, [batch, grown, trailing])], { allowzero: 1 });
+  if (isZero) return joined;
+  return b.op("Slice", [joined, starts, b.op("Sub", [grown, cropped]), b.ints(axes(1, count))]);
+};
+
+/** Lengths of a block: an input, or an attribute of the first form of these ops, which is of images. */
+function blockOf(n: NodeLowering): number[] {
+  if (n.inputs.length === 3) return n.needNumbers(1);
+  const size = n.attrs.int("block_size");
+  return [size, size];
+}
+
+/** Paddings or crops [count, 2], the last input: the columns of the matrix. A dilated convolution computes them from its input's lengths. */
+function edges(n: NodeLowering, count: number): { starts: Value; ends: Value; isZero: boolean } {
+  const { b } = n;
+  const input = n.inputs.length - 1;
+  const known = n.numbers(input);
+  if (known) {
+    const column = (at: 0 | 1): Value => b.ints(known.filter((_, i) => i % 2 === at));
+    return { starts: column(0), ends: column(1), isZero: known.every((length) => length === 0) };
+  }
+  const flat = b.op("Reshape", [cast(b, n.x(input), "int64"), b.ints([count, 2])]);
+  const column = (at: number): Value => b.op("Gather", [flat, b.scalar("int64", at)], { axis: 1 });
+  return { starts: column(0), ends: column(1), isZero: false };
+}
+
+export const convolutions: LoweringTable = {
+  Conv2D: convolution(2),
+  Conv3D: convolution(3),
+  DepthwiseConv2dNative: depthwise,
+  Conv2DBackpropInput: transposedConvolution(2),
+  Conv3DBackpropInputV2: transposedConvolution(3),
+  MaxPool: pooling("MaxPool", 2),
+  MaxPool3D: pooling("MaxPool", 3),
+  AvgPool: pooling("AveragePool", 2),
+  AvgPool3D: pooling("AveragePool", 3),
+  FusedBatchNorm: batchNorm,
+  FusedBatchNormV2: batchNorm,
+  FusedBatchNormV3: batchNorm,
+  LRN: lrn,
+  DepthToSpace: depthAndSpace("DepthToSpace"),
+  SpaceToDepth: depthAndSpace("SpaceToDepth"),
+  MaxPoolV2: pooling("MaxPool", 2),
+  SpaceToBatch: spaceToBatch,
+  BatchToSpace: batchToSpace,
+  SpaceToBatchND: spaceToBatch,
+  BatchToSpaceND: batchToSpace,
+};

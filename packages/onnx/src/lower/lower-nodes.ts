@@ -1,0 +1,127 @@
+import { invariant, ServingError } from "@shardserve/core";
+import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "@shardserve/graph";
+import type { Tensor } from "@shardserve/tensor";
+import type { OnnxBuilder, Value } from "../proto/builder.js";
+import { carried, channelsLast } from "./channels.js";
+import { loopLowering } from "./loop.js";
+import { lowerNode } from "./narrow-floats.js";
+import { type Lower, Unsupported } from "./node-lowering.js";
+import { lowerings } from "./table.js";
+
+/** Nodes in topological order, and what of them is read from outside. */
+export interface NodeList {
+  readonly nodes: readonly GraphNode[];
+  readonly outputs: readonly TensorRef[];
+}
+
+/** The way of an op to ONNX, if it has one. */
+export function loweringOf(op: string): Lower | undefined {
+  return op === "Loop" ? loopLowering(lowerNodes) : lowerings.get(op);
+}
+
+/**
+ * Lowers nodes one after the other.
+ *
+ * @param values  by `refKey`: the values that the nodes get from outside; theirs are added
+ * @param infos   what is known of every value, by `refKey`
+ * @throws ServingError OP_UNSUPPORTED when a node has no lowering
+ */
+export function lowerNodes(
+  builder: OnnxBuilder,
+  list: NodeList,
+  values: Map<string, Value>,
+  infos: ReadonlyMap<string, ValueInfo>,
+): void {
+  const constants = new Map<string, Tensor>();
+  const uses = countUses(list);
+  for (const node of list.nodes) {
+    builder.scope = node.name;
+    if (node.op === "Const") {
+      const value = node.attrs.tensor("value");
+      constants.set(refKey({ node: node.name, index: 0 }), value);
+      values.set(refKey({ node: node.name, index: 0 }), builder.constant(value));
+    } else if (node.op === "Variable") {
+      values.set(refKey({ node: node.name, index: 0 }), variable(builder, node));
+    } else {
+      lowerInto(builder, node, values, constants, infos, uses);
+    }
+  }
+}
+
+/** @throws ServingError GRAPH_INVALID for a value that no node has made yet */
+export function valueOf(values: ReadonlyMap<string, Value>, ref: TensorRef): Value {
+  const value = values.get(refKey(ref));
+  if (!value) throw new ServingError("GRAPH_INVALID", `value ${refKey(ref)} is used before it is made`);
+  return value;
+}
+
+function variable(builder: OnnxBuilder, node: GraphNode): Value {
+  const shape = node.attrs.shape("shape");
+  invariant(shape, `variable ${node.name} has no shape`);
+  const isPart = node.attrs.has("sliceStart");
+  return builder.variable(node.attrs.dtype("dtype"), shape, {
+    kind: "variable",
+    checkpointKey: node.attrs.text("checkpointKey"),
+    ...(isPart && { slice: { start: node.attrs.ints("sliceStart"), length: node.attrs.ints("sliceLength") } }),
+  });
+}
+
+/** How often each value is read; being an output counts. */
+function countUses({ nodes, outputs }: NodeList): Map<string, number> {
+  const uses = new Map<string, number>();
+  const add = (ref: TensorRef) => uses.set(refKey(ref), (uses.get(refKey(ref)) ?? 0) + 1);
+  for (const node of nodes) for (const input of node.inputs) add(input);
+  for (const output of outputs) add(output);
+  return uses;
+}
+
+function lowerInto(
+  builder: OnnxBuilder,
+  node: GraphNode,
+  values: Map<string, Value>,
+  constants: ReadonlyMap<string, Tensor>,
+  infos: ReadonlyMap<string, ValueInfo>,
+  uses: ReadonlyMap<string, number>,
+): void {
+  const lower = loweringOf(node.op);
+  if (!lower) throw new ServingError("OP_UNSUPPORTED", `${node.op} node "${node.name}" has no lowering to ONNX`);
+  const context = contextOf(node, infos, constants);
+  const inputs = node.inputs.map((ref) => valueOf(values, ref));
+  const isSoleUse = (input: number) => uses.get(refKey(node.inputs[input]!)) === 1;
+  try {
+    const outputs = lowerCarried(lower, node, context, builder, inputs, isSoleUse);
+    for (const [index, value] of outputs.entries()) {
+      values.set(refKey({ node: node.name, index }), value);
+    }
+  } catch (error) {
+    if (!(error instanceof Unsupported)) throw error;
+    throw new ServingError("OP_UNSUPPORTED", `${node.op} node "${node.name}": ${error.message}`);
+  }
+}
+
+/** As lowerNode, with channels second where the inputs have them there; see channels.ts. */
+function lowerCarried(...[lower, node, context, builder, inputs, isSoleUse]: Parameters<typeof lowerNode>) {
+  const moved = carried(builder, node.op, inputs, (i) => context.inputs[i]?.shape);
+  if (!moved) return lowerNode(lower, node, context, builder, inputs, isSoleUse);
+  const outputs = lowerNode(lower, node, context, builder, moved.inputs, isSoleUse);
+  return outputs.map((value) => channelsLast(builder, value, moved.rank));
+}
+
+function contextOf(
+  node: GraphNode,
+  infos: ReadonlyMap<string, ValueInfo>,
+  constants: ReadonlyMap<string, Tensor>,
+): NodeContext {
+  const inputs = node.inputs.map((ref) => {
+    const info = infos.get(refKey(ref));
+    if (!info) throw new ServingError("GRAPH_INVALID", `the dtype of ${refKey(ref)} is unknown`);
+    return info;
+  });
+  const outputs: ValueInfo[] = [];
+  for (let index = 0; ; index++) {
+    const info = infos.get(refKey({ node: node.name, index }));
+    if (!info) break;
+    outputs.push(info);
+  }
+  return { inputs, outputs, constant: (index) => constants.get(refKey(node.inputs[index]!)) };
+}
