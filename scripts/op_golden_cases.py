@@ -567,6 +567,12 @@ def regex(g):
         for every in [True, False]:
             g.case("StaticRegexReplace", input=value, pattern=pattern, rewrite=rewrite, replace_global=every)
         g.case("RegexReplace", input=value[:3], pattern=np.array(pattern.encode(), object), rewrite=np.array(rewrite.encode(), object))
+    # RE2 is lenient with odd bytes in the complement of a class of ASCII characters: surrogates, overlong forms, above U+10FFFF.
+    odd = texts("ab\u00e9c", b"a\xed\xa0\x80b", b"a\xe0\x80\x80b", b"\xf4\xbf\xbf\xbfb", b"a\xf0\x80\x80\x80", b"a\xe2\x82", b"\x80\xff\xc1\x80a", b"\xe2\x82\xac\xe2\x82\xac\xff\xe2\x82\xac",
+                b"a\n.B\x00\xf0\x9f\x98\x80", b"\xf5\x80\x80\x80", b"\xc3\xc3\xa9")
+    for pattern in ["[^a-z0-9 ]", "[^a-z]+", r"\W", r"\S+", r"\D+", r"[^\w\s]", "[^$]", "[^^a]+"]:
+        for every in [True, False]:
+            g.case("StaticRegexReplace", input=odd, pattern=pattern, rewrite="<>", replace_global=every)
     for pattern in [".*", "a+", "[a-z]*", r"\w+", "Hello.*", "(", "aaa|b", "(?s).*", ""]:
         g.case("StaticRegexFullMatch", input=value, pattern=pattern)
         g.case("RegexFullMatch", input=value, pattern=np.array(pattern.encode(), object))

@@ -1,6 +1,7 @@
 /**
- * Regular expressions with RE2's syntax and linear time, by re2js over UTF-8 bytes. Single-byte classes, by far the most
- * frequent patterns in serving graphs (text vectorisation strips punctuation), run as a table look-up instead.
+ * Regular expressions with RE2's syntax and linear time, by re2js over UTF-8 bytes. Classes of ASCII characters and their
+ * complements, by far the most frequent patterns in serving graphs (text vectorisation strips punctuation), run as a table
+ * look-up instead.
  */
 import { isUtf8 } from "node:buffer";
 import { StringColumnBuilder, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
@@ -33,8 +34,9 @@ export function compilePattern(pattern: string): RE2JS {
   return re;
 }
 
-/** A class such as "[!-/:@]" or "\\s", once or repeated ("+"): which bytes it takes. */
+/** A class such as "[!-/:@]", "\\s" or "[^a-z]", once or repeated ("+"). */
 interface ByteClass {
+  /** By first byte: how many bytes the character has, 0 where the class does not take it. */
   readonly takes: Uint8Array;
   readonly isRepeated: boolean;
 }
@@ -46,12 +48,23 @@ const PERL: Readonly<Record<string, string>> = {
   w: "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz",
 };
 
-/** Reads a pattern as a class of ASCII characters; undefined when it is anything else. */
+/**
+ * What a complement takes: RE2 spares itself the checks of overlong characters, of surrogates and of what lies above
+ * U+10FFFF when a class has all that is not ASCII (google/re2, compile.cc, Add_80_10ffff).
+ */
+function complement(takes: Uint8Array): Uint8Array {
+  const others = new Uint8Array(256).fill(2, 0xc2, 0xe0).fill(3, 0xe0, 0xf0).fill(4, 0xf0, 0xf5);
+  for (let byte = 0; byte < 0x80; byte++) others[byte] = 1 - takes[byte]!;
+  return others;
+}
+
+/** Reads a pattern as a class of ASCII characters, or as all but such a class; undefined when it is anything else. */
 export function parseByteClass(pattern: string): ByteClass | undefined {
   const isRepeated = pattern.length > 1 && pattern.endsWith("+") && !pattern.endsWith("\\+");
-  const body = isRepeated ? pattern.slice(0, -1) : pattern;
+  let body = isRepeated ? pattern.slice(0, -1) : pattern;
   const takes = new Uint8Array(256);
   const take = (from: number, to: number) => takes.fill(1, from, to + 1);
+  const found = (isComplement: boolean): ByteClass => ({ takes: isComplement ? complement(takes) : takes, isRepeated });
   let at = 0;
   /** One character, or the text of a Perl class; undefined for what this parser leaves to RE2. */
   const next = (): { char: number } | { set: string } | undefined => {
@@ -66,14 +79,17 @@ export function parseByteClass(pattern: string): ByteClass | undefined {
   };
   if (!body.startsWith("[")) {
     if (/^[.^$*+?()[{|]/.test(body)) return undefined;
+    const isComplement = /^\\[SDW]$/.test(body);
+    if (isComplement) body = body.toLowerCase();
     const one = next();
     if (!one || at !== body.length) return undefined;
     if ("set" in one) for (const char of one.set) takes[char.charCodeAt(0)] = 1;
     else takes[one.char] = 1;
-    return { takes, isRepeated };
+    return found(isComplement);
   }
-  at = 1;
-  if (body[at] === "^" || body[at] === "]") return undefined;
+  const isComplement = body[1] === "^";
+  at = isComplement ? 2 : 1;
+  if (body[at] === "]") return undefined;
   while (body[at] !== "]") {
     if (body[at] === "[") return undefined; // maybe a POSIX class
     const first = next();
@@ -90,7 +106,7 @@ export function parseByteClass(pattern: string): ByteClass | undefined {
       takes[first.char] = 1;
     }
   }
-  return at === body.length - 1 ? { takes, isRepeated } : undefined;
+  return at === body.length - 1 ? found(isComplement) : undefined;
 }
 
 /** A rewrite as RE2 reads it: literal bytes and group numbers ("\\1"), up to where it is malformed. */
@@ -250,17 +266,27 @@ function replaceClass(
     let at = start;
     let isDone = false;
     while (at < end) {
-      const byte = bytes[at++]!;
-      if (isDone || !takes[byte]) {
-        scratch[used++] = byte;
+      let size = isDone ? 0 : takenSize(takes, bytes, at, end);
+      if (size === 0) {
+        scratch[used++] = bytes[at++]!;
         continue;
       }
-      if (isRepeated) while (at < end && takes[bytes[at]!]) at++;
+      at += size;
+      if (isRepeated) while (at < end && (size = takenSize(takes, bytes, at, end)) > 0) at += size;
       for (let k = 0; k < replacement.length; k++) scratch[used++] = replacement[k]!;
       isDone = !isGlobal;
     }
     builder.pushRange(scratch, 0, used);
   }
+}
+
+/** Bytes of the character at `at` if the class takes it, else 0. */
+function takenSize(takes: Uint8Array, bytes: Uint8Array, at: number, end: number): number {
+  const size = takes[bytes[at]!]!;
+  if (size <= 1) return size;
+  if (at + size > end) return 0;
+  for (let i = 1; i < size; i++) if ((bytes[at + i]! & 0xc0) !== 0x80) return 0;
+  return size;
 }
 
 function fullMatch(op: OpCall, pattern: string): Tensor[] {
