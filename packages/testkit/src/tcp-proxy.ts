@@ -99,6 +99,14 @@ export class TcpProxy implements AsyncDisposable {
     this.#state.dark = isDark ? side : undefined;
   }
 
+  /**
+   * Connections that are open now carry nothing any more and stay open, new ones work: so it is for a while after a network
+   * healed, when kernels send again what they lost ever more seldom.
+   */
+  strand(): void {
+    for (const socket of this.#sockets) socket.removeAllListeners("data").resume();
+  }
+
   /** Goes dark as soon as so many bytes more are passed on. */
   setDarkAfter(bytes: number): void {
     this.#state.darkAtBytes = this.#state.bytes + bytes;

@@ -9,6 +9,7 @@ import { FrameDecoder } from "../frame/frame-decoder.js";
 import { FrameWriter } from "../frame/frame-writer.js";
 import { PROTOCOL_VERSION, readWelcome, type Welcome } from "../frame/handshake.js";
 import type { TransportLimits } from "../limits.js";
+import { Liveness } from "./liveness.js";
 import { decodeMessage, encodeMessage } from "../frame/message.js";
 import { type MutualTls, tlsConnectOptions } from "../address/mutual-tls.js";
 import { decodeError } from "../frame/wire-error.js";
@@ -40,6 +41,8 @@ export interface ClientSessionOptions {
   readonly onClose: (reason: ServingError) => void;
   /** The server drains: requests in flight are finished, new ones belong elsewhere. */
   readonly onGoAway: () => void;
+  /** True: the server owes answers and is silent, even to a ping. False: it came to life again. */
+  readonly onSuspect: (isSuspect: boolean) => void;
 }
 
 /** A request without an answer. One object each: a client has a thousand of them and sends a hundred thousand a second. */
@@ -77,6 +80,7 @@ export class ClientSession {
   readonly #options: ClientSessionOptions;
   readonly #socket: Socket;
   readonly #writer: FrameWriter;
+  readonly #liveness: Liveness;
   readonly #pending = new Map<number, Pending>();
   readonly #name: string;
   #welcome: Welcome | undefined;
@@ -84,8 +88,6 @@ export class ClientSession {
   #nextId = 1;
   #isDraining = false;
   #closed: ServingError | undefined;
-  #silentIntervals = 0;
-  #cancelPing: () => void = () => undefined;
   #cancelWake: () => void = () => undefined;
   /** When the next deadline is looked at, on the clock's `nowMs` scale. */
   #wakeMs = Number.POSITIVE_INFINITY;
@@ -94,6 +96,7 @@ export class ClientSession {
   constructor(options: ClientSessionOptions) {
     this.#options = options;
     this.#name = formatAddress(options.address);
+    this.#liveness = this.#watchOver();
     const decoder = new FrameDecoder("client", options.limits, options.pool, (type, flags, requestId, payload) => {
       this.#onFrame(type, flags, requestId, payload);
     });
@@ -104,7 +107,7 @@ export class ClientSession {
       onread: {
         buffer: () => decoder.target() as Uint8Array<ArrayBuffer>,
         callback: (byteCount) => {
-          this.#silentIntervals = 0;
+          this.#liveness.heard();
           try {
             decoder.advance(byteCount);
           } catch (error) {
@@ -139,11 +142,15 @@ export class ClientSession {
       const cancelTimer = clock.after(limits.handshakeTimeoutMs, () => {
         this.#close(this.#lost(`no handshake within ${limits.handshakeTimeoutMs} ms`));
       });
+      const cancelDialTimer = clock.after(limits.connectTimeoutMs, () => {
+        if (this.#socket.connecting) this.#close(this.#lost(`no connection within ${limits.connectTimeoutMs} ms`));
+      });
       this.#onWelcome = (error) => {
         cancelTimer();
+        cancelDialTimer();
         this.#onWelcome = undefined;
         if (error) return reject(error);
-        this.#schedulePing();
+        this.#liveness.start();
         resolve(this.#welcome as Welcome);
       };
       this.#writer.send(FRAME.HELLO, 0, 0, [encodeMessage({ protocol: PROTOCOL_VERSION, peer })]);
@@ -180,9 +187,7 @@ export class ClientSession {
     const pending = this.#begin(replyType, onReply, onFail, undefined, options);
     if (!pending) return () => undefined;
     this.#writer.sendOwned(type, pending.requestId, payload);
-    return () => {
-      if (this.#finish(pending)) this.#writer.send(FRAME.CANCEL, 0, pending.requestId, []);
-    };
+    return () => void this.#cancel(pending);
   }
 
   /** Calls a method of the server and resolves with its result. Errors as `request`. */
@@ -224,9 +229,7 @@ export class ClientSession {
     const pending = this.#begin(FRAME.REPLY, onReply, onEnd, onPush, options);
     if (!pending) return () => undefined;
     this.#writer.send(FRAME.CALL, FLAG_STREAM, pending.requestId, [payload]);
-    return () => {
-      if (this.#finish(pending)) this.#writer.send(FRAME.CANCEL, 0, pending.requestId, []);
-    };
+    return () => void this.#cancel(pending);
   }
 
   /** Ends the connection; everything in flight fails with `reason`. */
@@ -261,6 +264,7 @@ export class ClientSession {
       onAbort: undefined,
     };
     this.#pending.set(requestId, pending);
+    if (!onItem) this.#liveness.asked();
     if (deadlineMs < this.#wakeMs) this.#wakeIn(deadlineMs, timeoutMs);
     if (signal) {
       pending.onAbort = () => this.#abandon(pending, signal.reason);
@@ -323,9 +327,15 @@ export class ClientSession {
   }
 
   #abandon(pending: Pending, reason: unknown): void {
-    if (!this.#finish(pending)) return;
+    if (this.#cancel(pending)) pending.onFail(reason);
+  }
+
+  /** @returns false when the request was finished before */
+  #cancel(pending: Pending): boolean {
+    if (!this.#finish(pending)) return false;
+    if (!pending.onItem) this.#liveness.asked();
     this.#writer.send(FRAME.CANCEL, 0, pending.requestId, []);
-    pending.onFail(reason);
+    return true;
   }
 
   /** @returns false when the request was finished before */
@@ -369,23 +379,25 @@ export class ClientSession {
     if (this.#pending.size === 0) this.#close(this.#lost("the server drained"));
   }
 
-  #schedulePing(): void {
-    const { limits, clock } = this.#options;
-    this.#cancelPing = clock.after(limits.pingIntervalMs, () => {
-      if (this.#silentIntervals >= 2) {
-        this.#close(this.#lost(`no sign of life for ${2 * limits.pingIntervalMs} ms`));
-        return;
-      }
-      if (this.#silentIntervals > 0) this.#writer.send(FRAME.PING, 0, 0, []);
-      this.#silentIntervals += 1;
-      this.#schedulePing();
+  #watchOver(): Liveness {
+    const { limits, clock, onSuspect } = this.#options;
+    return new Liveness(limits, clock, {
+      onPing: () => this.#writer.send(FRAME.PING, 0, 0, []),
+      onSuspect,
+      onDead: () => this.#close(this.#lost(`no sign of life for ${2 * limits.pingIntervalMs} ms`)),
+      isWaiting: () => this.#isWaiting(),
     });
+  }
+
+  #isWaiting(): boolean {
+    for (const pending of this.#pending.values()) if (!pending.onItem) return true;
+    return false;
   }
 
   #close(reason: ServingError): void {
     if (this.#closed) return;
     this.#closed = reason;
-    this.#cancelPing();
+    this.#liveness.stop();
     this.#cancelWake();
     this.#socket.destroy();
     this.#onWelcome?.(reason);

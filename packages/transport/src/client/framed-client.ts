@@ -44,6 +44,9 @@ export interface FramedClientOptions {
 /**
  * A connection that is kept: `start` begins to connect and returns at once, a lost connection is made again after an
  * exponential backoff with jitter. Requests on a lost connection fail with UNAVAILABLE; they are never sent twice.
+ *
+ * Beside a connection that owes answers and is silent a second one is made, one at a time. Whichever shows life first is
+ * kept: a link that the kernel hardly tries any more after an outage is replaced, a server that is merely slow loses nothing.
  */
 export class FramedClient extends Service {
   readonly #options: FramedClientOptions;
@@ -54,6 +57,8 @@ export class FramedClient extends Service {
   readonly #backoff: Backoff;
   readonly #waiters = new Set<() => void>();
   #session: ClientSession | undefined;
+  /** Made beside a silent session, to take its place; defined only while `#session` is ready and suspect. */
+  #challenger: ClientSession | undefined;
   #isReady = false;
   #lastError: ServingError | undefined;
   /** Why it is not connected, as it was logged; "" while it is. */
@@ -239,6 +244,7 @@ export class FramedClient extends Service {
 
   protected onClose(): Promise<void> {
     this.#handshakeAbort?.abort(new ServingError("UNAVAILABLE", "the client is closed"));
+    this.#challenger?.close(new ServingError("UNAVAILABLE", "the client is closed"));
     this.#session?.close(new ServingError("UNAVAILABLE", `the connection to ${this.where} was closed here`));
     for (const wake of this.#waiters) wake();
     return Promise.resolve();
@@ -250,12 +256,16 @@ export class FramedClient extends Service {
 
   #connect(): void {
     this.#isWaiting = false;
+    this.#session = this.#dial();
+    if (!this.#session) this.#onLost(new ServingError("UNAVAILABLE", "the peer's address is not known yet"));
+  }
+
+  /** Begins a connection; undefined while the address is not known. */
+  #dial(): ClientSession | undefined {
     const { address } = this.#options;
     this.#address = typeof address === "function" ? address() : address;
-    if (this.#address === undefined) {
-      return this.#onLost(new ServingError("UNAVAILABLE", "the peer's address is not known yet"));
-    }
-    const session = new ClientSession({
+    if (this.#address === undefined) return undefined;
+    const session: ClientSession = new ClientSession({
       address: this.#address,
       peer: this.#options.peer,
       tls: this.#options.tls,
@@ -265,13 +275,50 @@ export class FramedClient extends Service {
       logger: this.#logger,
       onClose: (reason) => {
         if (this.#session === session) this.#onLost(reason);
+        else if (this.#challenger === session) this.#challenge();
       },
       onGoAway: () => {
         if (this.#session === session) this.#setReady(false);
       },
+      onSuspect: (isSuspect) => {
+        if (this.#session === session && this.#isReady) this.#onSuspect(isSuspect);
+      },
     });
-    this.#session = session;
     this.#greet(session).catch((error: unknown) => session.close(ServingError.from(error)));
+    return session;
+  }
+
+  #onSuspect(isSuspect: boolean): void {
+    if (isSuspect) {
+      this.#logger.info({ address: this.where }, "a connection owes answers and is silent; making another");
+      return this.#challenge();
+    }
+    this.#cancelReconnect();
+    this.#backoff.reset();
+    const challenger = this.#challenger;
+    this.#challenger = undefined;
+    challenger?.close(new ServingError("UNAVAILABLE", "the connection beside it came to life"));
+  }
+
+  /** Makes a connection beside the silent one, after a wait: many links fall silent at once. */
+  #challenge(): void {
+    this.#challenger = undefined;
+    if (!this.#isAlive) return;
+    this.#cancelReconnect = this.#clock.after(this.#backoff.nextMs(), () => {
+      if (!this.#isReady || !this.#isAlive) return;
+      this.#challenger = this.#dial();
+      if (!this.#challenger) this.#challenge();
+    });
+  }
+
+  /** The second connection answered, the first did not. */
+  #replace(challenger: ClientSession): void {
+    const silent = this.#session;
+    this.#session = challenger;
+    this.#challenger = undefined;
+    const text = `the connection to ${this.where} was silent; a new one answered and takes its place`;
+    silent?.close(new ServingError("UNAVAILABLE", text));
+    this.#logger.info({ address: this.where }, "a silent connection is replaced");
   }
 
   async #greet(session: ClientSession): Promise<void> {
@@ -290,7 +337,9 @@ export class FramedClient extends Service {
         cancelTimer();
       }
     }
-    if (this.#session !== session || !this.#isAlive) return;
+    if (!this.#isAlive) return;
+    if (this.#challenger === session) this.#replace(session);
+    if (this.#session !== session) return;
     this.#backoff.reset();
     this.#lastError = undefined;
     if (this.#loggedReason !== "") this.#logger.info({ address: this.where }, "connected again");
@@ -299,11 +348,13 @@ export class FramedClient extends Service {
   }
 
   #onLost(reason: ServingError): void {
-    this.#session = undefined;
+    this.#cancelReconnect();
+    this.#session = this.#challenger;
+    this.#challenger = undefined;
     this.#lastError = reason;
     this.#lostAtMs = this.#clock.nowMs();
     this.#setReady(false);
-    if (!this.#isAlive) return;
+    if (!this.#isAlive || this.#session) return; // another is under way
     this.#isWaiting = true;
     const waitMs = this.#backoff.nextMs();
     const isNews = reason.message !== this.#loggedReason;
