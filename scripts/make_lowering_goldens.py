@@ -778,6 +778,18 @@ def window_slices():
         case("BatchToSpace", input=rand(dtype, [8, 2, 3, 2]), block_size=2, crops=C(np.array([[0, 1], [1, 0]], I32)))
 
 
+@family
+def channel_windows():
+    for beta in [0.5, 0.75, 1.0, 0.6]:
+        for radius in [0, 1, 5]:
+            case("LRN", input=rand(F32, [2, 3, 2, 9]), depth_radius=radius, bias=1.5, alpha=0.3, beta=beta)
+        case("LRN", input=rand(F32, [0, 3, 2, 9]), beta=beta)
+        case("LRN", input=np.zeros([1, 1, 2, 3], F32), bias=0.0, beta=beta)
+        case("LRN", input=rand(F32, [1, 1, 2, 3]), bias=-1.0, alpha=0.001, beta=beta)
+    case("LRN", input=rand(F32, [1, 1, 1, 515]), depth_radius=2, bias=2.0, alpha=1e-2, beta=0.75)
+    case("LRN", input=rand(F32, [1, 2, 2, 64]), depth_radius=100, bias=2.0, alpha=1e-2, beta=0.75)
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

@@ -240,19 +240,6 @@ function batchStatistics(n: NodeLowering, value: Value, over: readonly number[])
   return { mean, variance, unbiased: b.op("Mul", [variance, correction]) };
 }
 
-const lrn: Lower = (n) => {
-  const layout = { spatial: 2, isChannelsLast: true };
-  const size = 2 * n.attrs.int("depth_radius") + 1;
-  const attrs = {
-    size,
-    bias: { float: n.attrs.float("bias") },
-    alpha: { float: n.attrs.float("alpha") * size },
-    beta: { float: n.attrs.float("beta") },
-  };
-  needFloat(n);
-  return fromChannelsFirst(n, layout, n.b.op("LRN", [toChannelsFirst(n, layout, n.x(0))], attrs));
-};
-
 function depthAndSpace(op: "DepthToSpace" | "SpaceToDepth"): Lower {
   return (n) => {
     const layout = layoutOf(n, 2);
@@ -374,7 +361,6 @@ export const convolutions: LoweringTable = {
   FusedBatchNorm: batchNorm,
   FusedBatchNormV2: batchNorm,
   FusedBatchNormV3: batchNorm,
-  LRN: lrn,
   DepthToSpace: depthAndSpace("DepthToSpace"),
   SpaceToDepth: depthAndSpace("SpaceToDepth"),
   MaxPoolV2: pooling("MaxPool", 2),

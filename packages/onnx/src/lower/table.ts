@@ -4,6 +4,7 @@ import { einsums } from "./einsum.js";
 import { elementwise } from "./elementwise.js";
 import { gathers } from "./gather.js";
 import { images } from "./image.js";
+import { normalizations } from "./lrn.js";
 import { products } from "./matmul.js";
 import type { LoweringTable } from "./node-lowering.js";
 import { quantization } from "./quant.js";
@@ -21,6 +22,7 @@ export const lowerings: ReadonlyMap<string, LoweringTable[string]> = new Map(
     elementwise,
     gathers,
     images,
+    normalizations,
     products,
     quantization,
     reductions,
