@@ -790,6 +790,21 @@ def channel_windows():
     case("LRN", input=rand(F32, [1, 2, 2, 64]), depth_radius=100, bias=2.0, alpha=1e-2, beta=0.75)
 
 
+@family
+def integer_products():
+    for dtype in INTS:
+        x = rand(dtype, [2, 3, 4], -2, 3)
+        for axes in [[1], [-1, 0], [2, 1, 0], []]:
+            for keep in [False, True]:
+                case("Prod", input=x, axis=C(np.array(axes, I32)), keep_dims=keep)
+        case("Prod", input=rand(dtype, [9], -2, 3), axis=C(np.array([0], I32)))
+        case("Prod", input=rand(dtype, [8], -2, 3), axis=C(np.array(-1, I32)))
+        case("Prod", input=np.array([100, 101, 7], np.int64).astype(dtype), axis=C(np.array([0], I32)))
+    case("Prod", input=np.array([2**40 + 1, 2**30 + 1, 3], I64), axis=C(np.array([0], I64)))
+    case("Prod", input=np.array([2**31 - 1, 2**31 - 1, -3], I32), axis=C(np.array([0], I64)))
+    case("Prod", input=np.zeros([0, 3], I64), axis=C(np.array([1], I32)))
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

@@ -61,11 +61,31 @@ function exactSum(n: NodeLowering, value: Value): Value {
   return cast(b, sum, value.dtype);
 }
 
-const product: Lower = (n) => {
-  // ONNX Runtime multiplies integers in float64.
-  if (!isFloat(n.dtype(0))) n.fail("a product of integers");
-  return reduceOver(n, "ReduceProd", n.x(0));
-};
+/** Longest axis over which integers are multiplied one by one. */
+const FACTORS_MAX = 8;
+const PRODUCT_KERNELS = dtypes("int32 int64");
+
+const product: Lower = (n) => (isFloat(n.dtype(0)) ? reduceOver(n, "ReduceProd", n.x(0)) : integerProduct(n));
+
+/**
+ * Products of few integers, such as lengths out of a shape, exact modulo the width as TensorFlow's. ONNX Runtime's reduction
+ * multiplies in float64.
+ */
+function integerProduct(n: NodeLowering): Value {
+  const { b } = n;
+  const rank = n.needRank(0);
+  const axes = n.needNumbers(1).map((axis) => (axis < 0 ? axis + rank : axis));
+  if (new Set(axes).size < axes.length) n.fail("an axis that is named twice");
+  return widened(b, PRODUCT_KERNELS, "ring", [n.x(0)], ([factors]) => {
+    const kept = axes.reduce((value, axis) => {
+      const length = n.dim(0, axis);
+      if (!length || length > FACTORS_MAX) n.fail("a product of no integers or of many");
+      const parts = Array.from({ length }, (_, i) => slice(b, value, [i], [i + 1], [axis]));
+      return parts.reduce((left, right) => b.op("Mul", [left, right]));
+    }, factors!);
+    return n.attrs.bool("keep_dims") || axes.length === 0 ? kept : b.op("Squeeze", [kept, b.ints(axes)]);
+  });
+}
 
 const euclideanNorm: Lower = (n) => {
   if (!isFloat(n.dtype(0))) n.fail(`no engine kernel for ${n.dtype(0)}`);
