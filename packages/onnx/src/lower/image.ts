@@ -1,5 +1,5 @@
 import type { Value } from "../proto/builder.js";
-import { boundedLength, cast, less, shapeOf } from "../proto/emit.js";
+import { boundedLength, cast, concat, less, shapeOf, slice } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /**
@@ -67,17 +67,20 @@ const bilinear: Lower = (n) => {
   const isHalf = n.attrs.bool("half_pixel_centers");
   const start = cast(b, n.x(0), "float32");
   if (hasWantedSize(n)) return start;
+  const count = n.dim(0, 3);
+  const channels = count === undefined ? slice(b, shapeOf(b, start), [3], [4]) : b.ints([count]);
   return ([1, 2] as const).reduce((image: Value, axis) => {
     const at = axisOf(n, axis, isHalf ? "half" : "none", n.attrs.bool("align_corners"));
     const position = isHalf ? b.op("Sub", [at.position, b.scalar("float32", 0.5)]) : at.position;
     const low = b.op("Floor", [position]);
     const pick = (index: Value) => b.op("Gather", [image, cast(b, clamped(n, index, at.length), "int64")], { axis });
     const weight = b.op("Sub", [position, low]);
-    // Broadcasts along the axis: [n, 1, 1] for rows, [n, 1] for columns.
+    // Broadcasts along the axis: [n, 1, 1] for rows. For columns [n, channels]: the engine is slow to repeat a number a few times.
     const shaped = b.op("Reshape", [weight, b.ints(axis === 1 ? [-1, 1, 1] : [-1, 1])]);
+    const factors = axis === 1 ? shaped : b.op("Expand", [shaped, concat(b, [b.ints([1]), channels])]);
     const before = pick(low);
     const after = pick(b.op("Add", [low, b.scalar("float32", 1)]));
-    return b.op("Add", [before, b.op("Mul", [b.op("Sub", [after, before]), shaped])]);
+    return b.op("Add", [before, b.op("Mul", [b.op("Sub", [after, before]), factors])]);
   }, start);
 };
 
