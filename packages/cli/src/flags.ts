@@ -19,6 +19,8 @@ function of<T>(spec: OptionSpec<T>, help: string, metavar?: string): Flag<T> {
 /** Constructors of flags. A flag without a default is required. */
 export const flag = {
   text: (help: string, metavar: string, defaultValue?: string) => of(option.text(defaultValue), help, metavar),
+  /** A text that says something: `--host=` is refused. */
+  filled: (help: string, metavar: string, defaultValue?: string) => of(option.filled(defaultValue), help, metavar),
   bool: (help: string, defaultValue = false) => of(option.bool(defaultValue), help),
   int: (help: string, min: number, max: number, defaultValue?: number) =>
     of(option.int(min, max, defaultValue), help, "N"),

@@ -25,6 +25,10 @@ const TENSORFLOW_MODEL_SERVER = `
   .map((flag) => `--${flag}`);
 
 describe("flags of tensorflow_model_server", () => {
+  it("refuse an empty address", () => {
+    assert.throws(() => parseArguments("serve", serve.flags, ["--host="]), /--host="": must not be empty/);
+  });
+
   it("are all taken by serve", () => {
     assert.equal(TENSORFLOW_MODEL_SERVER.length, 48);
     const { flags } = parseArguments("serve", serve.flags, TENSORFLOW_MODEL_SERVER);

@@ -62,6 +62,13 @@ export const option = {
       return raw;
     });
   },
+  /** A text that is not blank. */
+  filled(defaultValue?: string): OptionSpec<string> {
+    return withDefault(defaultValue, (raw) => {
+      if (typeof raw !== "string" || raw.trim() === "") throw new Error("must not be empty");
+      return raw;
+    });
+  },
   bool(defaultValue?: boolean): OptionSpec<boolean> {
     return withDefault(defaultValue, (raw) => {
       if (raw === true || raw === "true" || raw === "1" || raw === "") return true;
@@ -72,7 +79,7 @@ export const option = {
   /** An integer in [min, max]. */
   int(min: number, max: number, defaultValue?: number): OptionSpec<number> {
     return withDefault(defaultValue, (raw) => {
-      const value = typeof raw === "string" && raw.trim() !== "" ? Number(raw) : raw;
+      const value = typeof raw === "string" ? parseDecimal(raw) : raw;
       if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max) {
         throw new Error(`must be an integer in [${min}, ${max}]`);
       }
@@ -81,7 +88,7 @@ export const option = {
   },
   number(min: number, max: number, defaultValue?: number): OptionSpec<number> {
     return withDefault(defaultValue, (raw) => {
-      const value = typeof raw === "string" && raw.trim() !== "" ? Number(raw) : raw;
+      const value = typeof raw === "string" ? parseDecimal(raw) : raw;
       if (typeof value !== "number" || !(value >= min && value <= max))
         throw new Error(`must be a number in [${min}, ${max}]`);
       return value;
@@ -114,6 +121,11 @@ export const option = {
 
 function withDefault<T>(defaultValue: T | undefined, parse: (raw: unknown) => T): OptionSpec<T> {
   return defaultValue === undefined ? { parse } : { default: defaultValue, parse };
+}
+
+/** NaN where it is no decimal number: Number() takes "", "0x10" and "0b1" as well, which are slips of who writes a flag. */
+function parseDecimal(text: string): number {
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text.trim()) ? Number(text) : Number.NaN;
 }
 
 const UNITS: Readonly<Record<string, number>> = {

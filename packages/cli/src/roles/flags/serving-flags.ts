@@ -32,7 +32,7 @@ export const SERVING_FLAGS = {
   restApiPort: flag.int("REST port, also metrics and health; -1 = none, 0 = any free one", -1, 65_535, 8501),
   restApiTimeoutInMs: flag.int("time for a REST request to finish; 0 = no limit", 0, 86_400_000, 30_000),
   restApiEnableCorsSupport: flag.bool("CORS headers on REST replies"),
-  host: flag.text("address to listen on", "ADDRESS", "0.0.0.0"),
+  host: flag.filled("address to listen on", "ADDRESS", "0.0.0.0"),
   ...GUARD_FLAGS,
   restApiSslConfigFile: flag.text("TLS of REST, metrics and health: an SSLConfig", "FILE", ""),
   useAltsCredentials: flag.bool("refused: ALTS is not supported"),
