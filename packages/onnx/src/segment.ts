@@ -25,11 +25,16 @@ export interface LoweredSegment {
 /**
  * Lowers a device step to one ONNX graph (opset 20, IR 9).
  *
- * @param infos  what is known of every value, by `refKey`
+ * @param infos           what is known of every value, by `refKey`
+ * @param computesHalves  whether the engine has kernels that compute with float16
  * @throws ServingError OP_UNSUPPORTED when a node has no lowering: placement should not have put it here
  */
-export function lowerSegment(step: DeviceStep, infos: ReadonlyMap<string, ValueInfo>): LoweredSegment {
-  const builder = new OnnxBuilder();
+export function lowerSegment(
+  step: DeviceStep,
+  infos: ReadonlyMap<string, ValueInfo>,
+  computesHalves = false,
+): LoweredSegment {
+  const builder = new OnnxBuilder(computesHalves);
   const values = new Map<string, Value>();
   for (const ref of step.inputs) {
     const info = infos.get(refKey(ref));

@@ -71,7 +71,7 @@ export class OrtDevice implements Device {
   }
 
   async #encode({ step, infos }: PlannedDeviceStep): Promise<EncodedModel> {
-    const lowered = lowerSegment(step, infos);
+    const lowered = lowerSegment(step, infos, this.#ort.gpu?.provider === "cuda");
     const places = new Map<string, Awaited<ReturnType<Checkpoint["place"]>>>();
     for (const weight of lowered.weights) places.set(weight.name, await this.#checkpoint.place(weight));
     const place = (weight: Weight) => places.get(weight.name)!;

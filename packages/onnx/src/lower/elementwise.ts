@@ -143,8 +143,8 @@ function positiveElse(n: NodeLowering, negative: Value): Value {
   return where(n.b, n.b.op("Greater", [n.x(0), constant(n, 0)], {}, "bool"), n.x(0), negative);
 }
 
-const SELU_SCALE = 1.0507009873554805;
-const SELU_ALPHA = 1.6732632423543772;
+export const SELU_SCALE = 1.0507009873554805;
+export const SELU_ALPHA = 1.6732632423543772;
 
 const relu: Lower = (n) =>
   RELU_KERNELS.has(n.dtype(0)) ? n.b.op("Relu", [n.x(0)]) : extremeOf(n.b, "Max", n.x(0), constant(n, 0));

@@ -2,6 +2,7 @@ import type { GraphNode, NodeContext, ValueInfo } from "@shardserve/graph";
 import { bfloatToNumber, type DType, halfToNumber, type Tensor, tensor } from "@shardserve/tensor";
 import type { OnnxBuilder, Value } from "../proto/builder.js";
 import { cast } from "../proto/emit.js";
+import { narrowSteps } from "./narrow-steps.js";
 import { type Lower, NodeLowering, Unsupported } from "./node-lowering.js";
 
 /** The 16-bit floats, as DataType numbers and names stand in attributes. */
@@ -12,7 +13,8 @@ const ITS_OWN_LARGEST = new Set(["UnsortedSegmentMax", "UnsortedSegmentMin", "Se
 
 /**
  * Lowers a node. What the engine cannot do with 16-bit floats is done in float32 and rounded once, which is what most of
- * TensorFlow's own CPU kernels for them do; bfloat16 has next to no kernels in the engine, float16 lacks some.
+ * TensorFlow's own CPU kernels for them do; on the CPU the engine can do no more than move them. These casts are part of the
+ * model, so ONNX Runtime keeps them where two nodes meet.
  *
  * @throws Unsupported
  */
@@ -34,16 +36,19 @@ export function lowerNode(
     if (!(error instanceof Unsupported) || ITS_OWN_LARGEST.has(node.op)) throw error;
     builder.forget(mark);
   }
-  const wide = lower(
-    new NodeLowering(
-      widenedNode(node),
-      widenedContext(context),
-      builder,
-      inputs.map((value) => widened(builder, value)),
-      () => false,
-    ),
+  const wide = new NodeLowering(
+    widenedNode(node),
+    widenedContext(context),
+    builder,
+    inputs.map((value) => widened(builder, value)),
+    () => false,
   );
-  return listOf(wide).map((value, i) => cast(builder, value, context.outputs[i]?.dtype ?? value.dtype));
+  const dtype = context.outputs[0]?.dtype;
+  const steps = narrowSteps.get(node.op);
+  const round = (value: Value): Value => cast(builder, cast(builder, value, dtype!), "float32");
+  return listOf(steps ? steps(wide, round) : lower(wide)).map((value, i) =>
+    cast(builder, value, context.outputs[i]?.dtype ?? value.dtype),
+  );
 }
 
 function listOf(outputs: Value | readonly Value[]): readonly Value[] {

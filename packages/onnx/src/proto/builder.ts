@@ -20,6 +20,7 @@ import {
   type OnnxNode,
   type OnnxValue,
 } from "./model-proto.js";
+import { Unsupported } from "../lower/node-lowering.js";
 
 /** Where the session gets an initializer's bytes from. */
 export type WeightSource =
@@ -65,6 +66,17 @@ export interface BuilderMark {
 /** Larger constants are treated like weights. */
 const EMBEDDED_BYTES_MAX = 4096;
 
+/**
+ * Ops whose kernels on the CPU take 16-bit floats: those that move elements without looking at them. Around a node without a kernel for
+ * float16 ONNX Runtime puts casts of its own, and takes out every pair that meets between two nodes, and with it the rounding.
+ */
+const MOVES_HALVES = new Set(
+  (
+    "Cast Concat Expand Gather GatherND Identity If Loop Reshape ReverseSequence ScatterND Shape Slice Split Squeeze " +
+    "Transpose Unsqueeze"
+  ).split(" "),
+);
+
 /** ONNX spells a missing optional input as an empty name. */
 const ABSENT: Value = { name: "", dtype: "float32" };
 
@@ -81,8 +93,14 @@ export class OnnxBuilder {
   readonly #weights = new Map<string, Weight>();
   readonly #constants = new Map<string, Value>();
   #count = 0;
+  readonly #computesHalves: boolean;
   /** Name of the TensorFlow node that is being lowered; ORT's error texts show it. */
   scope = "";
+
+  /** @param computesHalves  whether the engine has kernels that compute with float16, as GPUs do */
+  constructor(computesHalves = false) {
+    this.#computesHalves = computesHalves;
+  }
 
   /** Declares the next graph input. */
   input(dtype: DType, shape: readonly number[] | undefined): Value {
@@ -98,7 +116,7 @@ export class OnnxBuilder {
     this.#outputs.push({ name: result.name, dtype: result.dtype, shape: undefined });
   }
 
-  /** Adds a node with one output of dtype `dtype`, by default the first input's. */
+  /** Adds a node with one output of dtype `dtype`, by default the first input's. @throws Unsupported as {@link ops} */
   op(
     op: string,
     inputs: readonly (Value | undefined)[],
@@ -108,7 +126,12 @@ export class OnnxBuilder {
     return this.ops(op, inputs, [dtype], attrs)[0]!;
   }
 
-  /** Adds a node with several outputs. @param label  what error texts call it, by default the op */
+  /**
+   * Adds a node with several outputs.
+   *
+   * @param label  what error texts call it, by default the op
+   * @throws Unsupported when it would compute with float16 and the engine has no kernel for that
+   */
   ops(
     op: string,
     inputs: readonly (Value | undefined)[],
@@ -116,6 +139,9 @@ export class OnnxBuilder {
     attrs: Readonly<Record<string, OnnxAttr>> = {},
     label = op.replace("com.microsoft:", ""),
   ): Value[] {
+    if (!this.#computesHalves && inputs.some((input) => input?.dtype === "float16") && !movesOnly(op, attrs)) {
+      throw new Unsupported(`no engine kernel of ${op} for float16`);
+    }
     const outputs = dtypes.map((dtype) => this.#value(dtype));
     const [domain, type] = op.startsWith("com.microsoft:") ? ["com.microsoft", op.slice(14)] : ["", op];
     this.#nodes.push({
@@ -311,6 +337,10 @@ export class OnnxBuilder {
     }
     return name;
   }
+}
+
+function movesOnly(op: string, attrs: Readonly<Record<string, OnnxAttr>>): boolean {
+  return MOVES_HALVES.has(op) && (attrs.reduction ?? "none") === "none";
 }
 
 /** Nodes that an output depends on: a form of a value that nobody reads in the end is not computed. */
