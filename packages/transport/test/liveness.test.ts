@@ -76,6 +76,15 @@ describe("liveness of a connection", () => {
     assert.deepEqual(watched.said, []);
   });
 
+  it("leaves one alone that answered the ping and owes nothing more", async () => {
+    const watched = new Watched();
+    watched.liveness.asked();
+    await watched.pass(1_000);
+    watched.liveness.heard();
+    await watched.pass(20_000);
+    assert.deepEqual(watched.said, ["ping"]);
+  });
+
   it("doubts one whose last answer came before another that is due", async () => {
     const watched = new Watched();
     watched.liveness.asked();

@@ -76,21 +76,20 @@ export class Liveness {
   #watch(): void {
     this.#isWatched = true;
     this.#wait(this.#limits.doubtMs, () => {
-      if (this.#isHeard) {
-        if (this.#isOwed || this.#events.isWaiting()) this.#watch();
-        else this.#isWatched = false;
-        return;
-      }
+      if (this.#isHeard) return this.#watchOn();
       this.#events.onPing();
       this.#wait(this.#limits.doubtReplyMs, () => {
-        if (this.#isHeard) {
-          this.#watch();
-          return;
-        }
+        if (this.#isHeard) return this.#watchOn();
         this.#isSuspect = true;
         this.#events.onSuspect(true);
       });
     });
+  }
+
+  /** It lives: watched on only where it owes something more, or idle connections would be asked for ever. */
+  #watchOn(): void {
+    if (this.#isOwed || this.#events.isWaiting()) this.#watch();
+    else this.#isWatched = false;
   }
 
   #wait(waitMs: number, onPassed: () => void): void {
