@@ -8,7 +8,6 @@ import {
   PlainRows,
 } from "@shardserve/transport";
 import type { ByteBudget } from "./byte-budget.js";
-import { Joint } from "./joint.js";
 import type { ShardMetrics } from "../metrics.js";
 import { type ServedVersion, servableName } from "../versions/served-version.js";
 
@@ -21,29 +20,56 @@ export interface JointLookupOptions {
   readonly refuse: (exchange: Exchange, error: unknown) => void;
 }
 
-/** Gathers under way on other threads; while there are as many, the event loop gathers itself. */
-const GATHERS_MAX = 2;
+/** Rows of one gather, in bytes: enough to make its fixed cost of 3 us small, little enough to stay in the CPU's cache. */
+const GATHER_BYTES = 256 * 1024;
+
+/** A lookup that was located and waits for the gather. */
+interface Waiting {
+  readonly exchange: Exchange;
+  readonly request: LookupRequest;
+}
+
+/** The rows of one width that wait, of all requests, behind one another. */
+class Width {
+  readonly rowBytes: number;
+  readonly indexes: BigInt64Array;
+  readonly rows: Uint8Array;
+  /** Rows that wait. */
+  count = 0;
+  /** Rows that waited before the request that is being added. */
+  countBefore = 0;
+  /** Rows that were answered already. */
+  answered = 0;
+
+  constructor(rowBytes: number, pool: BufferPool) {
+    this.rowBytes = rowBytes;
+    const rowsMax = Math.ceil(GATHER_BYTES / rowBytes);
+    this.indexes = new BigInt64Array(rowsMax);
+    this.rows = pool.acquire(rowsMax * rowBytes);
+  }
+}
 
 /**
  * Answers small lookups that arrived together by one gather per row width: a gather costs 3 us before its first row, which
  * is what 60 rows cost, and a reader that is woken once for many replies answers with many requests. Their replies are
- * written side by side into the connection's buffer. Where they are many, another thread gathers their rows while the event
- * loop locates and writes those of others.
+ * written side by side into the connection's buffer.
  *
  * Takes only what needs no telling apart: small requests of a version that is in memory, all of whose ids are held.
  */
 export class JointLookup {
   readonly #options: JointLookupOptions;
+  readonly #waiting: Waiting[] = [];
   readonly #plain = new PlainRows();
-  /** What is being filled. */
-  #joint: Joint;
-  readonly #idle: Joint[] = [];
-  #gatherCount = 0;
+  /** Scratch memory by row width, over all versions. */
+  readonly #byRowBytes = new Map<number, Width>();
+  #served: ServedVersion | undefined;
+  /** Of the version that is waited for: the width of each table, and every width once. */
+  #widthOf: readonly Width[] = [];
+  #widths: readonly Width[] = [];
   #rowBytes = new Int32Array(64);
 
   constructor(options: JointLookupOptions) {
     this.#options = options;
-    this.#joint = new Joint(options.pool);
   }
 
   /**
@@ -53,82 +79,142 @@ export class JointLookup {
    */
   add(exchange: Exchange, served: ServedVersion, request: LookupRequest): number {
     if (!served.set.isWarm) return 0;
-    const other = this.#joint.waiting[0]?.exchange;
-    if (served !== this.#joint.served || (other && !exchange.sharesConnection(other))) this.flush();
-    this.#joint.turnTo(served);
-    const { words, columnsAt, tableCount } = request;
+    const other = this.#waiting[0]?.exchange;
+    if (other && !exchange.sharesConnection(other)) this.flush();
+    const bytes = this.#plan(served, request);
+    if (bytes === 0) return 0;
+    let isLocated = false;
+    try {
+      isLocated = this.#locate(served, request);
+    } finally {
+      if (!isLocated) for (const width of this.#widths) width.count = width.countBefore;
+    }
+    if (!isLocated) return 0;
+    this.#waiting.push({ exchange, request });
+    return bytes;
+  }
+
+  /** Gathers and answers everything that waits. */
+  flush(): void {
+    const served = this.#served;
+    if (served === undefined || this.#waiting.length === 0) return;
+    const { budget, metrics, clock, refuse } = this.#options;
+    const startMs = clock.nowMs();
+    let gatheredBytes = 0;
+    let rowCount = 0;
+    for (const { rowBytes, count } of this.#widths) {
+      gatheredBytes += rowBytes * count;
+      rowCount += count;
+    }
+    try {
+      budget.take(gatheredBytes, `${this.#waiting.length} lookups of ${servableName(served.model, served.version)}`);
+    } catch (error) {
+      this.#end((exchange) => refuse(exchange, error));
+      return;
+    }
+    const connection = (this.#waiting[0] as Waiting).exchange;
+    try {
+      for (const { rowBytes, indexes, count, rows } of this.#widths) {
+        if (count === 0) continue;
+        served.set.gatherNow(rowBytes, indexes, 0, count, rows);
+      }
+    } catch (error) {
+      budget.give(gatheredBytes);
+      this.#end((exchange) => refuse(exchange, error));
+      return;
+    }
+    metrics.gatherSeconds.observe({ path: "loop" }, (clock.nowMs() - startMs) / 1000);
+    metrics.requests.inc({ protocol: "frame", code: "OK" }, this.#waiting.length);
+    metrics.rows.inc({ model: served.model }, rowCount);
+    metrics.bytes.inc({ model: served.model }, gatheredBytes);
+    metrics.replyBytesInFlight.set(budget.usedBytes);
+    this.#end((exchange, request) => this.#answer(exchange, request));
+    connection.afterSent(() => {
+      budget.give(gatheredBytes);
+      metrics.replyBytesInFlight.set(budget.usedBytes);
+    });
+  }
+
+  /** Makes room for the request, by a flush where it must. @returns bytes of the reply; 0 when it is none of the small ones */
+  #plan(served: ServedVersion, { words, columnsAt, tableCount }: LookupRequest): number {
+    if (served !== this.#served) {
+      this.flush();
+      this.#turnTo(served);
+    }
     if (this.#rowBytes.length < tableCount) this.#rowBytes = new Int32Array(tableCount);
-    if (!this.#joint.rowWidths(request, this.#rowBytes)) return 0;
+    for (const width of this.#widths) width.countBefore = width.count;
+    let isFull = false;
+    for (let i = 0; i < tableCount; i++) {
+      const width = this.#widthOf[words[columnsAt + 2 * i] as number];
+      if (width === undefined) return 0;
+      this.#rowBytes[i] = width.rowBytes;
+      width.countBefore += words[columnsAt + 2 * i + 1] as number;
+      if (width.countBefore > width.indexes.length) isFull = true;
+    }
     const bytes = this.#plain.plan(words, columnsAt, tableCount, this.#rowBytes);
     if (bytes > JOIN_BYTES_MAX) return 0;
-    if (!this.#joint.hasRoom(request)) {
-      this.flush();
-      this.#joint.turnTo(served);
+    if (isFull) this.flush();
+    return bytes;
+  }
+
+  #locate({ set }: ServedVersion, { words, columnsAt, idsAt, epoch }: LookupRequest): boolean {
+    for (const width of this.#widths) width.countBefore = width.count;
+    for (let column = columnsAt, at = idsAt / 2; column < idsAt; column += 2) {
+      const table = words[column] as number;
+      const end = at + (words[column + 1] as number);
+      const width = this.#widthOf[table] as Width;
+      if (set.locate(table, words, width.indexes, width.count, at, end, epoch) >= 0) return false;
+      width.count += end - at;
+      at = end;
     }
-    return this.#joint.add(exchange, request) ? bytes : 0;
+    return true;
   }
 
-  /** Gathers everything that waits, and answers it then. */
-  flush(): void {
-    const joint = this.#joint;
-    const { served, bytes } = joint;
-    if (served === undefined || joint.waiting.length === 0) return;
-    const { budget, metrics, clock } = this.#options;
-    const startMs = clock.nowMs();
-    try {
-      budget.take(bytes, `${joint.waiting.length} lookups of ${servableName(served.model, served.version)}`);
-    } catch (error) {
-      return this.#fail(joint, error);
-    }
-    metrics.replyBytesInFlight.set(budget.usedBytes);
-    const gathering = joint.gather(this.#gatherCount < GATHERS_MAX);
-    const succeed = (path: "loop" | "pool") => {
-      metrics.gatherSeconds.observe({ path }, (clock.nowMs() - startMs) / 1000);
-      this.#succeed(joint, served, bytes);
-    };
-    if (gathering === undefined) return succeed("loop");
-    this.#gatherCount++;
-    this.#joint = this.#idle.pop() ?? new Joint(this.#options.pool);
-    const fail = (error: unknown) => {
-      this.#giveBack(bytes);
-      this.#fail(joint, error);
-    };
-    void gathering
-      .then(() => succeed("pool"), fail)
-      .finally(() => {
-        this.#gatherCount--;
-        this.#idle.push(joint);
-      });
-  }
-
-  #succeed(joint: Joint, { model }: ServedVersion, bytes: number): void {
-    const { metrics } = this.#options;
-    const { waiting } = joint;
-    const connection = waiting[0]!.exchange;
-    metrics.requests.inc({ protocol: "frame", code: "OK" }, waiting.length);
-    metrics.rows.inc({ model }, joint.rowCount);
-    metrics.bytes.inc({ model }, bytes);
-    joint.end((exchange, request) => this.#answer(joint, exchange, request));
-    connection.afterSent(() => this.#giveBack(bytes));
-  }
-
-  #fail(joint: Joint, error: unknown): void {
-    joint.end((exchange) => this.#options.refuse(exchange, error));
-  }
-
-  #giveBack(bytes: number): void {
-    const { budget, metrics } = this.#options;
-    budget.give(bytes);
-    metrics.replyBytesInFlight.set(budget.usedBytes);
-  }
-
-  #answer(joint: Joint, exchange: Exchange, request: LookupRequest): void {
-    const { words, columnsAt, tableCount, generation, epoch } = request;
+  #answer(exchange: Exchange, { words, columnsAt, tableCount, generation, epoch }: LookupRequest): void {
     const plain = this.#plain;
     const rowBytes = this.#rowBytes;
-    joint.rowWidths(request, rowBytes);
+    for (let i = 0; i < tableCount; i++) {
+      rowBytes[i] = (this.#widthOf[words[columnsAt + 2 * i] as number] as Width).rowBytes;
+    }
     const reply = exchange.reserveReply(FRAME.ROWS, plain.plan(words, columnsAt, tableCount, rowBytes));
     if (reply) plain.writeHead(reply.view, reply.start, generation, epoch, words, columnsAt, tableCount, rowBytes);
-    joint.takeRows(request, plain.offsets, reply);
+    for (const width of this.#widths) {
+      let offset = 0;
+      let rowCount = 0;
+      for (let i = 0; i < tableCount; i++) {
+        const count = words[columnsAt + 2 * i + 1] as number;
+        if (rowBytes[i] !== width.rowBytes || count === 0) continue;
+        if (rowCount === 0) offset = plain.offsets[i] as number; // the others lie behind it
+        rowCount += count;
+      }
+      const start = width.answered * width.rowBytes;
+      width.answered += rowCount;
+      if (!reply || rowCount === 0) continue;
+      reply.bytes.set(width.rows.subarray(start, start + rowCount * width.rowBytes), reply.start + offset);
+    }
+  }
+
+  #end(answer: (exchange: Exchange, request: LookupRequest) => void): void {
+    const waiting = this.#waiting.splice(0);
+    try {
+      for (const { exchange, request } of waiting) {
+        answer(exchange, request);
+        exchange.releasePayload();
+      }
+    } finally {
+      for (const width of this.#widths) width.count = width.answered = 0;
+    }
+  }
+
+  #turnTo(served: ServedVersion): void {
+    this.#served = served;
+    this.#widthOf = served.set.tables.map(({ rowBytes }) => {
+      const known = this.#byRowBytes.get(rowBytes);
+      if (known) return known;
+      const width = new Width(rowBytes, this.#options.pool);
+      this.#byRowBytes.set(rowBytes, width);
+      return width;
+    });
+    this.#widths = [...new Set(this.#widthOf)];
   }
 }

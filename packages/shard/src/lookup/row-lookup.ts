@@ -9,7 +9,6 @@ import {
   type TableReply,
   writeRowsHead,
 } from "@shardserve/transport";
-import { allSettled } from "./all-settled.js";
 import type { ByteBudget } from "./byte-budget.js";
 import type { ShardMetrics } from "../metrics.js";
 import { type ServedVersion, servableName } from "../versions/served-version.js";
@@ -150,6 +149,11 @@ export class RowLookup {
     }
     return allSettled(running).finally(() => end("pool"));
   }
+}
+
+/** Rejects with the first failure, but only when none is writing into the reply any more. */
+async function allSettled(running: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(running)) if (outcome.status === "rejected") throw outcome.reason;
 }
 
 async function settle(gathering: Promise<void>, result: GatheredRows): Promise<GatheredRows> {
