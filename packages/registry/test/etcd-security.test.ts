@@ -5,6 +5,8 @@ import { isServingError } from "@shardserve/core";
 import { campaign, EtcdRegistry, LeasedKeys, RegistryView } from "@shardserve/registry";
 import { EtcdServer, eventually, makeCertificates, type TempDir, tempDir } from "@shardserve/testkit";
 
+/** Long enough that a busy machine renews a lease in time. */
+const TTL_SECONDS = 5;
 const bytes = (text: string) => new TextEncoder().encode(text);
 const isUnavailable = (error: unknown) => isServingError(error, "REGISTRY_UNAVAILABLE");
 const isDenied = (error: unknown) => isServingError(error, "REGISTRY_DENIED");
@@ -13,15 +15,15 @@ const isDenied = (error: unknown) => isServingError(error, "REGISTRY_DENIED");
 async function useAll(registry: EtcdRegistry): Promise<void> {
   const view = new RegistryView(registry, "");
   view.start();
-  const keys = new LeasedKeys(registry, { ttlSeconds: 2 });
+  const keys = new LeasedKeys(registry, { ttlSeconds: TTL_SECONDS });
   await keys.set("leased", bytes("1"));
   const revision = await registry.txn([{ key: "k", modRevision: 0 }], [{ put: "k", value: bytes("v") }]);
   await eventually(() => view.revision >= revision);
   assert.deepEqual([...view.entries.keys()].sort(), ["k", "leased"]);
-  const office = await campaign(registry, "leader", bytes("me"), { ttlSeconds: 2 });
+  const office = await campaign(registry, "leader", bytes("me"), { ttlSeconds: TTL_SECONDS });
   await registry.txn([office.guard], [{ delete: "k" }]);
   await office.resign();
-  await new Promise((resolve) => setTimeout(resolve, 2_500)); // longer than the lease: it is kept alive
+  await new Promise((resolve) => setTimeout(resolve, TTL_SECONDS * 1000 + 500)); // longer than the lease: it is kept alive
   assert.equal(keys.lossCount, 0);
   await keys.close();
   await view.close();
