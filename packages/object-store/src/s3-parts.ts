@@ -6,6 +6,7 @@ import {
   type S3Client,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
+import { inParallel } from "@shardserve/core";
 import type { Upload } from "./object-store.js";
 
 /** Larger objects are put in parts; two parts of each are in memory. */
@@ -38,29 +39,23 @@ export async function putParts(client: S3Client, target: Target, upload: Upload,
   const partBytes = Math.max(PART_BYTES, Math.ceil(upload.bytes / PARTS_MAX));
   const count = Math.ceil(upload.bytes / partBytes);
   const Parts: CompletedPart[] = [];
-  let next = 0;
-  const send = async () => {
-    for (let i = next++; i < count; i = next++) {
-      const offset = i * partBytes;
-      const length = Math.min(partBytes, upload.bytes - offset);
-      const Body = await upload.read({ offset, length });
-      const part = { ...object, UploadId, PartNumber: i + 1 };
-      const { ETag, ChecksumCRC32 } = await client.send(new UploadPartCommand({ ...part, Body }), sent(signal));
-      Parts[i] = { ETag, PartNumber: i + 1, ...(ChecksumCRC32 !== undefined && { ChecksumCRC32 }) };
-      upload.onSent?.(length);
-    }
+  const send = async (i: number) => {
+    const offset = i * partBytes;
+    const length = Math.min(partBytes, upload.bytes - offset);
+    const Body = await upload.read({ offset, length });
+    const part = { ...object, UploadId, PartNumber: i + 1 };
+    const { ETag, ChecksumCRC32 } = await client.send(new UploadPartCommand({ ...part, Body }), sent(signal));
+    Parts[i] = { ETag, PartNumber: i + 1, ...(ChecksumCRC32 !== undefined && { ChecksumCRC32 }) };
+    upload.onSent?.(length);
   };
-  const senders = Array.from({ length: SENT_AT_ONCE }, send);
   try {
-    await Promise.all(senders);
+    await inParallel(Array(count).keys(), SENT_AT_ONCE, send);
     const MultipartUpload = { Parts };
     await client.send(
       new CompleteMultipartUploadCommand({ ...object, UploadId, MultipartUpload, ...(IfNoneMatch && { IfNoneMatch }) }),
       sent(signal),
     );
   } catch (error) {
-    next = count;
-    await Promise.allSettled(senders);
     await client.send(new AbortMultipartUploadCommand({ ...object, UploadId })).catch(() => undefined); // the rule removes them
     throw error;
   }

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import {
   BytePace,
   type Clock,
+  inParallel,
   type Logger,
   ProcessLock,
   ServingError,
@@ -147,24 +148,19 @@ export class VersionCache {
     const startMs = this.#clock.nowMs();
     const partial = `${dir}${PARTIAL}`;
     const store = await this.#options.stores.of(parseStoreUri(uri));
-    const waiting = [...objects];
     const stop = new AbortController();
     const stopped = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
-    const readers = Array.from({ length: READS_MAX }, async () => {
-      for (let object = waiting.shift(); object; object = waiting.shift()) {
-        const path = join(partial, object.path);
-        if (await isFinished(path, object.bytes)) continue;
+    await inParallel(objects, READS_MAX, async (object) => {
+      const path = join(partial, object.path);
+      if (await isFinished(path, object.bytes)) return;
+      try {
         const contents = await store.read(parseStoreUri(uri), object, stopped);
         await writeFile(path, this.#paced(contents, stopped), object, uri);
+      } catch (error) {
+        stop.abort(error); // the others need not go on
+        throw error;
       }
     });
-    try {
-      await Promise.all(readers);
-    } catch (error) {
-      stop.abort(error);
-      await Promise.allSettled(readers);
-      throw error;
-    }
     await rename(partial, dir);
     const seconds = (this.#clock.nowMs() - startMs) / 1000;
     this.#logger.info({ uri, dir, files: objects.length, bytes, seconds }, `downloaded ${uri}`);

@@ -30,6 +30,7 @@ export { digestHex } from "./partition/partition-format.js";
 export {
   BLOCK_BYTES,
   choosePartitionCount,
+  isPartitionPath,
   type PartitionLayout,
   partitionLayout,
   partitionPath,

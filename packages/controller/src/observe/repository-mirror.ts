@@ -9,9 +9,8 @@ import {
   type StoredObject,
   type Stores,
 } from "@shardserve/object-store";
-import { DELTA_MANIFEST_FILE, MANIFEST_FILE } from "@shardserve/rowstore";
+import { DELTA_MANIFEST_FILE, EPOCH_FOLDERS, epochNumber, MANIFEST_FILE } from "@shardserve/rowstore";
 
-const EPOCH_FOLDERS = ["deltas", "folds"];
 /** As large as a manifest may be; it is read whole. */
 const MANIFEST_BYTES_MAX = 256 * 2 ** 20;
 
@@ -98,7 +97,7 @@ export class RepositoryMirror {
     const manifests = [{ path: `${version}/${MANIFEST_FILE}`, object: manifest }];
     for (const folder of EPOCH_FOLDERS.filter((name) => folders.includes(name))) {
       for (const epoch of (await this.#list(store, `${version}/${folder}`, signal)).folders) {
-        if (!/^[1-9]\d{0,15}$/.test(epoch)) continue;
+        if (epochNumber(epoch) === undefined) continue;
         const path = `${version}/${folder}/${epoch}/${DELTA_MANIFEST_FILE}`;
         const revision = before.get(path);
         const known = revision === undefined ? undefined : { path, key: path, bytes: 0, revision };

@@ -7,6 +7,7 @@ import {
   epochPath,
   type EpochRef,
   fileDigest,
+  isPartitionPath,
   listEpochs,
   type ManifestFile,
   MANIFEST_FILE,
@@ -164,8 +165,7 @@ export function parentDense({ versionDir, base, chain }: DeltaPlan): {
   readonly files: readonly ManifestFile[];
 } {
   const dense = chain.findLast(({ manifest }) => manifest.files.length > 0);
-  if (!dense)
-    return { dir: versionDir, files: base.manifest.files.filter(({ path }) => !path.startsWith("partitions/")) };
+  if (!dense) return { dir: versionDir, files: base.manifest.files.filter(({ path }) => !isPartitionPath(path)) };
   const files = dense.manifest.files.map((file) => ({ ...file, path: file.path.slice("dense/".length) }));
   return { dir: join(versionDir, epochPath(refOf(dense)), "dense"), files };
 }

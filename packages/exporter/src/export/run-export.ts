@@ -1,17 +1,19 @@
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
-import { join, relative, sep } from "node:path";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { type Logger, type Progress, silentLogger, silentProgress } from "@shardserve/core";
 import { loadOrt } from "@shardserve/native";
 import {
   digestHex,
   encodeManifest,
   fileDigest,
+  isPartitionPath,
   type Manifest,
   type ManifestFile,
   partitionPath,
   readManifest,
   writeManifest,
 } from "@shardserve/rowstore";
+import { filesBelow } from "../files-below.js";
 import type { ExportPlan } from "./export-plan.js";
 import { JOURNAL_NAME, readJournal } from "./journal.js";
 import { checkParity, type ParityReport } from "./parity.js";
@@ -169,14 +171,10 @@ function sourceBytes(plan: ExportPlan): number {
 
 /** Everything but the partition files, with digests. */
 export async function otherFiles(dir: string, signal: AbortSignal | undefined): Promise<ManifestFile[]> {
-  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
   const files: ManifestFile[] = [];
-  for (const entry of entries) {
-    const path = join(entry.parentPath, entry.name);
-    const name = relative(dir, path).split(sep).join("/");
-    if (!entry.isFile() || name.startsWith("partitions/")) continue;
-    const { size } = await stat(path);
-    files.push({ path: name, bytes: size, digest: await fileDigest(path, signal ? { signal } : {}) });
+  for (const { path, bytes } of await filesBelow(dir)) {
+    if (isPartitionPath(path)) continue;
+    files.push({ path, bytes, digest: await fileDigest(join(dir, path), signal ? { signal } : {}) });
   }
-  return files.sort((a, b) => (a.path < b.path ? -1 : 1));
+  return files;
 }

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type Clock,
+  inParallel,
   isServingError,
   type Logger,
   type Progress,
@@ -13,7 +14,8 @@ import {
 } from "@shardserve/core";
 import { parseStoreUri, type Stores, type Upload } from "@shardserve/object-store";
 import { digestHex } from "@shardserve/rowstore";
-import { filesOf, inParallel, type LocalFile, putFiles, type PutTarget } from "./put-files.js";
+import { filesBelow, type LocalFile } from "../files-below.js";
+import { putFiles, PUTS_MAX, type PutTarget } from "./put-files.js";
 
 /** What says that an upload was begun, and of what: its content is the digest of the manifest that is to come. Removed at the end. */
 export const CLAIM_FILE = "shardserve.upload";
@@ -59,7 +61,7 @@ export async function publish(dir: string, options: PublishOptions): Promise<Pub
     return { digest, sentBytes: 0 };
   }
   await claim(target);
-  const files = (await filesOf(dir)).filter(({ path }) => path !== manifest);
+  const files = (await filesBelow(dir)).filter(({ path }) => path !== manifest);
   const task = progress.task(
     "uploading",
     files.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -119,7 +121,7 @@ async function withoutThose(
 ): Promise<LocalFile[]> {
   const listed = new Map((await store.objects(place, signal)).map(({ path, bytes }) => [path, bytes]));
   const missing: LocalFile[] = [];
-  await inParallel(files, async (file) => {
+  await inParallel(files, PUTS_MAX, async (file) => {
     const isThere =
       listed.get(file.path) === file.bytes && (await store.find(place, file.path, signal))?.digest === digest;
     if (isThere) task.advance(file.bytes);

@@ -1,10 +1,19 @@
-import { open, readdir, stat } from "node:fs/promises";
-import { join, relative, sep } from "node:path";
-import { type Clock, isServingError, type Logger, type ProgressTask, ServingError, sleep } from "@shardserve/core";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  type Clock,
+  inParallel,
+  isServingError,
+  type Logger,
+  type ProgressTask,
+  ServingError,
+  sleep,
+} from "@shardserve/core";
 import type { ObjectStore, StoreUri, Upload } from "@shardserve/object-store";
+import type { LocalFile } from "../files-below.js";
 
 /** Files that are put at the same time. */
-const PUTS_MAX = 4;
+export const PUTS_MAX = 4;
 /** Tries of one file while the store is away, each of some seconds by itself; the pauses between them are about eight minutes. */
 const TRIES_MAX = 14;
 const PAUSE_FIRST_MS = 1_000;
@@ -22,24 +31,6 @@ export interface PutTarget {
   readonly logger: Logger;
 }
 
-/** A file below a directory. */
-export interface LocalFile {
-  /** Relative to the directory, with "/" between folders. */
-  readonly path: string;
-  readonly bytes: number;
-}
-
-/** Regular files below a directory, with paths relative to it. */
-export async function filesOf(dir: string): Promise<LocalFile[]> {
-  const files: LocalFile[] = [];
-  for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath, entry.name);
-    files.push({ path: relative(dir, path).split(sep).join("/"), bytes: (await stat(path)).size });
-  }
-  return files.sort((a, b) => (a.path < b.path ? -1 : 1));
-}
-
 /**
  * Puts files, a few at a time. One that meets a store that is away is tried again for some minutes, with growing pauses.
  *
@@ -53,7 +44,7 @@ export async function putFiles(
   task: ProgressTask,
 ): Promise<number> {
   let total = 0;
-  await inParallel(files, async (file) => {
+  await inParallel(files, PUTS_MAX, async (file) => {
     await putFile(join(dir, file.path), file, target, task);
     total += file.bytes;
   });
@@ -86,20 +77,5 @@ async function putFile(file: string, { path, bytes }: LocalFile, target: PutTarg
       logger.warn({ path, pauseMs, error: error.message }, "the object store is away; trying again");
       await sleep(clock, pauseMs, signal);
     }
-  }
-}
-
-/** Calls for each item, a few at a time; after a failure nothing is begun any more. */
-export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const waiting = [...items];
-  const workers = Array.from({ length: PUTS_MAX }, async () => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
-  });
-  try {
-    await Promise.all(workers);
-  } catch (error) {
-    waiting.length = 0;
-    await Promise.allSettled(workers);
-    throw error;
   }
 }

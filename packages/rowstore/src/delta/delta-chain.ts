@@ -4,6 +4,7 @@ import { isServingError, ServingError } from "@shardserve/core";
 import {
   checkFollows,
   deltaPath,
+  epochNumber,
   epochPath,
   type EpochRef,
   foldPath,
@@ -37,8 +38,8 @@ async function numbersIn(path: string): Promise<number[]> {
     });
   });
   return names
-    .filter((name) => /^[1-9]\d{0,15}$/.test(name) && Number.isSafeInteger(Number(name)))
-    .map(Number)
+    .map(epochNumber)
+    .filter((epoch) => epoch !== undefined)
     .sort((a, b) => a - b);
 }
 

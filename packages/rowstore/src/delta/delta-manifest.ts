@@ -111,6 +111,14 @@ export interface StoredDelta {
   readonly fold?: string;
 }
 
+/** Folders of a version that hold epochs, each in a folder with its number for a name. */
+export const EPOCH_FOLDERS = ["deltas", "folds"] as const;
+
+/** The epoch that such a folder's name means; undefined when it is none. */
+export function epochNumber(name: string): number | undefined {
+  return /^[1-9]\d{0,15}$/.test(name) && Number.isSafeInteger(Number(name)) ? Number(name) : undefined;
+}
+
 /** "deltas/7", relative to the version directory. */
 export function deltaPath(epoch: number): string {
   return `deltas/${epoch}`;

@@ -15,7 +15,7 @@ import {
   writeManifestBytes,
 } from "./manifest-file.js";
 import { digestHex } from "../partition/partition-format.js";
-import { partitionLayout, partitionPath } from "../partition/partition-layout.js";
+import { isPartitionPath, partitionLayout, partitionPath } from "../partition/partition-layout.js";
 import { ROW_DTYPES, storedRowBytes, type TableInfo } from "./table-info.js";
 
 /** Name of the manifest in a version directory. A directory without it is a plain SavedModel. */
@@ -156,7 +156,7 @@ function checkManifest(manifest: Manifest, refuse: (why: string) => Error): void
   }
   const partitionFiles = tables.length === 0 ? 0 : partitionCount;
   const byPath = new Map(files.map((file) => [file.path, file]));
-  const found = files.filter((file) => file.path.startsWith("partitions/")).length;
+  const found = files.filter((file) => isPartitionPath(file.path)).length;
   if (found !== partitionFiles) throw refuse(`it lists ${found} partition files, ${partitionFiles} are needed`);
   if (partitionFiles === 0) return;
   const total = tables.reduce((sum, table) => sum + Math.ceil(table.rows / partitionCount) * table.rowBytes, 0);

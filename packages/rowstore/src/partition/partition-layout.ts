@@ -110,6 +110,11 @@ export function partitionPath(partition: number): string {
   return `partitions/p-${String(partition).padStart(5, "0")}.rows`;
 }
 
+/** Whether a file of a version is one of its partitions. */
+export function isPartitionPath(path: string): boolean {
+  return path.startsWith("partitions/");
+}
+
 /** Rows of a table that lie in a partition: ids with `id mod partitionCount === partition`. */
 export function rowsInPartition(rows: number, partition: number, partitionCount: number): number {
   return rows <= partition ? 0 : Math.floor((rows - partition - 1) / partitionCount) + 1;

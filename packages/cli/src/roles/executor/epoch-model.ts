@@ -2,7 +2,7 @@ import { type Clock, invariant, type Logger, ServingError, sleep } from "@shards
 import type { ShardRows } from "@shardserve/lookup";
 import type { PartitionMap } from "@shardserve/placement";
 import type { EpochPlan, EpochRecord } from "@shardserve/registry";
-import { epochPath, type RowSource, type StoredManifest } from "@shardserve/rowstore";
+import { EPOCH_FOLDERS, epochPath, type RowSource, type StoredManifest } from "@shardserve/rowstore";
 import type { Model, RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
 import type { VersionFiles } from "@shardserve/shard";
 import type { Tensor } from "@shardserve/tensor";
@@ -191,7 +191,7 @@ export class EpochModel implements Model {
     this.#current = new LoadedEpoch(next, model);
     if (!before) return;
     logger.info({ model: name, epoch: next.epoch, before: before.at.epoch }, "answers at another epoch");
-    for (const folder of ["deltas", "folds"]) await files.keepOnly(folder, next.chain.map(epochPath));
+    for (const folder of EPOCH_FOLDERS) await files.keepOnly(folder, next.chain.map(epochPath));
     const leaving: Promise<void> = before.close().finally(() => this.#leaving.delete(leaving));
     this.#leaving.add(leaving);
   }

@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Logger, ServingError } from "@shardserve/core";
-import { fileDigest, MANIFEST_FILE, type ManifestFile, readManifest } from "@shardserve/rowstore";
+import { fileDigest, isPartitionPath, MANIFEST_FILE, type ManifestFile, readManifest } from "@shardserve/rowstore";
 import { type ServableId, servableIdText } from "@shardserve/servable";
 import { CopiedFiles, RepositoryFiles, type VersionFiles } from "@shardserve/shard";
 import type { StoredRepository } from "./stored-repository.js";
@@ -86,7 +86,7 @@ export class CopiedDenseFiles implements DenseFiles {
     await files.provide(MANIFEST_FILE, signal);
     const stored = await readManifest(files.directory);
     for (const file of stored?.manifest.files ?? []) {
-      if (!file.path.startsWith("partitions/")) await provideProved(files, "", file, signal);
+      if (!isPartitionPath(file.path)) await provideProved(files, "", file, signal);
     }
     return files;
   }

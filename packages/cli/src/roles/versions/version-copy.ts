@@ -1,11 +1,13 @@
 import { join } from "node:path";
-import { BytePace, type Logger, type Progress, ServingError, systemClock } from "@shardserve/core";
+import { BytePace, inParallel, type Logger, type Progress, ServingError, systemClock } from "@shardserve/core";
 import { childUri, parseStoreUri, StoredFiles, type Stores } from "@shardserve/object-store";
 import {
   DELTA_MANIFEST_FILE,
   DELTA_ROWS_FILE,
   deltaPath,
-  foldPath,
+  EPOCH_FOLDERS,
+  epochNumber,
+  isPartitionPath,
   listEpochs,
   listFolds,
   MANIFEST_FILE,
@@ -52,33 +54,22 @@ export async function copyVersion(options: VersionCopyOptions): Promise<void> {
     wanted.reduce((sum, { bytes }) => sum + bytes, 0),
     "bytes",
   );
-  const waiting = [...wanted];
-  const read = async () => {
-    for (let file = waiting.shift(); file; file = waiting.shift()) {
-      await provideOne(files, file, signal);
-      task.advance(file.bytes);
-    }
-  };
-  await Promise.all(Array.from({ length: READS_MAX }, read));
+  await inParallel(wanted, READS_MAX, async (file) => {
+    await provideOne(files, file, signal);
+    task.advance(file.bytes);
+  });
   task.done();
-  for (const [folder, pathOf] of EPOCH_FOLDERS) {
+  for (const folder of EPOCH_FOLDERS) {
     for (const name of (await store.children(parseStoreUri(childUri(uri, folder)), signal)).folders) {
-      if (!/^[1-9]\d{0,15}$/.test(name)) continue;
-      const path = pathOf(Number(name));
+      if (epochNumber(name) === undefined) continue;
+      const path = `${folder}/${name}`;
       if (await store.find(place, `${path}/${DELTA_MANIFEST_FILE}`, signal)) await copyEpoch(files, path, signal);
     }
   }
 }
 
-const EPOCH_FOLDERS = [
-  ["deltas", deltaPath],
-  ["folds", foldPath],
-] as const;
-
 function provideOne(files: CopiedFiles, file: ManifestFile, signal: AbortSignal): Promise<void> {
-  return file.path.startsWith("partitions/")
-    ? files.provide(file.path, signal)
-    : provideProved(files, "", file, signal);
+  return isPartitionPath(file.path) ? files.provide(file.path, signal) : provideProved(files, "", file, signal);
 }
 
 async function copyEpoch(files: CopiedFiles, path: string, signal: AbortSignal): Promise<void> {
