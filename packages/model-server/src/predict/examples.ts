@@ -30,23 +30,48 @@ const CLASSES = "classes";
 const SCORES = "scores";
 const OUTPUTS = "outputs";
 
-interface ExampleAnswer<R> {
+interface ExampleResult<R> {
   readonly result: R;
-  readonly spec: ModelSpec;
   readonly report: RowsReport | undefined;
+}
+
+interface ExampleAnswer<R> extends ExampleResult<R> {
+  readonly spec: ModelSpec;
   readonly by: ServableId;
 }
 
-export async function classify(
+export function classify(
   predictor: Predictor,
   spec: ModelSpecFields | undefined,
   examples: () => Tensor<"string">,
   scope: RequestScope,
 ): Promise<ExampleAnswer<ClassificationResult>> {
+  return answered(predictor, spec, scope, (handle, signature) =>
+    runClassify(predictor, handle, signature, examples, scope, "Classify"),
+  );
+}
+
+export function regress(
+  predictor: Predictor,
+  spec: ModelSpecFields | undefined,
+  examples: () => Tensor<"string">,
+  scope: RequestScope,
+): Promise<ExampleAnswer<RegressionResult>> {
+  return answered(predictor, spec, scope, (handle, signature) =>
+    runRegress(predictor, handle, signature, examples, scope, "Regress"),
+  );
+}
+
+/** Holds the version that a request asks for while one of its signatures runs, and says which one answered. */
+async function answered<R>(
+  predictor: Predictor,
+  spec: ModelSpecFields | undefined,
+  scope: RequestScope,
+  run: (handle: ServableHandle, signature: SignatureInfo) => Promise<ExampleResult<R>>,
+): Promise<ExampleAnswer<R>> {
   using handle = predictor.handle(spec, scope);
   const signature = exampleSignature(handle, spec!.signatureName);
-  const run = await runClassify(predictor, handle, signature, examples, scope, "Classify");
-  return { ...run, spec: answeredBy(handle, signature), by: handle.id };
+  return { ...(await run(handle, signature)), spec: answeredBy(handle, signature), by: handle.id };
 }
 
 /** Classifies with one signature of a version at hand. `examples` is called once the signature was found fit. */
@@ -57,24 +82,12 @@ export async function runClassify(
   examples: () => Tensor<"string">,
   scope: RequestScope,
   api: string,
-): Promise<{ result: ClassificationResult; report: RowsReport | undefined }> {
+): Promise<ExampleResult<ClassificationResult>> {
   const aliases = classifyOutputs(signature);
   const input = examples();
   const run = await predictor.run(handle, signature, new Map([[INPUTS, input]]), aliases, scope, api);
   const result = classificationResult(input.shape[0]!, run.outputs.get(CLASSES), run.outputs.get(SCORES));
   return { result, report: run.report };
-}
-
-export async function regress(
-  predictor: Predictor,
-  spec: ModelSpecFields | undefined,
-  examples: () => Tensor<"string">,
-  scope: RequestScope,
-): Promise<ExampleAnswer<RegressionResult>> {
-  using handle = predictor.handle(spec, scope);
-  const signature = exampleSignature(handle, spec!.signatureName);
-  const run = await runRegress(predictor, handle, signature, examples, scope, "Regress");
-  return { ...run, spec: answeredBy(handle, signature), by: handle.id };
 }
 
 /** Regresses with one signature of a version at hand. `examples` is called once the signature was found fit. */
@@ -85,7 +98,7 @@ export async function runRegress(
   examples: () => Tensor<"string">,
   scope: RequestScope,
   api: string,
-): Promise<{ result: RegressionResult; report: RowsReport | undefined }> {
+): Promise<ExampleResult<RegressionResult>> {
   checkRegressSignature(signature);
   const input = examples();
   const run = await predictor.run(handle, signature, new Map([[INPUTS, input]]), [OUTPUTS], scope, api);
