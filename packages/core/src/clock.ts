@@ -5,16 +5,34 @@ export interface Clock {
   nowMs(): number;
   /** Milliseconds since the Unix epoch; may jump. */
   wallMs(): number;
-  /** Calls back once after `delayMs`; the returned function cancels. Never keeps the process alive. */
+  /**
+   * Calls back once, when `nowMs` has gone on by `delayMs` or more; the returned function cancels. Never keeps the process
+   * alive.
+   */
   after(delayMs: number, callback: () => void): () => void;
 }
+
+/** What setTimeout takes; it turns more into 1 ms. */
+const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   nowMs: () => performance.now(),
   wallMs: () => Date.now(),
   after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
-    timer.unref();
+    const dueMs = performance.now() + delayMs;
+    let timer: NodeJS.Timeout;
+    const arm = (leftMs: number) => {
+      timer = setTimeout(look, Math.min(Math.ceil(leftMs), TIMEOUT_MS_MAX));
+      timer.unref();
+    };
+    // Node counts in whole milliseconds from a start that it rounds down, so a timer may come early: who then asks whether
+    // its time has come hears no, and waits for ever.
+    const look = () => {
+      const leftMs = dueMs - performance.now();
+      if (leftMs > 0) arm(leftMs);
+      else callback();
+    };
+    arm(delayMs);
     return () => clearTimeout(timer);
   },
 };

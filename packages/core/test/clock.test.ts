@@ -1,5 +1,38 @@
 import assert from "node:assert/strict";
-import { ManualClock, seededRandom, sleep } from "../src/index.js";
+import { ManualClock, seededRandom, sleep, systemClock } from "../src/index.js";
+
+describe("systemClock", () => {
+  // Two of three timers of Node with a fraction of a millisecond come up to 2 ms early; who waits "until it is due" then waited for ever.
+  it("never calls back early", async () => {
+    for (let tries = 0; tries < 100; tries++) {
+      const delayMs = 1 + ((tries * 0.37) % 3);
+      const startMs = systemClock.nowMs();
+      await sleep(systemClock, delayMs);
+      const tookMs = systemClock.nowMs() - startMs;
+      assert.ok(tookMs >= delayMs, `${delayMs} ms took ${tookMs} ms`);
+    }
+  });
+
+  it("does not call back after a moment when the delay is longer than a timer of Node can be", async () => {
+    let isCalled = false;
+    const cancel = systemClock.after(2 ** 31 + 1000, () => (isCalled = true));
+    await sleep(systemClock, 20);
+    cancel();
+    assert.equal(isCalled, false);
+  });
+
+  it("calls nobody back who cancelled after it had found the time too early", async () => {
+    for (let tries = 0; tries < 50; tries++) {
+      let isCalled = false;
+      const cancel = systemClock.after(2.6, () => (isCalled = true));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      if (isCalled) continue; // the machine was busy
+      cancel();
+      await new Promise((resolve) => setTimeout(resolve, 3));
+      assert.equal(isCalled, false);
+    }
+  });
+});
 
 describe("ManualClock", () => {
   it("fires timers in order of time, also those set by timers", () => {
