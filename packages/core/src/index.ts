@@ -13,5 +13,6 @@ export * from "./outage-log.js";
 export * from "./process-lock.js";
 export * from "./progress.js";
 export * from "./random.js";
+export * from "./repeated-work.js";
 export * from "./semaphore.js";
 export * from "./service.js";

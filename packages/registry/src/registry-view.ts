@@ -1,4 +1,13 @@
-import { type Clock, type Logger, OutageLog, ServingError, silentLogger, sleep, systemClock } from "@shardserve/core";
+import {
+  type Clock,
+  type Logger,
+  OutageLog,
+  RepeatedWork,
+  ServingError,
+  silentLogger,
+  sleep,
+  systemClock,
+} from "@shardserve/core";
 import type { Entry, Registry } from "./registry.js";
 import type { SavedState, StateFile } from "./records/state-file.js";
 
@@ -37,7 +46,7 @@ export class RegistryView {
   #isFromDisk = false;
   #failure: ServingError | undefined;
   #watching: Promise<void> | undefined;
-  #saving: Promise<void> | undefined;
+  readonly #saving = new RepeatedWork(() => this.#saveUntilSaved());
   #isUnsaved = false;
 
   constructor(registry: Registry, prefix: string, options: RegistryViewOptions = {}) {
@@ -116,7 +125,7 @@ export class RegistryView {
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#watching;
-    await this.#saving;
+    await this.#saving.whenIdle();
     if (this.#isUnsaved) await this.#save();
   }
 
@@ -192,7 +201,7 @@ export class RegistryView {
   #saveSoon(): void {
     if (!this.#state) return;
     this.#isUnsaved = true;
-    this.#saving ??= this.#saveUntilSaved().finally(() => (this.#saving = undefined));
+    this.#saving.ask();
   }
 
   async #saveUntilSaved(): Promise<void> {

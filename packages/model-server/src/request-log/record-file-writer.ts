@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
-import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import { type Clock, type Logger, RepeatedWork, ServingError } from "@shardserve/core";
 import { checksum, maskChecksum } from "@shardserve/savedmodel";
 
 /** Bytes that may wait for the disk; beyond, records are dropped: a slow disk must not take the memory or the time of requests. */
@@ -31,7 +31,7 @@ export class RecordFileWriter {
   #path = "";
   #fileBytes = 0;
   #sequence = 0;
-  #writing: Promise<void> | null = null;
+  readonly #writes = new RepeatedWork(() => this.#drain());
   #hasComplained = false;
 
   constructor(options: RecordFileWriterOptions) {
@@ -43,13 +43,13 @@ export class RecordFileWriter {
     if (this.#queuedBytes + record.length > (this.#options.queueBytesMax ?? QUEUE_BYTES_MAX)) return false;
     this.#queue.push(framed(record));
     this.#queuedBytes += record.length;
-    this.#writing ??= this.#drain().finally(() => (this.#writing = null));
+    this.#writes.ask();
     return true;
   }
 
   /** Writes what waits and closes the file. */
   async close(): Promise<void> {
-    while (this.#writing) await this.#writing;
+    await this.#writes.whenIdle();
     await this.#endFile().catch((error: unknown) => this.#complain(error));
   }
 

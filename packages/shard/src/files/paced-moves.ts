@@ -1,4 +1,4 @@
-import { type BytePace, ServingError } from "@shardserve/core";
+import { type BytePace, RepeatedWork, ServingError } from "@shardserve/core";
 import type { VersionFiles } from "./version-files.js";
 
 /** A partition file that is to come here from another shard, or be read for the first time. */
@@ -20,7 +20,7 @@ export class PacedMoves {
   readonly #waiting: Move[] = [];
   readonly #stop = new AbortController();
   #current: Move | undefined;
-  #work: Promise<void> | undefined;
+  readonly #work = new RepeatedWork(() => this.#run());
 
   constructor(pace: BytePace) {
     this.#pace = pace;
@@ -31,13 +31,13 @@ export class PacedMoves {
     const isSame = ({ files, path }: Move) => files === move.files && path === move.path;
     if ((this.#current && isSame(this.#current)) || this.#waiting.some(isSame) || this.#stop.signal.aborted) return;
     this.#waiting.push(move);
-    this.#work ??= this.#run().finally(() => (this.#work = undefined));
+    this.#work.ask();
   }
 
   /** Ends; a copy that was begun goes on from there another time. */
   async close(): Promise<void> {
     this.#stop.abort(new ServingError("DRAINING", "the shard closes"));
-    await this.#work;
+    await this.#work.whenIdle();
   }
 
   async #run(): Promise<void> {

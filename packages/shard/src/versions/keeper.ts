@@ -1,4 +1,4 @@
-import { ServingError } from "@shardserve/core";
+import { RepeatedWork, ServingError } from "@shardserve/core";
 import { type PartitionMap, partitionsOf } from "@shardserve/placement";
 import { holdingKey, holdingRecord, type KnownMap, type LeasedKeys, type MapRecord } from "@shardserve/registry";
 import { MANIFEST_FILE, PartitionSet, partitionPath, readManifest } from "@shardserve/rowstore";
@@ -33,8 +33,7 @@ export class Keeper {
   readonly #held = new Map<string, HeldVersion>();
   readonly #loads: PartitionLoads;
   readonly #deltaBudget: DeltaBudget;
-  #pass: Promise<void> | undefined;
-  #isDirty = false;
+  readonly #passes = new RepeatedWork(() => this.#pass());
   #isMapped = false;
   #isClosed = false;
   readonly #abort = new AbortController();
@@ -100,8 +99,8 @@ export class Keeper {
   }
 
   /** Resolves when the pass that runs, or the next one if maps came since, has ended. For tests and orderly closing. */
-  async whenIdle(): Promise<void> {
-    while (this.#pass) await this.#pass;
+  whenIdle(): Promise<void> {
+    return this.#passes.whenIdle();
   }
 
   /** Stops working and lets everything go. */
@@ -116,29 +115,23 @@ export class Keeper {
   }
 
   #kick(): void {
-    if (this.#isClosed) return;
-    this.#isDirty = true;
-    this.#pass ??= this.#run().finally(() => {
-      this.#pass = undefined;
-      if (!this.#isClosed) this.#schedule();
-    });
+    if (!this.#isClosed) this.#passes.ask();
   }
 
-  async #run(): Promise<void> {
-    while (this.#isDirty && !this.#isClosed) {
-      this.#isDirty = false;
-      for (const held of this.#held.values()) {
-        try {
-          await this.#advance(held);
-        } catch (error) {
-          if (this.#isClosed) return;
-          this.#options.logger.error(
-            { model: held.model, error: ServingError.from(error).message },
-            "keeping a version failed",
-          );
-        }
+  async #pass(): Promise<void> {
+    for (const held of this.#held.values()) {
+      if (this.#isClosed) return;
+      try {
+        await this.#advance(held);
+      } catch (error) {
+        if (this.#isClosed) return;
+        this.#options.logger.error(
+          { model: held.model, error: ServingError.from(error).message },
+          "keeping a version failed",
+        );
       }
     }
+    if (!this.#isClosed) this.#schedule();
   }
 
   async #advance(held: HeldVersion): Promise<void> {

@@ -1,4 +1,4 @@
-import { type Clock, invariant, type Logger, ServingError, sleep } from "@shardserve/core";
+import { type Clock, invariant, type Logger, RepeatedWork, ServingError, sleep } from "@shardserve/core";
 import type { ShardRows } from "@shardserve/lookup";
 import type { PartitionMap } from "@shardserve/placement";
 import type { EpochPlan, EpochRecord } from "@shardserve/registry";
@@ -76,7 +76,7 @@ export class EpochModel implements Model {
   #error: ServingError | undefined;
   /** The map that the rows were given last, as it came. */
   #followed: PartitionMap | undefined;
-  #advancing: Promise<void> | undefined;
+  readonly #advances = new RepeatedWork(() => this.#keepAdvancing());
   readonly #leaving = new Set<Promise<void>>();
 
   private constructor(options: EpochModelOptions) {
@@ -127,7 +127,7 @@ export class EpochModel implements Model {
   async close(): Promise<void> {
     this.#unsubscribe();
     this.#stop.abort(new ServingError("DRAINING", `${this.#options.name} is unloaded`));
-    await this.#advancing?.catch(() => undefined); // it ends with the signal
+    await this.#advances.whenIdle(); // it ends with the signal
     await Promise.all([...this.#leaving, this.#current?.close()]);
     await this.#options.rows.close();
   }
@@ -146,8 +146,7 @@ export class EpochModel implements Model {
       this.#followed = map;
       rows.setMap({ ...map, epoch: this.epoch });
     }
-    if (map.epoch !== this.epoch)
-      this.#advancing ??= this.#keepAdvancing().finally(() => (this.#advancing = undefined));
+    if (map.epoch !== this.epoch) this.#advances.ask();
   }
 
   async #keepAdvancing(): Promise<void> {
