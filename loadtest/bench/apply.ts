@@ -13,6 +13,7 @@ import { EtcdServer } from "@shardserve/testkit";
 import { Client, credentials } from "@grpc/grpc-js";
 import { Child, SHARDSERVE } from "./child.js";
 import { report } from "./machine.js";
+import { step } from "./step.js";
 
 const MODEL = "apply";
 const DIM = 16;
@@ -21,6 +22,10 @@ const ROWS = 1_000_000;
 const BATCH_ROWS = 4096;
 /** Batches that are sent ahead of their acknowledgements. */
 const AHEAD = 128;
+/** For processes on a busy machine to start, in milliseconds. */
+const START_LIMIT_MS = 120_000;
+/** For what was sent to come into force: above --commit-timeout-seconds of apply, whose error says more. */
+const FORCE_LIMIT_MS = 150_000;
 
 /**
  * Rows/s that one trainer streams into force on three shards with two replicas, all on this machine, and the same messages
@@ -53,13 +58,13 @@ export async function main(args: readonly string[]): Promise<void> {
     const timing = ["--replication=2", "--min-shards=3", "--settle-seconds=0.2", "--repository-poll-seconds=0.2"];
     for (const id of ["a", "b", "c"])
       children.push(new Child(SHARDSERVE, ["shard", ...common, `--id=${id}`, ...timing]));
-    while ((await clusterStatus(registry)).models[0]?.versions[0]?.state !== "enabled")
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    await step("shards enable the version", START_LIMIT_MS, children, () => enabled(registry));
     const front = new Child(SHARDSERVE, ["apply", ...common, "--epoch-seconds=1"]);
     children.push(front);
-    const [, address] = await front.line(/gRPC on (\S+)/);
-    const streamed = await stream(address!, Number(values.seconds) * 1000);
-    const appended = await append(join(work, "log"), streamed.batches);
+    const [, address] = await step("apply starts", START_LIMIT_MS, children, () => front.line(/gRPC on (\S+)/));
+    const forMs = Number(values.seconds) * 1000;
+    const streamed = await step("streamed into force", forMs + FORCE_LIMIT_MS, children, () => stream(address!, forMs));
+    const appended = await step("appended", 2 * forMs + START_LIMIT_MS, [], () => append(join(work, "log"), forMs));
     report(
       "apply",
       [
@@ -67,8 +72,8 @@ export async function main(args: readonly string[]): Promise<void> {
           "rows in force": streamed.batches * BATCH_ROWS,
           epochs: streamed.epochs,
           "rows/s": Math.round((streamed.batches * BATCH_ROWS * 1000) / streamed.ms),
-          "synced append rows/s": Math.round((streamed.batches * BATCH_ROWS * 1000) / appended),
-          "of the append": Math.round((appended / streamed.ms) * 1000) / 1000,
+          "synced append rows/s": Math.round(appended.batchesPerMs * BATCH_ROWS * 1000),
+          "of the append": Math.round((streamed.batches / streamed.ms / appended.batchesPerMs) * 1000) / 1000,
           "ack p50 s": streamed.ackSeconds(0.5),
           "ack p99 s": streamed.ackSeconds(0.99),
         },
@@ -132,17 +137,23 @@ function message(sequence: number): Buffer {
   );
 }
 
-/** @returns ms for as many batches, each synced */
-async function append(path: string, batches: number): Promise<number> {
+async function enabled(registry: EtcdRegistry): Promise<void> {
+  while ((await clusterStatus(registry)).models[0]?.versions[0]?.state !== "enabled")
+    await new Promise((resolve) => setTimeout(resolve, 50));
+}
+
+/** Appends batches, each synced, for so long: a disk that others write to may take seconds for one. */
+async function append(path: string, forMs: number): Promise<{ readonly batchesPerMs: number }> {
   const file = await open(path, "w");
   const startMs = performance.now();
-  for (let sequence = 1; sequence <= batches; sequence++) {
-    await file.write(message(sequence));
+  let batches = 0;
+  while (performance.now() - startMs < forMs) {
+    await file.write(message(++batches));
     await file.datasync();
   }
   const ms = performance.now() - startMs;
   await file.close();
-  return ms;
+  return { batchesPerMs: batches / ms };
 }
 
 async function writeModel(dir: string): Promise<void> {

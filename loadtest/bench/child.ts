@@ -8,11 +8,14 @@ export const SHARDSERVE = fileURLToPath(new URL("../../../packages/cli/bin/shard
 /** A process of a benchmark, ended by `await using`. */
 export class Child implements AsyncDisposable {
   readonly process: ChildProcess;
+  /** Rejects when the process ends before it was asked to. */
+  readonly ended: Promise<never>;
   readonly #exited: Promise<void>;
   /** Everything printed so far, and who waits for more. */
   readonly #lines: string[] = [];
   readonly #waiters = new Set<(line: string) => void>();
   #errors = "";
+  #isDisposed = false;
 
   constructor(script: string, args: readonly string[]) {
     this.process = spawn(process.execPath, [script, ...args], { stdio: ["pipe", "pipe", "pipe"] });
@@ -25,6 +28,17 @@ export class Child implements AsyncDisposable {
       for (const waiter of this.#waiters) waiter(line);
     });
     this.#exited = new Promise((resolve) => this.process.once("exit", () => resolve()));
+    this.ended = new Promise((_, reject) => {
+      void this.#exited.then(() => {
+        if (!this.#isDisposed) reject(new Error(`the process ended: ${script} ${args.join(" ")}`));
+      });
+    });
+    this.ended.catch(() => undefined); // for whoever waits for it
+  }
+
+  /** What it wrote to standard error, the newest 8 KiB. */
+  get errors(): string {
+    return this.#errors;
   }
 
   /** The first line of standard output that matches, printed already or to come; fails when the process ends first. */
@@ -45,6 +59,7 @@ export class Child implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isDisposed = true;
     this.process.stdin?.end();
     this.process.kill("SIGTERM");
     await this.#exited;
