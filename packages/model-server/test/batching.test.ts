@@ -330,6 +330,51 @@ describe("batching", () => {
     assert.match(bench.warnings.join(), /output y of joined rows differs/);
   });
 
+  it("equal requests prove nothing of different ones", async () => {
+    const model = new GatedModel((inputs) => {
+      const x = inputs.get("x")!.data as Float32Array;
+      return { y: floats(...Array.from(x, (value) => value - x[0]!)) };
+    });
+    const bench = await Bench.of(model);
+    for (let round = 0; round < 5; round++) {
+      model.isOpen = false;
+      const equal = [bench.run(floats(7)), bench.run(floats(7)), bench.run(floats(7))];
+      await settle();
+      model.open();
+      assert.deepEqual(await Promise.all(equal), [[0], [0], [0]]);
+      await settle();
+    }
+    assert.deepEqual(model.seen.at(-1), [7, 7], "equal ones are joined");
+    model.isOpen = false;
+    const different = [bench.run(floats(1)), bench.run(floats(7)), bench.run(floats(8, 9)), bench.run(floats(7))];
+    await settle();
+    model.open();
+    assert.deepEqual(await Promise.all(different), [[0], [0], [0, 1], [0]]);
+    assert.match(bench.warnings.join(), /output y of joined rows differs/);
+  });
+
+  it("an input that has always been the same is proven anew when it differs", async () => {
+    const scaled: Run = (inputs) => {
+      const [x, by] = ["x", "by"].map((name) => inputs.get(name)!.data as Float32Array);
+      return { y: floats(...Array.from(x!, (value) => value * by![0]!)) };
+    };
+    const model = new FunctionModel({ s: { inputs: { x: row, by: row }, outputs: { y: row }, run: scaled } });
+    const bench = await Bench.of(model, {}, (start) => void Promise.resolve().then(start));
+    const ask = (x: number, by: number) =>
+      bench.run(floats(x), {
+        inputs: new Map([
+          ["x", floats(x)],
+          ["by", floats(by)],
+        ]),
+      }); // prettier-ignore
+    const joined = () => bench.records.filter(({ requests }) => requests > 1).length;
+    for (let round = 0; round < 5; round++)
+      assert.deepEqual(await Promise.all([ask(1, 2), ask(2, 2), ask(3, 2)]), [[2], [4], [6]]);
+    assert.ok(joined() >= 4, "joined while `by` is one number");
+    assert.deepEqual(await Promise.all([ask(1, 2), ask(2, 3), ask(3, 4)]), [[2], [6], [12]]);
+    assert.match(bench.warnings.join(), /output y of joined rows differs/);
+  });
+
   it("waits for company when told to", async () => {
     const model = new GatedModel(double);
     model.open();

@@ -120,6 +120,14 @@ export function sliceRows(value: Tensor, start: number, end: number): Tensor {
   return tensor(value.dtype as "float32", shape, data);
 }
 
+/** Whether two tensors of one dtype and inner shape are the same bit for bit in the rows that both have. */
+export function haveSameRows(a: Tensor, b: Tensor): boolean {
+  const rows = Math.min(a.shape[0]!, b.shape[0]!);
+  const [left, right] = [sliceRows(a, 0, rows), sliceRows(b, 0, rows)];
+  if (a.dtype === "string") return isSameTensor(left, right, 0);
+  return Buffer.compare(bytesOf(left.data as NumericData), bytesOf(right.data as NumericData)) === 0;
+}
+
 /** Whether two tensors are the same, NaN equal to NaN; floats of a model may differ by `tolerance` of the largest. */
 export function isSameTensor(a: Tensor, b: Tensor, tolerance: number): boolean {
   if (a.dtype !== b.dtype || a.shape.length !== b.shape.length || a.shape.some((dim, i) => dim !== b.shape[i]))

@@ -1,7 +1,7 @@
 import { CancelSource, type Clock, type Logger, ServingError } from "@shardserve/core";
 import { type Model, type RowsReport, type RunResult, type RunTimings, type ServableId } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
-import { isSameTensor, type JoinPlan, joinRows, planOf, rowsOf } from "./batch-plan.js";
+import { haveSameRows, isSameTensor, type JoinPlan, joinRows, planOf, rowsOf } from "./batch-plan.js";
 import {
   allowedSize,
   filled,
@@ -196,25 +196,25 @@ export class Batcher {
   }
 
   #membersOfRun(queue: VersionQueue, group: readonly Member[]): number {
-    const state = this.#stateOf(queue.options, group[0]!.request);
-    if (state === "alone") return 1;
-    const membersMax = state === "unproven" ? UNPROVEN_MEMBERS_MAX : group.length;
     const { runRows } = queue.pace;
     let rows = group[0]!.rows;
     let count = 1;
-    while (count < Math.min(group.length, membersMax)) {
+    while (count < group.length) {
       rows += group[count]!.rows;
       if (rows > runRows) break;
       count++;
     }
-    return count;
+    const state = this.#stateOf(queue.options, group.slice(0, count));
+    if (state === "joins") return count;
+    return state === "alone" ? 1 : Math.min(count, UNPROVEN_MEMBERS_MAX);
   }
 
   /** Who asks for padding has said that joined answers may differ. */
-  #stateOf(options: BatchingOptions, request: BatchRequest): JoinState {
-    return options.isPadded
-      ? "joins"
-      : this.#proofs.state(request.handle.model, planOf(request.signature, request.outputs).key);
+  #stateOf(options: BatchingOptions, members: readonly Member[]): JoinState {
+    if (options.isPadded) return "joins";
+    const { handle, signature, inputs, outputs } = members[0]!.request;
+    const isDifferent = (alias: string) => differs(members, alias);
+    return this.#proofs.state(handle.model, planOf(signature, outputs).key, inputs.keys(), isDifferent);
   }
 
   /** Settles every member; never rejects. */
@@ -295,7 +295,7 @@ export class Batcher {
       return;
     }
     const parts = splitResult(joined, members);
-    if (this.#stateOf(queue.options, request) === "unproven") return this.#prove(queue, members, parts, plan, startMs);
+    if (this.#stateOf(queue.options, members) !== "joins") return this.#prove(queue, members, parts, plan, startMs);
     members.forEach((member, i) =>
       member.succeed({ ...joined, outputs: parts[i]!, queueMs: startMs - member.queuedAtMs }),
     );
@@ -339,10 +339,10 @@ export class Batcher {
     startMs: number,
   ): Promise<void> {
     const { model, id } = members[0]!.request.handle;
-    let compared = 0;
+    const compared: Member[] = [];
     let isSame = true;
-    const compare = (alone: RunResult, joined: ReadonlyMap<string, Tensor>) => {
-      compared++;
+    const compare = (member: Member, alone: RunResult, joined: ReadonlyMap<string, Tensor>) => {
+      compared.push(member);
       for (const [alias, value] of alone.outputs) {
         if (!isSame || isSameTensor(value, joined.get(alias)!, TOLERANCE)) continue;
         isSame = false;
@@ -350,9 +350,12 @@ export class Batcher {
       }
     };
     for (const [i, member] of members.entries()) {
-      await this.#runMember(queue, member, startMs, (alone) => compare(alone, parts[i]!));
+      await this.#runMember(queue, member, startMs, (alone) => compare(member, alone, parts[i]!));
     }
-    if (isSame && compared > 1) this.#proofs.agreed(model, plan);
+    if (!isSame || compared.length < 2) return;
+    const inputs = [...members[0]!.request.inputs.keys()];
+    const differing = inputs.filter((alias) => differs(compared, alias));
+    this.#proofs.agreed(model, plan, differing);
   }
 
   #stopJoining(model: Model, id: ServableId, plan: string, reason: string): void {
@@ -363,6 +366,12 @@ export class Batcher {
   #record(id: ServableId, signature: string, rows: number, requests: number, result: RunResult): void {
     this.#onRun({ id, signature, rows, requests, timings: result.timings, report: result.report });
   }
+}
+
+/** Whether the rows of an input are not the same in all members, as far as each has some. */
+function differs(members: readonly Member[], alias: string): boolean {
+  const first = members[0]!.request.inputs.get(alias)!;
+  return members.some((member) => !haveSameRows(first, member.request.inputs.get(alias)!));
 }
 
 function rowsTotal(members: readonly Member[]): number {
