@@ -16,5 +16,7 @@ export { tensorsOf } from "./model/model-graph.js";
 export { findOnnxTables, type FoundOnnxTable, isExternal } from "./model/model-tables.js";
 export { permuteBytes, permuteBytesInTurns } from "./lower/permute.js";
 export { deviceSupports, type LoweredSegment, lowerSegment } from "./segment.js";
-export { openZipMaps, withoutZipMaps } from "./model/zip-maps.js";
+export { EMPTY_LABEL } from "./model/empty-guards.js";
+export { servedFile, toServedForm } from "./model/served-form.js";
+export { openZipMaps } from "./model/zip-maps.js";
 export { lowerings } from "./lower/table.js";

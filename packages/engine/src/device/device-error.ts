@@ -1,10 +1,15 @@
 import { ServingError } from "@shardserve/core";
-import { CHECK_LABEL } from "@shardserve/onnx";
+import { CHECK_LABEL, EMPTY_LABEL } from "@shardserve/onnx";
 
 /** "... while running Gather node. Name:'scope/embedding/Gather_3' Status Message: ..." */
 const NODE_FAILURE = /while running \S+ node\. Name:'([^']*)' Status Message: (.*)$/s;
 /** Names that lowering gives: TensorFlow's node, the ONNX op, a number. Fused nodes have others. */
 const NODE_NAME = /^(.*)\/([^/]*?)_\d+$/s;
+/** What nodes of ours say that are there to fail. */
+const REASONS: ReadonlyMap<string, string> = new Map([
+  [CHECK_LABEL, "an input is out of range or the output would be too large"],
+  [EMPTY_LABEL, "a tensor without elements (an empty batch or sequence), which ONNX Runtime does not take here"],
+]);
 const OUT_OF_MEMORY = /failed to allocate memory|bad_alloc|out of memory/i;
 
 /**
@@ -21,7 +26,7 @@ export function deviceError(error: unknown): unknown {
   if (failure) {
     const [, name, text] = failure as unknown as [string, string, string];
     const [, node, label] = NODE_NAME.exec(name) ?? [name, name, ""];
-    const what = label === CHECK_LABEL ? "an input is out of range or the output would be too large" : plainText(text);
+    const what = REASONS.get(label) ?? plainText(text);
     return new ServingError("INVALID_ARGUMENT", `${what}\n\t [[{{node ${node}}}]]`, { cause: error });
   }
   // ONNX Runtime checks the feeds themselves before it runs anything.

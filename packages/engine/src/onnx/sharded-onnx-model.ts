@@ -11,8 +11,8 @@ import {
   type OnnxCut,
   type OnnxStage,
   type OnnxValueType,
-  openZipMaps,
   readOnnxFile,
+  toServedForm,
 } from "@shardserve/onnx";
 import type { RowLease, RowSource } from "@shardserve/rowstore";
 import type { RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
@@ -37,7 +37,7 @@ export async function loadShardedOnnxModel(options: LoadShardedOnnxOptions): Pro
   const { dir, rowSource, signal, logger = silentLogger } = options;
   const path = join(dir, ONNX_MODEL_FILE);
   const model = decodeOnnxModel(await readOnnxFile(dir, signal), path);
-  openZipMaps(model);
+  toServedForm(model);
   const cut = cutModel(
     model,
     rowSource.tables.map(({ checkpointKey }) => checkpointKey),

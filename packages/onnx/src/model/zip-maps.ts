@@ -1,5 +1,4 @@
-import { create, onnx, toBinary } from "@shardserve/api";
-import { decodeOnnxModel } from "./model-file.js";
+import { create, onnx } from "@shardserve/api";
 
 const FLOAT = 1;
 
@@ -30,11 +29,4 @@ export function openZipMaps(model: onnx.ModelProto & { graph: onnx.GraphProto })
 
 function dimension(size: number) {
   return create(onnx.TensorShapeProto_DimensionSchema, { value: { case: "dimValue", value: BigInt(size) } });
-}
-
-/** {@link openZipMaps} of a file; the file itself where there is nothing to do, without decoding it. */
-export function withoutZipMaps(bytes: Uint8Array, where: string): Uint8Array {
-  if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes("ZipMap")) return bytes;
-  const model = decodeOnnxModel(bytes, where);
-  return openZipMaps(model) ? toBinary(onnx.ModelProtoSchema, model) : bytes;
 }

@@ -1,0 +1,40 @@
+import { setImmediate } from "node:timers/promises";
+import { onnx, toBinary } from "@shardserve/api";
+import { GUARDED_OPS, guardEmpty } from "./empty-guards.js";
+import { decodeOnnxModel } from "./model-file.js";
+import { openZipMaps } from "./zip-maps.js";
+
+/** Bytes looked through in one turn of the event loop. */
+const SLICE_BYTES = 2 ** 20;
+/** Field op_type of a NodeProto. */
+const OP_TYPE_TAG = (4 << 3) | 2;
+
+/**
+ * Changes a model, as it was exported, to what is served: tensors in the place of maps ({@link openZipMaps}), and no kernel that a
+ * request can end the process with ({@link guardEmpty}).
+ *
+ * @returns whether there was something to change
+ */
+export function toServedForm(model: onnx.ModelProto & { graph: onnx.GraphProto }): boolean {
+  const hadZipMaps = openZipMaps(model);
+  return guardEmpty(model) || hadZipMaps;
+}
+
+/** {@link toServedForm} of a file; the file itself where there is nothing to do, most often without decoding it. */
+export async function servedFile(bytes: Uint8Array, where: string): Promise<Uint8Array> {
+  const ops = ["ZipMap", ...GUARDED_OPS].map((op) => Buffer.from([OP_TYPE_TAG, op.length, ...Buffer.from(op)]));
+  if (!(await mentions(bytes, ops))) return bytes;
+  const model = decodeOnnxModel(bytes, where);
+  return toServedForm(model) ? toBinary(onnx.ModelProtoSchema, model) : bytes;
+}
+
+async function mentions(bytes: Uint8Array, texts: readonly Buffer[]): Promise<boolean> {
+  const overlap = Math.max(...texts.map(({ length }) => length)) - 1;
+  for (let start = 0; start < bytes.length; start += SLICE_BYTES) {
+    if (start > 0) await setImmediate();
+    const length = Math.min(SLICE_BYTES + overlap, bytes.length - start);
+    const slice = Buffer.from(bytes.buffer, bytes.byteOffset + start, length);
+    if (texts.some((text) => slice.includes(text))) return true;
+  }
+  return false;
+}
