@@ -96,21 +96,28 @@ function sparseReshape(op: OpCall): Tensor[] {
       `Input to reshape is a tensor with ${dense} dense values, but the requested shape has ${elementCount(wanted)}. input_shape=${printShape(shape)} output_shape=${printShape(wanted)}`,
   );
   const ids = integersOf(indices);
-  const strides = stridesOf(shape);
   const count = indices.shape[0]!;
+  check(
+    count === 0 || dense > 0,
+    () =>
+      `Input tensor has ${count} non zero elements but input shape (${printShape(shape)}) or output shape (${printShape(wanted)}) is empty`,
+  );
+  const [from, to] = [stridesOf(shape), stridesOf(wanted)];
   const out = zeroedArray(Float64Array, count * wanted.length);
   for (let i = 0; i < count; i++) {
     let at = 0;
-    for (let d = 0; d < shape.length; d++) at += ids[i * shape.length + d]! * strides[d]!;
-    for (let d = wanted.length - 1; d >= 0; d--) {
-      out[i * wanted.length + d] = at % wanted[d]!;
-      at = Math.floor(at / wanted[d]!);
+    for (let d = 0; d < shape.length; d++) at += ids[i * shape.length + d]! * from[d]!;
+    // An index outside of the shape stays outside: whoever comes next refuses it.
+    for (let d = 0; d < wanted.length; d++) {
+      const index = Math.trunc(at / to[d]!);
+      out[i * wanted.length + d] = index;
+      at -= index * to[d]!;
     }
   }
   return [tensor("int64", [count, wanted.length], fromIntegers(out)), shapeTensor(wanted)];
 }
 
-function sparseFillEmptyRows(op: OpCall): Tensor[] {
+export function sparseFillEmptyRows(op: OpCall): Tensor[] {
   const { indices, values, shape, count } = sparseAt(op, 0, 1, 2);
   const filler = op.tensor(3);
   check(shape.length > 0, () => "Dense shape cannot be empty.");
