@@ -19,13 +19,17 @@ const HOST_OPS = `HashTable HashTableV2 MutableHashTableV2 LookupTableFind Looku
   LogicalNot LogicalOr SelectV2 Select AddV2 Add Sub Mul Maximum Minimum Sum Max Prod Unique Range Fill Tile Transpose
   SparseToDense SparseReshape SparseFillEmptyRows SparseCross SparseReorder SparseSegmentMean SparseSegmentSum Bucketize
   BoostedTreesBucketize BucketizeWithInputBoundaries RaggedTensorToTensor Bincount DenseBincount Cumsum Substr FloorMod
-  RandomUniform FloorDiv RealDiv ZerosLike OnesLike IsNan Floor Log Mean AddN ReverseV2 DynamicPartition DynamicStitch ParallelDynamicStitch`;
+  RandomUniform FloorDiv RealDiv ZerosLike OnesLike IsNan Floor Log Mean AddN ReverseV2 DynamicPartition DynamicStitch ParallelDynamicStitch
+  FilledIds PooledLookup PresentElements`;
 const REFUSED =
   `Where Unique SparseToDense SparseReshape SparseFillEmptyRows SparseCross SparseReorder SparseSegmentMean
   SparseSegmentSum Bucketize BoostedTreesBucketize BucketizeWithInputBoundaries RaggedTensorToTensor DenseBincount
   StatelessWhile StatelessIf TensorListReserve TensorListFromTensor TensorListStack DenseToDenseSetOperation Switch Merge
   Enter Exit NextIteration LoopCond TensorArrayV3 TensorArrayScatterV3 TensorArrayReadV3 TensorArrayWriteV3
-  TensorArrayGatherV3 TensorArraySizeV3 IteratorGetNext IteratorFromStringHandle`.replace(/\s+/g, " ");
+  TensorArrayGatherV3 TensorArraySizeV3 IteratorGetNext IteratorFromStringHandle FilledIds PooledLookup PresentElements`.replace(
+    /\s+/g,
+    " ",
+  );
 const options = { kernels: fakeKernels(HOST_OPS.replace(/\s+/g, " ")), device: fakeDevice(REFUSED) };
 
 /** A plan may be run: every value is there when a step or the caller reads it, nothing runs twice, nothing is left over. */

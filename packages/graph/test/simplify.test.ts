@@ -45,4 +45,23 @@ describe("simplify", () => {
       out = Minimum(n, low) T=int32`;
     assert.deepEqual(left(wide, "out"), ["axis", "ids", "largest", "low", "n", "out"]);
   });
+
+  for (const [dims, wanted, isKept] of [
+    ["[-1,4]", "int32[2]:-1,4", false],
+    ["[3,4]", "int32[2]:-1,4", false],
+    ["[3,4]", "int32[2]:3,4", false],
+    ["[-1,-1]", "int32[2]:-1,-1", true],
+    ["[-1,4]", "int32[2]:3,4", true],
+    ["[-1,4]", "int32[2]:4,-1", true],
+    ["[-1,0]", "int32[2]:-1,0", true],
+    ["[-1,4]", "int32[1]:-1", true],
+  ] as const) {
+    it(`${isKept ? "keeps" : "drops"} a Reshape of ${dims} to ${wanted}`, () => {
+      const text = `x = Placeholder() dtype=float32 shape=${dims}
+        shape = Const() value=${wanted}
+        reshaped = Reshape(x, shape) T=float32 Tshape=int32
+        out = Neg(reshaped) T=float32`;
+      assert.deepEqual(left(text, "out"), isKept ? ["out", "reshaped", "shape", "x"] : ["out", "x"]);
+    });
+  }
 });

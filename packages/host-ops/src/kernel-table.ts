@@ -54,6 +54,9 @@ import { RANDOM_KERNELS } from "./random/random.js";
 import { RANDOM_RATE_KERNELS } from "./random/random-rates.js";
 import { AUDIO_KERNELS } from "./signal/audio.js";
 import { FFT_KERNELS } from "./signal/fft.js";
+import { FILLED_IDS_KERNELS } from "./sparse/filled-ids.js";
+import { POOLED_LOOKUP_KERNELS } from "./sparse/pooled-lookup.js";
+import { PRESENT_ELEMENTS_KERNELS } from "./sparse/present-elements.js";
 import { SET_KERNELS } from "./sparse/sets.js";
 import { SPARSE_KERNELS } from "./sparse/sparse.js";
 import { CROSS_KERNELS } from "./sparse/sparse-cross.js";
@@ -202,11 +205,19 @@ const COMPLEX_TOO = new Set([
   ...Object.keys(COMPLEX),
 ]);
 
-const KERNELS: ReadonlyMap<string, HostKernel> = new Map(
-  [...ANY_DTYPE, ...REAL, COMPLEX_ONLY_KERNELS].flatMap((family) =>
-    Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, hostKernel(kernel, COMPLEX[op])]),
-  ),
-);
+/** Ops that the compiler makes of several. */
+const COMPILERS: readonly Family[] = [FILLED_IDS_KERNELS, POOLED_LOOKUP_KERNELS, PRESENT_ELEMENTS_KERNELS];
+
+const TENSORFLOWS = kernelsOf([...ANY_DTYPE, ...REAL, COMPLEX_ONLY_KERNELS]);
+const KERNELS: ReadonlyMap<string, HostKernel> = new Map([...TENSORFLOWS, ...kernelsOf(COMPILERS)]);
+
+function kernelsOf(families: readonly Family[]): Map<string, HostKernel> {
+  return new Map(
+    families.flatMap((family) =>
+      Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, hostKernel(kernel, COMPLEX[op])]),
+    ),
+  );
+}
 
 /** @param complex  the kernel for complex numbers, where it is another one */
 function hostKernel(kernel: Kernel, complex: Kernel | undefined): HostKernel {
@@ -266,7 +277,7 @@ function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | str
 /** The kernels of this package, with TensorFlow's semantics and error texts. */
 export const hostKernels: KernelTable = { get: (op) => KERNELS.get(op), supports };
 
-/** Every op that has a kernel here. */
+/** Every op of TensorFlow that has a kernel here. */
 export function hostOps(): Iterable<string> {
-  return KERNELS.keys();
+  return TENSORFLOWS.keys();
 }

@@ -105,6 +105,16 @@ function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | unde
       return [node.attrs.dtype("dtype")];
     case "Lookup":
       return [node.attrs.dtype("dtype"), "int32"];
+    case "FilledIds":
+      return ["int64", "int64", "bool"];
+    case "PooledLookup": {
+      const dtype = dtypeOf(node.inputs[0]!);
+      return dtype && [dtype];
+    }
+    case "PresentElements": {
+      const dtype = dtypeOf(node.inputs[0]!);
+      return dtype && ["int64", dtype];
+    }
     // Its attribute says resource where a frozen variable has become a value.
     case "Switch":
     case "RefSwitch": {

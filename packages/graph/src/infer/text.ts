@@ -81,6 +81,9 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     [(call.value(2)?.values[0] ?? UNKNOWN) as number],
     [UNKNOWN],
   ],
+  FilledIds: (call) => [[UNKNOWN], [UNKNOWN], [(call.value(2)?.values[0] ?? UNKNOWN) as number]],
+  PooledLookup: (call) => [[UNKNOWN, ...(call.shape(0)?.slice(1) ?? [UNKNOWN])]],
+  PresentElements: (call) => [[UNKNOWN, call.shape(0)?.length ?? UNKNOWN], [UNKNOWN]],
   SparseConcat: (call) => {
     const rank = call.inputs.map((info) => info.shape?.[1] ?? UNKNOWN).find((dim) => dim !== UNKNOWN) ?? UNKNOWN;
     return [[UNKNOWN, rank], [UNKNOWN], [rank]];

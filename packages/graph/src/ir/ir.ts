@@ -20,6 +20,12 @@ export function refKey(ref: TensorRef): string {
  * - `Lookup`: the cut end of a lookup. Input ids; outputs rows [capacity, ...row shape] and int32 slots (shape of the ids). Attributes:
  *   checkpointKey, dtype, rowOffset, rowCount, rowShape. It becomes a lookup step and stands in no other.
  * - `GatherRows`: the device end of a cut lookup. Inputs rows [capacity, ...row shape], slots int32 (shape of the ids).
+ * - `FilledIds`: the start of tf.nn.safe_embedding_lookup_sparse. Inputs indices, ids and dense shape of a sparse tensor of int64,
+ *   and the id for empty rows. Outputs, in the order of the rows: the row of every id, the ids, and which rows were empty (bool
+ *   [rows]). Attribute dropsNegative: ids below 0 count as absent.
+ * - `PooledLookup`: inputs a table, ids, the segment of every id, and, optional, which segments are to be 0. Attribute combiner: sum, mean
+ *   or sqrtn of the rows of a segment.
+ * - `PresentElements`: inputs x and a scalar. Outputs the indices of the elements of x that differ from it, and these elements.
  * - `Branch`: If and Case. Input 0 the condition or index, the rest go to every region; one region a branch, whose outputs are the node's.
  * - `Loop`: While. The first `carried` inputs change from turn to turn, the others go to every turn. Regions: the condition (one
  *   output) and the body. The body's first `carried` outputs are the node's after the last turn; the `stacked` (attribute, else

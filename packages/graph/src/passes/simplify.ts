@@ -1,3 +1,4 @@
+import { toNumbers } from "@shardserve/tensor";
 import { constantOf, type Graph, type GraphNode, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 
@@ -33,7 +34,7 @@ export function simplify(program: Program, infos: ReadonlyMap<string, ValueInfo>
     if (node.controls.length > 0) continue;
     const bound = boundOf(node, program.graph, infos);
     if (bound && used.has(`${node.name}:0`)) aliases.set(`${node.name}:0`, bound);
-    if (!isNoOp(node, infos)) continue;
+    if (!isNoOp(node, program.graph, infos)) continue;
     const count = node.op === "IdentityN" ? node.inputs.length : 1;
     for (let i = 0; i < count; i++) {
       const key = `${node.name}:${i}`;
@@ -43,7 +44,7 @@ export function simplify(program: Program, infos: ReadonlyMap<string, ValueInfo>
   return aliases.size === 0 ? program : prune(rewrite(program, aliases));
 }
 
-function isNoOp(node: GraphNode, infos: ReadonlyMap<string, ValueInfo>): boolean {
+function isNoOp(node: GraphNode, graph: Graph, infos: ReadonlyMap<string, ValueInfo>): boolean {
   if (PASS_THROUGH.has(node.op)) return node.inputs.length > 0;
   const input = node.inputs[0] && infos.get(refKey(node.inputs[0]));
   switch (node.op) {
@@ -57,9 +58,23 @@ function isNoOp(node: GraphNode, infos: ReadonlyMap<string, ValueInfo>): boolean
       const shape = input?.shape;
       return shape?.length === wanted.length && wanted.every((dim, i) => dim === -1 || dim === shape[i]);
     }
+    case "Reshape":
+      return keepsShape(node, graph, input);
     default:
       return false;
   }
+}
+
+/** True for a Reshape to the shape that its input is known to have. */
+function keepsShape({ inputs }: GraphNode, graph: Graph, input: ValueInfo | undefined): boolean {
+  const wanted = constantOf(graph.get(inputs[1]!.node));
+  const shape = input?.shape;
+  if (!wanted || !shape || wanted.shape.length !== 1 || wanted.data.length !== shape.length) return false;
+  const dims = toNumbers(wanted);
+  const open = dims.filter((dim) => dim === -1).length;
+  // A -1 is what the others leave: the dimension itself, unless one of them is 0.
+  if (open > 1 || (open === 1 && dims.includes(0))) return false;
+  return dims.every((dim, i) => dim === -1 || dim === shape[i]);
 }
 
 /**

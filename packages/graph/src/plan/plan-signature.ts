@@ -13,6 +13,7 @@ import { type DeviceSupport, type KernelTable, resourceKey } from "../ir/host.js
 import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, rewrite } from "../ir/program.js";
 import { compile, type Compiled, compiling, withInputShapes } from "../passes/compile.js";
+import { fuseColumns } from "../passes/columns.js";
 import { coneOf } from "../passes/effects.js";
 import { cutLookups, findVariableUses, type FoundLookup } from "../passes/lookups.js";
 import { deviceLoops } from "./device-loops.js";
@@ -104,8 +105,8 @@ function* planningProgram(
   const onDevice = deviceLoops(model, compiled, options);
   const controls = yield* planningControls(model, signature, compiled, options, onDevice);
   const { chosen, tables, conflicts, shortRows } = chooseLookups(model, compiled, options);
-  const program = cutLookups(rewrite(compiled.program, new Map(), onDevice), chosen);
-  const inference = infer(program, compiled.inference);
+  const cut = cutLookups(rewrite(compiled.program, new Map(), onDevice), chosen);
+  const { program, inference } = fuseColumns(cut, infer(cut, compiled.inference), options.kernels, shortRows);
   yield;
   const kernels = withControls(options.kernels, onDevice);
   const placement = place(program, inference, kernels, options.device, { isRegion, shortRows });

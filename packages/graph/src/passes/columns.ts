@@ -1,0 +1,31 @@
+import { infer, type Inference } from "../infer/infer.js";
+import type { KernelTable } from "../ir/host.js";
+import type { Program } from "../ir/program.js";
+import { findFilledIds } from "./filled-ids.js";
+import { poolFilledIds } from "./pooled-lookups.js";
+import { findPresentElements } from "./present-elements.js";
+import { Readers } from "./readers.js";
+
+/**
+ * Brings the chains of feature columns, dozens of small ops for each column, into few nodes of the host's own; see
+ * docs/decisions/077-columns-in-few-steps.md. The nodes compute what the ops would, errors included.
+ *
+ * @param shortRows  names of the gathers whose rows are added up on the host
+ */
+export function fuseColumns(
+  given: Program,
+  before: Inference,
+  kernels: KernelTable,
+  shortRows: ReadonlySet<string>,
+): { readonly program: Program; readonly inference: Inference } {
+  if (!kernels.get("FilledIds")) return { program: given, inference: before };
+  let program = given;
+  let inference = before;
+  for (const pass of [findFilledIds, findPresentElements, poolFilledIds]) {
+    const next = pass(program, inference, new Readers(program), shortRows);
+    if (next === program) continue;
+    program = next;
+    inference = infer(next, inference);
+  }
+  return { program, inference };
+}

@@ -1,0 +1,121 @@
+/** Rows of a table, added up by segment: see `PooledLookup` in the compiler's IR. */
+import { lanesOf, newData, type Tensor, tensor } from "@shardserve/tensor";
+import { gather } from "../arrays/array-gather.js";
+import { distinct } from "../arrays/unique.js";
+import { takeRuns, withData } from "../call/elements.js";
+import { checkedCount } from "../call/limits.js";
+import type { Kernel, OpCall } from "../call/op-call.js";
+import { SEGMENT_KERNELS } from "../math/segments.js";
+
+type Combiner = "sum" | "mean" | "sqrtn";
+
+const OPS = { sum: "SparseSegmentSum", mean: "SparseSegmentMean", sqrtn: "SparseSegmentSqrtN" } as const;
+
+function pooledLookup(op: OpCall): Tensor[] {
+  const combiner = op.attrs.text("combiner") as Combiner;
+  const [table, ids, segments] = [op.tensor(0), op.tensor(1), op.tensor(2)];
+  const isEmpty = op.inputCount > 3 ? (op.tensor(3).data as Uint8Array) : undefined;
+  const isQuick = (table.dtype === "float32" || table.dtype === "float64") && areInRange(ids, table.shape[0]!);
+  return [isQuick ? inOneGo(table, ids, segments, isEmpty, combiner) : stepByStep(op, combiner)];
+}
+
+function areInRange(ids: Tensor, rows: number): boolean {
+  const lanes = lanesOf(ids.data as BigInt64Array);
+  for (let i = 0; i < lanes.length; i += 2) {
+    if (lanes[i + 1] !== 0 || lanes[i]! < 0 || lanes[i]! >= rows) return false;
+  }
+  return true;
+}
+
+/**
+ * @param ids  int64, rows of the table
+ * @param segments  int64, growing by at most 1, from 0 on
+ * @param isEmpty  segments that stay 0
+ */
+function inOneGo(
+  table: Tensor,
+  ids: Tensor,
+  segments: Tensor,
+  isEmpty: Uint8Array | undefined,
+  combiner: Combiner,
+): Tensor {
+  const [idLanes, segmentLanes] = [lanesOf(ids.data as BigInt64Array), lanesOf(segments.data as BigInt64Array)];
+  const count = ids.data.length;
+  const dim = table.shape[1]!;
+  const shape = [count === 0 ? 0 : segmentLanes[2 * count - 2]! + 1, dim];
+  const dtype = table.dtype as "float32" | "float64";
+  const out = newData(dtype, checkedCount(dtype, shape));
+  const add = table.dtype === "float32" ? addFloats : addDoubles;
+  for (let i = 0; i < count; ) {
+    const segment = segmentLanes[2 * i]!;
+    let end = i + 1;
+    while (end < count && segmentLanes[2 * end] === segment) end++;
+    if (isEmpty?.[segment] !== 1) {
+      add(out as never, segment * dim, table.data as never, idLanes, i, end, dim, divisorOf(combiner, end - i, dtype));
+    }
+    i = end;
+  }
+  return withData(dtype, shape, out);
+}
+
+/** What the sum of `count` rows is divided by: a number of the dtype, as TensorFlow and the device have it. */
+function divisorOf(combiner: Combiner, count: number, dtype: "float32" | "float64"): number {
+  if (combiner === "sum" || count === 1) return 1;
+  if (combiner === "mean") return count;
+  return dtype === "float32" ? Math.fround(Math.sqrt(count)) : Math.sqrt(count);
+}
+
+/** Adds rows `ids[start .. end)` to `out[at .. at + dim)`, one after the other, each sum rounded to the dtype. */
+function addFloats(
+  out: Float32Array,
+  at: number,
+  table: Float32Array,
+  idLanes: Int32Array,
+  start: number,
+  end: number,
+  dim: number,
+  divisor: number,
+): void {
+  for (let i = start; i < end; i++) {
+    const from = idLanes[2 * i]! * dim;
+    for (let k = 0; k < dim; k++) out[at + k] = out[at + k]! + table[from + k]!;
+  }
+  if (divisor !== 1) for (let k = at; k < at + dim; k++) out[k] = out[k]! / divisor;
+}
+
+/** {@link addFloats} for the other kind of array: a function that saw both would be slow for each. */
+function addDoubles(
+  out: Float64Array,
+  at: number,
+  table: Float64Array,
+  idLanes: Int32Array,
+  start: number,
+  end: number,
+  dim: number,
+  divisor: number,
+): void {
+  for (let i = start; i < end; i++) {
+    const from = idLanes[2 * i]! * dim;
+    for (let k = 0; k < dim; k++) out[at + k] = out[at + k]! + table[from + k]!;
+  }
+  if (divisor !== 1) for (let k = at; k < at + dim; k++) out[k] = out[k]! / divisor;
+}
+
+/** The ops of the graph, one after the other: Unique, Gather, SparseSegment, Select. */
+function stepByStep(op: OpCall, combiner: Combiner): Tensor {
+  const [table, ids, segments] = [op.tensor(0), op.tensor(1), op.tensor(2)];
+  const { firsts, ordinals } = distinct(ids);
+  const rows = gather(table, takeRuns(ids, firsts, 1, [firsts.length]), 0, 0);
+  const positions = tensor("int32", [ordinals.length], ordinals);
+  const [sums] = SEGMENT_KERNELS[OPS[combiner]]!(op.withInputs([rows, positions, segments])) as Tensor[];
+  if (op.inputCount > 3) {
+    const isEmpty = op.tensor(3).data as Uint8Array;
+    const dim = sums!.data.length / Math.max(isEmpty.length, 1);
+    for (let row = 0; row < isEmpty.length; row++) {
+      if (isEmpty[row] === 1) (sums!.data as Float32Array).fill(0, row * dim, (row + 1) * dim);
+    }
+  }
+  return sums!;
+}
+
+export const POOLED_LOOKUP_KERNELS: Readonly<Record<string, Kernel>> = { PooledLookup: pooledLookup };
