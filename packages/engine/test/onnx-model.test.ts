@@ -13,7 +13,7 @@ const FIXTURES = join(REPO_DIR, "test/fixtures/onnx");
 const load = (dir: string) => loadOnnxModel({ dir, ort: loadOrt() });
 
 describe("ONNX models", () => {
-  for (const name of ["iris", "embedding"]) {
+  for (const name of ["iris", "embedding", "bags"]) {
     it(`${name}: answers as onnxruntime does, again and again, and leaves nothing behind`, async () => {
       const before = { ...loadOrt().live };
       const model = await load(join(FIXTURES, name, "1"));

@@ -55,6 +55,22 @@ describe("export of ONNX models", () => {
     );
   });
 
+  it("brings gathers out of loops over bags, and before what widens a table", async () => {
+    const { tables, lookups } = await plan(join(REPO_DIR, "test/fixtures/onnx/bags/1"));
+    assert.deepEqual(
+      tables.map(({ name, dtype }) => [name, dtype]),
+      [
+        ["words", "float32"],
+        ["items_int8", "int8"],
+        ["users_half", "float16"],
+      ],
+    );
+    assert.deepEqual(
+      lookups.map(({ node }) => node),
+      ["sum/gather", "mean/gather", "item", "user", "friend"],
+    );
+  });
+
   it("writes every row where its id says, and leaves a valid model whose tables are inputs", async () => {
     await using dir = await tempDir();
     const out = join(dir.path, "hops/1");

@@ -16,6 +16,7 @@ export { tensorsOf } from "./model/model-graph.js";
 export { findOnnxTables, type FoundOnnxTable, isExternal } from "./model/model-tables.js";
 export { permuteBytes, permuteBytesInTurns } from "./lower/permute.js";
 export { deviceSupports, type LoweredSegment, lowerSegment } from "./segment.js";
+export { hoistGathers } from "./model/hoist-gathers.js";
 export { EMPTY_LABEL } from "./model/empty-guards.js";
 export { servedFile, toServedForm } from "./model/served-form.js";
 export { openZipMaps } from "./model/zip-maps.js";

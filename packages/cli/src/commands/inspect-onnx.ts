@@ -4,6 +4,7 @@ import {
   declaredType,
   decodeOnnxModel,
   findOnnxTables,
+  hoistGathers,
   ONNX_MODEL_FILE,
   ONNX_SIGNATURE,
   openZipMaps,
@@ -19,7 +20,6 @@ export async function inspectOnnx(dir: string, isJson: boolean, terminal: Termin
   const model = decodeOnnxModel(await readOnnxFile(dir, terminal.signal), join(dir, ONNX_MODEL_FILE));
   openZipMaps(model);
   const { graph } = model;
-  const { tables } = findOnnxTables(graph);
   const initialisers = new Set(graph.initializer.map(({ name }) => name));
   const shown = (values: typeof graph.input) =>
     values.flatMap((info) => {
@@ -29,6 +29,8 @@ export async function inspectOnnx(dir: string, isJson: boolean, terminal: Termin
     });
   const counts = new Map<string, number>();
   for (const { opType } of graph.node) counts.set(opType, (counts.get(opType) ?? 0) + 1);
+  hoistGathers(graph); // as shard-export would
+  const { tables } = findOnnxTables(graph);
   const ops = Object.fromEntries([...counts].sort((a, b) => b[1] - a[1]));
   const opsets = model.opsetImport.map(({ domain, version }) => `${domain || "ai.onnx"} ${version}`);
   const signature = { signature: ONNX_SIGNATURE, inputs: shown(graph.input), outputs: shown(graph.output), ops };

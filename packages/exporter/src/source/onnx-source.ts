@@ -6,6 +6,7 @@ import {
   decodeOnnxModel,
   findOnnxTables,
   type FoundOnnxTable,
+  hoistGathers,
   isExternal,
   ONNX_MODEL_FILE,
   readOnnxFile,
@@ -110,9 +111,12 @@ export class OnnxSource implements ExportSource {
   }
 }
 
+/** The model, with its gathers where it can be cut. */
 async function read(dir: string, signal: AbortSignal | undefined) {
   const bytes = await readOnnxFile(dir, signal);
-  return { bytes, model: decodeOnnxModel(bytes, join(dir, ONNX_MODEL_FILE)) };
+  const model = decodeOnnxModel(bytes, join(dir, ONNX_MODEL_FILE));
+  hoistGathers(model.graph);
+  return { bytes, model };
 }
 
 /** Where an initialiser's raw bytes are; undefined when it has none. */

@@ -1,5 +1,5 @@
 import { create, onnx } from "@shardserve/api";
-import { innerGraphs, intAttribute, isOp, nodeName } from "./model-graph.js";
+import { changedNode, innerGraphs, intAttribute, isOp, nodeName } from "./model-graph.js";
 
 /** Ends the name of a node that refuses a tensor without elements; the name before it is the exporter's. */
 export const EMPTY_LABEL = "Empty";
@@ -57,7 +57,7 @@ function guard(node: onnx.NodeProto, opset: bigint, names: Names): onnx.NodeProt
       some: { nodes: [op("Identity", [x], ["same"])], outputs: ["same"] },
       none: { nodes: refuse, outputs: ["none"] },
     }),
-    { ...node, input: [kept, ...others] },
+    changedNode(node, { input: [kept, ...others] }),
   ];
 }
 
@@ -85,7 +85,7 @@ function topK(node: onnx.NodeProto, opset: bigint, names: Names): onnx.NodeProto
         ]; // prettier-ignore
   const none = [...slice, op("Cast", ["values"], ["indices"], [int("to", INT64)])];
   const outputs = ["values", "indices"];
-  const most = { ...node, output: outputs };
+  const most = changedNode(node, { output: outputs });
   const [values = "", indices = ""] = node.output;
   return ifSome(nodeName(node), x, [values || names.next(), indices || names.next()], names, {
     some: { nodes: [most], outputs },
@@ -112,11 +112,12 @@ function ifSome(
   const graph = (attribute: string, { nodes, outputs: results }: Branch) => {
     // Names inside a branch must not hide any of the graphs around it.
     const own = new Map(nodes.flatMap(({ output }) => output).map((value) => [value, names.next()]));
-    const renamed = nodes.map((node) => ({
-      ...node,
-      input: node.input.map((value) => own.get(value) ?? value),
-      output: node.output.map((value) => own.get(value)!),
-    }));
+    const renamed = nodes.map((node) =>
+      changedNode(node, {
+        input: node.input.map((value) => own.get(value) ?? value),
+        output: node.output.map((value) => own.get(value)!),
+      }),
+    );
     const output = results.map((value) => create(onnx.ValueInfoProtoSchema, { name: own.get(value)! }));
     const g = create(onnx.GraphProtoSchema, { name: attribute, node: renamed, output });
     return create(onnx.AttributeProtoSchema, { name: attribute, type: GRAPH, g });

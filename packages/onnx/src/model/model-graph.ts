@@ -1,4 +1,4 @@
-import type { onnx } from "@shardserve/api";
+import { clone, onnx } from "@shardserve/api";
 
 /** Domains of the operators of the ONNX standard. */
 const STANDARD = new Set(["", "ai.onnx"]);
@@ -17,6 +17,14 @@ export function nodeName(node: onnx.NodeProto): string {
 export function intAttribute(node: onnx.NodeProto, name: string, otherwise: number): number {
   const attribute = node.attribute.find((candidate) => candidate.name === name);
   return attribute ? Number(attribute.i) : otherwise;
+}
+
+/** A copy of a node with some fields changed. (Spreading one loses what it does not set: messages keep defaults on their prototype.) */
+export function changedNode(
+  node: onnx.NodeProto,
+  changes: Partial<Pick<onnx.NodeProto, "name" | "input" | "output">>,
+): onnx.NodeProto {
+  return Object.assign(clone(onnx.NodeProtoSchema, node), changes);
 }
 
 /** Graphs inside a node: branches, bodies of loops. */
