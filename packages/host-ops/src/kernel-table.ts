@@ -74,6 +74,7 @@ import { STRING_CODE_KERNELS } from "./strings/string-code.js";
 import { STRING_EDIT_KERNELS } from "./strings/string-edit.js";
 import { STRING_FORMAT_KERNELS } from "./strings/string-format.js";
 import { STRING_HASH_KERNELS } from "./strings/string-hash.js";
+import { STRING_NGRAM_KERNELS } from "./strings/string-ngrams.js";
 import { STRING_NUMBER_KERNELS } from "./strings/string-numbers.js";
 import { STRING_REGEX_KERNELS } from "./strings/string-regex.js";
 import { STRING_SPLIT_KERNELS } from "./strings/string-split.js";
@@ -102,6 +103,7 @@ const ANY_DTYPE: readonly Family[] = [
   STRING_EDIT_KERNELS,
   STRING_SPLIT_KERNELS,
   STRING_HASH_KERNELS,
+  STRING_NGRAM_KERNELS,
   STRING_NUMBER_KERNELS,
   STRING_FORMAT_KERNELS,
   STRING_REGEX_KERNELS,

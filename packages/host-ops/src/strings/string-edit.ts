@@ -2,7 +2,6 @@
 import { elementCount, StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { operand } from "../call/broadcast.js";
 import { check, printShape } from "../call/errors.js";
-import { fromIntegers } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape, integersOf, sameShape } from "../call/shapes.js";
@@ -193,58 +192,6 @@ function unsortedSegmentJoin(op: OpCall): Tensor[] {
   return [tensor("string", [count], new StringColumn(bytes, offsets))];
 }
 
-function nGrams(op: OpCall): Tensor[] {
-  const splits = integersOf(op.tensor(1));
-  const { length: count } = op.strings(0);
-  const column = op.strings(0);
-  const separator = op.attrs.bytes("separator");
-  const [left, right] = [op.attrs.bytes("left_pad"), op.attrs.bytes("right_pad")];
-  const padWidth = op.attrs.int("pad_width");
-  const keepsShort = op.attrs.bool("preserve_short_sequences");
-  check(
-    splits.length === 0 || (splits[0] === 0 && splits[splits.length - 1] === count),
-    () => `Last split value must be data size. Expected ${count}, got ${splits[splits.length - 1]}`,
-  );
-  const widths = op.attrs.ints("ngram_widths");
-  const pieces = new StringColumnBuilder();
-  const outSplits = [0];
-  const at = (start: number, size: number, pad: number, i: number) =>
-    i < pad ? left : i >= pad + size ? right : column.at(start + i - pad);
-  const push = (parts: Uint8Array[]) => {
-    const one = joinRuns(tensor("string", [parts.length], StringColumn.from(parts)), parts.length, 1, [], separator);
-    pieces.push((one.data as StringColumn).at(0));
-  };
-  for (let row = 0; row + 1 < splits.length; row++) {
-    const start = splits[row]!;
-    const size = splits[row + 1]! - start;
-    check(
-      size >= 0 && splits[row + 1]! <= count,
-      () => `Invalid split value ${splits[row + 1]}, must be in [${start}, ${count}]`,
-    );
-    const before = pieces.length;
-    for (const width of widths) {
-      const pad = padWidth >= 0 ? Math.min(padWidth, width - 1) : width - 1;
-      const total = size + 2 * pad;
-      for (let i = 0; i + width <= total; i++) {
-        push(Array.from({ length: width }, (_, k) => at(start, size, pad, i + k)));
-      }
-    }
-    if (keepsShort && pieces.length === before && size > 0) {
-      // A row shorter than every width is kept whole, with what padding it has.
-      const pad = padWidth >= 0 ? padWidth : 0;
-      push(Array.from({ length: size + 2 * pad }, (_, k) => at(start, size, pad, k)));
-    }
-    outSplits.push(pieces.length);
-  }
-  if (splits.length === 0) outSplits.length = 0;
-  const dtype = op.tensor(1).dtype;
-  const outData = dtype === "int64" ? fromIntegers(outSplits) : Int32Array.from(outSplits);
-  return [
-    tensor("string", [pieces.length], pieces.build()),
-    { dtype, shape: [outSplits.length], data: outData } as Tensor,
-  ];
-}
-
 export const STRING_EDIT_KERNELS: Readonly<Record<string, Kernel>> = {
   StringLower: (op) => changeCase(op, true),
   StringUpper: (op) => changeCase(op, false),
@@ -252,6 +199,5 @@ export const STRING_EDIT_KERNELS: Readonly<Record<string, Kernel>> = {
   StringLength: length,
   Substr: substr,
   StringJoin: stringJoin,
-  StringNGrams: nGrams,
   UnsortedSegmentJoin: unsortedSegmentJoin,
 };

@@ -2,24 +2,23 @@
 import { type StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check } from "../call/errors.js";
-import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, integersOf } from "../call/shapes.js";
+import { JoinedRow } from "../strings/joined-row.js";
 import { checkSplits, eachRow } from "./row-splits.js";
 
 /** Joins the neighbours of one row after the other. */
 class Joiner {
   readonly #tokens: StringColumn;
   readonly #width: number;
-  readonly #separator: Uint8Array;
+  readonly #row: JoinedRow;
   readonly out: StringColumnBuilder;
-  #bytes = 0;
 
   constructor(op: OpCall) {
     const { attrs } = op;
     this.#tokens = op.strings(0);
     this.#width = attrs.int("width");
-    this.#separator = attrs.bytes("string_separator");
+    this.#row = new JoinedRow(attrs.bytes("string_separator"));
     check(this.#width > 0, () => `width must be positive, got ${this.#width}`);
     check(attrs.int("axis") === -1, () => `axis != -1: ${attrs.int("axis")}`);
     this.out = new StringColumnBuilder(this.#tokens.length);
@@ -27,17 +26,10 @@ class Joiner {
 
   /** Appends the n-grams of tokens [start, end). */
   addRow(start: number, end: number): void {
-    for (let first = start; first + this.#width <= end; first++) {
-      const parts: Uint8Array[] = [];
-      for (let i = first; i < first + this.#width; i++) {
-        if (i > first) parts.push(this.#separator);
-        parts.push(this.#tokens.at(i));
-      }
-      const joined = this.#width === 1 ? parts[0]! : Buffer.concat(parts);
-      this.#bytes += joined.length;
-      checkOutput("string", this.out.length + 1, this.#bytes);
-      this.out.push(joined);
-    }
+    const { bytes, offsets } = this.#tokens;
+    this.#row.clear();
+    for (let i = start; i < end; i++) this.#row.add(bytes, offsets[i]!, offsets[i + 1]!);
+    for (let first = 0; first + this.#width <= end - start; first++) this.#row.appendTo(this.out, first, this.#width);
   }
 }
 
