@@ -678,6 +678,12 @@ def convolutions():
                 case(op, images=rand(F32, [1, 7, 7, 2]), size=C(np.array(size, I32)), align_corners=align, half_pixel_centers=half)
         case("ResizeBilinear", images=rand(U8, [1, 5, 4, 2], 0, 255), size=np.array([6, 3], I32), align_corners=align, half_pixel_centers=half)
         case("ResizeNearestNeighbor", images=rand(I32, [1, 49, 9, 1], 0, 255), size=np.array([7, 27], I32), align_corners=align, half_pixel_centers=half)
+    for half in [False, True]:
+        for size in [[8, 16], [16, 4], [2, 8], [2, 2], [32, 32], [1, 1], [4, 24]]:
+            case("ResizeBilinear", images=rand(F32, [2, 4, 8, 3]), size=C(np.array(size, I32)), align_corners=False, half_pixel_centers=half)
+        case("ResizeBilinear", images=rand(F32, [0, 4, 8, 3]), size=C(np.array([8, 16], I32)), align_corners=False, half_pixel_centers=half)
+        case("ResizeBilinear", images=rand(U8, [1, 4, 8, 1], 0, 255), size=C(np.array([8, 8], I32)), align_corners=False, half_pixel_centers=half)
+    case("ResizeBilinear", images=rand(F32, [1, 4, 8, 3]), size=C(np.array([8, 16], I32)), align_corners=True, half_pixel_centers=False)
 
 
 @family

@@ -1,6 +1,7 @@
 import { ServingError } from "@shardserve/core";
 import { type DeviceStep, type GraphNode, type NodeContext, refKey, type ValueInfo } from "@shardserve/graph";
 import { OnnxBuilder, type Value, type Weight } from "./proto/builder.js";
+import { type Kernels, KERNELS } from "./proto/kernels.js";
 import { lowerNodes, loweringOf, valueOf } from "./lower/lower-nodes.js";
 import type { FileRange } from "./proto/model-proto.js";
 import { lowerNode } from "./lower/narrow-floats.js";
@@ -25,16 +26,16 @@ export interface LoweredSegment {
 /**
  * Lowers a device step to one ONNX graph (opset 20, IR 9).
  *
- * @param infos           what is known of every value, by `refKey`
- * @param computesHalves  whether the engine has kernels that compute with float16
+ * @param infos    what is known of every value, by `refKey`
+ * @param kernels  those of the device that will run it
  * @throws ServingError OP_UNSUPPORTED when a node has no lowering: placement should not have put it here
  */
 export function lowerSegment(
   step: DeviceStep,
   infos: ReadonlyMap<string, ValueInfo>,
-  computesHalves = false,
+  kernels: Kernels = KERNELS.cpu,
 ): LoweredSegment {
-  const builder = new OnnxBuilder(computesHalves);
+  const builder = new OnnxBuilder(kernels);
   const values = new Map<string, Value>();
   for (const ref of step.inputs) {
     const info = infos.get(refKey(ref));

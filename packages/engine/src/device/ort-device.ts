@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { invariant } from "@shardserve/core";
 import { type Ort, type OrtSession, OrtValue, type SessionOptions, TfTensor } from "@shardserve/native";
-import { deviceSupports, lowerSegment, type Weight } from "@shardserve/onnx";
+import { deviceSupports, KERNELS, lowerSegment, type Weight } from "@shardserve/onnx";
 import { dtypeInfo, elementCount, type Tensor } from "@shardserve/tensor";
 import type { Checkpoint } from "../load/checkpoint.js";
 import type { LoadPace } from "../load/options.js";
@@ -71,7 +71,7 @@ export class OrtDevice implements Device {
   }
 
   async #encode({ step, infos }: PlannedDeviceStep): Promise<EncodedModel> {
-    const lowered = lowerSegment(step, infos, this.#ort.gpu?.provider === "cuda");
+    const lowered = lowerSegment(step, infos, KERNELS[this.#ort.gpu?.provider ?? "cpu"]);
     const places = new Map<string, Awaited<ReturnType<Checkpoint["place"]>>>();
     for (const weight of lowered.weights) places.set(weight.name, await this.#checkpoint.place(weight));
     const place = (weight: Weight) => places.get(weight.name)!;

@@ -1,10 +1,10 @@
-import type { Value } from "../proto/builder.js";
+import { numbers, type Value } from "../proto/builder.js";
 import { boundedLength, cast, concat, less, shapeOf, slice } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /**
- * Image resizing, as gathers of rows and columns with TensorFlow's own coordinates in float32. ONNX's Resize computes the
- * scale the other way round, which moves samples at exact ratios.
+ * Image resizing, as gathers of rows and columns with TensorFlow's own coordinates in float32. ONNX's Resize divides by the
+ * scale where TensorFlow multiplies, which rounds otherwise; only where both are exact do bilinear samples come from it.
  */
 
 /** Longest side of an image that a request may ask for. */
@@ -62,11 +62,24 @@ const nearest: Lower = (n) => {
   }, n.x(0));
 };
 
+/** How many times as high and wide the result is, where both are known powers of two: then no coordinate is rounded. */
+function exactScales(n: NodeLowering): readonly number[] | undefined {
+  const scales = n.numbers(1)?.map((wanted, i) => wanted / (n.dim(0, i + 1) ?? 0));
+  return scales?.length === 2 && scales.every((scale) => Number.isInteger(Math.log2(scale))) ? scales : undefined;
+}
+
 const bilinear: Lower = (n) => {
   const { b } = n;
   const isHalf = n.attrs.bool("half_pixel_centers");
   const start = cast(b, n.x(0), "float32");
   if (hasWantedSize(n)) return start;
+  const scales = b.kernels.resizesChannelsLast && !n.attrs.bool("align_corners") ? exactScales(n) : undefined;
+  if (scales) {
+    const coordinates = isHalf ? "half_pixel" : "asymmetric";
+    const attrs = { mode: "linear", coordinate_transformation_mode: coordinates };
+    const factors = b.constant(numbers("float32", [4], [1, ...scales, 1]));
+    return b.op("Resize", [start, undefined, factors], attrs);
+  }
   const count = n.dim(0, 3);
   const channels = count === undefined ? slice(b, shapeOf(b, start), [3], [4]) : b.ints([count]);
   return ([1, 2] as const).reduce((image: Value, axis) => {

@@ -20,6 +20,7 @@ import {
   type OnnxNode,
   type OnnxValue,
 } from "./model-proto.js";
+import { type Kernels, KERNELS } from "./kernels.js";
 import { Unsupported } from "../lower/node-lowering.js";
 
 /** Where the session gets an initializer's bytes from. */
@@ -93,13 +94,12 @@ export class OnnxBuilder {
   readonly #weights = new Map<string, Weight>();
   readonly #constants = new Map<string, Value>();
   #count = 0;
-  readonly #computesHalves: boolean;
+  readonly kernels: Kernels;
   /** Name of the TensorFlow node that is being lowered; ORT's error texts show it. */
   scope = "";
 
-  /** @param computesHalves  whether the engine has kernels that compute with float16, as GPUs do */
-  constructor(computesHalves = false) {
-    this.#computesHalves = computesHalves;
+  constructor(kernels: Kernels = KERNELS.cpu) {
+    this.kernels = kernels;
   }
 
   /** Declares the next graph input. */
@@ -139,7 +139,7 @@ export class OnnxBuilder {
     attrs: Readonly<Record<string, OnnxAttr>> = {},
     label = op.replace("com.microsoft:", ""),
   ): Value[] {
-    if (!this.#computesHalves && inputs.some((input) => input?.dtype === "float16") && !movesOnly(op, attrs)) {
+    if (!this.kernels.computesHalves && inputs.some((input) => input?.dtype === "float16") && !movesOnly(op, attrs)) {
       throw new Unsupported(`no engine kernel of ${op} for float16`);
     }
     const outputs = dtypes.map((dtype) => this.#value(dtype));

@@ -1,0 +1,13 @@
+/** What differs between the kernels that ONNX Runtime has on the devices where a segment may run. */
+export interface Kernels {
+  /** Kernels compute with float16, instead of casting around chains of them. */
+  readonly computesHalves: boolean;
+  /** Resize takes images with channels last. */
+  readonly resizesChannelsLast: boolean;
+}
+
+export const KERNELS = {
+  cpu: { computesHalves: false, resizesChannelsLast: true },
+  cuda: { computesHalves: true, resizesChannelsLast: false },
+  webgpu: { computesHalves: false, resizesChannelsLast: false },
+} as const satisfies Readonly<Record<string, Kernels>>;
