@@ -684,6 +684,12 @@ def convolutions():
         case("ResizeBilinear", images=rand(F32, [0, 4, 8, 3]), size=C(np.array([8, 16], I32)), align_corners=False, half_pixel_centers=half)
         case("ResizeBilinear", images=rand(U8, [1, 4, 8, 1], 0, 255), size=C(np.array([8, 8], I32)), align_corners=False, half_pixel_centers=half)
     case("ResizeBilinear", images=rand(F32, [1, 4, 8, 3]), size=C(np.array([8, 16], I32)), align_corners=True, half_pixel_centers=False)
+    for padding in ["SAME", "VALID"]:
+        for length, stride in [(2, 2), (3, 1), (3, 2), (2, 3)]:
+            windows = dict(ksize=[1, length, 1, 1], strides=[1, stride, 1, 1], padding=padding)
+            case("MaxPool", input=rand(F32, [2, 7, 1, 3]), **windows)
+            case("AvgPool", value=rand(F32, [2, 7, 1, 3]), **windows)
+        case("MaxPool", input=rand(F32, [2, 7, 1, 8]), ksize=[1, 2, 1, 1], strides=[1, 2, 2, 1], padding=padding)
 
 
 @family

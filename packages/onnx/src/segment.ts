@@ -40,7 +40,8 @@ export function lowerSegment(
   for (const ref of step.inputs) {
     const info = infos.get(refKey(ref));
     if (!info) throw new ServingError("GRAPH_INVALID", `the dtype of segment input ${refKey(ref)} is unknown`);
-    values.set(refKey(ref), builder.input(info.dtype, isImage(info) ? info.shape : undefined));
+    const isDeclared = isImage(info) || (isLine(info) && isExpanded(step, refKey(ref)));
+    values.set(refKey(ref), builder.input(info.dtype, isDeclared ? info.shape : undefined));
   }
   lowerNodes(builder, step, values, infos);
   for (const ref of step.outputs) builder.output(valueOf(values, ref));
@@ -57,6 +58,15 @@ export function lowerSegment(
  */
 function isImage({ dtype, shape }: ValueInfo): boolean {
   return dtype === "float32" && (shape?.length === 4 || shape?.length === 5);
+}
+
+/** What convolutions in one dimension take: they are images, too, once an axis is put in. */
+function isLine({ dtype, shape }: ValueInfo): boolean {
+  return dtype === "float32" && shape?.length === 3;
+}
+
+function isExpanded({ nodes }: DeviceStep, key: string): boolean {
+  return nodes.some(({ op, inputs }) => op === "ExpandDims" && refKey(inputs[0]!) === key);
 }
 
 /**

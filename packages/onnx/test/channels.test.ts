@@ -114,6 +114,39 @@ describe("channels", () => {
     assert.deepEqual({ Transpose, Conv, Pad }, { Transpose: 2, Conv: 2, Pad: 1 });
   });
 
+  it("stand in images of one row from one layer in one dimension to the next, which leave their axes of length 1 out", () => {
+    const axis = (name: string, value: number) =>
+      node(name, "Const", [], { dtype: "int32", value: tensor("int32", [], Int32Array.of(value)) });
+    const squeezed = (name: string, from: string, dim: number) =>
+      node(name, "Squeeze", [from], { ...T, squeeze_dims: [dim] });
+    const expanded = (name: string, from: string, at: string) =>
+      node(name, "ExpandDims", [from, at], { ...T, Tdim: "int32" });
+    const nodes = [
+      constant("k1", [1, 3, 3, 8]),
+      constant("k2", [1, 3, 8, 8]),
+      BIAS,
+      axis("high", -3),
+      axis("wide", 2),
+      node("row", "MaxPool", ["x"], { ...POOL, ksize: [1, 8, 1, 1], strides: [1, 8, 1, 1] }),
+      node("conv1", "Conv2D", ["row", "k1"], CONV),
+      squeezed("line1", "conv1", -3),
+      node("bias1", "BiasAdd", ["line1", "bias"], T),
+      node("relu1", "Relu", ["bias1"], T),
+      expanded("column", "relu1", "wide"),
+      node("pool", "MaxPool", ["column"], { ...POOL, ksize: [1, 2, 1, 1], strides: [1, 2, 1, 1], padding: "SAME" }),
+      squeezed("line2", "pool", 2),
+      expanded("row2", "line2", "high"),
+      node("conv2", "Conv2D", ["row2", "k2"], CONV),
+      squeezed("line3", "conv2", -3),
+      node("scaled", "Mul", ["line3", "bias"], T),
+    ];
+    const { Transpose, Squeeze, Unsqueeze, MaxPool } = ops(nodes, "scaled");
+    assert.deepEqual(
+      { Transpose, Squeeze, Unsqueeze, MaxPool },
+      { Transpose: 2, Squeeze: 1, Unsqueeze: undefined, MaxPool: 2 },
+    );
+  });
+
   it("stay second where the other operand has a value a channel at most", () => {
     const scalar = (name: string) => constant(name, []);
     const nodes = [

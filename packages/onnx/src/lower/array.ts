@@ -1,6 +1,6 @@
 import { toNumbers } from "@shardserve/tensor";
 import { numbers, type Value } from "../proto/builder.js";
-import { beside } from "./channels.js";
+import { beside, lineOfRow } from "./channels.js";
 import {
   asScalar,
   boundedLength,
@@ -37,21 +37,26 @@ const reshape: Lower = (n) => {
 
 const expandDims: Lower = (n) => {
   const expanded = n.b.op("Unsqueeze", [n.x(0), intVector(n.b, n.x(1))]);
-  const first = n.x(0).channelsFirst;
+  const { row, channelsFirst: first } = n.x(0);
   const given = n.numbers(1)?.[0];
   if (!first || given === undefined) return expanded;
   const axis = given < 0 ? given + first.rank + 1 : given;
   if (axis < 1 || axis >= first.rank) return expanded;
-  return beside(expanded, n.b.op("Unsqueeze", [first.value, n.b.ints([axis + 1])]), first.rank + 1);
+  const line = first.rank === 3 ? row : undefined;
+  if (line && axis === 1) return beside(expanded, line, 4);
+  const images = beside(expanded, n.b.op("Unsqueeze", [first.value, n.b.ints([axis + 1])]), first.rank + 1);
+  return line ? { ...images, row: line } : images;
 };
 
 const squeeze: Lower = (n) => {
   const given = n.attrs.ints("squeeze_dims");
   const squeezed = n.b.op("Squeeze", given.length === 0 ? [n.x(0)] : [n.x(0), n.b.ints(given)]);
-  const first = n.x(0).channelsFirst;
+  const { row, channelsFirst: first } = n.x(0);
   if (!first || given.length === 0) return squeezed;
   const axes = given.map((axis) => (axis < 0 ? axis + first.rank : axis));
   if (axes.some((axis) => axis < 1 || axis >= first.rank - 1)) return squeezed;
+  const line = first.rank === 4 && axes.length === 1 && (axes[0] === 1 ? first.value : row);
+  if (line) return lineOfRow(n.b, line);
   const moved = n.b.op("Squeeze", [first.value, n.b.ints(axes.map((axis) => axis + 1))]);
   return beside(squeezed, moved, first.rank - axes.length);
 };
@@ -227,14 +232,18 @@ const shape: Lower = (n) => n.inputs.map((value, i) => cast(n.b, shapeOf(n.b, va
 const size: Lower = (n) => cast(n.b, n.b.op("Size", [n.x(0)], {}, "int64"), n.outDtype());
 const rank: Lower = (n) => asScalar(n.b, cast(n.b, rankOf(n.b, n.x(0)), n.outDtype()));
 
-/** TensorFlow's paddings [[before, after], ...] as ONNX has them: all befores, then all afters; of constants, in the order of `dims`. */
-function pads(n: NodeLowering, dims?: readonly number[]): Value {
+/**
+ * TensorFlow's paddings [[before, after], ...] as ONNX has them: all befores, then all afters; of constants, in the order of `dims`, where
+ * null stands for an axis that is not TensorFlow's.
+ */
+function pads(n: NodeLowering, dims?: readonly (number | null)[]): Value {
   const known = n.constant(1);
   if (known) {
     const flat = toNumbers(known);
     if (flat.some((count) => count < 0)) n.fail("a negative padding");
     const order = dims ?? Array.from({ length: flat.length / 2 }, (_, d) => d);
-    return n.b.ints([...order.map((d) => flat[2 * d]!), ...order.map((d) => flat[2 * d + 1]!)]);
+    const side = (at: 0 | 1): number[] => order.map((d) => (d === null ? 0 : flat[2 * d + at]!));
+    return n.b.ints([...side(0), ...side(1)]);
   }
   const { b } = n;
   const flat = b.op("Reshape", [b.op("Transpose", [cast(b, n.x(1), "int64")], { perm: [1, 0] }), b.ints([-1])]);
@@ -247,10 +256,11 @@ const pad: Lower = (n) => {
   const padded = (source: Value, counts: Value): Value =>
     widened(n.b, PAD_KERNELS, "order", [source, padding], ([x, value]) => n.b.op("Pad", [x!, counts, value!]));
   const last = padded(n.x(0), pads(n));
-  const first = n.x(0).channelsFirst;
+  const { row, channelsFirst: first } = n.x(0);
   if (!first || !n.constant(1)) return last;
   const dims = [0, first.rank - 1, ...Array.from({ length: first.rank - 2 }, (_, i) => i + 1)];
-  return beside(last, padded(first.value, pads(n, dims)), first.rank);
+  const moved = beside(last, padded(first.value, pads(n, dims)), first.rank);
+  return row && first.rank === 3 ? { ...moved, row: padded(row, pads(n, [0, 2, null, 1])) } : moved;
 };
 
 /** A tensor over a window of another, whose start is moved so far that the window lies inside: the window with padding, where it is. */

@@ -7,6 +7,9 @@ import { transpose } from "../proto/emit.js";
  * it on, as do paddings and the axes of length 1 that TensorFlow puts around a convolution in one dimension, so that a chain of
  * layers is transposed once at each end; what nobody reads in the end is not built.
  *
+ * What is one-dimensional has a third form, the images of one row that its convolutions compute with. Biases, activations and pools stay in it:
+ * behind a Squeeze, ONNX Runtime would not fuse them, and a pool along the height of images one wide has a loop of one turn inmost.
+ *
  * ONNX Runtime cancels such pairs too, but only in part: its blocked convolutions come first and stand in the way, and then
  * a bias, an activation and a pool each walk over memory on their own.
  */
@@ -34,6 +37,21 @@ export function channelsLast(b: OnnxBuilder, value: Value, rank: number): Value 
 /** A value of `rank` dimensions, and the same with channels second. */
 export function beside(last: Value, first: Value, rank: number): Value {
   return { ...last, channelsFirst: { value: first, rank } };
+}
+
+/** [n, l, c] from images of one row, [n, c, 1, l]. */
+export function lineOfRow(b: OnnxBuilder, row: Value): Value {
+  return { ...channelsLast(b, b.op("Squeeze", [row, b.ints([2])]), 3), row };
+}
+
+/** [n, l, 1, c] from images of one row, [n, c, 1, l]. */
+export function columnOfRow(b: OnnxBuilder, row: Value): Value {
+  return { ...channelsLast(b, transpose(b, row, [0, 1, 3, 2]), 4), row };
+}
+
+/** Images of one row, [n, c, 1, l], from [n, l, 1, c]. */
+export function rowOfColumn(b: OnnxBuilder, column: Value): Value {
+  return column.row ?? transpose(b, column, [0, 3, 2, 1]);
 }
 
 /** A vector of one entry a channel, or what differs from one by axes of length 1, to be broadcast over [n, c, spatial...]. */
@@ -68,28 +86,33 @@ export function carried(
   op: string,
   inputs: readonly Value[],
   shapeOf: (index: number) => readonly number[] | undefined,
-): { readonly inputs: readonly Value[]; readonly rank: number } | undefined {
+): { readonly inputs: readonly Value[]; readonly restored: (output: Value) => Value } | undefined {
   if (!ELEMENTWISE.has(op)) return undefined;
   const rank = inputs.find((value) => value.channelsFirst)?.channelsFirst?.rank;
   if (rank === undefined) return undefined;
-  const moves = inputs.map((value, i) => moveOf(b, value, shapeOf(i), rank));
+  const isRow = rank === 3 && inputs.some(({ row }) => row);
+  const moves = inputs.map((value, i) => moveOf(b, value, shapeOf(i), rank, isRow));
   const isMovable = moves.every((move) => move !== undefined);
-  return isMovable ? { inputs: moves.map((move) => move()), rank } : undefined;
+  if (!isMovable) return undefined;
+  const restored = (output: Value): Value => (isRow ? lineOfRow(b, output) : channelsLast(b, output, rank));
+  return { inputs: moves.map((move) => move()), restored };
 }
 
-/** How an operand gets its channels second, undefined where that would be work. */
+/** How an operand gets its channels second, or the form of one row, undefined where that would be work. */
 function moveOf(
   b: OnnxBuilder,
   value: Value,
   shape: readonly number[] | undefined,
   rank: number,
+  isRow: boolean,
 ): (() => Value) | undefined {
   const known = value.channelsFirst;
-  if (known) return known.rank === rank ? () => known.value : undefined;
+  const placed = (first: Value): Value => (isRow ? b.op("Unsqueeze", [first, b.ints([2])]) : first);
+  if (known) return known.rank === rank ? () => (isRow && value.row) || placed(known.value) : undefined;
   if (!shape || shape.length > rank) return undefined;
   if (shape.length === 0) return () => value;
   const isBatched = shape.length === rank;
   if (!shape.slice(isBatched ? 1 : 0, -1).every((length) => length === 1)) return undefined;
-  if (isBatched) return () => channelsFirst(b, value, rank);
-  return () => perChannel(b, value, shape.at(-1)! < 0 ? undefined : shape.at(-1), rank, shape.length);
+  if (isBatched) return () => placed(channelsFirst(b, value, rank));
+  return () => perChannel(b, value, shape.at(-1)! < 0 ? undefined : shape.at(-1), isRow ? 4 : rank, shape.length);
 }

@@ -1,5 +1,5 @@
 import type { OnnxBuilder, Value } from "../proto/builder.js";
-import { channelsLast } from "./channels.js";
+import { channelsLast, columnOfRow, rowOfColumn } from "./channels.js";
 import {
   axes,
   fromChannelsFirst,
@@ -187,9 +187,32 @@ function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
     // Of a window that does not fit there are no values, where ONNX Runtime finds one.
     const fits = kernel.every((size, i) => size <= (n.dim(0, layout.isChannelsLast ? i + 1 : i + 2) ?? size));
     if (!fits && n.attrs.text("padding") === "VALID") n.fail("a window larger than its input");
+    if (isColumn(n, layout, kernel)) return pooledColumn(n, op, layout, kernel, strides);
     const attrs = { kernel_shape: kernel, strides, ...paddingAttrs(n, layout, kernel, strides, ones) };
     return fromChannelsFirst(n, layout, n.b.op(op, [toChannelsFirst(n, layout, n.x(0))], attrs));
   };
+}
+
+/** Whether images [n, l, 1, c] are pooled along l: what pools in one dimension are in TensorFlow. */
+function isColumn(n: NodeLowering, layout: Layout, kernel: readonly number[]): boolean {
+  const isPlane = layout.isChannelsLast && layout.spatial === 2 && n.attrs.text("padding") !== "EXPLICIT";
+  return isPlane && n.dim(0, 2) === 1 && kernel[1] === 1;
+}
+
+/** Pools images [n, l, 1, c] as images of one row. */
+function pooledColumn(
+  n: NodeLowering,
+  op: "MaxPool" | "AveragePool",
+  layout: Layout,
+  [length]: readonly number[],
+  [stride]: readonly number[],
+): Value {
+  const [kernel, strides] = [
+    [1, length!],
+    [1, stride!],
+  ];
+  const attrs = { kernel_shape: kernel, strides, ...paddingAttrs(n, layout, kernel, strides, [1, 1]) };
+  return columnOfRow(n.b, n.b.op(op, [rowOfColumn(n.b, n.x(0))], attrs));
 }
 
 /**

@@ -2,7 +2,7 @@ import { invariant, ServingError } from "@shardserve/core";
 import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "@shardserve/graph";
 import type { Tensor } from "@shardserve/tensor";
 import type { OnnxBuilder, Value } from "../proto/builder.js";
-import { carried, channelsLast } from "./channels.js";
+import { carried } from "./channels.js";
 import { loopLowering } from "./loop.js";
 import { lowerNode } from "./narrow-floats.js";
 import { type Lower, Unsupported } from "./node-lowering.js";
@@ -104,7 +104,7 @@ function lowerCarried(...[lower, node, context, builder, inputs, isSoleUse]: Par
   const moved = carried(builder, node.op, inputs, (i) => context.inputs[i]?.shape);
   if (!moved) return lowerNode(lower, node, context, builder, inputs, isSoleUse);
   const outputs = lowerNode(lower, node, context, builder, moved.inputs, isSoleUse);
-  return outputs.map((value) => channelsLast(builder, value, moved.rank));
+  return outputs.map(moved.restored);
 }
 
 function contextOf(

@@ -1,5 +1,5 @@
 import type { Value } from "../proto/builder.js";
-import { channelsLast, perChannel } from "./channels.js";
+import { channelsLast, lineOfRow, perChannel } from "./channels.js";
 import { cast, dtypes, isFloat, transpose, widened } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
@@ -72,7 +72,10 @@ const batchMatmul: Lower = (n) => {
 
 /** x + bias, as part of the Gemm that made x where nothing else reads it. */
 function withBias(n: NodeLowering): Value {
-  const first = n.x(0).channelsFirst;
+  const { row, channelsFirst: first } = n.x(0);
+  if (row && first?.rank === 3) {
+    return lineOfRow(n.b, n.b.op("Add", [row, perChannel(n.b, n.x(1), n.dim(1, 0), 4)]));
+  }
   if (first) {
     const bias = perChannel(n.b, n.x(1), n.dim(1, 0), first.rank);
     return channelsLast(n.b, n.b.op("Add", [first.value, bias]), first.rank);

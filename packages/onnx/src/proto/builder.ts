@@ -56,6 +56,8 @@ export interface Value {
   readonly weight?: Weight;
   /** The same with dimension -1 moved to 1, where it exists already; see channels.ts. */
   readonly channelsFirst?: { readonly value: Value; readonly rank: number };
+  /** Of a line [n, l, c], or one with an axis of length 1 behind l: the same as images of one row, [n, c, 1, l], where it exists already. */
+  readonly row?: Value;
 }
 
 /** A place in a graph under construction. */
