@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { infer } from "../src/infer/infer.js";
 import { fuseColumns } from "../src/passes/columns.js";
-import { fakeKernels } from "./fakes.js";
+import { place } from "../src/plan/place.js";
+import { fakeDevice, fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";
 
 /** A feature column over a dense input: tf.nn.safe_embedding_lookup_sparse of the words that are present. */
@@ -121,5 +122,26 @@ describe("a feature column", () => {
       "at values",
     );
     assert.equal(fuseColumns(program, infer(program), KERNELS, new Set()).program, program);
+  });
+
+  it("side by side with others is the host's, where it is most of an input layer", () => {
+    const layer = (pieces: string, width: number): string | undefined => {
+      const program = programOf(
+        `ids = Placeholder() dtype=int64 shape=[-1] fed=true
+         age = Placeholder() dtype=float32 shape=[-1,1] fed=true
+         pay = Placeholder() dtype=float32 shape=[-1,1] fed=true
+         table = Variable() dtype=float32 shape=[100,${width}] checkpointKey=table
+         axis = Const() dtype=int32 value=int32[]:1
+         pooled = PooledLookup(table, ids, ids) combiner=mean
+         layer = ConcatV2(${pieces}, axis) T=float32 Tidx=int32 N=${pieces.split(",").length}
+         out = Relu(layer) T=float32`,
+        "out",
+      );
+      const kernels = fakeKernels("PooledLookup ConcatV2 Relu");
+      return place(program, infer(program), kernels, fakeDevice("PooledLookup")).places.get("layer")?.where;
+    };
+    assert.equal(layer("pooled, age", 4), "host");
+    assert.equal(layer("pooled, age, pay", 4), "device");
+    assert.equal(layer("pooled, age", 5000), "device");
   });
 });

@@ -15,6 +15,8 @@ interface BoundNode {
   readonly node: GraphNode;
   readonly kernel: HostKernel;
   readonly inputs: Int32Array;
+  /** A copy of it takes a call's inputs, in an array of the right length: one that grows takes room for 17. */
+  readonly blank: readonly HostValue[];
   /** Slot of output 0, 1, ...; grows with what the kernel returns. */
   readonly outputs: Int32Array;
 }
@@ -57,7 +59,8 @@ export class BoundHostStep {
       const inputs = Int32Array.from(node.inputs, (ref) => slots.of(ref));
       const count = context.outputCount(node);
       const outputs = Int32Array.from({ length: count }, (_, index) => slots.of({ node: node.name, index }));
-      nodes.push({ node, kernel, inputs, outputs });
+      const blank = Array.from(inputs, () => undefined as never);
+      nodes.push({ node, kernel, inputs, blank, outputs });
     }
     return new BoundHostStep(nodes, context.state);
   }
@@ -71,8 +74,8 @@ export class BoundHostStep {
     const { values, request } = run;
     for (let i = start; i < this.#nodes.length; i++) {
       const bound = this.#nodes[i]!;
-      const inputs: HostValue[] = [];
-      for (let k = 0; k < bound.inputs.length; k++) inputs.push(run.forHost(bound.inputs[k]!));
+      const inputs = bound.blank.slice();
+      for (let k = 0; k < inputs.length; k++) inputs[k] = run.forHost(bound.inputs[k]!);
       const result = call(bound, { node: bound.node, inputs, state: this.#state, signal: request.signal, run });
       if (result instanceof Promise) {
         return result.then(

@@ -79,6 +79,7 @@ export function place(
     hostNeeds(inference.order, abilities, shortRows, isRegion ? smallOutputs(program, inference) : []),
     (node) => {
       if (shortRows.has(node.name)) return "short rows of a small table";
+      if (joinsPooledRows(node, program, inference)) return "rows that the host added up, side by side";
       return isBookkeeping(node, inference) ? "a few integers that the host has" : undefined;
     },
   );
@@ -170,6 +171,19 @@ function isBookkeeping(node: GraphNode, { infos }: Inference): boolean {
     INTEGERS.has(infos.get(`${node.name}:0`)?.dtype ?? "") &&
     [...inputs, `${node.name}:0`].every((key) => INTEGERS.has(infos.get(key)?.dtype ?? "") && isSmall(key))
   );
+}
+
+/** Elements of one row that the host copies sooner than an engine is fed its pieces one by one. */
+const JOINED_ELEMENTS_MAX = 4096;
+
+/** True for the input layer of a model over feature columns: a matrix of pieces that are for the most part `PooledLookup`s. */
+function joinsPooledRows(node: GraphNode, { graph }: Program, { infos }: Inference): boolean {
+  if (node.op !== "ConcatV2") return false;
+  const pieces = node.inputs.slice(0, -1);
+  const pooled = pieces.filter((ref) => graph.get(ref.node)!.op === "PooledLookup").length;
+  const shape = infos.get(`${node.name}:0`)?.shape;
+  const isNarrow = shape?.length === 2 && shape[1]! >= 0 && shape[1]! <= JOINED_ELEMENTS_MAX;
+  return isNarrow && pooled * 2 >= pieces.length;
 }
 
 function earliest(

@@ -28,7 +28,10 @@ export function dtypeFromOnnx(onnx: number): DType {
   return dtype;
 }
 
-/** Releases what was forgotten. A net, not the way: the collector knows nothing of the size behind a handle. */
+/**
+ * Releases memory of ORT's that was forgotten. A net, not the way: the collector knows nothing of the size behind a handle. Aliases of our
+ * memory are not in it: the handle alone is a hundred bytes, and the registry costs more than making the value.
+ */
 const forgotten = new FinalizationRegistry<bigint>((handle) => release(ortRuntime(), handle));
 
 function release(runtime: OrtRuntime, handle: bigint): void {
@@ -69,7 +72,7 @@ export class OrtValue implements Disposable {
     this.shape = shape;
     this.#memory = memory;
     runtime.live.values++;
-    forgotten.register(this, handle, this);
+    if (memory === undefined) forgotten.register(this, handle, this);
   }
 
   /**
@@ -171,7 +174,7 @@ export class OrtValue implements Disposable {
   dispose(): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
-    forgotten.unregister(this);
+    if (this.#memory === undefined) forgotten.unregister(this);
     if (this.#pins === 0) release(this.#runtime, this.handle);
   }
 
