@@ -36,6 +36,7 @@ interface Entries {
   readonly isSorted: boolean;
   readonly dropsNegative: boolean;
   readonly filler: number;
+  readonly dtype: "int32" | "int64";
 }
 
 /** Mostly in order and within bounds, as parsers make them; sometimes not. */
@@ -51,23 +52,26 @@ const sparseIds: fc.Arbitrary<Entries> = fc.record({
   isSorted: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, fc.constant(false)),
   dropsNegative: fc.boolean(),
   filler: fc.integer({ min: -1, max: 10 }),
+  dtype: fc.constantFrom("int32", "int64"),
 });
 
-function tensorsOf({ rows, entries, isSorted, filler }: Entries): [Tensor, Tensor, Tensor, Tensor] {
+function tensorsOf({ rows, entries, isSorted, filler, dtype }: Entries): [Tensor, Tensor, Tensor, Tensor] {
   const clipped = entries.map(([row, id]) => [row < 6 && row >= rows ? Math.max(rows - 1, 0) : row, id] as const);
   const list = isSorted ? clipped.toSorted(([a], [b]) => a - b) : clipped;
   const indices = int64s(
     list.flatMap(([row], i) => [row, i]),
     [list.length, 2],
   );
-  return [indices, int64s(list.map(([, id]) => id)), int64s([rows, 20]), int64(filler)];
+  const ids = list.map(([, id]) => (dtype === "int32" ? Math.sign(id) * Math.min(Math.abs(id), 99) : id));
+  const of = dtype === "int32" ? int32s : int64s;
+  return [indices, of(ids), int64s([rows, 20]), of([filler], [])];
 }
 
 /** The ops that `FilledIds` stands for. */
 function filledByOps({ dropsNegative, ...given }: Entries): Tensor[] {
   let [indices, ids, shape, filler] = tensorsOf({ dropsNegative, ...given });
   if (dropsNegative) {
-    const [isId] = run("GreaterEqual", [ids, int64(0)]);
+    const [isId] = run("GreaterEqual", [ids, (given.dtype === "int32" ? int32s : int64s)([0], [])]);
     const [where] = run("Where", [isId!]);
     const [kept] = run("Reshape", [where!, int32s([-1])]);
     const gather = (params: Tensor) => run("GatherV2", [params, kept!, int32s([0], [])], { batch_dims: 0 })[0]!;

@@ -105,8 +105,10 @@ function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | unde
       return [node.attrs.dtype("dtype")];
     case "Lookup":
       return [node.attrs.dtype("dtype"), "int32"];
-    case "FilledIds":
-      return ["int64", "int64", "bool"];
+    case "FilledIds": {
+      const dtype = dtypeOf(node.inputs[1]!);
+      return dtype && ["int64", dtype, "bool"];
+    }
     case "PooledLookup": {
       const dtype = dtypeOf(node.inputs[0]!);
       return dtype && [dtype];

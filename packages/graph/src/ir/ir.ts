@@ -20,7 +20,7 @@ export function refKey(ref: TensorRef): string {
  * - `Lookup`: the cut end of a lookup. Input ids; outputs rows [capacity, ...row shape] and int32 slots (shape of the ids). Attributes:
  *   checkpointKey, dtype, rowOffset, rowCount, rowShape. It becomes a lookup step and stands in no other.
  * - `GatherRows`: the device end of a cut lookup. Inputs rows [capacity, ...row shape], slots int32 (shape of the ids).
- * - `FilledIds`: the start of tf.nn.safe_embedding_lookup_sparse. Inputs indices, ids and dense shape of a sparse tensor of int64,
+ * - `FilledIds`: the start of tf.nn.safe_embedding_lookup_sparse. Inputs indices, ids and dense shape of a sparse tensor of int64 or int32,
  *   and the id for empty rows. Outputs, in the order of the rows: the row of every id, the ids, and which rows were empty (bool
  *   [rows]). Attribute dropsNegative: ids below 0 count as absent.
  * - `PooledLookup`: inputs a table, ids, the segment of every id, and, optional, which segments are to be 0. Attribute combiner: sum, mean

@@ -16,7 +16,7 @@ export function findFilledIds(program: Program, inference: Inference, readers: R
     if (fill.op !== "SparseFillEmptyRows" || fill.controls.length > 0) continue;
     const rows = rowsOf(fill, program, readers);
     const [indices, ids, shape, filler] = fill.inputs as [TensorRef, TensorRef, TensorRef, TensorRef];
-    if (!rows || inference.infos.get(refKey(ids))?.dtype !== "int64") continue;
+    if (!rows || !/^int(32|64)$/.test(inference.infos.get(refKey(ids))?.dtype ?? "")) continue;
     const all = unpruned(program, indices, ids);
     const attrs = new Attrs("FilledIds", { dropsNegative: all !== undefined });
     const inputs = [all?.indices ?? indices, all?.ids ?? ids, shape, filler];

@@ -2,7 +2,7 @@
  * int64 by 32-bit lanes, low lane first, without a BigInt per element. Values within +-2^53 travel as numbers; the
  * few beyond are rare in practice (hash ids that were not reduced yet) and go through BigInt one by one.
  */
-import { lanesOf, zeroedArray } from "@shardserve/tensor";
+import { lanesOf, type Tensor, zeroedArray } from "@shardserve/tensor";
 
 const TWO_32 = 0x1_0000_0000;
 /** High lanes in [-2^21, 2^21) mean |value| <= 2^53. */
@@ -61,4 +61,11 @@ export function fromIntegers(values: ArrayLike<number>): BigInt64Array {
   const { data, lanes } = int64Data(values.length);
   for (let i = 0; i < values.length; i++) storeAt(lanes, i, values[i]!);
   return data;
+}
+
+/** int32 data as it is, int64 data as lanes: element i begins at `i * width`, and its last entry tells the sign. */
+export function wordsOf(value: Tensor): { readonly words: Int32Array; readonly width: 1 | 2 } {
+  return value.dtype === "int32"
+    ? { words: value.data as Int32Array, width: 1 }
+    : { words: lanesOf(value.data as BigInt64Array), width: 2 };
 }

@@ -1,7 +1,7 @@
 /** The start of tf.nn.safe_embedding_lookup_sparse as one kernel: see `FilledIds` in the compiler's IR. */
-import { lanesOf, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
+import { lanesOf, type Tensor, tensor, zeroedArray, zeros } from "@shardserve/tensor";
 import { gather } from "../arrays/array-gather.js";
-import { int64Data, signedAt, storeAt } from "../call/int64.js";
+import { int64Data, signedAt, storeAt, wordsOf } from "../call/int64.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integerOf } from "../call/shapes.js";
@@ -28,13 +28,13 @@ function inOrder(op: OpCall, dropsNegative: boolean): Tensor[] | undefined {
   const rows = integerOf(shape);
   if (!(rows >= 0 && rows <= ROWS_MAX)) return undefined;
   const rowLanes = lanesOf(indices.data as BigInt64Array);
-  const idLanes = lanesOf(ids.data as BigInt64Array);
+  const { words, width } = wordsOf(ids);
   const stride = 2 * rank;
   let kept = 0;
   let present = 0;
   let last = -1;
   for (let i = 0; i < count; i++) {
-    if (dropsNegative && idLanes[2 * i + 1]! < 0) continue;
+    if (dropsNegative && words[width * (i + 1) - 1]! < 0) continue;
     const row = rowLanes[i * stride]!;
     if (row < last || row >= rows || rowLanes[i * stride + 1] !== 0) return undefined;
     if (row !== last) present++;
@@ -44,30 +44,25 @@ function inOrder(op: OpCall, dropsNegative: boolean): Tensor[] | undefined {
   const total = kept + rows - present;
   checkOutput("int64", total);
   const outRows = int64Data(total);
-  const outIds = int64Data(total);
+  const outIds = zeros(ids.dtype as "int32" | "int64", [total]);
+  const outWords = wordsOf(outIds).words;
   const isEmpty = zeroedArray(Uint8Array, rows);
-  const fillerLanes = lanesOf(filler.data as BigInt64Array);
+  const fillerWords = wordsOf(filler).words;
   for (let i = 0, at = 0, next = 0; i <= count; i++) {
-    if (i < count && dropsNegative && idLanes[2 * i + 1]! < 0) continue;
+    if (i < count && dropsNegative && words[width * (i + 1) - 1]! < 0) continue;
     const row = i < count ? rowLanes[i * stride]! : rows;
     for (; next < row; next++, at++) {
       isEmpty[next] = 1;
       outRows.lanes[2 * at] = next;
-      outIds.lanes[2 * at] = fillerLanes[0]!;
-      outIds.lanes[2 * at + 1] = fillerLanes[1]!;
+      for (let k = 0; k < width; k++) outWords[width * at + k] = fillerWords[k]!;
     }
     if (i === count) break;
     next = row + 1;
     outRows.lanes[2 * at] = row;
-    outIds.lanes[2 * at] = idLanes[2 * i]!;
-    outIds.lanes[2 * at + 1] = idLanes[2 * i + 1]!;
+    for (let k = 0; k < width; k++) outWords[width * at + k] = words[width * i + k]!;
     at++;
   }
-  return [
-    tensor("int64", [total], outRows.data),
-    tensor("int64", [total], outIds.data),
-    tensor("bool", [rows], isEmpty),
-  ];
+  return [tensor("int64", [total], outRows.data), outIds, tensor("bool", [rows], isEmpty)];
 }
 
 /** The ops of the graph, one after the other. */
@@ -85,9 +80,9 @@ function stepByStep(op: OpCall, dropsNegative: boolean): Tensor[] {
 
 /** Positions of the ids that are not below 0. */
 function notNegative(ids: Tensor): Tensor {
-  const lanes = lanesOf(ids.data as BigInt64Array);
+  const { words, width } = wordsOf(ids);
   const positions: number[] = [];
-  for (let i = 0; i < ids.data.length; i++) if (lanes[2 * i + 1]! >= 0) positions.push(i);
+  for (let i = 0; i < ids.data.length; i++) if (words[width * (i + 1) - 1]! >= 0) positions.push(i);
   return tensor("int32", [positions.length], Int32Array.from(positions));
 }
 

@@ -4,6 +4,7 @@ import { gather } from "../arrays/array-gather.js";
 import { distinct } from "../arrays/unique.js";
 import { takeRuns, withData } from "../call/elements.js";
 import { checkedCount } from "../call/limits.js";
+import { wordsOf } from "../call/int64.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { SEGMENT_KERNELS } from "../math/segments.js";
 
@@ -20,15 +21,15 @@ function pooledLookup(op: OpCall): Tensor[] {
 }
 
 function areInRange(ids: Tensor, rows: number): boolean {
-  const lanes = lanesOf(ids.data as BigInt64Array);
-  for (let i = 0; i < lanes.length; i += 2) {
-    if (lanes[i + 1] !== 0 || lanes[i]! < 0 || lanes[i]! >= rows) return false;
+  const { words, width } = wordsOf(ids);
+  for (let i = 0; i < words.length; i += width) {
+    if (words[i]! < 0 || words[i]! >= rows || (width === 2 && words[i + 1] !== 0)) return false;
   }
   return true;
 }
 
 /**
- * @param ids  int64, rows of the table
+ * @param ids  int64 or int32, rows of the table
  * @param segments  int64, growing by at most 1, from 0 on
  * @param isEmpty  segments that stay 0
  */
@@ -39,7 +40,8 @@ function inOneGo(
   isEmpty: Uint8Array | undefined,
   combiner: Combiner,
 ): Tensor {
-  const [idLanes, segmentLanes] = [lanesOf(ids.data as BigInt64Array), lanesOf(segments.data as BigInt64Array)];
+  const { words, width } = wordsOf(ids);
+  const segmentLanes = lanesOf(segments.data as BigInt64Array);
   const count = ids.data.length;
   const dim = table.shape[1]!;
   const shape = [count === 0 ? 0 : segmentLanes[2 * count - 2]! + 1, dim];
@@ -51,7 +53,8 @@ function inOneGo(
     let end = i + 1;
     while (end < count && segmentLanes[2 * end] === segment) end++;
     if (isEmpty?.[segment] !== 1) {
-      add(out as never, segment * dim, table.data as never, idLanes, i, end, dim, divisorOf(combiner, end - i, dtype));
+      const divisor = divisorOf(combiner, end - i, dtype);
+      add(out as never, segment * dim, table.data as never, words, width * i, width * end, width, dim, divisor);
     }
     i = end;
   }
@@ -65,19 +68,20 @@ function divisorOf(combiner: Combiner, count: number, dtype: "float32" | "float6
   return dtype === "float32" ? Math.fround(Math.sqrt(count)) : Math.sqrt(count);
 }
 
-/** Adds rows `ids[start .. end)` to `out[at .. at + dim)`, one after the other, each sum rounded to the dtype. */
+/** Adds the rows that every `width`-th of `ids[start .. end)` names to `out[at .. at + dim)`, one after the other, each sum rounded to the dtype. */
 function addFloats(
   out: Float32Array,
   at: number,
   table: Float32Array,
-  idLanes: Int32Array,
+  ids: Int32Array,
   start: number,
   end: number,
+  width: number,
   dim: number,
   divisor: number,
 ): void {
-  for (let i = start; i < end; i++) {
-    const from = idLanes[2 * i]! * dim;
+  for (let i = start; i < end; i += width) {
+    const from = ids[i]! * dim;
     for (let k = 0; k < dim; k++) out[at + k] = out[at + k]! + table[from + k]!;
   }
   if (divisor !== 1) for (let k = at; k < at + dim; k++) out[k] = out[k]! / divisor;
@@ -88,14 +92,15 @@ function addDoubles(
   out: Float64Array,
   at: number,
   table: Float64Array,
-  idLanes: Int32Array,
+  ids: Int32Array,
   start: number,
   end: number,
+  width: number,
   dim: number,
   divisor: number,
 ): void {
-  for (let i = start; i < end; i++) {
-    const from = idLanes[2 * i]! * dim;
+  for (let i = start; i < end; i += width) {
+    const from = ids[i]! * dim;
     for (let k = 0; k < dim; k++) out[at + k] = out[at + k]! + table[from + k]!;
   }
   if (divisor !== 1) for (let k = at; k < at + dim; k++) out[k] = out[k]! / divisor;
