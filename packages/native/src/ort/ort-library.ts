@@ -28,6 +28,7 @@ const FUNCTIONS = {
   CreateSessionOptions: [10, "void *", ["void *"]],
   DisableCpuMemArena: [19, "void *", ["void *"]],
   SetSessionGraphOptimizationLevel: [23, "void *", ["void *", "int"]],
+  SetIntraOpNumThreads: [24, "void *", ["void *", "int"]],
   SessionGetInputCount: [30, "void *", ["void *", "void *"]],
   SessionGetOutputCount: [31, "void *", ["void *", "void *"]],
   SessionGetInputTypeInfo: [33, "void *", ["void *", "size_t", "void *"]],

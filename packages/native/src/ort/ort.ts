@@ -44,6 +44,11 @@ export interface SessionOptions {
    * weights stay shared and the first run starts sooner, but large matrix products are slower.
    */
   readonly prepacking?: boolean;
+  /**
+   * Runs on the calling thread alone, without the shared pool; default false. For runs so short that handing a part to another
+   * thread, and waiting until that has had its turn, costs more than the part.
+   */
+  readonly isSingleThreaded?: boolean;
   /** Whether freed output memory is kept for the next run; default true. */
   readonly arena?: boolean;
   /** Where the session's ops run if they can; the others run on the CPU. Default the CPU. Found by {@link Ort.findGpu}. */
@@ -196,7 +201,8 @@ export class Ort {
     const settings = outPointer(library, "make session options", (out) => calls.CreateSessionOptions(out));
     try {
       const check = (status: unknown) => checkStatus(library, status, "set a session option");
-      check(calls.DisablePerSessionThreads(settings));
+      if (options.isSingleThreaded) check(calls.SetIntraOpNumThreads(settings, 1));
+      else check(calls.DisablePerSessionThreads(settings));
       check(calls.SetSessionGraphOptimizationLevel(settings, OPTIMIZATION[options.optimization ?? "all"]));
       if (options.arena === false) check(calls.DisableCpuMemArena(settings));
       const config = { ...(options.prepacking === false && { "session.disable_prepacking": "1" }), ...options.config };

@@ -8,29 +8,29 @@ import { type CancelSignal, invariant } from "@shardserve/core";
  * that fewer rows are on their way from memory at a time (docs/decisions/010-gather-is-the-row-kernel.md).
  */
 export class RowKernel {
+  /** Divides a gather over the threads of ONNX Runtime's pool. */
   readonly #session: OrtSession;
+  /** Never waits for another thread. */
+  readonly #alone: OrtSession;
 
-  private constructor(session: OrtSession) {
-    this.#session = session;
+  private constructor() {
+    const model = opModel(
+      "GatherND",
+      [
+        { dtype: "uint8", shape: [-1, -1] },
+        { dtype: "int64", shape: [-1, 1] },
+      ],
+      [{ dtype: "uint8", shape: [-1, -1] }],
+    );
+    this.#session = loadOrt().createSessionSync(model);
+    this.#alone = loadOrt().createSessionSync(model, { isSingleThreaded: true });
   }
 
   static #shared: RowKernel | undefined;
 
   /** The process's kernel; loads ONNX Runtime with defaults unless that has happened. */
   static shared(): RowKernel {
-    RowKernel.#shared ??= new RowKernel(
-      loadOrt().createSessionSync(
-        opModel(
-          "GatherND",
-          [
-            { dtype: "uint8", shape: [-1, -1] },
-            { dtype: "int64", shape: [-1, 1] },
-          ],
-          [{ dtype: "uint8", shape: [-1, -1] }],
-        ),
-      ),
-    );
-    return RowKernel.#shared;
+    return (RowKernel.#shared ??= new RowKernel());
   }
 
   /** The rows of a gather: `rowCount` rows of `rowBytes` bytes. The caller disposes of it before freeing the memory. */
@@ -48,14 +48,14 @@ export class RowKernel {
     if (count === 0) return;
     const [ids, rows] = wrap(table, indexes, at, count, output);
     try {
-      this.#session.runSync([table, ids], { into: [rows] });
+      this.#alone.runSync([table, ids], { into: [rows] });
     } finally {
       ids.dispose();
       rows.dispose();
     }
   }
 
-  /** As {@link gatherSync}, on other threads: page faults do not stop the event loop. Arguments must not change meanwhile. */
+  /** As {@link gatherSync}, on other threads, large ones on several: page faults do not stop the event loop. Arguments must not change meanwhile. */
   async gather(
     table: OrtValue,
     indexes: BigInt64Array,
