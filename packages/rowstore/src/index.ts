@@ -42,6 +42,7 @@ export { Overlay, type OverlayUse } from "./delta/overlay.js";
 export { PartitionFile } from "./partition/partition-reader.js";
 export { type OpenPartitionRowsOptions, PartitionRows } from "./rows/partition-rows.js";
 export { type AddOptions, PartitionSet, type PartitionSetOptions } from "./partition/partition-set.js";
+export { RowIndexes } from "./partition/row-indexes.js";
 export {
   type FinishedPartition,
   PartitionFileWriter,

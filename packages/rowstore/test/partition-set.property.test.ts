@@ -5,7 +5,7 @@ import { isServingError, seededRandom } from "@shardserve/core";
 import type { NumericDType } from "@shardserve/tensor";
 import { tempDir } from "@shardserve/testkit";
 import fc from "fast-check";
-import { PartitionSet, partitionPath, RowKernel, type TableInfo } from "../src/index.js";
+import { PartitionSet, partitionPath, RowIndexes, RowKernel, type TableInfo } from "../src/index.js";
 import { locateRows } from "../src/partition/locate.js";
 import { flipByte, randomRows, tableOf, writePartitions } from "./fixtures.js";
 
@@ -131,6 +131,49 @@ describe("partition set", function () {
     }
     assert.deepEqual(set.partitions, [0, 1, 2, 3, 4, 5]);
     await set.close();
+    await set.close();
+  });
+
+  it("locates a whole request as it does column by column", async () => {
+    await using dir = await tempDir();
+    const tables = [tableOf("a", 100, [4]), tableOf("b", 40, [16]), tableOf("c", 7, [4])];
+    const content = tables.map((table, i) => randomRows(table, i));
+    await writePartitions(dir.path, tables, content, 7);
+    const set = new PartitionSet(tables, 7);
+    for (const p of [0, 1, 2, 3, 4, 5]) await set.add(p, join(dir.path, partitionPath(p)));
+    const good = fc.bigInt(0n, 5n);
+    const any = fc.oneof(
+      { weight: 30, arbitrary: good },
+      fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+      fc.bigInt(-9n, 120n),
+    );
+    const columnList = fc.array(fc.record({ table: fc.nat(2), ids: fc.array(any, { maxLength: 3 }) }), {
+      maxLength: 9,
+    });
+    fc.assert(
+      fc.property(columnList, (columns) => {
+        const head = columns.flatMap(({ table, ids }) => [table, ids.length]);
+        const lanes = new Int32Array(BigInt64Array.from(columns.flatMap(({ ids }) => ids)).buffer);
+        const words = Int32Array.from([9, 9, ...head, ...lanes]);
+        const [wide, narrow] = [new RowIndexes(64, 40), new RowIndexes(16, 40)];
+        const isLocated = set.locateColumns(words, 2, 2 + head.length, 0, [narrow, wide, narrow]);
+        const expected = new Map<number, bigint[]>([
+          [64, []],
+          [16, []],
+        ]);
+        let isGood = true;
+        for (const { table, ids } of columns) {
+          const indexes = new BigInt64Array(ids.length);
+          if (set.locate(table, BigInt64Array.from(ids), indexes, 0) >= 0) isGood = false;
+          expected.get((tables[table] as TableInfo).rowBytes)?.push(...indexes);
+        }
+        assert.equal(isLocated, isGood);
+        if (!isGood) return;
+        for (const { rowBytes, indexes, count } of [wide, narrow]) {
+          assert.deepEqual([...indexes.subarray(0, count)], expected.get(rowBytes));
+        }
+      }),
+    );
     await set.close();
   });
 

@@ -1,12 +1,14 @@
 import { setImmediate } from "node:timers/promises";
 import { type CancelSignal, invariant, ServingError } from "@shardserve/core";
 import { lanesOf } from "@shardserve/tensor";
-import { locateRows } from "./locate.js";
+import { GatherEras } from "./gather-eras.js";
+import { locateNarrowColumns, locateRows, type NarrowPlaces, narrowPlaces } from "./locate.js";
 import { mappedFiles } from "./mapped-files.js";
 import { Overlay } from "../delta/overlay.js";
 import { encodePartitionHeader, partitionInvalid } from "./partition-format.js";
 import { type PartitionLayout, partitionLayout } from "./partition-layout.js";
 import { PartitionFile } from "./partition-reader.js";
+import type { RowIndexes } from "./row-indexes.js";
 import { rowOutOfRange } from "../rows/row-source.js";
 import { RowKernel } from "../rows/row-kernel.js";
 import { StrideArena } from "./stride-arena.js";
@@ -38,12 +40,6 @@ export interface AddOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Gathers that began while the same partitions were mapped. */
-interface Era {
-  count: number;
-  drained: (() => void) | undefined;
-}
-
 /**
  * The partitions of one version that this process holds, mapped so that one Gather per row width answers a request over
  * any of its tables.
@@ -58,6 +54,8 @@ export class PartitionSet {
   readonly #arenas = new Map<number, StrideArena>();
   /** By table: index of its first row in partition 0. */
   readonly #bases: Float64Array;
+  /** Undefined where a table does not fit. */
+  readonly #narrow: NarrowPlaces | undefined;
   readonly #isHeld: Uint8Array;
   /** By partition: being added, held, or being removed. */
   readonly #isBusy: Uint8Array;
@@ -65,9 +63,7 @@ export class PartitionSet {
   readonly #identities = new Map<number, string>();
   readonly #kernel = RowKernel.shared();
   #heldCount = 0;
-  #era: Era = { count: 0, drained: undefined };
-  /** Ends when no gather of an earlier era runs. */
-  #earlier: Promise<void> = Promise.resolve();
+  readonly #eras = new GatherEras();
   /** Adds that are mapping now; `close` waits for them. */
   #mappingCount = 0;
   #mapped: (() => void) | undefined;
@@ -92,6 +88,8 @@ export class PartitionSet {
         base += section.rowCount;
       }
     }
+    const rowsPerSlot = tables.map(({ rowBytes }) => this.#arena(rowBytes).rowsPerSlot);
+    this.#narrow = narrowPlaces(tables, this.#bases, rowsPerSlot, partitionCount);
     this.#overlay = this.newOverlay();
   }
 
@@ -107,7 +105,7 @@ export class PartitionSet {
       this.partitionCount,
       (rowBytes) => this.#arena(rowBytes).overlay,
       async () => {
-        await this.#nextEra();
+        await this.#eras.next();
         return !this.#isClosed;
       },
     );
@@ -181,7 +179,7 @@ export class PartitionSet {
     if (this.#isHeld[partition] !== 1) return;
     this.#isHeld[partition] = 0;
     this.#heldCount--;
-    await this.#nextEra();
+    await this.#eras.next();
     if (!this.#isClosed) {
       this.#unmap(partition);
       this.#forget(partition);
@@ -234,6 +232,35 @@ export class PartitionSet {
     return -1;
   }
 
+  /**
+   * As {@link locate} for a whole request: appends the index of every id to those of its table's row width.
+   *
+   * @param words  per table from `columnsAt` to `idsAt`: table index and id count, interleaved; then all ids as lanes. Every
+   *   table is there, and every id
+   * @param into   by table index
+   * @returns false when an id cannot be served; some indexes may have been appended
+   */
+  locateColumns(
+    words: Int32Array,
+    columnsAt: number,
+    idsAt: number,
+    epoch: number,
+    into: readonly RowIndexes[],
+  ): boolean {
+    if (epoch === 0 && this.#narrow) {
+      return locateNarrowColumns(words, columnsAt, idsAt, this.#narrow, this.partitionCount, this.#isHeld, into);
+    }
+    for (let column = columnsAt, at = idsAt / 2; column < idsAt; column += 2) {
+      const table = words[column]!;
+      const end = at + words[column + 1]!;
+      const target = into[table]!;
+      if (this.locate(table, words, target.indexes, target.count, at, end, epoch) >= 0) return false;
+      target.count += end - at;
+      at = end;
+    }
+    return true;
+  }
+
   /** Why {@link locate} stopped at `position`: ROW_OUT_OF_RANGE or PARTITION_NOT_OWNED. */
   refusal(table: number, ids: BigInt64Array | Int32Array, position: number, epoch = 0): ServingError {
     const info = this.tables[table] as TableInfo;
@@ -269,7 +296,7 @@ export class PartitionSet {
     }
     invariant(!this.#isClosed, "the partition set is closed");
     const { table } = this.#arena(rowBytes);
-    return this.#inEra(this.#kernel.gather(table, indexes, at, count, output, options.signal));
+    return this.#eras.during(this.#kernel.gather(table, indexes, at, count, output, options.signal));
   }
 
   /** As {@link gather}, always on this thread: for callers that know how much they ask of the event loop. */
@@ -287,7 +314,7 @@ export class PartitionSet {
     const held = this.partitions;
     this.#isClosed = true;
     this.#isHeld.fill(0);
-    await this.#nextEra();
+    await this.#eras.next();
     if (this.#mappingCount > 0) await new Promise<void>((resolve) => (this.#mapped = resolve));
     for (const partition of held) {
       this.#unmap(partition);
@@ -368,29 +395,6 @@ export class PartitionSet {
 
   #unmap(partition: number): void {
     for (const arena of this.#arenas.values()) arena.unmap(partition);
-  }
-
-  async #inEra(gather: Promise<void>): Promise<void> {
-    const era = this.#era;
-    era.count++;
-    try {
-      await gather;
-    } finally {
-      if (--era.count === 0) era.drained?.();
-    }
-  }
-
-  /** Begins a new era; resolves when no gather of an earlier one runs. */
-  #nextEra(): Promise<void> {
-    const era = this.#era;
-    this.#era = { count: 0, drained: undefined };
-    const before = this.#earlier;
-    const drained = new Promise<void>((resolve) => {
-      if (era.count === 0) resolve();
-      else era.drained = resolve;
-    });
-    this.#earlier = before.then(() => drained);
-    return this.#earlier;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from "@shardserve/core";
+import { RowIndexes } from "@shardserve/rowstore";
 import {
   type BufferPool,
   type Exchange,
@@ -31,20 +32,16 @@ interface Waiting {
 
 /** The rows of one width that wait, of all requests, behind one another. */
 class Width {
-  readonly rowBytes: number;
-  readonly indexes: BigInt64Array;
+  readonly indexes: RowIndexes;
   readonly rows: Uint8Array;
-  /** Rows that wait. */
-  count = 0;
   /** Rows that waited before the request that is being added. */
   countBefore = 0;
   /** Rows that were answered already. */
   answered = 0;
 
   constructor(rowBytes: number, pool: BufferPool) {
-    this.rowBytes = rowBytes;
     const rowsMax = Math.ceil(GATHER_BYTES / rowBytes);
-    this.indexes = new BigInt64Array(rowsMax);
+    this.indexes = new RowIndexes(rowBytes, rowsMax);
     this.rows = pool.acquire(rowsMax * rowBytes);
   }
 }
@@ -63,10 +60,10 @@ export class JointLookup {
   /** Scratch memory by row width, over all versions. */
   readonly #byRowBytes = new Map<number, Width>();
   #served: ServedVersion | undefined;
-  /** Of the version that is waited for: the width of each table, and every width once. */
-  #widthOf: readonly Width[] = [];
+  /** Of the version that is waited for: every width once; by table index where its indexes go, and its row width. */
   #widths: readonly Width[] = [];
-  #rowBytes = new Int32Array(64);
+  #indexesOf: readonly RowIndexes[] = [];
+  #rowBytesOf = new Int32Array(0);
 
   constructor(options: JointLookupOptions) {
     this.#options = options;
@@ -83,13 +80,7 @@ export class JointLookup {
     if (other && !exchange.sharesConnection(other)) this.flush();
     const bytes = this.#plan(served, request);
     if (bytes === 0) return 0;
-    let isLocated = false;
-    try {
-      isLocated = this.#locate(served, request);
-    } finally {
-      if (!isLocated) for (const width of this.#widths) width.count = width.countBefore;
-    }
-    if (!isLocated) return 0;
+    if (!this.#locate(served, request)) return 0;
     this.#waiting.push({ exchange, request });
     return bytes;
   }
@@ -102,9 +93,9 @@ export class JointLookup {
     const startMs = clock.nowMs();
     let gatheredBytes = 0;
     let rowCount = 0;
-    for (const { rowBytes, count } of this.#widths) {
-      gatheredBytes += rowBytes * count;
-      rowCount += count;
+    for (const { indexes } of this.#widths) {
+      gatheredBytes += indexes.rowBytes * indexes.count;
+      rowCount += indexes.count;
     }
     try {
       budget.take(gatheredBytes, `${this.#waiting.length} lookups of ${servableName(served.model, served.version)}`);
@@ -114,9 +105,8 @@ export class JointLookup {
     }
     const connection = (this.#waiting[0] as Waiting).exchange;
     try {
-      for (const { rowBytes, indexes, count, rows } of this.#widths) {
-        if (count === 0) continue;
-        served.set.gatherNow(rowBytes, indexes, 0, count, rows);
+      for (const { indexes, rows } of this.#widths) {
+        served.set.gatherNow(indexes.rowBytes, indexes.indexes, 0, indexes.count, rows);
       }
     } catch (error) {
       budget.give(gatheredBytes);
@@ -136,61 +126,52 @@ export class JointLookup {
   }
 
   /** Makes room for the request, by a flush where it must. @returns bytes of the reply; 0 when it is none of the small ones */
-  #plan(served: ServedVersion, { words, columnsAt, tableCount }: LookupRequest): number {
+  #plan(served: ServedVersion, { words, columnsAt, tableCount, idsAt }: LookupRequest): number {
     if (served !== this.#served) {
       this.flush();
       this.#turnTo(served);
     }
-    if (this.#rowBytes.length < tableCount) this.#rowBytes = new Int32Array(tableCount);
-    for (const width of this.#widths) width.countBefore = width.count;
-    let isFull = false;
-    for (let i = 0; i < tableCount; i++) {
-      const width = this.#widthOf[words[columnsAt + 2 * i] as number];
-      if (width === undefined) return 0;
-      this.#rowBytes[i] = width.rowBytes;
-      width.countBefore += words[columnsAt + 2 * i + 1] as number;
-      if (width.countBefore > width.indexes.length) isFull = true;
+    const known = this.#indexesOf.length;
+    for (let column = columnsAt; column < idsAt; column += 2) {
+      if ((words[column] as number) >>> 0 >= known) return 0;
     }
-    const bytes = this.#plain.plan(words, columnsAt, tableCount, this.#rowBytes);
+    const plain = this.#plain;
+    const bytes = plain.plan(words, columnsAt, tableCount, this.#rowBytesOf);
     if (bytes > JOIN_BYTES_MAX) return 0;
-    if (isFull) this.flush();
+    for (let k = 0; k < plain.widthCount; k++) {
+      const { indexes } = this.#byRowBytes.get(plain.widths[k] as number) as Width;
+      if (indexes.count + (plain.rowCounts[k] as number) <= indexes.indexes.length) continue;
+      this.flush();
+      break;
+    }
     return bytes;
   }
 
   #locate({ set }: ServedVersion, { words, columnsAt, idsAt, epoch }: LookupRequest): boolean {
-    for (const width of this.#widths) width.countBefore = width.count;
-    for (let column = columnsAt, at = idsAt / 2; column < idsAt; column += 2) {
-      const table = words[column] as number;
-      const end = at + (words[column + 1] as number);
-      const width = this.#widthOf[table] as Width;
-      if (set.locate(table, words, width.indexes, width.count, at, end, epoch) >= 0) return false;
-      width.count += end - at;
-      at = end;
+    for (const width of this.#widths) width.countBefore = width.indexes.count;
+    let isLocated = false;
+    try {
+      isLocated = set.locateColumns(words, columnsAt, idsAt, epoch, this.#indexesOf);
+    } finally {
+      if (!isLocated) for (const width of this.#widths) width.indexes.count = width.countBefore;
     }
-    return true;
+    return isLocated;
   }
 
   #answer(exchange: Exchange, { words, columnsAt, tableCount, generation, epoch }: LookupRequest): void {
     const plain = this.#plain;
-    const rowBytes = this.#rowBytes;
-    for (let i = 0; i < tableCount; i++) {
-      rowBytes[i] = (this.#widthOf[words[columnsAt + 2 * i] as number] as Width).rowBytes;
-    }
-    const reply = exchange.reserveReply(FRAME.ROWS, plain.plan(words, columnsAt, tableCount, rowBytes));
-    if (reply) plain.writeHead(reply.view, reply.start, generation, epoch, words, columnsAt, tableCount, rowBytes);
-    for (const width of this.#widths) {
-      let offset = 0;
-      let rowCount = 0;
-      for (let i = 0; i < tableCount; i++) {
-        const count = words[columnsAt + 2 * i + 1] as number;
-        if (rowBytes[i] !== width.rowBytes || count === 0) continue;
-        if (rowCount === 0) offset = plain.offsets[i] as number; // the others lie behind it
-        rowCount += count;
-      }
-      const start = width.answered * width.rowBytes;
-      width.answered += rowCount;
-      if (!reply || rowCount === 0) continue;
-      reply.bytes.set(width.rows.subarray(start, start + rowCount * width.rowBytes), reply.start + offset);
+    const rowBytesOf = this.#rowBytesOf;
+    const reply = exchange.reserveReply(FRAME.ROWS, plain.plan(words, columnsAt, tableCount, rowBytesOf));
+    if (reply) plain.writeHead(reply.view, reply.start, generation, epoch, words, columnsAt, tableCount, rowBytesOf);
+    for (let k = 0; k < plain.widthCount; k++) {
+      const rowBytes = plain.widths[k] as number;
+      const width = this.#byRowBytes.get(rowBytes) as Width;
+      const start = width.answered * rowBytes;
+      width.answered += plain.rowCounts[k] as number;
+      reply?.bytes.set(
+        width.rows.subarray(start, width.answered * rowBytes),
+        reply.start + (plain.starts[k] as number),
+      );
     }
   }
 
@@ -202,19 +183,21 @@ export class JointLookup {
         exchange.releasePayload();
       }
     } finally {
-      for (const width of this.#widths) width.count = width.answered = 0;
+      for (const width of this.#widths) width.indexes.count = width.answered = 0;
     }
   }
 
   #turnTo(served: ServedVersion): void {
     this.#served = served;
-    this.#widthOf = served.set.tables.map(({ rowBytes }) => {
+    const widths = served.set.tables.map(({ rowBytes }) => {
       const known = this.#byRowBytes.get(rowBytes);
       if (known) return known;
       const width = new Width(rowBytes, this.#options.pool);
       this.#byRowBytes.set(rowBytes, width);
       return width;
     });
-    this.#widths = [...new Set(this.#widthOf)];
+    this.#widths = [...new Set(widths)];
+    this.#indexesOf = widths.map(({ indexes }) => indexes);
+    this.#rowBytesOf = Int32Array.from(this.#indexesOf, ({ rowBytes }) => rowBytes);
   }
 }

@@ -3,40 +3,48 @@ import { TABLE_STATUS } from "./table-status.js";
 
 /**
  * Lays out and writes the head of ROWS payloads in which every table has its rows and none is a default: what
- * {@link planRows} and {@link writeRowsHead} do, without an object per table. Reused from reply to reply.
+ * {@link planRows} and {@link writeRowsHead} do, in one pass over the tables and without an object per table. Reused from
+ * reply to reply.
  */
 export class PlainRows {
-  /** Per table of the reply: offset of its first row, 0 without rows. Valid for the last `plan`. */
-  offsets = new Int32Array(64);
-  readonly #gaps: number[] = [];
+  /** Row widths of the last plan, in the order in which their rows lie in the payload; the first `widthCount` are valid. */
+  readonly widths: number[] = [];
+  /** Per width: its rows, over all tables. */
+  readonly rowCounts: number[] = [];
+  /** Per width: offset of its first row in the payload. */
+  readonly starts: number[] = [];
+  widthCount = 0;
+  /** Per width, while a head is written: offset of the next table's rows. */
+  readonly #nextAt: number[] = [];
 
   /**
-   * @param columns   per table, from `columnsAt` on: table index and row count, interleaved
-   * @param rowBytes  per table: width of a row
+   * @param columns     per table, from `columnsAt` on: table index and row count, interleaved
+   * @param rowBytesOf  by table index: width of a row
    * @returns bytes of the payload
    */
-  plan(columns: Int32Array, columnsAt: number, tableCount: number, rowBytes: Int32Array): number {
-    if (this.offsets.length < tableCount) this.offsets = new Int32Array(tableCount);
-    const { offsets } = this;
-    offsets.fill(-1, 0, tableCount);
-    this.#gaps.length = 0;
+  plan(columns: Int32Array, columnsAt: number, tableCount: number, rowBytesOf: Int32Array): number {
+    const { widths, rowCounts, starts } = this;
+    const end = columnsAt + 2 * tableCount;
+    let widthCount = 0;
+    for (let column = columnsAt; column < end; column += 2) {
+      const rowCount = columns[column + 1] as number;
+      if (rowCount === 0) continue;
+      const width = rowBytesOf[columns[column] as number] as number;
+      let k = 0;
+      while (k < widthCount && widths[k] !== width) k++;
+      if (k === widthCount) {
+        widths[k] = width;
+        rowCounts[k] = 0;
+        widthCount++;
+      }
+      rowCounts[k] = (rowCounts[k] as number) + rowCount;
+    }
+    this.widthCount = widthCount;
     let at = REPLY_HEAD_BYTES + tableCount * REPLY_TABLE_BYTES;
-    for (let first = 0; first < tableCount; first++) {
-      if (offsets[first] !== -1) continue;
-      if (columns[columnsAt + 2 * first + 1] === 0) {
-        offsets[first] = 0;
-        continue;
-      }
-      const width = rowBytes[first] as number;
-      this.#gaps.push(at);
+    for (let k = 0; k < widthCount; k++) {
       at = Math.ceil(at / 64) * 64;
-      this.#gaps.push(at);
-      for (let i = first; i < tableCount; i++) {
-        const rowCount = columns[columnsAt + 2 * i + 1] as number;
-        if (rowBytes[i] !== width || rowCount === 0) continue;
-        offsets[i] = at;
-        at += width * rowCount;
-      }
+      starts[k] = at;
+      at += (widths[k] as number) * (rowCounts[k] as number);
     }
     return at;
   }
@@ -50,22 +58,37 @@ export class PlainRows {
     columns: Int32Array,
     columnsAt: number,
     tableCount: number,
-    rowBytes: Int32Array,
+    rowBytesOf: Int32Array,
   ): void {
+    const { widths, widthCount } = this;
+    const nextAt = this.#nextAt;
     writeU64(view, start, generation);
     writeU64(view, start + 8, epoch);
     view.setUint32(start + 16, tableCount, true);
     view.setUint32(start + 20, 0, true);
-    for (let i = 0; i < this.#gaps.length; i += 2) {
-      const end = start + (this.#gaps[i + 1] as number);
-      for (let at = start + (this.#gaps[i] as number); at < end; at++) view.setUint8(at, 0);
+    let gap = start + REPLY_HEAD_BYTES + tableCount * REPLY_TABLE_BYTES;
+    for (let k = 0; k < widthCount; k++) {
+      const first = (nextAt[k] = this.starts[k] as number);
+      while (gap < start + first) view.setUint8(gap++, 0);
+      gap += (widths[k] as number) * (this.rowCounts[k] as number);
     }
-    for (let i = 0, at = start + REPLY_HEAD_BYTES; i < tableCount; i++, at += REPLY_TABLE_BYTES) {
-      view.setUint32(at, columns[columnsAt + 2 * i] as number, true);
+    const end = columnsAt + 2 * tableCount;
+    for (let column = columnsAt, at = start + REPLY_HEAD_BYTES; column < end; column += 2, at += REPLY_TABLE_BYTES) {
+      const table = columns[column] as number;
+      const rowCount = columns[column + 1] as number;
+      const width = rowBytesOf[table] as number;
+      let offset = 0;
+      if (rowCount > 0) {
+        let k = 0;
+        while (k < widthCount && widths[k] !== width) k++;
+        offset = nextAt[k] as number;
+        nextAt[k] = offset + width * rowCount;
+      }
+      view.setUint32(at, table, true);
       view.setUint32(at + 4, TABLE_STATUS.OK, true);
-      view.setUint32(at + 8, columns[columnsAt + 2 * i + 1] as number, true);
-      view.setUint32(at + 12, rowBytes[i] as number, true);
-      view.setUint32(at + 16, this.offsets[i] as number, true);
+      view.setUint32(at + 8, rowCount, true);
+      view.setUint32(at + 12, width, true);
+      view.setUint32(at + 16, offset, true);
       view.setUint32(at + 20, 0, true);
       view.setUint32(at + 24, 0, true);
       view.setUint32(at + 28, 0, true);
