@@ -145,6 +145,13 @@ describe("deltas in a cluster", function () {
     await running.until(() => running.epochs.at(-1) === 1, "epoch 1 is answered");
     await until(isEverywhere(1));
     await running.more(50);
+    assert.deepEqual(await cliJson("rollback", DRIFTING, "--epoch=1", ...registry()), {
+      model: DRIFTING,
+      version: 1,
+      epoch: 1,
+      rejectedEpochs: [2],
+      isInForce: true,
+    });
     const refused = await cli("rollback", DRIFTING, "--epoch=2", ...registry());
     assert.match(refused.stderr, /NOT_FOUND.*no epoch 2 to go back to; there are 0, 1/);
     await publish(3, { parent: 1 });
@@ -232,6 +239,14 @@ describe("deltas in a cluster", function () {
     assert.match(folded.stdout, /drifting\/1: 3 deltas up to epoch 4 are folded; 2 follow/);
     const again = await cli("fold", DRIFTING, ...keep);
     assert.match(again.stdout, /has a fold and 2 deltas, of which the newest 2 are kept; there is nothing to fold/);
+    assert.deepEqual(await cliJson("fold", DRIFTING, ...keep), {
+      model: DRIFTING,
+      version: 1,
+      foldedEpoch: 4,
+      foldedDeltas: 0,
+      isMended: false,
+      isInForce: true,
+    });
     for (const name of ["rows.delta", "shardserve.delta"]) {
       const path = join(version(), "folds/4", name);
       const bytes = await readFile(path);

@@ -19,6 +19,9 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
     assert.equal(code, 0, stderr);
     return stdout;
   };
+  /** What a command tells programs. */
+  const facts = async (name: string, ...args: readonly string[]): Promise<unknown> =>
+    JSON.parse(await command(name, ...args, "--json"));
   const partitionsBy = (found: Awaited<ReturnType<LiveCluster["status"]>>) =>
     Object.fromEntries(found.shards.map(({ id, partitionCount }) => [id, partitionCount]));
 
@@ -70,23 +73,29 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
     await cluster.process("shard-2").stop("SIGKILL");
     await running.more(100);
     await cluster.startShard("shard-2");
-    await command("undrain", "shard-2");
+    assert.deepEqual(await facts("undrain", "shard-2"), { shard: "shard-2" });
     const found = await cluster.until((now) => (partitionsBy(now)["shard-2"] ?? 0) > 0 && isWhole(now));
     const counts = Object.values(partitionsBy(found));
     assert.ok(Math.max(...counts) <= 1.1 * (counts.reduce((a, b) => a + b) / counts.length) + 1, String(counts));
     assert.match(await command("rebalance", STAMPED), /stamped is level/);
+    assert.deepEqual(await facts("rebalance", STAMPED), { model: STAMPED, isLevel: true });
     await running.more(50);
     assertClean(await running.stop());
   });
 
   it("rolls back to the version before and forward again; labels follow; no reply is mixed", async () => {
     await using running = load();
-    await command("want", STAMPED, "--versions=latest:2");
+    assert.deepEqual(await facts("want", STAMPED, "--versions=latest:2"), {
+      model: STAMPED,
+      wanted: { policy: { kind: "latest", count: 2 } },
+    });
     await cluster.publish(2);
     await cluster.until((found) => versionOf(found, 2)?.state === "enabled" && isWhole(found));
     await whenAvailable(cluster.front("executor-0"), STAMPED, 2);
     assert.match(await command("label", STAMPED, "stable=1", "canary=2"), /stamped: stable=1 canary=2/);
-    const refused = await cluster.command("label", STAMPED, "next=3");
+    assert.deepEqual(await facts("label", STAMPED), { model: STAMPED, labels: { stable: 1, canary: 2 } });
+    const refused = await cluster.command("label", STAMPED, "next=3", "--json");
+    assert.equal(refused.stdout, "");
     assert.match(refused.stderr, /FAILED_PRECONDITION: stamped version 3 is not enabled/);
     const rest = cluster.front("executor-0").rest;
     const versionOfLabel = async (label: string) => {
@@ -101,6 +110,14 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
       await command("traffic", STAMPED, "1=1", "2=1", "--shadow=2:0.5"),
       /stamped: 1=1 2=1, copies of 50 % to 2/,
     );
+    assert.deepEqual(await facts("traffic", STAMPED), {
+      model: STAMPED,
+      split: [
+        { version: 1, weight: 1 },
+        { version: 2, weight: 1 },
+      ],
+      shadow: { version: 2, fraction: 0.5 },
+    });
     await eventually(async () => {
       await using shared = load();
       await shared.more(40);
@@ -116,7 +133,7 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
     await cluster.until((found) => isGone(found, 2));
     using client = new GrpcClient(cluster.front("executor-0").grpc);
     assert.equal(await lastVersion(client), 1);
-    await command("rollback", STAMPED, "--undo");
+    assert.deepEqual(await facts("rollback", STAMPED, "--undo"), { model: STAMPED, wanted: null });
     await cluster.until((found) => versionOf(found, 2)?.state === "enabled" && isGone(found, 1));
     await running.more(50);
     assertClean(await running.stop());

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ERRORS } from "@shardserve/core";
+import { FlagTables } from "./flag-tables.js";
 import { registeredMetrics } from "./metrics.js";
 import { packageSources, REPO } from "./sources.js";
 
@@ -17,6 +18,13 @@ describe("docs/operations.md", () => {
       [name, process, type, labels.map((label) => `\`${label}\``).join(", ")].join(" | "),
     );
     assert.deepEqual(documented.sort(), registered.sort());
+  });
+
+  it("promises --json of every command that comes to an end, and they have it", async () => {
+    const servers = ["apply", "executor", "serve", "shard", "up"];
+    const tables = await FlagTables.read();
+    const without = tables.commands.filter((command) => tables.unknown([command, "--json"]).length > 0);
+    assert.deepEqual(without.sort(), servers);
   });
 
   it("knows all places where metrics are made", () => {

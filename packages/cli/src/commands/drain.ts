@@ -4,7 +4,7 @@ import { shardWish, wishKey } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { change, onlyArgument, waitUntil, withRegistry } from "../roles/operator/operator.js";
-import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { OPERATOR_FLAGS } from "../roles/operator/outcome.js";
 
 export const drain = defineCommand({
   name: "drain",
@@ -13,15 +13,16 @@ export const drain = defineCommand({
   examples: [
     "shardserve drain shard-2 --etcd=e1:2379 --cluster=prod",
     "shardserve drain shard-2 --etcd=e1:2379 --no-wait",
+    "shardserve drain shard-2 --etcd=e1:2379 --json",
   ],
   flags: {
-    ...REGISTRY_FLAGS,
+    ...OPERATOR_FLAGS,
     wait: flag.bool("wait until the shard holds nothing that is in use", true),
     timeoutSeconds: flag.number("how long to wait", 1, 604_800, 3_600),
   },
   async run(ids, flags, terminal) {
     if (ids.length === 0) throw new ServingError("CONFIG_INVALID", "drain: give the ids of shards; see --help");
-    await withRegistry("drain", flags, terminal, async (registry) => {
+    await withRegistry("drain", flags, terminal, async (registry, outcome) => {
       const wish = shardWish.encode({ isDraining: true });
       const decide: Parameters<typeof change>[2] = (state) => {
         const unknown = ids.filter((id) => !state.shards.has(id));
@@ -33,15 +34,17 @@ export const drain = defineCommand({
         return wish;
       };
       for (const id of ids) await change(registry, wishKey(id), decide, terminal.signal);
-      terminal.print(`${ids.join(", ")}: draining`);
-      if (!flags.wait) return;
+      const draining = `${ids.join(", ")}: draining`;
+      if (!flags.wait) return outcome.done(draining, { shards: ids, isDrained: false });
+      outcome.note(draining);
       const progress = (state: Parameters<typeof replicasOn>[0]) => {
         const counts = ids.map((id) => [id, replicasOn(state, id)] as const).filter(([, count]) => count > 0);
         if (counts.length === 0) return undefined;
         return counts.map(([id, count]) => `${id} holds ${count} partitions that are in use`).join("; ");
       };
-      await waitUntil(registry, progress, { timeoutSeconds: flags.timeoutSeconds, terminal });
-      terminal.print(`${ids.join(", ")}: drained; stop them, or take them back with \`shardserve undrain\``);
+      await waitUntil(registry, progress, { timeoutSeconds: flags.timeoutSeconds, outcome, signal: terminal.signal });
+      const text = `${ids.join(", ")}: drained; stop them, or take them back with \`shardserve undrain\``;
+      outcome.done(text, { shards: ids, isDrained: true });
     });
   },
 });
@@ -51,12 +54,12 @@ export const undrain = defineCommand({
   summary: "Takes a drained or draining shard back: it gets its share again",
   usage: "SHARD --etcd=HOSTS [--cluster=NAME]",
   examples: ["shardserve undrain shard-2 --etcd=e1:2379 --cluster=prod"],
-  flags: { ...REGISTRY_FLAGS },
+  flags: { ...OPERATOR_FLAGS },
   async run(positionals, flags, terminal) {
     const id = onlyArgument("undrain", positionals, "shard id");
-    await withRegistry("undrain", flags, terminal, async (registry) => {
+    await withRegistry("undrain", flags, terminal, async (registry, outcome) => {
       await change(registry, wishKey(id), () => "delete", terminal.signal);
-      terminal.print(`${id}: takes partitions again`);
+      outcome.done(`${id}: takes partitions again`, { shard: id });
     });
   },
 });

@@ -8,7 +8,7 @@ import { flag } from "../flags.js";
 import { type ExportedVersion, foldUpTo, mendFold, waitingFolds } from "../roles/updates/fold-chain.js";
 import { mapInForce } from "../roles/operator/map-in-force.js";
 import { onlyArgument, withRegistry } from "../roles/operator/operator.js";
-import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { OPERATOR_FLAGS } from "../roles/operator/outcome.js";
 import { localPath } from "../roles/versions/model-directory.js";
 import { versionDirectory } from "../roles/versions/version-directory.js";
 
@@ -21,10 +21,10 @@ export const fold = defineCommand({
   usage: "MODEL --etcd=HOSTS --model_repository=BASE",
   examples: [
     "shardserve fold dlrm --etcd=e1:2379 --cluster=prod --model_repository=/models",
-    "shardserve fold dlrm --etcd=e1:2379 --model_repository=/models --keep-epochs=24 --version=3",
+    "shardserve fold dlrm --etcd=e1:2379 --model_repository=/models --keep-epochs=24 --version=3 --json",
   ],
   flags: {
-    ...REGISTRY_FLAGS,
+    ...OPERATOR_FLAGS,
     modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION; it is written to", "DIR"),
     version: flag.int("version meant; -1 = the newest in force", -1, Number.MAX_SAFE_INTEGER, -1),
     keepEpochs: flag.int("newest epochs that stay as they are and can be gone back to", 1, 999, 100),
@@ -32,9 +32,9 @@ export const fold = defineCommand({
   },
   async run(positionals, flags, terminal) {
     const model = onlyArgument("fold", positionals, "model");
-    const { signal, print, logger } = terminal;
+    const { signal, logger } = terminal;
     const repository = resolve(localPath("--model-repository", flags.modelRepository));
-    await withRegistry("fold", flags, terminal, async (registry) => {
+    await withRegistry("fold", flags, terminal, async (registry, outcome) => {
       const { version, chain } = await chainInForce(registry, model, flags.version, signal);
       const name = `${model}/${version}`;
       const versionDir = await versionDirectory(repository, model, version);
@@ -43,10 +43,12 @@ export const fold = defineCommand({
       const on: ExportedVersion = { versionDir, base };
       const [first] = chain;
       const before = first?.fold === undefined ? undefined : first;
+      const facts = { model, version, foldedEpoch: before?.epoch ?? 0, isMended: false, isInForce: true };
       if (before) {
         const damage = await mendFold(on, before, signal);
+        facts.isMended = damage !== undefined;
         if (damage)
-          print(`${name}: the fold of epoch ${before.epoch} was damaged and is written anew: ${damage.message}`);
+          outcome.note(`${name}: the fold of epoch ${before.epoch} was damaged and is written anew: ${damage.message}`);
         await forgetFolded(versionDir, before.epoch);
       }
       const onDamage = (error: ServingError) => logger.error({ error: error.message }, "a damaged fold is removed");
@@ -54,12 +56,20 @@ export const fold = defineCommand({
       const last = chain[chain.length - 1 - flags.keepEpochs];
       if (!last || last === first) {
         const what = before ? `a fold and ${chain.length - 1} deltas` : `${chain.length} deltas`;
-        return print(`${name} has ${what}, of which the newest ${flags.keepEpochs} are kept; there is nothing to fold`);
+        return outcome.done(
+          `${name} has ${what}, of which the newest ${flags.keepEpochs} are kept; there is nothing to fold`,
+          { ...facts, foldedDeltas: 0 },
+        );
       }
       const written = waiting.includes(last.epoch) ? undefined : await foldUpTo(on, last, signal);
       if (flags.waitSeconds > 0) await whenFolded(registry, model, version, last, flags.waitSeconds, signal);
       const what = written ? `${written.deltas} deltas` : "the deltas";
-      print(`${name}: ${what} up to epoch ${last.epoch} are folded; ${flags.keepEpochs} follow`);
+      outcome.done(`${name}: ${what} up to epoch ${last.epoch} are folded; ${flags.keepEpochs} follow`, {
+        ...facts,
+        foldedEpoch: last.epoch,
+        foldedDeltas: written?.deltas ?? 0,
+        isInForce: flags.waitSeconds > 0,
+      });
     });
   },
 });

@@ -3,7 +3,7 @@ import { labelsKey, labelsRecord } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { change, withRegistry } from "../roles/operator/operator.js";
-import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { OPERATOR_FLAGS } from "../roles/operator/outcome.js";
 
 export const label = defineCommand({
   name: "label",
@@ -12,12 +12,13 @@ export const label = defineCommand({
   examples: [
     "shardserve label dlrm stable=41 canary=42 --etcd=e1:2379 --cluster=prod",
     "shardserve label dlrm --delete=canary --etcd=e1:2379",
+    "shardserve label dlrm --etcd=e1:2379 --json",
   ],
-  flags: { ...REGISTRY_FLAGS, delete: flag.list("labels to take away", "LABELS", []) },
+  flags: { ...OPERATOR_FLAGS, delete: flag.list("labels to take away", "LABELS", []) },
   async run([model, ...assignments], flags, terminal) {
     if (model === undefined) throw new ServingError("CONFIG_INVALID", "label: give a model; see --help");
     const given = assignments.map((text) => readAssignment(text));
-    await withRegistry("label", flags, terminal, async (registry) => {
+    await withRegistry("label", flags, terminal, async (registry, outcome) => {
       let labels: ReadonlyMap<string, number> = new Map();
       const decide: Parameters<typeof change>[2] = (state) => {
         const found = state.models.get(model);
@@ -37,7 +38,7 @@ export const label = defineCommand({
       };
       await change(registry, labelsKey(model), decide, terminal.signal);
       const text = [...labels].map(([name, version]) => `${name}=${version}`).join(" ");
-      terminal.print(`${model}: ${text === "" ? "no labels" : text}`);
+      outcome.done(`${model}: ${text === "" ? "no labels" : text}`, { model, labels: Object.fromEntries(labels) });
     });
   },
 });

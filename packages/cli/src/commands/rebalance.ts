@@ -4,7 +4,7 @@ import { levelKey, levelWish } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { change, onlyArgument, waitUntil, withRegistry } from "../roles/operator/operator.js";
-import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { OPERATOR_FLAGS } from "../roles/operator/outcome.js";
 
 export const rebalance = defineCommand({
   name: "rebalance",
@@ -13,13 +13,13 @@ export const rebalance = defineCommand({
   usage: "MODEL --etcd=HOSTS [--cluster=NAME]",
   examples: ["shardserve rebalance dlrm --etcd=e1:2379 --cluster=prod"],
   flags: {
-    ...REGISTRY_FLAGS,
+    ...OPERATOR_FLAGS,
     wait: flag.bool("wait until it is done", true),
     timeoutSeconds: flag.number("how long to wait", 1, 604_800, 3_600),
   },
   async run(positionals, flags, terminal) {
     const model = onlyArgument("rebalance", positionals, "model");
-    await withRegistry("rebalance", flags, terminal, async (registry) => {
+    await withRegistry("rebalance", flags, terminal, async (registry, outcome) => {
       const wish = levelWish.encode({ wishedAtMs: systemClock.wallMs() });
       const decide: Parameters<typeof change>[2] = (state) => {
         if (state.models.get(model)?.versions.size) return wish;
@@ -29,8 +29,8 @@ export const rebalance = defineCommand({
         );
       };
       await change(registry, levelKey(model), decide, terminal.signal);
-      terminal.print(`${model} is to be levelled`);
-      if (!flags.wait) return;
+      if (!flags.wait) return outcome.done(`${model} is to be levelled`, { model, isLevel: false });
+      outcome.note(`${model} is to be levelled`);
       await waitUntil(
         registry,
         (state) => {
@@ -40,9 +40,9 @@ export const rebalance = defineCommand({
           const moving = counts.reduce((sum, { inFlightCount, leftCount }) => sum + inFlightCount + leftCount, 0);
           return `${moving} partitions of ${model} are to move`;
         },
-        { timeoutSeconds: flags.timeoutSeconds, terminal },
+        { timeoutSeconds: flags.timeoutSeconds, outcome, signal: terminal.signal },
       );
-      terminal.print(`${model} is level`);
+      outcome.done(`${model} is level`, { model, isLevel: true });
     });
   },
 });

@@ -1,7 +1,7 @@
 import { type Clock, isServingError, ServingError, sleep, systemClock } from "@shardserve/core";
 import { mapKey, MODELS_PREFIX, parseKey, type Registry, rollbackKey, rollbackRecord } from "@shardserve/registry";
-import type { Terminal } from "../command.js";
 import { type MapInForce, mapInForce } from "../roles/operator/map-in-force.js";
+import type { Outcome } from "../roles/operator/outcome.js";
 
 const POLL_MS = 50;
 
@@ -20,17 +20,26 @@ export interface EpochRollback {
  *
  * @throws ServingError NOT_FOUND when there is no such epoch to go back to; DEADLINE_EXCEEDED when it is not in force in time
  */
-export async function rollbackEpoch(registry: Registry, wish: EpochRollback, terminal: Terminal): Promise<void> {
+export async function rollbackEpoch(
+  registry: Registry,
+  wish: EpochRollback,
+  outcome: Outcome,
+  signal: AbortSignal,
+): Promise<void> {
   const { model, epoch, waitSeconds } = wish;
-  const { signal } = terminal;
   const startMs = systemClock.nowMs();
   const { version, rejected } = await reject(registry, wish, signal);
   const back = `taken back: ${rejected.join(", ") || "nothing"}`;
-  if (waitSeconds === 0) return terminal.print(`${model}/${version}: epoch ${epoch} is wanted; ${back}`);
+  const facts = { model, version, epoch, rejectedEpochs: rejected };
+  if (waitSeconds === 0)
+    return outcome.done(`${model}/${version}: epoch ${epoch} is wanted; ${back}`, { ...facts, isInForce: false });
   const endMs = startMs + waitSeconds * 1000;
   await whenInForce(registry, model, version, epoch, { clock: systemClock, endMs, signal });
   const seconds = ((systemClock.nowMs() - startMs) / 1000).toFixed(2);
-  terminal.print(`${model}/${version}: epoch ${epoch} is in force after ${seconds} s; ${back}`);
+  outcome.done(`${model}/${version}: epoch ${epoch} is in force after ${seconds} s; ${back}`, {
+    ...facts,
+    isInForce: true,
+  });
 }
 
 /** Forgets what was taken back of all versions of a model: their newest deltas are taken up again. */

@@ -1,10 +1,10 @@
 import type { ModelState } from "@shardserve/controller";
 import { ServingError } from "@shardserve/core";
-import { aspiredKey } from "@shardserve/registry";
+import { type AspiredRecord, aspiredKey, aspiredRecord } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { change, onlyArgument, wishFor, withRegistry } from "../roles/operator/operator.js";
-import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { OPERATOR_FLAGS } from "../roles/operator/outcome.js";
 import { forgetRollbacks, rollbackEpoch } from "./rollback-epoch.js";
 
 export const rollback = defineCommand({
@@ -15,10 +15,10 @@ export const rollback = defineCommand({
     "shardserve rollback dlrm --etcd=e1:2379 --cluster=prod",
     "shardserve rollback dlrm --to=41 --etcd=e1:2379",
     "shardserve rollback dlrm --epoch=6 --etcd=e1:2379 --cluster=prod",
-    "shardserve rollback dlrm --undo --etcd=e1:2379",
+    "shardserve rollback dlrm --undo --etcd=e1:2379 --json",
   ],
   flags: {
-    ...REGISTRY_FLAGS,
+    ...OPERATOR_FLAGS,
     to: flag.int(
       "version to serve, 0 = the one before the highest that is enabled; with --epoch the version meant, 0 = the highest in force",
       0,
@@ -36,29 +36,31 @@ export const rollback = defineCommand({
   },
   async run(positionals, flags, terminal) {
     const model = onlyArgument("rollback", positionals, "model");
-    await withRegistry("rollback", flags, terminal, async (registry) => {
+    await withRegistry("rollback", flags, terminal, async (registry, outcome) => {
       const { epoch, waitSeconds } = flags;
       if (epoch >= 0) {
         const version = flags.to === 0 ? -1 : flags.to;
-        return rollbackEpoch(registry, { model, version, epoch, waitSeconds }, terminal);
+        return rollbackEpoch(registry, { model, version, epoch, waitSeconds }, outcome, terminal.signal);
       }
       if (flags.undo) await forgetRollbacks(registry, model, terminal.signal);
       let said = "";
+      let wanted: AspiredRecord | undefined;
       const decide: Parameters<typeof change>[2] = (state) => {
         const found = state.models.get(model);
         if (!found) throw new ServingError("NOT_FOUND", `the cluster has no model ${model}; see \`shardserve status\``);
         if (flags.undo) {
           said = `${model}: the highest version is wanted again`;
-          return found.aspired?.replication === undefined
-            ? "delete"
-            : wishFor({ kind: "latest", count: 1 }, found.aspired);
+          wanted =
+            found.aspired?.replication === undefined ? undefined : wishFor({ kind: "latest", count: 1 }, found.aspired);
+          return wanted ? aspiredRecord.encode(wanted) : "delete";
         }
         const version = flags.to > 0 ? flags.to : versionBefore(model, found);
         said = `${model}: version ${version} is wanted; \`shardserve rollback ${model} --undo\` ends that`;
-        return wishFor({ kind: "specific", versions: [version] }, found.aspired);
+        wanted = wishFor({ kind: "specific", versions: [version] }, found.aspired);
+        return aspiredRecord.encode(wanted);
       };
       await change(registry, aspiredKey(model), decide, terminal.signal);
-      terminal.print(said);
+      outcome.done(said, { model, wanted: wanted ?? null });
     });
   },
 });

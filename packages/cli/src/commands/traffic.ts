@@ -4,7 +4,7 @@ import { checkTraffic, type ShadowTraffic, type TrafficPolicy } from "@shardserv
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { change, withRegistry } from "../roles/operator/operator.js";
-import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { OPERATOR_FLAGS } from "../roles/operator/outcome.js";
 
 export const traffic = defineCommand({
   name: "traffic",
@@ -14,9 +14,10 @@ export const traffic = defineCommand({
     "shardserve traffic dlrm 41=95 42=5 --etcd=e1:2379 --cluster=prod",
     "shardserve traffic dlrm 41=1 --shadow=42:0.1 --etcd=e1:2379",
     "shardserve traffic dlrm --clear --etcd=e1:2379",
+    "shardserve traffic dlrm --etcd=e1:2379 --json",
   ],
   flags: {
-    ...REGISTRY_FLAGS,
+    ...OPERATOR_FLAGS,
     shadow: flag.text("version that gets copies of that part of the requests", "VERSION:FRACTION", ""),
     clear: flag.bool("all to the highest version again"),
   },
@@ -26,7 +27,7 @@ export const traffic = defineCommand({
     if (isGiven && flags.clear)
       throw new ServingError("CONFIG_INVALID", "traffic: give shares or a shadow, or --clear; see --help");
     const wanted = isGiven ? policyOf(model, shares, flags.shadow) : undefined;
-    await withRegistry("traffic", flags, terminal, async (registry) => {
+    await withRegistry("traffic", flags, terminal, async (registry, outcome) => {
       let said: TrafficPolicy | undefined = wanted;
       const decide: Parameters<typeof change>[2] = (state, entry) => {
         const versions = state.models.get(model)?.versions;
@@ -47,7 +48,10 @@ export const traffic = defineCommand({
         return trafficRecord.encode(wanted);
       };
       await change(registry, trafficKey(model), decide, terminal.signal);
-      terminal.print(`${model}: ${said ? describe(said) : "all to the highest version"}`);
+      outcome.done(`${model}: ${said ? describe(said) : "all to the highest version"}`, {
+        model,
+        ...(said ?? { split: [] }),
+      });
     });
   },
 });

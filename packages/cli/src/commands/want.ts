@@ -1,9 +1,9 @@
 import { ServingError } from "@shardserve/core";
-import { aspiredKey, aspiredRecord, type VersionPolicy } from "@shardserve/registry";
+import { type AspiredRecord, aspiredKey, aspiredRecord, type VersionPolicy } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
 import { change, onlyArgument, withRegistry } from "../roles/operator/operator.js";
-import { REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
+import { OPERATOR_FLAGS } from "../roles/operator/outcome.js";
 
 export const want = defineCommand({
   name: "want",
@@ -12,10 +12,10 @@ export const want = defineCommand({
   examples: [
     "shardserve want dlrm --versions=latest:2 --replication=3 --etcd=e1:2379 --cluster=prod",
     "shardserve want dlrm --versions=41,42 --etcd=e1:2379",
-    "shardserve want dlrm --reset --etcd=e1:2379",
+    "shardserve want dlrm --reset --etcd=e1:2379 --json",
   ],
   flags: {
-    ...REGISTRY_FLAGS,
+    ...OPERATOR_FLAGS,
     versions: flag.text("latest:N, all, or version numbers with commas; empty = as before", "VERSIONS", ""),
     replication: flag.int("replicas of every partition; 0 = as before", 0, 16, 0),
     reset: flag.bool("forget every wish for the model: the leader's defaults apply"),
@@ -25,18 +25,21 @@ export const want = defineCommand({
     const policy = flags.versions === "" ? undefined : readPolicy(flags.versions);
     if (!flags.reset && !policy && flags.replication === 0)
       throw new ServingError("CONFIG_INVALID", "want: give --versions, --replication or --reset");
-    await withRegistry("want", flags, terminal, async (registry) => {
+    await withRegistry("want", flags, terminal, async (registry, outcome) => {
+      let wanted: AspiredRecord | undefined;
       const decide: Parameters<typeof change>[2] = (state) => {
         if (flags.reset) return "delete";
         const before = state.models.get(model)?.aspired;
         const replication = flags.replication > 0 ? flags.replication : before?.replication;
-        return aspiredRecord.encode({
+        wanted = {
           policy: policy ?? before?.policy ?? { kind: "latest", count: 1 },
           ...(replication !== undefined && { replication }),
-        });
+        };
+        return aspiredRecord.encode(wanted);
       };
       await change(registry, aspiredKey(model), decide, terminal.signal);
-      terminal.print(`${model}: ${flags.reset ? "the defaults apply" : "the wish is written"}`);
+      const text = `${model}: ${flags.reset ? "the defaults apply" : "the wish is written"}`;
+      outcome.done(text, { model, wanted: wanted ?? null });
     });
   },
 });

@@ -1,5 +1,5 @@
 import { type Logger, ServingError } from "@shardserve/core";
-import { aspiredKey, type Registry } from "@shardserve/registry";
+import { aspiredKey, aspiredRecord, type Registry } from "@shardserve/registry";
 import type { ServableId } from "@shardserve/servable";
 import { change, wishFor } from "../operator/operator.js";
 
@@ -24,7 +24,7 @@ export async function rollBackCluster(
         const aspired = state.models.get(name)?.aspired;
         if (aspired?.policy.kind === "specific") return undefined;
         logger.warn({ model: name, version, to }, "the cluster goes back to the version before");
-        return wishFor({ kind: "specific", versions: [to] }, aspired);
+        return aspiredRecord.encode(wishFor({ kind: "specific", versions: [to] }, aspired));
       },
       signal,
     );

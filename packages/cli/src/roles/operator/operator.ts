@@ -1,8 +1,7 @@
 import { type ClusterState, readClusterState } from "@shardserve/controller";
-import { isServingError, type Logger, ServingError, sleep, systemClock } from "@shardserve/core";
+import { isServingError, ServingError, sleep, systemClock } from "@shardserve/core";
 import {
   type AspiredRecord,
-  aspiredRecord,
   type Delete,
   type Entry,
   type Put,
@@ -11,6 +10,7 @@ import {
 } from "@shardserve/registry";
 import type { Terminal } from "../../command.js";
 import { openRegistry, type RegistryFlags } from "../flags/registry-flags.js";
+import { Outcome } from "./outcome.js";
 
 /** Tries of a change that others overtake. */
 const TRIES_MAX = 5;
@@ -18,13 +18,13 @@ const TRIES_MAX = 5;
 /** Runs a command of an operator against the registry, and closes it behind. */
 export async function withRegistry(
   name: string,
-  flags: RegistryFlags,
-  { environment, logger }: { readonly environment: Terminal["environment"]; readonly logger: Logger },
-  run: (registry: Registry) => Promise<void>,
+  flags: RegistryFlags & { readonly json: boolean },
+  { environment, logger, print }: Pick<Terminal, "environment" | "logger" | "print">,
+  run: (registry: Registry, outcome: Outcome) => Promise<void>,
 ): Promise<void> {
   const registry = openRegistry(flags, name, environment, logger);
   try {
-    await run(registry);
+    await run(registry, new Outcome(flags.json, print));
   } finally {
     await registry.close();
   }
@@ -57,8 +57,8 @@ export async function change(
 }
 
 /** The wish for a policy; what was wished besides stays. */
-export function wishFor(policy: VersionPolicy, before: AspiredRecord | undefined): Uint8Array {
-  return aspiredRecord.encode({ ...before, policy });
+export function wishFor(policy: VersionPolicy, before: AspiredRecord | undefined): AspiredRecord {
+  return { ...before, policy };
 }
 
 /**
@@ -70,20 +70,20 @@ export function wishFor(policy: VersionPolicy, before: AspiredRecord | undefined
 export async function waitUntil(
   registry: Registry,
   progress: (state: ClusterState) => string | undefined,
-  options: { readonly timeoutSeconds: number; readonly terminal: Terminal },
+  options: { readonly timeoutSeconds: number; readonly outcome: Outcome; readonly signal: AbortSignal },
 ): Promise<void> {
-  const { timeoutSeconds, terminal } = options;
+  const { timeoutSeconds, outcome, signal } = options;
   const endMs = systemClock.nowMs() + timeoutSeconds * 1000;
   let said = "";
   for (;;) {
-    const { entries } = await registry.list("", { signal: terminal.signal });
+    const { entries } = await registry.list("", { signal });
     const line = progress(readClusterState(entries));
     if (line === undefined) return;
-    if (line !== said) terminal.print(line);
+    if (line !== said) outcome.note(line);
     said = line;
     if (systemClock.nowMs() >= endMs)
       throw new ServingError("DEADLINE_EXCEEDED", `not done after ${timeoutSeconds} s: ${line}; it goes on by itself`);
-    await sleep(systemClock, 500, terminal.signal);
+    await sleep(systemClock, 500, signal);
   }
 }
 
