@@ -2,12 +2,14 @@ import { resolve } from "node:path";
 import { ServingError, systemClock } from "@shardserve/core";
 import { Access, parseTlsConfig, parseTokensFile, TlsCredentials } from "@shardserve/model-server";
 import { MapFollower } from "@shardserve/registry";
+import { parseAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import { defineCommand } from "../command.js";
 import { localPath } from "../roles/versions/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
 import { UNFOLDED_MAX } from "../roles/updates/chain-folder.js";
 import { GUARD_FLAGS, readIfNamed } from "../roles/flags/guard-flags.js";
+import { checkFree } from "../roles/process/free-addresses.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/process/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/serving/model-front.js";
 import { openRegistry, REGISTRY_FLAGS } from "../roles/flags/registry-flags.js";
@@ -81,6 +83,7 @@ export const apply = defineCommand({
     const isReady = () => service.state === "ready";
     const metrics = MetricsEndpoint.from(flags, { registry: metricsRegistry, isHealthy: isReady, isReady });
     try {
+      await checkFree([{ flag: "--listen", address: parseAddress(flags.listen) }, ...MetricsEndpoint.listening(flags)]);
       follower.start();
       await follower.reach({ signal });
       await service.start({ signal });

@@ -2,9 +2,10 @@ import { join, resolve } from "node:path";
 import { ShardServer } from "@shardserve/shard";
 import { Controller, RepositoryMirror } from "@shardserve/controller";
 import { MAPS_PREFIX } from "@shardserve/registry";
-import { formatAddress } from "@shardserve/transport";
+import { formatAddress, parseAddress } from "@shardserve/transport";
 import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
+import { checkFree } from "../roles/process/free-addresses.js";
 import { machineIdentity, newInstance } from "../roles/process/identity.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/process/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/serving/model-front.js";
@@ -137,6 +138,12 @@ export const shard = defineCommand({
       isReady: () => server.isReady,
     });
     try {
+      await checkFree([
+        { flag: "--listen", address: parseAddress(flags.listen) },
+        ...(flags.unixSocket === "" ? [] : [{ flag: "--unix-socket", address: { path: resolve(flags.unixSocket) } }]),
+        ...(flags.grpcListen === "" ? [] : [{ flag: "--grpc-listen", address: parseAddress(flags.grpcListen) }]),
+        ...MetricsEndpoint.listening(flags),
+      ]);
       await server.start({ signal });
       await metrics?.start();
       await controller.start({ signal });

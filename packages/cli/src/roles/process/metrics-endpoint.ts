@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { Service, ServingError } from "@shardserve/core";
 import type { Registry } from "prom-client";
 import { flag } from "../../flags.js";
+import type { Listening } from "./free-addresses.js";
 
 /** Flags of processes without a REST port of their own. */
 export const METRICS_FLAGS = {
@@ -32,6 +33,11 @@ export class MetricsEndpoint extends Service {
     options: Omit<MetricsEndpointOptions, "host" | "port">,
   ): MetricsEndpoint | undefined {
     return metricsPort < 0 ? undefined : new MetricsEndpoint({ port: metricsPort, ...options });
+  }
+
+  /** Where {@link from} will listen. */
+  static listening({ metricsPort: port }: { readonly metricsPort: number }): readonly Listening[] {
+    return port < 0 ? [] : [{ flag: "--metrics-port", address: { host: undefined, port } }];
   }
 
   constructor(options: MetricsEndpointOptions) {

@@ -24,6 +24,7 @@ import type { FlagValues } from "../../flags.js";
 import { VERSION } from "../../version.js";
 import { readIfNamed } from "../flags/guard-flags.js";
 import { type SERVING_FLAGS, warnOfIgnored } from "../flags/serving-flags.js";
+import { checkFree, type Listening } from "../process/free-addresses.js";
 import { shownFlags } from "../flags/shown-flags.js";
 import type { VersionFiles } from "../versions/version-files.js";
 
@@ -57,11 +58,13 @@ export class ModelFront extends Service {
   readonly #tracing: Tracing | undefined;
   /** Certificates and tokens, followed while the process runs. */
   readonly #files: readonly Service[];
+  readonly #listening: readonly Listening[];
   readonly #whenLoaded: WhenLoaded;
 
   private constructor(
     manager: Manager,
     server: ModelServer,
+    listening: readonly Listening[],
     files: readonly Service[],
     { requestLog, tracing }: { readonly requestLog: RequestLog | undefined; readonly tracing: Tracing | undefined },
     whenLoaded: WhenLoaded,
@@ -69,6 +72,7 @@ export class ModelFront extends Service {
     super();
     this.manager = manager;
     this.server = server;
+    this.#listening = listening;
     this.#files = files;
     this.requestLog = requestLog;
     this.#tracing = tracing;
@@ -159,7 +163,7 @@ export class ModelFront extends Service {
       restTls?.watch((tls) => server.replaceRestTls(tls), logger),
       tokens?.watch((rules) => access!.replace(rules), logger),
     ].filter((file) => file !== undefined);
-    return new ModelFront(manager, server, watched, { requestLog, tracing }, whenLoaded);
+    return new ModelFront(manager, server, listeningOf(flags), watched, { requestLog, tracing }, whenLoaded);
   }
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */
@@ -174,6 +178,7 @@ export class ModelFront extends Service {
    * Loads first and listens then, as TensorFlow Serving does: who can connect gets answers.
    */
   protected override async onStart(signal: AbortSignal): Promise<void> {
+    await checkFree(this.#listening);
     await this.manager.start({ signal });
     await this.#whenLoaded(this.manager, signal);
     await this.requestLog?.start({ signal });
@@ -194,6 +199,15 @@ export class ModelFront extends Service {
     await this.#tracing?.close();
     await this.manager.close();
   }
+}
+
+function listeningOf(flags: ServingFlags): Listening[] {
+  const host = bareHost(flags.host);
+  const { grpcSocketPath: path, port, restApiPort } = flags;
+  return [
+    path === "" ? { flag: "--port", address: { host, port } } : { flag: "--grpc-socket-path", address: { path } },
+    ...(restApiPort < 0 ? [] : [{ flag: "--rest-api-port", address: { host, port: restApiPort } }]),
+  ];
 }
 
 /** @throws ServingError CONFIG_INVALID when requests are sampled, but there is no place for them */
