@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
+import { createServer as createSecureServer } from "node:tls";
 import { isServingError } from "@shardserve/core";
 import { campaign, EtcdRegistry, LeasedKeys, RegistryView } from "@shardserve/registry";
 import { EtcdServer, eventually, makeCertificates, type TempDir, tempDir } from "@shardserve/testkit";
@@ -58,16 +61,79 @@ describe("etcd with TLS and client certificates", function () {
     await registry.close();
   });
 
-  it("refuses who has none, one of a stranger, or no TLS; and a server that its own authority does not vouch for", async () => {
-    for (const tls of [
-      { ca: pem("ca.pem") },
-      { ca: pem("ca.pem"), cert: pem("stranger.pem"), key: pem("stranger.key") },
-      { ca: pem("other.pem"), cert: pem("client.pem"), key: pem("client.key") },
-      undefined,
-    ]) {
-      const registry = open(tls);
-      await assert.rejects(registry.get("k"), isUnavailable);
-      await registry.close();
+  /** What a registry says of a call that cannot reach etcd. */
+  const refusal = async (host: string, tls: Parameters<typeof open>[0]): Promise<string> => {
+    const registry = new EtcdRegistry({ hosts: [host], cluster: "tls", callTimeoutMs: 1_500, ...(tls && { tls }) });
+    let message = "";
+    await assert.rejects(registry.get("k"), (error: Error) => {
+      message = error.message;
+      return isUnavailable(error);
+    });
+    await registry.close();
+    return message;
+  };
+  const client = () => ({ ca: pem("ca.pem"), cert: pem("client.pem"), key: pem("client.key") });
+
+  it("refuses who has none, one of a stranger, or no TLS; and a server that its own authority does not vouch for: each by name", async () => {
+    const stranger = { ca: pem("ca.pem"), cert: pem("stranger.pem"), key: pem("stranger.key") };
+    const cases: [Parameters<typeof open>[0], RegExp][] = [
+      [{ ca: pem("ca.pem") }, /refuses us without a certificate .*give --etcd-cert/],
+      [stranger, /refuses our certificate .*of an authority that it trusts/],
+      [{ ...client(), ca: pem("other.pem") }, /has a certificate of another authority than --etcd-ca/],
+      [undefined, /asks for TLS: give --etcd-ca/],
+    ];
+    for (const [tls, why] of cases) {
+      const message = await refusal(etcd.host, tls);
+      assert.match(message, why);
+      assert.match(message, /^get \S+: etcd cannot be reached: localhost:\d+ /);
+    }
+  });
+
+  it("says of a server what its certificate lacks, that it speaks no TLS, nothing, or is not there", async () => {
+    const listen = async (server: Server) => {
+      const sockets = new Set<Socket>();
+      server.on("connection", (socket: Socket) => sockets.add(socket.on("error", () => undefined)));
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      const { port } = server.address() as AddressInfo;
+      const close = () => {
+        for (const socket of sockets) socket.destroy();
+        server.close();
+      };
+      return { port, close };
+    };
+    const secure = (name: string) => createSecureServer({ cert: pem(`${name}.pem`), key: pem(`${name}.key`) });
+    const servers = await Promise.all([secure("expired"), createServer()].map(listen));
+    const [expired, silent] = servers.map(({ port }) => port);
+    const plain = await EtcdServer.start();
+    const known = pem("expired.pem").toString();
+    await eventually(() => Date.parse(new X509Certificate(known).validTo) < Date.now() - 1_000);
+    try {
+      const cases: [string, RegExp, Parameters<typeof open>[0]][] = [
+        [`localhost:${expired}`, /localhost:\d+ has a certificate that has expired/, client()],
+        [`127.0.0.1:${silent}`, /127\.0\.0\.1:\d+ takes connections and says nothing for 3 s/, undefined],
+        [plain.host, /speaks no TLS: leave out --etcd-ca/, client()],
+        ["127.0.0.1:1", /127\.0\.0\.1:1 refuses connections: is etcd running there/, undefined],
+        ["localhost:1", /localhost:1 refuses connections/, client()],
+      ];
+      for (const [host, why, tls] of cases) assert.match(await refusal(host, tls), why);
+    } finally {
+      for (const { close } of servers) close();
+      await plain.stop();
+    }
+  });
+
+  it("names what a certificate is for when etcd is called by another name", async () => {
+    const server = createSecureServer({ cert: pem("server.pem"), key: pem("server.key") });
+    server.on("connection", (socket) => socket.on("error", () => undefined));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.2", resolve));
+    try {
+      const message = await refusal(`127.0.0.2:${(server.address() as AddressInfo).port}`, client());
+      assert.match(
+        message,
+        /has a certificate for other names: write it in --etcd as its certificate does \(.*127\.0\.0\.2/,
+      );
+    } finally {
+      server.close();
     }
   });
 });

@@ -3,8 +3,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /**
- * Makes certificates with openssl: an authority `ca` with those of `server` (localhost, 127.0.0.1) and `client`, and an
- * authority `other` with that of `stranger`; NAME.pem and NAME.key in a folder.
+ * Makes certificates with openssl: an authority `ca` with those of `server` (localhost, 127.0.0.1), `client` and `expired` (within a
+ * second), and an authority `other` with that of `stranger`; NAME.pem and NAME.key in a folder.
  *
  * @returns false when openssl is not installed
  */
@@ -19,14 +19,24 @@ export function makeCertificates(dir: string): boolean {
   // etcd shows its own certificate as a client's, too.
   writeFileSync(join(dir, "san"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth");
   for (const [ca, names] of [
-    ["ca", ["server", "client"]],
+    ["ca", ["server", "client", "expired"]],
     ["other", ["stranger"]],
   ] as const) {
     openssl("req", "-x509", ...key, "-keyout", `${ca}.key`, "-out", `${ca}.pem`, "-subj", `/CN=${ca}`);
     for (const name of names) {
       openssl("req", ...key, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/CN=${name}`);
-      const from = ["-CA", `${ca}.pem`, "-CAkey", `${ca}.key`, "-CAcreateserial", "-extfile", "san", "-days", "1"];
-      openssl("x509", "-req", "-in", `${name}.csr`, "-out", `${name}.pem`, ...from);
+      const from = ["-CA", `${ca}.pem`, "-CAkey", `${ca}.key`, "-CAcreateserial", "-extfile", "san"];
+      openssl(
+        "x509",
+        "-req",
+        "-in",
+        `${name}.csr`,
+        "-out",
+        `${name}.pem`,
+        ...from,
+        "-days",
+        name === "expired" ? "0" : "1",
+      );
     }
   }
   return true;

@@ -56,8 +56,16 @@ export function openEtcd(connection: EtcdConnection, clock: Clock): Etcd3 {
   return new Etcd3(options);
 }
 
-/** etcd3's errors and gRPC's as ours; an abort stays what it is. */
-export function castEtcdError(error: unknown, what: string): unknown {
+/**
+ * etcd3's errors and gRPC's as ours; an abort stays what it is.
+ *
+ * @param trouble  asked for what keeps etcd away, where that is what the error says
+ */
+export async function castEtcdError(
+  error: unknown,
+  what: string,
+  trouble: () => Promise<string | undefined>,
+): Promise<unknown> {
   if (error instanceof ServingError) return error;
   const text = error instanceof Error ? error.message : String(error);
   if (error instanceof EtcdLeaseInvalidError || /requested lease not found/.test(text)) {
@@ -78,7 +86,6 @@ export function castEtcdError(error: unknown, what: string): unknown {
   const short = text // what grpc-js says around the error of the socket; null = it has not tried yet
     .replace(/^14 UNAVAILABLE: No connection established\. Last error: (?:Error: |null\. )?/, "")
     .replace(/\.? ?Resolution note: $/, "");
-  return new ServingError("REGISTRY_UNAVAILABLE", `${what}: etcd cannot be reached: ${short || "not connected yet"}`, {
-    cause: error,
-  });
+  const why = (await trouble()) ?? (short || "not connected yet");
+  return new ServingError("REGISTRY_UNAVAILABLE", `${what}: etcd cannot be reached: ${why}`, { cause: error });
 }

@@ -12,6 +12,7 @@ import {
 import { Backoff } from "@shardserve/transport";
 import type { Etcd3, IKeyValue } from "etcd3";
 import { castEtcdError, type EtcdConnection, openEtcd } from "./etcd-client.js";
+import { EtcdTrouble } from "./etcd-trouble.js";
 import { cancelSafely, watchStream } from "./etcd-watch.js";
 import { KeptLease } from "../kept-lease.js";
 import type { CallOptions, Compare, Delete, Entry, Lease, Listing, Put, Registry, WatchEvent } from "../registry.js";
@@ -32,6 +33,7 @@ export class EtcdRegistry implements Registry {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #logger: Logger;
+  readonly #trouble: EtcdTrouble;
   readonly #closed = new AbortController();
 
   /** Connects lazily: an etcd that is away shows in the first call. */
@@ -41,6 +43,7 @@ export class EtcdRegistry implements Registry {
     this.#random = options.random ?? systemRandom();
     this.#logger = options.logger ?? silentLogger;
     this.#client = openEtcd(options, this.#clock);
+    this.#trouble = new EtcdTrouble(options, this.#clock);
   }
 
   async get(key: string, options: CallOptions = {}): Promise<Entry | undefined> {
@@ -145,7 +148,8 @@ export class EtcdRegistry implements Registry {
         }
       } catch (error) {
         if (ended.aborted) return;
-        const cast = castEtcdError(error, `watch ${this.prefix}${prefix}`) as ServingError;
+        const what = `watch ${this.prefix}${prefix}`;
+        const cast = (await castEtcdError(error, what, () => this.#trouble.text())) as ServingError;
         if (cast.code === "REGISTRY_DENIED") throw cast;
         outage.failed(cast, { prefix });
       }
@@ -181,10 +185,13 @@ export class EtcdRegistry implements Registry {
     if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
     const call = run();
     try {
-      return await (signal ? abortable(call, signal) : call);
+      const answer = await (signal ? abortable(call, signal) : call);
+      this.#trouble.forget();
+      return answer;
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      throw castEtcdError(error, what);
+      const cast = castEtcdError(error, what, () => this.#trouble.text());
+      throw await (signal ? abortable(cast, signal) : cast);
     }
   }
 
