@@ -49,6 +49,9 @@ export function describeServed(server: string, { version, models, traffic, memor
     reason,
   ]);
   const lines = [`${server}: shardserve ${version}`, table([["  version", "state", "memory", ""], ...rows])];
+  for (const { name, version: number, brokenSignatures = {} } of models)
+    for (const [signature, why] of Object.entries(brokenSignatures))
+      lines.push(`  ${name}/${number} refuses every request for its signature ${signature}: ${why}`);
   for (const { model, split, shadow } of traffic) {
     const shares = split.map((share) => `${share.version}=${share.weight}`).join(" ") || "all to the highest version";
     const copies = shadow ? `, ${shadow.fraction} of it copied to ${shadow.version}` : "";

@@ -117,7 +117,7 @@ export class SegmentedModel {
     const runners = new Map<string, Runner>();
     for (const [name, variant] of variants) {
       if (variant instanceof ServingError) {
-        runners.set(name, { run: () => Promise.reject(variant) });
+        runners.set(name, { refusal: variant.message, run: () => Promise.reject(variant) });
         continue;
       }
       const make = async (shapes: ReadonlyMap<string, Shape>): Promise<PlanVariant> => {

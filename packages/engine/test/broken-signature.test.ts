@@ -52,6 +52,8 @@ describe("a signature whose graph contradicts the checkpoint", () => {
     const model = await loadModel({ dir, ort: loadOrt() });
     try {
       const { outputs } = await model.run("serving_default", ONE, {});
+      assert.deepEqual([...model.broken!.keys()], ["other"], "it is known before anybody asks");
+      assert.match(model.broken!.get("other")!, /^signature "other" cannot be served: /);
       assert.deepEqual([...(outputs.get("y")!.data as Float32Array)], [2, 4, 6]);
       await assert.rejects(model.run("other", ONE, {}), {
         code: "ENGINE_FAILED",

@@ -50,8 +50,17 @@ export class ServerMetrics {
   /** The same by the version itself, as requests find them. */
   #metersById = new WeakMap<ServableId, Map<string, SignatureMeters>>();
 
-  /** @param inFlight  requests under way, asked for with each page */
-  constructor(registry: Registry, inFlight: () => number) {
+  /**
+   * Both are asked for with each page.
+   *
+   * @param inFlight  requests under way
+   * @param broken  versions with signatures that are refused, and how many
+   */
+  constructor(
+    registry: Registry,
+    inFlight: () => number,
+    broken: () => readonly { readonly id: ServableId; readonly count: number }[],
+  ) {
     this.#registry = registry;
     this.#requests = new Counter({
       name: ":tensorflow:serving:request_count",
@@ -112,6 +121,16 @@ export class ServerMetrics {
       registers,
       collect() {
         this.set(inFlight());
+      },
+    });
+    new Gauge({
+      name: "shardserve_broken_signatures",
+      help: "Signatures of versions that are served which every request for is refused.",
+      labelNames: ["model", "version"],
+      registers,
+      collect() {
+        this.reset();
+        for (const { id, count } of broken()) this.set({ model: id.name, version: String(id.version) }, count);
       },
     });
     this.#loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });

@@ -8,7 +8,7 @@ import {
   systemClock,
   systemRandom,
 } from "@shardserve/core";
-import type { Manager, Model } from "@shardserve/servable";
+import type { Manager, Model, ServableId } from "@shardserve/servable";
 import { parseAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import { Batcher } from "./batching/batcher.js";
@@ -108,7 +108,11 @@ export class ModelServer extends Service {
     const logger = options.logger ?? silentLogger;
     const { manager, host = "0.0.0.0" } = options;
     const scopes = new RequestScopes(clock);
-    const metrics = new ServerMetrics(options.metricsRegistry ?? new Registry(), () => scopes.count);
+    const metrics = new ServerMetrics(
+      options.metricsRegistry ?? new Registry(),
+      () => scopes.count,
+      () => brokenVersions(manager),
+    );
     this.#metrics = metrics;
     this.#scopes = scopes;
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -247,4 +251,14 @@ export class ModelServer extends Service {
   #pause(delayMs: number): Promise<void> {
     return delayMs === 0 ? Promise.resolve() : new Promise((resolve) => this.#clock.after(delayMs, resolve));
   }
+}
+
+/** Versions that are served of which some signatures are not, and how many. */
+function brokenVersions(manager: Manager): { readonly id: ServableId; readonly count: number }[] {
+  return manager.names().flatMap((name) =>
+    (manager.statuses(name) ?? []).flatMap(({ version }) => {
+      const count = manager.brokenSignatures(name, version).size;
+      return count === 0 ? [] : [{ id: { name, version }, count }];
+    }),
+  );
 }

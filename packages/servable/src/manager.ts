@@ -28,6 +28,7 @@ import type { TrafficPolicy } from "./traffic.js";
 const JUDGE_INTERVAL_MS = 1000;
 /** How long close waits for handles whose requests were already aborted. */
 const CLOSE_GRACE_MS = 5000;
+const NO_SIGNATURES: ReadonlyMap<string, string> = new Map();
 
 /**
  * Keeps the loaded versions equal to the aspired ones, and hands out handles on them.
@@ -140,6 +141,11 @@ export class Manager extends Service {
     const statuses = new Map(ended);
     for (const [version, harness] of live ?? []) statuses.set(version, harness.status);
     return [...statuses.values()].sort((a, b) => b.version - a.version);
+  }
+
+  /** Signatures of a version that is served which every request for is refused, and why. */
+  brokenSignatures(name: string, version: number): ReadonlyMap<string, string> {
+    return this.#harnesses.get(name)?.get(version)?.ready?.model.broken ?? NO_SIGNATURES;
   }
 
   /** Whether `name` was ever aspired. */

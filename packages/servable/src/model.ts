@@ -57,6 +57,8 @@ export interface Model {
   readonly signatures: ReadonlyMap<string, SignatureInfo>;
   /** Serialised tensorflow.serving.SignatureDefMap: the answer to GetModelMetadata. */
   readonly metadata: Uint8Array;
+  /** Signatures that every request for is refused, and why; absent = there are none. */
+  readonly broken?: ReadonlyMap<string, string>;
   /**
    * Runs one signature. The caller passes every input of the signature (defaults filled in) with the signature's dtype;
    * shapes are the model's to check. May be called many times at once; input tensors are not retained after it settles.

@@ -6,6 +6,8 @@ import type { EngineModel, ModelEngine } from "./options.js";
 
 /** One signature, ready to run. */
 export interface Runner {
+  /** Why every run fails; absent = runs do not. */
+  readonly refusal?: string;
   run(inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult>;
 }
 
@@ -23,6 +25,7 @@ export class LoadedModel implements EngineModel {
   readonly engine: ModelEngine;
   readonly signatures: ReadonlyMap<string, SignatureInfo>;
   readonly metadata: Uint8Array;
+  readonly broken: ReadonlyMap<string, string>;
   readonly #parts: LoadedParts;
   #closed: Promise<void> | undefined;
 
@@ -30,14 +33,18 @@ export class LoadedModel implements EngineModel {
     this.engine = parts.engine;
     this.signatures = parts.signatures;
     this.metadata = parts.metadata;
+    const refused = [...parts.runners].flatMap(([name, { refusal }]): [string, string][] =>
+      refusal === undefined ? [] : [[name, refusal]],
+    );
+    this.broken = new Map([...parts.broken, ...refused]);
     this.#parts = parts;
   }
 
   async run(signature: string, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult> {
-    const { runners, broken } = this.#parts;
+    const { runners } = this.#parts;
     const runner = runners.get(signature);
     if (runner) return runner.run(inputs, options);
-    const reason = broken.get(signature);
+    const reason = this.broken.get(signature);
     if (reason !== undefined) throw new ServingError("OP_UNSUPPORTED", reason);
     throw new ServingError("NOT_FOUND", `the model has no signature "${signature}"`);
   }

@@ -1,11 +1,18 @@
 import type { Manager, TrafficPolicy } from "@shardserve/servable";
 import { type IndexEntry, repositoryIndex } from "../v2/describe.js";
 
+/** One version as `GET /v1/config` tells it. */
+export interface DescribedVersion extends IndexEntry {
+  readonly memory?: Readonly<Record<string, number>>;
+  /** Signatures that every request for is refused, and why; absent = there are none. */
+  readonly brokenSignatures?: Readonly<Record<string, string>>;
+}
+
 /** What `GET /v1/config` answers. */
 export interface ServerDescription extends Readonly<Record<string, unknown>> {
   readonly version: string;
   /** Every version that was ever wanted, with what loading it needs while it holds that. */
-  readonly models: readonly (IndexEntry & { readonly memory?: Readonly<Record<string, number>> })[];
+  readonly models: readonly DescribedVersion[];
   /** How requests that name neither version nor label are shared out, of the models of which something was said. */
   readonly traffic: readonly (TrafficPolicy & { readonly model: string })[];
   /** null = no limit. */
@@ -14,7 +21,7 @@ export interface ServerDescription extends Readonly<Record<string, unknown>> {
 
 /** @param config  how the process was started */
 export function describeServer(
-  manager: Pick<Manager, "names" | "statuses" | "memory" | "traffic">,
+  manager: Pick<Manager, "names" | "statuses" | "memory" | "traffic" | "brokenSignatures">,
   version: string,
   config: Readonly<Record<string, unknown>>,
 ): ServerDescription {
@@ -26,7 +33,12 @@ export function describeServer(
     ...config,
     models: repositoryIndex(manager).map((entry) => {
       const plan = planOf(entry.name, entry.version);
-      return plan ? { ...entry, memory: { ...plan } } : entry;
+      const broken = manager.brokenSignatures(entry.name, Number(entry.version));
+      return {
+        ...entry,
+        ...(plan && { memory: { ...plan } }),
+        ...(broken.size > 0 && { brokenSignatures: Object.fromEntries(broken) }),
+      };
     }),
     traffic: [...manager.traffic].map(([model, policy]) => ({ model, ...policy })),
     memory: memory && {

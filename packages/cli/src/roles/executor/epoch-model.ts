@@ -120,6 +120,10 @@ export class EpochModel implements Model {
     return this.#now().model.metadata;
   }
 
+  get broken(): ReadonlyMap<string, string> {
+    return this.#now().model.broken ?? new Map<string, string>();
+  }
+
   run(signature: string, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult> {
     return this.#now().run(signature, inputs, options);
   }

@@ -80,9 +80,9 @@ export class VersionFiles {
         const { dir, release } = await (await this.#openCache()).acquire(path, options.signal);
         try {
           const model = await directories.load(id, dir, options);
-          const { signatures, metadata } = model;
+          const { signatures, metadata, broken } = model;
           const close = () => model.close().finally(release);
-          return { signatures, metadata, run: (...run) => model.run(...run), close };
+          return { signatures, metadata, ...(broken && { broken }), run: (...run) => model.run(...run), close };
         } catch (error) {
           release();
           throw error;
