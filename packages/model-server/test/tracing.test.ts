@@ -37,9 +37,38 @@ async function spansOf(
   return exporter.spans;
 }
 
+/** Sets variables of the environment until it is disposed of. */
+function environment(values: Readonly<Record<string, string>>): Disposable {
+  const before = Object.keys(values).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, values);
+  return {
+    [Symbol.dispose]() {
+      for (const [name, value] of before) {
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
+      }
+    },
+  };
+}
+
 const x = tensor("float32", [1, 1], Float32Array.of(1));
 
 describe("traces", () => {
+  it("say whose they are, by the options and before them by the SDK's own variables", async () => {
+    const ask = (server: Awaited<ReturnType<typeof startServer>>) =>
+      fetch(`${server.baseUrl}/v1/models/m:predict`, { method: "POST", body: '{"instances": [1.0]}' });
+    const attributesOf = async () => (await spansOf(1, ask))[0]!.resource.attributes;
+    const plain = await attributesOf();
+    assert.deepEqual([plain["service.name"], plain["service.version"]], ["shardserve", "1"]);
+    {
+      using _ = environment({ OTEL_RESOURCE_ATTRIBUTES: "deployment.environment=prod,service.name=a,zone=eu%2Dwest" });
+      const { "service.name": name, zone, "deployment.environment": where, ...rest } = await attributesOf();
+      assert.deepEqual([name, zone, where, rest["service.version"]], ["a", "eu-west", "prod", "1"]);
+    }
+    using _ = environment({ OTEL_RESOURCE_ATTRIBUTES: "service.name=a", OTEL_SERVICE_NAME: "ranker" });
+    assert.equal((await attributesOf())["service.name"], "ranker");
+  });
+
   it("hold a request with its stages, within the caller's trace, over gRPC and REST", async () => {
     const spans = await spansOf(0, async (server) => {
       const metadata = new Metadata();

@@ -19,7 +19,8 @@ export interface OpenTelemetryOptions {
 /**
  * Traces by the OpenTelemetry SDK, which is loaded only now. A request is a span of kind SERVER with the spans queue, host,
  * lookup, device and encode inside; W3C's traceparent and tracestate are honoured. What cannot be sent in time is dropped:
- * the SDK's queue is bounded.
+ * the SDK's queue is bounded. The SDK's own variables say more of the process, and go before what the options say:
+ * OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME.
  */
 export async function openTelemetry(options: OpenTelemetryOptions): Promise<Tracing> {
   const [api, core, resources, sdk, otlp] = await Promise.all([
@@ -34,7 +35,9 @@ export async function openTelemetry(options: OpenTelemetryOptions): Promise<Trac
   const quiet = () => undefined;
   api.diag.setLogger({ error: complain, warn: complain, info: quiet, debug: quiet, verbose: quiet });
   const provider = new sdk.BasicTracerProvider({
-    resource: resources.resourceFromAttributes({ "service.name": serviceName, "service.version": serviceVersion }),
+    resource: resources
+      .resourceFromAttributes({ "service.name": serviceName, "service.version": serviceVersion })
+      .merge(resources.detectResources({ detectors: [resources.envDetector] })),
     sampler: new sdk.ParentBasedSampler({ root: new sdk.TraceIdRatioBasedSampler(samplingRate) }),
     spanProcessors: [
       new sdk.BatchSpanProcessor(options.exporter ?? new otlp.OTLPTraceExporter({ url: options.endpoint })),
