@@ -12,8 +12,20 @@ export interface Front extends Addresses {
   readonly process: LaunchedProcess;
 }
 
+/** For a process on a very busy machine to start. */
+const START_MS = 60_000;
 const PORTS = ["--port=0", "--rest-api-port=0"];
 const LOCAL = ["--host=127.0.0.1", ...PORTS];
+
+/** Waits until a process has started; one that does not is ended, so that it slows down nothing that comes after. */
+async function started<T>(child: LaunchedProcess, whenReady: Promise<T>): Promise<T> {
+  try {
+    return await whenReady;
+  } catch (error) {
+    await child.stop("SIGKILL");
+    throw error;
+  }
+}
 
 /** `shardserve serve` of one model on free ports; resolves when it answers. */
 export async function startServe(name: string, basePath: string, ...more: readonly string[]): Promise<Front> {
@@ -51,7 +63,7 @@ export async function startShard(
 ): Promise<LaunchedProcess> {
   const listen = more.some((flag) => flag.startsWith("--listen=")) ? [] : ["--listen=127.0.0.1:0"];
   const child = start(place, "shard", ...common(place), `--id=${id}`, ...listen, ...more);
-  await child.waitForOutput(/^shard \S+: rows on /m, { timeoutMs: 60_000 });
+  await started(child, child.waitForOutput(/^shard \S+: rows on /m, { timeoutMs: START_MS }));
   return child;
 }
 
@@ -66,12 +78,13 @@ export async function startExecutor(place: ClusterPlace, id: string, ...more: re
 export async function startUp(repository: string, ...more: readonly string[]): Promise<Front> {
   const child = startCli("up", `--model-repository=${repository}`, ...LOCAL, ...more);
   const found = await addresses(child);
-  await child.waitForOutput(/^ready: /m, { timeoutMs: 60_000 });
+  await started(child, child.waitForOutput(/^ready: /m, { timeoutMs: START_MS }));
   return { process: child, ...found };
 }
 
 async function addresses(child: LaunchedProcess): Promise<Addresses> {
-  const [, grpc, rest] = await child.waitForOutput(/: gRPC on ([^,\s]+), REST on (\S+)/, { timeoutMs: 60_000 });
+  const listening = child.waitForOutput(/: gRPC on ([^,\s]+), REST on (\S+)/, { timeoutMs: START_MS });
+  const [, grpc, rest] = await started(child, listening);
   return { grpc: grpc!, rest: rest! };
 }
 
@@ -93,6 +106,6 @@ export async function startApply(
   ...more: readonly string[]
 ): Promise<{ readonly process: LaunchedProcess; readonly grpc: string }> {
   const child = startCli("apply", ...common(place), "--listen=127.0.0.1:0", ...more);
-  const [, grpc] = await child.waitForOutput(/^apply: gRPC on (\S+)/m, { timeoutMs: 60_000 });
+  const [, grpc] = await started(child, child.waitForOutput(/^apply: gRPC on (\S+)/m, { timeoutMs: START_MS }));
   return { process: child, grpc: grpc! };
 }
