@@ -817,6 +817,18 @@ def integer_products():
     case("Prod", input=np.zeros([0, 3], I64), axis=C(np.array([1], I32)))
 
 
+@family
+def wide_strides():
+    """Strides beyond the window, in one dimension or in both, and strides with dilations."""
+    for length in [1, 4, 7, 8, 9]:
+        for op, extra in [("Conv2D", [3]), ("DepthwiseConv2dNative", [1])]:
+            case(op, input=rand(F32, [1, length, 9, 2]), filter=C(rand(F32, [3, 3, 2, *extra])), strides=[1, 4, 4, 1], padding="SAME")
+        case("Conv2D", input=rand(F32, [1, length, 9, 2]), filter=C(rand(F32, [1, 3, 2, 3])), strides=[1, 2, 2, 1], padding="SAME")
+        case("Conv2D", input=rand(F32, [1, length, 9, 2]), filter=C(rand(F32, [3, 2, 2, 3])), strides=[1, 2, 3, 1], dilations=[1, 2, 3, 1], padding="SAME")
+        case("MaxPool", input=rand(F32, [1, length, 9, 2]) - 2, ksize=[1, 3, 1, 1], strides=[1, 4, 2, 1], padding="SAME")
+        case("AvgPool", value=rand(F32, [1, length, 9, 2]), ksize=[1, 3, 1, 1], strides=[1, 4, 2, 1], padding="SAME")
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

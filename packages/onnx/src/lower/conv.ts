@@ -13,6 +13,7 @@ import {
 import { cast, concat, less, shapeOf, slice, zeroOrFail } from "../proto/emit.js";
 import { isNarrow, narrowConvolution } from "./narrow-conv.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
+import { type Padding, paddingOf } from "./padding.js";
 import { hasWindowKernel, windowConvolution, windowDepthwise, windowPooling } from "./window-lowering.js";
 
 /**
@@ -20,37 +21,6 @@ import { hasWindowKernel, windowConvolution, windowDepthwise, windowPooling } fr
  * data_format says otherwise, ONNX's second (NCHW): values are transposed in and out, once for a chain of such ops
  * (channels.ts). Kernels are transposed once, at load.
  */
-
-/**
- * Padding as ONNX attributes. SAME is TensorFlow's: the odd element goes to the end. ONNX Runtime's auto_pad refuses
- * dilations, but with stride 1 the padding does not depend on the input.
- */
-function paddingAttrs(
-  n: NodeLowering,
-  layout: Layout,
-  kernel: readonly number[],
-  strides: readonly number[],
-  dilations: readonly number[],
-): { readonly pads?: readonly number[]; readonly auto_pad?: string } {
-  const padding = n.attrs.text("padding");
-  if (padding === "VALID") return {};
-  if (padding === "EXPLICIT") {
-    const all = n.attrs.ints("explicit_paddings");
-    const flat = layout.isChannelsLast ? all.slice(2, -2) : all.slice(4);
-    const [starts, ends] = [flat.filter((_, i) => i % 2 === 0), flat.filter((_, i) => i % 2 === 1)];
-    return { pads: [...starts, ...ends] };
-  }
-  if (strides.every((stride) => stride === 1)) {
-    const totals = strides.map((_, i) => (kernel[i]! - 1) * dilations[i]!);
-    const starts = totals.map((total) => Math.floor(total / 2));
-    return { pads: [...starts, ...totals.map((total, i) => total - starts[i]!)] };
-  }
-  // A kernel of one element never needs padding.
-  if (kernel.slice(0, strides.length).every((length) => length === 1)) return {};
-  if (strides.some((stride, i) => stride > kernel[i]!)) n.fail("SAME padding with strides beyond the kernel");
-  if (dilations.some((dilation) => dilation !== 1)) n.fail("SAME padding with strides and dilations");
-  return { auto_pad: "SAME_UPPER" };
-}
 
 function needFloat(n: NodeLowering, input = 0): void {
   const dtype = n.dtype(input);
@@ -81,11 +51,11 @@ function convolution(spatial: number): Lower {
     const channels = n.dim(0, layout.isChannelsLast ? -1 : 1) ?? inPerGroup;
     const strides = spatialInts(n, layout, "strides");
     const dilations = spatialInts(n, layout, "dilations");
-    const padding = paddingAttrs(n, layout, kernel, strides, dilations);
+    const padding = paddingOf(n, layout, kernel, strides, dilations);
     const isPlain = channels === inPerGroup && [...strides, ...dilations].every((step) => step === 1);
     if (spatial === 2 && isPlain && n.dtype(0) === "float32" && isNarrow(kernel, pixelsOf(n, layout))) {
       const lengths = [kernel[0]!, kernel[1]!] as const;
-      const { pads = [0, 0, 0, 0] } = padding;
+      const { pads = [0, 0, 0, 0] } = padding.attrs;
       if (pads.every((pad, side) => pad < lengths[side % 2]!)) {
         const weights = permutedKernel(n, 1, [2, 3, 0, 1], [inPerGroup, out, ...lengths]);
         const value = toChannelsFirst(n, layout, n.x(0));
@@ -99,9 +69,10 @@ function convolution(spatial: number): Lower {
       dilations,
       group: channels / inPerGroup,
       kernel_shape: kernel.slice(0, spatial),
-      ...padding,
+      ...padding.attrs,
     };
-    return fromChannelsFirst(n, layout, n.b.op("Conv", [toChannelsFirst(n, layout, n.x(0)), weights], attrs));
+    const value = toChannelsFirst(n, layout, n.x(0));
+    return fromChannelsFirst(n, layout, n.b.op("Conv", [padding.around?.(value) ?? value, weights], attrs));
   };
 }
 
@@ -113,14 +84,10 @@ const depthwise: Lower = (n) => {
   const strides = spatialInts(n, layout, "strides");
   const dilations = spatialInts(n, layout, "dilations");
   const weights = permutedKernel(n, 1, [2, 3, 0, 1], [channels * multiplier, 1, height, width]);
-  const attrs = {
-    strides,
-    dilations,
-    group: channels,
-    kernel_shape: [height, width],
-    ...paddingAttrs(n, layout, [height, width], strides, dilations),
-  };
-  return fromChannelsFirst(n, layout, n.b.op("Conv", [toChannelsFirst(n, layout, n.x(0)), weights], attrs));
+  const padding = paddingOf(n, layout, [height, width], strides, dilations);
+  const attrs = { strides, dilations, group: channels, kernel_shape: [height, width], ...padding.attrs };
+  const value = toChannelsFirst(n, layout, n.x(0));
+  return fromChannelsFirst(n, layout, n.b.op("Conv", [padding.around?.(value) ?? value, weights], attrs));
 };
 
 /** The gradient of a convolution by its input, which is the transposed convolution. The wanted size is checked: the strides leave it ambiguous. */
@@ -187,8 +154,14 @@ function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
     // Of a window that does not fit there are no values, where ONNX Runtime finds one.
     const fits = kernel.every((size, i) => size <= (n.dim(0, layout.isChannelsLast ? i + 1 : i + 2) ?? size));
     if (!fits && n.attrs.text("padding") === "VALID") n.fail("a window larger than its input");
-    if (isColumn(n, layout, kernel)) return pooledColumn(n, op, layout, kernel, strides);
-    const attrs = { kernel_shape: kernel, strides, ...paddingAttrs(n, layout, kernel, strides, ones) };
+    const isLine = isColumn(n, layout, kernel);
+    // Of one element there is one window, whatever the stride.
+    const steps = isLine ? [strides[0]!, 1] : strides;
+    const padding = paddingOf(n, layout, kernel, steps, ones);
+    // Zeros are neither the least element nor left out of means.
+    if (padding.around) return windowPooling(n, op, spatial);
+    if (isLine) return pooledColumn(n, op, kernel, steps, padding.attrs);
+    const attrs = { kernel_shape: kernel, strides, ...padding.attrs };
     return fromChannelsFirst(n, layout, n.b.op(op, [toChannelsFirst(n, layout, n.x(0))], attrs));
   };
 }
@@ -203,15 +176,12 @@ function isColumn(n: NodeLowering, layout: Layout, kernel: readonly number[]): b
 function pooledColumn(
   n: NodeLowering,
   op: "MaxPool" | "AveragePool",
-  layout: Layout,
-  [length]: readonly number[],
-  [stride]: readonly number[],
+  kernel: readonly number[],
+  strides: readonly number[],
+  { pads, ...rest }: Padding["attrs"],
 ): Value {
-  const [kernel, strides] = [
-    [1, length!],
-    [1, stride!],
-  ];
-  const attrs = { kernel_shape: kernel, strides, ...paddingAttrs(n, layout, kernel, strides, [1, 1]) };
+  const turned = pads && { pads: [pads[1]!, pads[0]!, pads[3]!, pads[2]!] };
+  const attrs = { kernel_shape: kernel.toReversed(), strides: strides.toReversed(), ...rest, ...turned };
   return columnOfRow(n.b, n.b.op(op, [rowOfColumn(n.b, n.x(0))], attrs));
 }
 

@@ -2,7 +2,7 @@
 import type { DType } from "@shardserve/tensor";
 import type { Value } from "../proto/builder.js";
 import { kernelShape, type Layout, layoutOf, poolingInts, spatialInts } from "./conv-layout.js";
-import { cast, INT64_MIN, transpose } from "../proto/emit.js";
+import { cast, INT64_MIN, isFloat, transpose } from "../proto/emit.js";
 import type { NodeLowering } from "./node-lowering.js";
 import { averagePooled, convolved, convolvedDepthwise, maxPooled, type Windows } from "./windows.js";
 
@@ -69,6 +69,8 @@ export function windowDepthwise(n: NodeLowering): Value {
 /** Wider dtype in which the engine has maxima, and the least number of it. */
 const MAXIMA: Partial<Record<DType, { readonly via: DType; readonly least: number | bigint }>> = {
   float64: { via: "float64", least: Number.NEGATIVE_INFINITY },
+  float32: { via: "float32", least: Number.NEGATIVE_INFINITY },
+  float16: { via: "float32", least: Number.NEGATIVE_INFINITY },
   int64: { via: "int64", least: INT64_MIN },
   ...Object.fromEntries(
     ["int8", "int16", "int32", "uint8", "uint16"].map((dtype) => [dtype, { via: "int32", least: -(2 ** 31) }]),
@@ -91,6 +93,6 @@ export function windowPooling(n: NodeLowering, op: "MaxPool" | "AveragePool", sp
     const pooled = (value: Value): Value => cast(n.b, maxPooled(n.b, cast(n.b, value, via), windows, least), dtype);
     return withChannelsLast(n, layout, pooled);
   }
-  if (dtype !== "float64") n.fail(`a mean of ${dtype}`);
-  return withChannelsLast(n, layout, (value) => averagePooled(n.b, value, windows));
+  if (!isFloat(via)) n.fail(`a mean of ${dtype}`);
+  return withChannelsLast(n, layout, (value) => cast(n.b, averagePooled(n.b, cast(n.b, value, via), windows), dtype));
 }

@@ -116,8 +116,22 @@ function padsOf(
       ? { before: undefined, after: undefined }
       : { before: b.ints(padding.before), after: b.ints(padding.after) };
   }
-  // As many windows as strides begun; what they lack is split, the odd element behind.
-  const lengths = slice(b, shapeOf(b, value), [1], [1 + strides.length]);
+  return samePads(b, slice(b, shapeOf(b, value), [1], [1 + strides.length]), strides, extents);
+}
+
+/**
+ * Zeros before and behind each dimension for padding SAME, as int64 vectors: as many windows as strides begun; what they lack is split, the odd
+ * element behind.
+ *
+ * @param lengths  int64[d] of the input
+ * @param extents  of the window, dilations included
+ */
+export function samePads(
+  b: OnnxBuilder,
+  lengths: Value,
+  strides: readonly number[],
+  extents: readonly number[],
+): { readonly before: Value; readonly after: Value } {
   const steps = b.ints(strides);
   const last = b.op("Div", [b.op("Sub", [lengths, b.ints([1])]), steps]);
   const wanted = b.op("Add", [b.op("Mul", [last, steps]), b.ints(extents)]);
