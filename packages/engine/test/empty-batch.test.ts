@@ -33,7 +33,58 @@ function residualBlock() {
   return g.savedModel({ serving_default: predictSignature({ x: like(x) }, { y: like(y) }) });
 }
 
+/** Products of x [n, 2, 3] with constants that have one matrix for all of n: [signature, shape of the constant, constant first]. */
+const ONE_FOR_ALL = [
+  ["a matrix by x", [4, 2], true],
+  ["a batch of one by x", [1, 4, 2], true],
+  ["x by a matrix", [3, 4], false],
+  ["x by a batch of one", [1, 3, 4], false],
+  ["x by batches of batches", [5, 1, 3, 4], false],
+] as const;
+
+function products(adjoint: boolean) {
+  const g = new GraphBuilder();
+  const x = g.placeholder("x", "float32", [-1, 2, 3]);
+  const signatures = ONE_FOR_ALL.map(([name, given, isFirst]) => {
+    const lengths: readonly number[] = given;
+    const shape = adjoint ? [...lengths.slice(0, -2), ...lengths.slice(-2).reverse()] : lengths;
+    const count = shape.reduce((all, length) => all * length, 1);
+    const one = g.constant(tensor("float32", shape, new Float32Array(count).fill(0.5)));
+    const attrs = { T, adj_x: attr.bool(adjoint && isFirst), adj_y: attr.bool(adjoint && !isFirst) };
+    const y = g.node("BatchMatMulV2", isFirst ? [one, x] : [x, one], { attrs });
+    const open = (ref: string, rank: number) =>
+      ({ ref, dtype: "float32", shape: Array.from({ length: rank }, () => -1) }) as const;
+    return [name, predictSignature({ x: open(x, 3) }, { y: open(y, Math.max(3, given.length)) })] as const;
+  });
+  return g.savedModel(Object.fromEntries(signatures));
+}
+
 describe("an empty batch", () => {
+  for (const adjoint of [false, true]) {
+    it(`is multiplied by what is one for all rows${adjoint ? ", transposed" : ""}`, async () => {
+      const dir = mkdtempSync(join(tmpdir(), "empty-batch-"));
+      await writeSavedModel(dir, products(adjoint));
+      const model = await loadModel({ dir, ort: loadOrt() });
+      try {
+        for (const rows of [0, 1, 3]) {
+          const x = tensor("float32", [rows, 2, 3], new Float32Array(rows * 6).fill(2));
+          for (const [name, shape, isFirst] of ONE_FOR_ALL) {
+            const y = (await model.run(name, new Map([["x", x]]), {})).outputs.get("y")!;
+            const last = isFirst ? [4, 3] : [2, 4];
+            assert.deepEqual(y.shape, [...(shape.length > 3 ? [shape[0]] : []), rows, ...last], name);
+            assert(
+              (y.data as Float32Array).every((value) => value === (isFirst ? 2 : 3)),
+              name,
+            );
+          }
+        }
+      } finally {
+        await model.close();
+        rmSync(dir, { recursive: true });
+      }
+    });
+  }
+
   it("is answered where ONNX Runtime's rewritten graph refuses it", async () => {
     const dir = mkdtempSync(join(tmpdir(), "empty-batch-"));
     await writeSavedModel(dir, residualBlock());

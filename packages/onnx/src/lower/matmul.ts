@@ -1,6 +1,7 @@
 import type { Value } from "../proto/builder.js";
 import { channelsLast, lineOfRow, perChannel } from "./channels.js";
-import { cast, dtypes, isFloat, transpose, widened } from "../proto/emit.js";
+import { axes } from "./conv-layout.js";
+import { cast, dtypes, isFloat, shapeOf, transpose, widened } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /** Matrix products, and the bias that follows one. */
@@ -57,17 +58,39 @@ function factors(n: NodeLowering): [Value, Value] {
   return [cast(n.b, left, out), cast(n.b, right, out)];
 }
 
-const batchMatmul: Lower = (n) => {
-  const transA = n.attrs.bool("adj_x");
-  const transB = n.attrs.bool("adj_y");
-  const [left, right] = factors(n);
-  if (!transA && !transB) return widened(n.b, MATMUL_KERNELS, "ring", [left, right], (x) => n.b.op("MatMul", x));
-  if (left.dtype === "float32" || left.dtype === "float64") {
-    return n.b.op("com.microsoft:FusedMatMul", [left, right], { transA: Number(transA), transB: Number(transB) });
+/**
+ * Factor `input` such that it broadcasts against an empty batch of the other, which ONNX Runtime refuses: where the other's length is open, a batch
+ * of one is cut to no more than that. A right factor that is one matrix, behind whatever ones, needs no care.
+ */
+function besideEmpty(n: NodeLowering, input: 0 | 1, value: Value): Value {
+  const [own, other] = [n.shape(input)?.slice(0, -2), n.shape(1 - input)?.slice(0, -2)];
+  if (!own || !other) return value;
+  const missing = Math.max(0, other.length - own.length);
+  const aligned = [...Array.from({ length: missing }, () => 1), ...own];
+  const open = aligned.flatMap((length, i) => {
+    const at = i - (aligned.length - other.length);
+    return length === 1 && at >= 0 && !(other[at]! > 0) ? [{ axis: i, at }] : [];
+  });
+  if (open.length === 0) return value;
+  const { b } = n;
+  if (input === 1 && aligned.length === other.length && aligned.every((length) => length === 1)) {
+    return own.length === 0 ? value : b.op("Squeeze", [value, b.ints(axes(0, own.length))]);
   }
-  return widened(n.b, MATMUL_KERNELS, "ring", [left, right], ([x, y]) =>
-    n.b.op("MatMul", [transA ? swapped(n, 0, x!) : x!, transB ? swapped(n, 1, y!) : y!]),
-  );
+  const wide = missing === 0 ? value : b.op("Unsqueeze", [value, b.ints(axes(0, missing))]);
+  const [from, at] = [b.ints(open.map(() => 0)), b.ints(open.map(({ axis }) => axis))];
+  const ends = b.op("Gather", [shapeOf(b, n.x(1 - input)), b.ints(open.map((dim) => dim.at))]);
+  return b.op("Slice", [wide, from, ends, at]);
+}
+
+const batchMatmul: Lower = (n) => {
+  const adjoint = [n.attrs.bool("adj_x"), n.attrs.bool("adj_y")] as const;
+  const given = factors(n);
+  const isFused = (adjoint[0] || adjoint[1]) && (given[0].dtype === "float32" || given[0].dtype === "float64");
+  const factor = (input: 0 | 1): Value =>
+    besideEmpty(n, input, adjoint[input] && !isFused ? swapped(n, input, given[input]) : given[input]);
+  const both = [factor(0), factor(1)];
+  if (!isFused) return widened(n.b, MATMUL_KERNELS, "ring", both, (x) => n.b.op("MatMul", x));
+  return n.b.op("com.microsoft:FusedMatMul", both, { transA: Number(adjoint[0]), transB: Number(adjoint[1]) });
 };
 
 /** x + bias, as part of the Gemm that made x where nothing else reads it. */
