@@ -69,3 +69,25 @@ describe("a signature whose graph contradicts the checkpoint", () => {
     await assert.rejects(loadModel({ dir, ort: loadOrt() }), { code: "ENGINE_FAILED" });
   });
 });
+
+describe("a signature without outputs", () => {
+  it("is refused in TensorFlow's words", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "silent-"));
+    const g = new GraphBuilder();
+    const x = g.placeholder("x", "float32", [-1, 3]);
+    const like = { ref: x, dtype: "float32", shape: [-1, 3] } as const;
+    const signatures = {
+      serving_default: predictSignature({ x: like }, { y: like }),
+      silent: predictSignature({}, {}),
+    };
+    await writeSavedModel(dir, g.savedModel(signatures));
+    const model = await loadModel({ dir, ort: loadOrt() });
+    try {
+      const refusal = { code: "INVALID_ARGUMENT", message: /at least one target/ };
+      await assert.rejects(model.run("silent", new Map(), {}), refusal);
+    } finally {
+      await model.close();
+      rmSync(dir, { recursive: true });
+    }
+  });
+});

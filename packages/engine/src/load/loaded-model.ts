@@ -43,6 +43,10 @@ export class LoadedModel implements EngineModel {
   async run(signature: string, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult> {
     const { runners } = this.#parts;
     const runner = runners.get(signature);
+    if (this.signatures.get(signature)?.outputs.size === 0) {
+      // TensorFlow's words: exports keep such signatures for functions that return nothing, or no tensor.
+      throw new ServingError("INVALID_ARGUMENT", "Must specify at least one target to fetch or execute.");
+    }
     if (runner) return runner.run(inputs, options);
     const reason = this.broken.get(signature);
     if (reason !== undefined) throw new ServingError("OP_UNSUPPORTED", reason);
