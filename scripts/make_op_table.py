@@ -17,8 +17,11 @@ import os
 from tensorflow.core.framework import attr_value_pb2, op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
-# Ops that TensorFlow has dropped since, but that old SavedModels hold.
+# Ops that TensorFlow has dropped since, but that old SavedModels hold; the contrib ones live on in TensorFlow Addons.
+BEAM_TREE = [["step_ids:@T", "parent_ids:@T", "max_sequence_lengths:3", "end_token:@T"], ["beams:@T"], [["T", "type"]], 0]
 DROPPED = {
+    "Addons>GatherTree": BEAM_TREE,
+    "GatherTree": BEAM_TREE,
     "BucketizeWithInputBoundaries": [["input:@T", "boundaries:1"], ["output:3"], [["T", "type"]], 0],
     "BoostedTreesBucketize": [
         ["float_values:1#num_features", "bucket_boundaries:1#num_features"],

@@ -71,6 +71,7 @@ const WITHOUT_CASES: Readonly<Record<string, string>> = {
   BiasAddV1: "BiasAdd's own lowering under its first name",
   GatherRows: "this project's own; the engine's tests look rows up",
   BoostedTreesBucketize: "TensorFlow 2.21 has no kernel any more; strangers' models have it",
+  GatherTree: "Addons>GatherTree, which a strangers' model has, under the name it had in TensorFlow 1's contrib",
   BucketizeWithInputBoundaries: "TensorFlow 2.21 has no kernel any more; strangers' models have it",
   Iterator: "must be fed around, or is an error",
   IteratorV2: "must be fed around, or is an error",

@@ -44,6 +44,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "keras2-dilated-text": 1,
   "keras2-preprocessing": 1,
   "keras3-attention": 1,
+  "beam-search-decoder": 1,
   "bert-and-translation-text": 3,
   "sentencepiece-encoder": 1,
   "estimator-boosted-trees": 0,

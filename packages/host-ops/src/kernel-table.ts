@@ -43,6 +43,7 @@ import { REDUCE_KERNELS } from "./math/reduce.js";
 import { SEARCH_KERNELS } from "./math/search.js";
 import { SEGMENT_KERNELS } from "./math/segments.js";
 import { UNARY_KERNELS } from "./math/unary.js";
+import { BEAM_SEARCH_KERNELS } from "./models/beam-search.js";
 import { BOOSTED_TREES_KERNELS } from "./models/boosted-trees.js";
 import { CTC_KERNELS } from "./models/ctc.js";
 import { RECURRENT_KERNELS } from "./models/recurrent.js";
@@ -171,6 +172,7 @@ const REAL: readonly Family[] = [
   COLOUR_KERNELS,
   AUDIO_KERNELS,
   CTC_KERNELS,
+  BEAM_SEARCH_KERNELS,
   GRADIENT_KERNELS,
   LAYER_GRADIENT_KERNELS,
   MATRIX_SOLVE_KERNELS,

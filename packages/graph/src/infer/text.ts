@@ -28,6 +28,7 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ReduceJoin: (call) => [call.attrs.bool("keep_dims") ? call.shape(0) && unknowns(call.shape(0)!.length) : undefined],
   Fingerprint: (call) => [[call.shape(0)?.[0] ?? UNKNOWN, UNKNOWN]],
   DecodeRaw: (call) => [call.shape(0) && [...call.shape(0)!, UNKNOWN]],
+  ...each("GatherTree Addons>GatherTree", same()),
   StringSplit: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
   StringSplitV2: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
   StringNGrams: fixed([UNKNOWN], [UNKNOWN]),
