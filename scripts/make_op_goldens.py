@@ -84,7 +84,7 @@ def shape_json(shape):
 
 def attr_json(attr):
     kind = attr.WhichOneof("value")
-    if kind == "s" and len(attr.s) > 4096:
+    if kind == "s" and len(attr.s) > 512:
         return {"z": base64.b64encode(zlib.compress(attr.s, 9)).decode()}
     if kind == "s":
         return {"s": attr.s.decode("latin-1")}
@@ -111,7 +111,7 @@ def attr_json(attr):
 
 ERROR_CODES = {
     3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 6: "ALREADY_EXISTS", 8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION",
-    11: "OUT_OF_RANGE", 12: "UNIMPLEMENTED", 13: "INTERNAL",
+    11: "OUT_OF_RANGE", 12: "UNIMPLEMENTED", 13: "INTERNAL", 15: "DATA_LOSS",
 }
 
 

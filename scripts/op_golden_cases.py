@@ -2132,6 +2132,96 @@ def files(g):
     g.case("ReadFile", filename=texts("a", "b"))
 
 
+def protos(g):
+    """Every type of field, as every dtype that it may become; fields that lack, repeat, are packed or written in another form; damaged messages."""
+    from google.protobuf import descriptor_pb2
+
+    kind = descriptor_pb2.FieldDescriptorProto
+    scalars = "DOUBLE FLOAT INT64 UINT64 INT32 FIXED64 FIXED32 BOOL STRING GROUP MESSAGE BYTES UINT32 ENUM SFIXED32 SFIXED64 SINT32 SINT64".split()
+    files = descriptor_pb2.FileDescriptorSet()
+    file = files.file.add(name="t.proto", package="t", syntax="proto2")
+    message = file.message_type.add(name="M")
+    group = message.nested_type.add(name="Group")
+    group.field.add(name="x", number=1, type=kind.TYPE_INT32, label=1)
+    numbers = {}
+    for n, scalar in enumerate(scalars, 1):
+        of = {"GROUP": ".t.M.Group", "MESSAGE": ".t.M", "ENUM": ".t.E"}.get(scalar)
+        for prefix, first, label in (("", 0, 1), ("r_", 30, 3)):
+            # The name of a group's field is that of its type.
+            name = prefix + scalar.lower()
+            numbers[name] = first + n
+            message.field.add(name=name, number=first + n, type=getattr(kind, f"TYPE_{scalar}"), type_name=of, label=label)
+    message.field.add(name="seven", number=61, type=kind.TYPE_INT64, label=1, default_value="7")
+    message.field.add(name="hey", number=62, type=kind.TYPE_STRING, label=1, default_value="hey")
+    message.field.add(name="five", number=63, type=kind.TYPE_ENUM, type_name=".t.E", label=1, default_value="B")
+    message.field.add(name="half", number=64, type=kind.TYPE_DOUBLE, label=1, default_value="0.5")
+    enum = file.enum_type.add(name="E")
+    enum.value.add(name="A", number=3)
+    enum.value.add(name="B", number=5)
+    source = b"bytes://" + files.SerializeToString()
+
+    def varint(value):
+        value &= 2**64 - 1
+        out = b""
+        while value > 127:
+            out, value = out + bytes([value & 127 | 128]), value >> 7
+        return out + bytes([value])
+
+    def field(name, wire, payload):
+        return varint(numbers.get(name, name if isinstance(name, int) else 0) << 3 | wire) + payload
+
+    def decode(messages, names, types, **options):
+        array = np.array(messages, object) if isinstance(messages, list) else messages
+        g.case("DecodeProtoV2", bytes=array, message_type=options.pop("message_type", "t.M"), field_names=names, output_types=types, descriptor_source=options.pop("source", source), **options)
+
+    f32, f64, i32, i64, u32, u64, flag, text = tf.float32, tf.float64, tf.int32, tf.int64, tf.uint32, tf.uint64, tf.bool, tf.string
+    for scalar in scalars:
+        name = scalar.lower()
+        eight, four = bytes(range(0xF0, 0xF8)), b"\x01\x02\x83\xc4"
+        wire, values = {
+            "DOUBLE": (1, [eight, bytes(6) + b"\xf0\x3f"]), "FLOAT": (5, [four, b"\x00\x00\xc0\x7f"]), "FIXED64": (1, [eight]), "FIXED32": (5, [four]), "SFIXED32": (5, [four]), "SFIXED64": (1, [eight]),
+            "STRING": (2, [b"\x02\xff\xfe", b"\x00"]), "BYTES": (2, [b"\x02\xff\xfe"]), "MESSAGE": (2, [b"\x02\x28\x01"]), "GROUP": (3, [b"\x08\x05" + varint(10 << 3 | 4)]),
+        }.get(scalar, (0, [varint(v) for v in (1, -1, 2**31, 2**32 + 5, 2**63 - 2)]))
+        for type_ in (f32, f64, i32, i64, u32, u64, flag, text):
+            decode([b"".join(field(name, wire, v) for v in values[:1])], [name], [type_])
+        allowed = {"DOUBLE": f64, "FLOAT": f64, "INT64": i64, "UINT64": u64, "INT32": i64, "FIXED64": u64, "FIXED32": u64, "BOOL": flag, "UINT32": u64, "ENUM": i32, "SFIXED32": i64, "SFIXED64": i64, "SINT32": i64, "SINT64": i64}.get(scalar, text)
+        for value in values:
+            decode([field(name, wire, value), b""], [name], [allowed])
+        if wire != 3:
+            many = b"".join(field("r_" + name, wire, v) for v in values)
+            decode([[many], [b""], [many + many]], ["r_" + name], [allowed])
+        if wire in (0, 1, 5):
+            packed = b"".join(values)
+            decode([field("r_" + name, 2, varint(len(packed)) + packed) + field("r_" + name, wire, values[0]), b""], ["r_" + name], [allowed])
+            decode([field("r_" + name, 2, varint(len(packed) + 1) + packed + b"\xff")], ["r_" + name], [allowed])
+        decode([field(name, 2 if wire != 2 else 0, b"\x00"), b""], [name], [allowed])
+        decode([field(name, 5 if wire != 5 else 1, bytes(4 if wire != 5 else 8))], [name], [allowed])
+    one = lambda value: field("int32", 0, varint(value))
+    decode([one(5) + one(6), b""], ["int32", "string"], [i32, text])
+    decode([[one(5), b""], [one(6), one(-7)]], ["int32", "seven", "hey", "five", "half"], [i32, i64, text, i32, f64])
+    decode(np.array(one(5), object), ["int32"], [i32])
+    decode([one(5)], [], [])
+    decode([one(5)], ["int32", "int32"], [i32, i64])
+    decode(np.zeros([0], object), ["int32"], [i32])
+    decode(np.zeros([0, 2], object), ["int32"], [i32])
+    decode([one(5)], ["none"], [i32])
+    decode([one(5)], ["int32"], [i32], message_type="t.N")
+    decode([one(5)], ["int32"], [i32], source="local://")
+    decode([b"", field("int32", 2, b"\x02\x05\x06")], ["int32"], [i32])
+    decode([field("int32", 2, b"\x02\x05\x06") + one(4)], ["int32"], [i32])
+    decode([one(4) + field("int32", 2, b"\x02\x05\x06")], ["int32"], [i32])
+    decode([field("r_int64", 2, b"\x02\xff\xff"), field("r_int64", 2, b"\x03\x01\xff\xff")], ["r_int64"], [i64])
+    decode([field("r_int64", 2, b"\x02\xff\xff")], ["r_int64"], [i64])
+    for damage in (field("int32", 0, b""), b"\xff", field("string", 2, b"\x05ab"), field(99, 2, b"\x05ab"), field(99, 0, b""), field(99, 3, b""), field(99, 4, b""), b"\x00\x01", field("r_int32", 2, b"\x05\x01"), field("fixed32", 5, b"\x01"), field(99, 6, b""), field("group", 3, b"\x08\x05")):
+        decode([b"", one(1) + damage], ["int32", "string", "r_int32", "fixed32", "group"], [i32, text, i32, u32, text])
+    unknown = field(99, 3, field(98, 0, b"\x01") + field(97, 3, field(97, 4, b"")) + field(99, 4, b"")) + field(96, 1, bytes(8)) + field(95, 5, bytes(4)) + field(94, 2, b"\x01x")
+    decode([unknown + one(8) + unknown], ["int32"], [i32])
+    example = tf.train.Example()
+    example.features.feature["a"].int64_list.value.extend([1, 2])
+    decode([example.SerializeToString()], ["features"], [text], message_type="tensorflow.Example", source="local://")
+    decode([example.features.SerializeToString()], ["feature"], [text], message_type="tensorflow.Features", source="local://")
+
+
 FAMILIES = {
     "glimpses": glimpses,
     "files": files,
@@ -2156,6 +2246,7 @@ FAMILIES = {
     "ctc": ctc,
     "fft": fft,
     "leftovers": leftovers,
+    "protos": protos,
     "array-shape": array_shape,
     "array-slice": array_slice,
     "array-gather": array_gather,

@@ -72,6 +72,7 @@ const STATUSES: Readonly<Record<string, string>> = {
   FailedPreconditionError: "FAILED_PRECONDITION",
   NotFoundError: "NOT_FOUND",
   OutOfRangeError: "OUT_OF_RANGE",
+  DataLossError: "DATA_LOSS",
   UnimplementedError: "UNIMPLEMENTED",
 };
 

@@ -78,6 +78,7 @@ export const ERRORS = {
     text: "a row id lies outside its table",
   },
   OUT_OF_RANGE: { status: "OUT_OF_RANGE", retry: "never", text: "an op's input lies outside its range" },
+  DATA_LOSS: { status: "DATA_LOSS", retry: "never", text: "a serialised message among an op's inputs is damaged" },
   DEADLINE_EXCEEDED: {
     status: "DEADLINE_EXCEEDED",
     retry: "never",

@@ -11,8 +11,10 @@ import { SERIALIZED_KERNELS } from "./arrays/serialized.js";
 import { UNIQUE_KERNELS } from "./arrays/unique.js";
 import { isComplex, isFloating } from "./call/numeric.js";
 import { type Kernel, OpCall } from "./call/op-call.js";
+import { PROTO_KERNELS } from "./examples/decode-proto.js";
 import { PARSE_KERNELS } from "./examples/parse-example.js";
 import { SEQUENCE_KERNELS } from "./examples/parse-sequence.js";
+import { supportsProto } from "./examples/proto-fields.js";
 import { COLOUR_KERNELS } from "./images/colour.js";
 import { DETECTION_KERNELS } from "./images/detection.js";
 import { DRAWING_KERNELS } from "./images/drawing.js";
@@ -114,6 +116,7 @@ const ANY_DTYPE: readonly Family[] = [
   VARIABLE_SCATTER_KERNELS,
   PARSE_KERNELS,
   SEQUENCE_KERNELS,
+  PROTO_KERNELS,
   ARRAY_MORE_KERNELS,
   SERIALIZED_KERNELS,
   UNICODE_KERNELS,
@@ -261,6 +264,7 @@ function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | str
     return `${node.op} of ${inputs[0]?.dtype} has no host kernel`;
   }
   if (node.op in IMAGE_KERNELS) return supportsImage(node);
+  if (node.op in PROTO_KERNELS) return supportsProto(node);
   for (const [name, isKnown] of [
     ["input_encoding", isDecodable],
     ["output_encoding", isEncodable],

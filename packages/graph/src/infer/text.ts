@@ -28,6 +28,10 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ReduceJoin: (call) => [call.attrs.bool("keep_dims") ? call.shape(0) && unknowns(call.shape(0)!.length) : undefined],
   Fingerprint: (call) => [[call.shape(0)?.[0] ?? UNKNOWN, UNKNOWN]],
   DecodeRaw: (call) => [call.shape(0) && [...call.shape(0)!, UNKNOWN]],
+  DecodeProtoV2: (call) => {
+    const [shape, count] = [call.shape(0), call.attrs.texts("field_names").length];
+    return [shape && [...shape, count], ...repeat<Shape>(shape && [...shape, UNKNOWN], count)];
+  },
   ...each("GatherTree Addons>GatherTree", same()),
   StringSplit: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
   StringSplitV2: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
