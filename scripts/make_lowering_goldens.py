@@ -762,6 +762,14 @@ def window_updates():
     case("XlaDynamicUpdateSlice", input=rand(F32, []), update=rand(F32, []), indices=np.zeros(0, I32))
     case("XlaDynamicUpdateSlice", input=x, update=rand(F32, [2, 6, 3]), indices=np.zeros(3, I32))
     case("XlaDynamicUpdateSlice", input=x, update=rand(F32, [2, 1, 3]), indices=np.zeros(2, I32))
+    for dtype in [F32, F64, F16, I32, I64, U8, bool]:
+        value = rand(F32, [3, 4]) > 0 if dtype is bool else rand(dtype, [3, 4])
+        for start, size in [([1, 1], [2, 2]), ([9, -3], [2, 2]), ([0, 2], [0, 1])]:
+            case("XlaDynamicSlice", input=value, start_indices=np.array(start, I32), size_indices=C(np.array(size, I32)))
+    for start, size in [([1, 2], [2, 3]), ([0, 0], [4, 1]), ([0, 0], [-1, 2]), ([0], [1]), ([0, 0], [1, 2, 3]), ([[0, 0]], [[1, 1]])]:
+        case("XlaDynamicSlice", input=rand(F32, [3, 4]), start_indices=np.array(start, I64), size_indices=np.array(size, I64))
+    case("XlaDynamicSlice", input=rand(F32, []), start_indices=np.zeros(0, I32), size_indices=np.zeros(0, I32))
+    case("XlaDynamicSlice", input=rand(F32, [0, 3]), start_indices=np.zeros(2, I32), size_indices=np.array([0, 2], I32))
 
 
 @family

@@ -36,6 +36,7 @@ const REFUSED: Readonly<Record<string, RegExp>> = {
   Einsum: /int/,
   SegmentMean: /int/,
   MatMul: /no matrix/,
+  XlaDynamicSlice: /no vector/,
   ArgMax: /uint64/,
   ArgMin: /uint64/,
   TopKV2: /uint64/,

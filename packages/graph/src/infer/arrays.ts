@@ -117,6 +117,7 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   GatherNd: (call) => [gatherNd(call.shape(0), call.shape(1))],
   ScatterNd: (call) => [shapeFromValue(call.value(2), call.shape(2))],
   ...each("TensorScatterUpdate TensorScatterAdd TensorScatterSub TensorScatterMax TensorScatterMin", same()),
+  XlaDynamicSlice: (call) => [shapeFromValue(call.value(2), call.shape(2))],
   XlaDynamicUpdateSlice: same(),
   OneHot: (call) => [oneHot(call)],
   Where: (call) => [[UNKNOWN, call.shape(0)?.length ?? UNKNOWN]],

@@ -39,6 +39,25 @@ function slice(op: OpCall): Tensor[] {
   ];
 }
 
+/** XlaDynamicSlice: a slice whose start is moved so far that it lies inside. */
+function windowOf(op: OpCall): Tensor[] {
+  const [value, begin, size] = [op.tensor(0), op.tensor(1), op.tensor(2)];
+  const rank = value.shape.length;
+  check(
+    [begin, size].every(({ shape }) => shape.length === 1 && shape[0] === rank),
+    () => `start_indices and size_indices must be vectors of ${rank}, the input's rank`,
+  );
+  const shape = integersOf(size);
+  const starts = value.shape.map((dim, i) => {
+    const room = dim - shape[i]!;
+    check(shape[i]! >= 0 && room >= 0, () => `size_indices[${i}] is ${shape[i]}, not in [0, ${dim}]`);
+    return Math.min(Math.max(integersOf(begin)[i]!, 0), room);
+  });
+  const strides = stridesOf(value.shape);
+  const first = starts.reduce((sum, start, i) => sum + start * strides[i]!, 0);
+  return [copyStrided(value, first, Array.from(shape), strides)];
+}
+
 function stridedSlice(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const view = resolveStridedSlice(value.shape, boundsOf(op, 1), boundsOf(op, 2), boundsOf(op, 3), {
@@ -292,6 +311,7 @@ function unpack(op: OpCall): Tensor[] {
 
 export const SLICE_KERNELS: Readonly<Record<string, Kernel>> = {
   Slice: slice,
+  XlaDynamicSlice: windowOf,
   StridedSlice: stridedSlice,
   Transpose: transpose,
   ConjugateTranspose: (op) => transpose(op).map((value) => (isComplex(value.dtype) ? conjugated(value) : value)),

@@ -282,6 +282,23 @@ const updateWindow: Lower = (n) => {
   return where(b, padded(filled(b, size, "bool", 1)), padded(update), target);
 };
 
+/** XlaDynamicSlice: a window whose start is moved so far that it lies inside. */
+const windowOf: Lower = (n) => {
+  const { b } = n;
+  const rank = n.needRank(0);
+  if (n.needRank(1) !== 1 || n.needRank(2) !== 1) n.fail("a start or a size that is no vector");
+  if (rank === 0) return n.x(0);
+  const [start, size] = [1, 2].map((i) => b.op("Reshape", [cast(b, n.x(i), "int64"), b.ints([rank])])) as [
+    Value,
+    Value,
+  ];
+  const room = b.op("Sub", [shapeOf(b, n.x(0)), size]);
+  const isOutside = less(b, b.op("Min", [room, size]), b.scalar("int64", 0));
+  const inside = b.op("Max", [b.op("Min", [start, room]), b.scalar("int64", 0)]);
+  const first = b.op("Add", [inside, zeroOrFail(b, isOutside)]);
+  return b.op("Slice", [n.x(0), first, b.op("Add", [first, size]), b.ints(Array.from({ length: rank }, (_, i) => i))]);
+};
+
 /** MirrorPad, axis by axis: a reversed slice before and one after. */
 const mirrorPad: Lower = (n) => {
   const counts = n.needNumbers(1);
@@ -375,6 +392,7 @@ export const arrays: LoweringTable = {
   Pad: pad,
   PadV2: pad,
   MirrorPad: mirrorPad,
+  XlaDynamicSlice: windowOf,
   XlaDynamicUpdateSlice: updateWindow,
   ReverseV2: reverse,
   ReverseSequence: reverseSequence,
