@@ -1,4 +1,4 @@
-import type { Value } from "../proto/builder.js";
+import type { OnnxBuilder, Value } from "../proto/builder.js";
 import { channelsLast, lineOfRow, perChannel } from "./channels.js";
 import { axes } from "./conv-layout.js";
 import { cast, dtypes, isFloat, shapeOf, transpose, widened } from "../proto/emit.js";
@@ -82,15 +82,52 @@ function besideEmpty(n: NodeLowering, input: 0 | 1, value: Value): Value {
   return b.op("Slice", [wide, from, ends, at]);
 }
 
+type Pair = readonly [Value, Value];
+
+/** Whether ONNX Runtime makes the node behind a factor one with the product: a transposition of its first or last axis, also through a cast. */
+function isTurned(b: OnnxBuilder, name: string): boolean {
+  const node = b.maker(name);
+  if (node?.op === "Cast") return isTurned(b, node.inputs[0]!);
+  const perm = node?.op === "Transpose" ? node.attrs.perm : undefined;
+  return Array.isArray(perm) && (perm[0] !== 0 || perm.at(-1) !== perm.length - 1);
+}
+
+/**
+ * FusedMatMul leaves its answer as it finds the memory where k is 0: zeros are right, and what it finds may be another request's. The
+ * product stands in a branch of its own also because nothing outside is made one with it there.
+ *
+ * @param added  the axis of the left factor that is summed over
+ */
+function orZeros(b: OnnxBuilder, pair: Pair, added: number, product: (pair: Pair) => Value): Value {
+  const k = b.op("Gather", [shapeOf(b, pair[0]), b.scalar("int64", added)]);
+  const isNothing = b.op("Equal", [k, b.scalar("int64", 0)], {}, "bool");
+  const zeros = (): Value => {
+    const made = product(pair);
+    return b.op("Expand", [b.scalar(made.dtype, 0), shapeOf(b, made)]);
+  };
+  return b.choose(
+    isNothing,
+    [pair[0].dtype],
+    () => [zeros()],
+    () => [product(pair)],
+  )[0]!;
+}
+
 const batchMatmul: Lower = (n) => {
   const adjoint = [n.attrs.bool("adj_x"), n.attrs.bool("adj_y")] as const;
   const given = factors(n);
   const isFused = (adjoint[0] || adjoint[1]) && (given[0].dtype === "float32" || given[0].dtype === "float64");
   const factor = (input: 0 | 1): Value =>
     besideEmpty(n, input, adjoint[input] && !isFused ? swapped(n, input, given[input]) : given[input]);
-  const both = [factor(0), factor(1)];
-  if (!isFused) return widened(n.b, MATMUL_KERNELS, "ring", both, (x) => n.b.op("MatMul", x));
-  return n.b.op("com.microsoft:FusedMatMul", both, { transA: Number(adjoint[0]), transB: Number(adjoint[1]) });
+  const both: Pair = [factor(0), factor(1)];
+  const product = (pair: Pair): Value =>
+    isFused
+      ? n.b.op("com.microsoft:FusedMatMul", pair, { transA: Number(adjoint[0]), transB: Number(adjoint[1]) })
+      : widened(n.b, MATMUL_KERNELS, "ring", pair, (x) => n.b.op("MatMul", x));
+  const [left, right] = [adjoint[0] ? -2 : -1, adjoint[1] ? -1 : -2];
+  const addsSomething = (n.dim(0, left) ?? 0) > 0 || (n.dim(1, right) ?? 0) > 0;
+  if (addsSomething || !(isFused || both.some(({ name }) => isTurned(n.b, name)))) return product(both);
+  return orZeros(n.b, both, isFused ? left : -1, product);
 };
 
 /** x + bias, as part of the Gemm that made x where nothing else reads it. */

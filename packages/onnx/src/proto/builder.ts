@@ -228,6 +228,11 @@ export class OnnxBuilder {
     return value;
   }
 
+  /** The node of this graph, or of the branch that is being built, that makes a value; undefined for what comes from outside. */
+  maker(name: string): OnnxNode | undefined {
+    return this.#nodes.findLast((node) => node.outputs.includes(name));
+  }
+
   /** Where the graph stands, for {@link forget}. */
   mark(): BuilderMark {
     return { nodes: this.#nodes, length: this.#nodes.length };
