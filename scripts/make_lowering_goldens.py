@@ -837,6 +837,20 @@ def wide_strides():
         case("AvgPool", value=rand(F32, [1, length, 9, 2]), ksize=[1, 3, 1, 1], strides=[1, 4, 2, 1], padding="SAME")
 
 
+@family
+def batch_statistics():
+    """Layers in training mode: what they write back to their moving averages."""
+    for layout, shape in [("NHWC", [2, 3, 2, 4]), ("NCHW", [2, 4, 3, 2])]:
+        for factor in [0.01, 0.25]:
+            case("FusedBatchNormV3", _only=[0, 1, 2], x=rand(F32, shape, -9, 9), scale=rand(F32, [4]), offset=rand(F32, [4]), mean=rand(F32, [4]), variance=rand(F32, [4], 0.1, 4), is_training=True, exponential_avg_factor=factor, data_format=layout)
+    for op in ["FusedBatchNorm", "FusedBatchNormV2"]:
+        case(op, _only=[0, 1, 2], x=rand(F32, [3, 2, 2, 3]), scale=rand(F32, [3]), offset=rand(F32, [3]), mean=rand(F32, [3]), variance=rand(F32, [3], 0.1, 4), is_training=True, exponential_avg_factor=0.1)
+    case("FusedBatchNormV3", _only=[0, 1, 2], x=rand(F16, [2, 3, 2, 4]), scale=rand(F32, [4]), offset=rand(F32, [4]), mean=rand(F32, [4]), variance=rand(F32, [4], 0.1, 4), is_training=True, exponential_avg_factor=0.1)
+    # One value per channel, whose variance is 0, and none, whose mean is NaN.
+    for shape in [[1, 1, 1, 4], [0, 2, 3, 4]]:
+        case("FusedBatchNormV3", _only=[0, 1, 2], x=rand(F32, shape), scale=rand(F32, [4]), offset=rand(F32, [4]), mean=rand(F32, [4]), variance=rand(F32, [4], 0.1, 4), is_training=True, exponential_avg_factor=0.5)
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

@@ -33,6 +33,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "image-detector": 0,
   "sound-and-colour": 0,
   "training-signatures": 0,
+  "served-in-training-mode": 0,
   "datasets-in-the-graph": 1,
   "loops-and-branches-over-tables": 2,
   "generate-with-key-value-cache": 1,

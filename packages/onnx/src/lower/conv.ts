@@ -213,14 +213,29 @@ const batchNorm: Lower = (n) => {
   const factor = b.op("Div", [scale, b.op("Sqrt", [b.op("Add", [variance, epsilon])])]);
   const centred = b.op("Mul", [b.op("Sub", [wide, perChannel(mean)]), perChannel(factor)]);
   const y = cast(b, b.op("Add", [centred, perChannel(offset)]), n.dtype(0));
-  return [y, mean, batch?.unbiased ?? variance, mean, variance, mean].slice(0, n.outputCount);
+  const [nextMean, nextVariance] = batch?.observed.map((value, i) => movingAverage(n, 3 + i, value)) ?? [
+    mean,
+    variance,
+  ];
+  return [y, nextMean!, nextVariance!, mean, variance, mean].slice(0, n.outputCount);
 };
 
-/** Mean and variance per channel, and the variance with Bessel's correction. */
+/**
+ * A moving average, input `input`, after a batch: what a layer in training mode writes back to its variable. A factor of 1, the only
+ * one of the op's first forms, leaves nothing of the average, which may then be empty.
+ */
+function movingAverage(n: NodeLowering, input: number, ofBatch: Value): Value {
+  const factor = n.attrs.has("exponential_avg_factor") ? n.attrs.float("exponential_avg_factor") : 1;
+  if (factor === 1) return ofBatch;
+  const part = (value: Value, weight: number): Value => n.b.op("Mul", [value, n.b.scalar(value.dtype, weight)]);
+  return n.b.op("Add", [part(n.x(input), 1 - factor), part(ofBatch, factor)]);
+}
+
+/**
+ * Mean and variance per channel, and as `observed` what the moving averages learn of them: the variance with Bessel's correction, and
+ * NaN, for which ONNX Runtime has 0, where there are no values.
+ */
 function batchStatistics(n: NodeLowering, value: Value, over: readonly number[]) {
-  if (n.attrs.has("exponential_avg_factor") && n.attrs.float("exponential_avg_factor") !== 1) {
-    n.fail("a moving average of the batch statistics");
-  }
   const { b } = n;
   const kept = b.op("ReduceMean", [value, b.ints(over)], { keepdims: 1 });
   const difference = b.op("Sub", [value, kept]);
@@ -228,9 +243,12 @@ function batchStatistics(n: NodeLowering, value: Value, over: readonly number[])
   const lengths = b.op("Gather", [shapeOf(b, value), b.ints(over)]);
   const count = b.op("ReduceProd", [lengths], { keepdims: 0 });
   const lessOne = b.op("Max", [b.op("Sub", [count, b.scalar("int64", 1)]), b.scalar("int64", 1)]);
-  const correction = b.op("Div", [cast(b, count, value.dtype), cast(b, lessOne, value.dtype)]);
+  const values = cast(b, count, value.dtype);
+  const correction = b.op("Div", [values, cast(b, lessOne, value.dtype)]);
   const mean = b.op("Reshape", [kept, b.ints([-1])]);
-  return { mean, variance, unbiased: b.op("Mul", [variance, correction]) };
+  const zeroOrNaN = b.op("Div", [b.scalar(value.dtype, 0), values]);
+  const observed = [mean, b.op("Mul", [variance, correction])].map((x) => b.op("Add", [x, zeroOrNaN]));
+  return { mean, variance, observed };
 }
 
 function depthAndSpace(op: "DepthToSpace" | "SpaceToDepth"): Lower {
