@@ -1,69 +1,11 @@
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { create, onnx, toBinary } from "@shardserve/api";
+import { create, onnx } from "@shardserve/api";
 import { isServingError } from "@shardserve/core";
-import { loadOnnxModel } from "@shardserve/engine";
-import { loadOrt } from "@shardserve/native";
-import { bytesOf, DTYPES, tensor } from "@shardserve/tensor";
+import { tensor } from "@shardserve/tensor";
 import { tempDir } from "@shardserve/testkit";
+import { FLOAT, floats, INT64, int, loadNodes, node, type Parts, value } from "./onnx-nodes.js";
 
-const FLOAT = DTYPES.float32.onnx;
-const INT64 = DTYPES.int64.onnx;
-const { INT, GRAPH } = onnx.AttributeProto_AttributeType;
-
-const int = (name: string, i: number) => create(onnx.AttributeProtoSchema, { name, type: INT, i: BigInt(i) });
-const node = (opType: string, input: string[], output: string[], attribute: onnx.AttributeProto[] = []) =>
-  create(onnx.NodeProtoSchema, { opType, name: opType.toLowerCase(), input, output, attribute });
-const floats = (name: string, dims: number[]) =>
-  create(onnx.TensorProtoSchema, {
-    name,
-    dims: dims.map(BigInt),
-    dataType: FLOAT,
-    rawData: bytesOf(new Float32Array(dims.reduce((a, b) => a * b, 1)).fill(0.5)),
-  });
-const value = (name: string, elemType: number, dims?: string[]) =>
-  create(onnx.ValueInfoProtoSchema, {
-    name,
-    type: {
-      value: {
-        case: "tensorType",
-        value: {
-          elemType,
-          ...(dims && { shape: { dim: dims.map((text) => ({ value: { case: "dimParam", value: text } as const })) } }),
-        },
-      },
-    },
-  });
-
-const count = create(onnx.TensorProtoSchema, { name: "k", dims: [1n], dataType: INT64, int64Data: [2n] });
-
-interface Parts {
-  readonly nodes: onnx.NodeProto[];
-  readonly rank: number;
-  readonly outputs: onnx.ValueInfoProto[];
-  readonly initialisers?: onnx.TensorProto[];
-  readonly opset?: number;
-}
-
-async function load(dir: string, { nodes, rank, outputs, initialisers = [], opset = 17 }: Parts) {
-  const graph = {
-    name: "test",
-    node: nodes,
-    input: [
-      value(
-        "x",
-        FLOAT,
-        Array.from({ length: rank }, (_, i) => `d${i}`),
-      ),
-    ],
-    output: outputs,
-    initializer: initialisers,
-  };
-  const model = create(onnx.ModelProtoSchema, { irVersion: 8n, opsetImport: [{ version: BigInt(opset) }], graph });
-  await writeFile(join(dir, "model.onnx"), toBinary(onnx.ModelProtoSchema, model));
-  return loadOnnxModel({ dir, ort: loadOrt() });
-}
+const { GRAPH } = onnx.AttributeProto_AttributeType;
 
 const x = (shape: number[]) =>
   new Map([
@@ -76,6 +18,16 @@ const x = (shape: number[]) =>
       ),
     ],
   ]); // prettier-ignore
+
+const count = create(onnx.TensorProtoSchema, { name: "k", dims: [1n], dataType: INT64, int64Data: [2n] });
+/** The input `x` of that rank. */
+const ofRank = (rank: number) => [
+  value(
+    "x",
+    FLOAT,
+    Array.from({ length: rank }, (_, i) => `d${i}`),
+  ),
+]; // prettier-ignore
 
 describe("tensors without elements in ONNX models do not end the process", () => {
   const outputs = [value("best", FLOAT), value("at", INT64)];
@@ -90,8 +42,13 @@ describe("tensors without elements in ONNX models do not end the process", () =>
     return create(onnx.AttributeProtoSchema, { name, type: GRAPH, g });
   };
   const largest: Record<string, Parts> = {
-    "of opset 17": { nodes: [node("TopK", ["x", "k"], ["best", "at"])], rank: 2, outputs, initialisers: [count] },
-    "of opset 9": { nodes: [node("TopK", ["x"], ["best", "at"], [int("k", 2)])], rank: 2, outputs, opset: 9 },
+    "of opset 17": {
+      nodes: [node("TopK", ["x", "k"], ["best", "at"])],
+      inputs: ofRank(2),
+      outputs,
+      initialisers: [count],
+    },
+    "of opset 9": { nodes: [node("TopK", ["x"], ["best", "at"], [int("k", 2)])], inputs: ofRank(2), outputs, opset: 9 },
     "in a branch": {
       nodes: [
         node("Shape", ["x"], ["shape"]),
@@ -99,7 +56,7 @@ describe("tensors without elements in ONNX models do not end the process", () =>
         node("Equal", ["longest", "longest"], ["always"]),
         node("If", ["always"], ["best", "at"], [branch("then_branch"), branch("else_branch")]),
       ],
-      rank: 2,
+      inputs: ofRank(2),
       outputs,
       initialisers: [count],
     },
@@ -107,7 +64,7 @@ describe("tensors without elements in ONNX models do not end the process", () =>
   for (const [where, parts] of Object.entries(largest))
     it(`TopK ${where} answers with none`, async () => {
       await using dir = await tempDir();
-      const model = await load(dir.path, parts);
+      const model = await loadNodes(dir.path, parts);
       for (const rows of [0, 2, 0]) {
         const { outputs: found } = await model.run("serving_default", x([rows, 3]), {});
         assert.deepEqual(found.get("best")!.shape, [rows, 2]);
@@ -124,9 +81,9 @@ describe("tensors without elements in ONNX models do not end the process", () =>
   ] as const) // prettier-ignore
     it(`${op} refuses an empty batch or sequence by name, and goes on`, async () => {
       await using dir = await tempDir();
-      const model = await load(dir.path, {
+      const model = await loadNodes(dir.path, {
         nodes: [node(op, ["x", "w", "r"], ["", "last"], [int("hidden_size", 4)])],
-        rank: 3,
+        inputs: ofRank(3),
         outputs: [value("last", FLOAT)],
         initialisers: [floats("w", [1, 4 * gates, 3]), floats("r", [1, 4 * gates, 4])],
       });

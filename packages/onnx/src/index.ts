@@ -19,6 +19,7 @@ export { permuteBytes, permuteBytesInTurns } from "./lower/permute.js";
 export { deviceSupports, type LoweredSegment, lowerSegment } from "./segment.js";
 export { hoistGathers } from "./model/hoist-gathers.js";
 export { EMPTY_LABEL } from "./model/empty-guards.js";
+export { RANK_LABEL } from "./model/rank-guards.js";
 export { servedFile, toServedForm } from "./model/served-form.js";
 export { openZipMaps } from "./model/zip-maps.js";
 export { lowerings } from "./lower/table.js";

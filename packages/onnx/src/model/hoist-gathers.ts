@@ -1,5 +1,5 @@
 import type { onnx } from "@shardserve/api";
-import { capturedValues, changedNode, intAttribute, isOp, nodeName } from "./model-graph.js";
+import { capturedValues, changedNode, constantsOf, intAttribute, isOp, nodeName } from "./model-graph.js";
 
 /**
  * Brings gathers of whole rows to where a model can be cut: into the main graph, directly behind their table. Exporters put two things
@@ -61,19 +61,6 @@ const INT64 = 7;
 
 function int64s(bytes: Uint8Array): bigint[] {
   return bytes.length < 8 ? [] : [new DataView(bytes.buffer, bytes.byteOffset).getBigInt64(0, true)];
-}
-
-/** Tensors of initialisers and Constant nodes. */
-function constantsOf(graphs: readonly onnx.GraphProto[]): Tensors {
-  const found = new Map<string, onnx.TensorProto>();
-  for (const { initializer, node: nodes } of graphs) {
-    for (const tensor of initializer) found.set(tensor.name, tensor);
-    for (const node of nodes) {
-      const t = isOp(node, "Constant") ? node.attribute.find(({ name }) => name === "value")?.t : undefined;
-      if (t && node.output[0]) found.set(node.output[0], t);
-    }
-  }
-  return found;
 }
 
 /** Gathers rows before they are widened, where nothing but such gathers reads what was widened as a whole. */

@@ -54,6 +54,22 @@ export function valuesRead(node: onnx.NodeProto): string[] {
   return [...node.input, ...capturedValues(node)].filter((name) => name !== "");
 }
 
+/** What holds nodes: the main graph, one inside a node, a function. */
+export type Scope = onnx.GraphProto | onnx.FunctionProto;
+
+/** Tensors of initialisers and Constant nodes. */
+export function constantsOf(scopes: readonly Scope[]): Map<string, onnx.TensorProto> {
+  const found = new Map<string, onnx.TensorProto>();
+  for (const scope of scopes) {
+    if ("initializer" in scope) for (const tensor of scope.initializer) found.set(tensor.name, tensor);
+    for (const node of scope.node) {
+      const t = isOp(node, "Constant") ? node.attribute.find(({ name }) => name === "value")?.t : undefined;
+      if (t && node.output[0]) found.set(node.output[0], t);
+    }
+  }
+  return found;
+}
+
 /** Every tensor that a model holds: initialisers and attributes, those of inner graphs and functions included. */
 export function* tensorsOf(model: onnx.ModelProto): Generator<onnx.TensorProto, void> {
   const nodes = model.functions.flatMap(({ node }) => node);

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { onnx, toBinary } from "@shardserve/api";
-import { GUARDED_OPS, guardEmpty } from "./empty-guards.js";
+import { GUARDED_OPS, guardKernels } from "./kernel-guards.js";
 import { decodeOnnxModel } from "./model-file.js";
 import { openZipMaps } from "./zip-maps.js";
 
@@ -11,13 +11,13 @@ const OP_TYPE_TAG = (4 << 3) | 2;
 
 /**
  * Changes a model, as it was exported, to what is served: tensors in the place of maps ({@link openZipMaps}), and no kernel that a
- * request can end the process with ({@link guardEmpty}).
+ * request can end the process with ({@link guardKernels}).
  *
  * @returns whether there was something to change
  */
 export function toServedForm(model: onnx.ModelProto & { graph: onnx.GraphProto }): boolean {
   const hadZipMaps = openZipMaps(model);
-  return guardEmpty(model) || hadZipMaps;
+  return guardKernels(model) || hadZipMaps;
 }
 
 /** {@link toServedForm} of a file; the file itself where there is nothing to do, most often without decoding it. */

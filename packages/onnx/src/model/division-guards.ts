@@ -1,0 +1,70 @@
+import type { onnx } from "@shardserve/api";
+import { constant, int, INT64, type Names, op } from "./guard-nodes.js";
+import { changedNode, intAttribute, isOp } from "./model-graph.js";
+
+const INT32 = 6;
+/** From this opset on there is Where. */
+const HAS_WHERE = 9n;
+
+/** What is known of the values around a node. */
+export interface DivisionFacts {
+  /** Element types as ONNX numbers them; those not known are absent. */
+  readonly types: ReadonlyMap<string, number>;
+  readonly constants: ReadonlyMap<string, onnx.TensorProto>;
+}
+
+/** All operators that {@link guardDivision} knows. */
+export const DIVISION_GUARDED: readonly string[] = ["Div", "Mod"];
+
+/**
+ * Keeps -1 away from integer division: the processor traps where INT_MIN is divided by it. The quotient by 1, negated, is the same,
+ * and INT_MIN stays itself, as two's complement wraps.
+ *
+ * No number of the operands' type is needed, so that a quotient of unknown type is guarded as well: what an exact cast takes for -1
+ * is replaced by its magnitude and the sign is given back, which changes floats only in the sign of a zero.
+ *
+ * @returns undefined where there is nothing to guard: floats, narrower integers, a divisor known not to be -1
+ */
+export function guardDivision(
+  node: onnx.NodeProto,
+  opset: bigint,
+  facts: DivisionFacts,
+  names: Names,
+): onnx.NodeProto[] | undefined {
+  const isDiv = isOp(node, "Div");
+  if ((!isDiv && !isOp(node, "Mod")) || opset < HAS_WHERE) return undefined;
+  const [x = "", y = ""] = node.input;
+  const type = [x, y, ...node.output].map((name) => facts.types.get(name)).find((known) => known !== undefined);
+  // A Mod of unknown type is left alone: Where has no kernel for all that Mod has one for. fmod computes with doubles.
+  if (type === undefined ? !isDiv : type !== INT32 && type !== INT64) return undefined;
+  if (!isDiv && intAttribute(node, "fmod", 0) !== 0) return undefined;
+  const divisor = facts.constants.get(y);
+  if (divisor && !mayHoldMinusOne(divisor)) return undefined;
+  const [wide, minusOne, isMinusOne] = [names.next(), names.next(), names.next()];
+  const [size, safe] = [names.next(), names.next()];
+  const guarded = [
+    op("Cast", [y], [wide], [int("to", INT64)]),
+    constant(minusOne, [-1n], []),
+    op("Equal", [wide, minusOne], [isMinusOne]),
+    op("Abs", [y], [size]),
+    op("Where", [isMinusOne, size, y], [safe]),
+  ];
+  // The remainder of a division by 1 is that by -1: zero.
+  if (!isDiv) return [...guarded, changedNode(node, { input: [x, safe] })];
+  const [quotient, negated] = [names.next(), names.next()];
+  return [
+    ...guarded,
+    changedNode(node, { input: [x, safe], output: [quotient] }),
+    op("Neg", [quotient], [negated]),
+    op("Where", [isMinusOne, negated, quotient], node.output),
+  ];
+}
+
+function mayHoldMinusOne({ dataType, int32Data, int64Data, rawData, dataLocation }: onnx.TensorProto): boolean {
+  if (dataLocation !== 0) return true;
+  if (int32Data.includes(-1) || int64Data.includes(-1n)) return true;
+  const width = dataType === INT64 ? 8 : 4;
+  for (let at = 0; at + width <= rawData.length; at += width)
+    if (rawData.subarray(at, at + width).every((byte) => byte === 255)) return true;
+  return false;
+}
