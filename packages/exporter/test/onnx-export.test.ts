@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fromBinary, onnx, toBinary } from "@shardserve/api";
 import { isServingError } from "@shardserve/core";
@@ -187,6 +187,16 @@ describe("export of ONNX models", () => {
     await refused(/hops\.weights has 20000; copy the file again/);
     await rm(join(source, "hops.weights"));
     await refused(/hops\.weights cannot be read/);
+    const weights = join(HOPS, "hops.weights");
+    await symlink(weights, join(source, "hops.weights"));
+    await refused(/External data path escapes model directory: "hops\.weights" leads to .*put the file into/);
+    const config = { "session.model_external_initializers_file_folder_path": source };
+    const load = loadOrt().createSession(new Uint8Array(await readFile(join(source, "model.onnx"))), { config });
+    await assert.rejects(load, /External data path escapes model directory/, "as loading does");
+    await cp(weights, join(source, "weights.0"));
+    await rm(join(source, "hops.weights"));
+    await symlink("weights.0", join(source, "hops.weights"));
+    assert.equal((await plan(source)).tables.length, 4, "a link that stays inside");
     const model = await readModel(source);
     for (const location of ["../hops.weights", "/etc/passwd", ""]) {
       for (const { externalData } of tensorsOf(model))

@@ -1,5 +1,5 @@
-import { type FileHandle, open, stat, writeFile } from "node:fs/promises";
-import { isAbsolute, join, normalize, sep } from "node:path";
+import { type FileHandle, open, realpath, stat, writeFile } from "node:fs/promises";
+import { isAbsolute, join, normalize, relative, sep } from "node:path";
 import { clearField, create, onnx, toBinary } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import {
@@ -150,13 +150,22 @@ function externalData(dir: string, tensor: onnx.TensorProto) {
   return { location, offset: numberOf("offset") ?? 0, length: numberOf("length"), refuse };
 }
 
-/** The range of a file that holds an external tensor, known to be there. */
+/**
+ * The range of a file that holds an external tensor, known to be there. Links may lead to it, but not out of the directory: what ONNX
+ * Runtime refuses when it loads the model must not be read into partitions.
+ */
 async function externalRange(dir: string, tensor: onnx.TensorProto) {
   const { location, offset, length, refuse } = externalData(dir, tensor);
   const path = join(dir, location);
-  const { size: fileBytes } = await stat(path).catch((cause: unknown) => {
+  const unreadable = (cause: unknown) => {
     throw new ServingError("CHECKPOINT_INVALID", `${path} cannot be read: ${(cause as Error).message}`, { cause });
-  });
+  };
+  const [resolved, allowed] = [await realpath(path).catch(unreadable), await realpath(dir).catch(unreadable)];
+  if (relative(allowed, resolved).split(sep)[0] === "..")
+    throw refuse(
+      `External data path escapes model directory: ${JSON.stringify(location)} leads to ${resolved}; put the file into the directory`,
+    );
+  const { size: fileBytes } = await stat(path).catch(unreadable);
   const size = length ?? fileBytes - offset;
   if (size < 0 || offset + size > fileBytes)
     throw refuse(`it ends at byte ${offset + Math.max(size, 0)}, ${location} has ${fileBytes}; copy the file again`);
@@ -170,12 +179,10 @@ async function digestOf(
   model: onnx.ModelProto,
   signal: AbortSignal | undefined,
 ): Promise<string> {
-  const locations = new Set(
-    [...tensorsOf(model)].filter(isExternal).map((tensor) => externalData(dir, tensor).location),
-  );
+  const paths = new Set<string>();
+  for (const tensor of tensorsOf(model)) if (isExternal(tensor)) paths.add((await externalRange(dir, tensor)).path);
   const digests = [digestHex(bytes)];
-  for (const location of [...locations].sort())
-    digests.push(await fileDigest(join(dir, location), signal ? { signal } : {}));
+  for (const path of [...paths].sort()) digests.push(await fileDigest(path, signal ? { signal } : {}));
   return digestHex(Buffer.from(digests.join("")));
 }
 
