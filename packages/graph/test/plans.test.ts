@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { AttrValueSchema, create } from "@shardserve/api";
+import { AttrValueSchema, create, DataType } from "@shardserve/api";
 import { importModel, type ModelGraph } from "../src/import/model.js";
 import { planInit, planSignature, type CutPolicy } from "../src/plan/plan-signature.js";
 import { formatPlan } from "../src/plan/report.js";
@@ -270,6 +270,31 @@ describe("planSignature", () => {
     assert.match(planText(model, "fine"), /y = Neg\(x\)/);
     assert.match(planText(model, "odd"), /unsupported Const odd: its dtype is not supported/);
     assert.match(planText(model, "table"), /unsupported HashTableV2 t: a response cannot hold a resource/);
+  });
+
+  it("names the nodes whose dtype is none of ours, and plans the other signatures", () => {
+    const nodes = `
+      x = Placeholder() dtype=float32 shape=[-1]
+      narrow = Cast(x) SrcT=float32 DstT=float32
+      back = Cast(narrow) SrcT=float32 DstT=float32
+      y = Neg(x) T=float32`;
+    const signatures = { fine: "x=x:float32[-1] -> y=y:float32[-1]", odd: "x=x:float32[-1] -> z=back:float32[-1]" };
+    const meta = metaGraphOf({ nodes, signatures });
+    const setDType = (name: string, attr: string, value: DataType): void => {
+      const node = meta.graphDef!.node.find((each) => each.name === name)!;
+      node.attr[attr] = create(AttrValueSchema, { value: { case: "type", value } });
+    };
+    setDType("narrow", "DstT", DataType.DT_FLOAT8_E4M3FN);
+    setDType("back", "SrcT", DataType.DT_FLOAT8_E4M3FN);
+    const model = importModel(meta, { bindings: new Map(), entries: new Map() });
+    assert.match(planText(model, "fine"), /y = Neg\(x\)/);
+    const why = (attr: string) => `attribute "${attr}": DataType 25 (float8_e4m3fn) is not supported`;
+    assert.deepEqual(
+      planSignature(model, "odd", { kernels: fakeKernels(), device: fakeDevice() }).unsupported.map(
+        ({ op, node, why: said }) => `${op} ${node}: ${said}`,
+      ),
+      [`Cast narrow: ${why("DstT")}`, `Cast back: ${why("SrcT")}`],
+    );
   });
 
   it("plans anew for other input shapes", () => {

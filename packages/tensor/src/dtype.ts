@@ -49,6 +49,19 @@ export function dtypeInfo(dtype: DType): DTypeInfo {
   return DTYPES[dtype];
 }
 
+/** TensorFlow's dtypes that nothing here computes with, as it prints them. */
+const OTHER_TF_NAMES: Readonly<Record<number, string>> = {
+  24: "float8_e5m2",
+  25: "float8_e4m3fn",
+  26: "float8_e4m3fnuz",
+  27: "float8_e4m3b11fnuz",
+  28: "float8_e5m2fnuz",
+  29: "int4",
+  30: "uint4",
+  31: "int2",
+  32: "uint2",
+};
+
 /**
  * The dtype of a tensorflow.DataType number; reference types (100 + n) count as their base.
  *
@@ -56,7 +69,10 @@ export function dtypeInfo(dtype: DType): DTypeInfo {
  */
 export function dtypeFromTf(tf: number): DType {
   const dtype = BY_TF.get(tf > 100 ? tf - 100 : tf);
-  if (!dtype) throw new ServingError("UNIMPLEMENTED", `DataType ${tf} is not supported`);
+  if (!dtype) {
+    const name = OTHER_TF_NAMES[tf];
+    throw new ServingError("UNIMPLEMENTED", `DataType ${tf}${name ? ` (${name})` : ""} is not supported`);
+  }
   return dtype;
 }
 

@@ -171,6 +171,20 @@ export class Attrs {
     return this.#list(name).map((value) => this.#shape(name, value));
   }
 
+  /** Which dtype among the attributes is none of ours (8-bit floats, 4-bit integers); undefined where there is no such one. */
+  unsupportedDtype(): string | undefined {
+    for (const [name, type] of opDef(this.op)?.attrTypes ?? []) {
+      if ((type !== "type" && type !== "list(type)") || !this.has(name)) continue;
+      try {
+        if (type === "type") this.dtype(name);
+        else this.dtypes(name);
+      } catch (error) {
+        return `attribute "${name}": ${ServingError.from(error).message}`;
+      }
+    }
+    return undefined;
+  }
+
   #need(name: string): AttrValue {
     const value = this.get(name);
     if (value === undefined) {

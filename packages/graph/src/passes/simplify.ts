@@ -49,9 +49,8 @@ function isNoOp(node: GraphNode, graph: Graph, infos: ReadonlyMap<string, ValueI
   const input = node.inputs[0] && infos.get(refKey(node.inputs[0]));
   switch (node.op) {
     case "Cast":
-      return input !== undefined && input.dtype === node.attrs.dtype("DstT");
     case "Bitcast":
-      return input !== undefined && input.dtype === node.attrs.dtype("type");
+      return input !== undefined && input.dtype === infos.get(`${node.name}:0`)?.dtype;
     case "EnsureShape": {
       const wanted = node.attrs.shape("shape");
       if (!wanted) return true;

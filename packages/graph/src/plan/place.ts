@@ -96,9 +96,9 @@ const CONTROL_FLOW = /^(Ref)?(Switch|Merge|Enter|Exit|NextIteration)$|^LoopCond$
 function whyNot(node: GraphNode, ability: Ability): string {
   if (CONTROL_FLOW.test(node.op)) return "it is no part of a loop or conditional that this compiler knows";
   if (node.attrs.has(WHY_NOT)) return node.attrs.text(WHY_NOT);
-  return opDef(node.op)
-    ? `device: ${ability.device}; host: ${ability.host}`
-    : "it is a custom op, no part of TensorFlow";
+  if (!opDef(node.op)) return "it is a custom op, no part of TensorFlow";
+  const { host, device } = ability;
+  return host === device ? String(host) : `device: ${device}; host: ${host}`;
 }
 
 function abilityOf(
@@ -109,6 +109,10 @@ function abilityOf(
   device: DeviceSupport,
 ): Ability {
   const context = contextOf(node, inference, program);
+  if (!context || context.outputs.length === 0) {
+    const why = node.attrs.unsupportedDtype();
+    if (why !== undefined) return { host: why, device: why };
+  }
   if (!context) return { host: "its input types are unknown", device: "its input types are unknown" };
   const host = node.op === "NoOp" ? true : kernels.get(node.op) ? kernels.supports(node, context) : "no kernel";
   if (hasEffect(node) || node.op === "NoOp") return { host, device: "it has an effect" };
