@@ -34,6 +34,7 @@ import {
 import { CopiedFiles } from "./files/copied-files.js";
 import { type FileSource, RepositorySource } from "./files/file-source.js";
 import { FileServer, PeerSource, READ_FILE_METHOD } from "./files/peer-files.js";
+import { StaleCopies } from "./files/stale-copies.js";
 import { RepositoryFiles, type VersionFiles } from "./files/version-files.js";
 import { ByteBudget } from "./lookup/byte-budget.js";
 import { frameLookup } from "./lookup/frame-lookup.js";
@@ -121,6 +122,7 @@ export class ShardServer extends Service {
   #keys: LeasedKeys | undefined;
   #keeper: Keeper | undefined;
   readonly #maps: RegistryView;
+  readonly #staleCopies: StaleCopies | undefined;
   /** Where other shards are; only where files are copied from them. */
   readonly #shards: RegistryView | undefined;
 
@@ -166,8 +168,10 @@ export class ShardServer extends Service {
     });
     const { registry, state } = options;
     this.#maps = new RegistryView(registry, MAPS_PREFIX, { logger: this.#logger, clock, ...(state && { state }) });
-    if (options.dataDir !== undefined)
+    if (options.dataDir !== undefined) {
       this.#shards = new RegistryView(registry, SHARDS_PREFIX, { logger: this.#logger, clock });
+      this.#staleCopies = new StaleCopies(join(options.dataDir, COPIES_DIR), this.#logger);
+    }
     this.#grpc = createRowServer({
       versions: this.#versions,
       lookup,
@@ -268,6 +272,7 @@ export class ShardServer extends Service {
     await this.#frames.close({ drainMs: 0 });
     this.#grpc.forceShutdown();
     await this.#keeper?.close();
+    await this.#staleCopies?.whenIdle();
   }
 
   /** The CALL `open`: proves what is held of a version. */
@@ -342,7 +347,9 @@ export class ShardServer extends Service {
     this.#maps.subscribe(() => {
       known.update(this.#maps);
       this.metrics.mapsSavedAtMs = this.#maps.savedAtMs;
-      keeper.setMaps([...known.all.values()]);
+      const maps = [...known.all.values()];
+      keeper.setMaps(maps);
+      if (this.#maps.savedAtMs === undefined) this.#staleCopies?.removeBeside(maps);
     });
     this.#maps.start();
   }
