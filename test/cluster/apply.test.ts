@@ -3,33 +3,17 @@ import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
-import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
-import { seededRandom, silentLogger } from "@shardserve/core";
-import { EtcdRegistry, mapKey, mapRecord } from "@shardserve/registry";
+import { seededRandom } from "@shardserve/core";
+import { mapKey, mapRecord } from "@shardserve/registry";
 import { listEpochs, listFolds } from "@shardserve/rowstore";
 import { tensor } from "@shardserve/tensor";
-import {
-  EtcdServer,
-  eventually,
-  type LaunchedProcess,
-  makeCertificates,
-  sslConfig,
-  type TempDir,
-  tempDir,
-} from "@shardserve/testkit";
+import { eventually, makeCertificates, sslConfig } from "@shardserve/testkit";
 import { ApplyClient } from "./support/apply-client.js";
 import { cli } from "./support/cli.js";
 import { DRIFTING, writeDrifting } from "./support/drifting-model.js";
 import { GrpcClient } from "./support/grpc.js";
-import {
-  type ClusterPlace,
-  type Front,
-  startApply,
-  startExecutor,
-  startServe,
-  startShard,
-  whenAvailable,
-} from "./support/roles.js";
+import { type Front, startApply, startExecutor, startServe, whenAvailable } from "./support/roles.js";
+import { SmallCluster } from "./support/small-cluster.js";
 
 /** When which fault comes: by CHAOS_SEED, as in the chaos suite. */
 const SEED = Number(process.env.CHAOS_SEED ?? 1);
@@ -60,20 +44,12 @@ function rowsAfter(count: number, from = 0): Map<number, number> {
 /** One cluster lives through all of it, one after another. */
 describe("streamed updates in a cluster", function () {
   this.timeout(150_000);
-  let etcd: EtcdServer;
-  let dir: TempDir;
-  let place: ClusterPlace;
-  let observer: EtcdRegistry;
+  let cluster: SmallCluster;
   let executor: Front;
   let front: Awaited<ReturnType<typeof startApply>>;
-  const shards = new Map<string, LaunchedProcess>();
 
-  const startOne = async (id: string) => {
-    const flags = ["--replication=2", "--min-shards=3", "--settle-seconds=0.2", "--repository-poll-seconds=0.1"];
-    shards.set(id, await startShard(place, id, ...flags));
-  };
   const startFront = async (...flags: readonly string[]) => {
-    front = await startApply(place, "--epoch-seconds=0.1", ...flags);
+    front = await startApply(cluster.place, "--epoch-seconds=0.1", ...flags);
   };
   const until = async (isSo: () => boolean | Promise<boolean>, what: () => string) =>
     eventually(
@@ -97,7 +73,6 @@ describe("streamed updates in a cluster", function () {
     );
     return client.error?.message;
   };
-  const statusNow = (): Promise<ClusterStatus> => clusterStatus(observer);
 
   /** Rows as the executor answers them, by id. */
   const read = async (from = 0, of = executor) => {
@@ -127,25 +102,20 @@ describe("streamed updates in a cluster", function () {
     );
 
   before(async () => {
-    [etcd, dir] = await Promise.all([EtcdServer.start(), tempDir("shardserve-apply-")]);
-    place = { etcd: etcd.host, cluster: "apply", repository: join(dir.path, "repository") };
-    observer = new EtcdRegistry({ hosts: [place.etcd], cluster: place.cluster, logger: silentLogger });
+    const flags = ["--replication=2", "--min-shards=3", "--settle-seconds=0.2", "--repository-poll-seconds=0.1"];
+    cluster = await SmallCluster.start("apply", { shardFlags: () => flags });
+    const { dir, place } = cluster;
     await writeDrifting(join(dir.path, "source"), 0);
     const out = `--out=${join(place.repository, DRIFTING, "1")}`;
     const { code, stderr } = await cli("shard-export", join(dir.path, "source"), out, "--min-table-bytes=64KiB");
     assert.equal(code, 0, stderr);
-    await Promise.all(SHARD_IDS.map((id) => startOne(id)));
+    await cluster.startShards(...SHARD_IDS);
     executor = await startExecutor(place, "executor-0", "--cache-bytes=128KiB");
     await whenAvailable(executor, DRIFTING);
     await startFront();
   });
 
-  after(async () => {
-    await Promise.all([...shards.values(), executor?.process, front?.process].map((child) => child?.stop()));
-    await observer?.close();
-    await etcd?.stop();
-    await dir?.remove();
-  });
+  after(() => cluster?.stop(executor?.process, front?.process));
 
   it("acknowledges in order what is in force; two sources share epochs; what is known has no effect", async () => {
     const before = await read();
@@ -207,6 +177,7 @@ describe("streamed updates in a cluster", function () {
   });
 
   it("lets nobody in without certificate and token where it asks for them, and no longer once a token is taken back", async function () {
+    const { dir } = cluster;
     if (!makeCertificates(dir.path)) {
       console.log("skipped: openssl is not installed");
       return this.skip();
@@ -223,7 +194,7 @@ describe("streamed updates in a cluster", function () {
       `--ssl-config-file=${join(dir.path, "tls.config")}`,
       `--auth-tokens-file=${join(dir.path, "tokens.json")}`,
     ];
-    const guarded = await startApply(place, "--epoch-seconds=0.1", ...files);
+    const guarded = await startApply(cluster.place, "--epoch-seconds=0.1", ...files);
     try {
       const pem = (name: string) => readFile(join(dir.path, name));
       const [ca, key, cert] = await Promise.all(["ca.pem", "client.key", "client.pem"].map(pem));
@@ -264,8 +235,8 @@ describe("streamed updates in a cluster", function () {
     const total = 150;
     const killShard = async (isVictim: (id: string) => boolean) => {
       const victim = SHARD_IDS.find(isVictim)!;
-      await shards.get(victim)!.stop("SIGKILL");
-      await startOne(victim);
+      await cluster.kill(victim);
+      await cluster.startShard(victim);
     };
     const random = seededRandom(SEED);
     const faults = [
@@ -274,23 +245,23 @@ describe("streamed updates in a cluster", function () {
         await startFront();
       },
       async () => {
-        const { leader } = await statusNow();
+        const { leader } = await cluster.status();
         await killShard((id) => id !== leader);
       },
       async () => {
-        const { leader } = await statusNow();
+        const { leader } = await cluster.status();
         await killShard((id) => id === leader);
       },
       async () => {
-        const frozen = shards.get(SHARD_IDS[random.uint32() % SHARD_IDS.length]!)!;
+        const frozen = cluster.shards.get(SHARD_IDS[random.uint32() % SHARD_IDS.length]!)!;
         frozen.signal("SIGSTOP");
         await new Promise((resolve) => setTimeout(resolve, 2_000));
         frozen.signal("SIGCONT");
       },
       async () => {
-        await etcd.pause();
+        await cluster.etcd.pause();
         await new Promise((resolve) => setTimeout(resolve, 1_000));
-        await etcd.resume();
+        await cluster.etcd.resume();
       },
     ]
       .map((run) => ({ run, at: 40 + (random.uint32() % 100) }))
@@ -327,7 +298,7 @@ describe("streamed updates in a cluster", function () {
   it("a rollback ends the streams and takes the sequences back with the rows", async () => {
     using client = new ApplyClient(front.grpc, DRIFTING, "a");
     await acknowledged(client, 150);
-    const back = await cli("rollback", DRIFTING, "--epoch=0", `--etcd=${place.etcd}`, `--cluster=${place.cluster}`);
+    const back = await cli("rollback", DRIFTING, "--epoch=0", ...cluster.registryFlags);
     assert.equal(back.code, 0, back.stderr);
     assert.match((await ended(client)) ?? "", /FAILED_PRECONDITION.*epoch 0 came into force/);
     using again = new ApplyClient(front.grpc, DRIFTING, "a");
@@ -343,15 +314,15 @@ describe("streamed updates in a cluster", function () {
     const folding = ["--keep-epochs=3", "--fold-epochs=4"];
     await front.process.stop();
     await startFront(...folding);
-    const version = join(place.repository, DRIFTING, "1");
+    const version = join(cluster.place.repository, DRIFTING, "1");
     const chainNow = async () => {
-      const { value } = (await observer.get(mapKey(DRIFTING, 1)))!;
+      const { value } = (await cluster.observer.get(mapKey(DRIFTING, 1)))!;
       return mapRecord.decode(value, "map").epochs?.chain ?? [];
     };
     const killLeader = async () => {
-      const { leader } = await statusNow();
-      await shards.get(leader!)!.stop("SIGKILL");
-      await startOne(leader!);
+      const { leader } = await cluster.status();
+      await cluster.kill(leader!);
+      await cluster.startShard(leader!);
     };
     const killFront = async () => {
       await front.process.stop("SIGKILL");
@@ -397,22 +368,21 @@ describe("streamed updates in a cluster", function () {
     );
 
     // Nothing but what is on the disk: the fold, and what follows it.
-    await Promise.all([...shards.values()].map((child) => child.stop("SIGKILL")));
-    await Promise.all(SHARD_IDS.map((id) => startOne(id)));
+    await Promise.all(SHARD_IDS.map((id) => cluster.kill(id)));
+    await cluster.startShards(...SHARD_IDS);
     await visible(rowsAfter(known));
-    const single = await startServe(DRIFTING, join(place.repository, DRIFTING));
+    const single = await startServe(DRIFTING, join(cluster.place.repository, DRIFTING));
     try {
       assert.ok(await isRead(rowsAfter(known), 0, single), "a single node reads the fold");
     } finally {
       await single.process.stop();
     }
 
-    const registry = [`--etcd=${place.etcd}`, `--cluster=${place.cluster}`];
-    const gone = await cli("rollback", DRIFTING, "--epoch=0", ...registry);
+    const gone = await cli("rollback", DRIFTING, "--epoch=0", ...cluster.registryFlags);
     assert.match(gone.stderr, /NOT_FOUND.*no epoch 0 to go back to.*is folded into it/);
     const [fold, next] = await chainNow();
     for (const to of [next!, fold!]) {
-      const back = await cli("rollback", DRIFTING, `--epoch=${to.epoch}`, ...registry);
+      const back = await cli("rollback", DRIFTING, `--epoch=${to.epoch}`, ...cluster.registryFlags);
       assert.equal(back.code, 0, back.stderr);
       const sequence = await eventually(async () => {
         using client = new ApplyClient(front.grpc, DRIFTING, "a");
@@ -427,7 +397,7 @@ describe("streamed updates in a cluster", function () {
   // A timer that came a moment early was the last one: rows of an epoch that did not get full waited for ever.
   it("puts rows in force that do not fill their epoch, when its time has come", async () => {
     await front.process.stop();
-    front = await startApply(place, "--epoch-seconds=1.5");
+    front = await startApply(cluster.place, "--epoch-seconds=1.5");
     using client = new ApplyClient(front.grpc, DRIFTING, "seldom");
     await acknowledged(client, 0);
     for (let sequence = 1; sequence <= 5; sequence++) {
@@ -437,9 +407,9 @@ describe("streamed updates in a cluster", function () {
   });
 
   it("gives rows back to their sender when no shard puts them in force", async () => {
-    await Promise.all([...shards.values()].map((child) => child.stop("SIGKILL")));
+    await Promise.all(SHARD_IDS.map((id) => cluster.kill(id)));
     await front.process.stop();
-    front = await startApply(place, "--epoch-seconds=0.1", "--commit-timeout-seconds=1");
+    front = await startApply(cluster.place, "--epoch-seconds=0.1", "--commit-timeout-seconds=1");
     using client = new ApplyClient(front.grpc, DRIFTING, "a");
     await acknowledged(client, 1);
     const { sequence } = client.ack!;

@@ -1,22 +1,14 @@
 import assert from "node:assert/strict";
 import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type ClusterStatus as Status, clusterStatus } from "@shardserve/controller";
-import { seededRandom, silentLogger } from "@shardserve/core";
-import { EtcdRegistry } from "@shardserve/registry";
-import { EtcdServer, eventually, type LaunchedProcess, type TempDir, tempDir } from "@shardserve/testkit";
+import type { ClusterStatus } from "@shardserve/controller";
+import { seededRandom } from "@shardserve/core";
 import { cli, cliJson } from "./support/cli.js";
 import { DriftingLoad } from "./support/drifting-load.js";
 import { addedRowsRequest, DRIFTING, driftingRequest, writeDrifting } from "./support/drifting-model.js";
 import { GrpcClient } from "./support/grpc.js";
-import {
-  type ClusterPlace,
-  type Front,
-  startExecutor,
-  startServe,
-  startShard,
-  whenAvailable,
-} from "./support/roles.js";
+import { type Front, startExecutor, startServe, whenAvailable } from "./support/roles.js";
+import { SmallCluster } from "./support/small-cluster.js";
 
 const SHARD_IDS = ["shard-0", "shard-1", "shard-2"];
 const REPLICATION = 2;
@@ -26,55 +18,25 @@ const RECONNECTED_MS = 4_000;
 /** One cluster lives through all deltas, one after another. */
 describe("deltas in a cluster", function () {
   this.timeout(150_000);
-  let etcd: EtcdServer;
-  let dir: TempDir;
-  let place: ClusterPlace;
-  let observer: EtcdRegistry;
-  const shards = new Map<string, LaunchedProcess>();
+  let cluster: SmallCluster;
   const executors = new Map<string, Front>();
 
-  const startOne = async (id: string, repository = place.repository) => {
-    const child = await startShard(
-      { ...place, repository },
-      id,
-      `--replication=${REPLICATION}`,
-      `--min-shards=${SHARD_IDS.length}`,
-      "--settle-seconds=0.2",
-      "--repository-poll-seconds=0.2",
-    );
-    shards.set(id, child);
-  };
-  const registry = () => [`--etcd=${place.etcd}`, `--cluster=${place.cluster}`];
-  const status = () => clusterStatus(observer);
-  const versionOf = (found: Status) => found.models[0]!.versions[0]!;
-  const until = (isSo: (found: Status) => boolean) =>
-    eventually(
-      async () => {
-        const found = await status();
-        if (!isSo(found)) throw new Error(JSON.stringify(found));
-        return found;
-      },
-      { timeoutMs: 60_000, intervalMs: 100 },
-    );
-  const isEverywhere = (epoch: number) => (found: Status) =>
+  const versionOf = (found: ClusterStatus) => found.models[0]!.versions[0]!;
+  const isEverywhere = (epoch: number) => (found: ClusterStatus) =>
     versionOf(found).epoch === epoch &&
     versionOf(found).stagedEpoch === undefined &&
     found.executors.every(({ serving }) => (serving[0]?.epoch ?? 0) === epoch);
-  const instanceOf = (found: Status, id: string) => found.shards.find((shard) => shard.id === id)?.instance;
-  /** Starts a shard that was killed and waits until it holds everything: what its predecessor registered may still stand. */
-  const restart = async (id: string) => {
-    const before = instanceOf(await status(), id);
-    await startOne(id);
-    await until((found) => {
+  /** Starts a shard that was killed and waits until it holds everything. */
+  const restart = (id: string) =>
+    cluster.restartShard(id, (found) => {
       const { heldCount, neededCount } = versionOf(found);
-      return instanceOf(found, id) !== before && found.missingShards.length === 0 && heldCount === neededCount;
+      return found.missingShards.length === 0 && heldCount === neededCount;
     });
-  };
-  const version = () => join(place.repository, DRIFTING, "1");
+  const version = () => join(cluster.place.repository, DRIFTING, "1");
 
   /** Exports the epoch into the repository. */
   const publish = async (epoch: number, options: { readonly parent?: number } = {}) => {
-    const source = join(dir.path, "source", String(epoch));
+    const source = join(cluster.dir.path, "source", String(epoch));
     await writeDrifting(source, epoch);
     const parent = options.parent === undefined ? [] : [`--parent=${options.parent}`];
     const report = await cliJson<{ out?: string; epoch: number }>(
@@ -88,29 +50,33 @@ describe("deltas in a cluster", function () {
   };
 
   before(async () => {
-    [etcd, dir] = await Promise.all([EtcdServer.start(), tempDir("shardserve-deltas-")]);
-    place = { etcd: etcd.host, cluster: "deltas", repository: join(dir.path, "repository") };
-    observer = new EtcdRegistry({ hosts: [place.etcd], cluster: place.cluster, logger: silentLogger });
-    await writeDrifting(join(dir.path, "source/0"), 0);
+    cluster = await SmallCluster.start("deltas", {
+      shardFlags: () => [
+        `--replication=${REPLICATION}`,
+        `--min-shards=${SHARD_IDS.length}`,
+        "--settle-seconds=0.2",
+        "--repository-poll-seconds=0.2",
+      ],
+    });
+    await writeDrifting(join(cluster.dir.path, "source/0"), 0);
     const out = `--out=${version()}`;
-    const { code, stderr } = await cli("shard-export", join(dir.path, "source/0"), out, "--min-table-bytes=64KiB");
+    const { code, stderr } = await cli(
+      "shard-export",
+      join(cluster.dir.path, "source/0"),
+      out,
+      "--min-table-bytes=64KiB",
+    );
     assert.equal(code, 0, stderr);
-    await Promise.all(SHARD_IDS.map((id) => startOne(id)));
+    await cluster.startShards(...SHARD_IDS);
     await Promise.all(
       ["executor-0", "executor-1"].map(async (id) => {
-        executors.set(id, await startExecutor(place, id, "--cache-bytes=128KiB"));
+        executors.set(id, await startExecutor(cluster.place, id, "--cache-bytes=128KiB"));
       }),
     );
     for (const front of executors.values()) await whenAvailable(front, DRIFTING);
   });
 
-  after(async () => {
-    const children = [...shards.values(), ...[...executors.values()].map((front) => front.process)];
-    await Promise.all(children.map((child) => child.stop()));
-    await observer?.close();
-    await etcd?.stop();
-    await dir?.remove();
-  });
+  after(() => cluster?.stop(...[...executors.values()].map((front) => front.process)));
 
   const load = () => new DriftingLoad(executors.get("executor-0")!.grpc);
   const ask = async (epoch: number) => {
@@ -125,10 +91,10 @@ describe("deltas in a cluster", function () {
     assert.ok(running.epochs.every((epoch) => epoch === 0));
     await publish(1);
     await running.until(() => running.epochs.at(-1) === 1, "epoch 1 is answered");
-    await until(isEverywhere(1));
+    await cluster.until(isEverywhere(1));
     await ask(1);
     await publish(2);
-    await until(isEverywhere(2));
+    await cluster.until(isEverywhere(2));
     await running.more(100);
     await ask(2);
     await running.stop();
@@ -139,23 +105,23 @@ describe("deltas in a cluster", function () {
   it("rolls back to the epoch before by one command, under load, and takes up the branch that follows", async () => {
     await using running = load();
     await running.more(50);
-    const back = await cli("rollback", DRIFTING, "--epoch=1", ...registry());
+    const back = await cli("rollback", DRIFTING, "--epoch=1", ...cluster.registryFlags);
     assert.equal(back.code, 0, back.stderr);
     assert.match(back.stdout, /epoch 1 is in force after [\d.]+ s; taken back: 2/);
     await running.until(() => running.epochs.at(-1) === 1, "epoch 1 is answered");
-    await until(isEverywhere(1));
+    await cluster.until(isEverywhere(1));
     await running.more(50);
-    assert.deepEqual(await cliJson("rollback", DRIFTING, "--epoch=1", ...registry()), {
+    assert.deepEqual(await cliJson("rollback", DRIFTING, "--epoch=1", ...cluster.registryFlags), {
       model: DRIFTING,
       version: 1,
       epoch: 1,
       rejectedEpochs: [2],
       isInForce: true,
     });
-    const refused = await cli("rollback", DRIFTING, "--epoch=2", ...registry());
+    const refused = await cli("rollback", DRIFTING, "--epoch=2", ...cluster.registryFlags);
     assert.match(refused.stderr, /NOT_FOUND.*no epoch 2 to go back to; there are 0, 1/);
     await publish(3, { parent: 1 });
-    await until(isEverywhere(3));
+    await cluster.until(isEverywhere(3));
     await ask(3);
     await running.stop();
     assert.deepEqual(running.failures, []);
@@ -164,17 +130,17 @@ describe("deltas in a cluster", function () {
   it("kill -9 of a shard while a delta is staged: the rest goes on, it comes back with the whole chain", async () => {
     await using running = load();
     await running.more(50);
-    const leader = (await status()).leader!;
+    const leader = (await cluster.status()).leader!;
     const victim = SHARD_IDS.find((id) => id !== leader)!;
     await publish(4);
-    await shards.get(victim)!.stop("SIGKILL");
-    await until(isEverywhere(4));
+    await cluster.kill(victim);
+    await cluster.until(isEverywhere(4));
     await running.more(100);
     await restart(victim);
     await new Promise((resolve) => setTimeout(resolve, RECONNECTED_MS));
     // Whatever another shard shares with the victim can come from the victim only.
     const other = SHARD_IDS.find((id) => id !== victim && id !== leader)!;
-    await shards.get(other)!.stop("SIGKILL");
+    await cluster.kill(other);
     await running.more(200);
     await restart(other);
     await running.stop();
@@ -184,11 +150,11 @@ describe("deltas in a cluster", function () {
   it("kill -9 of the leader in the midst of a delta: the next leader commits it", async () => {
     await using running = load();
     await running.more(50);
-    const leader = (await status()).leader!;
+    const leader = (await cluster.status()).leader!;
     await publish(5);
-    await shards.get(leader)!.stop("SIGKILL");
-    await until(({ leader: now }) => now !== undefined && now !== leader);
-    await until(isEverywhere(5));
+    await cluster.kill(leader);
+    await cluster.until(({ leader: now }) => now !== undefined && now !== leader);
+    await cluster.until(isEverywhere(5));
     await running.more(50);
     await restart(leader);
     await running.stop();
@@ -199,11 +165,11 @@ describe("deltas in a cluster", function () {
     await using running = load();
     await running.more(50);
     const victim = SHARD_IDS.find((id) => id !== "shard-0")!;
-    const own = join(dir.path, "own");
-    await cp(place.repository, own, { recursive: true });
-    await shards.get(victim)!.stop();
-    await startOne(victim, own);
-    await until(
+    const own = join(cluster.dir.path, "own");
+    await cp(cluster.place.repository, own, { recursive: true });
+    await cluster.shards.get(victim)!.stop();
+    await cluster.startShard(victim, own);
+    await cluster.until(
       (found) => found.missingShards.length === 0 && versionOf(found).heldCount === versionOf(found).neededCount,
     );
     const { out } = await publish(6);
@@ -215,14 +181,14 @@ describe("deltas in a cluster", function () {
       (await readFile(rows)).map((byte, i) => (i % 200 === 150 ? byte ^ 1 : byte)), // in every partition
     );
     await rename(`${theirs}.copying`, theirs);
-    await shards.get(victim)!.waitForOutput(/deltas\/6\/rows\.delta: partition \d+/);
-    const found = await status();
+    await cluster.shards.get(victim)!.waitForOutput(/deltas\/6\/rows\.delta: partition \d+/);
+    const found = await cluster.status();
     assert.deepEqual([versionOf(found).epoch, versionOf(found).stagedEpoch], [5, 6]);
     await running.more(100);
     assert.equal(running.epochs.at(-1), 5);
     await rm(theirs, { recursive: true });
     await cp(out!, theirs, { recursive: true });
-    await until(isEverywhere(6));
+    await cluster.until(isEverywhere(6));
     await running.stop();
     assert.deepEqual(running.failures, []);
   });
@@ -230,7 +196,7 @@ describe("deltas in a cluster", function () {
   it("old deltas of exports are folded by one command, a damaged fold is written anew, and exports go on", async () => {
     await using running = load();
     await running.more(50);
-    const keep = ["--keep-epochs=2", `--model-repository=${place.repository}`, ...registry()];
+    const keep = ["--keep-epochs=2", `--model-repository=${cluster.place.repository}`, ...cluster.registryFlags];
     await mkdir(join(version(), "folds/4"), { recursive: true });
     await writeFile(join(version(), "folds/4/shardserve.delta"), "damaged before anybody read it");
     const folded = await cli("fold", DRIFTING, ...keep);
@@ -258,24 +224,33 @@ describe("deltas in a cluster", function () {
     // Nothing but the fold and what follows it: a shard that starts reads that.
     for (const epoch of [1, 3, 4]) await rm(join(version(), "deltas", String(epoch)), { recursive: true });
     const victim = SHARD_IDS.find((id) => id !== "shard-0")!;
-    await shards.get(victim)!.stop("SIGKILL");
+    await cluster.kill(victim);
     await restart(victim);
     await publish(7);
-    await until(isEverywhere(7));
+    await cluster.until(isEverywhere(7));
     await ask(7);
     await running.stop();
     assert.deepEqual(running.failures, []);
   });
 
   it("verify proves every epoch against its SavedModel; serve on one node answers at the newest", async () => {
-    const newest = await cliJson<{ epoch: number; deltas: number[] }>("verify", join(dir.path, "source/7"), version());
+    const newest = await cliJson<{ epoch: number; deltas: number[] }>(
+      "verify",
+      join(cluster.dir.path, "source/7"),
+      version(),
+    );
     assert.deepEqual(newest, { ...newest, epoch: 7, deltas: [4, 5, 6, 7] });
-    const older = await cliJson<{ epoch: number }>("verify", join(dir.path, "source/5"), version(), "--epoch=5");
+    const older = await cliJson<{ epoch: number }>(
+      "verify",
+      join(cluster.dir.path, "source/5"),
+      version(),
+      "--epoch=5",
+    );
     assert.equal(older.epoch, 5);
-    const other = await cli("verify", join(dir.path, "source/4"), version(), "--epoch=5");
+    const other = await cli("verify", join(cluster.dir.path, "source/4"), version(), "--epoch=5");
     assert.match(other.stderr, /DIGEST_MISMATCH: row \d+ of table/);
 
-    const alone = join(dir.path, "alone");
+    const alone = join(cluster.dir.path, "alone");
     await cp(version(), join(alone, "1"), { recursive: true });
     const front = await startServe(DRIFTING, alone);
     try {
@@ -290,7 +265,7 @@ describe("deltas in a cluster", function () {
       bias,
       (await readFile(bias)).map((byte, i) => (i === 1 ? byte ^ 1 : byte)),
     );
-    const damaged = await cli("verify", join(dir.path, "source/7"), join(alone, "1"));
+    const damaged = await cli("verify", join(cluster.dir.path, "source/7"), join(alone, "1"));
     assert.match(damaged.stderr, /CHECKSUM_MISMATCH: .*deltas\/7\/dense\/variables\/variables\.data/);
   });
 });

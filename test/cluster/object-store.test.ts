@@ -2,31 +2,17 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";
 import { mkdir, readFile, rename, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { type ClusterStatus, clusterStatus } from "@shardserve/controller";
-import { seededRandom, silentLogger } from "@shardserve/core";
-import { EtcdRegistry } from "@shardserve/registry";
+import type { ClusterStatus } from "@shardserve/controller";
+import { seededRandom } from "@shardserve/core";
 import { MANIFEST_FILE, partitionPath, readManifest } from "@shardserve/rowstore";
-import {
-  EtcdServer,
-  eventually,
-  type LaunchedProcess,
-  S3Server,
-  type TempDir,
-  tempDir,
-  TcpProxy,
-} from "@shardserve/testkit";
+import { eventually, S3Server, TcpProxy } from "@shardserve/testkit";
 import { cli, startCliIn } from "./support/cli.js";
 import { DriftingLoad } from "./support/drifting-load.js";
 import { DRIFTING, writeDrifting } from "./support/drifting-model.js";
 import { GrpcClient } from "./support/grpc.js";
-import {
-  type ClusterPlace,
-  type Front,
-  startExecutor,
-  startServe,
-  startShard,
-  whenAvailable,
-} from "./support/roles.js";
+import { isGone, versionOf } from "./support/live-cluster.js";
+import { type Front, startExecutor, startServe, whenAvailable } from "./support/roles.js";
+import { SmallCluster } from "./support/small-cluster.js";
 import { STAMPED, stampedRequest, writeStamped } from "./support/stamped-model.js";
 
 const BASE = "s3://models/repository";
@@ -35,24 +21,20 @@ const TABLES = "--min-table-bytes=64KiB";
 
 describe("a repository in an object store", function () {
   this.timeout(240_000);
-  let etcd: EtcdServer;
+  let cluster: SmallCluster;
   let store: S3Server;
   /** Every process reaches the store through it. */
   let link: TcpProxy;
-  let dir: TempDir;
   let env: Readonly<Record<string, string>>;
-  let place: ClusterPlace;
-  let observer: EtcdRegistry;
   let executor: Front;
-  const shards = new Map<string, LaunchedProcess>();
   const random = seededRandom(5);
 
-  const source = (version: number) => join(dir.path, `source-${version}`);
+  const source = (version: number) => join(cluster.dir.path, `source-${version}`);
   const exportArguments = (version: number) => [
     "shard-export",
     source(version),
     `--out=${BASE}/${STAMPED}/${version}`,
-    `--staging-dir=${join(dir.path, "staging")}`,
+    `--staging-dir=${join(cluster.dir.path, "staging")}`,
     TABLES,
   ];
   const exportVersion = async (version: number) => {
@@ -64,31 +46,13 @@ describe("a repository in an object store", function () {
   const isManifest = (key: string) => key.endsWith(MANIFEST_FILE);
 
   const partitionsOn = (id: string) => {
-    const folder = join(dir.path, "data", id, "shardserve-copies", STAMPED, "1/partitions");
+    const folder = join(cluster.dir.path, "data", id, "shardserve-copies", STAMPED, "1/partitions");
     return readdirSync(folder).filter((name) => name.endsWith(".rows"));
   };
-  const startOne = async (id: string) => {
-    const flags = ["--replication=2", "--min-shards=3", "--settle-seconds=0.2", "--object-store-poll-seconds=0.3"];
-    const dataDir = `--data-dir=${join(dir.path, "data", id)}`;
-    shards.set(id, await startShard(place, id, ...flags, dataDir, "--retire-after-seconds=1"));
-  };
   const startFront = async () => {
-    executor = await startExecutor(
-      place,
-      "executor-0",
-      "--cache-bytes=64KiB",
-      `--data-dir=${join(dir.path, "data/e")}`,
-    );
+    const dataDir = `--data-dir=${join(cluster.dir.path, "data/e")}`;
+    executor = await startExecutor(cluster.place, "executor-0", "--cache-bytes=64KiB", dataDir);
   };
-  const until = (isSo: (found: ClusterStatus) => boolean) =>
-    eventually(
-      async () => {
-        const found = await clusterStatus(observer);
-        if (!isSo(found)) throw new Error(JSON.stringify(found));
-        return found;
-      },
-      { timeoutMs: 90_000, intervalMs: 100 },
-    );
   const isWhole = ({ models, missingShards }: ClusterStatus) =>
     missingShards.length === 0 &&
     models.every(({ versions }) => versions.every(({ heldCount, neededCount }) => heldCount === neededCount));
@@ -104,21 +68,30 @@ describe("a repository in an object store", function () {
   };
 
   before(async () => {
-    [etcd, store, dir] = await Promise.all([EtcdServer.start(), S3Server.start(), tempDir("shardserve-objects-")]);
+    store = await S3Server.start();
     link = await TcpProxy.start({ host: "127.0.0.1", port: store.port });
     env = { ...store.environment, AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${link.port}` };
-    place = { etcd: etcd.host, cluster: "objects", repository: BASE, env };
-    observer = new EtcdRegistry({ hosts: [place.etcd], cluster: place.cluster, logger: silentLogger });
+    cluster = await SmallCluster.start("objects", {
+      repository: BASE,
+      env,
+      timeoutMs: 90_000,
+      shardFlags: (id) => [
+        "--replication=2",
+        "--min-shards=3",
+        "--settle-seconds=0.2",
+        "--object-store-poll-seconds=0.3",
+        "--retire-after-seconds=1",
+        `--data-dir=${join(cluster.dir.path, "data", id)}`,
+      ],
+    });
     for (const version of [1, 2, 3]) await writeStamped(source(version), version);
   });
 
   after(async () => {
-    await Promise.all([...shards.values(), executor?.process].map((child) => child?.stop("SIGKILL")));
-    await observer?.close();
+    link?.setDark(false);
+    await cluster?.stop(executor?.process);
     await link?.stop();
     await store?.[Symbol.asyncDispose]();
-    await etcd?.stop();
-    await dir?.remove();
   });
 
   it("an export that is killed halfway leaves no version, and goes on when it is repeated", async () => {
@@ -135,7 +108,7 @@ describe("a repository in an object store", function () {
     assert.ok(whole.some(isManifest) && !whole.some((key) => key.endsWith("shardserve.upload")), whole.join());
     const sentBytes = Number(/"sentBytes":(\d+)/.exec(again.output)?.[1]);
     assert.ok(sentBytes > 0 && sentBytes < 1_280_000, again.output);
-    assert.ok(!existsSync(join(dir.path, "staging", "1")));
+    assert.ok(!existsSync(join(cluster.dir.path, "staging", "1")));
     const refused = await exportVersion(1);
     assert.equal(refused.code, 1);
     assert.match(
@@ -155,7 +128,7 @@ describe("a repository in an object store", function () {
       "shard-export",
       source(3),
       `--out=${BASE}/${STAMPED}/2`,
-      `--staging-dir=${join(dir.path, "other")}`,
+      `--staging-dir=${join(cluster.dir.path, "other")}`,
       TABLES,
     );
     assert.equal((await other.exit).code, 1, other.output);
@@ -164,12 +137,12 @@ describe("a repository in an object store", function () {
   });
 
   it("is served as the model itself is, by shards that hold just their own partitions", async () => {
-    await Promise.all(SHARDS.map(startOne));
+    await cluster.startShards(...SHARDS);
     await startFront();
     await whenAvailable(executor, STAMPED);
-    await until(isWhole);
+    await cluster.until(isWhole);
     await ask(1);
-    const whole = join(dir.path, "whole", STAMPED);
+    const whole = join(cluster.dir.path, "whole", STAMPED);
     await mkdir(whole, { recursive: true });
     await symlink(source(1), join(whole, "1"));
     const alone = await startServe(STAMPED, whole);
@@ -182,10 +155,11 @@ describe("a repository in an object store", function () {
     }
     await alone.process.stop();
     const held = SHARDS.map((id) => partitionsOn(id));
-    const { partitionCount } = (await readManifest(join(dir.path, "data/e/shardserve-dense", STAMPED, "1")))!.manifest;
+    const { partitionCount } = (await readManifest(join(cluster.dir.path, "data/e/shardserve-dense", STAMPED, "1")))!
+      .manifest;
     assert.equal(held.flat().length, 2 * partitionCount);
     assert.ok(held.every(({ length }) => length < partitionCount));
-    assert.ok(!existsSync(join(dir.path, "data/e/shardserve-dense", STAMPED, "1/partitions")));
+    assert.ok(!existsSync(join(cluster.dir.path, "data/e/shardserve-dense", STAMPED, "1/partitions")));
   });
 
   it("brings a new version into force when it is whole", async () => {
@@ -193,16 +167,15 @@ describe("a repository in an object store", function () {
     assert.equal(code, 0, output);
     await whenAvailable(executor, STAMPED, 2);
     await ask(2);
-    await until((found) => isWhole(found) && found.models.every(({ versions }) => versions.length === 1));
-    await eventually(async () => assert.ok(!existsSync(join(dir.path, "data/e/shardserve-dense", STAMPED, "1"))));
+    await cluster.until((found) => isWhole(found) && isGone(found, 1));
   });
 
   it("a delta comes into force, and only its rows leave the executor's cache", async () => {
-    for (const epoch of [0, 1]) await writeDrifting(join(dir.path, `drifting-${epoch}`), epoch);
+    for (const epoch of [0, 1]) await writeDrifting(join(cluster.dir.path, `drifting-${epoch}`), epoch);
     const uri = `${BASE}/${DRIFTING}/1`;
     const drifting = async (epoch: number, ...args: readonly string[]) => {
-      const staging = `--staging-dir=${join(dir.path, "staging")}`;
-      const child = startCliIn(env, args[0]!, join(dir.path, `drifting-${epoch}`), ...args.slice(1), staging);
+      const staging = `--staging-dir=${join(cluster.dir.path, "staging")}`;
+      const child = startCliIn(env, args[0]!, join(cluster.dir.path, `drifting-${epoch}`), ...args.slice(1), staging);
       assert.equal((await child.exit).code, 0, child.output);
     };
     await drifting(0, "shard-export", `--out=${uri}`, TABLES);
@@ -220,41 +193,55 @@ describe("a repository in an object store", function () {
   it("the store goes dark: what is in force is served, also by a shard and an executor that start", async () => {
     link.setDark(true);
     await ask(2);
-    await shards.get("shard-0")!.stop("SIGKILL");
-    await startOne("shard-0");
-    await until((found) => isWhole(found));
+    await cluster.kill("shard-0");
+    await cluster.startShard("shard-0");
+    await cluster.until((found) => isWhole(found));
     await executor.process.stop("SIGKILL");
     await startFront();
     await whenAvailable(executor, STAMPED, 2);
     await whenAvailable(executor, DRIFTING);
-    await shards.get("shard-1")!.stop("SIGKILL"); // now every row of some partitions comes from shard-0
+    await cluster.kill("shard-1"); // now every row of some partitions comes from shard-0
     await ask(2);
     await using load = new DriftingLoad(executor.grpc);
     await load.more(50);
     await load.stop();
     assert.deepEqual([load.failures, new Set(load.epochs)], [[], new Set([1])]);
     link.setDark(false);
-    await startOne("shard-1");
-    await until((found) => isWhole(found));
+    await cluster.startShard("shard-1");
+    await cluster.until((found) => isWhole(found));
   });
 
   it("a partition with a flipped bit is refused by name, until it is mended", async () => {
-    const version = join(dir.path, "local", "3");
+    const version = join(cluster.dir.path, "local", "3");
     const exported = await cli("shard-export", source(3), `--out=${version}`, TABLES);
     assert.equal(exported.code, 0, exported.stderr);
     const right = await readFile(join(version, partitionPath(7)));
     const wrong = Buffer.from(right);
     wrong[5000]! ^= 1;
     const key = `repository/${STAMPED}/3`;
-    await rename(join(version, MANIFEST_FILE), join(dir.path, "manifest"));
+    await rename(join(version, MANIFEST_FILE), join(cluster.dir.path, "manifest"));
     await store.putDirectory(version, key);
     await store.put(`${key}/${partitionPath(7)}`, wrong);
-    await store.put(`${key}/${MANIFEST_FILE}`, await readFile(join(dir.path, "manifest")));
-    const found = await until((status) => /p-00007\.rows/.test(JSON.stringify(status)));
+    await store.put(`${key}/${MANIFEST_FILE}`, await readFile(join(cluster.dir.path, "manifest")));
+    const found = await cluster.until((status) => /p-00007\.rows/.test(JSON.stringify(status)));
     assert.match(JSON.stringify(found), /CHECKSUM_MISMATCH/);
     await ask(2);
     await store.put(`${key}/${partitionPath(7)}`, right);
     await whenAvailable(executor, STAMPED, 3);
     await ask(3);
+  });
+
+  it("what was retired leaves the disks", async () => {
+    await cluster.until((found) => !versionOf(found, 1));
+    const copies = [
+      ...SHARDS.map((id) => join("data", id, "shardserve-copies", STAMPED, "1")),
+      join("data/e/shardserve-dense", STAMPED, "1"),
+    ];
+    await eventually(async () => {
+      assert.deepEqual(
+        copies.filter((path) => existsSync(join(cluster.dir.path, path))),
+        [],
+      );
+    });
   });
 });
