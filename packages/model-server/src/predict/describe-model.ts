@@ -16,7 +16,7 @@ import {
   toJson,
 } from "@shardserve/api";
 import { GRPC_STATUS, ServingError } from "@shardserve/core";
-import type { Manager, ServableHandle, VersionStatus } from "@shardserve/servable";
+import type { Manager, Model, ServableId, VersionStatus } from "@shardserve/servable";
 import { handleFor } from "./checks.js";
 import type { Answer } from "./predictor.js";
 import type { ModelSpecFields } from "./wire.js";
@@ -57,20 +57,31 @@ export function getModelMetadata(manager: Manager, request: GetModelMetadataRequ
   return { body, report: undefined, by: handle.id };
 }
 
+/** What metadata tell of a handle. */
+interface DescribedServable {
+  readonly id: ServableId;
+  readonly model: Pick<Model, "metadata">;
+}
+
 /** The body of GET .../metadata: protobuf's JSON with proto field names and all defaults written out. */
-export function modelMetadataJson(handle: ServableHandle): string {
-  const { name, version } = handle.id;
+export function modelMetadataJson({ id, model }: DescribedServable): string {
+  const { name, version } = id;
   const spec = { name, signature_name: "", version: String(version) };
-  const signatures = toJson(
-    SignatureDefMapSchema,
-    fromBinary(SignatureDefMapSchema, handle.model.metadata),
-    PROTO_JSON,
-  );
+  let signatures = signaturesJson.get(model.metadata);
+  if (signatures === undefined) {
+    signatures = signaturesToJson(model.metadata);
+    signaturesJson.set(model.metadata, signatures);
+  }
+  return `{\n"model_spec":${JSON.stringify(spec, null, 1)}\n,\n"metadata": {"signature_def": ${signatures}\n}\n}\n`;
+}
+
+/** By the bytes that they were made of: of thousands of inputs they take many milliseconds, and clients poll. */
+const signaturesJson = new WeakMap<Uint8Array, string>();
+
+function signaturesToJson(metadata: Uint8Array): string {
+  const signatures = toJson(SignatureDefMapSchema, fromBinary(SignatureDefMapSchema, metadata), PROTO_JSON);
   expandDefaults(signatures as unknown as SignatureDefMapJson);
-  return (
-    `{\n"model_spec":${JSON.stringify(spec, null, 1)}\n,\n` +
-    `"metadata": {"signature_def": ${JSON.stringify(signatures, null, 1)}\n}\n}\n`
-  );
+  return JSON.stringify(signatures, null, 1);
 }
 
 const PROTO_JSON = { alwaysEmitImplicit: true, useProtoFieldName: true } as const;
