@@ -38,12 +38,12 @@ export function registeredMetrics(): RegisteredMetric[] {
 
 function metricsOf(registry: Registry, process: RegisteredMetric["process"]): RegisteredMetric[] {
   return registry.getMetricsAsArray().map((metric) => {
-    // prom-client keeps the label names and the kind on the object and declares neither.
-    const { name, labelNames, constructor } = metric as unknown as {
+    // prom-client keeps the label names and the type on the object and declares neither.
+    const { name, labelNames, type } = metric as unknown as {
       readonly name: string;
       readonly labelNames: readonly string[];
-      readonly constructor: { readonly name: string };
+      readonly type: string;
     };
-    return { name, type: constructor.name.toLowerCase(), labels: labelNames, process };
+    return { name, type, labels: labelNames, process };
   });
 }

@@ -12,6 +12,7 @@ export { parseTextFormat } from "./config/text-format.js";
 export type { ExplanationDocument } from "./predict/explanation.js";
 export type { Reload } from "./grpc/grpc-front.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
+export { metricsPage } from "./metrics-page.js";
 export { ModelServer, type ModelServerOptions } from "./model-server.js";
 export { type ModelLogging, RequestLog } from "./request-log/request-log.js";
 export { Access, type AccessRule, ACTIONS, type Caller, EVERYBODY } from "./security/access.js";

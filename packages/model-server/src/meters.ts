@@ -6,10 +6,23 @@ import type { Registry } from "prom-client";
  * label sets are made when the page is read. They register like prom-client's own and show the same lines.
  */
 
+type Labels = Readonly<Record<string, string | number>>;
+
 interface Line {
   readonly metricName?: string;
-  readonly labels: Readonly<Record<string, string | number>>;
+  /** Of this line alone. */
+  readonly labels?: Labels;
+  /** Of the series: prom-client makes their text once. */
+  readonly sharedLabels: Labels;
   readonly value: number;
+}
+
+interface Page {
+  readonly name: string;
+  readonly help: string;
+  readonly type: string;
+  readonly aggregator: string;
+  readonly values: Iterable<Line>;
 }
 
 export interface MeterOptions {
@@ -24,19 +37,19 @@ abstract class Meter<S> {
   readonly help: string;
   readonly labelNames: readonly string[];
   readonly aggregator = "sum";
-  readonly #series = new Map<string, { readonly labels: Readonly<Record<string, string>>; readonly series: S }>();
+  readonly #series = new Map<string, { readonly labels: Labels; readonly series: S }>();
 
   constructor({ name, help, labelNames, registry }: MeterOptions) {
     this.name = name;
     this.help = help;
     this.labelNames = labelNames;
-    // prom-client declares its own classes only; what it calls is `get`.
+    // prom-client declares its own classes only; what it calls is `getForPromString`.
     registry.registerMetric(this as never);
   }
 
   abstract readonly type: string;
   protected abstract make(): S;
-  protected abstract lines(labels: Readonly<Record<string, string>>, series: S): readonly Line[];
+  protected abstract lines(sharedLabels: Labels, series: S): readonly Line[];
 
   /** The series of these label values, in the order of `labelNames`; to be kept by whoever counts often. */
   labels(...values: readonly string[]): S {
@@ -55,9 +68,14 @@ abstract class Meter<S> {
     this.#series.delete(values.join("\0"));
   }
 
-  get(): { name: string; help: string; type: string; aggregator: string; values: readonly Line[] } {
-    const values = [...this.#series.values()].flatMap(({ labels, series }) => this.lines(labels, series));
-    return { name: this.name, help: this.help, type: this.type, aggregator: this.aggregator, values };
+  /** Lines are made as they are read: thousands in one piece would hold up the event loop. */
+  getForPromString(): Page {
+    const { name, help, type, aggregator } = this;
+    return { name, help, type, aggregator, values: this.#lines() };
+  }
+
+  *#lines(): Generator<Line, void> {
+    for (const { labels, series } of this.#series.values()) yield* this.lines(labels, series);
   }
 }
 
@@ -76,8 +94,8 @@ export class Counter extends Meter<CounterSeries> {
     return new CounterSeries();
   }
 
-  protected lines(labels: Readonly<Record<string, string>>, { value }: CounterSeries): readonly Line[] {
-    return [{ labels, value }];
+  protected lines(sharedLabels: Labels, { value }: CounterSeries): readonly Line[] {
+    return [{ sharedLabels, value }];
   }
 }
 
@@ -111,11 +129,13 @@ export class HistogramSeries {
 export class Histogram extends Meter<HistogramSeries> {
   readonly type = "histogram";
   readonly #bounds: Float64Array;
+  readonly #bucketLabels: readonly Labels[];
 
   /** @param options.buckets  upper bounds, ascending; +Inf is added */
   constructor({ buckets, ...options }: MeterOptions & { readonly buckets: readonly number[] }) {
     super(options);
     this.#bounds = Float64Array.from(buckets);
+    this.#bucketLabels = buckets.map((le) => ({ le }));
   }
 
   protected make(): HistogramSeries {
@@ -123,19 +143,21 @@ export class Histogram extends Meter<HistogramSeries> {
   }
 
   /** A series that nobody has observed is not shown. */
-  protected lines(labels: Readonly<Record<string, string>>, series: HistogramSeries): readonly Line[] {
+  protected lines(sharedLabels: Labels, series: HistogramSeries): readonly Line[] {
     if (series.count === 0) return [];
-    const bucket = `${this.name}_bucket`;
+    const metricName = `${this.name}_bucket`;
     let total = 0;
-    const lines: Line[] = Array.from(this.#bounds, (le, i) => {
+    const lines: Line[] = this.#bucketLabels.map((labels, i) => {
       total += series.counts[i]!;
-      return { metricName: bucket, labels: { le, ...labels }, value: total };
+      return { metricName, labels, sharedLabels, value: total };
     });
     lines.push(
-      { metricName: bucket, labels: { le: "+Inf", ...labels }, value: series.count },
-      { metricName: `${this.name}_sum`, labels, value: series.sum },
-      { metricName: `${this.name}_count`, labels, value: series.count },
+      { metricName, labels: INFINITE, sharedLabels, value: series.count },
+      { metricName: `${this.name}_sum`, sharedLabels, value: series.sum },
+      { metricName: `${this.name}_count`, sharedLabels, value: series.count },
     );
     return lines;
   }
 }
+
+const INFINITE = { le: "+Inf" };

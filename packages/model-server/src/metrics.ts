@@ -1,8 +1,9 @@
-import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import type { GrpcStatusName } from "@shardserve/core";
 import type { ServableId } from "@shardserve/servable";
 import { Gauge, type Registry } from "prom-client";
 import type { RunRecord } from "./batching/batcher.js";
+import { EventLoopDelay } from "./event-loop-delay.js";
+import { metricsPage } from "./metrics-page.js";
 import { Counter, type CounterSeries, Histogram, type HistogramSeries } from "./meters.js";
 import { SHADOW_OUTCOMES, type ShadowOutcome } from "./predict/shadow.js";
 
@@ -10,8 +11,6 @@ import { SHADOW_OUTCOMES, type ShadowOutcome } from "./predict/shadow.js";
 const LATENCY_BUCKETS_US = exponential(10, 1.8, 33);
 const STAGE_BUCKETS_SECONDS = exponential(0.0001, 2, 18);
 const ROWS_BUCKETS = exponential(1, 2, 14);
-/** Sampling period of the event loop's delay. */
-const LOOP_RESOLUTION_MS = 10;
 
 export type EntryPoint = "GRPC" | "REST";
 
@@ -45,7 +44,7 @@ export class ServerMetrics {
   readonly #batchRequests: Histogram;
   readonly #rows: Counter;
   readonly #shadows: Counter;
-  readonly #loopDelay: IntervalHistogram;
+  readonly #loopDelay: EventLoopDelay;
   readonly #meters = new Map<string, SignatureMeters>();
   /** The same by the version itself, as requests find them. */
   #metersById = new WeakMap<ServableId, Map<string, SignatureMeters>>();
@@ -133,22 +132,7 @@ export class ServerMetrics {
         for (const { id, count } of broken()) this.set({ model: id.name, version: String(id.version) }, count);
       },
     });
-    this.#loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
-    this.#loopDelay.enable();
-    const loopDelay = this.#loopDelay;
-    new Gauge({
-      name: "shardserve_event_loop_delay_seconds",
-      help: "Delay of the event loop since the last scrape.",
-      labelNames: ["quantile"],
-      registers,
-      collect() {
-        for (const quantile of [50, 99, 100]) {
-          const delayMs = loopDelay.percentile(quantile) / 1e6 - LOOP_RESOLUTION_MS;
-          this.set({ quantile: String(quantile / 100) }, Math.max(delayMs, 0) / 1000);
-        }
-        loopDelay.reset();
-      },
-    });
+    this.#loopDelay = new EventLoopDelay(registry);
   }
 
   /** @param model  a name that is served, or "" so that made-up names do not become series */
@@ -251,11 +235,11 @@ export class ServerMetrics {
 
   /** The page that Prometheus reads. */
   page(): Promise<string> {
-    return this.#registry.metrics();
+    return metricsPage(this.#registry);
   }
 
   close(): void {
-    this.#loopDelay.disable();
+    this.#loopDelay.close();
   }
 }
 

@@ -1,6 +1,7 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Service, ServingError } from "@shardserve/core";
+import { metricsPage } from "@shardserve/model-server";
 import type { Registry } from "prom-client";
 import { flag } from "../../flags.js";
 import type { Listening } from "./free-addresses.js";
@@ -50,7 +51,7 @@ export class MetricsEndpoint extends Service {
       } else if (request.url === "/readyz") {
         response.writeHead(isReady() ? 200 : 503).end();
       } else if (request.url === "/metrics") {
-        registry.metrics().then(
+        metricsPage(registry).then(
           (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
           (error: unknown) => response.writeHead(500).end(ServingError.from(error).message),
         );
