@@ -1,4 +1,4 @@
-import type { Manager, TrafficPolicy } from "@shardserve/servable";
+import { type Manager, servableIdText, type TrafficPolicy } from "@shardserve/servable";
 import { type IndexEntry, repositoryIndex } from "../v2/describe.js";
 
 /** One version as `GET /v1/config` tells it. */
@@ -26,14 +26,14 @@ export function describeServer(
   config: Readonly<Record<string, unknown>>,
 ): ServerDescription {
   const { memory } = manager;
-  const planOf = (name: string, number: string) =>
-    memory?.versions.find(({ id }) => id.name === name && String(id.version) === number)?.plan;
+  const plans = new Map(memory?.versions.map(({ id, plan }) => [servableIdText(id), plan]));
   return {
     version,
     ...config,
     models: repositoryIndex(manager).map((entry) => {
-      const plan = planOf(entry.name, entry.version);
-      const broken = manager.brokenSignatures(entry.name, Number(entry.version));
+      const id = { name: entry.name, version: Number(entry.version) };
+      const plan = plans.get(servableIdText(id));
+      const broken = manager.brokenSignatures(id.name, id.version);
       return {
         ...entry,
         ...(plan && { memory: { ...plan } }),
