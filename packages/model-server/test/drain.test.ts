@@ -3,7 +3,8 @@ import { Agent, request as httpRequest } from "node:http";
 import { status } from "@grpc/grpc-js";
 import { create, fromBinary, HealthCheckRequestSchema, HealthCheckResponseSchema, toBinary } from "@shardserve/api";
 import { tensor } from "@shardserve/tensor";
-import { callRaw, failureOf, PREDICT, predict, predictRequest, startServer } from "./harness.js";
+import { eventually } from "@shardserve/testkit";
+import { callRaw, failureOf, PREDICT, predict, predictRequest, startServer, type TestServer } from "./harness.js";
 import { FunctionModel } from "./models.js";
 
 const x = tensor("float32", [1, 1], Float32Array.of(2));
@@ -83,7 +84,10 @@ describe("drain", () => {
     const second = await startServer({ m: { 1: model } });
     let isMoved = false;
     let isDone = false;
-    let answers = 0;
+    const answers = new Map([
+      [first, 0],
+      [second, 0],
+    ]);
     // A balancer that asks for health: it goes on sending to the first server for up to 20 ms after NOT_SERVING.
     const balancer = (async () => {
       while (!isMoved) {
@@ -98,17 +102,18 @@ describe("drain", () => {
         const server = isMoved ? second : first;
         await predict(server.client, { x });
         assert.equal((await post(server.server.restPort, agent)).status, 200);
-        answers++;
+        answers.set(server, answers.get(server)! + 1);
       }
     };
     const clients = Array.from({ length: 10 }, client);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    const answersOf = (server: TestServer) =>
+      eventually(() => assert.ok(answers.get(server)! >= 50, `${answers.get(server)} answers`), { timeoutMs: 20_000 });
+    await answersOf(first);
     await first.server.close({ drainMs: 10_000 });
     await balancer;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await answersOf(second);
     isDone = true;
     await Promise.all(clients);
-    assert.ok(answers > 100, String(answers));
     agent.destroy();
     await first[Symbol.asyncDispose]();
     await second[Symbol.asyncDispose]();
