@@ -11,7 +11,7 @@ import { type Front, startServe } from "./support/roles.js";
 import { ShardedGoldens } from "./support/sharded-goldens.js";
 
 const root = join(REPO_DIR, "test/fixtures/onnx");
-const models: readonly GoldenModel[] = ["hops", "embedding", "bags"].map((name) => ({
+const models: readonly GoldenModel[] = ["hops", "embedding", "bags", "corners"].map((name) => ({
   name,
   dir: join(root, name, "1"),
   golden: join(root, name, "golden.json"),

@@ -1,19 +1,20 @@
 import assert from "node:assert/strict";
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fromBinary, SignatureDefMapSchema } from "@shardserve/api";
+import { create, fromBinary, onnx, SignatureDefMapSchema, toBinary } from "@shardserve/api";
 import { isServingError } from "@shardserve/core";
 import { loadOnnxModel } from "@shardserve/engine";
 import { loadOrt } from "@shardserve/native";
 import { hasOnnxModel } from "@shardserve/onnx";
-import { tensor } from "@shardserve/tensor";
+import { DTYPES, tensor } from "@shardserve/tensor";
 import { goldenDifference, readGolden, REPO_DIR, tempDir } from "@shardserve/testkit";
+import { ShuffledRows } from "./shuffled-rows.js";
 
 const FIXTURES = join(REPO_DIR, "test/fixtures/onnx");
 const load = (dir: string) => loadOnnxModel({ dir, ort: loadOrt() });
 
 describe("ONNX models", () => {
-  for (const name of ["iris", "embedding", "bags"]) {
+  for (const name of ["iris", "embedding", "bags", "corners"]) {
     it(`${name}: answers as onnxruntime does, again and again, and leaves nothing behind`, async () => {
       const before = { ...loadOrt().live };
       const model = await load(join(FIXTURES, name, "1"));
@@ -70,5 +71,30 @@ describe("ONNX models", () => {
     const escaping = Buffer.from(bytes.toString("latin1").replaceAll("weights.bin", "../eights.b"), "latin1");
     await writeFile(join(dir, "model.onnx"), escaping);
     await assert.rejects(load(dir), (error) => isServingError(error, "ENGINE_FAILED"));
+  });
+
+  it("names an input that is no tensor, alike with tables and with rows from elsewhere", async () => {
+    await using temp = await tempDir("shardserve-onnx-");
+    const tensorType = create(onnx.TypeProto_TensorSchema, { elemType: DTYPES.float32.onnx });
+    const elemType = create(onnx.TypeProtoSchema, { value: { case: "tensorType", value: tensorType } });
+    const some = create(onnx.TypeProto_OptionalSchema, { elemType });
+    const graph = create(onnx.GraphProtoSchema, {
+      name: "test",
+      input: [
+        create(onnx.ValueInfoProtoSchema, { name: "maybe", type: { value: { case: "optionalType", value: some } } }),
+      ],
+      node: [
+        create(onnx.NodeProtoSchema, { opType: "OptionalHasElement", input: ["maybe"], output: ["is_there"] }),
+        create(onnx.NodeProtoSchema, { opType: "Identity", input: ["is_there"], output: ["answer"] }),
+      ],
+      output: [create(onnx.ValueInfoProtoSchema, { name: "answer" })],
+    });
+    const model = create(onnx.ModelProtoSchema, { irVersion: 8n, opsetImport: [{ version: 18n }], graph });
+    await writeFile(join(temp.path, "model.onnx"), toBinary(onnx.ModelProtoSchema, model));
+    const refused = (error: unknown) =>
+      isServingError(error, "OP_UNSUPPORTED") && error.message.includes('the input "maybe" is no tensor');
+    await assert.rejects(load(temp.path), refused);
+    const rowSource = new ShuffledRows([], []);
+    await assert.rejects(loadOnnxModel({ dir: temp.path, ort: loadOrt(), rowSource }), refused);
   });
 });

@@ -27,13 +27,18 @@ export function onnxSignature(
   logger: Logger,
 ): SignatureInfo {
   const foreign = inputs.find(({ dtype }) => dtype === undefined);
-  if (foreign) throw new ServingError("OP_UNSUPPORTED", `${path}: the input "${foreign.name}" is no tensor`);
+  if (foreign) throw foreignInput(foreign.name, path);
   const tensors = outputs.filter(({ dtype }) => dtype !== undefined);
   if (tensors.length === 0) throw new ServingError("OP_UNSUPPORTED", `${path}: no output is a tensor`);
   for (const { name, dtype } of outputs) {
     if (dtype === undefined) logger.warn({ path, output: name }, "an output that is no tensor is left out");
   }
   return { name: ONNX_SIGNATURE, method: METHOD, inputs: specs(inputs), outputs: specs(tensors), defaults: new Map() };
+}
+
+/** Sequences, maps and optional tensors have no form in a request, nor has float8. */
+export function foreignInput(name: string, path: string): ServingError {
+  return new ServingError("OP_UNSUPPORTED", `${path}: the input "${name}" is no tensor that requests can carry`);
 }
 
 function specs(values: readonly OnnxValue[]): ReadonlyMap<string, TensorSpec> {

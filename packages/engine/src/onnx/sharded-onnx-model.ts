@@ -20,7 +20,7 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { deviceError } from "../device/device-error.js";
 import { gatherIds } from "../steps/gather-ids.js";
 import { type LoadOnnxOptions, onnxEngine, onnxSessionOptions } from "./onnx-options.js";
-import { onnxMetadata, onnxSignature, type OnnxValue } from "./onnx-signature.js";
+import { foreignInput, onnxMetadata, onnxSignature, type OnnxValue } from "./onnx-signature.js";
 import { DEFAULT_LIMITS, type EngineModel, type ModelEngine } from "../load/options.js";
 import { PacedSession } from "../load/paced-session.js";
 import { RowsTally } from "../rows-report.js";
@@ -86,7 +86,8 @@ class Opened {
     const types = new Map<string, OnnxValueType>();
     for (const input of cut.inputs) {
       const type = declaredType(input);
-      if (type) types.set(input.name, type);
+      if (!type) throw foreignInput(input.name, join(dir, ONNX_MODEL_FILE));
+      types.set(input.name, type);
     }
     const rows = new Set(cut.stages.flatMap(({ lookups }) => lookups.map((lookup) => lookup.rows)));
     const stages: BoundStage[] = [];

@@ -9,7 +9,9 @@ type Types = Map<string, number>;
 
 /** Operators whose results have one type, whatever they take. */
 const FIXED: ReadonlyMap<string, number> = new Map([
-  ...["Shape", "Size", "NonZero", "ArgMax", "ArgMin", "NonMaxSuppression"].map((op) => [op, INT64] as const),
+  ...["Shape", "Size", "NonZero", "ArgMax", "ArgMin", "NonMaxSuppression", "SequenceLength"].map(
+    (op) => [op, INT64] as const,
+  ),
   ...["MatMulInteger", "ConvInteger"].map((op) => [op, INT32] as const),
   ...["TfIdfVectorizer"].map((op) => [op, FLOAT] as const),
 ]);
