@@ -851,6 +851,19 @@ def batch_statistics():
         case("FusedBatchNormV3", _only=[0, 1, 2], x=rand(F32, shape), scale=rand(F32, [4]), offset=rand(F32, [4]), mean=rand(F32, [4]), variance=rand(F32, [4], 0.1, 4), is_training=True, exponential_avg_factor=0.5)
 
 
+@family
+def transposed_lengths():
+    """Every length that a convolution may have had for its output's, and the two beside, which are refused."""
+    for padding in ["VALID", "SAME"]:
+        for stride, kernel in [(2, 3), (3, 2), (2, 4), (3, 1)]:
+            longest = 3 * stride if padding == "SAME" else 2 * stride + kernel + stride - 1
+            for length in range(longest - stride, longest + 2):
+                case("Conv2DBackpropInput", input_sizes=np.array([2, length, longest, 2], I32), filter=C(rand(F32, [kernel, kernel, 2, 3])),
+                     out_backprop=rand(F32, [2, 3, 3, 3]), strides=[1, stride, stride, 1], padding=padding)
+    case("Conv3DBackpropInputV2", input_sizes=np.array([1, 5, 6, 4, 2], I32), filter=C(rand(F32, [3, 3, 3, 2, 3])),
+         out_backprop=rand(F32, [1, 3, 3, 4, 3]), strides=[1, 2, 2, 1, 1], padding="SAME")
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

@@ -45,8 +45,8 @@ const REFUSED: Readonly<Record<string, RegExp>> = {
   MatrixBandPart: /bool/,
 };
 
-/** Convolutions whose groups or sizes are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
-const FAILS_UNKNOWN = new Set(["Conv2D", "Conv2DBackpropInput", "Conv3DBackpropInputV2"]);
+/** Convolutions whose groups are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
+const FAILS_UNKNOWN = new Set(["Conv2D"]);
 
 /** float16 as a number, for comparing. */
 function halfToNumber(bits: number): number {

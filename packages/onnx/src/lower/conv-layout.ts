@@ -49,3 +49,17 @@ export function kernelShape(n: NodeLowering, input: number): readonly number[] {
   const shape = n.shape(input);
   return shape && !shape.includes(-1) ? shape : n.fail("the kernel's shape is unknown");
 }
+
+/** The kernel permuted to `shape`: at load when it is a weight, else in every run. */
+export function permutedKernel(
+  n: NodeLowering,
+  input: number,
+  perm: readonly number[],
+  shape: readonly number[],
+): Value {
+  const value = n.x(input);
+  return (
+    n.b.permuted(value, perm, shape) ??
+    n.b.op("Reshape", [n.b.op("Transpose", [value], { perm }), n.b.ints(shape)], { allowzero: 1 })
+  );
+}

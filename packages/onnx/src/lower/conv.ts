@@ -1,4 +1,4 @@
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { Value } from "../proto/builder.js";
 import { channelsLast, columnOfRow, rowOfColumn } from "./channels.js";
 import {
   axes,
@@ -6,14 +6,16 @@ import {
   kernelShape,
   type Layout,
   layoutOf,
+  permutedKernel,
   poolingInts,
   spatialInts,
   toChannelsFirst,
 } from "./conv-layout.js";
-import { cast, concat, less, shapeOf, slice, zeroOrFail } from "../proto/emit.js";
+import { cast, concat, shapeOf, slice } from "../proto/emit.js";
 import { isNarrow, narrowConvolution } from "./narrow-conv.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 import { type Padding, paddingOf } from "./padding.js";
+import { transposedConvolution } from "./transposed-conv.js";
 import { hasWindowKernel, windowConvolution, windowDepthwise, windowPooling } from "./window-lowering.js";
 
 /**
@@ -21,20 +23,6 @@ import { hasWindowKernel, windowConvolution, windowDepthwise, windowPooling } fr
  * data_format says otherwise, ONNX's second (NCHW): values are transposed in and out, once for a chain of such ops
  * (channels.ts). Kernels are transposed once, at load.
  */
-
-function needFloat(n: NodeLowering, input = 0): void {
-  const dtype = n.dtype(input);
-  if (dtype !== "float32" && dtype !== "float16") n.fail(`no engine kernel for ${dtype}`);
-}
-
-/** The kernel permuted to `shape`: at load when it is a weight, else in every run. */
-function permutedKernel(n: NodeLowering, input: number, perm: readonly number[], shape: readonly number[]): Value {
-  const value = n.x(input);
-  return (
-    n.b.permuted(value, perm, shape) ??
-    n.b.op("Reshape", [n.b.op("Transpose", [value], { perm }), n.b.ints(shape)], { allowzero: 1 })
-  );
-}
 
 /** Pixels of each image of input 0; undefined where its size is open. */
 function pixelsOf(n: NodeLowering, layout: Layout): number | undefined {
@@ -89,61 +77,6 @@ const depthwise: Lower = (n) => {
   const value = toChannelsFirst(n, layout, n.x(0));
   return fromChannelsFirst(n, layout, n.b.op("Conv", [padding.around?.(value) ?? value, weights], attrs));
 };
-
-/** The gradient of a convolution by its input, which is the transposed convolution. The wanted size is checked: the strides leave it ambiguous. */
-function transposedConvolution(spatial: number): Lower {
-  return (n) => {
-    needFloat(n, 2);
-    const layout = layoutOf(n, spatial);
-    const { b } = n;
-    const kernel = kernelShape(n, 1);
-    const strides = spatialInts(n, layout, "strides");
-    if (spatialInts(n, layout, "dilations").some((dilation) => dilation !== 1)) n.fail("dilations");
-    const padding = n.attrs.text("padding");
-    if (padding === "EXPLICIT") n.fail("explicit paddings");
-    // Size of the gradient's input for an output of i: SAME i * stride, VALID (i - 1) * stride + kernel; larger ones that
-    // give the same output exist, and are told apart by the static shape.
-    const wanted = n.outShape();
-    const given = n.shape(2);
-    const spatialOf = (shape: readonly number[] | undefined) =>
-      shape && (layout.isChannelsLast ? shape.slice(1, -1) : shape.slice(2));
-    const [sizes, inputs] = [spatialOf(wanted), spatialOf(given)];
-    const pads: number[] = [];
-    const outputPadding: number[] = [];
-    for (let i = 0; i < spatial; i++) {
-      const [stride, length] = [strides[i]!, kernel[i]!];
-      const isKnown = sizes && inputs && sizes[i]! >= 0 && inputs[i]! >= 0;
-      const full = isKnown ? (inputs[i]! - 1) * stride + length : length;
-      const size = isKnown ? sizes[i]! : padding === "SAME" ? stride : length;
-      const total = padding === "SAME" ? Math.max(full - size, 0) : 0;
-      pads[i] = Math.floor(total / 2);
-      pads[i + spatial] = total - pads[i]!;
-      outputPadding[i] = size - (full - total);
-    }
-    const [inChannels, outChannels] = [kernel[spatial]!, kernel[spatial + 1]!];
-    const weights = permutedKernel(
-      n,
-      1,
-      [spatial + 1, spatial, ...axes(0, spatial)],
-      [outChannels, inChannels, ...kernel.slice(0, spatial)],
-    );
-    const attrs = { strides, pads, output_padding: outputPadding, kernel_shape: kernel.slice(0, spatial) };
-    const value = toChannelsFirst(n, layout, n.x(2));
-    const isSafe = spatial === 2 || inputs?.every((length) => length > 0) === true;
-    const result = b.op("ConvTranspose", [isSafe ? value : filledVolumes(b, value), weights], attrs);
-    const size = cast(b, n.x(0), "int64");
-    const channelsFirstSize = b.op("Gather", [size, b.ints([0, spatial + 1, ...axes(1, spatial)])]);
-    const checked = b.op("Reshape", [result, layout.isChannelsLast ? channelsFirstSize : size], { allowzero: 1 });
-    return fromChannelsFirst(n, layout, checked);
-  };
-}
-
-/** Volumes [n, c, d, h, w]; a run with one of no extent fails, because ONNX Runtime's transposed convolution dies of it. */
-function filledVolumes(b: OnnxBuilder, value: Value): Value {
-  const shape = shapeOf(b, value);
-  const checked = b.op("Add", [shape, zeroOrFail(b, less(b, shape, b.ints([0, 0, 1, 1, 1])))]);
-  return b.op("Reshape", [value, checked], { allowzero: 1 });
-}
 
 function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
   return (n) => {
