@@ -105,6 +105,10 @@ describe("64-bit words against BigInt", () => {
           rotate(w, 2, 0, by);
           assert.equal(get(2), BigInt.asUintN(64, (a >> BigInt(by)) | (a << BigInt(64 - by))));
           assert.equal(modulo(w, 0, divisor), Number(a % BigInt(divisor)));
+          // Quotients that are just below an integer.
+          const below = BigInt.asUintN(64, a - (a % BigInt(divisor)) - 1n);
+          put(0, below);
+          assert.equal(modulo(w, 0, divisor), Number(below % BigInt(divisor)));
         },
       ),
     );
@@ -225,7 +229,10 @@ describe("classes of ASCII characters and their complements", () => {
       "ab",
       ".",
       "(a)",
-      "[[:alpha:]]",
+      "[[:letter:]]",
+      "[[:^alpha:]]",
+      "[:alpha:]]",
+      "[a-[:alpha:]]",
       "a*",
       "\\b",
       "é",

@@ -48,6 +48,24 @@ const PERL: Readonly<Record<string, string>> = {
   w: "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz",
 };
 
+/** "[[:punct:]]": the first and the last character of each range of a class, one behind the other. */
+const POSIX: Readonly<Record<string, string>> = {
+  alnum: "09AZaz",
+  alpha: "AZaz",
+  ascii: "\0\x7f",
+  blank: "\t\t  ",
+  cntrl: "\0\x1f\x7f\x7f",
+  digit: "09",
+  graph: "!~",
+  lower: "az",
+  print: " ~",
+  punct: "!/:@[`{~",
+  space: "\t\r  ",
+  upper: "AZ",
+  word: "09AZ__az",
+  xdigit: "09AFaf",
+};
+
 /**
  * What a complement takes: RE2 spares itself the checks of overlong characters, of surrogates and of what lies above
  * U+10FFFF when a class has all that is not ASCII (google/re2, compile.cc, Add_80_10ffff).
@@ -91,7 +109,14 @@ export function parseByteClass(pattern: string): ByteClass | undefined {
   at = isComplement ? 2 : 1;
   if (body[at] === "]") return undefined;
   while (body[at] !== "]") {
-    if (body[at] === "[") return undefined; // maybe a POSIX class
+    if (body[at] === "[") {
+      const [named, name] = /^\[:([a-z]+):\]/.exec(body.slice(at)) ?? [];
+      const ranges = POSIX[name ?? ""];
+      if (!ranges) return undefined;
+      for (let i = 0; i < ranges.length; i += 2) take(ranges.charCodeAt(i), ranges.charCodeAt(i + 1));
+      at += named!.length;
+      continue;
+    }
     const first = next();
     if (!first) return undefined;
     if ("set" in first) {
@@ -107,6 +132,17 @@ export function parseByteClass(pattern: string): ByteClass | undefined {
     }
   }
   return at === body.length - 1 ? found(isComplement) : undefined;
+}
+
+const byteClasses = new Map<string, ByteClass | undefined>();
+
+/** {@link parseByteClass}, once for each pattern. */
+function byteClassOf(pattern: string): ByteClass | undefined {
+  if (!byteClasses.has(pattern)) {
+    if (byteClasses.size >= PATTERNS_MAX) byteClasses.clear();
+    byteClasses.set(pattern, parseByteClass(pattern));
+  }
+  return byteClasses.get(pattern);
 }
 
 /** A rewrite as RE2 reads it: literal bytes and group numbers ("\\1"), up to where it is malformed. */
@@ -141,7 +177,7 @@ function parseRewrite(rewrite: Uint8Array): Rewrite {
 
 function replace(column: StringColumn, pattern: string, rewrite: Uint8Array, isGlobal: boolean): StringColumn {
   const { parts, isMalformed } = parseRewrite(rewrite);
-  const byteClass = parts.length === 1 && !isMalformed ? parseByteClass(pattern) : undefined;
+  const byteClass = parts.length === 1 && !isMalformed ? byteClassOf(pattern) : undefined;
   const builder = new StringColumnBuilder(column.length, column.offsets[column.length]! - column.offsets[0]!);
   if (byteClass) {
     replaceClass(column, byteClass, parts[0] as Uint8Array, isGlobal, builder);
