@@ -98,10 +98,19 @@ export function load32(bytes: Uint8Array, at: number): number {
 export function modulo(w: Words, a: number, divisor: number): number {
   const low = w[2 * a]! >>> 0;
   const high = w[2 * a + 1]! >>> 0;
+  // In such steps every intermediate stays below 2^53.
+  if (divisor <= 2 ** 21) return remainder(remainder(high, divisor) * 0x1_0000_0000 + low, divisor);
   if (divisor <= 2 ** 37) {
-    // In steps of 16 bits every intermediate stays below 2^53.
-    const top = (high % divisor) * 0x1_0000 + (low >>> 16);
-    return ((top % divisor) * 0x1_0000 + (low & 0xffff)) % divisor;
+    const top = remainder(high, divisor) * 0x1_0000 + (low >>> 16);
+    return remainder(remainder(top, divisor) * 0x1_0000 + (low & 0xffff), divisor);
   }
   return Number(((BigInt(high) << 32n) | BigInt(low)) % BigInt(divisor));
+}
+
+/**
+ * a % divisor of integers, 0 <= a < 2^53, without V8's call of fmod. The quotient may be rounded up to an integer q only if q * divisor - a is
+ * less than 1, and so 0: the floor is never too large.
+ */
+function remainder(a: number, divisor: number): number {
+  return a - Math.floor(a / divisor) * divisor;
 }
