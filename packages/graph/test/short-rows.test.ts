@@ -37,7 +37,7 @@ describe("short rows of small tables", () => {
   it("are looked up where rows or table are large", () => {
     const wide = COLUMN.replace("shape=[100,4] checkpointKey=table", "shape=[100,65] checkpointKey=table");
     assert.deepEqual(shortNodes(wide, "mean"), []);
-    const long = COLUMN.replace("shape=[100,4] checkpointKey=table", "shape=[33000,4] checkpointKey=table");
+    const long = COLUMN.replace("shape=[100,4] checkpointKey=table", "shape=[600000,4] checkpointKey=table");
     assert.deepEqual(shortNodes(long, "mean"), []);
   });
 });

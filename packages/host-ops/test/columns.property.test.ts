@@ -109,8 +109,8 @@ describe("what the compiler makes of the ops of feature columns", () => {
   it("PooledLookup is what the ops are, errors and bits included", () => {
     const value = fc.oneof(fc.float({ noDefaultInfinity: true, noNaN: true }), fc.constantFrom(-0, Number.NaN, 1e38));
     const tables = fc.record({
-      dim: fc.integer({ min: 1, max: 3 }),
-      values: fc.array(value, { minLength: 30, maxLength: 30 }),
+      dim: fc.integer({ min: 1, max: 9 }),
+      values: fc.array(value, { minLength: 90, maxLength: 90 }),
       dtype: fc.constantFrom("float32" as const, "float64" as const),
       combiner: fc.constantFrom("sum", "mean", "sqrtn"),
       isZeroed: fc.boolean(),

@@ -4,8 +4,8 @@ import { type FoundLookup, SPARSE_SEGMENT } from "../passes/lookups.js";
 
 /** Adding up a row of this many elements takes less time than the host took to find its id. */
 const ROW_ELEMENTS_MAX = 64;
-/** The host keeps a copy of the table. */
-const TABLE_ELEMENTS_MAX = 128 * 1024;
+/** The host keeps a copy of the table: at most 8 MiB of float32. */
+const TABLE_ELEMENTS_MAX = 2 * 1024 * 1024;
 
 export interface ShortRows {
   readonly lookups: ReadonlySet<FoundLookup>;

@@ -68,7 +68,10 @@ function divisorOf(combiner: Combiner, count: number, dtype: "float32" | "float6
   return dtype === "float32" ? Math.fround(Math.sqrt(count)) : Math.sqrt(count);
 }
 
-/** Adds the rows that every `width`-th of `ids[start .. end)` names to `out[at .. at + dim)`, one after the other, each sum rounded to the dtype. */
+/**
+ * Stores the sum of the rows that every `width`-th of `ids[start .. end)` names in `out[at .. at + dim)`, which is 0. One row after the other is
+ * added, each sum rounded to the dtype; four columns at a time, whose sums stay in registers.
+ */
 function addFloats(
   out: Float32Array,
   at: number,
@@ -80,9 +83,26 @@ function addFloats(
   dim: number,
   divisor: number,
 ): void {
-  for (let i = start; i < end; i += width) {
-    const from = ids[i]! * dim;
-    for (let k = 0; k < dim; k++) out[at + k] = out[at + k]! + table[from + k]!;
+  let k = 0;
+  for (; k + 4 <= dim; k += 4) {
+    let a = 0;
+    let b = 0;
+    let c = 0;
+    let d = 0;
+    for (let i = start; i < end; i += width) {
+      const from = ids[i]! * dim + k;
+      a = Math.fround(a + table[from]!);
+      b = Math.fround(b + table[from + 1]!);
+      c = Math.fround(c + table[from + 2]!);
+      d = Math.fround(d + table[from + 3]!);
+    }
+    out[at + k] = a;
+    out[at + k + 1] = b;
+    out[at + k + 2] = c;
+    out[at + k + 3] = d;
+  }
+  for (; k < dim; k++) {
+    for (let i = start; i < end; i += width) out[at + k] = out[at + k]! + table[ids[i]! * dim + k]!;
   }
   if (divisor !== 1) for (let k = at; k < at + dim; k++) out[k] = out[k]! / divisor;
 }
