@@ -864,6 +864,14 @@ def transposed_lengths():
          out_backprop=rand(F32, [1, 3, 3, 4, 3]), strides=[1, 2, 2, 1, 1], padding="SAME")
 
 
+@family
+def reflections_of_nothing():
+    """REFLECT refuses what has no element in any dimension, even where it pads others; SYMMETRIC does not."""
+    for mode in ["REFLECT", "SYMMETRIC"]:
+        for shape, paddings in [([0, 4], [[0, 0], [1, 1]]), ([0, 3, 4, 2], [[0, 0], [1, 1], [2, 1], [0, 0]]), ([0, 3], [[0, 0], [0, 0]]), ([2, 3], [[0, 0], [0, 0]]), ([2, 0], [[1, 0], [0, 0]])]:
+            case("MirrorPad", input=rand(F32, shape), paddings=C(np.array(paddings, I32)), mode=mode)
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

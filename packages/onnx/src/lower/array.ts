@@ -22,6 +22,7 @@ import {
   widened,
   zeroOrFail,
 } from "../proto/emit.js";
+import { mirrorPad } from "./mirror-pad.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /** Shapes, layout and joining: no arithmetic on the values. */
@@ -297,28 +298,6 @@ const windowOf: Lower = (n) => {
   const inside = b.op("Max", [b.op("Min", [start, room]), b.scalar("int64", 0)]);
   const first = b.op("Add", [inside, zeroOrFail(b, isOutside)]);
   return b.op("Slice", [n.x(0), first, b.op("Add", [first, size]), b.ints(Array.from({ length: rank }, (_, i) => i))]);
-};
-
-/** MirrorPad, axis by axis: a reversed slice before and one after. */
-const mirrorPad: Lower = (n) => {
-  const counts = n.needNumbers(1);
-  const skipped = n.attrs.text("mode") === "REFLECT" ? 1 : 0;
-  let value = n.x(0);
-  for (let axis = 0; axis < counts.length / 2; axis++) {
-    const mirrored = (start: number, end: number | bigint, count: number) => {
-      const { b } = n;
-      const part = b.op("Slice", [value, b.ints([start]), b.ints([end]), b.ints([axis]), b.ints([-1])]);
-      // Too large a padding is an error: the part would be shorter than `count`.
-      const guard = b.ints(Array.from({ length: counts.length / 2 }, (_, i) => (i === axis ? count : 0)));
-      return b.op("Reshape", [part, guard]);
-    };
-    const [before, after] = [counts[2 * axis]!, counts[2 * axis + 1]!];
-    const parts = [value];
-    if (before > 0) parts.unshift(mirrored(before + skipped - 1, skipped === 1 ? 0 : INT64_MIN, before));
-    if (after > 0) parts.push(mirrored(-1 - skipped, -1 - skipped - after, after));
-    value = concat(n.b, parts, axis);
-  }
-  return value;
 };
 
 const reverse: Lower = (n) => {
