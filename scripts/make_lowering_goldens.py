@@ -872,6 +872,18 @@ def reflections_of_nothing():
             case("MirrorPad", input=rand(F32, shape), paddings=C(np.array(paddings, I32)), mode=mode)
 
 
+@family
+def top_of_nan():
+    """Rows of NaN alone, as a NaN in a query makes them, beside others."""
+    for dtype in [F32, F16]:
+        for length, k in [(5, 1), (5, 3), (9, 9), (300, 5), (300, 100)]:
+            x = rand(dtype, [3, length], -9, 9)
+            x[1] = np.nan
+            case("TopKV2", input=x, k=C(np.array(k, I32)))
+        case("TopKV2", input=x, k=np.array(7, I32))
+        case("TopKV2", input=np.full([40], np.nan, dtype), k=np.array(6, I32))
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

@@ -140,6 +140,11 @@ function topOfRow(keys: ArrayLike<number>, from: number, count: number, heap: In
       sink(0, k);
     }
   }
+  // NaN is neither worse nor better: where there is nothing else, the first stand in their order, as TensorFlow has them.
+  if (heap.every((at) => Number.isNaN(keys[from + at]!))) {
+    for (let i = 0; i < k; i++) heap[i] = i;
+    return;
+  }
   for (let end = k - 1; end > 0; end--) {
     const worst = heap[0]!;
     heap[0] = heap[end]!;

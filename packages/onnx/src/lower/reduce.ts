@@ -1,10 +1,12 @@
-import type { Value } from "../proto/builder.js";
+import { toNumbers } from "@shardserve/tensor";
+import type { OnnxBuilder, Value } from "../proto/builder.js";
 import {
   boundedLength,
   asScalar,
   cast,
   concat,
   dtypes,
+  equal,
   filled,
   intVector,
   isFloat,
@@ -174,8 +176,18 @@ const topK: Lower = (n) => {
   const attrs = { axis: -1, largest: 1, sorted: 1 };
   const compute = () => n.b.ops("TopK", [value, k], [value.dtype, "int64"], attrs);
   const [values, indices] = isSurelyFilled(n, 0) ? compute() : whereFilled(n, value, k, compute);
-  return [cast(n.b, values!, dtype), cast(n.b, indices!, n.outDtype(1))];
+  const isOne = k.tensor !== undefined && toNumbers(k.tensor)[0] === 1;
+  const places = isFloat(value.dtype) && !isOne ? inOrderWhereNaN(n.b, values!, indices!, k) : indices!;
+  return [cast(n.b, values!, dtype), cast(n.b, places, n.outDtype(1))];
 };
+
+/** Of a row that is all NaN, the first in their order, as TensorFlow; ONNX Runtime leaves them as its heap or sort does. */
+function inOrderWhereNaN(b: OnnxBuilder, values: Value, indices: Value, k: Value): Value {
+  const isNaN = cast(b, b.op("IsNaN", [values], {}, "bool"), "int32");
+  const count = b.op("ReduceSum", [isNaN, b.ints([-1])], { keepdims: 1 });
+  const order = b.op("Range", [b.scalar("int64", 0), asScalar(b, k), b.scalar("int64", 1)]);
+  return b.op("Where", [equal(b, count, cast(b, k, "int32")), order, indices]);
+}
 
 const l2Loss: Lower = (n) => {
   const sum = n.b.op("ReduceSumSquare", [n.x(0)], { keepdims: 0 });
