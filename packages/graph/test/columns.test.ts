@@ -70,6 +70,19 @@ describe("a feature column", () => {
     assert.ok(!lines.some((line) => /Tile|ZerosLike/.test(line)));
   });
 
+  it("of ids that nothing fills is pooled where its segments are int64", () => {
+    const plain = edited(
+      "sum = SparseSegmentMean(rows, unique:1, rowOf)",
+      "sum = SparseSegmentMean(rows, unique:1, segments)",
+    )
+      .replace("Unique(filled:1)", "Unique(ids)")
+      .concat("\n  segments = Placeholder() dtype=int64 shape=[-1] fed=true");
+    assert.ok(fused(plain, "sum").includes("rows = PooledLookup(table, ids, segments)"));
+    const narrow = plain.replace("segments = Placeholder() dtype=int64", "segments = Placeholder() dtype=int32");
+    assert.ok(fused(narrow, "sum").includes("sum = SparseSegmentMean(rows, unique:1, segments)"));
+    assert.ok(fused(plain, "sum", []).includes("sum = SparseSegmentMean(rows, unique:1, segments)"));
+  });
+
   it("without a Select, or with readers of the sum, keeps the filled rows", () => {
     assert.ok(fused(COLUMN, "sum").includes("rows = PooledLookup(table, filled:1, filled)"));
     const both = fused(COLUMN, "pooled sum");

@@ -145,6 +145,32 @@ describe("what the compiler makes of the ops of feature columns", () => {
     );
   });
 
+  it("PooledLookup of ids that nothing filled is what the ops are, in whatever order the segments come", () => {
+    const segments = fc.array(fc.integer({ min: -1, max: 9 }), { maxLength: 6 });
+    const sorted = segments.map((list) => list.map(Math.abs).sort((a, b) => a - b));
+    const ids = fc.array(fc.integer({ min: -1, max: 10 }), { maxLength: 6 });
+    const inRange = ids.map((list) => list.map((id) => Math.min(Math.abs(id), 9)));
+    const combiner = fc.constantFrom("Sum", "Mean", "SqrtN");
+    fc.assert(
+      fc.property(fc.oneof(segments, sorted), fc.oneof(ids, inRange), fc.boolean(), combiner, (of, at, isCut, op) => {
+        const count = isCut ? Math.min(of.length, at.length) : undefined;
+        const [looked, into] = [at.slice(0, count), of.slice(0, count)];
+        const table = zeros("float32", [10, 5]);
+        for (let i = 0; i < 50; i++) table.data[i] = Math.fround(Math.sin(i));
+        const [ids, segments] = [int64s(looked, [looked.length]), int64s(into, [into.length])];
+        assert.deepEqual(
+          outcome(() => run("PooledLookup", [table, ids, segments], { combiner: op.toLowerCase() })),
+          outcome(() => {
+            const [unique, positions] = run("Unique", [ids], { out_idx: "int32" });
+            const [rows] = run("Gather", [table, unique!]);
+            return run(`SparseSegment${op}`, [rows!, positions!, segments]);
+          }),
+        );
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
   it("PresentElements is what the ops are", () => {
     const shapes = fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 3 });
     const dense = fc.tuple(shapes, fc.constantFrom("string", "int64", "int32"), fc.infiniteStream(fc.nat(2)));

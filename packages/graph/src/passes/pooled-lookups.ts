@@ -14,7 +14,7 @@ const COMBINERS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * What follows the ids of tf.nn.safe_embedding_lookup_sparse (`FilledIds`):
+ * What follows the ids of tf.nn.safe_embedding_lookup_sparse (`FilledIds`), and what tf.nn.embedding_lookup_sparse is on the host:
  * - rows that the host adds up become one node `PooledLookup`: Unique, Gather, SparseSegment, and the zeros for empty rows;
  * - of others, the engine gets which rows are empty as one bool a row, not as one an element.
  *
@@ -32,14 +32,14 @@ export function poolFilledIds(
     const combiner = COMBINERS.get(sum.op);
     if (combiner === undefined || sum.controls.length > 0) continue;
     const fill = fillOf(sum.inputs[2]!, program);
-    if (!fill) continue;
-    const selection = selectionOf(sum, fill, program, readers);
+    const selection = fill && selectionOf(sum, fill, program, readers);
     const gather = program.graph.get(sum.inputs[0]!.node)!;
-    const ids = { node: fill.name, index: 1 };
-    if (shortRows.has(gather.name) && gather.controls.length === 0 && readsInOrder(sum, gather, ids, program)) {
+    const ids = fill ? { node: fill.name, index: 1 } : distinctIds(sum, program);
+    const segments = fill ? { node: fill.name, index: 0 } : sum.inputs[2]!;
+    const isShort = shortRows.has(gather.name) && gather.controls.length === 0;
+    if (isShort && ids && readsInOrder(sum, gather, ids, program) && (fill || areIndices(segments, ids, inference))) {
       const zeroed = selection?.isOnlyReader === true ? selection.node : undefined;
-      const segments = { node: fill.name, index: 0 };
-      const isEmpty = zeroed ? [{ node: fill.name, index: 2 }] : [];
+      const isEmpty = fill && zeroed ? [{ node: fill.name, index: 2 }] : [];
       const inputs = [gather.inputs[0]!, ids, segments, ...isEmpty];
       const taken = (name: string): boolean => program.graph.has(name) || replaced.has(name);
       // Its errors are those of the gather, which nobody else reads.
@@ -70,6 +70,18 @@ function fillOf(segments: TensorRef, { graph }: Program): GraphNode | undefined 
     node = graph.get(ref.node)!;
   }
   return node.op === "FilledIds" && ref.index === 0 ? node : undefined;
+}
+
+/** What tf.nn.embedding_lookup_sparse looks up, once each: the ids before Unique. */
+function distinctIds(sum: GraphNode, { graph }: Program): TensorRef | undefined {
+  const node = graph.get(sum.inputs[1]!.node)!;
+  return node.op === "Unique" && node.controls.length === 0 ? node.inputs[0] : undefined;
+}
+
+/** True for vectors of int64 segments and of ids, which the kernel takes. */
+function areIndices(segments: TensorRef, ids: TensorRef, { infos }: Inference): boolean {
+  const [of, at] = [infos.get(refKey(ids)), infos.get(refKey(segments))];
+  return at?.dtype === "int64" && at.shape?.length === 1 && of?.shape?.length === 1 && /^int(32|64)$/.test(of.dtype);
 }
 
 /** True when entry i of the sum is the row of entry i of `ids`: by Unique of them, or as they are. */

@@ -16,7 +16,10 @@ function pooledLookup(op: OpCall): Tensor[] {
   const combiner = op.attrs.text("combiner") as Combiner;
   const [table, ids, segments] = [op.tensor(0), op.tensor(1), op.tensor(2)];
   const isEmpty = op.inputCount > 3 ? (op.tensor(3).data as Uint8Array) : undefined;
-  const isQuick = (table.dtype === "float32" || table.dtype === "float64") && areInRange(ids, table.shape[0]!);
+  const isQuick =
+    (table.dtype === "float32" || table.dtype === "float64") &&
+    areInRange(ids, table.shape[0]!) &&
+    areInOrder(segments, ids.data.length);
   return [isQuick ? inOneGo(table, ids, segments, isEmpty, combiner) : stepByStep(op, combiner)];
 }
 
@@ -28,9 +31,23 @@ function areInRange(ids: Tensor, rows: number): boolean {
   return true;
 }
 
+/** Segments so far apart that most of the sums would be 0 are no case to be quick in, and may be an error. */
+const SEGMENTS_MAX = 2 ** 24;
+
+/** True for a segment for each id, none below 0 or below the one before. */
+function areInOrder(segments: Tensor, count: number): boolean {
+  if (segments.data.length !== count) return false;
+  const lanes = lanesOf(segments.data as BigInt64Array);
+  for (let i = 0, last = 0; i < count; i++) {
+    if (lanes[2 * i + 1] !== 0 || lanes[2 * i]! < last) return false;
+    last = lanes[2 * i]!;
+  }
+  return count === 0 || lanes[2 * count - 2]! < SEGMENTS_MAX;
+}
+
 /**
  * @param ids  int64 or int32, rows of the table
- * @param segments  int64, growing by at most 1, from 0 on
+ * @param segments  int64, from 0 on and in order; those that no id has are 0
  * @param isEmpty  segments that stay 0
  */
 function inOneGo(
