@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
+import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Tensor, tensor } from "@shardserve/tensor";
-import { readGolden, REPO_DIR } from "@shardserve/testkit";
+import { eventually, readGolden, REPO_DIR } from "@shardserve/testkit";
 import { cli } from "./support/cli.js";
 import { GoldenCheck } from "./support/golden-check.js";
 import { type GoldenModel, linkVersion } from "./support/golden-models.js";
@@ -97,5 +98,34 @@ describe("sharded ONNX models answer as ONNX Runtime does", function () {
     const planned = await cli("shard-export", join(root, "hops/1"), "--dry-run", "--min-table-bytes=0");
     assert.match(planned.stdout, /4 tables to shard/);
     assert.match(planned.stdout, /moods: 1600 bytes, read inside If "mood_of"/);
+  });
+
+  // Behind the models' own suites: it changes one of them.
+  describe("a newer model", () => {
+    it("is taken up as a delta, rows and weights", async () => {
+      const newer = join(served.dir.path, "newer");
+      const source = join(newer, "1");
+      await cp(join(root, "embedding/1"), source, { recursive: true });
+      const weights = await readFile(join(source, "weights.bin"));
+      for (let at = 0; at < weights.length; at += 4) weights.writeFloatLE(weights.readFloatLE(at) * -0.5, at);
+      await writeFile(join(source, "weights.bin"), weights);
+      const ask = async (client: GrpcClient) => {
+        const inputs = new Map([["ids", tensor("int64", [2, 2], BigInt64Array.of(0n, 49n, 7n, 7n))]]);
+        return (await client.predict("embedding", "serving_default", inputs)).outputs;
+      };
+      const before = await ask(served.client);
+      const version = join(served.place.repository, "embedding", "1");
+      const { code, stderr } = await cli("shard-export", source, `--base=${version}`);
+      assert.equal(code, 0, stderr);
+      const single = await startServe("embedding", newer);
+      try {
+        using whole = new GrpcClient(single.grpc);
+        const expected = await ask(whole);
+        assert.notDeepEqual(before, expected);
+        await eventually(async () => assert.deepEqual(await ask(served.client), expected), { timeoutMs: 60_000 });
+      } finally {
+        await single.process.stop();
+      }
+    });
   });
 });

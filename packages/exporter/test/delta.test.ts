@@ -122,7 +122,7 @@ describe("delta export", () => {
     await writeModel(join(dir.path, "short"), [tableOf(400, 1), tableOf(300, 2)], 0);
     await writeModel(join(dir.path, "one"), [tableOf(500, 1)], 0);
     await runExport(await plan(join(dir.path, "a"), { tables: ["t0", "t1"], partitions: 7 }), version, run);
-    await assert.rejects(deltaOf(join(dir.path, "short"), version), /500 rows, the SavedModel 400.*new version/);
+    await assert.rejects(deltaOf(join(dir.path, "short"), version), /500 rows, the model 400.*new version/);
     await assert.rejects(deltaOf(join(dir.path, "one"), version), /lacks a table.*new version/);
   });
 

@@ -9,7 +9,7 @@ import { tensorsOf } from "@shardserve/onnx";
 import { PartitionRows, readManifest } from "@shardserve/rowstore";
 import { REPO_DIR, tempDir } from "@shardserve/testkit";
 import { bytesOf } from "@shardserve/tensor";
-import { openSourceTensors, planDelta, runExport } from "../src/index.js";
+import { type DeltaReport, openSourceTensors, planDelta, runDelta, runExport } from "../src/index.js";
 import { plan } from "./models.js";
 
 const HOPS = join(REPO_DIR, "test/fixtures/onnx/hops/1");
@@ -171,7 +171,61 @@ describe("export of ONNX models", () => {
     );
     const again = await runExport(await plan(HOPS, options), join(dir.path, "m/2"), { ...run, shareWith: first });
     assert.equal(again.sharedPartitions, 3);
-    await assert.rejects(planDelta(HOPS, first, {}, hostKernels), (error) => isServingError(error, "UNIMPLEMENTED"));
+  });
+
+  it("writes deltas: rows, dense values, the graph, or nothing where nothing changed", async () => {
+    await using dir = await tempDir();
+    const [source, version] = [join(dir.path, "m"), join(dir.path, "out/1")];
+    await cp(HOPS, source, { recursive: true });
+    await runExport(await plan(source, { partitions: 7, tables: ["users", "items"] }), version, run);
+    const delta = async (isDryRun = false) =>
+      runDelta(await planDelta(source, version, {}, hostKernels), { ...run, isDryRun });
+    const changed = ({ tables }: DeltaReport) => tables.map(({ table, changed: count }) => [table, count]);
+    const edit = async (change: (graph: onnx.GraphProto) => void) => {
+      const model = await readModel(source);
+      change(model.graph!);
+      await writeFile(join(source, "model.onnx"), toBinary(onnx.ModelProtoSchema, model));
+    };
+    assert.equal((await delta()).out, undefined, "nothing changed");
+
+    const weights = await readFile(join(source, "hops.weights"));
+    const users = (await readModel(source)).graph!.initializer.find(({ name }) => name === "users")!;
+    const at = Number(users.externalData.find(({ key }) => key === "offset")?.value ?? 0) + 599 * 8 * 4;
+    weights.writeFloatLE(123.5, at);
+    await writeFile(join(source, "hops.weights"), weights);
+    const rows = await delta();
+    assert.deepEqual(changed(rows), [
+      ["users", 1],
+      ["items", 0],
+    ]); // prettier-ignore
+    assert.deepEqual([rows.denseChanged, rows.isGraphChanged, rows.denseBytes], [[], false, 0]);
+    const stored = await readFile(join(rows.out!, "rows.delta"));
+    assert.ok(stored.includes(weights.subarray(at, at + 8 * 4)), "the row as it is now");
+
+    await edit(({ initializer }) => initializer.find(({ name }) => name === "weight")!.rawData.fill(0));
+    const dry = await delta(true);
+    const dense = await delta();
+    for (const report of [dry, dense]) {
+      assert.deepEqual(changed(report), [
+        ["users", 0],
+        ["items", 0],
+      ]); // prettier-ignore
+      assert.deepEqual([report.denseChanged, report.isGraphChanged], [["weight"], false]);
+    }
+    assert.equal(dry.out, undefined);
+    const served = await readModel(join(dense.out!, "dense"));
+    assert.ok(served.graph!.initializer.find(({ name }) => name === "weight")!.rawData.every((byte) => byte === 0));
+    assert.ok(
+      served.graph!.input.some(({ name }) => name === "users"),
+      "a table is an input, as in the version",
+    );
+
+    await edit(({ node }) => {
+      node.find(({ opType }) => opType === "ReduceMax")!.opType = "ReduceMin";
+    });
+    const graph = await delta();
+    assert.deepEqual([graph.denseChanged, graph.isGraphChanged, graph.epoch], [[], true, 3]);
+    assert.equal((await delta()).out, undefined, "nothing changed since");
   });
 
   it("refuses external data that is not there, cut off, or outside the directory", async () => {

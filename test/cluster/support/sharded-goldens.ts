@@ -21,7 +21,12 @@ export class ShardedGoldens {
         const { code, stderr } = await cli("shard-export", source, `--out=${out}`, "--min-table-bytes=0");
         assert.equal(code, 0, stderr);
       }
-      const flags = [`--replication=${REPLICATION}`, `--min-shards=${SHARDS}`, "--settle-seconds=0.2"];
+      const flags = [
+        `--replication=${REPLICATION}`,
+        `--min-shards=${SHARDS}`,
+        "--settle-seconds=0.2",
+        "--repository-poll-seconds=1",
+      ];
       const starting = Array.from({ length: SHARDS }, (_, i) => startShard(place, `shard-${i}`, ...flags));
       processes.push(...(await Promise.all(starting)));
       const executor = await startExecutor(place, "executor-0");

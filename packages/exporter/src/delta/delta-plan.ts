@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
 import type { KernelTable } from "@shardserve/graph";
@@ -6,7 +5,6 @@ import {
   CHAIN_LENGTH_MAX,
   epochPath,
   type EpochRef,
-  fileDigest,
   isPartitionPath,
   listEpochs,
   type ManifestFile,
@@ -21,7 +19,6 @@ import {
   tablesAt,
 } from "@shardserve/rowstore";
 import { type ExportOptions, type ExportPlan, planExport } from "../export/export-plan.js";
-import { SavedModelSource } from "../source/saved-model-source.js";
 
 /** What a delta is made against, and what it is made of; decided before rows are compared. */
 export interface DeltaPlan {
@@ -32,10 +29,9 @@ export interface DeltaPlan {
   readonly parent: EpochRef;
   /** Epoch that the delta will be. */
   readonly epoch: number;
-  /** The new SavedModel, and what an export of it would write. */
-  readonly savedModel: SavedModelSource;
+  /** What an export of the new model would write. */
   readonly source: ExportPlan;
-  /** Tables in the version's order, with the rows that they have in the new SavedModel. */
+  /** Tables in the version's order, with the rows that they have in the new model. */
   readonly tables: readonly TableInfo[];
   /** Rows of each table at the parent. */
   readonly parentRows: readonly number[];
@@ -48,11 +44,10 @@ export interface DeltaOptions {
 }
 
 /**
- * Reads a SavedModel and a version directory and decides what a delta between them is made of.
+ * Reads a model and a version directory and decides what a delta between them is made of.
  *
  * @throws ServingError MANIFEST_INVALID when `versionDir` is no exported version; FAILED_PRECONDITION when the tables of the
- *   SavedModel are not those of the version; RESOURCE_EXHAUSTED when it has as many deltas as it may; UNIMPLEMENTED for an ONNX
- *   model; those of planExport and readDeltaChain
+ *   model are not those of the version; RESOURCE_EXHAUSTED when it has as many deltas as it may; those of planExport and readDeltaChain
  */
 export async function planDelta(
   source: string,
@@ -75,7 +70,7 @@ export async function planDelta(
   if (manifest.tables.length === 0)
     throw new ServingError(
       "FAILED_PRECONDITION",
-      `${versionDir} has no sharded table; export the SavedModel as a new version`,
+      `${versionDir} has no sharded table; export the model as a new version`,
     );
   const plan = await planExport(
     source,
@@ -90,12 +85,6 @@ export async function planDelta(
       { cause: error },
     );
   });
-  if (!(plan.source instanceof SavedModelSource)) {
-    throw new ServingError(
-      "UNIMPLEMENTED",
-      `${source} is an ONNX model: there are no deltas of those; export it as a new version, with --out, to share what did not change`,
-    );
-  }
   const parentTables = tablesAt(manifest.tables, last?.manifest);
   return {
     versionDir,
@@ -103,7 +92,6 @@ export async function planDelta(
     chain,
     parent: last ? refOf(last) : { epoch: 0, digest: base.digest },
     epoch: (epochs.at(-1) ?? 0) + 1,
-    savedModel: plan.source,
     source: plan,
     tables: parentTables.map((table) => sameTable(table, plan, versionDir)),
     parentRows: parentTables.map(({ rows }) => rows),
@@ -144,18 +132,18 @@ function sameTable(table: TableInfo, plan: ExportPlan, versionDir: string): Tabl
   const refuse = (why: string) =>
     new ServingError(
       "FAILED_PRECONDITION",
-      `table ${table.name} of ${versionDir} ${why}; export the SavedModel as a new version`,
+      `table ${table.name} of ${versionDir} ${why}; export the model as a new version`,
       {
         details: { table: table.checkpointKey },
       },
     );
-  if (!now) throw refuse("is not looked up by the SavedModel");
+  if (!now) throw refuse("is not looked up by the model");
   if (now.dtype !== table.dtype || now.rowBytes !== table.rowBytes || now.rowShape.join() !== table.rowShape.join())
     throw refuse(
-      `has rows of ${table.dtype}[${table.rowShape.join()}], the SavedModel of ${now.dtype}[${now.rowShape.join()}]`,
+      `has rows of ${table.dtype}[${table.rowShape.join()}], the model of ${now.dtype}[${now.rowShape.join()}]`,
     );
   if (now.rows < table.rows)
-    throw refuse(`has ${table.rows} rows, the SavedModel ${now.rows}: a delta cannot take rows away`);
+    throw refuse(`has ${table.rows} rows, the model ${now.rows}: a delta cannot take rows away`);
   return { ...table, rows: now.rows };
 }
 
@@ -168,12 +156,4 @@ export function parentDense({ versionDir, base, chain }: DeltaPlan): {
   if (!dense) return { dir: versionDir, files: base.manifest.files.filter(({ path }) => !isPartitionPath(path)) };
   const files = dense.manifest.files.map((file) => ({ ...file, path: file.path.slice("dense/".length) }));
   return { dir: join(versionDir, epochPath(refOf(dense)), "dense"), files };
-}
-
-/** True when the new SavedModel's graph is not the parent's. */
-export async function isGraphChanged(plan: DeltaPlan): Promise<boolean> {
-  const { files } = parentDense(plan);
-  const before = files.find(({ path }) => path === "saved_model.pb");
-  const path = join(plan.savedModel.dir, "saved_model.pb");
-  return before?.bytes !== (await readFile(path)).length || before.digest !== (await fileDigest(path));
 }

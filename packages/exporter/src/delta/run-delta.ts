@@ -9,14 +9,13 @@ import {
   type ManifestFile,
   writeDeltaManifest,
 } from "@shardserve/rowstore";
-import { BundleReader } from "@shardserve/savedmodel";
 import { DTYPES } from "@shardserve/tensor";
 import { eachChangedPiece } from "./changed-rows.js";
-import { type DeltaPlan, isGraphChanged, parentDense } from "./delta-plan.js";
+import { type DeltaPlan, parentDense } from "./delta-plan.js";
 import { checkParity, type ParityReport } from "../export/parity.js";
 import { RowSpool } from "../export/row-spool.js";
 import { otherFiles } from "../export/run-export.js";
-import type { CheckpointTensors } from "../source/saved-model-source.js";
+import type { DenseChanges, SourceTensors } from "../source/export-source.js";
 import { Staging } from "../export/staging.js";
 import { writeError } from "../write-error.js";
 
@@ -65,14 +64,14 @@ export interface DeltaReport {
 type Counts = Map<number, Uint32Array>;
 
 /**
- * Compares a SavedModel with a version and writes what changed as the version's next epoch, published in one step. Nothing
+ * Compares a model with a version and writes what changed as the version's next epoch, published in one step. Nothing
  * is written when nothing changed.
  *
  * @throws ServingError OUTPUT_EXISTS when another delta of this epoch is being written; CHECKSUM_MISMATCH, PARITY_FAILED,
  *   DISK_FULL; the signal's reason
  */
 export async function runDelta(plan: DeltaPlan, options: DeltaRunOptions): Promise<DeltaReport> {
-  await using tensors = await plan.savedModel.openTensors();
+  await using tensors = await plan.source.source.openTensors();
   const parity: ParityReport[] = [];
   for (const table of plan.tables) {
     if (table.rowDtype !== "same") parity.push(await checkParity(tensors, table, table.rowDtype));
@@ -91,21 +90,22 @@ export async function runDelta(plan: DeltaPlan, options: DeltaRunOptions): Promi
 
 async function compareOnly(
   plan: DeltaPlan,
-  tensors: CheckpointTensors,
+  tensors: SourceTensors,
   options: DeltaRunOptions,
 ): Promise<Omit<DeltaReport, "parity">> {
   const found = new Found(plan);
   await scan(plan, tensors, options, async (piece) => found.count(piece));
-  const denseChanged = await changedVariables(plan, tensors);
-  const graph = await isGraphChanged(plan);
+  const changes = await denseChanges(plan, options.signal);
   const denseBytes =
-    denseChanged.length > 0 || graph ? plan.source.dense.reduce((sum, { bytes }) => sum + bytes, 0) : 0;
-  return { ...found.report(denseChanged, graph, denseBytes), rowsFileBytes: found.rowBytes };
+    changes.tensors.length > 0 || changes.isGraphChanged
+      ? plan.source.dense.reduce((sum, { bytes }) => sum + bytes, 0)
+      : 0;
+  return { ...found.report(changes, denseBytes), rowsFileBytes: found.rowBytes };
 }
 
 async function writeDelta(
   plan: DeltaPlan,
-  tensors: CheckpointTensors,
+  tensors: SourceTensors,
   staging: Staging,
   options: DeltaRunOptions,
 ): Promise<Omit<DeltaReport, "parity">> {
@@ -132,11 +132,10 @@ async function writeDelta(
     }
   })();
   await spool[Symbol.asyncDispose]();
-  const denseChanged = await changedVariables(plan, tensors);
-  const graph = await isGraphChanged(plan);
+  const changes = await denseChanges(plan, options.signal);
   const files = await writeDense(plan, staging.dir, options.signal);
   const denseBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const report = { ...found.report(denseChanged, graph, denseBytes), rowsFileBytes };
+  const report = { ...found.report(changes, denseBytes), rowsFileBytes };
   if (segments.length === 0 && files.length === 0 && !found.hasGrown) {
     await staging.abandon(false);
     return report;
@@ -159,7 +158,7 @@ async function writeDelta(
 
 async function scan(
   plan: DeltaPlan,
-  tensors: CheckpointTensors,
+  tensors: SourceTensors,
   options: DeltaRunOptions,
   visit: Parameters<typeof eachChangedPiece>[2],
 ): Promise<void> {
@@ -223,11 +222,7 @@ class Found {
       }));
   }
 
-  report(
-    denseChanged: readonly string[],
-    graph: boolean,
-    denseBytes: number,
-  ): Omit<DeltaReport, "parity" | "rowsFileBytes"> {
+  report({ tensors, isGraphChanged }: DenseChanges, denseBytes: number): Omit<DeltaReport, "parity" | "rowsFileBytes"> {
     const { epoch, parent, tables } = this.#plan;
     return {
       epoch,
@@ -242,31 +237,23 @@ class Found {
           bytes: this.changedOf(table) * rowBytes,
         };
       }),
-      denseChanged,
-      isGraphChanged: graph,
+      denseChanged: tensors,
+      isGraphChanged,
       denseBytes,
     };
   }
 }
 
-/** Dense variables whose checksum, dtype or shape is not the parent's. */
-async function changedVariables(plan: DeltaPlan, { bundle }: CheckpointTensors): Promise<string[]> {
-  await using before = await BundleReader.open(join(parentDense(plan).dir, "variables", "variables"));
-  return plan.source.dense
-    .filter(({ checkpointKey }) => {
-      const was = before.entries.get(checkpointKey);
-      const is = bundle.entries.get(checkpointKey);
-      return was?.crc32c !== is?.crc32c || was?.dtype !== is?.dtype || was?.shape.join() !== is?.shape.join();
-    })
-    .map(({ checkpointKey }) => checkpointKey);
+function denseChanges(plan: DeltaPlan, signal: AbortSignal | undefined): Promise<DenseChanges> {
+  return plan.source.source.changesSince(parentDense(plan).dir, { ...plan.source, signal });
 }
 
-/** The dense SavedModel of the epoch. @returns its files; [] when they are byte for byte the parent's, then none is kept */
+/** The dense model of the epoch. @returns its files; [] when they are byte for byte the parent's, then none is kept */
 async function writeDense(plan: DeltaPlan, dir: string, signal: AbortSignal | undefined): Promise<ManifestFile[]> {
   const dense = join(dir, DELTA_DENSE_DIR);
   await mkdir(dense);
   const progress = silentProgress.task("", 0, "bytes");
-  await plan.savedModel.writeRemainder({ ...plan.source, dir: dense, progress, signal });
+  await plan.source.source.writeRemainder({ ...plan.source, dir: dense, progress, signal });
   const files = await otherFiles(dense, signal);
   const before = parentDense(plan).files;
   const isSame =

@@ -28,6 +28,14 @@ export interface ExportSource {
    * earlier run left there is overwritten.
    */
   writeRemainder(remainder: Remainder): Promise<void>;
+  /** Compares what {@link writeRemainder} would write with what it wrote of another model into a directory. */
+  changesSince(before: string, remainder: Pick<Remainder, "tables" | "dense" | "signal">): Promise<DenseChanges>;
+}
+
+export interface DenseChanges {
+  /** Checkpoint keys of the tensors whose values, type or shape are others. */
+  readonly tensors: readonly string[];
+  readonly isGraphChanged: boolean;
 }
 
 export interface Remainder {

@@ -1,5 +1,5 @@
-import { type FileHandle, open, realpath, stat, writeFile } from "node:fs/promises";
-import { isAbsolute, join, normalize, relative, sep } from "node:path";
+import { type FileHandle, open, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { clearField, create, onnx, toBinary } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import {
@@ -14,7 +14,8 @@ import {
   tensorsOf,
 } from "@shardserve/onnx";
 import { digestHex, fileDigest } from "@shardserve/rowstore";
-import type { ExportSource, Remainder, SourceTensors, StoredPart } from "./export-source.js";
+import type { DenseChanges, ExportSource, Remainder, SourceTensors, StoredPart } from "./export-source.js";
+import { externalData, externalRange, OnnxTensors, storedPart, storedParts } from "./onnx-tensors.js";
 import { carryFiles } from "./saved-model-source.js";
 
 /** External data of the remainder. */
@@ -65,11 +66,10 @@ export class OnnxSource implements ExportSource {
   static async open(dir: string, signal?: AbortSignal): Promise<OnnxSource> {
     const { bytes: file, model } = await read(dir, signal);
     const { tables, whole } = findOnnxTables(model.graph);
-    const parts = new Map<string, StoredPart>();
+    const parts = await storedParts(dir, model.graph, file);
     const initialisers: Initialiser[] = [];
     for (const tensor of model.graph.initializer) {
-      const part = await storedPart(dir, tensor, file);
-      if (part) parts.set(tensor.name, part);
+      const part = parts.get(tensor.name);
       const bytes = part?.size ?? toBinary(onnx.TensorProtoSchema, tensor).length;
       initialisers.push({ name: tensor.name, bytes, why: whole.get(tensor.name) ?? "not looked up" });
     }
@@ -91,16 +91,7 @@ export class OnnxSource implements ExportSource {
   /** The graph with the tables as inputs instead of initialisers; large and external ones in one file beside it. */
   async writeRemainder({ tables, dense, dir, progress, signal }: Remainder): Promise<void> {
     const { bytes: file, model } = await read(this.dir, signal);
-    const names = new Set(tables.map(({ checkpointKey }) => checkpointKey));
-    const { graph } = model;
-    const cut = graph.initializer.filter(({ name }) => names.has(name));
-    graph.initializer = graph.initializer.filter(({ name }) => !names.has(name));
-    graph.input = [
-      ...graph.input.filter(({ name }) => !names.has(name)),
-      ...cut.map(({ name, dataType, dims }) =>
-        tensorInfo(name, dataType, { shape: [-1, ...dims.slice(1).map(Number)], symbols: [`${name} rows`] }),
-      ),
-    ];
+    const cut = tablesToInputs(model.graph, tables);
     const own = [...cut, ...tensorsOf(model)]
       .filter(isExternal)
       .map((tensor) => externalData(this.dir, tensor).location);
@@ -109,6 +100,53 @@ export class OnnxSource implements ExportSource {
     await carryFiles(this.dir, dir, new Set([ONNX_MODEL_FILE, DATA_FILE, ...own]));
     for (const { bytes } of dense) progress.advance(bytes);
   }
+
+  async changesSince(
+    before: string,
+    { tables, dense, signal }: Pick<Remainder, "tables" | "dense" | "signal">,
+  ): Promise<DenseChanges> {
+    const [was, is] = [await read(before, signal), await read(this.dir, signal)];
+    tablesToInputs(is.model.graph, tables);
+    await using then = new OnnxTensors(await storedParts(before, was.model.graph, was.bytes));
+    await using now = new OnnxTensors(this.#parts);
+    const [wasTensors, isTensors] = [initialisersOf(was.model.graph), initialisersOf(is.model.graph)];
+    const changed: string[] = [];
+    for (const { checkpointKey } of dense) {
+      signal?.throwIfAborted();
+      const [old, own] = [wasTensors.get(checkpointKey), isTensors.get(checkpointKey)];
+      const isSame = old && own && isSameType(old, own) && (await now.isSame(own, then, old));
+      if (!isSame) changed.push(checkpointKey);
+    }
+    return { tensors: changed, isGraphChanged: !withoutValues(was.model).equals(withoutValues(is.model)) };
+  }
+}
+
+/** Puts inputs in the place of initialisers. @returns those */
+function tablesToInputs(graph: onnx.GraphProto, tables: Remainder["tables"]): onnx.TensorProto[] {
+  const names = new Set(tables.map(({ checkpointKey }) => checkpointKey));
+  const cut = graph.initializer.filter(({ name }) => names.has(name));
+  graph.initializer = graph.initializer.filter(({ name }) => !names.has(name));
+  graph.input = [
+    ...graph.input.filter(({ name }) => !names.has(name)),
+    ...cut.map(({ name, dataType, dims }) =>
+      tensorInfo(name, dataType, { shape: [-1, ...dims.slice(1).map(Number)], symbols: [`${name} rows`] }),
+    ),
+  ];
+  return cut;
+}
+
+function initialisersOf({ initializer }: onnx.GraphProto): ReadonlyMap<string, onnx.TensorProto> {
+  return new Map(initializer.map((tensor) => [tensor.name, tensor]));
+}
+
+function isSameType(a: onnx.TensorProto, b: onnx.TensorProto): boolean {
+  return a.dataType === b.dataType && a.dims.join() === b.dims.join();
+}
+
+/** The bytes of a model that is not used any more, without the types and values of its initialisers. */
+function withoutValues(model: onnx.ModelProto & { graph: onnx.GraphProto }): Buffer {
+  model.graph.initializer = model.graph.initializer.map(({ name }) => create(onnx.TensorProtoSchema, { name }));
+  return Buffer.from(toBinary(onnx.ModelProtoSchema, model));
 }
 
 /** The model, with its gathers where it can be cut. */
@@ -117,59 +155,6 @@ async function read(dir: string, signal: AbortSignal | undefined) {
   const model = decodeOnnxModel(bytes, join(dir, ONNX_MODEL_FILE));
   hoistGathers(model.graph);
   return { bytes, model };
-}
-
-/** Where an initialiser's raw bytes are; undefined when it has none. */
-async function storedPart(dir: string, tensor: onnx.TensorProto, file: Uint8Array): Promise<StoredPart | undefined> {
-  const { rawData } = tensor;
-  const common = { byteStart: 0, crc32c: undefined };
-  if (!isExternal(tensor)) {
-    if (rawData.length === 0) return undefined;
-    const offset = rawData.byteOffset - file.byteOffset; // a view of the file as it was read
-    return { ...common, path: join(dir, ONNX_MODEL_FILE), offset, size: rawData.length };
-  }
-  const { path, offset, size } = await externalRange(dir, tensor);
-  return { ...common, path, offset, size };
-}
-
-/** What an external tensor says of its place. @throws ServingError CHECKPOINT_INVALID */
-function externalData(dir: string, tensor: onnx.TensorProto) {
-  const entries = new Map(tensor.externalData.map(({ key, value }) => [key, value]));
-  const refuse = (why: string) =>
-    new ServingError("CHECKPOINT_INVALID", `${join(dir, ONNX_MODEL_FILE)}: external data of "${tensor.name}": ${why}`);
-  const location = normalize(entries.get("location") ?? "");
-  if (location === "." || isAbsolute(location) || location.split(sep).includes(".."))
-    throw refuse(`${JSON.stringify(entries.get("location") ?? "")} is no file of the directory`);
-  const numberOf = (key: string): number | undefined => {
-    const text = entries.get(key);
-    if (text === undefined) return undefined;
-    const value = Number(text);
-    if (text === "" || !Number.isSafeInteger(value) || value < 0) throw refuse(`${key} is ${JSON.stringify(text)}`);
-    return value;
-  };
-  return { location, offset: numberOf("offset") ?? 0, length: numberOf("length"), refuse };
-}
-
-/**
- * The range of a file that holds an external tensor, known to be there. Links may lead to it, but not out of the directory: what ONNX
- * Runtime refuses when it loads the model must not be read into partitions.
- */
-async function externalRange(dir: string, tensor: onnx.TensorProto) {
-  const { location, offset, length, refuse } = externalData(dir, tensor);
-  const path = join(dir, location);
-  const unreadable = (cause: unknown) => {
-    throw new ServingError("CHECKPOINT_INVALID", `${path} cannot be read: ${(cause as Error).message}`, { cause });
-  };
-  const [resolved, allowed] = [await realpath(path).catch(unreadable), await realpath(dir).catch(unreadable)];
-  if (relative(allowed, resolved).split(sep)[0] === "..")
-    throw refuse(
-      `External data path escapes model directory: ${JSON.stringify(location)} leads to ${resolved}; put the file into the directory`,
-    );
-  const { size: fileBytes } = await stat(path).catch(unreadable);
-  const size = length ?? fileBytes - offset;
-  if (size < 0 || offset + size > fileBytes)
-    throw refuse(`it ends at byte ${offset + Math.max(size, 0)}, ${location} has ${fileBytes}; copy the file again`);
-  return { path, offset, size };
 }
 
 /** Content of the model file and of every file that it refers to. */
@@ -245,45 +230,5 @@ async function copyRange(
     }
   } finally {
     await file.close();
-  }
-}
-
-/** The raw bytes of initialisers. */
-class OnnxTensors implements SourceTensors {
-  readonly #parts: ReadonlyMap<string, StoredPart>;
-  readonly #files = new Map<string, FileHandle>();
-
-  constructor(parts: ReadonlyMap<string, StoredPart>) {
-    this.#parts = parts;
-  }
-
-  parts(checkpointKey: string): readonly StoredPart[] {
-    return [this.#part(checkpointKey)];
-  }
-
-  async readRange(checkpointKey: string, start: number, length: number): Promise<Uint8Array> {
-    const { path, offset, size } = this.#part(checkpointKey);
-    if (start + length > size)
-      throw new ServingError("INVALID_ARGUMENT", `bytes ${start} to ${start + length} of "${checkpointKey}" exceed it`);
-    let file = this.#files.get(path);
-    if (!file) this.#files.set(path, (file = await open(path)));
-    const out = new Uint8Array(length);
-    for (let filled = 0; filled < length; ) {
-      const { bytesRead } = await file.read(out, filled, length - filled, offset + start + filled);
-      if (bytesRead === 0) throw new ServingError("CHECKPOINT_INVALID", `${path} ends while it is read`);
-      filled += bytesRead;
-    }
-    return out;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#files.values()].map((file) => file.close()));
-    this.#files.clear();
-  }
-
-  #part(checkpointKey: string): StoredPart {
-    const part = this.#parts.get(checkpointKey);
-    if (part) return part;
-    throw new ServingError("CHECKPOINT_INVALID", `the model has no raw initialiser "${checkpointKey}"`);
   }
 }

@@ -1,8 +1,9 @@
 import { copyFile, cp, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
+import { fileDigest } from "@shardserve/rowstore";
 import { BundleReader, BundleWriter, type SavedModel } from "@shardserve/savedmodel";
-import type { ExportSource, Remainder, SourceTensors, StoredPart } from "./export-source.js";
+import type { DenseChanges, ExportSource, Remainder, SourceTensors, StoredPart } from "./export-source.js";
 
 /** Directories of a model that are carried over as they are. */
 const CARRIED = ["assets", "assets.extra"];
@@ -42,6 +43,22 @@ export class SavedModelSource implements ExportSource {
     }
     await carryFiles(this.dir, dir, new Set());
   }
+
+  /** Tensors are told apart by checksum. */
+  async changesSince(before: string, { dense }: Pick<Remainder, "dense">): Promise<DenseChanges> {
+    await using was = await BundleReader.open(join(before, "variables", "variables"));
+    await using tensors = await this.openTensors();
+    const changed = dense.filter(({ checkpointKey }) => {
+      const [then, now] = [was.entries.get(checkpointKey), tensors.bundle.entries.get(checkpointKey)];
+      return then?.crc32c !== now?.crc32c || then?.dtype !== now?.dtype || then?.shape.join() !== now?.shape.join();
+    });
+    const [then, now] = [await graphDigest(before), await graphDigest(this.dir)];
+    return { tensors: changed.map(({ checkpointKey }) => checkpointKey), isGraphChanged: then !== now };
+  }
+}
+
+function graphDigest(dir: string): Promise<string> {
+  return fileDigest(join(dir, "saved_model.pb"));
 }
 
 /** Copies the files of a model that are not its tensors, and what it carries in folders. */
