@@ -22,6 +22,8 @@ const initializer = fc.record({
   shape: fc.array(fc.nat(9)),
   data: fc.oneof(
     fc.uint8Array(),
+    // Where the length of the message takes one more byte.
+    fc.constantFrom(120, 128, 16_376, 16_384, 2 ** 21).map((length) => new Uint8Array(length).fill(length)),
     fc.record({ kind: fc.constant("file"), location: fc.string(), offset: fc.maxSafeNat(), length: fc.maxSafeNat() }),
   ),
 });

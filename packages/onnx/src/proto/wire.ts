@@ -5,6 +5,15 @@
 
 const encoder = new TextEncoder();
 
+/** What one UTF-16 code unit takes at most. */
+const UTF8_BYTES_MAX = 3;
+
+function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) bytes++;
+  return bytes;
+}
+
 export class WireWriter {
   #bytes = new Uint8Array(512);
   #length = 0;
@@ -27,7 +36,10 @@ export class WireWriter {
   }
 
   text(field: number, value: string): void {
-    this.bytes(field, encoder.encode(value));
+    this.#delimited(field, () => {
+      const at = this.#room(value.length * UTF8_BYTES_MAX);
+      this.#length = at + encoder.encodeInto(value, this.#bytes.subarray(at)).written;
+    });
   }
 
   bytes(field: number, value: Uint8Array): void {
@@ -40,9 +52,9 @@ export class WireWriter {
   /** A packed `repeated int64` field; nothing when empty. */
   ints(field: number, values: readonly (number | bigint)[]): void {
     if (values.length === 0) return;
-    const packed = new WireWriter();
-    for (const value of values) packed.#varint(value);
-    this.bytes(field, packed.finish());
+    this.#delimited(field, () => {
+      for (const value of values) this.#varint(value);
+    });
   }
 
   /** A packed `repeated float` field; nothing when empty. */
@@ -52,9 +64,27 @@ export class WireWriter {
   }
 
   message(field: number, write: (inner: WireWriter) => void): void {
-    const inner = new WireWriter();
-    write(inner);
-    this.bytes(field, inner.finish());
+    this.#delimited(field, () => write(this));
+  }
+
+  /**
+   * A field whose length is known once it is written. A graph is tens of thousands of them: each is written where it
+   * stands, behind one byte for its length, and moved on where that is not enough.
+   */
+  #delimited(field: number, write: () => void): void {
+    this.#tag(field, 2);
+    const start = this.#room(1) + 1;
+    write();
+    const end = this.#length;
+    const length = end - start;
+    if (length >= 128) {
+      const more = varintBytes(length) - 1;
+      this.#room(more);
+      this.#bytes.copyWithin(start + more, start, end);
+    }
+    this.#length = start - 1;
+    this.#varint(length);
+    this.#length += length;
   }
 
   #tag(field: number, wireType: number): void {
