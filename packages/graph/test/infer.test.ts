@@ -22,6 +22,19 @@ const X = (shape: string, dtype = "float32", name = "x") => `${name} = Placehold
 const I = (name: string, value: string) => `${name} = Const() value=int32${value}\n`;
 
 describe("infer", () => {
+  it("keeps what it knew where a node changed and its values did not", () => {
+    const before = programOf(
+      `${X("[-1,3]")}i = Identity(x) T=float32\ny = Neg(i) T=float32\nz = Abs(y) T=float32`,
+      "z",
+    );
+    const known = infer(before);
+    const y = { ...before.graph.get("y")!, inputs: [{ node: "x", index: 0 }] };
+    const after = { ...before, graph: new Map([...before.graph, ["y", y]]) };
+    const again = infer(after, known);
+    for (const key of ["x:0", "y:0", "z:0"]) assert.equal(again.infos.get(key), known.infos.get(key), key);
+    assert.equal(infer(after, again), again);
+  });
+
   it("broadcasts", () => {
     assert.equal(typeOf(`${X("[-1,1,3]")}${X("[4,1]", "float32", "z")}y = AddV2(x, z) T=float32`), "float32[?,4,3]");
     assert.equal(typeOf(`${X("[-1]")}${X("[5]", "float32", "z")}y = Less(x, z) T=float32`), "bool[5]");

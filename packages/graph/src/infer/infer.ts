@@ -8,7 +8,7 @@ import { type ArgDef, opDef } from "../op-table.js";
 import { ARRAY_SHAPES } from "./arrays.js";
 import { MATH_SHAPES } from "./math.js";
 import { NN_SHAPES } from "./nn.js";
-import { type PartialValue, repeat, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
+import { type PartialValue, repeat, sameShape, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
 import { TEXT_SHAPES } from "./text.js";
 import { VALUE_FUNCTIONS, valueOfTensor } from "./values.js";
 
@@ -38,44 +38,71 @@ const SHAPES: Readonly<Record<string, ShapeFunction>> = {
  * @param previous an inference of a program that this one was made from: what did not change is not inferred again
  */
 export function infer(program: Program, previous?: Inference): Inference {
+  if (previous?.program === program) return previous;
   const order = topologicalOrder(program);
-  const infos = new Map<string, ValueInfo>();
-  const values = new Map<string, PartialValue>();
-  for (const node of order) {
-    if (previous && reuse(node, previous, infos, values)) continue;
-    const dtypes = outputDTypes(node, (ref) => infos.get(refKey(ref))?.dtype);
-    if (!dtypes) continue;
-    const call = shapeCall(node, dtypes, infos, values);
-    const shapes = call ? shapesOf(call) : [];
-    for (const [i, dtype] of dtypes.entries()) infos.set(`${node.name}:${i}`, { dtype, shape: shapes[i] });
-    if (!call) continue;
-    for (const [i, value] of valuesOf(call, shapes, dtypes).entries()) {
-      if (value) values.set(`${node.name}:${i}`, value);
-    }
-  }
-  return { program, order, infos, values };
+  const known = new Knowledge(previous);
+  for (const node of order) known.add(node);
+  return { program, order, infos: known.infos, values: known.values };
 }
 
-/** Takes over what was inferred of a node that neither changed nor has inputs of which more, or less, is known now. */
-function reuse(
-  node: GraphNode,
-  previous: Inference,
-  infos: Map<string, ValueInfo>,
-  values: Map<string, PartialValue>,
-): boolean {
-  if (previous.program.graph.get(node.name) !== node) return false;
-  for (const ref of node.inputs) {
-    const key = refKey(ref);
-    if (infos.get(key) !== previous.infos.get(key) || values.get(key) !== previous.values.get(key)) return false;
+/** What is known of the nodes so far, added one after the other in topological order. */
+export class Knowledge {
+  readonly infos = new Map<string, ValueInfo>();
+  readonly values = new Map<string, PartialValue>();
+  readonly #previous: Inference | undefined;
+
+  constructor(previous?: Inference) {
+    this.#previous = previous;
   }
-  for (let i = 0; ; i++) {
-    const key = `${node.name}:${i}`;
-    const info = previous.infos.get(key);
-    if (!info) return i > 0;
-    infos.set(key, info);
-    const value = previous.values.get(key);
-    if (value) values.set(key, value);
+
+  add(node: GraphNode): void {
+    if (this.#reuse(node)) return;
+    const dtypes = outputDTypes(node, (ref) => this.infos.get(refKey(ref))?.dtype);
+    if (!dtypes) return;
+    const call = shapeCall(node, dtypes, this.infos, this.values);
+    const shapes = call ? shapesOf(call) : [];
+    for (const [i, dtype] of dtypes.entries()) {
+      const key = `${node.name}:${i}`;
+      this.infos.set(key, unlessSame({ dtype, shape: shapes[i] }, this.#previous?.infos.get(key), sameInfo));
+    }
+    if (!call) return;
+    for (const [i, value] of valuesOf(call, shapes, dtypes).entries()) {
+      const key = `${node.name}:${i}`;
+      if (value) this.values.set(key, unlessSame(value, this.#previous?.values.get(key), sameValue));
+    }
   }
+
+  /** Takes over what was inferred of a node that neither changed nor has inputs of which more, or less, is known now. */
+  #reuse(node: GraphNode): boolean {
+    const previous = this.#previous;
+    if (previous?.program.graph.get(node.name) !== node) return false;
+    for (const ref of node.inputs) {
+      const key = refKey(ref);
+      if (this.infos.get(key) !== previous.infos.get(key) || this.values.get(key) !== previous.values.get(key))
+        return false;
+    }
+    for (let i = 0; ; i++) {
+      const key = `${node.name}:${i}`;
+      const info = previous.infos.get(key);
+      if (!info) return i > 0;
+      this.infos.set(key, info);
+      const value = previous.values.get(key);
+      if (value) this.values.set(key, value);
+    }
+  }
+}
+
+/** What was known, where nothing else is known now: what was made of it still stands then. */
+function unlessSame<T>(now: T, before: T | undefined, isSame: (a: T, b: T) => boolean): T {
+  return before !== undefined && isSame(now, before) ? before : now;
+}
+
+function sameInfo(a: ValueInfo, b: ValueInfo): boolean {
+  return a.dtype === b.dtype && sameShape(a.shape, b.shape);
+}
+
+function sameValue(a: PartialValue, b: PartialValue): boolean {
+  return sameShape(a.shape, b.shape) && a.values.every((item, i) => item === b.values[i]);
 }
 
 /** What kernels and lowerings may ask about a node. */

@@ -102,6 +102,11 @@ export function knownValues(value: PartialValue | undefined): number[] | undefin
   return value?.values.every((item) => item !== undefined) ? (value.values as number[]) : undefined;
 }
 
+/** True when the same is known of both; unknown dimensions count as the same. */
+export function sameShape(a: Shape, b: Shape): boolean {
+  return a === b || (a?.length === b?.length && a !== undefined && a.every((dim, i) => dim === b![i]));
+}
+
 /** A known scalar (or one-element tensor). */
 export function knownScalar(value: PartialValue | undefined): number | undefined {
   return value?.values.length === 1 ? value.values[0] : undefined;

@@ -7,13 +7,16 @@ export type { Program } from "./ir.js";
  * Replaces values and drops nodes: every use of a value in `aliases` (by refKey) becomes its alias, followed to the end.
  *
  * @param replaced nodes that take the place of the ones with their names, or are new
+ * @returns the same program where there is nothing to do
  */
 export function rewrite(
   program: Program,
   aliases: ReadonlyMap<string, TensorRef>,
   replaced: ReadonlyMap<string, GraphNode> = new Map(),
 ): Program {
+  if (aliases.size === 0 && replaced.size === 0) return program;
   const resolve = (ref: TensorRef): TensorRef => {
+    if (aliases.size === 0) return ref;
     let current = ref;
     for (let next = aliases.get(refKey(current)); next; next = aliases.get(refKey(current))) current = next;
     return current;

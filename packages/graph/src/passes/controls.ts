@@ -1,9 +1,9 @@
 import { type Pieces, ServingError } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
-import { infer, type Inference } from "../infer/infer.js";
+import { type Inference, Knowledge } from "../infer/infer.js";
+import { sameShape } from "../infer/shapes.js";
 import type { Shape } from "../ir/attrs.js";
 import { type GraphNode, type Program, refKey, type Region, type ValueInfo } from "../ir/ir.js";
-import { rewrite } from "../ir/program.js";
 
 /** Loops whose shapes have not settled after this many tries are compiled without shapes. */
 const TRIES_MAX = 6;
@@ -51,33 +51,44 @@ export interface CompiledControls<C extends CompiledRegion> {
  * Compiles the regions of all `Branch` and `Loop` nodes, in topological order: what comes out of one goes into the next. A
  * loop's variables may change shape from turn to turn, so its body is compiled again until what it gives fits what it
  * takes.
+ *
+ * @param known  of `source`
  */
 export function* compileControls<C extends CompiledRegion>(
   source: Program,
   known: Inference,
   compileRegion: (region: Region) => Pieces<C>,
 ): Pieces<CompiledControls<C>> {
-  let program = source;
-  let inference = known;
+  const graph = new Map(source.graph);
+  const order: GraphNode[] = [];
+  const knowledge = new Knowledge(known);
   const regions = new Map<string, readonly C[]>();
-  for (const { name } of known.order) {
-    const node = program.graph.get(name)!;
-    if (!node.regions) continue;
-    const inputs = node.inputs.map((ref) => inference.infos.get(refKey(ref)));
+  const add = (node: GraphNode): void => {
+    order.push(node);
+    knowledge.add(node);
+  };
+  for (const node of known.order) {
+    const inputs = node.regions && node.inputs.map((ref) => knowledge.infos.get(refKey(ref)));
     // Something before it cannot run; that is reported.
-    if (inputs.includes(undefined)) continue;
+    if (!inputs || inputs.includes(undefined)) {
+      add(node);
+      continue;
+    }
     const compiled = yield* node.op === "Loop"
       ? compileLoop(node, inputs as ValueInfo[], compileRegion)
       : compileBranch(node, inputs as ValueInfo[], compileRegion);
-    regions.set(name, compiled.regions);
+    regions.set(node.name, compiled.regions);
     const attrs = node.attrs.with({
       dtypes: compiled.outputs.map(({ dtype }) => dtype),
       shapes: compiled.outputs.map(({ shape }) => shape ?? null),
     });
-    program = rewrite(program, new Map(), new Map([[name, { ...node, attrs }]]));
-    inference = infer(program, inference);
+    const shaped = { ...node, attrs };
+    graph.set(node.name, shaped);
+    add(shaped);
   }
-  return { program, inference, regions };
+  const program = { ...source, graph };
+  const { infos, values } = knowledge;
+  return { program, inference: { program, order, infos, values }, regions };
 }
 
 interface CompiledNode<C> {
@@ -154,8 +165,4 @@ function withArgs(region: Region, infos: readonly ValueInfo[]): Region {
 function widened(a: Shape, b: Shape): Shape {
   if (!a || a.length !== b?.length) return undefined;
   return a.map((dim, i) => (dim === b[i] ? dim : -1));
-}
-
-function sameShape(a: Shape, b: Shape): boolean {
-  return a === b || (a?.length === b?.length && a !== undefined && a.every((dim, i) => dim === b![i]));
 }

@@ -68,6 +68,8 @@ export function hasEffect(node: GraphNode): boolean {
 /**
  * Rewrites control edges so that they point straight at nodes with effects, or at reads of state where effects are near,
  * and drops the rest: what only computes need not wait for anything. The targets become the effects that they lead to.
+ *
+ * @returns the same program where all of that is so already
  */
 export function reduceControls(program: Program): Program {
   const order = topologicalOrder(program);
@@ -101,11 +103,17 @@ export function reduceControls(program: Program): Program {
       sources.some((name) => name !== control && behind.get(name)?.has(control)) ||
       node.inputs.some((ref) => ref.node === control);
     const controls = direct.filter((control) => !implied(control));
-    graph.set(node.name, node.controls.length === 0 ? node : { ...node, controls });
+    graph.set(node.name, isSameList(controls, node.controls) ? node : { ...node, controls });
     behind.set(node.name, unionOf(sources, behind, anchors(node) ? node.name : undefined));
   }
   const targets = [...new Set(program.targets.flatMap((name) => found.get(name) ?? NONE))];
-  return prune(splitResults({ ...program, graph, targets }));
+  const isReduced = order.every((node) => graph.get(node.name) === node) && isSameList(targets, program.targets);
+  const reduced = isReduced && order.length === program.graph.size ? program : { ...program, graph, targets };
+  return prune(splitResults(reduced));
+}
+
+function isSameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
 }
 
 const NOTHING: ReadonlySet<string> = new Set();

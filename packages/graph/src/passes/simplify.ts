@@ -26,22 +26,23 @@ const PASS_THROUGH = new Set([
  */
 export function simplify(program: Program, infos: ReadonlyMap<string, ValueInfo>): Program {
   const aliases = new Map<string, TensorRef>();
-  // A node that others only wait for stays in the graph, but has nothing left to replace.
-  const used = new Set(
-    [...program.outputs, ...[...program.graph.values()].flatMap(({ inputs }) => inputs)].map(refKey),
-  );
   for (const node of program.graph.values()) {
     if (node.controls.length > 0) continue;
     const bound = boundOf(node, program.graph, infos);
-    if (bound && used.has(`${node.name}:0`)) aliases.set(`${node.name}:0`, bound);
+    if (bound) aliases.set(`${node.name}:0`, bound);
     if (!isNoOp(node, program.graph, infos)) continue;
     const count = node.op === "IdentityN" ? node.inputs.length : 1;
-    for (let i = 0; i < count; i++) {
-      const key = `${node.name}:${i}`;
-      if (used.has(key)) aliases.set(key, node.inputs[i]!);
-    }
+    for (let i = 0; i < count; i++) aliases.set(`${node.name}:${i}`, node.inputs[i]!);
   }
-  return aliases.size === 0 ? program : prune(rewrite(program, aliases));
+  // A node that others only wait for stays in the graph, but has nothing left to replace.
+  return aliases.size > 0 && usesAny(program, aliases) ? prune(rewrite(program, aliases)) : program;
+}
+
+function usesAny({ graph, outputs }: Program, aliases: ReadonlyMap<string, TensorRef>): boolean {
+  const isAliased = (ref: TensorRef): boolean => aliases.has(refKey(ref));
+  if (outputs.some(isAliased)) return true;
+  for (const { inputs } of graph.values()) if (inputs.some(isAliased)) return true;
+  return false;
 }
 
 function isNoOp(node: GraphNode, graph: Graph, infos: ReadonlyMap<string, ValueInfo>): boolean {
