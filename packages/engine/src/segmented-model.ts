@@ -1,7 +1,8 @@
-import { type Clock, type Logger, Semaphore, ServingError } from "@shardserve/core";
+import { type Clock, type Logger, runInTurns, Semaphore, ServingError } from "@shardserve/core";
 import {
   type CutPolicy,
   type DeviceStep,
+  firstOfEqual,
   type HostState,
   type KernelTable,
   type ModelGraph,
@@ -82,13 +83,12 @@ export class SegmentedModel {
     const { model, pace, signal } = options;
     const plans = new Map<string, SignaturePlan>();
     const broken = new Map<string, string>(model.broken);
-    // An Estimator exports its signature once more as the default one.
-    const known = new Map<string, SignaturePlan>();
+    const made = new Map<string, SignaturePlan>();
+    const first = await runInTurns(firstOfEqual(model), signal, pace && (() => pace.pause()));
     for (const [name, signature] of model.signatures) {
-      const key = JSON.stringify([signature.inputs, signature.outputs]);
-      const equal = known.get(key);
+      const equal = made.get(first.get(name)!);
       const plan = equal ? renamed(equal, signature) : await planOf(options, name, undefined, { pace, signal });
-      known.set(key, plan);
+      made.set(name, plan);
       const reason = unsupportedText(plan);
       if (reason === undefined) plans.set(name, plan);
       else broken.set(name, reason);

@@ -31,6 +31,7 @@ export { exportNode } from "./import/export.js";
 export { FOLD_BYTES_MAX } from "./passes/fold.js";
 export { formatDot } from "./plan/dot.js";
 export { openModel, type OpenedModel } from "./import/open-model.js";
+export { firstOfEqual } from "./plan/same-computation.js";
 export { findTables, type FoundTable } from "./plan/tables.js";
 export type { CheckpointTensor } from "./import/variables.js";
 export { type RestoreTable, type RestoreVariable, type WholeGraph, wholeGraph } from "./import/whole-graph.js";

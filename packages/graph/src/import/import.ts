@@ -45,9 +45,13 @@ export function parseRef(text: string): TensorRef {
   return /^\d+$/.test(index) ? { node: text.slice(0, colon), index: Number(index) } : { node: text, index: 0 };
 }
 
-/** The attributes of a NodeDef. */
+const IMPORTED = new WeakMap<NodeDef, Attrs>();
+
+/** The attributes of a NodeDef: the same object at every call, because a function is inlined as often as it is called. */
 export function importAttrs(def: NodeDef): Attrs {
-  return new Attrs(def.op, importAttrMap(def.attr));
+  let attrs = IMPORTED.get(def);
+  if (!attrs) IMPORTED.set(def, (attrs = new Attrs(def.op, importAttrMap(def.attr))));
+  return attrs;
 }
 
 export function importAttrMap(attrs: Readonly<Record<string, WireAttr>>): Map<string, AttrValue> {

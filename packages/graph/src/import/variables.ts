@@ -122,19 +122,26 @@ export function markEffects(graph: Graph, library: FunctionLibrary): Graph {
 
 /** True when a function that a control-flow node may run, or one that it calls, has an effect other than Assert. */
 export function branchesWrite(node: GraphNode, library: FunctionLibrary): boolean {
+  for (const inner of nodesWithin(node, library)) if (hasEffect(inner) && !isCheck(inner)) return true;
+  return false;
+}
+
+/** The nodes, without their edges, of all functions that a node may run and of those that they call. */
+export function* nodesWithin(node: GraphNode, library: FunctionLibrary): Generator<GraphNode, void> {
   const names = new Set<string>();
-  for (const [, value] of node.attrs.entries()) for (const name of functionNames(value)) names.add(name);
+  const addCalled = (attrs: Attrs): void => {
+    for (const [, value] of attrs.entries()) for (const name of functionNames(value)) names.add(name);
+  };
+  addCalled(node.attrs);
   for (const name of names) {
     const def: FunctionDef | undefined = library.get(name);
     for (const inner of def?.nodeDef ?? []) {
       const attrs = importAttrs(inner);
-      const body: GraphNode = { name: inner.name, op: inner.op, inputs: [], controls: [], attrs };
-      if (hasEffect(body) && !isCheck(inner)) return true;
+      yield { name: inner.name, op: inner.op, inputs: [], controls: [], attrs };
       if (library.has(inner.op)) names.add(inner.op);
-      for (const [, value] of attrs.entries()) for (const called of functionNames(value)) names.add(called);
+      addCalled(attrs);
     }
   }
-  return false;
 }
 
 function functionNames(value: AttrValue): string[] {

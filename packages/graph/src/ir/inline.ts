@@ -1,6 +1,6 @@
 import { type FunctionDef, type NodeDef, type OpDef as WireOpDef } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
-import { type FunctionLibrary, importAttr, importAttrMap } from "../import/import.js";
+import { type FunctionLibrary, importAttr, importAttrs } from "../import/import.js";
 import { markEffects } from "../import/variables.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { Attrs, type AttrValue, type FunctionRef } from "./attrs.js";
@@ -236,9 +236,13 @@ export function argSize(arg: { numberAttr?: string; typeListAttr?: string }, att
 }
 
 function substituted(def: NodeDef, callAttrs: ReadonlyMap<string, AttrValue>): Attrs {
-  const values = importAttrMap(def.attr);
-  for (const [name, value] of values) values.set(name, fill(value, callAttrs));
-  return new Attrs(def.op, values);
+  const attrs = importAttrs(def);
+  const filled: Record<string, AttrValue> = {};
+  for (const [name, value] of attrs.entries()) {
+    const actual = fill(value, callAttrs);
+    if (actual !== value) filled[name] = actual;
+  }
+  return Object.keys(filled).length === 0 ? attrs : attrs.with(filled);
 }
 
 function fill(value: AttrValue, callAttrs: ReadonlyMap<string, AttrValue>): AttrValue {
@@ -249,10 +253,8 @@ function fill(value: AttrValue, callAttrs: ReadonlyMap<string, AttrValue>): Attr
     throw new ServingError("GRAPH_INVALID", `a function is called without its attribute "${value.placeholder}"`);
   }
   if ("func" in value) {
-    return {
-      func: value.func,
-      attrs: new Map([...value.attrs].map(([name, inner]) => [name, fill(inner, callAttrs)])),
-    };
+    const attrs = new Map([...value.attrs].map(([name, inner]) => [name, fill(inner, callAttrs)]));
+    return [...attrs].every(([name, inner]) => inner === value.attrs.get(name)) ? value : { func: value.func, attrs };
   }
   return value;
 }
