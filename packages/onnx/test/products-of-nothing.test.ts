@@ -80,16 +80,21 @@ describe("matrix products with nothing to add up", () => {
 });
 
 describe("matrix products of a batch without examples", () => {
-  for (const isTransposed of [false, true]) {
-    it(`take a factor that is the same for all examples${isTransposed ? ", transposed" : ""}`, async () => {
-      const leaves = placeholders([-1, 2, 3], [1, ...(isTransposed ? [4, 3] : [3, 4])]);
-      using session = await sessionOf(leaves, [product("in1", [false, isTransposed])]);
-      const factor = filled(isTransposed ? [1, 4, 3] : [1, 3, 4]);
-      assert.deepEqual(session.run(filled([0, 2, 3]), factor), tensor("float32", [0, 2, 4], new Float32Array(0)));
-      assert.deepEqual(
-        session.run(filled([5, 2, 3]), factor),
-        tensor("float32", [5, 2, 4], new Float32Array(40).fill(3)),
-      );
-    });
+  const ways: readonly (readonly [string, readonly [boolean, boolean]])[] = [
+    ["", [false, false]],
+    [", transposed", [false, true]],
+    [", behind transposed examples", [true, false]],
+  ];
+  for (const [way, [left, right]] of ways) {
+    for (const ones of [[], [1]]) {
+      it(`take a factor [${[...ones, "k", "n"].join(", ")}] that is the same for all examples${way}`, async () => {
+        const [row, factor] = [left ? [3, 2] : [2, 3], [...ones, ...(right ? [4, 3] : [3, 4])]];
+        using session = await sessionOf(placeholders([-1, ...row], factor), [product("in1", [left, right])]);
+        for (const batch of [0, 5]) {
+          const expected = tensor("float32", [batch, 2, 4], new Float32Array(8 * batch).fill(3));
+          assert.deepEqual(session.run(filled([batch, ...row]), filled(factor)), expected);
+        }
+      });
+    }
   }
 });

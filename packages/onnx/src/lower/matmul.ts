@@ -60,7 +60,8 @@ function factors(n: NodeLowering): [Value, Value] {
 
 /**
  * Factor `input` such that it broadcasts against an empty batch of the other, which ONNX Runtime refuses: where the other's length is open, a batch
- * of one is cut to no more than that. A right factor that is one matrix, behind whatever ones, needs no care.
+ * of one is cut to no more than that. A right factor that is one matrix, behind whatever ones, needs no care: all rows of the left are
+ * multiplied with it as one, which they are not where the left is transposed.
  */
 function besideEmpty(n: NodeLowering, input: 0 | 1, value: Value): Value {
   const [own, other] = [n.shape(input)?.slice(0, -2), n.shape(1 - input)?.slice(0, -2)];
@@ -73,7 +74,8 @@ function besideEmpty(n: NodeLowering, input: 0 | 1, value: Value): Value {
   });
   if (open.length === 0) return value;
   const { b } = n;
-  if (input === 1 && aligned.length === other.length && aligned.every((length) => length === 1)) {
+  const isBehindRows = input === 1 && !n.attrs.bool("adj_x");
+  if (isBehindRows && aligned.length === other.length && aligned.every((length) => length === 1)) {
     return own.length === 0 ? value : b.op("Squeeze", [value, b.ints(axes(0, own.length))]);
   }
   const wide = missing === 0 ? value : b.op("Unsqueeze", [value, b.ints(axes(0, missing))]);
