@@ -58,6 +58,11 @@ export function inTurns<T extends HostValue>(kernel: (op: OpCall) => Pieces<read
 /** From where a turn is due. */
 async function finish<T>(pieces: Pieces<T>, turns: Turns): Promise<T> {
   await turns.next();
+  return runPieces(pieces, turns);
+}
+
+/** What pieces give in the end; others run between them. */
+export async function runPieces<T>(pieces: Pieces<T>, turns: Turns): Promise<T> {
   for (;;) {
     const { done, value } = pieces.next();
     if (done) return value;

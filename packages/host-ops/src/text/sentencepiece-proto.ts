@@ -1,6 +1,7 @@
 /** SentencePiece's models on the wire (github.com/google/sentencepiece, sentencepiece_model.proto), as far as tokens need them. */
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { invalid } from "../call/errors.js";
+import { readMessage } from "../call/proto-message.js";
 
 /** SentencePiece.Type of the proto. */
 export const NORMAL = 1;
@@ -52,19 +53,6 @@ function nonEmpty(bytes: Uint8Array, fallback: Uint8Array): Uint8Array {
   return bytes.length > 0 ? bytes : fallback;
 }
 
-/** Reads an embedded message; `read` gets every field, and reads its value or leaves it (returns false). */
-function message(reader: BinaryReader, read: (field: number, type: WireType) => boolean): true {
-  const length = reader.uint32();
-  const end = reader.pos + length;
-  if (end > reader.len) throw new RangeError("a message leaves its buffer");
-  while (reader.pos < end) {
-    const [field, type] = reader.tag();
-    if (!read(field, type)) reader.skip(type, field);
-  }
-  if (reader.pos !== end) throw new RangeError("a message ends inside of a field");
-  return true;
-}
-
 /**
  * Reads a model, `turn` by turn.
  *
@@ -86,12 +74,12 @@ export async function readModelProto(bytes: Uint8Array, turn: () => Promise<void
   const reader = new BinaryReader(bytes);
   const readField = (field: number, type: WireType): boolean => {
     if (type !== WireType.LengthDelimited) return false;
-    if (field === 1) return message(reader, pieceReader(reader, pieces));
-    if (field === 2) return message(reader, trainerReader(reader, trainer));
-    if (field === 3) return message(reader, normalizerReader(reader, normalizer));
+    if (field === 1) return readMessage(reader, pieceReader(reader, pieces));
+    if (field === 2) return readMessage(reader, trainerReader(reader, trainer));
+    if (field === 3) return readMessage(reader, normalizerReader(reader, normalizer));
     if (field !== 5) return false;
     denormalizer ??= newNormalizerSpec();
-    return message(reader, normalizerReader(reader, denormalizer));
+    return readMessage(reader, normalizerReader(reader, denormalizer));
   };
   while (reader.pos < reader.len) {
     try {
