@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Writes packages/graph/src/op-table.json and op-table-text.json: the signatures of the ops of TensorFlow and of TensorFlow
-Text, with attribute defaults.
+"""Writes packages/graph/src/op-table.json, op-table-text.json and op-table-forests.json: the signatures of the ops of TensorFlow, of
+TensorFlow Text and of TensorFlow Decision Forests, with attribute defaults.
 
 SavedModels are stored with default attributes stripped, and functions name their values by output argument
-("node:arg:idx"), so an importer needs the op definitions of the writer. Run with a Python that has both (2.21):
+("node:arg:idx"), so an importer needs the op definitions of the writer. Run with a Python that has the first two (2.21), and with one
+that has the third, which wants an older TensorFlow:
 
     python scripts/make_op_table.py
+    TF_USE_LEGACY_KERAS=1 python scripts/make_op_table.py forests
 
 One entry an op: "Name": [inputs, outputs, attrs, isStateful (0 or 1)].
 An argument is "name:TYPE" where TYPE is a DataType number, "@attr" (type_attr) or "*attr" (type_list_attr);
@@ -13,6 +15,7 @@ An argument is "name:TYPE" where TYPE is a DataType number, "@attr" (type_attr) 
 """
 import json
 import os
+import sys
 
 from tensorflow.core.framework import attr_value_pb2, op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
@@ -93,6 +96,10 @@ def signatures() -> dict:
     }
 
 
+def is_inference(name: str) -> bool:
+    return name.startswith(("SimpleMLInference", "SimpleMLLoadModel", "SimpleMLCreateModelResource"))
+
+
 def write(name: str, table: dict) -> None:
     path = os.path.join(os.path.dirname(__file__), "..", "packages", "graph", "src", name)
     with open(path, "w", encoding="ascii") as file:
@@ -102,6 +109,12 @@ def write(name: str, table: dict) -> None:
 
 def main() -> None:
     own = signatures()
+    if "forests" in sys.argv:
+        import tensorflow_decision_forests  # noqa: F401  registers its ops
+
+        # Those of training stay out: Serving has none of them.
+        write("op-table-forests.json", {name: entry for name, entry in signatures().items() if name not in own and is_inference(name)})
+        return
     write("op-table.json", DROPPED | own)
     import tensorflow_text  # noqa: F401  registers its ops
 

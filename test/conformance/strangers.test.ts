@@ -50,6 +50,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "sentencepiece-encoder": 1,
   "estimator-boosted-trees": 0,
   "estimator-wide-deep": 6,
+  "decision-forests": 0,
   "feature-columns": 10,
   "jax-arrays": 0,
   "jax-calls": 0,

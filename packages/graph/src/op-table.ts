@@ -34,13 +34,13 @@ type RawOp = [string[], string[], [string, string, AttrDefault?][], number];
 
 // Not `import ... with { type: "json" }`: Node 20 warns that JSON modules are experimental.
 const load = createRequire(import.meta.url) as (file: string) => Record<string, RawOp>;
-/** TensorFlow's own, and those of TensorFlow Text, which TensorFlow Serving links. No name is in both. */
-const raw = { ...load("./op-table.json"), ...load("./op-table-text.json") };
+/** TensorFlow's own, and those of the libraries that TensorFlow Serving links. No name is in two of them. */
+const raw = { ...load("./op-table.json"), ...load("./op-table-text.json"), ...load("./op-table-forests.json") };
 const cache = new Map<string, OpDef>();
 
 /**
- * The definition of an op of TensorFlow or TensorFlow Text, undefined for other custom ops and function names. The tables are
- * generated from both by scripts/make_op_table.py.
+ * The definition of an op of TensorFlow, TensorFlow Text or TensorFlow Decision Forests, undefined for other custom ops and function
+ * names. The tables are generated from them by scripts/make_op_table.py.
  */
 export function opDef(op: string): OpDef | undefined {
   const known = cache.get(op);

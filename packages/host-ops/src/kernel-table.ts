@@ -15,6 +15,7 @@ import { PROTO_KERNELS } from "./examples/decode-proto.js";
 import { PARSE_KERNELS } from "./examples/parse-example.js";
 import { SEQUENCE_KERNELS } from "./examples/parse-sequence.js";
 import { supportsProto } from "./examples/proto-fields.js";
+import { DECISION_FOREST_KERNELS } from "./forests/decision-forests.js";
 import { COLOUR_KERNELS } from "./images/colour.js";
 import { DETECTION_KERNELS } from "./images/detection.js";
 import { DRAWING_KERNELS } from "./images/drawing.js";
@@ -131,6 +132,7 @@ const ANY_DTYPE: readonly Family[] = [
   ARRAY_KERNELS,
   UNFED_KERNELS,
   BOOSTED_TREES_KERNELS,
+  DECISION_FOREST_KERNELS,
   SCRIPT_KERNELS,
   IMAGE_ENCODE_KERNELS,
   SPARSE_SERIALIZED_KERNELS,

@@ -13,7 +13,7 @@ import {
   unknowns,
 } from "./shapes.js";
 
-/** Shapes of strings, lookup tables, sparse and ragged tensors and tf.Example parsing. */
+/** Shapes of strings, lookup tables, sparse and ragged tensors, tf.Example parsing and tree models. */
 export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each(
     `AsString StringToNumber StringToHashBucket StringToHashBucketFast StringToHashBucketStrong StringLower StringUpper StringStrip
@@ -65,7 +65,7 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   // Handles are scalars.
   ...each(
     `HashTable HashTableV2 MutableHashTable MutableHashTableV2 MutableDenseHashTableV2 VarHandleOp AnonymousHashTable
-     SentencepieceOp SentencepieceVocabSizeOp`,
+     SentencepieceOp SentencepieceVocabSizeOp SimpleMLCreateModelResource`,
     () => [[]],
   ),
   LookupTableFind: (call) => [tableFind(call)],
@@ -111,6 +111,10 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   RaggedTensorToSparse: (call) => raggedToSparse(call),
   RaggedGather: (call) => raggedGather(call),
   BoostedTreesPredict: (call) => [[call.shape(1)?.[0] ?? UNKNOWN, call.attrs.int("logits_dimension")]],
+  SimpleMLInferenceOpWithHandle: (call) => {
+    const width = call.attrs.int("dense_output_dim");
+    return [[UNKNOWN, width], [width]];
+  },
   BoostedTreesBucketize: (call) => {
     const count = call.attrs.int("num_features");
     return call.inputs.slice(0, count).map((info) => info.shape);
