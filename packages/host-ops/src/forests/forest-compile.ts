@@ -43,7 +43,7 @@ export interface ForestLayout {
 }
 
 /** Multiplications that counting and reading a node take as long as. */
-const [COUNT_WORK, READ_WORK] = [8, 500];
+const [COUNT_WORK, READ_WORK] = [32, 2000];
 const RECORDS_PER_PIECE = 128;
 const MISSING: Readonly<Record<Bank, number>> = {
   numbers: NO_NUMBER,
