@@ -37,7 +37,7 @@ export class StaleCopies {
   async #remove(model: string, kept: ReadonlySet<string>): Promise<void> {
     const folder = join(this.#directory, model);
     try {
-      for (const version of await readdir(folder).catch(() => [])) {
+      for (const version of await versionsIn(folder)) {
         if (kept.has(version)) continue;
         await rm(join(folder, version), { recursive: true, force: true });
         this.#logger.info({ model, version }, "copies of a version that is gone are removed");
@@ -45,5 +45,15 @@ export class StaleCopies {
     } catch (error) {
       this.#logger.warn({ model, error: (error as Error).message }, "copies of versions that are gone stay");
     }
+  }
+}
+
+/** Names in the folder of a model; none where no copy of it was ever made. */
+async function versionsIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
   }
 }
