@@ -87,6 +87,23 @@ describe("integer division in ONNX models does not end the process", () => {
           await model.close();
         });
 
+  for (const dtype of ["int32", "int64"] as const)
+    it(`Div of ${dtype} by -1, in opset 8, which has no Where`, async () => {
+      await using dir = await tempDir();
+      const type = DTYPES[dtype].onnx;
+      const inputs = [value("x", type, ["n"]), value("y", type, ["n"])];
+      const nodes = [node("Div", ["x", "y"], ["z"])];
+      const model = await loadNodes(dir.path, { nodes, inputs, outputs: [value("z", type)], opset: 8 });
+      const least = LEAST[dtype];
+      const feeds = new Map([
+        ["x", ints(dtype, [least, -7n, 7n, -7n, least])],
+        ["y", ints(dtype, [-1n, -1n, 1n, 2n, least])],
+      ]);
+      const { outputs } = await model.run("serving_default", feeds, {});
+      assert.deepEqual(bigints(outputs.get("z")!), [least, 7n, 7n, -3n, 1n]);
+      await model.close();
+    });
+
   it("leaves floats and divisors that are known as they are", async () => {
     await using dir = await tempDir();
     const two = create(onnx.TensorProtoSchema, { name: "two", dims: [], dataType: INT64, int64Data: [2n] });
@@ -210,6 +227,48 @@ describe("tensors of another rank in ONNX models do not end the process", () => 
         [float32([2]), float32([2])],
       ],
     ],
+    Concat: [
+      {
+        nodes: [node("Concat", ["x", "w"], ["y"], [int("axis", 0)])],
+        inputs: [value("x", FLOAT), value("w", FLOAT)],
+        outputs: [value("y", FLOAT)],
+      },
+      [float32([1, 2]), float32([3, 2])],
+      [
+        [float32([]), float32([])],
+        [float32([2]), float32([1, 2])],
+        [float32([1, 2]), float32([2])],
+        [float32([1, 2]), float32([])],
+      ],
+    ],
+    Attention: [
+      {
+        nodes: [node("Attention", ["q", "k", "v"], ["y"])],
+        inputs: [value("q", FLOAT), value("k", FLOAT), value("v", FLOAT)],
+        outputs: [value("y", FLOAT)],
+        opset: 23,
+      },
+      [float32([1, 2, 3, 4]), float32([1, 2, 3, 4]), float32([1, 2, 3, 4])],
+      [
+        [float32([]), float32([]), float32([])],
+        [float32([1, 3, 8]), float32([1, 3, 8]), float32([1, 3, 8])],
+        [float32([1, 2, 3, 4]), float32([1, 3, 8]), float32([1, 3, 8])],
+      ],
+    ],
+    "Attention with heads": [
+      {
+        nodes: [node("Attention", ["q", "k", "v"], ["y"], [int("q_num_heads", 2), int("kv_num_heads", 2)])],
+        inputs: [value("q", FLOAT), value("k", FLOAT), value("v", FLOAT)],
+        outputs: [value("y", FLOAT)],
+        opset: 23,
+      },
+      [float32([1, 3, 8]), float32([1, 3, 8]), float32([1, 3, 8])],
+      [
+        [float32([]), float32([]), float32([])],
+        [float32([3, 8]), float32([1, 3, 8]), float32([1, 3, 8])],
+        [float32([1, 3, 8]), float32([1, 3, 8]), float32([])],
+      ],
+    ],
     RoiAlign: [
       {
         nodes: [node("RoiAlign", ["x", "rois", "n"], ["y"])],
@@ -225,8 +284,8 @@ describe("tensors of another rank in ONNX models do not end the process", () => 
       ],
     ],
   };
-  for (const [op, [parts, taken, refused]] of Object.entries(cases))
-    it(`${op} refuses them by name, and goes on`, async () => {
+  for (const [what, [parts, taken, refused]] of Object.entries(cases))
+    it(`${what} refuses them by name, and goes on`, async () => {
       await using dir = await tempDir();
       const model = await loadNodes(dir.path, parts);
       const run = (feeds: Tensor[]) =>
@@ -237,7 +296,7 @@ describe("tensors of another rank in ONNX models do not end the process", () => 
           (error) =>
             isServingError(error, "INVALID_ARGUMENT") &&
             error.message.includes("a rank that the op does not take") &&
-            error.message.includes(`node ${op.toLowerCase()}`),
+            error.message.includes(`node ${parts.nodes[0]!.name}`),
         );
       assert.equal((await run(taken)).outputs.size, 1);
       await model.close();

@@ -32,7 +32,7 @@ export function guardDivision(
   names: Names,
 ): onnx.NodeProto[] | undefined {
   const isDiv = isOp(node, "Div");
-  if ((!isDiv && !isOp(node, "Mod")) || opset < HAS_WHERE) return undefined;
+  if (!isDiv && !isOp(node, "Mod")) return undefined;
   const [x = "", y = ""] = node.input;
   const type = [x, y, ...node.output].map((name) => facts.types.get(name)).find((known) => known !== undefined);
   // A Mod of unknown type is left alone: Where has no kernel for all that Mod has one for. fmod computes with doubles.
@@ -40,6 +40,7 @@ export function guardDivision(
   if (!isDiv && intAttribute(node, "fmod", 0) !== 0) return undefined;
   const divisor = facts.constants.get(y);
   if (divisor && !mayHoldMinusOne(divisor)) return undefined;
+  if (opset < HAS_WHERE) return type === undefined ? undefined : divideByArithmetic(node, type, names);
   const [wide, minusOne, isMinusOne] = [names.next(), names.next(), names.next()];
   const [size, safe] = [names.next(), names.next()];
   const guarded = [
@@ -57,6 +58,24 @@ export function guardDivision(
     changedNode(node, { input: [x, safe], output: [quotient] }),
     op("Neg", [quotient], [negated]),
     op("Where", [isMinusOne, negated, quotient], node.output),
+  ];
+}
+
+/** For opsets without Where: of a flag, 1 where the divisor is -1 and else 0, twice is added to the divisor, and twice the quotient taken from it. */
+function divideByArithmetic(node: onnx.NodeProto, type: number, names: Names): onnx.NodeProto[] {
+  const [x = "", y = ""] = node.input;
+  const [wide, minusOne, isMinusOne, flag] = [names.next(), names.next(), names.next(), names.next()];
+  const [twoFlags, safe, quotient, taken] = [names.next(), names.next(), names.next(), names.next()];
+  return [
+    constant(wide, [-1n], []),
+    op("Cast", [wide], [minusOne], [int("to", type)]),
+    op("Equal", [y, minusOne], [isMinusOne]),
+    op("Cast", [isMinusOne], [flag], [int("to", type)]),
+    op("Add", [flag, flag], [twoFlags]),
+    op("Add", [y, twoFlags], [safe]),
+    changedNode(node, { input: [x, safe], output: [quotient] }),
+    op("Mul", [quotient, twoFlags], [taken]),
+    op("Sub", [quotient, taken], node.output),
   ];
 }
 

@@ -5,12 +5,8 @@ import { changedNode, isOp, nodeName } from "./model-graph.js";
 /** Ends the name of a node that refuses a tensor of another rank than the operator takes. */
 export const RANK_LABEL = "Rank";
 
-/** Which ranks an input has. */
-interface Rank {
-  readonly least: number;
-  /** absent = no most */
-  readonly most?: number;
-}
+/** Which ranks an input has: at least so many, just one where `most` is the same number, or that of another input. */
+type Rank = { readonly least: number; readonly most?: number } | { readonly sameAs: string };
 
 const exactly = (rank: number): Rank => ({ least: rank, most: rank });
 
@@ -35,7 +31,7 @@ const OPEN_RANKS: ReadonlyMap<string, readonly Rank[]> = new Map([
 ]);
 
 /** All operators that {@link guardRanks} knows. */
-export const RANK_GUARDED: readonly string[] = [...RANKS.keys(), ...OPEN_RANKS.keys(), "Einsum"];
+export const RANK_GUARDED: readonly string[] = [...RANKS.keys(), ...OPEN_RANKS.keys(), "Attention", "Concat", "Einsum"];
 
 /** What is known of ranks. */
 export interface RankFacts {
@@ -47,9 +43,19 @@ export interface RankFacts {
 
 function ranksTaken(node: onnx.NodeProto, areOpen: boolean): readonly Rank[] {
   if (!isOp(node, node.opType)) return [];
+  if (isOp(node, "Attention")) return attentionRanks(node);
   const taken = RANKS.get(node.opType);
   if (taken || !areOpen) return taken ?? [];
-  return isOp(node, "Einsum") ? einsumRanks(node) : (OPEN_RANKS.get(node.opType) ?? []);
+  if (isOp(node, "Einsum")) return einsumRanks(node);
+  if (isOp(node, "Concat")) return node.input.map((_, i) => (i === 0 ? { least: 1 } : { sameAs: node.input[0]! }));
+  return OPEN_RANKS.get(node.opType) ?? [];
+}
+
+/** Queries, keys and values stand in heads; without, their numbers must be told. */
+function attentionRanks({ attribute }: onnx.NodeProto): readonly Rank[] {
+  const areHeadsTold = ["q_num_heads", "kv_num_heads"].every((head) => attribute.some(({ name }) => name === head));
+  const rank: Rank = areHeadsTold ? { least: 3 } : exactly(4);
+  return [rank, rank, rank];
 }
 
 /** "b...i, ij -> b...j": a letter a dimension. */
@@ -76,7 +82,7 @@ export function guardRanks(
   const guards: onnx.NodeProto[] = [];
   const input = node.input.map((x, i) => {
     const rank = taken[i];
-    if (!rank || x === "" || isWithin(known.get(x), rank)) return x;
+    if (!rank || x === "" || isKnown(x, rank, known)) return x;
     const [isTaken, kept] = [names.next(), names.next()];
     guards.push(
       ...hasRank(x, rank, isTaken, names),
@@ -87,17 +93,26 @@ export function guardRanks(
   return guards.length === 0 ? undefined : [...guards, changedNode(node, { input })];
 }
 
-function isWithin(rank: number | undefined, { least, most = Infinity }: Rank): boolean {
-  return rank !== undefined && rank >= least && rank <= most;
+function isKnown(x: string, rank: Rank, known: ReadonlyMap<string, number>): boolean {
+  const own = known.get(x);
+  if ("sameAs" in rank) return x === rank.sameAs || (own !== undefined && own === known.get(rank.sameAs));
+  return own !== undefined && own >= rank.least && own <= (rank.most ?? Infinity);
 }
 
-function hasRank(x: string, { least, most }: Rank, isTaken: string, names: Names): onnx.NodeProto[] {
-  const [shape, rank, bound] = [names.next(), names.next(), names.next()];
-  const isExact = most !== undefined;
+function hasRank(x: string, taken: Rank, isTaken: string, names: Names): onnx.NodeProto[] {
+  const [rank, bound] = [names.next(), names.next()];
+  const ofInput = rankOf(x, rank, names);
+  if ("sameAs" in taken)
+    return [...ofInput, ...rankOf(taken.sameAs, bound, names), op("Equal", [rank, bound], [isTaken])];
+  const isExact = taken.most !== undefined;
   return [
-    op("Shape", [x], [shape]),
-    op("Size", [shape], [rank]),
-    constant(bound, [BigInt(isExact ? least : least - 1)], []),
+    ...ofInput,
+    constant(bound, [BigInt(isExact ? taken.least : taken.least - 1)], []),
     op(isExact ? "Equal" : "Greater", [rank, bound], [isTaken]),
   ];
+}
+
+function rankOf(x: string, rank: string, names: Names): onnx.NodeProto[] {
+  const shape = names.next();
+  return [op("Shape", [x], [shape]), op("Size", [shape], [rank])];
 }
