@@ -11,6 +11,7 @@ import { PROTOCOL_VERSION, readWelcome, type Welcome } from "../frame/handshake.
 import type { TransportLimits } from "../limits.js";
 import { Liveness } from "./liveness.js";
 import { decodeMessage, encodeMessage } from "../frame/message.js";
+import { RequestTable } from "../frame/request-table.js";
 import { type MutualTls, tlsConnectOptions } from "../address/mutual-tls.js";
 import { decodeError } from "../frame/wire-error.js";
 
@@ -81,7 +82,7 @@ export class ClientSession {
   readonly #socket: Socket;
   readonly #writer: FrameWriter;
   readonly #liveness: Liveness;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new RequestTable<Pending>();
   readonly #name: string;
   #welcome: Welcome | undefined;
   #onWelcome: ((error?: ServingError) => void) | undefined;
@@ -263,7 +264,7 @@ export class ClientSession {
       signal,
       onAbort: undefined,
     };
-    this.#pending.set(requestId, pending);
+    this.#pending.add(requestId, pending);
     if (!onItem) this.#liveness.asked();
     if (deadlineMs < this.#wakeMs) this.#wakeIn(deadlineMs, timeoutMs);
     if (signal) {
@@ -285,7 +286,7 @@ export class ClientSession {
     this.#wakeMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#options.clock.nowMs();
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const pending of this.#pending.values()) {
+    for (const pending of this.#pending.all()) {
       if (pending.deadlineMs <= nowMs) {
         const text = `${this.#name} did not answer in ${pending.timeoutMs} ms`;
         this.#abandon(pending, new ServingError("DEADLINE_EXCEEDED", text));
@@ -322,7 +323,7 @@ export class ClientSession {
 
   #takeId(): number {
     do this.#nextId = (this.#nextId + 1) >>> 0 || 1;
-    while (this.#pending.has(this.#nextId));
+    while (this.#pending.get(this.#nextId));
     return this.#nextId;
   }
 
@@ -340,7 +341,7 @@ export class ClientSession {
 
   /** @returns false when the request was finished before */
   #finish(pending: Pending): boolean {
-    if (!this.#pending.delete(pending.requestId)) return false;
+    if (!this.#pending.take(pending.requestId)) return false;
     if (pending.signal && pending.onAbort) pending.signal.removeEventListener("abort", pending.onAbort);
     if (this.#isDraining && this.#pending.size === 0) this.#close(this.#lost("the server drained"));
     return true;
@@ -390,7 +391,7 @@ export class ClientSession {
   }
 
   #isWaiting(): boolean {
-    for (const pending of this.#pending.values()) if (!pending.onItem) return true;
+    for (const pending of this.#pending.all()) if (!pending.onItem) return true;
     return false;
   }
 
@@ -401,7 +402,7 @@ export class ClientSession {
     this.#cancelWake();
     this.#socket.destroy();
     this.#onWelcome?.(reason);
-    for (const pending of this.#pending.values()) {
+    for (const pending of this.#pending.all()) {
       if (this.#finish(pending)) pending.onFail(reason);
     }
     this.#options.logger.debug({ address: this.#name, reason: reason.message }, "connection closed");

@@ -8,6 +8,7 @@ import { FrameWriter, type ReservedPayload } from "../frame/frame-writer.js";
 import { PROTOCOL_VERSION, readHello } from "../frame/handshake.js";
 import type { TransportLimits } from "../limits.js";
 import { asRecord, decodeMessage, encodeMessage } from "../frame/message.js";
+import { RequestTable } from "../frame/request-table.js";
 import { encodeError } from "../frame/wire-error.js";
 
 /** How long a refused peer has to read why. */
@@ -62,7 +63,7 @@ export class ServerConnection implements ExchangeOwner {
   readonly #host: ServerConnectionHost;
   readonly #socket: Socket;
   readonly #writer: FrameWriter;
-  readonly #exchanges = new Map<number, Exchange>();
+  readonly #exchanges = new RequestTable<Exchange>();
   readonly #shared = {};
   #peer = "";
   #isClosed = false;
@@ -126,7 +127,7 @@ export class ServerConnection implements ExchangeOwner {
   }
 
   sendReply(exchange: Exchange, type: number, parts: readonly Uint8Array[], onFlushed?: () => void): void {
-    this.#exchanges.delete(exchange.requestId);
+    this.#exchanges.take(exchange.requestId);
     if (this.#isClosed || exchange.isCancelled) {
       onFlushed?.();
       return;
@@ -136,7 +137,7 @@ export class ServerConnection implements ExchangeOwner {
   }
 
   reserveReply(exchange: Exchange, type: number, payloadBytes: number): ReservedPayload | undefined {
-    this.#exchanges.delete(exchange.requestId);
+    this.#exchanges.take(exchange.requestId);
     if (this.#isClosed || exchange.isCancelled) return undefined;
     const payload = this.#writer.reserve(type, 0, exchange.requestId, payloadBytes);
     this.#watchWrites();
@@ -148,7 +149,7 @@ export class ServerConnection implements ExchangeOwner {
   }
 
   sendError(exchange: Exchange, error: ServingError): void {
-    this.#exchanges.delete(exchange.requestId);
+    this.#exchanges.take(exchange.requestId);
     if (!this.#isClosed && !exchange.isCancelled) this.#sendError(exchange.requestId, error);
   }
 
@@ -164,9 +165,7 @@ export class ServerConnection implements ExchangeOwner {
       case FRAME.CALL:
         return this.#onRequest(type, flags, requestId, payload);
       case FRAME.CANCEL: {
-        const exchange = this.#exchanges.get(requestId);
-        this.#exchanges.delete(requestId);
-        exchange?.cancel(new ServingError("CANCELLED", "the caller gave up"));
+        this.#exchanges.take(requestId)?.cancel(new ServingError("CANCELLED", "the caller gave up"));
         return;
       }
       case FRAME.PING:
@@ -190,7 +189,7 @@ export class ServerConnection implements ExchangeOwner {
   }
 
   #onRequest(type: number, flags: number, requestId: number, payload: Uint8Array): void {
-    if (this.#exchanges.has(requestId)) {
+    if (this.#exchanges.get(requestId)) {
       throw new ServingError("FRAME_INVALID", `${this.#peer} used request id ${requestId} twice`);
     }
     const { inFlightMax } = this.#host.limits;
@@ -202,7 +201,7 @@ export class ServerConnection implements ExchangeOwner {
       return this.#sendError(requestId, new ServingError("RESOURCE_EXHAUSTED", text));
     }
     const exchange = new Exchange(this, requestId, payload);
-    this.#exchanges.set(requestId, exchange);
+    this.#exchanges.add(requestId, exchange);
     if (type === FRAME.CALL) {
       this.#onCall(exchange, (flags & FLAG_STREAM) !== 0).catch((error: unknown) => exchange.fail(error));
       return;
@@ -236,7 +235,7 @@ export class ServerConnection implements ExchangeOwner {
       typeof timeoutMs === "number"
         ? clock.after(timeoutMs, () => {
             exchange.cancel(new ServingError("DEADLINE_EXCEEDED", `${method} ran out of its ${timeoutMs} ms`));
-            this.#exchanges.delete(exchange.requestId);
+            this.#exchanges.take(exchange.requestId);
           })
         : undefined;
     const { signal } = exchange;
@@ -314,8 +313,10 @@ export class ServerConnection implements ExchangeOwner {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#cancelTimer();
-    for (const exchange of this.#exchanges.values()) exchange.cancel(reason);
-    this.#exchanges.clear();
+    for (const exchange of this.#exchanges.all()) {
+      this.#exchanges.take(exchange.requestId);
+      exchange.cancel(reason);
+    }
     this.#host.onClose(this);
   }
 }
