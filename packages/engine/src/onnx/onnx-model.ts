@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { type Clock, Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type OrtSession, OrtValue, returnFreedMemory } from "@shardserve/native";
-import { ONNX_MODEL_FILE, readOnnxFile, servedFile } from "@shardserve/onnx";
+import { ONNX_MODEL_FILE, readWithWeightsInPlace, servedFile } from "@shardserve/onnx";
 import type { RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { deviceError } from "../device/device-error.js";
@@ -32,7 +32,7 @@ export async function loadOnnxModel(options: LoadOnnxOptions): Promise<EngineMod
 async function loadWhole(options: LoadOnnxOptions): Promise<EngineModel> {
   const { dir, ort, logger = silentLogger, signal } = options;
   const path = join(dir, ONNX_MODEL_FILE);
-  const bytes = await servedFile(await readOnnxFile(dir, signal), path);
+  const bytes = await servedFile(await readWithWeightsInPlace(dir, signal), path);
   const session = await ort.createSession(bytes, onnxSessionOptions(options));
   try {
     const signature = onnxSignature(session.inputs, session.outputs, path, logger);

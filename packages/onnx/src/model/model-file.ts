@@ -23,14 +23,17 @@ export async function hasOnnxModel(dir: string): Promise<boolean> {
 /** Reads `DIR/model.onnx` as it stands. @throws ServingError MODEL_TOO_LARGE */
 export async function readOnnxFile(dir: string, signal?: AbortSignal): Promise<Uint8Array> {
   const path = join(dir, ONNX_MODEL_FILE);
-  const { size } = await stat(path);
-  if (size > MODEL_BYTES_MAX) {
-    throw new ServingError(
-      "MODEL_TOO_LARGE",
-      `${path} has ${size} bytes; export it with external data: 2 GiB is protobuf's limit`,
-    );
-  }
+  checkModelBytes(path, (await stat(path)).size);
   return readFile(path, { signal });
+}
+
+/** @throws ServingError MODEL_TOO_LARGE */
+export function checkModelBytes(path: string, size: number): void {
+  if (size <= MODEL_BYTES_MAX) return;
+  throw new ServingError(
+    "MODEL_TOO_LARGE",
+    `${path} has ${size} bytes; export it with external data: 2 GiB is protobuf's limit`,
+  );
 }
 
 /**

@@ -49,6 +49,12 @@ export class WireWriter {
     this.#bytes.set(value, at);
   }
 
+  /** Fields that are written already. */
+  raw(fields: Uint8Array): void {
+    const at = this.#room(fields.length);
+    this.#bytes.set(fields, at);
+  }
+
   /** A packed `repeated int64` field; nothing when empty. */
   ints(field: number, values: readonly (number | bigint)[]): void {
     if (values.length === 0) return;
