@@ -17,7 +17,7 @@ const x = (shape: number[]) =>
         Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => i),
       ),
     ],
-  ]); // prettier-ignore
+  ]);
 
 const count = create(onnx.TensorProtoSchema, { name: "k", dims: [1n], dataType: INT64, int64Data: [2n] });
 /** The input `x` of that rank. */
@@ -27,7 +27,7 @@ const ofRank = (rank: number) => [
     FLOAT,
     Array.from({ length: rank }, (_, i) => `d${i}`),
   ),
-]; // prettier-ignore
+];
 
 describe("tensors without elements in ONNX models do not end the process", () => {
   const outputs = [value("best", FLOAT), value("at", INT64)];
@@ -78,7 +78,7 @@ describe("tensors without elements in ONNX models do not end the process", () =>
   for (const [op, gates] of [
     ["LSTM", 4],
     ["GRU", 3],
-  ] as const) // prettier-ignore
+  ] as const)
     it(`${op} refuses an empty batch or sequence by name, and goes on`, async () => {
       await using dir = await tempDir();
       const model = await loadNodes(dir.path, {
@@ -91,7 +91,7 @@ describe("tensors without elements in ONNX models do not end the process", () =>
       for (const shape of [
         [4, 0, 3],
         [0, 2, 3],
-      ]) // prettier-ignore
+      ])
         await assert.rejects(
           run(shape),
           (error) =>

@@ -79,7 +79,7 @@ describe("integer division in ONNX models does not end the process", () => {
               ["y", ints(dtype, ys)],
             ]),
             {},
-          ); // prettier-ignore
+          );
           const wrap = (n: bigint) => BigInt.asIntN(dtype === "int32" ? 32 : 64, n);
           // Div truncates; a remainder of Mod has the divisor's sign.
           const expected = xs.map((n, i) => (op === "Div" ? wrap(n / ys[i]!) : ((n % ys[i]!) + ys[i]!) % ys[i]!));
@@ -164,7 +164,7 @@ describe("tensors of another rank in ONNX models do not end the process", () => 
         "float32",
         shape.reduce((a, b) => a * b, 1),
       ),
-    ); // prettier-ignore
+    );
   const int64 = (shape: number[]) =>
     tensor(
       "int64",
@@ -173,7 +173,7 @@ describe("tensors of another rank in ONNX models do not end the process", () => 
         "int64",
         shape.reduce((a, b) => a * b, 1),
       ).fill(1n as never),
-    ); // prettier-ignore
+    );
   const recurrent = (op: string, gates: number): readonly [Parts, Tensor[], Tensor[][]] => [
     {
       nodes: [node(op, ["x", "w", "r"], ["", "last"], [int("hidden_size", 4)])],

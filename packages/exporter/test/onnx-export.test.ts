@@ -39,7 +39,7 @@ describe("export of ONNX models", () => {
         ["favourite_item_of", 2],
         ["item", 2],
         ["tag", 3],
-      ], // prettier-ignore
+      ],
     );
     const why = new Map(dense.map(({ checkpointKey, why: reason }) => [checkpointKey, reason]));
     assert.equal(why.get("words"), 'read whole by Transpose "tied"');
@@ -86,7 +86,7 @@ describe("export of ONNX models", () => {
       "notes.txt",
       "partitions",
       "shardserve.manifest",
-    ]); // prettier-ignore
+    ]);
     const rows = await PartitionRows.open(out, manifest);
     await using tensors = await openSourceTensors(source);
     for (const [table, info] of manifest.tables.entries()) {
@@ -197,7 +197,7 @@ describe("export of ONNX models", () => {
     assert.deepEqual(changed(rows), [
       ["users", 1],
       ["items", 0],
-    ]); // prettier-ignore
+    ]);
     assert.deepEqual([rows.denseChanged, rows.isGraphChanged, rows.denseBytes], [[], false, 0]);
     const stored = await readFile(join(rows.out!, "rows.delta"));
     assert.ok(stored.includes(weights.subarray(at, at + 8 * 4)), "the row as it is now");
@@ -209,7 +209,7 @@ describe("export of ONNX models", () => {
       assert.deepEqual(changed(report), [
         ["users", 0],
         ["items", 0],
-      ]); // prettier-ignore
+      ]);
       assert.deepEqual([report.denseChanged, report.isGraphChanged], [["weight"], false]);
     }
     assert.equal(dry.out, undefined);

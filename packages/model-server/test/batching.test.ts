@@ -366,7 +366,7 @@ describe("batching", () => {
           ["x", floats(x)],
           ["by", floats(by)],
         ]),
-      }); // prettier-ignore
+      });
     const joined = () => bench.records.filter(({ requests }) => requests > 1).length;
     for (let round = 0; round < 5; round++)
       assert.deepEqual(await Promise.all([ask(1, 2), ask(2, 2), ask(3, 2)]), [[2], [4], [6]]);

@@ -17,7 +17,7 @@ const value = (name: string, elemType = 0, rank = 1) =>
         value: { case: "tensorType", value: { elemType, shape: { dim: Array.from({ length: rank }, () => ({})) } } },
       },
     }),
-  }); // prettier-ignore
+  });
 const scalar = (n: bigint) => create(onnx.TensorProtoSchema, { dataType: INT64, int64Data: [n] });
 
 /** A model with inputs f (float), n and m (int64). */

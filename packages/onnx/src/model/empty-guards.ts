@@ -50,7 +50,7 @@ function topK(node: onnx.NodeProto, opset: bigint, names: Names): onnx.NodeProto
             ["values"],
             [ints("starts", [0]), ints("ends", [intAttribute(node, "k", 0)]), ints("axes", [axis])],
           ),
-        ]; // prettier-ignore
+        ];
   const none = [...slice, op("Cast", ["values"], ["indices"], [int("to", INT64)])];
   const outputs = ["values", "indices"];
   const most = changedNode(node, { output: outputs });
