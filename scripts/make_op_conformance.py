@@ -93,6 +93,8 @@ def attr_proto(op_attr, value):
             set_shape(proto.shape, inner)
         elif kind == "s":
             proto.s = inner.encode("latin-1")
+        elif kind == "z":
+            proto.s = zlib.decompress(base64.b64decode(inner))
         elif kind == "i":
             proto.i = int(inner)
         elif kind == "f":

@@ -254,7 +254,7 @@ class Program:
         node = result if isinstance(result, tf.Operation) else (result[0] if isinstance(result, (tuple, list)) else result).op
         entry = {"op": op, "name": node.name, "attrs": {k: attr_json(v) for k, v in sorted(node.node_def.attr.items()) if not k.startswith("_")}}
         entry["inputs"] = [{"step": self.numbers[t.name]} if t.name in self.numbers else value_json(feeds[t]) for t in node.inputs]
-        is_handle = len(node.outputs) == 1 and (node.outputs[0].dtype == tf.resource or (node.outputs[0].dtype._is_ref_dtype))
+        is_handle = len(node.outputs) == 1 and (node.outputs[0].dtype == tf.resource or (node.outputs[0].dtype._is_ref_dtype and not node.inputs))
         try:
             if is_handle:
                 self.numbers[node.outputs[0].name] = len(self.entry["steps"])
@@ -287,10 +287,11 @@ class Program:
 
 
 def main():
+    import legacy_golden_cases
     import op_golden_cases
     import text_golden_cases
 
-    families = op_golden_cases.FAMILIES | text_golden_cases.FAMILIES
+    families = op_golden_cases.FAMILIES | legacy_golden_cases.FAMILIES | text_golden_cases.FAMILIES
     for name in sys.argv[1:] or families:
         goldens = Goldens(name)
         families[name](goldens)

@@ -64,6 +64,7 @@ const REFUSED_AT_RUN = /beyond 2\^53 (is|are) not supported/;
 /** Ops without cases: op -> why that is enough. */
 const WITHOUT_CASES: Readonly<Record<string, string>> = {
   Const: "a value, no computation",
+  HostConst: "a value, no computation",
   NoOp: "no computation",
   Timestamp: "the time of day; no two answers are equal",
   Placeholder: "fed, or an error",

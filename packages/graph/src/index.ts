@@ -3,6 +3,7 @@ export { type DensePart, denseParts } from "./import/dense-parts.js";
 export * from "./ir/host.js";
 export { importGraph, parseRef, type FunctionLibrary, type ImportedGraph } from "./import/import.js";
 export { contextOf, infer, type Inference } from "./infer/infer.js";
+export { deviceIndex } from "./infer/values.js";
 export { sliceAxes, sliceRange, type SliceAxis, type SliceSpec } from "./infer/strided-slice.js";
 export * from "./ir/ir.js";
 export {

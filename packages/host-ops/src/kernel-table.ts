@@ -197,6 +197,7 @@ const COMPLEX: Readonly<Record<string, Kernel>> = { ...COMPLEX_MATH, ...COMPLEX_
 
 const COMPLEX_TOO = new Set([
   "Const",
+  "HostConst",
   "ZerosLike",
   "Equal",
   "NotEqual",

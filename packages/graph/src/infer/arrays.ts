@@ -24,8 +24,8 @@ import { sliceAxes, sliceRange } from "./strided-slice.js";
 export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each(
     `Identity StopGradient PreventGradient GuaranteeConst Snapshot CheckNumerics CheckNumericsV2 PlaceholderWithDefault ZerosLike OnesLike
-     Cast Reverse ReverseV2 Roll ReverseSequence Print InvertPermutation DebugIdentity Enter RefEnter Exit NextIteration
-     RefIdentity LoopCond Copy DeepCopy MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixBandPart UnicodeScript
+     Cast Reverse ReverseV2 Roll ReverseSequence Print InvertPermutation DebugIdentity DebugIdentityV2 DebugIdentityV3 Enter RefEnter Exit NextIteration
+     RefIdentity LoopCond Copy CopyHost DeepCopy MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixBandPart UnicodeScript
      InplaceUpdate InplaceAdd InplaceSub`,
     same(),
   ),
@@ -34,6 +34,12 @@ export const ARRAY_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   // On reads of host-state variables the compiler sets the shape that their handle states.
   ...each("Placeholder ReadVariableOp", (call) => [call.attrs.has("shape") ? call.attrs.shape("shape") : undefined]),
   ...each("Assign AssignAdd AssignSub TridiagonalSolve", same(1)),
+  ...each("ToBool DeviceIndex", () => [[]]),
+  ...each(
+    `ScatterUpdate ScatterAdd ScatterSub ScatterMul ScatterDiv ScatterMax ScatterMin
+     ScatterNdUpdate ScatterNdAdd ScatterNdSub ScatterNdMax ScatterNdMin StridedSliceAssign`,
+    same(),
+  ),
   TridiagonalMatMul: same(3),
   EncodePng: (call) => [call.shape(0)?.slice(0, -3)],
   ...each("EncodeJpeg EncodeJpegVariableQuality", () => [[]]),

@@ -36,7 +36,7 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     const size = call.value(3)?.values;
     return [[call.shape(1)?.[0] ?? UNKNOWN, size?.[0] ?? UNKNOWN, size?.[1] ?? UNKNOWN, call.shape(0)?.[3] ?? UNKNOWN]];
   },
-  ...each("NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3", () => [[UNKNOWN]]),
+  ...each("NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionWithOverlaps", () => [[UNKNOWN]]),
   NonMaxSuppressionV4: () => [[UNKNOWN], []],
   NonMaxSuppressionV5: () => [[UNKNOWN], [UNKNOWN], []],
   ...each("DecodeJpeg DecodePng DecodeBmp", (call) => [[UNKNOWN, UNKNOWN, call.attrs.int("channels") || UNKNOWN]]),

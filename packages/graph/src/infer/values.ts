@@ -1,5 +1,5 @@
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import type { Shape } from "../ir/attrs.js";
+import type { Attrs, Shape } from "../ir/attrs.js";
 import {
   knownCount,
   knownScalar,
@@ -25,6 +25,13 @@ export function valueOfTensor(value: Tensor): PartialValue | undefined {
   return values.every(Number.isSafeInteger) ? { shape: value.shape, values } : undefined;
 }
 
+/** Which of the devices that a layer was traced for this is, as `DeviceIndex` says it: a CPU; their number where none is. */
+export function deviceIndex(attrs: Attrs): number {
+  const names = attrs.texts("device_names");
+  const index = names.indexOf("CPU");
+  return index < 0 ? names.length : index;
+}
+
 /** How shape arithmetic carries known elements on. Ops that stand here are pure: a fully known output is a constant. */
 export const VALUE_FUNCTIONS: Readonly<Record<string, ValueFunction>> = {
   ...named(
@@ -32,6 +39,7 @@ export const VALUE_FUNCTIONS: Readonly<Record<string, ValueFunction>> = {
     (call) => [call.value(0)],
   ),
   IdentityN: (call) => call.inputs.map((_, i) => call.value(i)),
+  DeviceIndex: (call) => [scalar(deviceIndex(call.attrs))],
   Shape: (call) => [shapeValue(call.shape(0))],
   ShapeN: (call) => call.inputs.map((info) => shapeValue(info.shape)),
   Size: (call) => [scalar(knownCount(call.shape(0)))],

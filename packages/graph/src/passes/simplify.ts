@@ -14,7 +14,10 @@ const PASS_THROUGH = new Set([
   "PlaceholderWithDefault",
   "Print",
   "DebugIdentity",
+  "DebugIdentityV2",
+  "DebugIdentityV3",
   "Copy",
+  "CopyHost",
   "DeepCopy",
 ]);
 

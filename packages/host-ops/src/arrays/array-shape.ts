@@ -147,6 +147,22 @@ function identity(op: OpCall): HostValue[] {
   return [op.attrs.has("T") && op.attrs.dtype("T") === "resource" ? value : op.tensor(0)];
 }
 
+/** Ops that hand input 0 on; those of the debugger, which a SavedModel may have been saved with, send nothing anywhere. */
+const PASSES_ON = [
+  "Identity",
+  "StopGradient",
+  "Snapshot",
+  "PreventGradient",
+  "GuaranteeConst",
+  "PlaceholderWithDefault",
+  "DeepCopy",
+  "Copy",
+  "CopyHost",
+  "DebugIdentity",
+  "DebugIdentityV2",
+  "DebugIdentityV3",
+];
+
 export const SHAPE_KERNELS: Readonly<Record<string, Kernel>> = {
   Shape: (op) => [shapeTensor(op, op.tensor(0).shape)],
   ShapeN: (op) => op.tensors().map((value) => shapeTensor(op, value.shape)),
@@ -159,13 +175,7 @@ export const SHAPE_KERNELS: Readonly<Record<string, Kernel>> = {
   BroadcastArgs: broadcastArgs,
   BroadcastGradientArgs: broadcastGradientArgs,
   InvertPermutation: invertPermutation,
-  Identity: identity,
-  StopGradient: identity,
-  Snapshot: identity,
-  PreventGradient: identity,
-  GuaranteeConst: identity,
-  PlaceholderWithDefault: identity,
-  DeepCopy: identity,
+  ...Object.fromEntries(PASSES_ON.map((op) => [op, identity])),
   IdentityN: (op) => op.attrs.dtypes("T").map((dtype, i) => (dtype === "resource" ? op.value(i) : op.tensor(i))),
   Empty: (op) => [zeroTensor(op.attrs.dtype("dtype"), shapeOf(op.tensor(0)))],
 };

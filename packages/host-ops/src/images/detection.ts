@@ -9,7 +9,11 @@ const { fround } = Math;
 
 type Numbers = ArrayLike<number>;
 
-/** Intersection over union of two boxes [y1, x1, y2, x2], corners in any order. */
+/** Intersection over union of two of some boxes [y1, x1, y2, x2], corners in any order. */
+function overlapIn(boxes: Numbers): (i: number, j: number) => number {
+  return (i, j) => overlap(boxes, i, j);
+}
+
 function overlap(boxes: Numbers, i: number, j: number): number {
   const side = (box: number, axis: 0 | 1): [number, number] => {
     const [a, b] = [boxes[box * 4 + axis]!, boxes[box * 4 + axis + 2]!];
@@ -41,8 +45,16 @@ interface Rules {
   readonly softness: number;
 }
 
-/** Boxes and scores in order of selection. */
-function suppress(boxes: Numbers, scores: Numbers, { countMax, overlapMax, scoreMin, softness }: Rules): Candidate[] {
+/**
+ * Boxes and scores in order of selection.
+ *
+ * @param overlapOf  how much two boxes, by their numbers, overlap
+ */
+function suppress(
+  overlapOf: (i: number, j: number) => number,
+  scores: Numbers,
+  { countMax, overlapMax, scoreMin, softness }: Rules,
+): Candidate[] {
   const before = (a: Candidate, b: Candidate): number => b.score - a.score || a.box - b.box;
   const waiting: Candidate[] = [];
   for (let box = 0; box < scores.length; box++) {
@@ -56,7 +68,7 @@ function suppress(boxes: Numbers, scores: Numbers, { countMax, overlapMax, score
     const original = next.score;
     let isOut = false;
     for (let j = selected.length - 1; j >= next.judged && !isOut; j--) {
-      const similarity = overlap(boxes, next.box, selected[j]!.box);
+      const similarity = overlapOf(next.box, selected[j]!.box);
       if (softness > 0) {
         next.score = fround(next.score * fround(Math.exp(fround(fround(decay * similarity) * similarity))));
         if (next.score <= scoreMin) break;
@@ -98,14 +110,25 @@ function rulesOf(op: OpCall, softAt?: number): Rules {
 
 const plain: Kernel = (op) => {
   const { boxes, scores } = boxesAndScores(op);
-  const selected = suppress(boxes, scores, rulesOf(op));
-  return [
-    tensor(
-      "int32",
-      [selected.length],
-      Int32Array.from(selected, ({ box }) => box),
-    ),
-  ];
+  return [numbersOfBoxes(suppress(overlapIn(boxes), scores, rulesOf(op)))];
+};
+
+function numbersOfBoxes(selected: readonly Candidate[]): Tensor {
+  const boxes = Int32Array.from(selected, ({ box }) => box);
+  return tensor("int32", [selected.length], boxes);
+}
+
+/** By a matrix that says of every two boxes how much they overlap. */
+const withOverlaps: Kernel = (op) => {
+  const [overlaps, scores] = [op.tensor(0), op.tensor(1)];
+  const [count, others] = overlaps.shape;
+  check(overlaps.shape.length === 2, () => "overlaps must be 2-D");
+  check(count === others, () => "overlaps must be square");
+  check(scores.shape.length === 1, () => "scores must be 1-D");
+  check(scores.shape[0] === count, () => "scores has incompatible shape");
+  const values = numbersOf(overlaps);
+  const rules = { countMax: Math.max(scalar(op, 2), 0), overlapMax: scalar(op, 3), scoreMin: scalar(op, 4), softness: 0 };
+  return [numbersOfBoxes(suppress((i, j) => values[i * count! + j]!, numbersOf(scores), rules))];
 };
 
 /** V4 and V5: filled up with zeros where asked. */
@@ -113,7 +136,7 @@ function padded(softAt?: number): Kernel {
   return (op) => {
     const { boxes, scores } = boxesAndScores(op);
     const rules = rulesOf(op, softAt);
-    const selected = suppress(boxes, scores, rules);
+    const selected = suppress(overlapIn(boxes), scores, rules);
     const count = op.attrs.bool("pad_to_max_output_size") ? rules.countMax : selected.length;
     const indices = new Int32Array(checkedCount("int32", [count]));
     const kept = new Float32Array(count);
@@ -155,7 +178,7 @@ const combined: Kernel = (op) => {
         for (let k = 0; k < 4; k++) classBoxes[i * 4 + k] = corners[((b * count + i) * groups + group) * 4 + k]!;
         classScores[i] = values[(b * count + i) * classes + label]!;
       }
-      for (const { box, score } of suppress(classBoxes, classScores, rules)) found.push({ label, box, score });
+      for (const { box, score } of suppress(overlapIn(classBoxes), classScores, rules)) found.push({ label, box, score });
     }
     found.sort((x, y) => y.score - x.score);
     valid[b] = Math.min(found.length, size);
@@ -184,5 +207,6 @@ export const DETECTION_KERNELS: Readonly<Record<string, Kernel>> = {
   NonMaxSuppressionV3: plain,
   NonMaxSuppressionV4: padded(),
   NonMaxSuppressionV5: padded(5),
+  NonMaxSuppressionWithOverlaps: withOverlaps,
   CombinedNonMaxSuppression: combined,
 };

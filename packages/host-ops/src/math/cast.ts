@@ -3,11 +3,14 @@ import {
   dataFromBytes,
   type DType,
   DTYPES,
+  elementCount,
   isNumeric,
   lanesOf,
   type NumericData,
   type NumericDType,
+  StringColumn,
   type Tensor,
+  tensor,
 } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { invalid } from "../call/errors.js";
@@ -157,7 +160,19 @@ function bitcast(op: OpCall): Tensor[] {
   return [withData(to, shape, dataFromBytes(to, bytesOf(value.data as NumericData)) as NumericData)];
 }
 
+/** What counts as true for a condition: a number other than 0, a text or a tensor that is not empty. */
+function toBool(op: OpCall): Tensor[] {
+  const { data, dtype, shape } = op.tensor(0);
+  const isOf = (): boolean => {
+    if (shape.length > 0) return elementCount(shape) > 0;
+    if (data instanceof StringColumn) return data.at(0).length > 0;
+    return is64Bit(dtype) ? (data as BigInt64Array)[0] !== 0n : numbersOf(op.tensor(0))[0] !== 0;
+  };
+  return [tensor("bool", [], Uint8Array.of(isOf() ? 1 : 0))];
+}
+
 export const CAST_KERNELS: Readonly<Record<string, Kernel>> = {
   Cast: (op) => [cast(op.tensor(0), op.attrs.dtype("DstT"))],
   Bitcast: bitcast,
+  ToBool: toBool,
 };

@@ -1,5 +1,6 @@
 /** Ops that make tensors from little or no input. */
 import { systemClock } from "@shardserve/core";
+import { deviceIndex } from "@shardserve/graph";
 import { elementCount, isNumeric, scalar, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
@@ -65,6 +66,8 @@ function onesLike(op: OpCall): Tensor[] {
 
 export const GENERATE_KERNELS: Readonly<Record<string, Kernel>> = {
   Const: (op) => [op.attrs.tensor("value")],
+  HostConst: (op) => [op.attrs.tensor("value")],
+  DeviceIndex: (op) => [scalar("int32", deviceIndex(op.attrs))],
   NoOp: () => [],
   Timestamp: () => [scalar("float64", systemClock.wallMs() / 1000)],
   Range: range,
