@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { composedOps } from "@shardserve/graph";
 import { hostOps } from "@shardserve/host-ops";
 import { lowerings } from "@shardserve/onnx";
 import { readSavedModel, selectMetaGraph } from "@shardserve/savedmodel";
@@ -83,6 +84,7 @@ const WITHOUT_CASES: Readonly<Record<string, string>> = {
   IteratorGetNextSync: "must be fed around, or is an error",
 };
 
+const COMPOSED = new Set(composedOps());
 const { cases, inPrograms } = readOpCases();
 const coverage = new OpCoverage();
 
@@ -103,7 +105,7 @@ describe("every op answers as TensorFlow", () => {
 
   it("has cases for every op that is implemented", async () => {
     const inModels = await opsOfModels();
-    const without = [...new Set([...hostOps(), ...lowerings.keys()])].filter((op) => {
+    const without = [...new Set([...hostOps(), ...lowerings.keys(), ...composedOps()])].filter((op) => {
       const names = [op, `${op}V2`];
       return (
         !names.some((name) => byOp.has(name) || inPrograms.has(name) || inModels.has(name)) && !(op in WITHOUT_CASES)
@@ -129,7 +131,7 @@ async function differences(given: OpCase, index: number): Promise<string[]> {
   };
   const host = await onHost(item);
   note("host", host);
-  const isLowered = lowerings.has(item.op) && !DEVICE_EXCEPTIONS[item.op]?.(item);
+  const isLowered = (lowerings.has(item.op) || COMPOSED.has(item.op)) && !DEVICE_EXCEPTIONS[item.op]?.(item);
   // Sessions cost time: what the onnx package replays itself is not done again, and not every case twice.
   const device = isLowered && item.source !== "onnx" ? await onDevice(item, "shapes") : undefined;
   if (device) note("device", device);

@@ -5,8 +5,10 @@ import {
   type DeviceStep,
   type GraphNode,
   type HostState,
+  decompose,
   infer,
   type Inference,
+  type NodeContext,
   opDef,
   type Program,
   refKey,
@@ -28,13 +30,19 @@ const EQUAL: Verdict = { kind: "equal" };
 /** Runs a case on the host. */
 export async function onHost(item: OpCase): Promise<Verdict> {
   const { node, program, inference } = situation(item, false, []);
-  const kernel = hostKernels.get(item.op);
-  if (!kernel) return { kind: "refused", why: "no kernel" };
-  const context = contextOf(node, inference, program);
-  const supported = context ? hostKernels.supports(node, context) : "its types are unknown";
+  const nodes = inference.order.filter(({ op }) => op !== "Placeholder");
+  const supported = worksOn(nodes, program, inference, (each, context) =>
+    hostKernels.get(each.op) ? hostKernels.supports(each, context) : "no kernel",
+  );
   if (supported !== true) return { kind: "refused", why: supported };
+  const values = new Map(item.inputs.map((value, i) => [`in${i}`, [value] as readonly Tensor[]]));
   try {
-    const outputs = (await kernel({ node, inputs: item.inputs, state: emptyState() })) as readonly Tensor[];
+    for (const each of nodes) {
+      const inputs = each.inputs.map((ref) => values.get(ref.node)![ref.index]!);
+      const results = await hostKernels.get(each.op)!({ node: each, inputs, state: emptyState() });
+      values.set(each.name, results as readonly Tensor[]);
+    }
+    const outputs = values.get(node.name)!;
     const wanted = item.promised ?? item.outputs?.map((_, i) => i) ?? [];
     return compare(
       item,
@@ -50,11 +58,10 @@ export async function onHost(item: OpCase): Promise<Verdict> {
 export async function onDevice(item: OpCase, knows: "shapes" | "nothing"): Promise<Verdict> {
   const isConstant: readonly boolean[] = item.constants ?? (knows === "shapes" ? parameters(item) : []);
   const { node, program, inference } = situation(item, knows === "shapes", isConstant);
-  const context = contextOf(node, inference, program);
-  if (!context) return { kind: "refused", why: "its types are unknown" };
-  const supported = deviceSupports(node, context);
+  const supported = worksOn(computing(program), program, inference, deviceSupports);
   if (supported !== true) return { kind: "refused", why: supported };
-  const wanted = item.promised ?? context.outputs.map((_, i) => i);
+  const outputCount = contextOf(node, inference, program)!.outputs.length;
+  const wanted = item.promised ?? Array.from({ length: item.outputs?.length ?? outputCount }, (_, i) => i);
   const step: DeviceStep = {
     kind: "device",
     id: "step",
@@ -77,9 +84,27 @@ export async function onDevice(item: OpCase, knows: "shapes" | "nothing"): Promi
 
 /** Whether the compiler may send a case's node to the device, knowing all shapes. */
 export function isForDevice(item: OpCase): boolean {
-  const { node, program, inference } = situation(item, true, item.constants ?? parameters(item));
-  const context = contextOf(node, inference, program);
-  return context !== undefined && deviceSupports(node, context) === true;
+  const { program, inference } = situation(item, true, item.constants ?? parameters(item));
+  return worksOn(computing(program), program, inference, deviceSupports) === true;
+}
+
+function computing(program: Program): GraphNode[] {
+  return [...program.graph.values()].filter(({ op }) => op !== "Placeholder" && op !== "Const");
+}
+
+/** True where a side takes each of some nodes, else why not. */
+function worksOn(
+  nodes: readonly GraphNode[],
+  program: Program,
+  inference: Inference,
+  supports: (node: GraphNode, context: NodeContext) => true | string,
+): true | string {
+  for (const node of nodes) {
+    const context = contextOf(node, inference, program);
+    const supported = context ? supports(node, context) : "its types are unknown";
+    if (supported !== true) return supported;
+  }
+  return true;
 }
 
 /** Holds what the compiler infers of a case against what came out: dtypes, shapes, known values. */
@@ -146,8 +171,8 @@ function situation(item: OpCase, hasShapes: boolean, isConstant: readonly boolea
   const inputs = leaves.map(({ name }) => ({ node: name, index: 0 }));
   const node: GraphNode = { name: "node", op: item.op, inputs, controls: [], attrs: item.attrs };
   const graph = new Map([...leaves, node].map((each) => [each.name, each]));
-  const program: Program = { graph, outputs: [{ node: "node", index: 0 }], targets: [] };
-  return { node, program, inference: infer(program) };
+  const program = decompose({ graph, outputs: [{ node: "node", index: 0 }], targets: [] });
+  return { node: program.graph.get("node")!, program, inference: infer(program) };
 }
 
 async function run(step: DeviceStep, inference: Inference, fed: readonly Tensor[]): Promise<Tensor[]> {

@@ -10,6 +10,7 @@ import { type Program } from "../ir/program.js";
 import { openAssertGuards } from "./assert-guards.js";
 import { resolveBranches } from "./branches.js";
 import { dropSides, formBranches, unguardAsserts } from "./conditionals.js";
+import { decompose } from "./compositions.js";
 import { compileControls, RegionBudget } from "./controls.js";
 import { formDatasets } from "./datasets.js";
 import { deferAsserts } from "./deferred-asserts.js";
@@ -52,10 +53,11 @@ export function compile(model: ModelGraph, source: Program, kernels: KernelTable
 /** {@link compile} in pieces. */
 export function* compiling(
   model: ModelGraph,
-  source: Program,
+  given: Program,
   kernels: KernelTable,
   budget = new RegionBudget(),
 ): Pieces<Compiled> {
+  const source = decompose(given);
   let program = formLoops(formDatasets(openAssertGuards(source, model.library), model.library));
   let known: Inference | undefined;
   const mutable = new Map<string, string | undefined>();

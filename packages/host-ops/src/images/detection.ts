@@ -127,7 +127,12 @@ const withOverlaps: Kernel = (op) => {
   check(scores.shape.length === 1, () => "scores must be 1-D");
   check(scores.shape[0] === count, () => "scores has incompatible shape");
   const values = numbersOf(overlaps);
-  const rules = { countMax: Math.max(scalar(op, 2), 0), overlapMax: scalar(op, 3), scoreMin: scalar(op, 4), softness: 0 };
+  const rules = {
+    countMax: Math.max(scalar(op, 2), 0),
+    overlapMax: scalar(op, 3),
+    scoreMin: scalar(op, 4),
+    softness: 0,
+  };
   return [numbersOfBoxes(suppress((i, j) => values[i * count! + j]!, numbersOf(scores), rules))];
 };
 
@@ -178,7 +183,8 @@ const combined: Kernel = (op) => {
         for (let k = 0; k < 4; k++) classBoxes[i * 4 + k] = corners[((b * count + i) * groups + group) * 4 + k]!;
         classScores[i] = values[(b * count + i) * classes + label]!;
       }
-      for (const { box, score } of suppress(overlapIn(classBoxes), classScores, rules)) found.push({ label, box, score });
+      for (const { box, score } of suppress(overlapIn(classBoxes), classScores, rules))
+        found.push({ label, box, score });
     }
     found.sort((x, y) => y.score - x.score);
     valid[b] = Math.min(found.length, size);
