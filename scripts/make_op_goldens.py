@@ -22,7 +22,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from tensorflow.python.framework import op_def_library  # noqa: E402
+from tensorflow.core.framework import graph_pb2, versions_pb2  # noqa: E402
+from tensorflow.python.framework import op_def_library, op_def_registry, versions  # noqa: E402
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "packages", "host-ops", "test", "goldens")
 
@@ -130,6 +131,13 @@ def raw_op(name):
     return functools.partial(op_def_library.apply_op, name)
 
 
+def producer_for(op):
+    """The version of graphs that may have an op: old ones for what was removed since."""
+    definition = op_def_registry.get(op)
+    removed = definition.deprecation.version if definition else 0
+    return removed - 1 if removed else versions.GRAPH_DEF_VERSION
+
+
 class Raw:
     """An input with a dtype that numpy cannot say."""
 
@@ -157,6 +165,7 @@ class Goldens:
         graph = tf.Graph()
         feeds = {}
         with graph.as_default():
+            tf.import_graph_def(graph_pb2.GraphDef(versions=versions_pb2.VersionDef(producer=producer_for(op))), name="")
             args = {}
 
             def placeholder(value):

@@ -56,7 +56,10 @@ const PROMISED: Readonly<Record<string, readonly number[]>> = {
   FusedBatchNormGradV2: [0, 1, 2],
   FusedBatchNormGradV3: [0, 1, 2],
   Svd: [0],
+  BatchSvd: [0],
   SelfAdjointEigV2: [0],
+  BatchSelfAdjointEigV2: [0],
+  Eig: [0],
 };
 
 /** 64-bit integers that some host kernels refuse when a request brings them. */

@@ -24,10 +24,16 @@ import { IMAGE_ENCODE_KERNELS } from "./images/image-encode.js";
 import { RESAMPLE_KERNELS } from "./images/image-resample.js";
 import { IMAGE_KERNELS, supportsImage } from "./images/images.js";
 import { WINDOW_KERNELS } from "./images/windows.js";
-import { MATRIX_FACTOR_KERNELS } from "./linalg/matrix-factors.js";
+import { CROSS_PRODUCT_KERNELS } from "./linalg/cross.js";
+import { EIG_KERNELS } from "./linalg/eig.js";
+import { MATRIX_FUNCTION_KERNELS } from "./linalg/matrix-functions.js";
 import { MATRIX_PART_KERNELS } from "./linalg/matrix-parts.js";
 import { MATRIX_SOLVE_KERNELS } from "./linalg/matrix-solve.js";
 import { NEAREST_KERNELS } from "./linalg/nearest.js";
+import { QR_KERNELS } from "./linalg/qr.js";
+import { SELF_ADJOINT_KERNELS } from "./linalg/self-adjoint.js";
+import { SINGULAR_KERNELS } from "./linalg/singular.js";
+import { TRIANGLE_KERNELS } from "./linalg/triangles.js";
 import { TRIDIAGONAL_KERNELS } from "./linalg/tridiagonal.js";
 import { ARITHMETIC_KERNELS } from "./math/arithmetic.js";
 import { CAST_KERNELS } from "./math/cast.js";
@@ -124,6 +130,14 @@ const ANY_DTYPE: readonly Family[] = [
   COMPLEX_KERNELS,
   FFT_KERNELS,
   MATRIX_PART_KERNELS,
+  MATRIX_SOLVE_KERNELS,
+  SELF_ADJOINT_KERNELS,
+  SINGULAR_KERNELS,
+  QR_KERNELS,
+  EIG_KERNELS,
+  MATRIX_FUNCTION_KERNELS,
+  TRIANGLE_KERNELS,
+  TRIDIAGONAL_KERNELS,
   IMAGE_KERNELS,
   RANDOM_KERNELS,
   RANDOM_RATE_KERNELS,
@@ -180,8 +194,7 @@ const REAL: readonly Family[] = [
   BEAM_SEARCH_KERNELS,
   GRADIENT_KERNELS,
   LAYER_GRADIENT_KERNELS,
-  MATRIX_SOLVE_KERNELS,
-  MATRIX_FACTOR_KERNELS,
+  CROSS_PRODUCT_KERNELS,
   QUANTIZE_AGAIN_KERNELS,
   WINDOW_KERNELS,
   GLIMPSE_KERNELS,
@@ -189,7 +202,6 @@ const REAL: readonly Family[] = [
   INPLACE_KERNELS,
   WINDOW_UPDATE_KERNELS,
   NEAREST_KERNELS,
-  TRIDIAGONAL_KERNELS,
 ];
 
 /** What the kernels of these names do where the dtype is complex. */

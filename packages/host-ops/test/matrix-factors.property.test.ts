@@ -58,6 +58,27 @@ const anyMatrix = fc.tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, 
     .map((values) => tensor("float64", [rows, columns], Float64Array.from(values))),
 );
 
+const anyComplexMatrix = anyMatrix.map(({ shape, data }) => {
+  const reals = data as Float64Array;
+  const pairs = Float64Array.from({ length: 2 * reals.length }, (_, i) =>
+    i % 2 === 0 ? reals[i >> 1]! : reals[((i >> 1) * 5 + 1) % reals.length]!,
+  );
+  return tensor("complex128", shape, pairs);
+});
+
+/** A complex matrix as one of real numbers: [[a, -b], [b, a]] for a + bi, so that products, transposes and 1 are what they were. */
+function realOf({ shape, data }: Tensor): Rows {
+  const [rows, columns] = shape as [number, number];
+  const at = data as Float64Array;
+  return Array.from({ length: 2 * rows }, (_, i) =>
+    Array.from({ length: 2 * columns }, (__, j) => {
+      const k = 2 * ((i >> 1) * columns + (j >> 1));
+      if (i % 2 === j % 2) return at[k]!;
+      return i % 2 === 1 ? at[k + 1]! : -at[k + 1]!;
+    }),
+  );
+}
+
 const sizeOf = ({ data }: Tensor): number => Math.hypot(...(data as Float64Array));
 
 describe("factors of matrices", () => {
@@ -91,6 +112,76 @@ describe("factors of matrices", () => {
         const values = e.data as Float64Array;
         const scaled = vectors.map((row) => row.map((x, k) => x * values[k]!));
         assertClose(times(scaled, transposed(vectors, n)), symmetric, sizeOf(a));
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("singular vectors of complex matrices are orthonormal and make the matrix", async () => {
+    await fc.assert(
+      fc.asyncProperty(anyComplexMatrix, fc.boolean(), async (a, full) => {
+        const [s, u, v] = (await run("Svd", a, { compute_uv: true, full_matrices: full })) as [Tensor, Tensor, Tensor];
+        const [left, right] = [realOf(u), realOf(v)];
+        assertClose(times(transposed(left, 2 * u.shape[1]!), left), identity(2 * u.shape[1]!), 1);
+        assertClose(times(transposed(right, 2 * v.shape[1]!), right), identity(2 * v.shape[1]!), 1);
+        const values = s.data as Float64Array;
+        const doubled = Array.from(values, (_, i) => values[i - (i % 2)]!);
+        const scaled = left.map((row) => doubled.map((value, k) => row[k]! * value));
+        assertClose(times(scaled, transposed(right, 2 * v.shape[1]!).slice(0, doubled.length)), realOf(a), sizeOf(a));
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("eigenvectors of complex matrices are orthonormal and make the matrix", async () => {
+    await fc.assert(
+      fc.asyncProperty(anyComplexMatrix, async (given) => {
+        const n = Math.min(...given.shape);
+        const [rows, columns] = given.shape as [number, number];
+        const at = given.data as Float64Array;
+        const own = new Float64Array(2 * n * n);
+        for (let i = 0; i < n; i++) {
+          for (let j = 0; j <= i; j++) {
+            const from = 2 * (Math.min(i, rows - 1) * columns + j);
+            const im = i === j ? 0 : at[from + 1]!;
+            own.set([at[from]!, im], 2 * (i * n + j));
+            own.set([at[from]!, -im], 2 * (j * n + i));
+          }
+        }
+        const a = tensor("complex128", [n, n], own);
+        const [e, v] = (await run("SelfAdjointEigV2", a, { compute_v: true })) as [Tensor, Tensor];
+        const vectors = realOf(v);
+        assertClose(times(transposed(vectors, 2 * n), vectors), identity(2 * n), 1);
+        const values = e.data as Float64Array;
+        const scaled = vectors.map((row) => row.map((x, k) => x * values[2 * (k >> 1)]!));
+        assertClose(times(scaled, transposed(vectors, 2 * n)), realOf(a), sizeOf(a));
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("eigenvectors of any square matrix have length 1 and are multiplied by their values", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(anyMatrix, anyComplexMatrix), async (given) => {
+        const n = Math.min(...given.shape);
+        const width = given.data.length / given.shape[0]!;
+        const lanes = given.dtype === "complex128" ? 2 : 1;
+        const own = Float64Array.from({ length: lanes * n * n }, (_, i) => {
+          const [row, column] = [Math.floor(i / (lanes * n)), i % (lanes * n)];
+          return (given.data as Float64Array)[row * width + column]!;
+        });
+        const a = tensor(given.dtype as "float64", [n, n], own);
+        const [e, v] = (await run("Eig", a, { compute_v: true, Tout: "complex128" })) as [Tensor, Tensor];
+        const vectors = realOf(v);
+        const complex =
+          lanes === 2 ? own : Float64Array.from({ length: 2 * n * n }, (_, i) => (i % 2 === 0 ? own[i >> 1]! : 0));
+        const diagonal = new Float64Array(2 * n * n);
+        for (let i = 0; i < 2 * n; i++) diagonal[2 * (i >> 1) * (n + 1) + (i % 2)] = (e.data as Float64Array)[i]!;
+        const left = times(realOf(tensor("complex128", [n, n], complex)), vectors);
+        assertClose(left, times(vectors, realOf(tensor("complex128", [n, n], diagonal))), sizeOf(a));
+        for (let j = 0; j < 2 * n; j++) {
+          assert(Math.abs(vectors.reduce((sum, row) => sum + row[j]! ** 2, 0) - 1) < 1e-10);
+        }
       }),
       { numRuns: 200 },
     );
@@ -136,6 +227,9 @@ describe("factors of matrices", () => {
     ["MatrixSolve", [150, 150], { adjoint: false }],
     ["MatrixTriangularSolve", [200, 200], { adjoint: false, lower: true }],
     ["MatrixSolveLs", [150, 150], {}],
+    ["Eig", [100, 100], { compute_v: true, Tout: "complex128" }],
+    ["MatrixExponential", [100, 100], {}],
+    ["MatrixSquareRoot", [100, 100], {}],
   ] as [string, number[], Record<string, AttrValue>][]) {
     it(`${op} of [${shape.join()}] lets others run in the middle of much work, and ends there once nobody waits`, async () => {
       const gone = new Error("gone");

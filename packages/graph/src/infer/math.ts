@@ -24,7 +24,7 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
      Angle FakeQuantWithMinMaxVars FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVarsPerChannel QuantizeAndDequantizeV2
      QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeAndDequantize Bucketize BucketizeWithInputBoundaries
      BesselJ0 BesselJ1 BesselY0 BesselY1 BesselK0 BesselK1 BesselK0e BesselK1e Dawsn Expint Spence FresnelCos FresnelSin
-     ClipByValue MatrixInverse Cholesky L2Normalize BiasAdd BiasAddV1 NthElementGrad`,
+     ClipByValue MatrixInverse BatchMatrixInverse Cholesky BatchCholesky L2Normalize BiasAdd BiasAddV1 NthElementGrad`,
     same(),
   ),
   ...each(

@@ -220,13 +220,17 @@ function tensorDiagPart(op: OpCall): Tensor[] {
 
 export const MATRIX_PART_KERNELS: Readonly<Record<string, Kernel>> = {
   MatrixBandPart: bandPart,
+  BatchMatrixBandPart: bandPart,
   MatrixDiag: diag(true),
+  BatchMatrixDiag: diag(true),
   MatrixDiagV2: diag(false),
   MatrixDiagV3: diag(false),
   MatrixDiagPart: diagPart(true),
+  BatchMatrixDiagPart: diagPart(true),
   MatrixDiagPartV2: diagPart(false),
   MatrixDiagPartV3: diagPart(false),
   MatrixSetDiag: setDiag(true),
+  BatchMatrixSetDiag: setDiag(true),
   MatrixSetDiagV2: setDiag(false),
   MatrixSetDiagV3: setDiag(false),
   Diag: tensorDiag,

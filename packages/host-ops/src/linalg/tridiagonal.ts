@@ -1,53 +1,71 @@
 /** Systems with tridiagonal matrices, in double precision. Row i of a matrix is sub[i], main[i], sup[i] about the diagonal. */
-import { elementCount, type Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
+import type { Tensor } from "@shardserve/tensor";
 import { check, printShape } from "../call/errors.js";
-import { checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { sameShape } from "../call/shapes.js";
-import { inTurns, type Pieces } from "../call/turns.js";
+import { each, inTurns, type Pieces } from "../call/turns.js";
+import {
+  addRow,
+  divideAt,
+  divideRow,
+  type Lanes,
+  magnitude,
+  matricesOf,
+  matrix,
+  type Matrix,
+  stacked,
+  subtractRow,
+  swapRows,
+} from "./matrix.js";
 
-interface Diagonals {
-  readonly sup: Float64Array;
-  readonly main: Float64Array;
-  readonly sub: Float64Array;
-}
+/** Rows of a system: above the diagonal, on it, below it, and what a swap of rows brings in: the second above. */
+const [SUP, MAIN, SUB, FAR] = [0, 1, 2, 3];
 
 /**
  * Eliminates downwards, with the larger of two neighbouring rows as the pivot where asked, and substitutes back. `x` holds the right sides,
  * and NaN in the end where the elimination meets a zero.
+ *
+ * @param d  4 x n: the diagonals; they are changed
  */
-function solve({ sup, main, sub }: Diagonals, x: Float64Array, columns: number, isPivoting: boolean): void {
-  const n = main.length;
-  if (n === 0) return;
-  // What a swap of rows brings in: the second diagonal above.
-  const far = new Float64Array(n);
-  for (let i = 0; i + 1 < n; i++) {
-    if (isPivoting && Math.abs(sub[i + 1]!) > Math.abs(main[i]!)) {
-      [main[i], sub[i + 1]] = [sub[i + 1]!, main[i]!];
-      [sup[i], main[i + 1]] = [main[i + 1]!, sup[i]!];
-      if (i + 2 < n) [far[i], sup[i + 1]] = [sup[i + 1]!, 0];
-      for (let c = 0; c < columns; c++) {
-        const [a, b] = [i * columns + c, (i + 1) * columns + c];
-        [x[a], x[b]] = [x[b]!, x[a]!];
-      }
+function solve(d: Matrix, x: Matrix, isPivoting: boolean): void {
+  const n = d.columns;
+  const at = (row: number, i: number): number => d.lanes * (row * n + i);
+  const swap = (p: number, q: number): void => {
+    for (let lane = 0; lane < d.lanes; lane++) [d.at[p + lane], d.at[q + lane]] = [d.at[q + lane]!, d.at[p + lane]!];
+  };
+  for (let i = 0; i < n; i++) {
+    if (i + 1 < n && isPivoting && magnitude(d, SUB, i + 1) > magnitude(d, MAIN, i)) {
+      swap(at(MAIN, i), at(SUB, i + 1));
+      swap(at(SUP, i), at(MAIN, i + 1));
+      if (i + 2 < n) swap(at(FAR, i), at(SUP, i + 1));
+      swapRows(x, i, i + 1);
     }
-    if (main[i] === 0) return void x.fill(NaN);
-    const factor = sub[i + 1]! / main[i]!;
-    main[i + 1]! -= factor * sup[i]!;
-    sup[i + 1]! -= factor * far[i]!;
-    for (let c = 0; c < columns; c++) x[(i + 1) * columns + c]! -= factor * x[i * columns + c]!;
+    if (magnitude(d, MAIN, i) === 0) return void x.at.fill(NaN);
+    if (i + 1 === n) break;
+    divideAt(d, SUB, i + 1, d, MAIN, i);
+    for (const [own, above] of [
+      [MAIN, SUP],
+      [SUP, FAR],
+    ] as const) {
+      subtractProduct(d.at, at(own, i + 1), at(SUB, i + 1), at(above, i), d.lanes);
+    }
+    subtractRow(x, i + 1, x, i, d, SUB, i + 1);
   }
-  if (main[n - 1] === 0) return void x.fill(NaN);
   for (let i = n - 1; i >= 0; i--) {
-    for (let c = 0; c < columns; c++) {
-      let value = x[i * columns + c]!;
-      if (i + 1 < n) value -= sup[i]! * x[(i + 1) * columns + c]!;
-      if (i + 2 < n) value -= far[i]! * x[(i + 2) * columns + c]!;
-      x[i * columns + c] = value / main[i]!;
-    }
+    if (i + 1 < n) subtractRow(x, i, x, i + 1, d, SUP, i);
+    if (i + 2 < n) subtractRow(x, i, x, i + 2, d, FAR, i);
+    divideRow(x, i, d.at[at(MAIN, i)]!, d.lanes === 2 ? d.at[at(MAIN, i) + 1]! : 0);
   }
+}
+
+/** Takes the product of the elements at `p` and `q` from that at `to`. */
+function subtractProduct(values: Float64Array, to: number, p: number, q: number, lanes: Lanes): void {
+  if (lanes === 1) {
+    values[to]! -= values[p]! * values[q]!;
+    return;
+  }
+  values[to]! -= values[p]! * values[q]! - values[p + 1]! * values[q + 1]!;
+  values[to + 1]! -= values[p]! * values[q + 1]! + values[p + 1]! * values[q]!;
 }
 
 function* tridiagonalSolve(op: OpCall): Pieces<Tensor[]> {
@@ -64,18 +82,16 @@ function* tridiagonalSolve(op: OpCall): Pieces<Tensor[]> {
   check(right.shape.at(-2) === n, () => `The length of diagonals must be equal to the rows of rhs: ${n}`);
   const columns = right.shape.at(-1)!;
   const isPivoting = op.attrs.bool("partial_pivoting");
-  const [d, b] = [numbersOf(diagonals), numbersOf(right)];
-  const out = numberArray(right.dtype, checkedCount(right.dtype, right.shape));
-  const batch = elementCount(diagonals.shape.slice(0, -2));
-  const size = n * columns;
-  for (let k = 0; k < batch; k++) {
-    const part = (row: number): Float64Array => new Float64Array(d.subarray((3 * k + row) * n, (3 * k + row + 1) * n));
-    const x = new Float64Array(b.subarray(k * size, (k + 1) * size));
-    solve({ sup: part(0), main: part(1), sub: part(2) }, x, columns, isPivoting);
-    out.set(x, k * size);
-    yield n * (columns + 1);
-  }
-  return [withData(right.dtype, right.shape, packNumbers(right.dtype, out))];
+  const [systems, sides] = [matricesOf(op, 0).matrices, matricesOf(op, 1).matrices];
+  const parts = yield* each(systems.length, function* (k) {
+    const [given, x] = [systems[k]!, sides[k]!];
+    const d = matrix(4, n, given.lanes);
+    d.at.set(given.at);
+    solve(d, x, isPivoting);
+    yield d.lanes ** 2 * n * (columns + 1);
+    return x.at;
+  });
+  return [stacked(right.dtype, right.shape.slice(0, -2), [n, columns], parts)];
 }
 
 function* tridiagonalMatMul(op: OpCall): Pieces<Tensor[]> {
@@ -91,22 +107,22 @@ function* tridiagonalMatMul(op: OpCall): Pieces<Tensor[]> {
       () => `${name} must have shape ${printShape(expected)}, got ${printShape(shape)}`,
     );
   }
-  const [sup, main, sub, x] = op.tensors(0, 4).map(numbersOf);
-  const out = numberArray(right.dtype, checkedCount(right.dtype, right.shape));
-  const batch = elementCount(right.shape.slice(0, -2));
-  for (let k = 0; k < batch; k++) {
+  const [sup, main, sub, x] = [0, 1, 2, 3].map((i) => matricesOf(op, i).matrices);
+  const parts = yield* each(x!.length, function* (k) {
+    const out = matrix(n, columns, x![k]!.lanes);
+    const add = (i: number, factors: Matrix, row: number): void => {
+      const p = out.lanes * i;
+      addRow(out, i, x![k]!, row, factors.at[p]!, out.lanes === 2 ? factors.at[p + 1]! : 0);
+    };
     for (let i = 0; i < n; i++) {
-      const at = (k * n + i) * columns;
-      for (let c = 0; c < columns; c++) {
-        let value = main![k * n + i]! * x![at + c]!;
-        if (i > 0) value += sub![k * n + i]! * x![at + c - columns]!;
-        if (i + 1 < n) value += sup![k * n + i]! * x![at + c + columns]!;
-        out[at + c] = value;
-      }
+      add(i, main![k]!, i);
+      if (i > 0) add(i, sub![k]!, i - 1);
+      if (i + 1 < n) add(i, sup![k]!, i + 1);
     }
-    yield n * columns;
-  }
-  return [withData(right.dtype, right.shape, packNumbers(right.dtype, out))];
+    yield out.lanes ** 2 * n * columns;
+    return out.at;
+  });
+  return [stacked(right.dtype, right.shape.slice(0, -2), [n, columns], parts)];
 }
 
 export const TRIDIAGONAL_KERNELS: Readonly<Record<string, Kernel>> = {
