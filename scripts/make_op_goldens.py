@@ -298,9 +298,10 @@ class Program:
 def main():
     import legacy_golden_cases
     import op_golden_cases
+    import quantized_golden_cases
     import text_golden_cases
 
-    families = op_golden_cases.FAMILIES | legacy_golden_cases.FAMILIES | text_golden_cases.FAMILIES
+    families = op_golden_cases.FAMILIES | legacy_golden_cases.FAMILIES | quantized_golden_cases.FAMILIES | text_golden_cases.FAMILIES
     for name in sys.argv[1:] or families:
         goldens = Goldens(name)
         families[name](goldens)

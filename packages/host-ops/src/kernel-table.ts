@@ -56,6 +56,8 @@ import { BEAM_SEARCH_KERNELS } from "./models/beam-search.js";
 import { BOOSTED_TREES_KERNELS } from "./models/boosted-trees.js";
 import { CTC_KERNELS } from "./models/ctc.js";
 import { RECURRENT_KERNELS } from "./models/recurrent.js";
+import { UNIFORM_ELEMENT_KERNELS } from "./quantized/uniform-elements.js";
+import { UNIFORM_PRODUCT_KERNELS } from "./quantized/uniform-products.js";
 import { RAGGED_KERNELS } from "./ragged/ragged.js";
 import { RAGGED_MORE_KERNELS } from "./ragged/ragged-more.js";
 import { RAGGED_VARIANT_KERNELS } from "./ragged/ragged-variant.js";
@@ -196,6 +198,8 @@ const REAL: readonly Family[] = [
   LAYER_GRADIENT_KERNELS,
   CROSS_PRODUCT_KERNELS,
   QUANTIZE_AGAIN_KERNELS,
+  UNIFORM_ELEMENT_KERNELS,
+  UNIFORM_PRODUCT_KERNELS,
   WINDOW_KERNELS,
   GLIMPSE_KERNELS,
   RECURRENT_KERNELS,

@@ -1,5 +1,5 @@
 import type { Shape } from "../ir/attrs.js";
-import { each, same, type ShapeCall, type ShapeFunction, UNKNOWN, unknowns } from "./shapes.js";
+import { broadcast, each, same, type ShapeCall, type ShapeFunction, UNKNOWN, unknowns } from "./shapes.js";
 
 /** Shapes of convolutions, pooling, normalisation and images. */
 export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
@@ -19,6 +19,7 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     const channels = call.shape(1);
     return [call.shape(0), channels, channels, channels, channels, undefined];
   }),
+  ...quantized(),
   LRN: same(),
   // Every output has the shape of the state, by the step where there is a sequence.
   LSTMBlockCell: (call) => Array<Shape>(7).fill(call.shape(1)),
@@ -45,6 +46,21 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     same(),
   ),
 };
+
+/** Ops on quantised integers. */
+function quantized(): Record<string, ShapeFunction> {
+  return {
+    ...each("UniformQuantize UniformDequantize UniformRequantize UniformQuantizedClipByValue", same()),
+    UniformQuantizedAdd: (call) => [broadcast(call.shape(0), call.shape(1))],
+    ...each("UniformQuantizedDot UniformQuantizedDotHybrid", (call) => [
+      [call.shape(0)?.[0] ?? UNKNOWN, call.shape(1)?.[1] ?? UNKNOWN],
+    ]),
+    ...each("UniformQuantizedConvolution UniformQuantizedConvolutionHybrid", (call) => {
+      const rank = call.shape(0)?.length ?? call.shape(1)?.length;
+      return [rank === undefined ? undefined : unknowns(rank)];
+    }),
+  };
+}
 
 function times(a: number, b: number): number {
   return a === UNKNOWN || b === UNKNOWN ? UNKNOWN : a * b;
