@@ -14,5 +14,6 @@ export * from "./process-lock.js";
 export * from "./progress.js";
 export * from "./random.js";
 export * from "./repeated-work.js";
+export * from "./roster.js";
 export * from "./semaphore.js";
 export * from "./service.js";

@@ -1,4 +1,4 @@
-import { CancelSource, type CancelSignal, type Clock, ServingError } from "@shardserve/core";
+import { CancelSource, type CancelSignal, type Clock, Roster, type RosterMember, ServingError } from "@shardserve/core";
 import { RequestExplanation } from "./predict/explanation.js";
 import type { RequestTrace } from "./tracing/tracing.js";
 
@@ -22,7 +22,8 @@ export interface Wishes {
 }
 
 /** One request under way: its signal aborts when the caller goes, its deadline passes, or the server stops waiting for it. */
-export class RequestScope {
+export class RequestScope implements RosterMember {
+  rosterAt = -1;
   readonly deadlineMs: number | undefined;
   /** Requests with the same key go to the same version of a traffic split; undefined = each is drawn. */
   readonly stickyKey: string | undefined;
@@ -76,7 +77,7 @@ export class RequestScope {
 /** The requests under way, so that a drain can wait for them and abort what is left. */
 export class RequestScopes {
   readonly #clock: Clock;
-  readonly #live = new Set<RequestScope>();
+  readonly #live = new Roster<RequestScope>();
   #onIdle: (() => void)[] = [];
   #begun = 0;
 
@@ -104,7 +105,7 @@ export class RequestScopes {
   }
 
   readonly #onEnd = (ended: RequestScope): void => {
-    if (!this.#live.delete(ended) || this.#live.size > 0) return;
+    if (!this.#live.remove(ended) || this.#live.size > 0) return;
     for (const resolve of this.#onIdle.splice(0)) resolve();
   };
 
@@ -121,6 +122,6 @@ export class RequestScopes {
   }
 
   abortAll(reason: ServingError): void {
-    for (const scope of this.#live) scope.abort(reason);
+    for (const scope of this.#live.all()) scope.abort(reason);
   }
 }

@@ -1,5 +1,5 @@
 import { constants, type Http2Server, type ServerHttp2Stream } from "node:http2";
-import type { Clock, Logger } from "@shardserve/core";
+import { type Clock, type Logger, Roster, type RosterMember } from "@shardserve/core";
 import type { ServerLimits } from "../limits.js";
 
 /** Pause between looks for streams that take too long. */
@@ -7,8 +7,9 @@ const LOOK_MS = 1000;
 /** A request may take longer than its time as long as it comes at this rate: large ones over slow lines are no attack. */
 const BYTES_PER_SECOND_MIN = 64 * 1024;
 
-/** What came of a request so far. */
-interface Receiving {
+/** A stream whose request is not whole yet, and what came of it so far. */
+interface Receiving extends RosterMember {
+  readonly stream: ServerHttp2Stream;
   readonly sinceMs: number;
   bytes: number;
 }
@@ -27,7 +28,7 @@ export class StreamGuard {
   readonly #limits: StreamLimits;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #receiving = new Map<ServerHttp2Stream, Receiving>();
+  readonly #receiving = new Roster<Receiving>();
   #openCount = 0;
   #receivedBytes = 0;
   #cancelLook: (() => void) | undefined;
@@ -48,14 +49,15 @@ export class StreamGuard {
 
   close(): void {
     this.#cancelLook?.();
-    this.#receiving.clear();
+    for (const receiving of this.#receiving.all()) this.#receiving.remove(receiving);
   }
 
   #admit(stream: ServerHttp2Stream): void {
     this.#openCount++;
+    const receiving: Receiving = { stream, sinceMs: this.#clock.nowMs(), bytes: 0, rosterAt: -1 };
     stream.once("close", () => {
       this.#openCount--;
-      this.#received(stream);
+      this.#received(receiving);
     });
     if (this.#openCount > this.#limits.grpcStreamsMax) {
       this.#refused++;
@@ -63,30 +65,28 @@ export class StreamGuard {
       stream.close(constants.NGHTTP2_REFUSED_STREAM);
       return;
     }
-    const receiving: Receiving = { sinceMs: this.#clock.nowMs(), bytes: 0 };
-    this.#receiving.set(stream, receiving);
-    stream.on("data", (chunk: Uint8Array) => this.#count(stream, receiving, chunk.length));
-    stream.once("end", () => this.#received(stream));
+    this.#receiving.add(receiving);
+    stream.on("data", (chunk: Uint8Array) => this.#count(receiving, chunk.length));
+    stream.once("end", () => this.#received(receiving));
     this.#lookLater();
   }
 
-  #count(stream: ServerHttp2Stream, receiving: Receiving, bytes: number): void {
-    if (!this.#receiving.has(stream)) return;
+  #count(receiving: Receiving, bytes: number): void {
+    if (receiving.rosterAt < 0) return;
     receiving.bytes += bytes;
     this.#receivedBytes += bytes;
     const isOver = this.#receivedBytes > this.#limits.messageBytesInFlightMax;
-    if (isOver && this.#receivedBytes > receiving.bytes) this.#calm(stream);
+    if (isOver && this.#receivedBytes > receiving.bytes) this.#calm(receiving);
   }
 
-  #received(stream: ServerHttp2Stream): void {
-    this.#receivedBytes -= this.#receiving.get(stream)?.bytes ?? 0;
-    this.#receiving.delete(stream);
+  #received(receiving: Receiving): void {
+    if (this.#receiving.remove(receiving)) this.#receivedBytes -= receiving.bytes;
   }
 
-  #calm(stream: ServerHttp2Stream): void {
+  #calm(receiving: Receiving): void {
     this.#reset++;
-    this.#received(stream);
-    stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    this.#received(receiving);
+    receiving.stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
   #lookLater(): void {
@@ -97,13 +97,12 @@ export class StreamGuard {
     });
   }
 
-  /** Oldest first: the first one that has time left ends the look, unless it is one that is large. */
   #look(): void {
     const nowMs = this.#clock.nowMs();
     const { receiveTimeoutMs } = this.#limits;
-    for (const [stream, { sinceMs, bytes }] of this.#receiving) {
-      if (nowMs - sinceMs <= receiveTimeoutMs) break;
-      if (nowMs - sinceMs > receiveTimeoutMs + (bytes / BYTES_PER_SECOND_MIN) * 1000) this.#calm(stream);
+    for (const receiving of this.#receiving.all()) {
+      const allowedMs = receiveTimeoutMs + (receiving.bytes / BYTES_PER_SECOND_MIN) * 1000;
+      if (nowMs - receiving.sinceMs > allowedMs) this.#calm(receiving);
     }
     if (this.#refused + this.#reset === 0) return;
     this.#logger.warn(
