@@ -133,9 +133,17 @@ def raw_op(name):
 
 def producer_for(op):
     """The version of graphs that may have an op: old ones for what was removed since."""
-    definition = op_def_registry.get(op)
+    definition = op and op_def_registry.get(op)
     removed = definition.deprecation.version if definition else 0
     return removed - 1 if removed else versions.GRAPH_DEF_VERSION
+
+
+def graph_for(op):
+    """An empty graph of that version."""
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_pb2.GraphDef(versions=versions_pb2.VersionDef(producer=producer_for(op))), name="")
+    return graph
 
 
 class Raw:
@@ -162,10 +170,9 @@ class Goldens:
         """Runs one op. `tolerance`: relative, for floats that may differ. `text`: clients see the error's text, so record
         it (True, or a part that it must hold). `static`: shapes are known when the graph is built, for ops that
         insist. `only`: the outputs whose values are promised."""
-        graph = tf.Graph()
+        graph = graph_for(op)
         feeds = {}
         with graph.as_default():
-            tf.import_graph_def(graph_pb2.GraphDef(versions=versions_pb2.VersionDef(producer=producer_for(op))), name="")
             args = {}
 
             def placeholder(value):
@@ -211,9 +218,9 @@ class Goldens:
                 return
         self.cases.append(entry)
 
-    def program(self, name):
-        """A case of several nodes that share state, run one after the other; see Program."""
-        program = Program(name)
+    def program(self, name, op=None):
+        """A case of several nodes that share state, run one after the other; see Program. `op`: one that was removed since."""
+        program = Program(name, op)
         self.cases.append(program.entry)
         return program
 
@@ -228,9 +235,9 @@ class Goldens:
 class Program:
     """Nodes of one graph and session. An input may be the handle that an earlier step made."""
 
-    def __init__(self, name):
+    def __init__(self, name, op=None):
         self.entry = {"op": name, "steps": []}
-        self.graph = tf.Graph()
+        self.graph = graph_for(op)
         self.session = tf.compat.v1.Session(graph=self.graph)
         self.numbers = {}
         self.handle_feeds = {}

@@ -71,6 +71,7 @@ const WITHOUT_CASES: Readonly<Record<string, string>> = {
   HostConst: "a value, no computation",
   NoOp: "no computation",
   Timestamp: "the time of day; no two answers are equal",
+  NonDeterministicInts: "no two answers are equal",
   Placeholder: "fed, or an error",
   PlaceholderV2: "fed, or an error",
   BiasAddV1: "BiasAdd's own lowering under its first name",

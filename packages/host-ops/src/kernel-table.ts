@@ -61,9 +61,14 @@ import { UNIFORM_PRODUCT_KERNELS } from "./quantized/uniform-products.js";
 import { RAGGED_KERNELS } from "./ragged/ragged.js";
 import { RAGGED_MORE_KERNELS } from "./ragged/ragged-more.js";
 import { RAGGED_VARIANT_KERNELS } from "./ragged/ragged-variant.js";
+import { BINOMIAL_KERNELS } from "./random/binomial.js";
+import { CANDIDATE_KERNELS } from "./random/candidates.js";
 import { GENERATOR_KERNELS } from "./random/generators.js";
 import { RANDOM_KERNELS } from "./random/random.js";
+import { INDEX_SHUFFLE_KERNELS } from "./random/index-shuffle.js";
+import { RANDOM_CROP_KERNELS } from "./random/random-crop.js";
 import { RANDOM_RATE_KERNELS } from "./random/random-rates.js";
+import { TRUNCATED_NORMAL_KERNELS } from "./random/truncated-normal.js";
 import { AUDIO_KERNELS } from "./signal/audio.js";
 import { FFT_KERNELS } from "./signal/fft.js";
 import { FILLED_IDS_KERNELS } from "./sparse/filled-ids.js";
@@ -143,6 +148,11 @@ const ANY_DTYPE: readonly Family[] = [
   IMAGE_KERNELS,
   RANDOM_KERNELS,
   RANDOM_RATE_KERNELS,
+  RANDOM_CROP_KERNELS,
+  TRUNCATED_NORMAL_KERNELS,
+  BINOMIAL_KERNELS,
+  CANDIDATE_KERNELS,
+  INDEX_SHUFFLE_KERNELS,
   GENERATOR_KERNELS,
   LIST_KERNELS,
   ARRAY_KERNELS,

@@ -95,24 +95,6 @@ function lanes(value: bigint): [number, number] {
   return [Number(bits & 0xffff_ffffn), Number(bits >> 32n)];
 }
 
-/** The numbers of a generator one at a time. */
-export class PhiloxStream {
-  readonly #philox: Philox;
-  #used = 4;
-
-  constructor(philox: Philox) {
-    this.#philox = philox;
-  }
-
-  next(): number {
-    if (this.#used === 4) {
-      this.#philox.next();
-      this.#used = 0;
-    }
-    return this.#philox.block[this.#used++]!;
-  }
-}
-
 const scratch = new ArrayBuffer(8);
 const words = new Uint32Array(scratch);
 const floats = new Float32Array(scratch);
@@ -162,4 +144,50 @@ export function normalDoubles(x0: number, x1: number, x2: number, x3: number): v
   const radius = Math.sqrt(-2 * Math.log(u));
   pair.first = Math.sin(v) * radius;
   pair.second = Math.cos(v) * radius;
+}
+
+const TWO_32 = 2 ** 32;
+
+/** The numbers of a generator one at a time. */
+export class PhiloxStream {
+  readonly #philox: Philox;
+  #used = 4;
+
+  constructor(philox: Philox) {
+    this.#philox = philox;
+  }
+
+  next(): number {
+    if (this.#used === 4) {
+      this.#philox.next();
+      this.#used = 0;
+    }
+    return this.#philox.block[this.#used++]!;
+  }
+
+  /** In [0, 1). */
+  double(): number {
+    const first = this.next();
+    return toDouble(first, this.next());
+  }
+
+  /** An integer in [0, n) for n up to 2^32, without bias: numbers of an incomplete range are drawn again. */
+  below(n: number): number {
+    if (n === 0) return this.next() * 0;
+    const rest = TWO_32 % n;
+    for (;;) {
+      const drawn = this.next();
+      if (drawn >= rest) return drawn % n;
+    }
+  }
+
+  /** The same for n up to 2^53, of 64 bits, low first. */
+  belowWide(n: number): number {
+    const [range, rest] = [BigInt(n), (1n << 64n) % BigInt(n)];
+    for (;;) {
+      const low = BigInt(this.next());
+      const drawn = low | (BigInt(this.next()) << 32n);
+      if (drawn >= rest) return Number(drawn % range);
+    }
+  }
 }

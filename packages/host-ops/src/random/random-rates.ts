@@ -1,7 +1,7 @@
 /** Gamma and Poisson numbers, drawn as TensorFlow's CPU kernels draw them: in double precision, each from blocks of its own. */
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
-import { check, invalid, printShape } from "../call/errors.js";
+import { invalid } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { extremeOf, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
@@ -9,19 +9,20 @@ import { indexData } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
 import { lgamma } from "../math/special.js";
 import { normalDoubles, pair, type Philox, toDouble } from "./philox.js";
-import { keyed, RESERVED_PER_SAMPLE, reserve, seeded, shapeInput } from "./random.js";
+import { keyed, RESERVED_PER_SAMPLE, reserve, seeded, shapeInput, wholeShape } from "./random.js";
 
 /** Numbers of one sample: uniform ones and normal ones, two a block, the second first. */
-class Source {
+export class Source {
   readonly #philox: Philox;
   #uniforms = 0;
   #first = 0;
   #normals = 0;
   #normal = 0;
 
-  constructor(philox: Philox, sample: number) {
+  /** @param blocks  what earlier samples have for themselves */
+  constructor(philox: Philox, blocks: number) {
     this.#philox = philox.copy();
-    this.#philox.skip(RESERVED_PER_SAMPLE * sample);
+    this.#philox.skip(blocks);
   }
 
   uniform(): number {
@@ -125,24 +126,12 @@ function* samples(
   const out = isInteger ? new Float64Array(count) : numberArray(dtype, count);
   for (let at = 0; at < count; at++) {
     const parameter = Math.floor(at / perParameter);
-    const value = draw(numbers[parameter]!, new Source(philox, at));
+    const value = draw(numbers[parameter]!, new Source(philox, RESERVED_PER_SAMPLE * at));
     // TensorFlow's integers have no infinity, and say 0.
     out[(at % perParameter) * numbers.length + parameter] = isInteger && !Number.isFinite(value) ? 0 : value;
     yield 64;
   }
   return [withData(dtype, shape, isInteger ? indexData(dtype, out) : packNumbers(dtype, out as never))];
-}
-
-/** A shape that is all of the result's, the parameters' at its end. */
-function wholeShape(op: OpCall, parameters: Tensor): number[] {
-  const shape = shapeInput(op);
-  const end = shape.slice(shape.length - parameters.shape.length);
-  check(
-    shape.length >= parameters.shape.length && end.every((dim, d) => dim === parameters.shape[d]),
-    () =>
-      `Shape passed in must end with broadcasted shape, got ${printShape(shape)} and ${printShape(parameters.shape)}`,
-  );
-  return shape;
 }
 
 function drawOf(op: OpCall, kind: "gamma" | "poisson", dtype: Tensor["dtype"]): Draw {
@@ -154,7 +143,7 @@ function stateless(kind: "gamma" | "poisson", at: number, philoxOf: (op: OpCall)
   return inTurns((op) => {
     const parameters = op.tensor(at);
     const dtype = kind === "gamma" ? parameters.dtype : op.attrs.dtype("dtype");
-    return samples(drawOf(op, kind, dtype), parameters, wholeShape(op, parameters), dtype, philoxOf(op));
+    return samples(drawOf(op, kind, dtype), parameters, wholeShape(op, parameters.shape), dtype, philoxOf(op));
   });
 }
 

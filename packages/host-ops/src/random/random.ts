@@ -23,7 +23,7 @@ import {
 export type Fill = (philox: Philox, shape: readonly number[], op: OpCall) => Tensor;
 
 /** Numbers per block. */
-const SAMPLES_PER_BLOCK = 4;
+export const SAMPLES_PER_BLOCK = 4;
 
 export function uniform(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
   const dtype = op.attrs.dtype("dtype");
@@ -138,6 +138,11 @@ function generatorOf(op: OpCall): Philox {
   return made.philox;
 }
 
+/** Blocks that hold so many numbers. */
+export function blocksOf(numbers: number): number {
+  return Math.ceil(numbers / SAMPLES_PER_BLOCK);
+}
+
 /** A copy of the node's generator for this run; the next run goes on `blocks` further. */
 export function reserve(op: OpCall, blocks: number): Philox {
   const generator = generatorOf(op);
@@ -149,6 +154,17 @@ export function reserve(op: OpCall, blocks: number): Philox {
 export function shapeInput(op: OpCall, at = 0): number[] {
   const shape = shapeOf(op.tensor(at));
   for (const dim of shape) check(dim >= 0, () => `Dimension ${dim} must be >= 0`);
+  return shape;
+}
+
+/** A shape that is all of the result's, the parameters' at its end. */
+export function wholeShape(op: OpCall, parameters: readonly number[], at = 0): number[] {
+  const shape = shapeInput(op, at);
+  const end = shape.slice(shape.length - parameters.length);
+  check(
+    shape.length >= parameters.length && end.every((dim, d) => dim === parameters[d]),
+    () => `Shape passed in must end with broadcasted shape, got ${printShape(shape)} and ${printShape(parameters)}`,
+  );
   return shape;
 }
 
@@ -277,8 +293,7 @@ function multinomial(op: OpCall, philoxFor: (samples: number) => Philox): Tensor
       cdf[c] = sum;
     }
     for (let n = 0; n < count; n++) {
-      const [first, second] = [stream.next(), stream.next()];
-      const wanted = toDouble(first, second) * sum;
+      const wanted = stream.double() * sum;
       let [low, high] = [0, classes];
       while (low < high) {
         const middle = (low + high) >> 1;
@@ -306,7 +321,7 @@ export const RANDOM_KERNELS: Readonly<Record<string, Kernel>> = {
   RandomStandardNormal: stateful(normal),
   TruncatedNormal: stateful(truncatedNormal),
   RandomUniformInt: stateful(uniformInt(1, "Tout")),
-  RandomShuffle: (op) => shuffle(op, (rows) => reserve(op, Math.ceil(rows / SAMPLES_PER_BLOCK))),
+  RandomShuffle: (op) => shuffle(op, (rows) => reserve(op, blocksOf(rows))),
   StatelessShuffle: (op) => {
     const philox = keyed(op, 1);
     return shuffle(op, () => philox);
@@ -323,6 +338,7 @@ export const RANDOM_KERNELS: Readonly<Record<string, Kernel>> = {
   StatelessTruncatedNormalV2: statelessV2(truncatedNormal),
   StatelessRandomUniformIntV2: statelessV2(uniformInt(4, "dtype")),
   StatelessRandomUniformFullIntV2: statelessV2(fullInt),
+  NonDeterministicInts: (op) => [fullInt(Philox.fromSeeds(randomSeed(), randomSeed()), shapeInput(op), op)],
   StatelessRandomGetKeyCounter: keyAndCounter,
   StatelessRandomGetKeyCounterAlg: (op) => [...keyAndCounter(op), algorithm()],
   StatelessRandomGetAlg: () => [algorithm()],
