@@ -232,10 +232,15 @@ export function spreadOut(
   return result;
 }
 
+/** @param pairs  [rank, 2], none negative */
+export function dynamicallyPadded(t: OpTranslation, value: Ref, pairs: Ref, filler: Ref): Ref {
+  return t.emit("PadV2", [value, pairs, filler]);
+}
+
 const dynamicPad: Translate = (t) => {
   if (!t.constantInts(4)?.every((gap) => gap === 0)) t.fail("an interior padding that is not known to be 0");
   const paddings = t.emit("Pack", [t.in(2), t.in(3)], { axis: attr.int(1) });
-  return [t.emit("PadV2", [t.in(0), paddings, t.in(1)])];
+  return [dynamicallyPadded(t, t.in(0), paddings, t.in(1))];
 };
 
 const getDimensionSize: Translate = (t) => [t.b.cast(t.dim(0, t.attrs.int("dimension")), t.resultDType())];

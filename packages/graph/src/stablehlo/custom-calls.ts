@@ -3,6 +3,7 @@ import { attr } from "@shardserve/savedmodel";
 import type { Ref } from "./function-builder.js";
 import { invoke } from "./control.js";
 import type { OpTranslation, Translate } from "./translation.js";
+import { dynamicReduceWindow } from "./windows.js";
 
 /** Ops that name something outside of StableHLO: what exporters leave of other dialects, and what they say to compilers. */
 
@@ -73,6 +74,7 @@ const TARGETS: Readonly<Record<string, Translate>> = {
   "mhlo.asinh": unary("Asinh"),
   "mhlo.atanh": unary("Atanh"),
   shape_assertion: shapeAssertion,
+  "stablehlo.dynamic_reduce_window": dynamicReduceWindow,
   "tf.call_tf_function": callTensorFlow,
 };
 

@@ -1,52 +1,11 @@
 import type { HloOp, HloRegion, HloValue } from "@shardserve/savedmodel";
 import { attr } from "@shardserve/savedmodel";
-import { type DType, DTYPES } from "@shardserve/tensor";
 import type { Ref } from "./function-builder.js";
-import { checkedAxes, constantTensor, type OpTranslation, type Translate } from "./translation.js";
+import { freeValues } from "./control.js";
+import { type Combiner, combined, combinerOf, isIdentity, type Join, joinOf } from "./monoids.js";
+import { axesOf, checkedAxes, OpTranslation, type Translate } from "./translation.js";
 
-/** Reductions whose body is one op, and those that look for the place of the largest or least element. */
-
-/** What a body of two scalars does: an op of StableHLO, or the second argument alone. */
-export type Combiner = "add" | "multiply" | "maximum" | "minimum" | "and" | "or" | "xor" | "second";
-
-/** @returns undefined for a body that does something else */
-export function combinerOf(region: HloRegion): Combiner | undefined {
-  const [first, second] = region.args;
-  if (region.args.length !== 2) return undefined;
-  const result = region.ops.at(-1);
-  if (result?.name !== "return" || result.operands.length !== 1) return undefined;
-  if (region.ops.length === 1) return result.operands[0] === second ? "second" : undefined;
-  const [op] = region.ops;
-  if (region.ops.length !== 2 || result.operands[0] !== op!.results[0]) return undefined;
-  const isOfBoth =
-    (op!.operands[0] === first && op!.operands[1] === second) ||
-    (op!.operands[0] === second && op!.operands[1] === first);
-  return isOfBoth && /^(add|multiply|maximum|minimum|and|or|xor)$/.test(op!.name) ? (op!.name as Combiner) : undefined;
-}
-
-/** The TensorFlow op that joins two tensors as a body does. */
-export function combined(t: OpTranslation, combiner: Combiner, a: Ref, b: Ref): Ref {
-  const ofBools = {
-    add: "LogicalOr",
-    multiply: "LogicalAnd",
-    maximum: "LogicalOr",
-    minimum: "LogicalAnd",
-    and: "LogicalAnd",
-    or: "LogicalOr",
-    xor: "NotEqual",
-  };
-  const ofNumbers = {
-    add: "AddV2",
-    multiply: "Mul",
-    maximum: "Maximum",
-    minimum: "Minimum",
-    and: "BitwiseAnd",
-    or: "BitwiseOr",
-    xor: "BitwiseXor",
-  };
-  if (combiner === "second") return b;
-  return t.emit((a.dtype === "bool" ? ofBools : ofNumbers)[combiner], [a, b]);
-}
+/** Reductions: those that TensorFlow has an op for, searches for the place of the largest element, and by any body in halves. */
 
 const REDUCTIONS: Partial<Record<Combiner, string>> = { add: "Sum", multiply: "Prod", maximum: "Max", minimum: "Min" };
 const BOOL_REDUCTIONS: Partial<Record<Combiner, string>> = {
@@ -60,67 +19,85 @@ const BOOL_REDUCTIONS: Partial<Record<Combiner, string>> = {
 
 const reduce: Translate = (t) => {
   const axes = checkedAxes(t, t.attrs.ints("dimensions"), t.rank(0), "dimensions");
-  if (t.op.operands.length === 4 && t.op.results.length === 2) return arg(t, axes);
-  if (t.op.operands.length !== 2) t.fail(`it reduces ${t.op.operands.length / 2} tensors at once`);
-  const combiner = combinerOf(t.region(0));
-  const dtype = t.dtype(0);
-  const op = combiner && (dtype === "bool" ? BOOL_REDUCTIONS : REDUCTIONS)[combiner];
-  if (!op) return t.fail("its body is none of sum, product, maximum, minimum, and, or");
-  const reduced = t.emit(op, [t.in(0), t.b.ints(axes)]);
-  return [isIdentity(t, 1, combiner) ? reduced : combined(t, combiner, t.in(1), reduced)];
+  const combiner = t.op.operands.length === 2 ? combinerOf(t.region(0)) : undefined;
+  const op = combiner && (t.dtype(0) === "bool" ? BOOL_REDUCTIONS : REDUCTIONS)[combiner];
+  if (op) {
+    const reduced = t.emit(op, [t.in(0), t.b.ints(axes)]);
+    return [isIdentity(t, 1, combiner) ? reduced : combined(t, combiner, t.in(1), reduced)];
+  }
+  const found = t.op.operands.length === 4 && t.op.results.length === 2 ? arg(t, axes) : undefined;
+  if (found) return found;
+  return halved(t, axes, joinOf(t, t.region(0)) ?? t.fail("its body does more than compute with scalars"));
 };
 
-/** True when operand `i` is a constant that changes nothing that it is combined with. */
-export function isIdentity(t: OpTranslation, i: number, combiner: Combiner): boolean {
-  const definition = t.around.definition(t.operand(i));
-  if (definition?.name !== "constant" || definition.attrs.tensor("value").bytes.length > 8) return false;
-  const value = constantTensor(definition)?.value;
-  if (value?.data.length !== 1) return false;
-  const dtype = value.dtype;
-  const item = Number((value.data as ArrayLike<number | bigint>)[0]);
-  const [least, most] = limits(dtype);
-  switch (combiner) {
-    case "add":
-    case "or":
-    case "xor":
-      return item === 0;
-    case "multiply":
-      return item === one(dtype);
-    case "and":
-      return dtype === "bool" && item === 1;
-    case "maximum":
-      return item === least;
-    case "minimum":
-      return item === most;
-    default:
-      return false;
+/** Joins neighbours until one row is left; the start is the first row, so that there is one. */
+function halved(t: OpTranslation, axes: readonly number[], join: Join): Ref[] {
+  const count = t.op.operands.length / 2;
+  const { shape } = t.type(0);
+  const kept = axesOf(shape.length).filter((axis) => !axes.includes(axis));
+  const keptDims = kept.map((axis) => t.dim(0, axis));
+  const rowShape = t.stack([t.b.scalar("int32", 1), ...keptDims]);
+  const length = axes.map((axis) => t.dim(0, axis)).reduce((a, b) => t.emit("Mul", [a, b]), t.b.scalar("int32", 1));
+  const zero = t.b.scalar("int32", 0);
+  const rows = t.ins(0, count).map((value, i) => {
+    const moved = t.emit("Reshape", [t.transpose(value, [...axes, ...kept]), t.stack([length, ...keptDims])]);
+    return t.emit("ConcatV2", [t.filled(t.in(count + i), rowShape), moved, zero]);
+  });
+  const size = axes.reduce((product, axis) => (shape[axis]! < 0 ? Number.NaN : product * shape[axis]!), 1) + 1;
+  const last = Number.isNaN(size) ? halvedInTurns(t, rows, join) : halvedSpelledOut(t, rows, size, join);
+  return last.map((value) => t.emit("Squeeze", [value], { squeeze_dims: attr.ints([0]) }));
+}
+
+function halvedSpelledOut(t: OpTranslation, rows: readonly Ref[], size: number, join: Join): readonly Ref[] {
+  let current = rows;
+  for (let left = size; left > 1; left = Math.ceil(left / 2)) {
+    const even = left - (left % 2);
+    const every = (from: number, to: number, step: number) => (value: Ref) =>
+      t.emit("StridedSlice", [value, t.b.ints([from]), t.b.ints([to]), t.b.ints([step])]);
+    const pairs = join(t, current.map(every(0, even, 2)), current.map(every(1, even, 2)));
+    const odd = left === even ? undefined : current.map(every(even, left, 1));
+    current = odd ? pairs.map((pair, i) => t.emit("ConcatV2", [pair, odd[i]!, t.b.scalar("int32", 0)])) : pairs;
   }
+  return current;
 }
 
-/** 16-bit floats are compared as their bits. */
-function one(dtype: DType): number {
-  return dtype === "float16" ? 0x3c00 : dtype === "bfloat16" ? 0x3f80 : 1;
-}
-
-function limits(dtype: DType): readonly [number, number] {
-  if (dtype === "float16") return [0xfc00, 0x7c00];
-  if (dtype === "bfloat16") return [0xff80, 0x7f80];
-  if (dtype === "float32" || dtype === "float64") return [-Infinity, Infinity];
-  const bits = DTYPES[dtype].bytes * 8;
-  if (dtype === "bool") return [0, 1];
-  return dtype.startsWith("u") ? [0, 2 ** bits - 1] : [-(2 ** (bits - 1)), Number(2n ** BigInt(bits - 1) - 1n)];
+/** A loop, where the number of rows is known only when the module runs. */
+function halvedInTurns(t: OpTranslation, rows: readonly Ref[], join: Join): readonly Ref[] {
+  const captures = freeValues(t.op.regions);
+  const dtypes = rows.map(({ dtype }) => dtype);
+  const length = (inner: OpTranslation, value: Ref): Ref => inner.at(inner.emit("Shape", [value]), 0);
+  const cond = t.around.writtenFunction(dtypes, captures, (around, [first]) => {
+    const inner = new OpTranslation(t.op, around);
+    return [inner.emit("Greater", [length(inner, first!), inner.b.scalar("int32", 1)])];
+  });
+  const body = t.around.writtenFunction(dtypes, captures, (around, args) => {
+    const inner = new OpTranslation(t.op, around);
+    const size = length(inner, args[0]!);
+    const one = inner.b.scalar("int32", 1);
+    const even = inner.emit("Sub", [size, inner.emit("BitwiseAnd", [size, one])]);
+    const every = (from: Ref, to: Ref, step: number) => (value: Ref) =>
+      inner.emit("StridedSlice", [value, inner.stack([from]), inner.stack([to]), inner.b.ints([step])]);
+    const zero = inner.b.scalar("int32", 0);
+    const pairs = join(inner, args.map(every(zero, even, 2)), args.map(every(one, even, 2)));
+    const odd = args.map(every(even, size, 1));
+    const joined = pairs.map((pair, i) => inner.emit("ConcatV2", [pair, odd[i]!, zero]));
+    return [...joined, ...captures.map((value) => around.translated(value).full())];
+  });
+  const carried = [...rows, ...captures.map((value) => t.around.translated(value).full())];
+  const done = t.b.emitAll("StatelessWhile", carried, { cond: attr.func(cond), body: attr.func(body) });
+  return done.slice(0, rows.length);
 }
 
 /**
  * Argmax and argmin: values and a count along the reduced axis, of which the body keeps the pair whose value is above, or
- * below; of equal ones the first, and NaN before all. This is what jax.numpy.argmax becomes.
+ * below; of equal ones the first, and NaN before all. This is what jax.numpy.argmax becomes. Undefined for other reductions.
  */
-function arg(t: OpTranslation, axes: readonly number[]): Ref[] {
+function arg(t: OpTranslation, axes: readonly number[]): Ref[] | undefined {
   const [axis] = axes;
   const counted = t.around.definition(t.operand(1));
   const isCount = axes.length === 1 && counted !== undefined && countsAlong(t, counted, axis!);
   const direction = directionOf(t.region(0));
-  if (!isCount || !direction) return t.fail("its body is no search for the place of the largest or least element");
+  if (!isCount || !direction) return undefined;
   const x = t.in(0);
   const dimension = t.b.scalar("int32", axis!);
   const place = (value: Ref, op: string): Ref => t.emit(op, [value, dimension], { output_type: attr.type("int64") });

@@ -11,7 +11,7 @@ import {
   type Starts,
   startsOf,
 } from "./indexed-rows.js";
-import { type Combiner, combinerOf } from "./reductions.js";
+import { type Combiner, combinerOf } from "./monoids.js";
 import { axesOf, type OpTranslation, type Translate } from "./translation.js";
 
 /** Scatters: updates of windows of an operand; a window that is not wholly inside is left out. */

@@ -11,6 +11,7 @@ import {
 import type { DType } from "@shardserve/tensor";
 import { ARRAYS } from "./arrays.js";
 import { CONTROL } from "./control.js";
+import { CONVOLUTIONS } from "./convolution.js";
 import { CUSTOM } from "./custom-calls.js";
 import { DOT } from "./dot.js";
 import { ELEMENTWISE } from "./elementwise.js";
@@ -24,7 +25,7 @@ import { OpTranslation, type Surroundings, type Translate, type Translated } fro
 import { WINDOWS } from "./windows.js";
 
 const TRANSLATIONS: ReadonlyMap<string, Translate> = new Map(
-  [ARRAYS, CONTROL, CUSTOM, DOT, ELEMENTWISE, GATHERS, REDUCING, SCATTERING, SORTING, SPECTRAL, WINDOWS].flatMap(
+  [ARRAYS, CONTROL, CONVOLUTIONS, CUSTOM, DOT, ELEMENTWISE, GATHERS, REDUCING, SCATTERING, SORTING, SPECTRAL, WINDOWS].flatMap(
     (table) => Object.entries(table),
   ),
 );
@@ -136,6 +137,26 @@ class ModuleTranslation {
     this.#functions.push(b.finish(results));
   }
 
+  /** A function that `make` writes; `captures` are its last arguments. */
+  written(
+    name: string,
+    args: readonly DType[],
+    captures: readonly HloValue[],
+    make: (around: Surroundings, args: readonly Ref[]) => readonly Ref[],
+  ): string {
+    const made = `${this.options.name}//region_${this.#regionCount++}`;
+    const b = new FunctionBuilder(made);
+    const around = new FunctionTranslation(this, b, name);
+    const own = args.map((dtype) => b.argument(dtype));
+    for (const value of captures) around.define(value, b.argument(dtypeOf(value)));
+    this.#finish(b, make(around, own));
+    return made;
+  }
+
+  bodyOf(name: string): HloRegion {
+    return this.#source(name).body;
+  }
+
   record(op: HloOp): void {
     for (const value of op.results) this.#definitions.set(value, op);
   }
@@ -220,6 +241,27 @@ class FunctionTranslation implements Surroundings {
 
   calledFunction(name: string): Called {
     return this.#module.called(name);
+  }
+
+  calledBody(name: string): HloRegion {
+    return this.#module.bodyOf(name);
+  }
+
+  inlined(region: HloRegion, args: readonly (Ref | Translated)[]): Translated[] {
+    for (const [i, value] of region.args.entries()) this.define(value, args[i]!);
+    for (const op of region.ops) {
+      if (op.name === "return") return op.operands.map((value) => this.translated(value));
+      this.#translate(op);
+    }
+    throw new ServingError("GRAPH_INVALID", `a region of StableHLO function "${this.#function}" returns nothing`);
+  }
+
+  writtenFunction(
+    args: readonly DType[],
+    captures: readonly HloValue[],
+    make: (around: Surroundings, args: readonly Ref[]) => readonly Ref[],
+  ): string {
+    return this.#module.written(this.#function, args, captures, make);
   }
 
   hostFunction(index: number): string {

@@ -34,6 +34,16 @@ export interface Surroundings {
    */
   regionFunction(region: HloRegion, captures: readonly HloValue[], extra: "hand on" | "drop"): string;
   calledFunction(name: string): { readonly function: string; readonly results: readonly DType[] };
+  /** The body of a function of the module. */
+  calledBody(name: string): HloRegion;
+  /** What a region returns for `args`, as nodes of this function; may be asked for again and again. */
+  inlined(region: HloRegion, args: readonly (Ref | Translated)[]): Translated[];
+  /** The name of a function that is written by hand: `make` gets its arguments, and finds `captures` behind them. */
+  writtenFunction(
+    args: readonly DType[],
+    captures: readonly HloValue[],
+    make: (around: Surroundings, args: readonly Ref[]) => readonly Ref[],
+  ): string;
   /** The TensorFlow function that a module calls by number. */
   hostFunction(index: number): string;
 }
@@ -221,6 +231,35 @@ export function constantInts(value: HloValue, around: Pick<Surroundings, "defini
     const isSame = /^(reshape|broadcast_in_dim|dynamic_broadcast_in_dim|optimization_barrier)$/.test(op.name);
     if (!isSame || !source || (op.name !== "reshape" && !isSingle(source))) return undefined;
     op = around.definition(source);
+  }
+  return undefined;
+}
+
+/** The numbers of an integer tensor that is put together of others, in row-major order; undefined for those that are computed. */
+export function constantElements(t: OpTranslation, i: number): (number | undefined)[] {
+  return elementsOf(t, t.operand(i), 0);
+}
+
+function elementsOf(t: OpTranslation, value: HloValue, depth: number): (number | undefined)[] {
+  const count = t.tensorType(value).shape.reduce((a, b) => a * b, 1);
+  const known = constantInts(value, t.around);
+  if (known) return known;
+  const op = t.around.definition(value);
+  const isOuter = op?.name === "concatenate" && op.attrs.int("dimension") === 0;
+  if (op?.name === "reshape" || isOuter) {
+    if (depth < 16) return op!.operands.flatMap((part) => elementsOf(t, part, depth + 1));
+  }
+  return Array.from({ length: Math.min(count, CONSTANT_MAX) }, () => undefined);
+}
+
+/** The constant of one element that a value is, maybe behind reshapes and broadcasts to as few. */
+export function constantItem(value: HloValue, around: Pick<Surroundings, "definition">): Tensor | undefined {
+  let [current, op] = [value, around.definition(value)];
+  for (let steps = 0; op && isSingle(current) && steps < 16; steps++) {
+    if (op.name === "constant") return constantTensor(op)?.value;
+    if (!/^(reshape|broadcast_in_dim|optimization_barrier)$/.test(op.name) || !op.operands[0]) return undefined;
+    current = op.operands[0];
+    op = around.definition(current);
   }
   return undefined;
 }

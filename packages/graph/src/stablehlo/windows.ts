@@ -1,109 +1,13 @@
+import type { HloRegion } from "@shardserve/savedmodel";
 import { attr } from "@shardserve/savedmodel";
-import { padded, shaped, spreadOut } from "./arrays.js";
+import { dynamicallyPadded, padded, shaped, spreadOut } from "./arrays.js";
+import { freeValues } from "./control.js";
+import { spatialInts } from "./convolution.js";
 import type { Ref } from "./function-builder.js";
-import { type Combiner, combined, combinerOf, isIdentity } from "./reductions.js";
-import { axesOf, checkedAxes, type OpTranslation, type Translate } from "./translation.js";
+import { type Combiner, combinerOf, isIdentity, type Join, joinOf } from "./monoids.js";
+import { axesOf, constantElements, OpTranslation, type Translate } from "./translation.js";
 
-/** Convolutions, and reductions over windows: pooling and cumulative sums. */
-
-/** A list of the spatial dimensions, or what it is when it is left out. */
-function spatialInts(t: OpTranslation, name: string, count: number, otherwise: number): number[] {
-  const given = t.attrs.get(name) === undefined ? [] : t.attrs.ints(name);
-  if (given.length === 0) return Array.from({ length: count }, () => otherwise);
-  return given.length === count ? given : t.fail(`${name} has ${given.length} entries instead of ${count}`);
-}
-
-const convolution: Translate = (t) => {
-  const rank = t.rank(0);
-  const spatial = rank - 2;
-  if (spatial < 1 || spatial > 3 || t.rank(1) !== rank) t.fail(`${spatial} spatial dimensions`);
-  if (t.attrs.int("batch_group_count") !== 1) t.fail("groups of the batch");
-  const int = (name: string): number => t.attrs.int(name);
-  const places = (side: string): number[] => t.attrs.ints(`${side}_spatial_dimensions`);
-  const lhs = [int("input_batch_dimension"), ...places("input"), int("input_feature_dimension")];
-  const rhs = [...places("kernel"), int("kernel_input_feature_dimension"), int("kernel_output_feature_dimension")];
-  const out = [int("output_batch_dimension"), ...places("output"), int("output_feature_dimension")];
-  for (const axes of [lhs, rhs, out])
-    if (checkedAxes(t, axes, rank, "dimensions").length !== rank) t.fail("dimensions of another rank");
-  const groups = int("feature_group_count");
-  const stretch = spatialInts(t, "lhs_dilation", spatial, 1);
-  const strides = spatialInts(t, "window_strides", spatial, 1);
-  const dilations = spatialInts(t, "rhs_dilation", spatial, 1);
-  const pads = spatialInts(t, "padding", 2 * spatial, 0);
-  const reversed = spatialInts(t, "window_reversal", spatial, 0);
-
-  const dtype = t.resultDType();
-  const zero = t.b.scalar(dtype, 0);
-  let image = t.transpose(t.b.cast(t.in(0), dtype), lhs);
-  const imageType = { ...t.type(0), shape: lhs.map((axis) => t.type(0).shape[axis]!) };
-  image = spreadOut(t, image, imageType, [0, ...stretch.map((factor) => factor - 1), 0], zero);
-  const [low, high] = [0, 1].map((side) => [0, ...axesOf(spatial).map((i) => pads[2 * i + side]!), 0]);
-  image = padded(t, image, low!, high!, zero);
-  let kernel = t.transpose(t.b.cast(t.in(1), dtype), rhs);
-  const flipped = reversed.flatMap((isReversed, i) => (isReversed ? [i] : []));
-  if (flipped.length > 0) kernel = t.emit("ReverseV2", [kernel, t.b.ints(flipped)]);
-  const result = convolved(t, image, kernel, { spatial, groups, strides, dilations });
-  return [
-    t.transpose(
-      result,
-      axesOf(rank).map((axis) => out.indexOf(axis)),
-    ),
-  ];
-};
-
-interface Convolution {
-  readonly spatial: number;
-  readonly groups: number;
-  readonly strides: readonly number[];
-  readonly dilations: readonly number[];
-}
-
-/** @param image  [batch, spatial..., channels] @param kernel  [spatial..., channels of a group, features] */
-function convolved(t: OpTranslation, image: Ref, kernel: Ref, c: Convolution): Ref {
-  const list = (values: readonly number[]) => attr.ints([1, ...values, 1]);
-  const valid = { padding: attr.text("VALID") };
-  if (c.spatial === 3) {
-    if (c.groups !== 1) t.fail("groups in three dimensions");
-    return t.emit("Conv3D", [image, kernel], { ...valid, strides: list(c.strides), dilations: list(c.dilations) });
-  }
-  const isLine = c.spatial === 1;
-  const [x, w] = isLine ? [t.expand(image, 1), t.expand(kernel, 0)] : [image, kernel];
-  const [strides, dilations] = [c.strides, c.dilations].map((values) => (isLine ? [1, ...values] : values));
-  const attrs = { ...valid, strides: list(strides!), dilations: list(dilations!) };
-  // TensorFlow tells the number of groups from the channels.
-  const made = t.emit("Conv2D", [x, w], attrs);
-  return isLine ? t.emit("Squeeze", [made], { squeeze_dims: attr.ints([1]) }) : made;
-}
-
-/** Windows of more elements than this are refused where each becomes a slice. */
-const WINDOW_MAX = 1024;
-
-const reduceWindow: Translate = (t) => {
-  if (t.op.operands.length !== 2) t.fail(`it reduces ${t.op.operands.length / 2} tensors at once`);
-  const rank = t.rank(0);
-  const combiner = combinerOf(t.region(0));
-  if (!combiner || combiner === "second") return t.fail("its body is none of sum, product, maximum, minimum, and, or");
-  const sizes = spatialInts(t, "window_dimensions", rank, 1);
-  const strides = spatialInts(t, "window_strides", rank, 1);
-  const stretch = spatialInts(t, "base_dilations", rank, 1);
-  const dilations = spatialInts(t, "window_dilations", rank, 1);
-  const pads = spatialInts(t, "padding", 2 * rank, 0);
-  const neutral = isIdentity(t, 1, combiner);
-  const cumulative = neutral ? cumulativeAxis(t, combiner, { sizes, strides, stretch, dilations, pads }) : undefined;
-  if (cumulative) return [cumulative];
-  const filler = t.in(1);
-  const spread = spreadOut(
-    t,
-    t.in(0),
-    t.type(0),
-    stretch.map((factor) => factor - 1),
-    filler,
-  );
-  const [low, high] = [0, 1].map((side) => axesOf(rank).map((i) => pads[2 * i + side]!));
-  const image = padded(t, spread, low!, high!, filler);
-  const pooled = neutral ? pool(t, combiner, image, { sizes, strides, dilations }) : undefined;
-  return [pooled ?? slid(t, combiner, image, { sizes, strides, dilations }, neutral ? undefined : filler)];
-};
+/** Reductions over windows: pooling, cumulative sums, and by any body in steps that double what a value covers. */
 
 interface Windows {
   readonly sizes: readonly number[];
@@ -111,23 +15,72 @@ interface Windows {
   readonly dilations: readonly number[];
 }
 
-/** A sum or product of all that comes before, along one axis, forwards or backwards. */
+const reduceWindow: Translate = (t) => {
+  const rank = t.rank(0);
+  const windows = {
+    sizes: spatialInts(t, "window_dimensions", rank, 1),
+    strides: spatialInts(t, "window_strides", rank, 1),
+    dilations: spatialInts(t, "window_dilations", rank, 1),
+  };
+  const stretch = spatialInts(t, "base_dilations", rank, 1);
+  const pads = spatialInts(t, "padding", 2 * rank, 0);
+  const region = t.region(0);
+  const along = cumulativeAxis(t, windows, stretch, pads);
+  const whole = along && cumulative(t, region, along.axis, along.isForward);
+  if (whole) return whole;
+  const [low, high] = [0, 1].map((side) => axesOf(rank).map((i) => pads[2 * i + side]!));
+  const pad = (value: Ref, filler: Ref): Ref => padded(t, value, low!, high!, filler);
+  return reduced(t, region, windows, stretch, pad);
+};
+
+/** @param pad  puts a filler around a value, or cuts it */
+function reduced(
+  t: OpTranslation,
+  region: HloRegion,
+  windows: Windows,
+  stretch: readonly number[],
+  pad: (value: Ref, filler: Ref) => Ref,
+): Ref[] {
+  const join = joinOf(t, region) ?? t.fail("its body does more than compute with scalars");
+  const count = t.op.results.length;
+  const combiner = combinerOf(region);
+  const isNeutral = combiner !== undefined && isIdentity(t, 1, combiner);
+  const gaps = stretch.map((factor) => factor - 1);
+  const images = t
+    .ins(0, count)
+    .map((value, i) => pad(spreadOut(t, value, t.type(i), gaps, t.in(count + i)), t.in(count + i)));
+  const pooled = isNeutral ? pool(t, combiner, images[0]!, windows) : undefined;
+  if (pooled) return [pooled];
+  const made = slid(t, join, images, windows);
+  const results = isNeutral ? made : join(t, t.ins(count, 2 * count), made);
+  return results.map((value, i) => shaped(t, value, t.resultType(i)));
+}
+
+/** The axis along which each window reaches from one end to its place: what all that comes before, or after, makes. */
 function cumulativeAxis(
   t: OpTranslation,
-  combiner: Combiner,
-  w: Windows & { readonly stretch: readonly number[]; readonly pads: readonly number[] },
-): Ref | undefined {
-  const op = combiner === "add" ? "Cumsum" : combiner === "multiply" ? "Cumprod" : undefined;
+  w: Windows,
+  stretch: readonly number[],
+  pads: readonly number[],
+): { readonly axis: number; readonly isForward: boolean } | undefined {
   const long = w.sizes.flatMap((size, axis) => (size > 1 ? [axis] : []));
   const [axis] = long;
-  if (!op || long.length !== 1 || axis === undefined || w.sizes[axis] !== t.type(0).shape[axis]) return undefined;
-  if ([...w.strides, ...w.dilations, ...w.stretch].some((value) => value !== 1)) return undefined;
+  if (long.length !== 1 || axis === undefined || w.sizes[axis] !== t.type(0).shape[axis]) return undefined;
+  if ([...w.strides, ...w.dilations, ...stretch].some((value) => value !== 1)) return undefined;
   const before = w.sizes[axis]! - 1;
-  const isElsewhere = w.pads.some((value, i) => Math.floor(i / 2) !== axis && value !== 0);
-  const [low, high] = [w.pads[2 * axis], w.pads[2 * axis + 1]];
+  const isElsewhere = pads.some((value, i) => Math.floor(i / 2) !== axis && value !== 0);
+  const [low, high] = [pads[2 * axis], pads[2 * axis + 1]];
   const isForward = low === before && high === 0;
   if (isElsewhere || !(isForward || (low === 0 && high === before))) return undefined;
-  return t.emit(op, [t.in(0), t.b.scalar("int32", axis)], { reverse: attr.bool(!isForward) });
+  return { axis, isForward };
+}
+
+/** A cumulative sum or product, for which TensorFlow has an op. */
+function cumulative(t: OpTranslation, region: HloRegion, axis: number, isForward: boolean): Ref[] | undefined {
+  const combiner = combinerOf(region);
+  const op = combiner === "add" ? "Cumsum" : combiner === "multiply" ? "Cumprod" : undefined;
+  if (!op || !isIdentity(t, 1, combiner!) || t.dtype(0) === "bool") return undefined;
+  return [t.emit(op, [t.in(0), t.b.scalar("int32", axis)], { reverse: attr.bool(!isForward) })];
 }
 
 /** Pooling over two spatial dimensions of images [batch, height, width, channels]. */
@@ -142,31 +95,121 @@ function pool(t: OpTranslation, combiner: Combiner, image: Ref, w: Windows): Ref
   return t.emit("Mul", [mean, t.b.scalar(image.dtype, w.sizes[1]! * w.sizes[2]!)]);
 }
 
-/** Windows of any rank: one strided slice for each of their elements, joined one after another. */
-function slid(t: OpTranslation, combiner: Combiner, image: Ref, w: Windows, start: Ref | undefined): Ref {
-  const count = w.sizes.reduce((a, b) => a * b, 1);
-  if (count > WINDOW_MAX) t.fail(`windows of ${count} elements`);
-  const shape = t.emit("Shape", [image]);
-  const reach = t.b.ints(w.sizes.map((size, axis) => (size - 1) * w.dilations[axis]!));
-  const room = t.emit("Sub", [shape, reach]);
-  let result = start;
-  for (let i = 0; i < count; i++) {
-    const from = t.b.ints(placeOf(i, w.sizes).map((place, axis) => place * w.dilations[axis]!));
-    const piece = t.emit("StridedSlice", [image, from, t.emit("AddV2", [room, from]), t.b.ints(w.strides)]);
-    result = result ? combined(t, combiner, result, piece) : piece;
+/**
+ * Windows of any rank and body, axis by axis. What covers n elements and what covers n after them make what covers 2n, and of
+ * those a window is put together as its size is of powers of two: a handful of joins, however long it is.
+ */
+function slid(t: OpTranslation, join: Join, images: readonly Ref[], w: Windows): readonly Ref[] {
+  return w.sizes.reduce<readonly Ref[]>((values, size, axis) => {
+    const stride = w.strides[axis]!;
+    const gap = w.dilations[axis]!;
+    const reach = (size - 1) * gap;
+    let result: readonly Ref[] | undefined;
+    let [covering, covered, done] = [values, 1, 0];
+    for (;;) {
+      if (size & covered) {
+        // What stands `done` elements into a window, of every window.
+        const left = reach - (covered - 1) * gap - done * gap;
+        const piece = covering.map((value) => cut(t, value, axis, done * gap, left, stride));
+        result = result ? join(t, result, piece) : piece;
+        done += covered;
+      }
+      if (done === size) return result!;
+      const step = covered * gap;
+      covering = join(
+        t,
+        covering.map((value) => cut(t, value, axis, 0, step, 1)),
+        covering.map((value) => cut(t, value, axis, step, 0, 1)),
+      );
+      covered *= 2;
+    }
+  }, images);
+}
+
+/** Every `stride`-th element of an axis, without the first `before` and the last `after` ones. */
+function cut(t: OpTranslation, value: Ref, axis: number, before: number, after: number, stride: number): Ref {
+  if (before === 0 && after === 0 && stride === 1) return value;
+  const at = (place: number): Ref => t.b.ints(axesOf(axis + 1).map((i) => (i === axis ? place : 0)));
+  const others = 2 ** axis - 1;
+  return t.emit(
+    "StridedSlice",
+    [value, at(before), at(-after), t.b.ints(axesOf(axis + 1).map((i) => (i === axis ? stride : 1)))],
+    { begin_mask: attr.int(others), end_mask: attr.int(after === 0 ? others + 2 ** axis : others) },
+  );
+}
+
+/**
+ * Windows whose sizes or paddings follow from the sizes of inputs (a custom call of jax.export): operands, starts, and then
+ * sizes, strides, dilations of the base and of the window, and paddings as tensors.
+ */
+export const dynamicReduceWindow: Translate = (t) => {
+  const called = t.attrs.get("called_computations");
+  const [body] = called?.kind === "array" ? called.items : [];
+  const region = t.around.calledBody(body?.kind === "string" ? body.value : t.fail("it has no body"));
+  const count = t.op.results.length;
+  const [sizes, strides, stretch, dilations, pads] = axesOf(5).map((i) => constantElements(t, 2 * count + i));
+  const known = (values: readonly (number | undefined)[], what: string): number[] =>
+    values.map((value) => value ?? t.fail(`${what} that are not known`));
+  const open = axesOf(sizes!.length).filter((axis) => sizes![axis] === undefined);
+  if (open.length === 0) {
+    const windows = {
+      sizes: known(sizes!, "sizes"),
+      strides: known(strides!, "strides"),
+      dilations: known(dilations!, "dilations"),
+    };
+    const pairs = t.b.cast(t.in(2 * count + 4), "int32");
+    const pad = (value: Ref, filler: Ref): Ref => dynamicallyPadded(t, value, pairs, filler);
+    return reduced(t, region, windows, known(stretch!, "dilations"), pad);
   }
-  return result ? shaped(t, result, t.resultType()) : t.fail("an empty window");
-}
+  const [axis] = open as [number, ...number[]];
+  const isPlain = [...strides!, ...stretch!, ...dilations!].every((value) => value === 1);
+  const isAlone = open.length === 1 && sizes!.every((size, i) => i === axis || size === 1);
+  const isTight = pads!.every((value, i) => Math.floor(i / 2) === axis || value === 0);
+  const [low, high] = [pads![2 * axis], pads![2 * axis + 1]];
+  if (!isPlain || !isAlone || !isTight || (low !== 0 && high !== 0)) t.fail("windows of a size that is not known");
+  const size = t.at(t.b.cast(t.in(2 * count), "int32"), axis);
+  t.b.effect("Assert", [
+    t.emit("Equal", [size, t.dim(0, axis)]),
+    t.b.text("a window of a computed size that is not a whole dimension"),
+  ]);
+  const isForward = high === 0;
+  return cumulative(t, region, axis, isForward) ?? cumulativeInTurns(t, region, axis, isForward);
+};
 
-/** The row-major place of element `index` of a box. */
-function placeOf(index: number, sizes: readonly number[]): number[] {
-  let left = index;
-  const place = [...sizes].reverse().map((size) => {
-    const at = left % size;
-    left = Math.floor(left / size);
-    return at;
+/** In turn i each place joins what 2^i places before it, or behind it, have. */
+function cumulativeInTurns(t: OpTranslation, region: HloRegion, axis: number, isForward: boolean): Ref[] {
+  const join = joinOf(t, region) ?? t.fail("its body does more than compute with scalars");
+  const captures = freeValues([region]);
+  const order = [axis, ...axesOf(t.rank(0)).filter((other) => other !== axis)];
+  const values = t.ins(0, t.op.results.length).map((value) => t.transpose(value, order));
+  const dtypes = ["int32" as const, ...values.map(({ dtype }) => dtype)];
+  const length = (inner: OpTranslation, value: Ref): Ref => inner.at(inner.emit("Shape", [value]), 0);
+  const cond = t.around.writtenFunction(dtypes, captures, (around, [step, first]) => {
+    const inner = new OpTranslation(t.op, around);
+    return [inner.emit("Less", [step!, length(inner, first!)])];
   });
-  return place.reverse();
+  const body = t.around.writtenFunction(dtypes, captures, (around, [step, ...rows]) => {
+    const inner = new OpTranslation(t.op, around);
+    const size = length(inner, rows[0]!);
+    const zero = inner.b.scalar("int32", 0);
+    const rest = inner.emit("Sub", [size, step!]);
+    const part = (from: Ref, to: Ref) => (value: Ref) =>
+      inner.emit("StridedSlice", [value, inner.stack([from]), inner.stack([to]), inner.b.ints([1])]);
+    const joined = join(inner, rows.map(part(zero, rest)), rows.map(part(step!, size)));
+    const alone = rows.map(isForward ? part(zero, step!) : part(rest, size));
+    const next = joined.map((made, i) =>
+      inner.emit("ConcatV2", [...(isForward ? [alone[i]!, made] : [made, alone[i]!]), zero]),
+    );
+    const twice = inner.emit("AddV2", [step!, step!]);
+    return [twice, ...next, ...captures.map((value) => around.translated(value).full())];
+  });
+  const captured = captures.map((value) => t.around.translated(value).full());
+  const done = t.b.emitAll("StatelessWhile", [t.b.scalar("int32", 1), ...values, ...captured], {
+    cond: attr.func(cond),
+    body: attr.func(body),
+  });
+  const back = order.map((_, i) => order.indexOf(i));
+  return values.map((_, i) => shaped(t, t.transpose(done[i + 1]!, back), t.resultType(i)));
 }
 
-export const WINDOWS: Readonly<Record<string, Translate>> = { convolution, reduce_window: reduceWindow };
+export const WINDOWS: Readonly<Record<string, Translate>> = { reduce_window: reduceWindow };
