@@ -2,8 +2,9 @@ import type { HloAttr } from "@shardserve/savedmodel";
 import { attr } from "@shardserve/savedmodel";
 import type { Ref } from "./function-builder.js";
 import { invoke } from "./control.js";
+import { firstInOrder } from "./sorting.js";
 import type { OpTranslation, Translate } from "./translation.js";
-import { dynamicReduceWindow } from "./windows.js";
+import { calledComputation, dynamicReduceWindow } from "./windows.js";
 
 /** Ops that name something outside of StableHLO: what exporters leave of other dialects, and what they say to compilers. */
 
@@ -34,6 +35,12 @@ function topK(t: OpTranslation, k: number): Ref[] {
   return [t.emit("GatherV2", [x, indices, t.b.scalar("int32", -1)], batchDims), asIndices(indices)];
 }
 
+/** The best along a dimension, by a comparator. Exact here, which is the best that an approximation can be. */
+const approxTopK: Translate = (t) => {
+  const [axis, k] = ["reduction_dim", "top_k"].map((name) => innerInt(t, "mhlo.backend_config", name));
+  return firstInOrder(t, calledComputation(t), t.op.results.length, axis!, t.b.scalar("int32", k!));
+};
+
 /** What must hold of the sizes of the inputs; jax2tf says it once for a model. Its message counts the operands behind the condition. */
 const shapeAssertion: Translate = (t) => {
   const message = t.attrs.get("error_message");
@@ -59,6 +66,7 @@ function unary(op: string): Translate {
 const same: Translate = (t) => t.op.operands.map((value) => t.around.translated(value));
 
 const TARGETS: Readonly<Record<string, Translate>> = {
+  ApproxTopK: approxTopK,
   Sharding: same,
   SPMDFullToShardShape: same,
   SPMDShardToFullShape: same,

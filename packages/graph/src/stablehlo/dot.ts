@@ -1,5 +1,6 @@
-import type { Ref } from "./function-builder.js";
 import { attr } from "@shardserve/savedmodel";
+import type { DType } from "@shardserve/tensor";
+import type { Ref } from "./function-builder.js";
 import { axesOf, checkedAxes, type OpTranslation, type Translate } from "./translation.js";
 
 /** Products of matrices: as MatMul where it is one, as Einsum, and for integers, which Einsum lacks, as sums of products. */
@@ -32,7 +33,16 @@ function product(t: OpTranslation, dims: Dimensions): Ref {
   if (dims.lhsBatch.length !== dims.rhsBatch.length || dims.lhsContracting.length !== dims.rhsContracting.length) {
     t.fail("its sides have other numbers of dimensions");
   }
-  const dtype = t.resultDType();
+  if (t.resultDType() === "bool") {
+    const count = worked(t, dims, "int32");
+    return t.emit("NotEqual", [count, t.b.scalar("int32", 0)]);
+  }
+  return worked(t, dims, t.resultDType());
+}
+
+/** The product of both sides as `dtype`. */
+function worked(t: OpTranslation, dims: Dimensions, dtype: DType): Ref {
+  const [lhsRank, rhsRank] = [t.rank(0), t.rank(1)];
   const [a, b] = [t.b.cast(t.in(0), dtype), t.b.cast(t.in(1), dtype)];
   if (lhsRank === 2 && rhsRank === 2 && dims.lhsContracting.length === 1 && dims.lhsBatch.length === 0) {
     const [left, right] = [dims.lhsContracting[0] === 0, dims.rhsContracting[0] === 1];

@@ -11,17 +11,10 @@ import {
   type Starts,
   startsOf,
 } from "./indexed-rows.js";
-import { type Combiner, combinerOf } from "./monoids.js";
+import { writtenRows } from "./row-updates.js";
 import { axesOf, type OpTranslation, type Translate } from "./translation.js";
 
 /** Scatters: updates of windows of an operand; a window that is not wholly inside is left out. */
-
-const SCATTERS: Partial<Record<Combiner, string>> = {
-  add: "TensorScatterAdd",
-  maximum: "TensorScatterMax",
-  minimum: "TensorScatterMin",
-  second: "TensorScatterUpdate",
-};
 
 /**
  * Writes into rows of the operand as a matrix [indexed elements + 1, rest]; updates whose window is not wholly inside go to the
@@ -29,10 +22,6 @@ const SCATTERS: Partial<Record<Combiner, string>> = {
  */
 const scatter: Translate = (t) => {
   if (t.op.operands.length !== 3) t.fail(`it writes into ${(t.op.operands.length - 1) / 2} tensors at once`);
-  const combiner = combinerOf(t.region(0));
-  const op = combiner && SCATTERS[combiner];
-  if (!op || (combiner !== "second" && t.dtype(0) === "bool"))
-    return t.fail("its body is none of add, maximum, minimum, assign");
   const type = t.type(0);
   const rank = type.shape.length;
   const dims = checked(
@@ -76,7 +65,7 @@ const scatter: Translate = (t) => {
   const batch = t.rank(2) - dims.window.length;
   const updates = movedUpdates(t, dims, kept, rows, batch);
   const flat = t.emit("Reshape", [updates, t.stack([t.emit("Size", [linear]), width])]);
-  const written = t.emit(op, [rowsAndOne, linear, flat]);
+  const written = writtenRows(t, rowsAndOne, linear, flat);
   const back = t.emit("Reshape", [t.emit("Slice", [written, t.b.ints([0, 0]), t.stack([count, width])]), shape]);
   return [
     t.transpose(

@@ -4,86 +4,145 @@ import { ordered } from "./elementwise.js";
 import type { Ref } from "./function-builder.js";
 import { axesOf, checkedAxes, type OpTranslation, type Translate } from "./translation.js";
 
-/** Sorts by one key, of which TopKV2 gives the order: the largest first, and of equal ones the first. */
+/** Sorts, of which TopKV2 gives the order by one key: the largest first, and of equal ones the first. */
 
-const [GREATER, LESS] = [3, 5];
+const [EQUAL, GREATER, LESS] = [0, 3, 5];
 const TOTAL_ORDER = 2;
 
 /** What a comparator orders by: which operand, which way, and whether -0 and 0, and all NaN, are the same. */
 interface Key {
   readonly operand: number;
+  /** Of complex numbers. */
+  readonly part: "Real" | "Imag" | undefined;
   readonly isDescending: boolean;
   readonly isCanonical: boolean;
   readonly isTotal: boolean;
 }
 
-/** @returns undefined for a comparator of several keys, or one that computes something else */
-function keyOf(region: HloRegion): Key | undefined {
+/**
+ * The keys of a comparator, the most important first: a < b, or (a < b or (a = b and what the other keys say)).
+ *
+ * @returns undefined for a comparator that computes something else
+ */
+function keysOf(region: HloRegion): Key[] | undefined {
   const definitions = new Map(region.ops.flatMap((op) => op.results.map((value) => [value, op] as const)));
+  const keys: Key[] = [];
   const result = region.ops.at(-1);
-  const compare = result?.name === "return" && result.operands[0] ? definitions.get(result.operands[0]) : undefined;
-  if (compare?.name !== "compare") return undefined;
+  let open = result?.name === "return" ? result.operands[0] : undefined;
+  while (open) {
+    const op = definitions.get(open);
+    const parts: readonly HloValue[] = op?.name === "or" ? op.operands : [open];
+    const named = (name: string): HloOp | undefined =>
+      parts.map((value) => definitions.get(value)).find((part) => part?.name === name);
+    const [compare, and] = [named("compare"), named("and")];
+    const key = compare && keyOf(compare, region, definitions);
+    if (!key || parts.length !== (and ? 2 : 1)) return undefined;
+    keys.push(key);
+    open = and && restOf(and, key, region, definitions);
+    if (and && !open) return undefined;
+  }
+  return keys;
+}
+
+type Definitions = ReadonlyMap<HloValue, HloOp>;
+
+/** Of (a = b and rest): the rest, if a and b are the key's. */
+function restOf(and: HloOp, key: Key, region: HloRegion, definitions: Definitions): HloValue | undefined {
+  const isTie = (value: HloValue): boolean => {
+    const op = definitions.get(value);
+    if (op?.name !== "compare" || op.attrs.enum("comparison_direction") !== EQUAL) return false;
+    const [a, b] = op.operands.map((side) => argumentBehind(side, region, definitions));
+    return a?.position === 2 * key.operand && b?.position === 2 * key.operand + 1 && a.part === key.part;
+  };
+  const at = and.operands.findIndex(isTie);
+  return at < 0 ? undefined : and.operands[1 - at];
+}
+
+function keyOf(compare: HloOp, region: HloRegion, definitions: Definitions): Key | undefined {
   const direction = compare.attrs.enum("comparison_direction");
   if (direction !== GREATER && direction !== LESS) return undefined;
   const [a, b] = compare.operands.map((value) => argumentBehind(value, region, definitions));
-  if (!a || !b || a.position % 2 !== 0 || b.position !== a.position + 1) return undefined;
+  if (!a || !b || a.position % 2 !== 0 || b.position !== a.position + 1 || a.part !== b.part) return undefined;
   const kind = compare.attrs.get("compare_type");
   return {
     operand: a.position / 2,
+    part: a.part,
     isDescending: direction === GREATER,
     isCanonical: a.isChanged,
     isTotal: kind?.kind === "enum" && kind.value === TOTAL_ORDER,
   };
 }
 
-/** The argument that is compared: itself, or with -0 made 0 and every NaN the same, as jax.lax.sort compares floats. */
-function argumentBehind(
-  value: HloValue,
-  region: HloRegion,
-  definitions: ReadonlyMap<HloValue, HloOp>,
-): { readonly position: number; readonly isChanged: boolean } | undefined {
+interface Compared {
+  readonly position: number;
+  readonly part: "Real" | "Imag" | undefined;
+  readonly isChanged: boolean;
+}
+
+/**
+ * The argument that is compared: itself, its real or imaginary part, or either with -0 made 0 and every NaN the same, as
+ * jax.lax.sort compares floats.
+ */
+function argumentBehind(value: HloValue, region: HloRegion, definitions: Definitions): Compared | undefined {
   let current = value;
   let isChanged = false;
+  let part: Compared["part"];
   for (let op = definitions.get(current); op; op = definitions.get(current)) {
-    const other = op.operands[2];
-    if (op.name !== "select" || !other) return undefined;
-    current = other;
-    isChanged = true;
+    if (op.name === "real" || op.name === "imag") part = op.name === "real" ? "Real" : "Imag";
+    else if (op.name === "select") isChanged = true;
+    else return undefined;
+    const source = op.name === "select" ? op.operands[2] : op.operands[0];
+    if (!source) return undefined;
+    current = source;
   }
   const position = region.args.indexOf(current);
-  return position < 0 ? undefined : { position, isChanged };
+  return position < 0 ? undefined : { position, part, isChanged };
 }
 
 const sort: Translate = (t) => {
-  const key = keyOf(t.region(0)) ?? t.fail("its comparator does not compare one key");
-  const rank = t.rank(0);
   const axis = t.attrs.int("dimension");
+  return firstInOrder(t, t.region(0), t.op.operands.length, axis, t.dim(0, axis));
+};
+
+/**
+ * The first `size` of the first `count` operands in the order of a comparator along an axis.
+ *
+ * @param size  an int32 scalar
+ */
+export function firstInOrder(t: OpTranslation, comparator: HloRegion, count: number, axis: number, size: Ref): Ref[] {
+  const keys = keysOf(comparator) ?? t.fail("its comparator does not compare keys one after another");
+  const rank = t.rank(0);
   checkedAxes(t, [axis], rank, "a dimension");
   const toLast = [...axesOf(rank).filter((other) => other !== axis), axis];
   const back = axesOf(rank).map((other) => toLast.indexOf(other));
-  const values = t.ins().map((value) => t.transpose(value, toLast));
-  const order = orderOf(t, values[key.operand] ?? t.fail("no such key"), key, t.dim(0, axis));
-  return values.map((value) => {
-    const last = t.b.scalar("int32", -1);
-    return t.transpose(t.emit("GatherV2", [value, order, last], { batch_dims: attr.int(rank - 1) }), back);
-  });
-};
-
-/** For each place along the last axis, the place of the element that goes there. */
-function orderOf(t: OpTranslation, key: Ref, { isDescending, isCanonical, isTotal }: Key, size: Ref): Ref {
-  let comparable = key;
-  if (key.dtype.includes("float")) {
-    if (isCanonical) comparable = canonical(t, key);
-    // Integers have an order that NaN has a place in.
-    if (isTotal) comparable = ordered(t, comparable);
+  const values = t.ins(0, count).map((value) => t.transpose(value, toLast));
+  const picked = (value: Ref, places: Ref): Ref =>
+    t.emit("GatherV2", [value, places, t.b.scalar("int32", -1)], { batch_dims: attr.int(rank - 1) });
+  const comparables = keys.map((key) => comparable(t, values[key.operand] ?? t.fail("no such key"), key));
+  // By the least important key first: an order that leaves equal ones where they are keeps what came before it.
+  let order: Ref | undefined;
+  for (const [i, key] of [...comparables.entries()].reverse()) {
+    const next = t.b.emitAll("TopKV2", [order ? picked(key, order) : key, i === 0 ? size : t.dim(0, axis)])[1]!;
+    order = order ? picked(order, next) : next;
   }
-  if (comparable.dtype === "bool") comparable = t.b.cast(comparable, "int32");
-  if (!isDescending) {
-    // ~x turns the order of integers round, without an overflow.
-    comparable = t.emit(comparable.dtype.includes("int") ? "Invert" : "Neg", [comparable]);
-  }
-  return t.b.emitAll("TopKV2", [comparable, size])[1]!;
+  return values.map((value) => t.transpose(picked(value, order!), back));
 }
+
+/** Something that is largest where the key comes first. */
+function comparable(t: OpTranslation, operand: Ref, { part, isDescending, isCanonical, isTotal }: Key): Ref {
+  let key = part ? t.emit(part, [operand], { Tout: attr.type(PARTS[operand.dtype] ?? t.fail("a part of a real")) }) : operand;
+  if (key.dtype.includes("float")) {
+    if (isCanonical) key = canonical(t, key);
+    // Integers have an order that NaN has a place in.
+    if (isTotal) key = ordered(t, key);
+  }
+  if (key.dtype === "bool") key = t.b.cast(key, "int32");
+  if (isDescending) return key;
+  // ~x turns the order of integers round, without an overflow.
+  return t.emit(key.dtype.includes("int") ? "Invert" : "Neg", [key]);
+}
+
+const PARTS: Partial<Record<Ref["dtype"], Ref["dtype"]>> = { complex64: "float32", complex128: "float64" };
 
 function canonical(t: OpTranslation, value: Ref): Ref {
   const zero = t.b.scalar(value.dtype, 0);

@@ -138,14 +138,19 @@ function cut(t: OpTranslation, value: Ref, axis: number, before: number, after: 
   );
 }
 
+/** The function that a custom call has in the place of a region. */
+export function calledComputation(t: OpTranslation): HloRegion {
+  const called = t.attrs.get("called_computations");
+  const [body] = called?.kind === "array" ? called.items : [];
+  return t.around.calledBody(body?.kind === "string" ? body.value : t.fail("it has no body"));
+}
+
 /**
  * Windows whose sizes or paddings follow from the sizes of inputs (a custom call of jax.export): operands, starts, and then
  * sizes, strides, dilations of the base and of the window, and paddings as tensors.
  */
 export const dynamicReduceWindow: Translate = (t) => {
-  const called = t.attrs.get("called_computations");
-  const [body] = called?.kind === "array" ? called.items : [];
-  const region = t.around.calledBody(body?.kind === "string" ? body.value : t.fail("it has no body"));
+  const region = calledComputation(t);
   const count = t.op.results.length;
   const [sizes, strides, stretch, dilations, pads] = axesOf(5).map((i) => constantElements(t, 2 * count + i));
   const known = (values: readonly (number | undefined)[], what: string): number[] =>
