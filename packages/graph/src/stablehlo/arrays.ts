@@ -129,6 +129,8 @@ function startsInside(t: OpTranslation, first: number, sizes: readonly (number |
     const dim = t.type(0).shape[axis]!;
     if (size === dim) return t.b.scalar("int32", 0);
     const start = t.in(first + axis);
+    const limit = t.around.limitOf(t.operand(first + axis));
+    if (limit !== undefined && typeof size === "number" && dim >= limit + size - 1) return t.b.cast(start, "int32");
     const isKnown = typeof size === "number" && dim >= 0;
     const most = isKnown
       ? t.b.scalar(start.dtype, Math.max(0, dim - size))
@@ -143,6 +145,13 @@ function startsInside(t: OpTranslation, first: number, sizes: readonly (number |
 const dynamicSlice: Translate = (t) => {
   const sizes = t.attrs.ints("slice_sizes");
   if (sizes.length !== t.rank(0)) t.fail("slice sizes of another rank");
+  const cut = axesOf(sizes.length).filter((axis) => sizes[axis] !== t.type(0).shape[axis]);
+  const [axis] = cut;
+  if (axis !== undefined && cut.length === 1 && sizes[axis] === 1) {
+    // One row: a lookup, where the operand is a table.
+    const row = startsInside(t, 1, sizes)[axis]!;
+    return [t.expand(t.emit("GatherV2", [t.in(0), row, t.b.scalar("int32", axis)]), axis)];
+  }
   return [t.emit("Slice", [t.in(0), t.stack(startsInside(t, 1, sizes)), t.b.ints(sizes)])];
 };
 
@@ -150,6 +159,11 @@ const dynamicSlice: Translate = (t) => {
 const dynamicUpdateSlice: Translate = (t) => {
   const [operand, update] = [t.type(0), t.type(1)];
   if (update.shape.length !== operand.shape.length) t.fail("an update of another rank");
+  const target = t.in(0);
+  if (target.dtype === "variant") {
+    const row = t.emit("Squeeze", [t.in(1)], { squeeze_dims: attr.ints([0]) });
+    return [t.emit("TensorListSetItem", [target, t.b.cast(t.in(2), "int32"), row])];
+  }
   const sizes = update.shape.map((dim, axis) => (dim >= 0 ? dim : t.dim(1, axis)));
   const starts = startsInside(t, 2, sizes);
   const rank = operand.shape.length;
@@ -169,7 +183,7 @@ const dynamicUpdateSlice: Translate = (t) => {
     const after = piece(value, axis, t.emit("AddV2", [start, size]), t.b.scalar("int32", -1));
     return t.emit("ConcatV2", [piece(value, axis, zero, start), inner, after, t.b.scalar("int32", axis)]);
   };
-  return [shaped(t, write(t.in(0), 0), t.resultType())];
+  return [shaped(t, write(target, 0), t.resultType())];
 };
 
 /** States what is known of a shape that the compiler cannot see. */

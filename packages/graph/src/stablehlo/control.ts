@@ -1,7 +1,8 @@
 import type { HloRegion, HloValue } from "@shardserve/savedmodel";
 import { attr } from "@shardserve/savedmodel";
 import type { Ref } from "./function-builder.js";
-import type { OpTranslation, Translate } from "./translation.js";
+import { listsOf } from "./loop-rows.js";
+import type { OpTranslation, Translate, Translated } from "./translation.js";
 
 /** Ops with regions that run as a whole: calls, branches and loops. What a region uses of its surroundings becomes an argument. */
 
@@ -11,7 +12,9 @@ export function symbol(t: OpTranslation, name: string): string {
   return t.attrs.text(name);
 }
 
-export function invoke(t: OpTranslation, name: string): Ref[] {
+export function invoke(t: OpTranslation, name: string): readonly (Ref | Translated)[] {
+  const inlined = t.around.inlinedCall(name, t.op.operands);
+  if (inlined) return inlined;
   const { function: target, results } = t.around.calledFunction(name);
   if (results.length !== t.op.results.length) t.fail(`"${name}" has ${results.length} results`);
   return t.b.emitAll("PartitionedCall", t.ins(), { f: attr.func(target), Tout: attr.types(results) });
@@ -20,12 +23,14 @@ export function invoke(t: OpTranslation, name: string): Ref[] {
 const whileLoop: Translate = (t) => {
   const [condition, body] = [t.region(0), t.region(1)];
   const captures = freeValues([condition, body]);
-  const carried = [...t.ins(), ...captures.map((value) => t.around.translated(value).full())];
+  const lists = listsOf(t);
+  const initial = t.op.operands.map((_, i) => lists.get(i)?.made ?? t.in(i));
+  const carried = [...initial, ...captures.map((value) => t.around.translated(value).full())];
   const results = t.b.emitAll("StatelessWhile", carried, {
     cond: attr.func(t.around.regionFunction(condition, captures, "drop")),
     body: attr.func(t.around.regionFunction(body, captures, "hand on")),
   });
-  return results.slice(0, t.op.results.length);
+  return results.slice(0, t.op.results.length).map((result, i) => lists.get(i)?.stacked(result) ?? result);
 };
 
 function branches(t: OpTranslation, regions: readonly HloRegion[]): { captured: Ref[]; functions: string[] } {

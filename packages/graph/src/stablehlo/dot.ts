@@ -79,9 +79,13 @@ function matrices(t: OpTranslation, dims: Dimensions, a: Ref, b: Ref): Ref {
     const moved = t.transpose(value, [...batch, ...free, ...contracting]);
     return { matrix: t.emit("Reshape", [moved, shape]), free: free.map((axis) => t.dim(i, axis)) };
   };
+  const n = dims.lhsBatch.length;
   const left = side(a, 0, dims.lhsBatch, dims.lhsContracting);
   const right = side(b, 1, dims.rhsBatch, dims.rhsContracting);
-  const made = t.emit("BatchMatMulV2", [left.matrix, right.matrix], { adj_y: attr.bool(true) });
+  // The adjoint of a complex matrix would be conjugated, too.
+  const isComplex = a.dtype.startsWith("complex");
+  const turned = isComplex ? t.transpose(right.matrix, [...dims.lhsBatch.keys(), n + 1, n]) : right.matrix;
+  const made = t.emit("BatchMatMulV2", [left.matrix, turned], { adj_y: attr.bool(!isComplex) });
   const shape = t.stack([...dims.lhsBatch.map((axis) => t.dim(0, axis)), ...left.free, ...right.free]);
   return t.emit("Reshape", [made, shape]);
 }

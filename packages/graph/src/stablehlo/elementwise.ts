@@ -163,7 +163,18 @@ export function ordered(t: OpTranslation, value: Ref): Ref {
   return t.select(isNegative, t.emit("BitwiseXor", [bits, t.b.scalar(dtype, 2n ** (width - 1n) - 1n)]), bits);
 }
 
-const select: Translate = (t) => [t.emit("SelectV2", operands(t))];
+/** An index below zero counts from the end, says a select; one that is never below zero is itself. */
+const select: Translate = (t) => {
+  const index = t.around.behindCalls(t.operand(2));
+  const test = t.around.definition(t.operand(0));
+  if (t.around.limitOf(index) !== undefined && test?.name === "compare") {
+    const isLess = test.attrs.enum("comparison_direction") === DIRECTIONS.indexOf("Less");
+    const isOfIndex = t.around.behindCalls(test.operands[0]!) === index;
+    const isWithZero = test.operands[1] && constantInts(test.operands[1], t.around)?.every((value) => value === 0);
+    if (isLess && isOfIndex && isWithZero) return [t.in(2)];
+  }
+  return [t.emit("SelectV2", operands(t))];
+};
 
 const clamp: Translate = (t) => {
   const [low, x, high] = operands(t) as [Ref, Ref, Ref];

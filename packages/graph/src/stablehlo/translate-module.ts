@@ -66,6 +66,8 @@ class ModuleTranslation {
   readonly #open: (() => Pieces<void>)[] = [];
   readonly #called = new Map<string, Called>();
   readonly #definitions = new Map<HloValue, HloOp>();
+  readonly ranges = new Map<HloValue, number>();
+  readonly lists = new Set<HloValue>();
   #regionCount = 0;
   #nodeCount = 0;
 
@@ -122,7 +124,9 @@ class ModuleTranslation {
       function* (this: ModuleTranslation): Pieces<void> {
         const b = new FunctionBuilder(made);
         const around = new FunctionTranslation(this, b, name);
-        for (const value of body.args) around.define(value, b.argument(dtypeOf(value)));
+        for (const value of body.args) {
+          around.define(value, b.argument(this.lists.has(value) ? "variant" : dtypeOf(value)));
+        }
         const results = yield* around.run(body);
         this.#finish(b, [...results, ...handedOn.map((value) => around.translated(value).full())]);
       }.bind(this),
@@ -185,18 +189,32 @@ function checkedArgument(b: FunctionBuilder, value: HloValue): Ref {
   return b.emit("EnsureShape", [ref], { shape: attr.shape(shape) });
 }
 
+/** Functions of more ops are called, and so are those inside of so many others. */
+const [INLINED_OPS_MAX, INLINED_DEPTH_MAX] = [16, 4];
+
+/** A function that costs less as nodes of its caller, which then sees its constants, than as a call. */
+function isSmall({ ops }: HloRegion): boolean {
+  return ops.length <= INLINED_OPS_MAX && ops.every(({ name }) => name !== "while" && name !== "case" && name !== "if");
+}
+
 /** Translates one function, or one region that became a function. */
 class FunctionTranslation implements Surroundings {
   readonly b: FunctionBuilder;
   readonly #module: ModuleTranslation;
-  /** The StableHLO function's name. */
-  readonly #function: string;
+  /** Names of the StableHLO functions whose ops are translated: this one, and those that are put into it. */
+  readonly #functions: string[];
   readonly #values = new Map<HloValue, Translated>();
+  /** Arguments of functions that are put into this one -> what they stand for. */
+  readonly #operands = new Map<HloValue, HloValue>();
 
   constructor(module: ModuleTranslation, b: FunctionBuilder, name: string) {
     this.#module = module;
     this.b = b;
-    this.#function = name;
+    this.#functions = [name];
+  }
+
+  get #function(): string {
+    return this.#functions.at(-1)!;
   }
 
   define(value: HloValue, made: Ref | Translated): void {
@@ -224,7 +242,7 @@ class FunctionTranslation implements Surroundings {
       }
       for (const [i, value] of op.results.entries()) this.define(value, made[i]!);
     } catch (error) {
-      if (!(error instanceof ServingError)) throw error;
+      if (!(error instanceof ServingError) || error.message.endsWith(")")) throw error;
       throw new ServingError(error.code, `${error.message} (in function "${this.#function}")`);
     }
   }
@@ -236,7 +254,42 @@ class FunctionTranslation implements Surroundings {
   }
 
   definition(value: HloValue): HloOp | undefined {
-    return this.#module.definition(value);
+    return this.#module.definition(this.behindCalls(value));
+  }
+
+  behindCalls(value: HloValue): HloValue {
+    let current = value;
+    for (let next = this.#operands.get(current); next; next = this.#operands.get(current)) current = next;
+    return current;
+  }
+
+  inlinedCall(name: string, operands: readonly HloValue[]): readonly Translated[] | undefined {
+    const body = this.#module.bodyOf(name);
+    const isOpen = this.#functions.includes(name) || this.#functions.length > INLINED_DEPTH_MAX;
+    if (isOpen || !isSmall(body) || body.args.length !== operands.length) return undefined;
+    const args = operands.map((value) => this.translated(value));
+    const stands = operands.map((value) => this.behindCalls(value));
+    for (const [i, value] of body.args.entries()) this.#operands.set(value, stands[i]!);
+    this.#functions.push(name);
+    const results = this.inlined(body, args);
+    this.#functions.pop();
+    return results;
+  }
+
+  isInlined(body: HloRegion): boolean {
+    return isSmall(body) && body.ops.every(({ name }) => name !== "call") && this.#functions.length === 1;
+  }
+
+  setRange(value: HloValue, limit: number): void {
+    this.#module.ranges.set(value, limit);
+  }
+
+  limitOf(value: HloValue): number | undefined {
+    return this.#module.ranges.get(this.behindCalls(value));
+  }
+
+  setList(value: HloValue): void {
+    this.#module.lists.add(value);
   }
 
   calledFunction(name: string): Called {

@@ -33,6 +33,18 @@ export interface Surroundings {
    * region returns and, if they are handed on, `captures`.
    */
   regionFunction(region: HloRegion, captures: readonly HloValue[], extra: "hand on" | "drop"): string;
+  /** What a small function returns, as nodes of this one; undefined where it is called as a function. */
+  inlinedCall(name: string, operands: readonly HloValue[]): readonly Translated[] | undefined;
+  /** True of functions whose calls are never calls. */
+  isInlined(body: HloRegion): boolean;
+  /** The value that an argument of a function stands for, where that function's nodes are put into this one. */
+  behindCalls(value: HloValue): HloValue;
+  /** Says of an argument of a region that it is an integer from 0 on, and below `limit`. */
+  setRange(value: HloValue, limit: number): void;
+  /** The limit of a value that is such an argument. */
+  limitOf(value: HloValue): number | undefined;
+  /** Says of an argument of a region that it is a TensorList whose elements are the value's rows. */
+  setList(value: HloValue): void;
   calledFunction(name: string): { readonly function: string; readonly results: readonly DType[] };
   /** The body of a function of the module. */
   calledBody(name: string): HloRegion;
