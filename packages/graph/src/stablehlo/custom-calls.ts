@@ -2,6 +2,7 @@ import type { HloAttr } from "@shardserve/savedmodel";
 import { attr } from "@shardserve/savedmodel";
 import type { Ref } from "./function-builder.js";
 import { invoke } from "./control.js";
+import { LAPACK } from "./linear-algebra.js";
 import { firstInOrder } from "./sorting.js";
 import type { OpTranslation, Translate } from "./translation.js";
 import { calledComputation, dynamicReduceWindow } from "./windows.js";
@@ -66,6 +67,7 @@ function unary(op: string): Translate {
 const same: Translate = (t) => t.op.operands.map((value) => t.around.translated(value));
 
 const TARGETS: Readonly<Record<string, Translate>> = {
+  ...LAPACK,
   ApproxTopK: approxTopK,
   Sharding: same,
   SPMDFullToShardShape: same,

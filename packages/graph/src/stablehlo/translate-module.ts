@@ -17,6 +17,7 @@ import { DOT } from "./dot.js";
 import { ELEMENTWISE } from "./elementwise.js";
 import { FunctionBuilder, NODES_MAX, type Ref } from "./function-builder.js";
 import { GATHERS } from "./gather.js";
+import { LINEAR_ALGEBRA } from "./linear-algebra.js";
 import { REDUCING } from "./reductions.js";
 import { SCATTERING } from "./scatter.js";
 import { SORTING } from "./sorting.js";
@@ -25,7 +26,7 @@ import { OpTranslation, type Surroundings, type Translate, type Translated } fro
 import { WINDOWS } from "./windows.js";
 
 const TRANSLATIONS: ReadonlyMap<string, Translate> = new Map(
-  [ARRAYS, CONTROL, CONVOLUTIONS, CUSTOM, DOT, ELEMENTWISE, GATHERS, REDUCING, SCATTERING, SORTING, SPECTRAL, WINDOWS].flatMap(
+  [ARRAYS, CONTROL, CONVOLUTIONS, CUSTOM, DOT, ELEMENTWISE, GATHERS, LINEAR_ALGEBRA, REDUCING, SCATTERING, SORTING, SPECTRAL, WINDOWS].flatMap(
     (table) => Object.entries(table),
   ),
 );
