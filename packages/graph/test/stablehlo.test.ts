@@ -100,7 +100,8 @@ describe("XlaCallModule", function () {
   });
 
   it("changed bytes give a plan or a ServingError, never a crash or a hang", async () => {
-    const graphs = await Promise.all(["jax-mlp", "jax-recurrent", "jax-arrays", "jax-cnn-batch-norm"].map(metaGraphOf));
+    const names = "mlp recurrent arrays cnn-batch-norm reductions scans sorts-and-scatters linear-algebra".split(" ");
+    const graphs = await Promise.all(names.map((name) => `jax-${name}`).map(metaGraphOf));
     const change = fc.record({ at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), value: fc.nat(255) });
     fc.assert(
       fc.property(

@@ -1,8 +1,8 @@
-import type { HloRegion, HloValue } from "@shardserve/savedmodel";
+import type { HloOp, HloRegion, HloValue } from "@shardserve/savedmodel";
 import { attr } from "@shardserve/savedmodel";
 import type { Ref } from "./function-builder.js";
-import { listsOf } from "./loop-rows.js";
-import type { OpTranslation, Translate, Translated } from "./translation.js";
+import { definitionIn, listsOf } from "./loop-rows.js";
+import { constantItem, type OpTranslation, type Translate, type Translated } from "./translation.js";
 
 /** Ops with regions that run as a whole: calls, branches and loops. What a region uses of its surroundings becomes an argument. */
 
@@ -15,7 +15,7 @@ export function symbol(t: OpTranslation, name: string): string {
 export function invoke(t: OpTranslation, name: string): readonly (Ref | Translated)[] {
   const inlined = t.around.inlinedCall(name, t.op.operands);
   if (inlined) return inlined;
-  const { function: target, results } = t.around.calledFunction(name);
+  const { function: target, results } = t.around.calledFunction(name, t.op.operands);
   if (results.length !== t.op.results.length) t.fail(`"${name}" has ${results.length} results`);
   return t.b.emitAll("PartitionedCall", t.ins(), { f: attr.func(target), Tout: attr.types(results) });
 }
@@ -50,8 +50,31 @@ const ifOp: Translate = (t) => {
   });
 };
 
+/**
+ * The index of a branch, where it follows from the platform that the module runs on: the branches of others hold what only those
+ * can run.
+ */
+function knownIndex(t: OpTranslation, value: HloValue): number | undefined {
+  const platform = t.around.platformOf(value);
+  const op = t.around.definition(value);
+  if (platform !== undefined || !op) return platform;
+  if (op.name === "convert" || op.name === "reshape") return knownIndex(t, op.operands[0]!);
+  const branch = op.name === "case" ? takenBranch(t, op) : undefined;
+  const result = branch?.ops.at(-1)?.operands[op.results.indexOf(value)];
+  const definition = (inner: HloValue): HloOp | undefined => definitionIn(branch!, inner) ?? t.around.definition(inner);
+  const item = result && constantItem(result, { definition });
+  return item && Number((item.data as ArrayLike<number | bigint>)[0]);
+}
+
+function takenBranch(t: OpTranslation, { operands, regions }: HloOp): HloRegion | undefined {
+  const index = operands[0] && knownIndex(t, operands[0]);
+  return index === undefined ? undefined : (regions[index] ?? regions.at(-1));
+}
+
 /** An index that is none picks the last branch, in TensorFlow as in XLA. */
 const caseOp: Translate = (t) => {
+  const taken = takenBranch(t, t.op);
+  if (taken) return t.around.inlined(taken, []);
   const { captured, functions } = branches(t, t.op.regions);
   return t.b.emitAll("StatelessCase", [t.in(0), ...captured], {
     branches: attr.funcs(functions),

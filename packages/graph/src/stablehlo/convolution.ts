@@ -56,7 +56,8 @@ function general(t: OpTranslation, pad: (image: Ref, zero: Ref) => Ref): Ref {
   if (flipped.length > 0) kernel = t.emit("ReverseV2", [kernel, t.b.ints(flipped)]);
   const c = { spatial, strides, dilations };
   const batchGroups = int("batch_group_count");
-  const result = batchGroups > 1 ? ofBatchGroups(t, image, kernel, batchGroups, c) : ofGroups(t, image, kernel, groups, c);
+  const result =
+    batchGroups > 1 ? ofBatchGroups(t, image, kernel, batchGroups, c) : ofGroups(t, image, kernel, groups, c);
   return t.transpose(
     result,
     axesOf(rank).map((axis) => out.indexOf(axis)),

@@ -127,7 +127,13 @@ const gtsv: Translate = (t) => {
   };
   const diagonals = t.emit("Pack", [whole(2, false), t.in(1), whole(0, true)], { axis: attr.int(last) });
   const found = t.emit("TridiagonalSolve", [diagonals, t.in(3)]);
-  return [t.in(0), t.in(1), t.in(2), found, t.filled(t.b.scalar("int32", 0), t.stack(axesOf(last).map((axis) => t.dim(0, axis))))];
+  return [
+    t.in(0),
+    t.in(1),
+    t.in(2),
+    found,
+    t.filled(t.b.scalar("int32", 0), t.stack(axesOf(last).map((axis) => t.dim(0, axis)))),
+  ];
 };
 
 export const LINEAR_ALGEBRA: Readonly<Record<string, Translate>> = { cholesky, triangular_solve: triangularSolve };

@@ -53,7 +53,8 @@ function counterOf(
   const compare = condition.ops.find((op) => op.results[0] === condition.ops.at(-1)?.operands[0]);
   const [counted, end] = compare?.operands ?? [];
   const position = condition.args.indexOf(counted!);
-  if (compare?.name !== "compare" || compare.attrs.enum("comparison_direction") !== LESS || position < 0) return undefined;
+  if (compare?.name !== "compare" || compare.attrs.enum("comparison_direction") !== LESS || position < 0)
+    return undefined;
   const next = definitionIn(body, body.ops.at(-1)!.operands[position]);
   const arg = body.args[position];
   const [a, b] = next?.operands ?? [];
@@ -76,7 +77,8 @@ function numberOf(t: OpTranslation, region: HloRegion | undefined, value: HloVal
     : undefined;
 }
 
-function definitionIn(region: HloRegion, value: HloValue | undefined): HloOp | undefined {
+/** The op of a region that makes a value. */
+export function definitionIn(region: HloRegion, value: HloValue | undefined): HloOp | undefined {
   return region.ops.find((op) => value !== undefined && op.results.includes(value));
 }
 

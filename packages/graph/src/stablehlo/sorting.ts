@@ -130,7 +130,9 @@ export function firstInOrder(t: OpTranslation, comparator: HloRegion, count: num
 
 /** Something that is largest where the key comes first. */
 function comparable(t: OpTranslation, operand: Ref, { part, isDescending, isCanonical, isTotal }: Key): Ref {
-  let key = part ? t.emit(part, [operand], { Tout: attr.type(PARTS[operand.dtype] ?? t.fail("a part of a real")) }) : operand;
+  let key = part
+    ? t.emit(part, [operand], { Tout: attr.type(PARTS[operand.dtype] ?? t.fail("a part of a real")) })
+    : operand;
   if (key.dtype.includes("float")) {
     if (isCanonical) key = canonical(t, key);
     // Integers have an order that NaN has a place in.

@@ -45,7 +45,12 @@ export interface Surroundings {
   limitOf(value: HloValue): number | undefined;
   /** Says of an argument of a region that it is a TensorList whose elements are the value's rows. */
   setList(value: HloValue): void;
-  calledFunction(name: string): { readonly function: string; readonly results: readonly DType[] };
+  calledFunction(
+    name: string,
+    operands: readonly HloValue[],
+  ): { readonly function: string; readonly results: readonly DType[] };
+  /** This machine's number among the platforms of the module, where a value is that. */
+  platformOf(value: HloValue): number | undefined;
   /** The body of a function of the module. */
   calledBody(name: string): HloRegion;
   /** What a region returns for `args`, as nodes of this function; may be asked for again and again. */
