@@ -3,11 +3,10 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { cp, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ServerDescription } from "@shardserve/model-server";
+import { OtlpCollector } from "@shardserve/testkit";
 
 const REPO = join(import.meta.dirname, "../../../..");
 const PROGRAM = join(REPO, "packages/cli/bin/shardserve.js");
@@ -228,31 +227,24 @@ describe("serve", function () {
 
   it("logs requests and sends traces, all of them before it ends", async () => {
     const logs = join(dir, "logs");
-    const spans: string[] = [];
-    const collector = createServer((request, response) => {
-      request.on("data", (chunk) => spans.push(String(chunk)));
-      request.on("end", () => response.end("{}"));
-    });
-    await new Promise<void>((resolve) => collector.listen(0, "127.0.0.1", resolve));
-    const { port } = collector.address() as AddressInfo;
+    await using collector = await OtlpCollector.start();
     const { child, url } = await serve(
       "--model_name=two",
       `--model_base_path=${join(MODELS, "saved_model_half_plus_two_cpu")}`,
       `--request-log-dir=${logs}`,
       "--request-log-sampling-rate=1",
-      `--otlp-endpoint=http://127.0.0.1:${port}/v1/traces`,
+      `--otlp-endpoint=${collector.endpoint}`,
       "--trace-sampling-rate=1",
     );
     children.push(child);
     assert.equal(await predict(url, "two"), 2.5);
     child.kill("SIGTERM");
     assert.equal(await exitOf(child), 0);
-    collector.close();
     assert.deepEqual(
       (await readdir(logs)).map((name) => name.replaceAll(/\d+/g, "N")),
       ["two-NTNZ-N-N.tfrecord"],
     );
-    assert.match(spans.join(""), /"HTTP POST"/);
+    assert.ok(collector.spans.some(({ name }) => name === "HTTP POST"));
   });
 
   it("refuses settings of logs and traces that cannot work", async () => {

@@ -17,3 +17,4 @@ export * from "./repeated-work.js";
 export * from "./roster.js";
 export * from "./semaphore.js";
 export * from "./service.js";
+export * from "./trace-parent.js";

@@ -12,6 +12,7 @@ import {
 import { loadOrt } from "@shardserve/native";
 import type { PartitionMap } from "@shardserve/placement";
 import {
+  type LookupOptions,
   type ReportedLease,
   type RowRequest,
   type RowSource,
@@ -72,8 +73,6 @@ export interface ShardRowsOptions {
   readonly logger?: Logger;
   readonly metrics?: LookupMetrics;
 }
-
-type LookupOptions = Parameters<RowSource["lookup"]>[1] & object;
 
 /**
  * When a timeout is noticed so much too late, this process stood still (stopped, swapped out, moved to another machine),
@@ -277,14 +276,14 @@ export class ShardRows implements RowSource {
   async #lookupInTime(
     wanted: readonly WantedIds[],
     epoch: number,
-    { signal, deadlineMs: latestMs = Number.POSITIVE_INFINITY }: LookupOptions,
+    { signal, traceParent, deadlineMs: latestMs = Number.POSITIVE_INFINITY }: LookupOptions,
     trace: LookupTrace | undefined,
   ): Promise<ReportedLease> {
     for (;;) {
       const timeoutMs = this.#clock.nowMs() + (this.#options.timeoutMs ?? 5_000);
       const deadlineMs = Math.min(latestMs, timeoutMs);
       try {
-        return await this.#lookup(wanted, epoch, { deadlineMs, signal, trace });
+        return await this.#lookup(wanted, epoch, { deadlineMs, signal, traceParent, trace });
       } catch (error) {
         const nowMs = this.#clock.nowMs();
         const stoodStill = nowMs - deadlineMs >= STOOD_STILL_MS && nowMs < latestMs;

@@ -38,6 +38,7 @@ export async function fakeShard(
   id: string,
   answer: (exchange: Exchange) => void,
   proof: object = {},
+  takesTraces = false,
 ): Promise<FramedServer> {
   const server = new FramedServer({
     peer: id,
@@ -57,6 +58,7 @@ export async function fakeShard(
       }),
     },
     lookup: answer,
+    takesTraces,
   });
   await server.start();
   return server;

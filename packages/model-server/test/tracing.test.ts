@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import type { ReadableSpan, SpanExporter } from "@opentelemetry/sdk-trace-base";
 import { openTelemetry } from "@shardserve/model-server";
 import { tensor } from "@shardserve/tensor";
+import { OtlpCollector } from "@shardserve/testkit";
 import { PREDICT, predictRequest, startServer } from "./harness.js";
 import { halfPlus } from "./models.js";
 
@@ -130,20 +129,33 @@ describe("traces", () => {
     assert.equal((await spansOf(1, ask("no trace"))).length, 3, "a header that is none begins a trace");
   });
 
+  it("can have what other processes do inside of a stage, before the stage is told", async () => {
+    const exporter = new Collected();
+    const tracing = await openTelemetry({ ...service, samplingRate: 1, exporter });
+    const request = tracing.begin("request", 5, () => undefined)!;
+    const lookup = request.reserve();
+    tracing.record("shard", 6, lookup, { "shardserve.shard": "a" }, { code: "UNAVAILABLE", message: "gone" });
+    request.stage("queue", 5, 1);
+    request.stage("lookup", 6, 2, lookup);
+    request.end({}, undefined);
+    await tracing.close();
+    const [shard, queue, stage, root] = exporter.spans;
+    assert.deepEqual([shard!.name, stage!.name, root!.name], ["shard", "lookup", "request"]);
+    assert.equal(shard!.parentSpanContext?.spanId, stage!.spanContext().spanId);
+    assert.equal(stage!.parentSpanContext?.spanId, root!.spanContext().spanId);
+    assert.equal(new Set(exporter.spans.map((span) => span.spanContext().traceId)).size, 1);
+    assert.equal(new Set(exporter.spans.map((span) => span.spanContext().spanId)).size, 4);
+    assert.equal(queue!.spanContext().spanId === lookup.spanId, false);
+    assert.equal(shard!.kind, SpanKind.SERVER);
+    assert.deepEqual(
+      [shard!.status.code, shard!.attributes["shardserve.error"]],
+      [SpanStatusCode.ERROR, "UNAVAILABLE"],
+    );
+  });
+
   it("go to a collector by OTLP over HTTP; one that is away harms nobody", async () => {
-    const bodies: { resourceSpans: { scopeSpans: { spans: { name: string; traceId: string }[] }[] }[] }[] = [];
-    const collector = createServer((request, response) => {
-      const chunks: Buffer[] = [];
-      request.on("data", (chunk: Buffer) => chunks.push(chunk));
-      request.on("end", () => {
-        assert.equal(request.url, "/v1/traces");
-        bodies.push(JSON.parse(Buffer.concat(chunks).toString()) as (typeof bodies)[0]);
-        response.writeHead(200, { "content-type": "application/json" }).end("{}");
-      });
-    });
-    await new Promise<void>((resolve) => collector.listen(0, "127.0.0.1", resolve));
-    const { port } = collector.address() as AddressInfo;
-    const endpoint = `http://127.0.0.1:${port}/v1/traces`;
+    const collector = await OtlpCollector.start();
+    const { endpoint } = collector;
     const trace = async () => {
       const tracing = await openTelemetry({ ...service, endpoint, samplingRate: 1 });
       {
@@ -153,13 +165,11 @@ describe("traces", () => {
       await tracing.close();
     };
     await trace();
-    const spans = bodies.flatMap(({ resourceSpans }) => resourceSpans[0]!.scopeSpans[0]!.spans);
     assert.deepEqual(
-      spans.map(({ name }) => name),
+      collector.spans.map(({ name }) => name),
       ["HTTP GET"],
     );
-    await new Promise((resolve) => collector.close(resolve));
-    collector.closeAllConnections();
+    await collector.stop();
     await Promise.race([trace().catch(() => undefined), new Promise((resolve) => setTimeout(resolve, 2000))]);
   }).timeout(60_000);
 });

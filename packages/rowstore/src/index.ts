@@ -54,6 +54,7 @@ export { StoredRows } from "./rows/stored-rows.js";
 export { RowKernel } from "./rows/row-kernel.js";
 export {
   emptyRowReport,
+  type LookupOptions,
   type ReportedLease,
   type RowBatch,
   type RowLease,

@@ -1,4 +1,4 @@
-import type { CancelSignal } from "@shardserve/core";
+import type { CancelSignal, TraceParent } from "@shardserve/core";
 import type { DType, Tensor } from "@shardserve/tensor";
 import type { RowsReport } from "./rows-report.js";
 
@@ -50,6 +50,8 @@ export interface RunOptions {
   readonly deadlineMs?: number;
   /** The report tells how each lookup got its rows. */
   readonly isExplained?: boolean;
+  /** What other processes do for the run is traced inside of it; absent = the run is not traced. */
+  readonly traceParent?: TraceParent;
 }
 
 /** A loaded version. It knows nothing of names, versions, wires or batching. */

@@ -38,6 +38,7 @@ import { StaleCopies } from "./files/stale-copies.js";
 import { RepositoryFiles, type VersionFiles } from "./files/version-files.js";
 import { ByteBudget } from "./lookup/byte-budget.js";
 import { frameLookup } from "./lookup/frame-lookup.js";
+import { LookupTracer, type SpanSink } from "./lookup/lookup-tracer.js";
 import { Keeper } from "./versions/keeper.js";
 import { ShardMetrics } from "./metrics.js";
 import { RowLookup } from "./lookup/row-lookup.js";
@@ -89,6 +90,8 @@ export interface ShardServerOptions {
   readonly retryMs?: number;
   /** Life of the shard's keys after it was last heard of, in seconds; default 10. */
   readonly leaseTtlSeconds?: number;
+  /** Takes the spans of lookups whose callers trace them; absent = callers are told to send no traces. */
+  readonly spans?: SpanSink;
   readonly limits?: Partial<TransportLimits>;
   readonly metrics?: ShardMetrics;
   readonly clock?: Clock;
@@ -159,12 +162,13 @@ export class ShardServer extends Service {
         [OPEN_METHOD]: (params) => this.#open(params),
         [READ_FILE_METHOD]: (params) => files.read(params),
       },
-      ...frameLookup(this.#versions, lookup, {
-        budget,
-        pool,
-        metrics: this.metrics,
-        clock,
-      }),
+      takesTraces: options.spans !== undefined,
+      ...frameLookup(
+        this.#versions,
+        lookup,
+        { budget, pool, metrics: this.metrics, clock },
+        options.spans && new LookupTracer(options.spans, options.id),
+      ),
     });
     const { registry, state } = options;
     this.#maps = new RegistryView(registry, MAPS_PREFIX, { logger: this.#logger, clock, ...(state && { state }) });

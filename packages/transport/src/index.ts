@@ -18,6 +18,7 @@ export { asRecord, decodeMessage, encodeMessage } from "./frame/message.js";
 export * from "./rows/plain-rows.js";
 export * from "./rows/rows-layout.js";
 export * from "./rows/rows-reply.js";
+export { TRACE_BYTES } from "./rows/trace-bytes.js";
 export { claimSocketPath } from "./address/socket-path.js";
 export { statusCode, TABLE_STATUS } from "./rows/table-status.js";
 export type {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { isServingError, seededRandom } from "@shardserve/core";
+import { isServingError, seededRandom, TraceParent } from "@shardserve/core";
 import {
   BufferPool,
   createLookupRequest,
@@ -43,7 +43,10 @@ function fuzz(name: string, samples: () => Uint8Array[], target: (bytes: Uint8Ar
 }
 
 describe("parsers fed with anything", () => {
-  const request = createLookupRequest({ channel: 1, remainingMs: 5, generation: 9, epoch: 0 }, [0, 3], [2, 5]).payload;
+  const trace = new TraceParent("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7");
+  const header = { channel: 1, remainingMs: 5, generation: 9, epoch: 0 };
+  const request = createLookupRequest(header, [0, 3], [2, 5]).payload;
+  const traced = createLookupRequest({ ...header, trace }, [0, 3], [2, 5]).payload;
   const tables = [
     { table: 1, status: 0, rowCount: 3, rowBytes: 8, defaults: Uint32Array.of(1), detail: 0 },
     { table: 2, status: 2, rowCount: 0, rowBytes: 8, defaults: new Uint32Array(0), detail: 17 },
@@ -63,8 +66,8 @@ describe("parsers fed with anything", () => {
 
   fuzz(
     "lookup request",
-    () => [request],
-    (bytes) => readLookupRequest(bytes),
+    () => [request, traced],
+    (bytes) => readLookupRequest(bytes).trace,
   );
   fuzz(
     "rows reply",

@@ -11,6 +11,7 @@ import {
   FRAME,
   FrameDecoder,
   HEADER_BYTES,
+  lookupRequestBytes,
   PlainRows,
   planRows,
   readLookupRequest,
@@ -18,10 +19,11 @@ import {
   type RowsLayout,
   TABLE_STATUS,
   type TableReply,
+  TRACE_BYTES,
   writeHeader,
   writeRowsHead,
 } from "../src/index.js";
-import { ERRORS, type ErrorCode, ServingError } from "@shardserve/core";
+import { ERRORS, type ErrorCode, ServingError, TraceParent } from "@shardserve/core";
 
 interface Frame {
   readonly type: number;
@@ -117,6 +119,10 @@ function plain(frame: Frame) {
   return { ...frame, payload: Buffer.from(frame.payload).toString("latin1") };
 }
 
+function hexDigits(length: number) {
+  return fc.string({ unit: fc.constantFrom(...Array.from("0123456789abcdef")), minLength: length, maxLength: length });
+}
+
 describe("lookup payloads", () => {
   it("reads back what was written", () => {
     const column = fc.tuple(
@@ -130,8 +136,10 @@ describe("lookup payloads", () => {
         count,
         count,
         fc.nat(100_000),
-        (columns, generation, epoch, remainingMs) => {
-          const header = { channel: 3, remainingMs, generation, epoch };
+        fc.option(fc.tuple(hexDigits(32), hexDigits(16)), { nil: undefined }),
+        (columns, generation, epoch, remainingMs, ids) => {
+          const trace = ids && new TraceParent(...ids);
+          const header = { channel: 3, remainingMs, generation, epoch, trace };
           const { payload, words, idsAt } = createLookupRequest(
             header,
             columns.map(([table]) => table),
@@ -148,8 +156,11 @@ describe("lookup payloads", () => {
           const { channel } = request;
           assert.deepEqual(
             { channel, remainingMs: request.remainingMs, generation: request.generation, epoch: request.epoch },
-            header,
+            { channel: 3, remainingMs, generation, epoch },
           );
+          assert.deepEqual(request.trace, trace);
+          const tableCount = columns.length;
+          assert.equal(payload.length, lookupRequestBytes(tableCount, flat.length) + (trace ? TRACE_BYTES : 0));
         },
       ),
     );

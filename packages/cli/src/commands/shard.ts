@@ -10,6 +10,7 @@ import { machineIdentity, newInstance } from "../roles/process/identity.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/process/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/serving/model-front.js";
 import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/flags/registry-flags.js";
+import { openTracing, TRACING_FLAGS } from "../roles/flags/tracing-flags.js";
 import { openRepository, REPOSITORY_FLAGS } from "../roles/flags/repository-flags.js";
 
 /** Below the data directory: what a leader knows of a repository in an object store. */
@@ -22,6 +23,7 @@ export const shard = defineCommand({
   examples: [
     "shardserve shard --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --id=shard-0 --listen=0.0.0.0:8600 --model_repository=/models",
     "shardserve shard --etcd=localhost:2379 --id=shard-0 --model_repository=/mnt/models --data-dir=/var/lib/shardserve",
+    "shardserve shard --etcd=localhost:2379 --id=shard-0 --model_repository=/models --otlp-endpoint=http://collector:4318/v1/traces",
     "shardserve shard --etcd=localhost:2379 --id=shard-0 --model_repository=s3://bucket/models --data-dir=/var/lib/shardserve --object-store-poll-seconds=30",
   ],
   flags: {
@@ -31,6 +33,7 @@ export const shard = defineCommand({
     grpcListen: flag.text("address of RowService over gRPC, for programs in other languages", "HOST:PORT", ""),
     advertisedHost: flag.text("host that others reach this shard by; default the host of --listen", "HOST", ""),
     ...METRICS_FLAGS,
+    ...TRACING_FLAGS,
     ...REPOSITORY_FLAGS,
     dataDir: flag.text(
       "folder of this shard alone, on a local disk, for copies of what it holds; s3:// and gs:// need one; default none",
@@ -92,6 +95,7 @@ export const shard = defineCommand({
         directory: join(resolve(flags.dataDir), MANIFESTS_DIR),
         logger,
       });
+    const tracing = await openTracing(flags, { samplingRate: 0, serviceName: "shardserve-shard" }, logger);
     const instance = newInstance();
     const state = stateFile(flags.stateDir, flags.cluster, MAPS_PREFIX);
     const server = new ShardServer({
@@ -113,6 +117,7 @@ export const shard = defineCommand({
       ...(flags.moveBytesPerSecond > 0 && { moveBytesPerSecond: flags.moveBytesPerSecond }),
       zone: flags.zone,
       weight: flags.weight,
+      ...(tracing && { spans: tracing }),
       logger,
     });
     const controller = new Controller({
@@ -154,6 +159,7 @@ export const shard = defineCommand({
     } finally {
       await controller.close();
       await server.close();
+      await tracing?.close().catch(() => undefined); // what a collector that is away does not get is dropped
       await metrics?.close();
       await registry.close();
       await stored?.close();

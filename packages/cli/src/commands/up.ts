@@ -80,6 +80,7 @@ export const up = defineCommand({
         `--unix-socket=${join(runDir, `${id}.sock`)}`,
         `--replication=${flags.replication}`,
         `--min-shards=${flags.shards}`,
+        `--otlp-endpoint=${flags.otlpEndpoint}`,
         "--settle-seconds=0.5",
       ]),
       executors: members("executor", flags.executors, (id, i) => [

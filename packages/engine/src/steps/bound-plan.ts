@@ -1,4 +1,11 @@
-import { type CancelSignal, type Clock, invariant, type Semaphore, ServingError } from "@shardserve/core";
+import {
+  type CancelSignal,
+  type Clock,
+  invariant,
+  type Semaphore,
+  ServingError,
+  type TraceParent,
+} from "@shardserve/core";
 import {
   type DeviceStep,
   type GraphNode,
@@ -41,6 +48,7 @@ export interface PlanRunOptions {
   readonly signal?: CancelSignal | undefined;
   readonly deadlineMs?: number | undefined;
   readonly isExplained?: boolean | undefined;
+  readonly traceParent?: TraceParent | undefined;
 }
 
 /** A plan that is ready to run: slots instead of names, sessions, kernels and row sources at hand. Runs may overlap. */
@@ -115,8 +123,8 @@ export class BoundPlan {
 
   /** @throws ServingError INVALID_ARGUMENT for missing inputs or outputs and wrong dtypes; whatever a step throws */
   async run(inputs: ReadonlyMap<string, Tensor>, options: PlanRunOptions): Promise<RunResult> {
-    const { signal, deadlineMs, isExplained = false } = options;
-    const run = new Run(this.#template, { signal, deadlineMs, isExplained, rows: new RowsTally() });
+    const { signal, deadlineMs, isExplained = false, traceParent } = options;
+    const run = new Run(this.#template, { signal, deadlineMs, isExplained, traceParent, rows: new RowsTally() });
     const timings = { host: 0, lookup: 0, device: 0 };
     this.#feed(inputs, run);
     const wanted = options.outputs ?? [...this.#outputSlots.keys()];

@@ -1,6 +1,6 @@
 import type { HostValue, TensorRef } from "@shardserve/graph";
 import { refKey } from "@shardserve/graph";
-import { type CancelSignal, invariant } from "@shardserve/core";
+import { type CancelSignal, invariant, type TraceParent } from "@shardserve/core";
 import type { Tensor } from "@shardserve/tensor";
 import type { RowLease } from "@shardserve/rowstore";
 import { type DeviceSession, type DeviceValue, isDeviceValue } from "../device/device.js";
@@ -30,6 +30,7 @@ export interface RunRequest {
   readonly signal: CancelSignal | undefined;
   readonly deadlineMs: number | undefined;
   readonly isExplained: boolean;
+  readonly traceParent: TraceParent | undefined;
   /** Takes the report of every lookup. */
   readonly rows: RowsTally;
 }

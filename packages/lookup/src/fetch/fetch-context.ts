@@ -1,4 +1,4 @@
-import type { CancelSignal, Clock, Random } from "@shardserve/core";
+import type { CancelSignal, Clock, Random, TraceParent } from "@shardserve/core";
 import type { BufferPool } from "@shardserve/transport";
 import type { Routes } from "./frame-plan.js";
 import type { Hedging } from "../replicas/hedging.js";
@@ -34,6 +34,8 @@ export interface FetchOptions {
   readonly deadlineMs: number;
   /** What stands in for rows that cannot be had; the batch is detached. Absent = nothing does. */
   readonly degrade?: { readonly staleEpochs: readonly number[]; readonly allowDefault: boolean };
+  /** Shards put their spans inside of it; absent = the request is not traced. */
+  readonly traceParent?: TraceParent | undefined;
   /** Takes down where rows come from; absent = nobody asked. */
   readonly trace?: LookupTrace | undefined;
 }

@@ -144,7 +144,9 @@ class MissFetch {
     const { clock, random, zone, pool } = this.#context;
     const nowMs = clock.nowMs();
     const remainingMs = Math.max(1, Math.ceil(this.#options.deadlineMs - nowMs));
-    const header = { generation: routes.map.generation, epoch: this.#batch.epoch, remainingMs };
+    const { traceParent: trace } = this.#options;
+    if (trace) trace.sentMs ??= nowMs;
+    const header = { generation: routes.map.generation, epoch: this.#batch.epoch, remainingMs, trace };
     const choice = new ReplicaChoice(routes, { avoid, zone, isHedge, nowMs }, random);
     return planFrames(routes, this.#batch.misses, pending, choice, header, (bytes) => pool.acquire(bytes));
   }

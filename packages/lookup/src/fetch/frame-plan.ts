@@ -1,5 +1,5 @@
 import type { PartitionMap } from "@shardserve/placement";
-import { createLookupRequest, type LookupHeader, lookupRequestBytes } from "@shardserve/transport";
+import { createLookupRequest, type LookupHeader, lookupRequestBytes, TRACE_BYTES } from "@shardserve/transport";
 import type { ReplicaChoice } from "../replicas/replica-choice.js";
 import type { ShardLink } from "../replicas/shard-link.js";
 
@@ -70,7 +70,7 @@ let draftOf = new Int32Array(64);
  *
  * @param pending  positions in the miss columns, ascending
  * @param choice   made for this plan alone
- * @param header   what every frame says; the channel is the link's own
+ * @param header   what every frame says; the channel is the link's own, and whether its shard takes the trace
  * @param allocate memory for the payloads, 8-aligned; default Node's own
  */
 export function planFrames(
@@ -139,7 +139,7 @@ class Draft {
     this.link = link;
     this.counts = Array.from({ length: sectionCount }, () => 0);
     this.replyBytesMax = link.replyBytesMax - REPLY_HEAD_BYTES_MAX;
-    this.requestBytesMax = link.requestBytesMax;
+    this.requestBytesMax = link.requestBytesMax - TRACE_BYTES;
   }
 
   add(section: number, rowBytes: number): void {
@@ -178,7 +178,8 @@ function fillFrames(
       tables.push((misses.sections[s] as MissSection).table);
     }
     const { link, ordinal, rowCount, rowBytes } = draft;
-    const request = createLookupRequest({ ...header, channel: link.channel }, tables, counts, allocate);
+    const trace = link.takesTraces ? header.trace : undefined;
+    const request = createLookupRequest({ ...header, channel: link.channel, trace }, tables, counts, allocate);
     words.push(request.words);
     idsAt[ordinal] = request.idsAt;
     const columns = new Int32Array(2 * rowCount);

@@ -64,6 +64,7 @@ export class ShardLink {
   #proven: Uint8Array;
   #channel = -1;
   #epoch = -1;
+  #takesTraces = false;
   #refreshing: Promise<void> | undefined;
   #downSinceMs: number;
 
@@ -83,6 +84,7 @@ export class ShardLink {
       ...(options.limits && { limits: options.limits }),
       handshake: async (session, { signal }) => {
         this.#accept(await this.#open(session, { signal }));
+        this.#takesTraces = session.welcome?.takesTraces ?? false;
         this.health.circuit.reset();
       },
       onStateChange: (isReady) => {
@@ -126,6 +128,11 @@ export class ShardLink {
   /** Epoch that the shard last proved. */
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** True when LOOKUP frames of this connection may carry traces. */
+  get takesTraces(): boolean {
+    return this.#takesTraces;
   }
 
   get replyBytesMax(): number {

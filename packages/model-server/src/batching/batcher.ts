@@ -262,7 +262,7 @@ export class Batcher {
   }
 
   async #runAlone(queue: VersionQueue, request: BatchRequest, rows: number): Promise<RunResult> {
-    const { handle, signature, inputs, outputs, signal, deadlineMs, isExplained } = request;
+    const { handle, signature, inputs, outputs, signal, deadlineMs, isExplained, traceParent } = request;
     const size = allowedSize(queue.options.allowedRows, rows);
     const startMs = this.#clock.nowMs();
     const isFilled = size > rows && rows > 0 && planOf(signature, outputs).canJoin;
@@ -271,6 +271,7 @@ export class Batcher {
       ...(outputs === undefined ? {} : { outputs }),
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
       ...(isExplained && { isExplained }),
+      ...(traceParent && { traceParent }),
     });
     queue.pace.runDone(Math.max(rows, 1), this.#clock.nowMs() - startMs);
     this.#record(handle.id, signature.name, rows, 1, result);
@@ -321,10 +322,12 @@ export class Batcher {
       });
     }
     const deadlineMs = Math.max(...members.map((member) => member.request.deadlineMs ?? Number.POSITIVE_INFINITY));
+    const traceParent = members.find((member) => member.request.traceParent)?.request.traceParent;
     const result = await handle.model.run(signature.name, rowsOfAll, {
       signal: cancel,
       ...(outputs === undefined ? {} : { outputs }),
       ...(Number.isFinite(deadlineMs) ? { deadlineMs } : {}),
+      ...(traceParent && { traceParent }),
     });
     isOver = true; // members settle with their answers: no error is made for each run that went well
     return size > rows ? withoutFill(result, size, rows) : result;

@@ -1,4 +1,4 @@
-import type { CancelSignal } from "@shardserve/core";
+import type { CancelSignal, TraceParent } from "@shardserve/core";
 import type { RunResult, ServableHandle, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 
@@ -12,6 +12,8 @@ export interface BatchRequest {
   readonly deadlineMs: number | undefined;
   /** Its rows are to be told from others': it is not joined. */
   readonly isExplained?: boolean;
+  /** Absent = it is not traced. Of the requests of a joined run one is traced into other processes. */
+  readonly traceParent?: TraceParent | undefined;
 }
 
 export interface BatchResult extends RunResult {

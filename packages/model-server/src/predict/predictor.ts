@@ -1,4 +1,4 @@
-import { type Clock, type GrpcStatusName, ServingError } from "@shardserve/core";
+import { type Clock, type GrpcStatusName, ServingError, type TraceParent } from "@shardserve/core";
 import type { Manager, RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import type { Batcher } from "../batching/batcher.js";
@@ -125,8 +125,9 @@ export class Predictor {
     scope: RequestScope,
     api: string,
   ): Promise<{ outputs: ReadonlyMap<string, Tensor>; report: RowsReport | undefined }> {
-    const { signal, deadlineMs, explanation } = scope;
+    const { signal, deadlineMs, explanation, trace } = scope;
     const isExplained = explanation !== undefined;
+    const lookup = trace?.reserve();
     const startMs = this.#clock.nowMs();
     let result: BatchResult;
     try {
@@ -134,9 +135,20 @@ export class Predictor {
       checkInputCount(signature, inputs);
       checkAnswers(signature);
       checkDTypes(signature, inputs);
-      result = await this.#batcher.run({ handle, signature, inputs, outputs, signal, deadlineMs, isExplained });
+      result = await this.#batcher.run({
+        handle,
+        signature,
+        inputs,
+        outputs,
+        signal,
+        deadlineMs,
+        isExplained,
+        traceParent: lookup,
+      });
     } catch (reason) {
       const nowMs = this.#clock.nowMs();
+      // what shards have told of it needs its parent; nothing else is known of a run that failed
+      if (lookup?.sentMs !== undefined) trace?.stage("lookup", lookup.sentMs, nowMs - lookup.sentMs, lookup);
       const { status } = ServingError.from(reason);
       if (!BLAMELESS.includes(status)) handle.recordOutcome(nowMs, true, nowMs - startMs);
       throw reason;
@@ -146,7 +158,7 @@ export class Predictor {
     this.#metrics.runtimeDone(handle.id.name, api, nowMs - startMs);
     this.#metrics.stageDone("queue", handle.id, signature.name, result.queueMs);
     checkDegradedLimit(scope.degradedLimit, result.report);
-    if (scope.trace) traceRun(scope.trace, startMs, result);
+    if (trace) traceRun(trace, startMs, result, lookup);
     explanation?.ran(result);
     this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
@@ -169,8 +181,13 @@ export class Predictor {
   }
 }
 
-/** What a run of a signature took; a joined run's stages are those of all its requests, and are laid end to end. */
-function traceRun(trace: RequestTrace, startMs: number, { queueMs, timings }: BatchResult): void {
+/**
+ * What a run of a signature took; a joined run's stages are those of all its requests, and are laid end to end.
+ *
+ * @param lookup  what its lookups were named before
+ */
+function traceRun(trace: RequestTrace, startMs: number, result: BatchResult, lookup: TraceParent | undefined): void {
+  const { queueMs, timings } = result;
   let atMs = startMs;
   const stages = [
     ["queue", queueMs],
@@ -179,7 +196,10 @@ function traceRun(trace: RequestTrace, startMs: number, { queueMs, timings }: Ba
     ["device", timings.deviceMs],
   ] as const;
   for (const [name, durationMs] of stages) {
-    if (durationMs > 0 || name === "queue") trace.stage(name, atMs, durationMs);
+    const reserved = name === "lookup" ? lookup : undefined;
+    if (durationMs > 0 || name === "queue" || reserved?.sentMs !== undefined) {
+      trace.stage(name, atMs, durationMs, reserved);
+    }
     atMs += durationMs;
   }
 }

@@ -1,7 +1,7 @@
 import type { Context, Span } from "@opentelemetry/api";
 import type { SpanExporter } from "@opentelemetry/sdk-trace-base";
-import { type Clock, type Logger, silentLogger, systemClock } from "@shardserve/core";
-import type { RequestTrace, TraceAttributes, Tracing } from "./tracing.js";
+import { type Clock, type Logger, silentLogger, systemClock, TraceParent } from "@shardserve/core";
+import type { RequestTrace, TraceAttributes, TraceError, Tracing } from "./tracing.js";
 
 export interface OpenTelemetryOptions {
   /** Where spans go, OTLP over HTTP: "http://collector:4318/v1/traces". */
@@ -34,7 +34,14 @@ export async function openTelemetry(options: OpenTelemetryOptions): Promise<Trac
   const complain = (message: string) => logger.warn({}, `traces: ${message}`);
   const quiet = () => undefined;
   api.diag.setLogger({ error: complain, warn: complain, info: quiet, debug: quiet, verbose: quiet });
+  const random = new sdk.RandomIdGenerator();
+  /** Of the span that is started next: one that was named before. */
+  let reservedId: string | undefined;
   const provider = new sdk.BasicTracerProvider({
+    idGenerator: {
+      generateTraceId: () => random.generateTraceId(),
+      generateSpanId: () => reservedId ?? random.generateSpanId(),
+    },
     resource: resources
       .resourceFromAttributes({ "service.name": serviceName, "service.version": serviceVersion })
       .merge(resources.detectResources({ detectors: [resources.envDetector] })),
@@ -59,23 +66,35 @@ export async function openTelemetry(options: OpenTelemetryOptions): Promise<Trac
       const span = tracer.startSpan(name, { kind, startTime: epochMs + startMs }, parent);
       return span.isRecording() ? trace(span, api.trace.setSpan(parent, span), epochMs) : undefined;
     },
+    record(name, startMs, { traceId, spanId }, attributes, error) {
+      const epochMs = clock.wallMs() - clock.nowMs();
+      const remote = { traceId, spanId, traceFlags: api.TraceFlags.SAMPLED, isRemote: true };
+      const parent = api.trace.setSpanContext(api.ROOT_CONTEXT, remote);
+      const span = tracer.startSpan(name, { kind: api.SpanKind.SERVER, startTime: epochMs + startMs }, parent);
+      end(span, epochMs, attributes, error);
+    },
     close: () => provider.shutdown(),
   };
 
   function trace(span: Span, context: Context, epochMs: number): RequestTrace {
     return {
-      stage(name: string, startMs: number, durationMs: number, attributes: TraceAttributes = {}) {
-        const child = tracer.startSpan(name, { startTime: epochMs + startMs, attributes }, context);
+      reserve: () => new TraceParent(span.spanContext().traceId, random.generateSpanId()),
+      stage(name, startMs, durationMs, reserved) {
+        reservedId = reserved?.spanId;
+        const child = tracer.startSpan(name, { startTime: epochMs + startMs }, context);
+        reservedId = undefined;
         child.end(epochMs + startMs + durationMs);
       },
-      end(attributes, error) {
-        span.setAttributes(attributes);
-        if (error) {
-          span.setAttribute("shardserve.error", error.code);
-          span.setStatus({ code: api.SpanStatusCode.ERROR, message: error.message });
-        }
-        span.end(epochMs + clock.nowMs());
-      },
+      end: (attributes, error) => end(span, epochMs, attributes, error),
     };
+  }
+
+  function end(span: Span, epochMs: number, attributes: TraceAttributes, error: TraceError | undefined): void {
+    span.setAttributes(attributes);
+    if (error) {
+      span.setAttribute("shardserve.error", error.code);
+      span.setStatus({ code: api.SpanStatusCode.ERROR, message: error.message });
+    }
+    span.end(epochMs + clock.nowMs());
   }
 }

@@ -1,4 +1,4 @@
-import { type CancelSignal, type LookupExplanation, ServingError } from "@shardserve/core";
+import { type CancelSignal, type LookupExplanation, ServingError, type TraceParent } from "@shardserve/core";
 import type { OrtValue } from "@shardserve/native";
 import type { TableInfo } from "../manifest/table-info.js";
 
@@ -50,20 +50,25 @@ export interface ReportedLease extends RowLease {
   readonly report: RowReport;
 }
 
+export interface LookupOptions {
+  readonly signal?: CancelSignal;
+  /** In the clock's `nowMs`. */
+  readonly deadlineMs?: number;
+  /** The lease tells what gave each row. */
+  readonly isExplained?: boolean;
+  /** Spans of other processes go inside of it; absent = the request is not traced. */
+  readonly traceParent?: TraceParent | undefined;
+}
+
 /** Where an executor's rows come from: shards and caches, or a checkpoint on this machine. */
 export interface RowSource {
   readonly tables: readonly TableInfo[];
   /**
    * Fetches the rows of all requests.
    *
-   * @param options.deadlineMs  in the clock's `nowMs`
-   * @param options.isExplained  the lease tells what gave each row
    * @throws ServingError ROW_OUT_OF_RANGE for an id outside its table, before anything is fetched
    */
-  lookup(
-    requests: readonly RowRequest[],
-    options?: { readonly signal?: CancelSignal; readonly deadlineMs?: number; readonly isExplained?: boolean },
-  ): Promise<RowLease>;
+  lookup(requests: readonly RowRequest[], options?: LookupOptions): Promise<RowLease>;
   close(): Promise<void>;
 }
 

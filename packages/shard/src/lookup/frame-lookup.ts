@@ -1,6 +1,7 @@
 import { ServingError } from "@shardserve/core";
 import { type Exchange, FRAME, type LookupHandler, readLookupRequest } from "@shardserve/transport";
 import { JointLookup, type JointLookupOptions } from "./joint-lookup.js";
+import type { LookupTracer } from "./lookup-tracer.js";
 import { type GatheredRows, lookupCost, type RowLookup } from "./row-lookup.js";
 import type { ServedVersions } from "../versions/served-version.js";
 import { Turns } from "./turns.js";
@@ -17,11 +18,14 @@ export interface FrameLookup {
 /**
  * Answers LOOKUP frames: small ones that arrived together jointly, others each on its own. A request that expired, or
  * that nobody waits for any more, is dropped, not run.
+ *
+ * @param tracer  tells of traced lookups; absent = nobody asks
  */
 export function frameLookup(
   versions: ServedVersions,
   lookup: RowLookup,
   options: Omit<JointLookupOptions, "refuse">,
+  tracer?: LookupTracer,
 ): FrameLookup {
   const { metrics, clock } = options;
   const refuse = (exchange: Exchange, error: unknown) => {
@@ -46,6 +50,7 @@ export function frameLookup(
         const text = `channel ${request.channel} is not open here; open the version again`;
         throw new ServingError("VERSION_NOT_READY", text);
       }
+      tracer?.follow(exchange, request, served, arrivedMs);
       if (!served.epochs.has(request.epoch)) throw served.epochs.refusal(request.epoch);
       const jointBytes = joint.add(exchange, served, request);
       turns.spend(lookupCost(jointBytes, request.idCount));

@@ -18,6 +18,8 @@ export interface Welcome {
   readonly inFlightMax: number;
   readonly requestBytesMax: number;
   readonly replyBytesMax: number;
+  /** LOOKUP may carry a trace: its spans are of use to somebody. Servers that do not know of it do not say it: false. */
+  readonly takesTraces: boolean;
 }
 
 /** @throws ServingError FRAME_INVALID */
@@ -34,7 +36,7 @@ export function readHello(message: unknown): Hello {
 
 /** @throws ServingError FRAME_INVALID */
 export function readWelcome(message: unknown): Welcome {
-  const { protocol, peer, inFlightMax, requestBytesMax, replyBytesMax } = asRecord(message, "WELCOME");
+  const { protocol, peer, inFlightMax, requestBytesMax, replyBytesMax, takesTraces } = asRecord(message, "WELCOME");
   if (protocol !== PROTOCOL_VERSION || typeof peer !== "string") {
     throw new ServingError(
       "FRAME_INVALID",
@@ -47,6 +49,7 @@ export function readWelcome(message: unknown): Welcome {
     inFlightMax: count(inFlightMax, "WELCOME.inFlightMax"),
     requestBytesMax: count(requestBytesMax, "WELCOME.requestBytesMax"),
     replyBytesMax: count(replyBytesMax, "WELCOME.replyBytesMax"),
+    takesTraces: takesTraces === true,
   };
 }
 

@@ -1,12 +1,15 @@
+import type { TraceParent } from "@shardserve/core";
 import { payloadInvalid, readU64, writeU64 } from "../frame/payload-words.js";
+import { readTrace, TRACE_BYTES, writeTrace } from "./trace-bytes.js";
 
 /**
  * Payload of LOOKUP (docs/formats.md, "Frames"). Little-endian; offsets are from the payload's start.
  *
  * ```
- * 0 u32 channel   4 u32 remainingMs (0 = no deadline)   8 u64 generation   16 u64 epoch   24 u32 tableCount   28 u32 0
+ * 0 u32 channel   4 u32 remainingMs (0 = no deadline)   8 u64 generation   16 u64 epoch   24 u32 tableCount   28 u32 traceBytes
  * 32 per table: u32 table, u32 idCount
  * then the ids of every table, i64, table after table (8-aligned)
+ * then the trace of a sampled request (trace-bytes.ts): traceBytes, 0 or 24
  * ```
  */
 const HEAD_BYTES = 32;
@@ -24,9 +27,11 @@ export interface LookupHeader {
   /** Partition map that the caller routed by; for logs and metrics, the shard answers by what it holds. */
   readonly generation: number;
   readonly epoch: number;
+  /** The caller's span, where the request is traced; only for a server that says in WELCOME that it takes it. */
+  readonly trace?: TraceParent | undefined;
 }
 
-/** Bytes of a LOOKUP payload. */
+/** Bytes of a LOOKUP payload without a trace. */
 export function lookupRequestBytes(tableCount: number, idCount: number): number {
   return HEAD_BYTES + tableCount * TABLE_BYTES + idCount * 8;
 }
@@ -48,7 +53,9 @@ export function createLookupRequest(
 ): { payload: Uint8Array; words: Int32Array; idsAt: number } {
   let idCount = 0;
   for (const count of idCounts) idCount += count;
-  const bytes = lookupRequestBytes(tables.length, idCount);
+  const { trace } = header;
+  const traceAt = lookupRequestBytes(tables.length, idCount) / 4;
+  const bytes = traceAt * 4 + (trace ? TRACE_BYTES : 0);
   const payload = allocate(bytes);
   const words = new Int32Array(payload.buffer, payload.byteOffset, bytes / 4);
   words[0] = header.channel;
@@ -56,7 +63,8 @@ export function createLookupRequest(
   writeU64(words, 2, header.generation);
   writeU64(words, 4, header.epoch);
   words[6] = tables.length;
-  words[7] = 0;
+  words[7] = trace ? TRACE_BYTES : 0;
+  if (trace) writeTrace(words, traceAt, trace);
   let at = COLUMNS_AT;
   for (let i = 0; i < tables.length; i++) {
     words[at++] = tables[i] as number;
@@ -100,6 +108,11 @@ export class LookupRequest implements LookupHeader {
     return new Uint32Array(buffer, byteOffset + COLUMNS_AT * 4, this.tableCount * 2);
   }
 
+  /** The caller's span; undefined = this request is not traced. Made at each call. */
+  get trace(): TraceParent | undefined {
+    return this.words[7] === 0 ? undefined : readTrace(this.words, this.idsAt + 2 * this.idCount);
+  }
+
   /** All ids of all columns behind one another. */
   get ids(): BigInt64Array {
     const { buffer, byteOffset } = this.words;
@@ -125,8 +138,10 @@ export function readLookupRequest(payload: Uint8Array): LookupRequest {
     throw payloadInvalid(what, `${tableCount} tables do not fit into ${payload.length} bytes`);
   let idCount = 0;
   for (let i = 0; i < tableCount; i++) idCount += (words[COLUMNS_AT + 2 * i + 1] as number) >>> 0;
-  if (idOffset + idCount * 8 !== payload.length) {
-    throw payloadInvalid(what, `it announces ${idCount} ids, ${(payload.length - idOffset) / 8} are there`);
-  }
+  const traceBytes = (words[7] as number) >>> 0;
+  if (traceBytes !== 0 && traceBytes !== TRACE_BYTES)
+    throw payloadInvalid(what, `it has a trace of ${traceBytes} bytes`);
+  const there = (payload.length - idOffset - traceBytes) / 8;
+  if (idCount !== there) throw payloadInvalid(what, `it announces ${idCount} ids, ${there} are there`);
   return new LookupRequest(words, tableCount, idCount);
 }

@@ -20,6 +20,7 @@ export class Exchange {
   readonly #owner: ExchangeOwner;
   #abort: AbortController | null = null;
   #cancelled: ServingError | null = null;
+  #onAnswered: ((error?: ServingError) => void) | null = null;
   #isAnswered = false;
 
   constructor(owner: ExchangeOwner, requestId: number, payload: Uint8Array) {
@@ -49,6 +50,11 @@ export class Exchange {
     return this.#abort.signal;
   }
 
+  /** Calls back once when it is answered or given up. @param callback  gets what it failed with */
+  onAnswered(callback: (error?: ServingError) => void): void {
+    this.#onAnswered = callback;
+  }
+
   /** @param onFlushed  called once when the parts may be reused, also when the connection is gone */
   reply(type: number, parts: readonly Uint8Array[], onFlushed?: () => void): void {
     if (this.#isAnswered) {
@@ -56,6 +62,7 @@ export class Exchange {
       return;
     }
     this.#isAnswered = true;
+    this.#onAnswered?.();
     this.#owner.sendReply(this, type, parts, onFlushed);
   }
 
@@ -69,6 +76,7 @@ export class Exchange {
   reserveReply(type: number, payloadBytes: number): ReservedPayload | undefined {
     if (this.#isAnswered) return undefined;
     this.#isAnswered = true;
+    this.#onAnswered?.();
     return this.#owner.reserveReply(this, type, payloadBytes);
   }
 
@@ -80,7 +88,9 @@ export class Exchange {
   fail(error: unknown): void {
     if (this.#isAnswered) return;
     this.#isAnswered = true;
-    this.#owner.sendError(this, ServingError.from(error));
+    const reason = ServingError.from(error);
+    this.#onAnswered?.(reason);
+    this.#owner.sendError(this, reason);
   }
 
   /** Gives the request's payload back for reuse. */
@@ -93,5 +103,7 @@ export class Exchange {
     if (this.#cancelled || this.#isAnswered) return;
     this.#cancelled = reason;
     this.#abort?.abort(reason);
+    this.#onAnswered?.(reason);
+    this.#onAnswered = null;
   }
 }

@@ -24,6 +24,8 @@ export interface FramedServerOptions {
    * is to be answered now. Must not throw.
    */
   readonly afterLookups?: () => void;
+  /** Callers may send the traces of their lookups; default false. */
+  readonly takesTraces?: boolean;
   readonly pool?: BufferPool;
   readonly clock?: Clock;
   readonly logger?: Logger;
@@ -139,6 +141,7 @@ export class FramedServer extends Service {
         streams: this.#options.streams ?? {},
         lookup: this.#options.lookup,
         afterLookups: this.#options.afterLookups,
+        takesTraces: this.#options.takesTraces ?? false,
         onClose: (connection) => this.#connections.delete(connection),
       }),
     );

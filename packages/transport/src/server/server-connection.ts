@@ -53,6 +53,8 @@ export interface ServerConnectionHost {
   readonly calls: Readonly<Record<string, CallHandler>>;
   readonly streams: Readonly<Record<string, StreamHandler>>;
   readonly lookup: LookupHandler | undefined;
+  /** Told in WELCOME. */
+  readonly takesTraces: boolean;
   /** Called when all lookups that arrived together were handed over. */
   readonly afterLookups: (() => void) | undefined;
   readonly onClose: (connection: ServerConnection) => void;
@@ -182,8 +184,9 @@ export class ServerConnection implements ExchangeOwner {
     this.#peer = readHello(decodeMessage(payload, "HELLO")).peer || "unnamed";
     this.#cancelTimer();
     const { inFlightMax, requestBytesMax, replyBytesMax } = this.#host.limits;
-    const welcome = { protocol: PROTOCOL_VERSION, peer: this.#host.peer, inFlightMax, requestBytesMax, replyBytesMax };
-    this.#writer.send(FRAME.WELCOME, 0, 0, [encodeMessage(welcome)]);
+    const { peer, takesTraces } = this.#host;
+    const said = { inFlightMax, requestBytesMax, replyBytesMax, ...(takesTraces && { takesTraces }) };
+    this.#writer.send(FRAME.WELCOME, 0, 0, [encodeMessage({ protocol: PROTOCOL_VERSION, peer, ...said })]);
     if (this.#isDraining) this.#writer.send(FRAME.GOAWAY, 0, 0, []);
     this.#scheduleStallCheck();
   }

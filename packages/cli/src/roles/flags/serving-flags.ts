@@ -2,6 +2,7 @@ import type { Logger } from "@shardserve/core";
 import { type FlagTable, flag, flagName } from "../../flags.js";
 import { ENGINE_FLAGS } from "../serving/engines.js";
 import { GUARD_FLAGS } from "./guard-flags.js";
+import { TRACING_FLAGS } from "./tracing-flags.js";
 
 /** Flags of tensorflow_model_server that are taken and change nothing, with the reason in their help. */
 export const IGNORED_FLAGS = {
@@ -50,7 +51,7 @@ export const SERVING_FLAGS = {
   enableSignatureMethodNameCheck: flag.bool("refuse signatures whose method_name is another call's"),
   requestLogDir: flag.text("directory for logged requests; also lets models have a logging_config", "DIR", ""),
   requestLogSamplingRate: flag.number("part of the requests of every model that is logged", 0, 1, 0),
-  otlpEndpoint: flag.text("where OpenTelemetry traces go, such as http://collector:4318/v1/traces", "URL", ""),
+  ...TRACING_FLAGS,
   traceSamplingRate: flag.number("part of the requests that begin a trace; a caller's own is followed", 0, 1, 0.01),
   monitoringConfigFile: flag.text("path of the metrics page: a MonitoringConfig", "FILE", ""),
   savedModelTags: flag.list("tags of the meta graph to serve", "TAGS", ["serve"]),

@@ -10,7 +10,6 @@ import {
   perModelBatching,
   readBatchingParameters,
   readMonitoringPath,
-  openTelemetry,
   type Reload,
   RequestLog,
   type Tracing,
@@ -26,6 +25,7 @@ import { readIfNamed } from "../flags/guard-flags.js";
 import { type SERVING_FLAGS, warnOfIgnored } from "../flags/serving-flags.js";
 import { checkFree, type Listening } from "../process/free-addresses.js";
 import { shownFlags } from "../flags/shown-flags.js";
+import { openTracing } from "../flags/tracing-flags.js";
 import type { VersionFiles } from "../versions/version-files.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
@@ -133,7 +133,8 @@ export class ModelFront extends Service {
       logger.warn({}, "tokens are asked for, but not every port has TLS: whoever can listen can read them");
     }
     const requestLog = openRequestLog(flags, logger);
-    const tracing = await openTracing(flags, logger);
+    const { traceSamplingRate: samplingRate } = flags;
+    const tracing = await openTracing(flags, { samplingRate, serviceName: "shardserve" }, logger);
     const server = new ModelServer({
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
@@ -224,18 +225,6 @@ function openRequestLog(flags: ServingFlags, logger: Logger): RequestLog | undef
   }
   if (samplingRate === 0) return undefined;
   throw new ServingError("CONFIG_INVALID", "--request-log-sampling-rate is set, but --request-log-dir is not");
-}
-
-async function openTracing(flags: ServingFlags, logger: Logger): Promise<Tracing | undefined> {
-  const { otlpEndpoint: endpoint, traceSamplingRate: samplingRate } = flags;
-  if (endpoint === "") return undefined;
-  if (!URL.canParse(endpoint) || !/^https?:/.test(endpoint)) {
-    throw new ServingError(
-      "CONFIG_INVALID",
-      `--otlp-endpoint=${endpoint}: a URL such as http://collector:4318/v1/traces is needed`,
-    );
-  }
-  return openTelemetry({ endpoint, samplingRate, serviceName: "shardserve", serviceVersion: VERSION, logger });
 }
 
 function readBatching(flags: ServingFlags): Promise<Partial<BatchingOptions>> {
