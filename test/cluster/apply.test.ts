@@ -6,41 +6,17 @@ import { credentials } from "@grpc/grpc-js";
 import { seededRandom } from "@shardserve/core";
 import { mapKey, mapRecord } from "@shardserve/registry";
 import { listEpochs, listFolds } from "@shardserve/rowstore";
-import { tensor } from "@shardserve/tensor";
 import { eventually, makeCertificates, sslConfig } from "@shardserve/testkit";
 import { ApplyClient } from "./support/apply-client.js";
 import { cli } from "./support/cli.js";
 import { DRIFTING, writeDrifting } from "./support/drifting-model.js";
-import { GrpcClient } from "./support/grpc.js";
 import { type Front, startApply, startExecutor, startServe, whenAvailable } from "./support/roles.js";
 import { SmallCluster } from "./support/small-cluster.js";
+import { acknowledged, DIM, IDS, readRows, rowsAfter, send, until } from "./support/streamed-rows.js";
 
 /** When which fault comes: by CHAOS_SEED, as in the chaos suite. */
 const SEED = Number(process.env.CHAOS_SEED ?? 1);
 const SHARD_IDS = ["shard-0", "shard-1", "shard-2"];
-const DIM = 4;
-/** Rows that the tests write to. */
-const IDS = 500;
-const BATCH_ROWS = 40;
-
-/** Ids of a source's batch; every element of their rows is the sequence. */
-function idsOf(sequence: number, from = 0): number[] {
-  const random = seededRandom(sequence);
-  return Array.from({ length: BATCH_ROWS }, () => from + (random.uint32() % IDS));
-}
-
-function send(client: ApplyClient, sequence: number, from = 0): void {
-  client.send(sequence, "table", idsOf(sequence, from), new Float32Array(BATCH_ROWS * DIM).fill(sequence));
-}
-
-/** What rows [from, from + IDS) are after the first `count` batches; rows that none of them wrote are left out. */
-function rowsAfter(count: number, from = 0): Map<number, number> {
-  const values = new Map<number, number>();
-  for (let sequence = 1; sequence <= count; sequence++)
-    for (const id of idsOf(sequence, from)) values.set(id, sequence);
-  return values;
-}
-
 /** One cluster lives through all of it, one after another. */
 describe("streamed updates in a cluster", function () {
   this.timeout(150_000);
@@ -51,21 +27,6 @@ describe("streamed updates in a cluster", function () {
   const startFront = async (...flags: readonly string[]) => {
     front = await startApply(cluster.place, "--epoch-seconds=0.1", ...flags);
   };
-  const until = async (isSo: () => boolean | Promise<boolean>, what: () => string) =>
-    eventually(
-      async () => {
-        if (!(await isSo())) throw new Error(what());
-      },
-      { timeoutMs: 60_000, intervalMs: 20 },
-    );
-  const acknowledged = (client: ApplyClient, sequence: number) =>
-    until(
-      () => {
-        if (client.error) assert.fail(client.error.message);
-        return (client.ack?.sequence ?? -1) >= sequence;
-      },
-      () => `${sequence} is acknowledged; ${JSON.stringify(client.ack)}`,
-    );
   const ended = async (client: ApplyClient) => {
     await until(
       () => client.isEnded,
@@ -74,23 +35,7 @@ describe("streamed updates in a cluster", function () {
     return client.error?.message;
   };
 
-  /** Rows as the executor answers them, by id. */
-  const read = async (from = 0, of = executor) => {
-    using client = new GrpcClient(of.grpc);
-    const ids = BigInt64Array.from({ length: IDS }, (_, i) => BigInt(from + i));
-    const reply = await client.predict(DRIFTING, "serving_default", new Map([["ids", tensor("int64", [IDS], ids)]]));
-    const data = reply.outputs.get("out")?.data as Float32Array;
-    return new Map(
-      Array.from({ length: IDS }, (_, i) => {
-        const row = [...data.subarray(i * DIM, (i + 1) * DIM)];
-        assert.ok(
-          row.every((value) => value === row[0]),
-          `row ${from + i} is torn: ${row.join()}`,
-        );
-        return [from + i, row[0]!] as const;
-      }),
-    );
-  };
+  const read = (from = 0, of = executor) => readRows(of.grpc, from);
   const isRead = async (wanted: ReadonlyMap<number, number>, from = 0, of = executor) => {
     const found = await read(from, of);
     return [...wanted].every(([id, value]) => found.get(id) === value);

@@ -86,8 +86,6 @@ describe("shard-export from an object store", function () {
       [/--out=s3:\/\/models\/half: must end in a version number/, "shard-export", HALF, "--out=s3://models/half"],
       [/s3:\/\/models: .*name a folder .* with --data-dir/, "shard", "--id=a", repository, registry],
       [/s3:\/\/models: .*name a folder .* with --data-dir/, "executor", "--id=a", repository, registry],
-      [/s3:\/\/models: streamed updates and folds are written in a file system/, "apply", repository, registry],
-      [/s3:\/\/models: streamed updates and folds are written in a file system/, "fold", "dlrm", repository, registry],
     ];
     for (const [message, ...args] of cases) {
       const { status, stderr } = shardserve(...args);

@@ -92,6 +92,20 @@ describe("the mirror of a repository in an object store", () => {
     assert.ok((await files()).includes("m/1/deltas/2/shardserve.delta"));
   });
 
+  it("reads the manifest of a fold again when it was mended", async () => {
+    await using dir = await tempDir("shardserve-mirror-");
+    const { fake, mirror, put } = setUp(dir.path);
+    put("m/1/shardserve.manifest", "one");
+    put("m/1/folds/3/shardserve.delta", "damaged");
+    await mirror.refresh(signal);
+    put("m/1/folds/3/shardserve.delta", "whole");
+    await mirror.refresh(signal);
+    assert.equal(await readFile(join(mirror.directory, "m/1/folds/3/shardserve.delta"), "utf8"), "whole");
+    fake.calls.length = 0;
+    await mirror.refresh(signal);
+    assert.ok(!fake.calls.some((call) => call.startsWith("read")), fake.calls.join());
+  });
+
   it("forgets what went, keeps what it has while the store is away, and begins anew with a process", async () => {
     await using dir = await tempDir("shardserve-mirror-");
     const { fake, mirror, put, files } = setUp(dir.path);

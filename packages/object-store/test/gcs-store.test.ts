@@ -1,33 +1,21 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Storage } from "@google-cloud/storage";
 import { isServingError } from "@shardserve/core";
-import { CACHE_DIR, freePort, launch, type LaunchedProcess, tempDir } from "@shardserve/testkit";
+import { GcsServer, tempDir } from "@shardserve/testkit";
 import { parseStoreUri, Stores, type Upload, VersionCache } from "../src/index.js";
 
-/** Where `pip install --target .cache/gcs gcp-storage-emulator` puts it. */
-const EMULATOR_DIR = join(CACHE_DIR, "gcs");
 const PLACE = parseStoreUri("gs://models/ranker/7");
 
 describe("Google Cloud Storage", function () {
   this.timeout(60_000);
-  let emulator: LaunchedProcess;
+  let emulator: GcsServer | undefined;
   let bucket: ReturnType<Storage["bucket"]>;
   before(async function () {
-    if (!existsSync(join(EMULATOR_DIR, "gcp_storage_emulator"))) {
-      console.log("skipped: no emulator; pip install --target .cache/gcs gcp-storage-emulator");
-      return this.skip();
-    }
-    const port = await freePort();
-    const args = ["start", "--host=127.0.0.1", `--port=${port}`, "--in-memory", "--default-bucket=models"];
-    emulator = launch("python3", {
-      args: ["-c", "from gcp_storage_emulator.__main__ import main; import sys; sys.exit(main())", ...args],
-      env: { PYTHONPATH: EMULATOR_DIR },
-    });
-    process.env["STORAGE_EMULATOR_HOST"] = `http://127.0.0.1:${port}`;
-    await emulator.waitUntil(async () => (await fetch(`http://127.0.0.1:${port}/storage/v1/b`)).ok);
+    emulator = await GcsServer.start();
+    if (!emulator) return this.skip();
+    Object.assign(process.env, emulator.environment);
     bucket = new Storage({ projectId: "test" }).bucket("models");
     for (const path of ["saved_model.pb", "variables/variables.index"]) {
       await bucket.file(`${PLACE.prefix}${path}`).save(path, { resumable: false });
@@ -35,7 +23,7 @@ describe("Google Cloud Storage", function () {
   });
   after(async () => {
     delete process.env["STORAGE_EMULATOR_HOST"];
-    await emulator?.stop("SIGKILL");
+    await emulator?.[Symbol.asyncDispose]();
   });
 
   it("lists versions and brings one", async () => {

@@ -2,6 +2,7 @@ export { makeCertificates, sslConfig } from "./certificates.js";
 export * from "./child-process.js";
 export * from "./etcd-server.js";
 export * from "./eventually.js";
+export * from "./gcs-server.js";
 export * from "./otlp-collector.js";
 export * from "./ports.js";
 export * from "./process-clock.js";

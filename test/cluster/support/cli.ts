@@ -14,8 +14,14 @@ export interface CliResult {
 
 /** Runs a command to its end and hands back what it printed; never rejects. */
 export function cli(...args: readonly string[]): Promise<CliResult> {
+  return cliIn({}, ...args);
+}
+
+/** The same with these variables added to its environment. */
+export function cliIn(added: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<CliResult> {
   return new Promise((resolve) => {
-    const options = { encoding: "utf8" as const, timeout: 60_000, maxBuffer: 64 * 2 ** 20 };
+    const env = { ...process.env, ...added };
+    const options = { encoding: "utf8" as const, timeout: 60_000, maxBuffer: 64 * 2 ** 20, env };
     execFile(process.execPath, [SHARDSERVE, ...args], options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
       resolve({ code, stdout, stderr });

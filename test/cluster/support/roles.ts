@@ -105,7 +105,7 @@ export async function startApply(
   place: ClusterPlace,
   ...more: readonly string[]
 ): Promise<{ readonly process: LaunchedProcess; readonly grpc: string }> {
-  const child = startCli("apply", ...common(place), "--listen=127.0.0.1:0", ...more);
+  const child = start(place, "apply", ...common(place), "--listen=127.0.0.1:0", ...more);
   const [, grpc] = await started(child, child.waitForOutput(/^apply: gRPC on (\S+)/m, { timeoutMs: START_MS }));
   return { process: child, grpc: grpc! };
 }

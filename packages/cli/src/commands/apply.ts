@@ -1,12 +1,11 @@
-import { resolve } from "node:path";
 import { ServingError, systemClock } from "@shardserve/core";
 import { Access, parseTlsConfig, parseTokensFile, TlsCredentials } from "@shardserve/model-server";
 import { MapFollower } from "@shardserve/registry";
 import { parseAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import { defineCommand } from "../command.js";
-import { localPath } from "../roles/versions/model-directory.js";
 import { flag, refusePositionals } from "../flags.js";
+import { EPOCH_FLAGS, openPlaces } from "../roles/updates/open-places.js";
 import { UNFOLDED_MAX } from "../roles/updates/chain-folder.js";
 import { GUARD_FLAGS, readIfNamed } from "../roles/flags/guard-flags.js";
 import { checkFree } from "../roles/process/free-addresses.js";
@@ -26,12 +25,13 @@ export const apply = defineCommand({
     "shardserve apply --etcd=e1:2379,e2:2379,e3:2379 --cluster=prod --model_repository=/models --listen=0.0.0.0:8700",
     "shardserve apply --etcd=localhost:2379 --model_repository=/models --epoch-seconds=0.5 --keep-epochs=600 --fold-epochs=200",
     "shardserve apply --etcd=localhost:2379 --model_repository=/models --ssl-config-file=tls.cfg --auth-tokens-file=tokens.json",
+    "shardserve apply --etcd=localhost:2379 --model_repository=s3://bucket/models --staging-dir=/mnt/disk --epoch-seconds=5",
   ],
   flags: {
     listen: flag.text("address of UpdateService over gRPC; port 0 = any free one", "HOST:PORT", "0.0.0.0:8700"),
     ...GUARD_FLAGS,
     ...METRICS_FLAGS,
-    modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION; it is written to", "DIR"),
+    ...EPOCH_FLAGS,
     epochSeconds: flag.number("least time between two epochs", 0, 3_600, 1),
     commitTimeoutSeconds: flag.number(
       "how long an epoch may take into force before its rows go back to their senders",
@@ -65,16 +65,18 @@ export const apply = defineCommand({
       tls?.watch((value) => credentials!.replace(value), logger),
       tokens?.watch((rules) => access!.replace(rules), logger),
     ].filter((file) => file !== undefined);
+    await using places = await openPlaces(flags, "apply", terminal);
     const options: UpdateWriterOptions = {
       follower,
       refusalsOf: (model, version) =>
         refusalsOf(registry, { model, version, shards: follower.map(model, version)?.shards ?? [] }),
-      repository: resolve(localPath("--model-repository", flags.modelRepository)),
+      places,
       epochMs: flags.epochSeconds * 1000,
       commitTimeoutMs: flags.commitTimeoutSeconds * 1000,
       epochBytesMax: flags.epochBytes,
       fold: { keepEpochs, foldEpochs },
       metrics: new UpdateMetrics(metricsRegistry),
+      signal,
       clock: systemClock,
       logger,
     };

@@ -1,16 +1,12 @@
-import { resolve } from "node:path";
 import { ServingError, sleep, systemClock } from "@shardserve/core";
-import { forgetFolded } from "@shardserve/exporter";
 import type { EpochRecord, Registry } from "@shardserve/registry";
-import { readManifest } from "@shardserve/rowstore";
 import { defineCommand } from "../command.js";
 import { flag } from "../flags.js";
-import { type ExportedVersion, foldUpTo, mendFold, waitingFolds } from "../roles/updates/fold-chain.js";
+import { foldUpTo, mendFold } from "../roles/updates/fold-chain.js";
+import { EPOCH_FLAGS, openPlaces } from "../roles/updates/open-places.js";
 import { mapInForce } from "../roles/operator/map-in-force.js";
 import { onlyArgument, withRegistry } from "../roles/operator/operator.js";
 import { OPERATOR_FLAGS } from "../roles/operator/outcome.js";
-import { localPath } from "../roles/versions/model-directory.js";
-import { versionDirectory } from "../roles/versions/version-directory.js";
 
 const POLL_MS = 100;
 
@@ -22,10 +18,11 @@ export const fold = defineCommand({
   examples: [
     "shardserve fold dlrm --etcd=e1:2379 --cluster=prod --model_repository=/models",
     "shardserve fold dlrm --etcd=e1:2379 --model_repository=/models --keep-epochs=24 --version=3 --json",
+    "shardserve fold dlrm --etcd=e1:2379 --model_repository=s3://bucket/models --staging-dir=/mnt/disk --wait-seconds=120",
   ],
   flags: {
     ...OPERATOR_FLAGS,
-    modelRepository: flag.text("BASE of the version directories BASE/NAME/VERSION; it is written to", "DIR"),
+    ...EPOCH_FLAGS,
     version: flag.int("version meant; -1 = the newest in force", -1, Number.MAX_SAFE_INTEGER, -1),
     keepEpochs: flag.int("newest epochs that stay as they are and can be gone back to", 1, 999, 100),
     waitSeconds: flag.number("how long to wait until the fold is read in their place; 0 = not at all", 0, 3600, 60),
@@ -33,26 +30,23 @@ export const fold = defineCommand({
   async run(positionals, flags, terminal) {
     const model = onlyArgument("fold", positionals, "model");
     const { signal, logger } = terminal;
-    const repository = resolve(localPath("--model-repository", flags.modelRepository));
+    await using places = await openPlaces(flags, "fold", terminal);
     await withRegistry("fold", flags, terminal, async (registry, outcome) => {
       const { version, chain } = await chainInForce(registry, model, flags.version, signal);
       const name = `${model}/${version}`;
-      const versionDir = await versionDirectory(repository, model, version);
-      const base = await readManifest(versionDir);
-      if (!base) throw new ServingError("NOT_FOUND", `${versionDir} holds no exported version`);
-      const on: ExportedVersion = { versionDir, base };
+      const place = await places.open(model, version, signal);
       const [first] = chain;
       const before = first?.fold === undefined ? undefined : first;
       const facts = { model, version, foldedEpoch: before?.epoch ?? 0, isMended: false, isInForce: true };
       if (before) {
-        const damage = await mendFold(on, before, signal);
+        const damage = await mendFold(place, before, signal);
         facts.isMended = damage !== undefined;
         if (damage)
           outcome.note(`${name}: the fold of epoch ${before.epoch} was damaged and is written anew: ${damage.message}`);
-        await forgetFolded(versionDir, before.epoch);
+        await place.forgetFolded(before.epoch, signal);
       }
       const onDamage = (error: ServingError) => logger.error({ error: error.message }, "a damaged fold is removed");
-      const waiting = await waitingFolds(versionDir, before?.epoch ?? 0, onDamage);
+      const waiting = await place.waitingFolds(before?.epoch ?? 0, onDamage, signal);
       const last = chain[chain.length - 1 - flags.keepEpochs];
       if (!last || last === first) {
         const what = before ? `a fold and ${chain.length - 1} deltas` : `${chain.length} deltas`;
@@ -61,7 +55,7 @@ export const fold = defineCommand({
           { ...facts, foldedDeltas: 0 },
         );
       }
-      const written = waiting.includes(last.epoch) ? undefined : await foldUpTo(on, last, signal);
+      const written = waiting.includes(last.epoch) ? undefined : await foldUpTo(place, last, signal);
       if (flags.waitSeconds > 0) await whenFolded(registry, model, version, last, flags.waitSeconds, signal);
       const what = written ? `${written.deltas} deltas` : "the deltas";
       outcome.done(`${name}: ${what} up to epoch ${last.epoch} are folded; ${flags.keepEpochs} follow`, {
@@ -102,7 +96,7 @@ async function whenFolded(
     if (systemClock.nowMs() >= endMs)
       throw new ServingError(
         "DEADLINE_EXCEEDED",
-        `${model}/${version}: the fold of epoch ${last.epoch} is on the disk and not read yet; a leader takes it up by itself`,
+        `${model}/${version}: the fold of epoch ${last.epoch} is written and not read yet; a leader takes it up by itself`,
       );
     await sleep(systemClock, POLL_MS, signal);
   }

@@ -26,8 +26,8 @@ export interface RepositoryMirrorOptions {
 /**
  * The manifests of a model repository in an object store, of versions, deltas and folds, as files below a folder: what a leader looks
  * at. A refresh is one list of the base, one of each model, one to three of each version, and a read of what is new: what
- * a version's list names with the revision that is here is not read again, nor is the manifest of an epoch, whose number is never
- * used twice.
+ * a version's list names with the revision that is here is not read again, nor is the manifest of a delta, whose number is never
+ * used twice. A fold may be mended, so its manifest is looked for each time.
  */
 export class RepositoryMirror {
   readonly #options: RepositoryMirrorOptions;
@@ -99,7 +99,7 @@ export class RepositoryMirror {
       for (const epoch of (await this.#list(store, `${version}/${folder}`, signal)).folders) {
         if (epochNumber(epoch) === undefined) continue;
         const path = `${version}/${folder}/${epoch}/${DELTA_MANIFEST_FILE}`;
-        const revision = before.get(path);
+        const revision = folder === "folds" ? undefined : before.get(path);
         const known = revision === undefined ? undefined : { path, key: path, bytes: 0, revision };
         const object = known ?? (await store.find(parseStoreUri(this.#options.uri), path, signal));
         if (object) manifests.push({ path, object });

@@ -22,6 +22,8 @@ export interface AppliedParent {
   readonly parent: EpochRef;
   /** Tables as they are at the parent; streamed rows add none. */
   readonly tables: readonly TableInfo[];
+  /** Numbers up to this one are taken, also by deltas that are not in `versionDir`; default those that are there. */
+  readonly takenUpTo?: number;
 }
 
 export interface AppliedOptions {
@@ -38,12 +40,12 @@ export interface AppliedOptions {
  * @throws ServingError OUTPUT_EXISTS when somebody else writes this epoch; DISK_FULL and the like from the disk
  */
 export async function writeApplied(
-  { versionDir, base, parent, tables }: AppliedParent,
+  { versionDir, base, parent, tables, takenUpTo = 0 }: AppliedParent,
   pending: PendingRows,
   { writer: name, createdAtMs, applied }: AppliedOptions,
 ): Promise<EpochRef> {
   const { partitionCount } = base.manifest;
-  const epoch = Math.max(parent.epoch, (await listEpochs(versionDir)).at(-1) ?? 0) + 1;
+  const epoch = Math.max(parent.epoch, takenUpTo, (await listEpochs(versionDir)).at(-1) ?? 0) + 1;
   const staging = await Staging.open(join(versionDir, deltaPath(epoch)));
   try {
     await staging.clear();

@@ -1,7 +1,7 @@
 import { type Clock, isServingError, type Logger, ServingError } from "@shardserve/core";
-import { forgetFolded } from "@shardserve/exporter";
 import type { EpochRecord } from "@shardserve/registry";
-import { type ExportedVersion, foldUpTo, waitingFolds } from "./fold-chain.js";
+import type { EpochPlace } from "./epoch-place.js";
+import { foldUpTo } from "./fold-chain.js";
 import type { UpdateMetrics } from "./update-metrics.js";
 
 /** Deltas behind the newest fold, at most: a chain must have room for those that come while one is written. */
@@ -15,7 +15,8 @@ export interface FoldSettings {
   readonly foldEpochs: number;
 }
 
-export interface ChainFolderOptions extends FoldSettings, ExportedVersion {
+export interface ChainFolderOptions extends FoldSettings {
+  readonly place: EpochPlace;
   readonly model: string;
   readonly version: number;
   readonly metrics: UpdateMetrics;
@@ -60,12 +61,13 @@ export class ChainFolder {
   }
 
   async #advance(chain: readonly EpochRecord[]): Promise<void> {
-    const { versionDir, keepEpochs, foldEpochs } = this.#options;
+    const { place, keepEpochs, foldEpochs } = this.#options;
     const foldedUpTo = chain[0]?.fold === undefined ? 0 : chain[0].epoch;
     if (foldedUpTo > this.#tidiedFor) await this.#tidy(foldedUpTo);
     const unfolded = chain.filter(({ epoch }) => epoch > foldedUpTo);
     if (unfolded.length < keepEpochs + foldEpochs) return;
-    const waiting = await waitingFolds(versionDir, foldedUpTo, (error) => this.#onDamage(error));
+    const { signal } = this.#stop;
+    const waiting = await place.waitingFolds(foldedUpTo, (error) => this.#onDamage(error), signal);
     if (unfolded.some(({ epoch }) => waiting.includes(epoch))) return; // the leader takes it up
     await this.#fold(unfolded[unfolded.length - 1 - keepEpochs] as EpochRecord);
   }
@@ -73,7 +75,7 @@ export class ChainFolder {
   async #fold(last: EpochRecord): Promise<void> {
     const { clock, metrics, logger, model, version } = this.#options;
     const startMs = clock.nowMs();
-    const { deltas } = await foldUpTo(this.#options, last, this.#stop.signal);
+    const { deltas } = await foldUpTo(this.#options.place, last, this.#stop.signal);
     metrics.folds.inc({ model, result: "written" });
     const ms = Math.round(clock.nowMs() - startMs);
     logger.info({ model, version, epoch: last.epoch, deltas, ms }, "fold written");
@@ -86,8 +88,8 @@ export class ChainFolder {
   }
 
   async #tidy(inForce: number): Promise<void> {
-    const { versionDir, logger, model, version } = this.#options;
-    const removed = await forgetFolded(versionDir, inForce);
+    const { place, logger, model, version } = this.#options;
+    const removed = await place.forgetFolded(inForce, this.#stop.signal);
     this.#tidiedFor = inForce;
     if (removed > 0) logger.info({ model, version, removed }, "folded deltas removed");
   }

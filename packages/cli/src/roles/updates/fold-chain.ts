@@ -1,23 +1,11 @@
 import { rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { isServingError, ServingError } from "@shardserve/core";
+import { ServingError } from "@shardserve/core";
 import { proveFold, writeFold } from "@shardserve/exporter";
 import type { EpochRecord } from "@shardserve/registry";
-import {
-  type EpochRef,
-  foldPath,
-  listFolds,
-  readDeltaChain,
-  readDeltaManifest,
-  type StoredManifest,
-} from "@shardserve/rowstore";
+import { type EpochRef, foldPath, readDeltaChain } from "@shardserve/rowstore";
 import { VERSION } from "../../version.js";
-
-/** An exported version on the disk. */
-export interface ExportedVersion {
-  readonly versionDir: string;
-  readonly base: StoredManifest;
-}
+import type { EpochPlace } from "./epoch-place.js";
 
 export interface WrittenFold extends EpochRef {
   /** Deltas that it stands for, an older fold counted as one. */
@@ -25,12 +13,19 @@ export interface WrittenFold extends EpochRef {
 }
 
 /**
- * Writes the fold of what is in force up to an epoch.
+ * Writes the fold of what is in force up to an epoch, and puts it where the leader finds it.
  *
  * @throws ServingError DIGEST_MISMATCH when the repository here has another delta of that epoch; those of writeFold
  */
-export async function foldUpTo(
-  { versionDir, base }: ExportedVersion,
+export async function foldUpTo(place: EpochPlace, last: EpochRecord, signal: AbortSignal): Promise<WrittenFold> {
+  await place.provide(last, "rows", signal);
+  const written = await writeFoldHere(place, last, signal);
+  await place.publish(foldPath(last.epoch), signal);
+  return written;
+}
+
+async function writeFoldHere(
+  { versionDir, base }: EpochPlace,
   last: EpochRecord,
   signal: AbortSignal,
 ): Promise<WrittenFold> {
@@ -44,26 +39,6 @@ export async function foldUpTo(
   return { ...ref, deltas: chain.length };
 }
 
-/** Folds behind the one in force that are whole, ascending: the leader takes them up. Those that are not are removed. */
-export async function waitingFolds(
-  versionDir: string,
-  foldedUpTo: number,
-  onDamage: (error: ServingError) => void,
-): Promise<number[]> {
-  const waiting: number[] = [];
-  for (const epoch of (await listFolds(versionDir)).filter((one) => one > foldedUpTo)) {
-    const directory = join(versionDir, foldPath(epoch));
-    try {
-      if (await readDeltaManifest(directory)) waiting.push(epoch);
-    } catch (error) {
-      if (!isServingError(error, "DELTA_INVALID")) throw error;
-      onDamage(error);
-      await rm(directory, { recursive: true, force: true }); // nobody reads it: the leader refused it too
-    }
-  }
-  return waiting;
-}
-
 /**
  * Reads the fold in force as a whole, and writes it anew when it is damaged, from the deltas that it stands for.
  *
@@ -71,17 +46,21 @@ export async function waitingFolds(
  * @throws ServingError the damage, where those deltas are gone or give another fold
  */
 export async function mendFold(
-  on: ExportedVersion,
+  place: EpochPlace,
   inForce: EpochRecord,
   signal: AbortSignal,
 ): Promise<ServingError | undefined> {
-  const damage = await proveFold(on.versionDir, on.base, inForce, signal).then(
-    () => undefined,
-    (error: unknown) => ServingError.from(error),
-  );
+  const { versionDir, base } = place;
+  const path = foldPath(inForce.epoch);
+  const damage =
+    (await place.provideAnew(path, signal)) ??
+    (await proveFold(versionDir, base, inForce, signal).then(
+      () => undefined,
+      (error: unknown) => ServingError.from(error),
+    ));
   if (!damage) return undefined;
   signal.throwIfAborted();
-  const directory = join(on.versionDir, foldPath(inForce.epoch));
+  const directory = join(versionDir, path);
   const aside = join(dirname(directory), `.${inForce.epoch}.damaged`);
   await rm(aside, { recursive: true, force: true });
   const isThere = await rename(directory, aside).then(
@@ -89,7 +68,9 @@ export async function mendFold(
     () => false,
   );
   try {
-    const { fold } = await foldUpTo(on, inForce, signal);
+    const { epoch, digest } = inForce;
+    await place.provide({ epoch, digest }, "rows", signal, path);
+    const { fold } = await writeFoldHere(place, inForce, signal);
     if (fold !== inForce.fold) {
       await rm(directory, { recursive: true });
       throw new ServingError("DIGEST_MISMATCH", "another version of the program wrote it");
@@ -104,5 +85,6 @@ export async function mendFold(
     );
   }
   await rm(aside, { recursive: true, force: true });
+  await place.replace(path, signal);
   return damage;
 }

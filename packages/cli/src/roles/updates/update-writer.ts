@@ -4,26 +4,26 @@ import type { EpochRecord, MapFollower } from "@shardserve/registry";
 import {
   appliedBy,
   CHAIN_LENGTH_MAX,
+  deltaPath,
   type EpochRef,
   readDeltaChain,
-  readManifest,
-  type StoredManifest,
   type TableInfo,
   tablesAt,
 } from "@shardserve/rowstore";
 import { VERSION } from "../../version.js";
 import type { Refusal } from "./refusals.js";
+import { chainInForce, isSameEpoch } from "./chain-in-force.js";
 import { Changes } from "./changes.js";
 import { ChainFolder, type FoldSettings } from "./chain-folder.js";
+import type { EpochPlace, EpochPlaces } from "./epoch-place.js";
 import { GatheredEpoch } from "./gathered-epoch.js";
 import type { UpdateMetrics } from "./update-metrics.js";
-import { versionDirectory } from "../versions/version-directory.js";
 
 export interface UpdateWriterOptions {
   readonly follower: MapFollower;
   /** Why shards do not take what the maps of a version want of them; asked when an epoch does not come into force. */
   readonly refusalsOf: (model: string, version: number) => Promise<readonly Refusal[]>;
-  readonly repository: string;
+  readonly places: EpochPlaces;
   /** Least time between two epochs. */
   readonly epochMs: number;
   /** How long an epoch may take from disk into force before its rows go back to their senders. */
@@ -32,6 +32,8 @@ export interface UpdateWriterOptions {
   readonly epochBytesMax: number;
   readonly fold: FoldSettings;
   readonly metrics: UpdateMetrics;
+  /** Aborts when the process is to end. */
+  readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -55,10 +57,10 @@ export class UpdateWriter {
   readonly model: string;
   readonly version: number;
   readonly #options: UpdateWriterOptions;
-  readonly #versionDir: string;
-  readonly #base: StoredManifest;
+  readonly #place: EpochPlace;
   readonly #tables: readonly TableInfo[];
   readonly #changes = new Changes();
+  readonly #stop = new AbortController();
   readonly #listeners = new Set<() => void>();
   readonly #unsubscribe: () => void;
   readonly #folder: ChainFolder;
@@ -79,8 +81,7 @@ export class UpdateWriter {
     version: number,
     options: UpdateWriterOptions,
     on: {
-      readonly versionDir: string;
-      readonly base: StoredManifest;
+      readonly place: EpochPlace;
       readonly tables: readonly TableInfo[];
       readonly chain: readonly EpochRecord[];
       readonly durable: ReadonlyMap<string, number>;
@@ -89,24 +90,16 @@ export class UpdateWriter {
     this.model = model;
     this.version = version;
     this.#options = options;
-    this.#versionDir = on.versionDir;
-    this.#base = on.base;
+    this.#place = on.place;
     this.#tables = on.tables;
     this.#chainLength = on.chain.length;
-    this.#head = on.chain.at(-1) ?? { epoch: 0, digest: on.base.digest };
+    this.#head = on.chain.at(-1) ?? { epoch: 0, digest: on.place.base.digest };
     this.#durable = on.durable;
     this.#gathering = new GatheredEpoch(
       { name: `${model}/${version}`, tables: on.tables, bytesMax: options.epochBytesMax },
       on.durable,
     );
-    this.#folder = new ChainFolder({
-      ...options,
-      ...options.fold,
-      model,
-      version,
-      versionDir: on.versionDir,
-      base: on.base,
-    });
+    this.#folder = new ChainFolder({ ...options, ...options.fold, model, version, place: on.place });
     this.#unsubscribe = options.follower.subscribe(() => this.#onMaps());
     this.#onMaps(); // the epoch may have changed while the chain was read
     void this.#run();
@@ -119,19 +112,20 @@ export class UpdateWriter {
    *   many deltas as it may; those of readDeltaChain
    */
   static async open(model: string, version: number, options: UpdateWriterOptions): Promise<UpdateWriter> {
-    const chain = inForce(options.follower, model, version);
+    const chain = chainInForce(options.follower, model, version);
     if (!chain) throw new ServingError("NOT_FOUND", `${model}/${version} is not in force; see \`shardserve status\``);
-    const versionDir = await versionDirectory(options.repository, model, version);
-    const base = await readManifest(versionDir);
-    if (!base) throw new ServingError("NOT_FOUND", `${versionDir} holds no exported version`);
-    const deltas = await readDeltaChain(versionDir, base, chain.at(-1)?.epoch ?? 0);
+    const place = await options.places.open(model, version, options.signal);
+    const { versionDir, base } = place;
+    const last = chain.at(-1);
+    if (last) await place.provide(last, "manifests", options.signal);
+    const deltas = await readDeltaChain(versionDir, base, last?.epoch ?? 0);
     if (deltas.at(-1)?.digest !== chain.at(-1)?.digest)
       throw new ServingError(
         "DIGEST_MISMATCH",
         `${versionDir}: epoch ${chain.at(-1)?.epoch} here is not the one in force; is it the same model repository?`,
       );
     const tables = tablesAt(base.manifest.tables, deltas.at(-1)?.manifest);
-    return new UpdateWriter(model, version, options, { versionDir, base, tables, chain, durable: appliedBy(deltas) });
+    return new UpdateWriter(model, version, options, { place, tables, chain, durable: appliedBy(deltas) });
   }
 
   /** Why it takes nothing any more; undefined = it does. */
@@ -206,8 +200,11 @@ export class UpdateWriter {
         metrics.pendingRows.set({ model }, rows.count);
         this.#isWriting = true;
         this.#changes.happened();
+        const { signal } = this.#stop;
+        const { versionDir, base } = this.#place;
+        const takenUpTo = await this.#place.newestTaken(signal);
         const ref = await writeApplied(
-          { versionDir: this.#versionDir, base: this.#base, parent: this.#head, tables: this.#tables },
+          { versionDir, base, parent: this.#head, tables: this.#tables, takenUpTo },
           rows,
           {
             writer: `shardserve ${VERSION}`,
@@ -215,6 +212,7 @@ export class UpdateWriter {
             applied: [...accepted].map(([source, sequence]) => ({ source, sequence })),
           },
         );
+        await this.#place.publish(deltaPath(ref.epoch), signal);
         this.#sealed = { ref, accepted };
         this.#isWriting = false;
         this.#onMaps();
@@ -264,17 +262,17 @@ export class UpdateWriter {
   /** After the maps changed: is this writer's delta in force, or somebody else's? */
   #onMaps(): void {
     if (this.#isWriting || this.#failure) return; // looked at again when the delta is written
-    const chain = inForce(this.#options.follower, this.model, this.version);
+    const chain = chainInForce(this.#options.follower, this.model, this.version);
     const sealed = this.#sealed;
-    if (chain && sealed && chain.some((ref) => isSame(ref, sealed.ref))) {
+    if (chain && sealed && chain.some((ref) => isSameEpoch(ref, sealed.ref))) {
       this.#head = sealed.ref;
       this.#durable = sealed.accepted;
       this.#sealed = undefined;
       this.#changes.happened();
       this.#tell();
     }
-    const head = chain?.at(-1) ?? (chain && { epoch: 0, digest: this.#base.digest });
-    if (chain && head && isSame(head, this.#head)) {
+    const head = chain?.at(-1) ?? (chain && { epoch: 0, digest: this.#place.base.digest });
+    if (chain && head && isSameEpoch(head, this.#head)) {
       this.#chainLength = chain.length;
       this.#options.metrics.chainDeltas.set({ model: this.model }, chain.length);
       return this.#folder.observe(chain);
@@ -303,6 +301,7 @@ export class UpdateWriter {
     const { metrics, logger } = this.#options;
     this.#unsubscribe();
     this.#folder.close();
+    this.#stop.abort(reason);
     metrics.pendingRows.set({ model: this.model }, 0);
     if (reason.code !== "DRAINING") {
       metrics.epochs.inc({ model: this.model, result: "failed" });
@@ -322,18 +321,4 @@ export class UpdateWriter {
       await this.#changes.next();
     }
   }
-}
-
-/** The deltas in force of a version, first to last; undefined when it is not in force. */
-function inForce(follower: MapFollower, model: string, version: number): readonly EpochRecord[] | undefined {
-  const map = follower.map(model, version);
-  if (!map) return undefined;
-  if (map.epoch === 0) return [];
-  const chain = follower.epochs(model, version)?.chain ?? [];
-  const at = chain.findIndex(({ epoch }) => epoch === map.epoch);
-  return at < 0 ? undefined : chain.slice(0, at + 1);
-}
-
-function isSame(a: EpochRef, b: EpochRef): boolean {
-  return a.epoch === b.epoch && a.digest === b.digest;
 }

@@ -1,6 +1,5 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { ServingError } from "@shardserve/core";
 import { isUri, Stores, VersionCache } from "@shardserve/object-store";
 import type { Terminal } from "../../command.js";
 import { flag, type FlagValues } from "../../flags.js";
@@ -46,19 +45,4 @@ export async function withModelDirectory(
   } finally {
     await stores.close();
   }
-}
-
-/**
- * The path that a flag names, as long as it is one of this machine.
- *
- * @param name  of the flag, of a command that writes epochs
- * @throws ServingError CONFIG_INVALID
- */
-export function localPath(name: string, path: string): string {
-  if (!isUri(path)) return path;
-  throw new ServingError(
-    "CONFIG_INVALID",
-    `${name}=${path}: streamed updates and folds are written in a file system. Write deltas with shard-export --base=${path}/NAME/VERSION, ` +
-      "or mount the bucket (Mountpoint for S3, Cloud Storage FUSE)",
-  );
 }

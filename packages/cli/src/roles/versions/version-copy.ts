@@ -19,7 +19,7 @@ import { CopiedFiles } from "@shardserve/shard";
 import { provideProved } from "./dense-files.js";
 
 /** Files that are read at the same time. */
-const READS_MAX = 4;
+export const READS_MAX = 4;
 
 export interface VersionCopyOptions {
   readonly stores: Stores;
@@ -43,9 +43,7 @@ export async function copyVersion(options: VersionCopyOptions): Promise<void> {
   const store = await stores.of(place);
   if (!(await store.find(place, MANIFEST_FILE, signal)))
     throw new ServingError("MANIFEST_INVALID", `${uri} has no ${MANIFEST_FILE}; write it with shard-export`);
-  const pace = new BytePace(Number.POSITIVE_INFINITY, systemClock);
-  const repository = new StoredFiles({ stores, uri, pace, clock: systemClock });
-  const files = new CopiedFiles({ directory, peers: () => [], repository, onCopied: () => undefined, logger });
+  const files = copiedVersion({ stores, uri, directory, logger });
   await files.provide(MANIFEST_FILE, signal);
   const stored = await readManifest(directory);
   const wanted = stored?.manifest.files ?? [];
@@ -68,11 +66,24 @@ export async function copyVersion(options: VersionCopyOptions): Promise<void> {
   }
 }
 
+/** A folder into which single files of a version in an object store are copied. */
+export function copiedVersion({
+  stores,
+  uri,
+  directory,
+  logger,
+}: Pick<VersionCopyOptions, "stores" | "uri" | "directory" | "logger">): CopiedFiles {
+  const pace = new BytePace(Number.POSITIVE_INFINITY, systemClock);
+  const repository = new StoredFiles({ stores, uri, pace, clock: systemClock });
+  return new CopiedFiles({ directory, peers: () => [], repository, onCopied: () => undefined, logger });
+}
+
 function provideOne(files: CopiedFiles, file: ManifestFile, signal: AbortSignal): Promise<void> {
   return isPartitionPath(file.path) ? files.provide(file.path, signal) : provideProved(files, "", file, signal);
 }
 
-async function copyEpoch(files: CopiedFiles, path: string, signal: AbortSignal): Promise<void> {
+/** Copies a delta or fold whole. @param path  below the version */
+export async function copyEpoch(files: CopiedFiles, path: string, signal: AbortSignal): Promise<void> {
   await files.provide(`${path}/${DELTA_MANIFEST_FILE}`, signal);
   const stored = await readDeltaManifest(join(files.directory, path));
   if (!stored) return;

@@ -1,0 +1,31 @@
+import { resolve } from "node:path";
+import { isUri } from "@shardserve/object-store";
+import type { Terminal } from "../../command.js";
+import { flag } from "../../flags.js";
+import { STAGING_FLAGS } from "../versions/staged-export.js";
+import type { EpochPlaces } from "./epoch-place.js";
+import { FolderPlaces } from "./folder-place.js";
+import { StoredPlaces } from "./stored-places.js";
+
+/** Flags of commands that write epochs. */
+export const EPOCH_FLAGS = {
+  modelRepository: flag.text(
+    "BASE of the version directories BASE/NAME/VERSION, a folder, s3:// or gs://; it is written to",
+    "DIR|URI",
+  ),
+  ...STAGING_FLAGS,
+};
+
+/**
+ * @param command  that writes them
+ * @throws ServingError CONFIG_INVALID when another process of this machine has the folder for copies; INVALID_ARGUMENT
+ */
+export async function openPlaces(
+  { modelRepository, stagingDir }: { readonly modelRepository: string; readonly stagingDir: string },
+  command: string,
+  terminal: Pick<Terminal, "environment" | "logger">,
+): Promise<EpochPlaces> {
+  return isUri(modelRepository)
+    ? StoredPlaces.take(modelRepository, stagingDir, command, terminal)
+    : new FolderPlaces(resolve(modelRepository));
+}
