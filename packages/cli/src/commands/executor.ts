@@ -105,6 +105,11 @@ export const executor = defineCommand({
     const files: DenseFiles = repository.stored
       ? new CopiedDenseFiles(repository.stored, resolve(flags.dataDir), logger)
       : new FolderDenseFiles(repository.base);
+    follower.subscribe(() => {
+      if (follower.savedAtMs !== undefined) return; // what it is told is not the registry's word of now
+      const versionsOf = (model: string) => follower.versions(model).map((version) => ({ model, version }));
+      files.removeBeside(follower.models().flatMap(versionsOf));
+    });
     const peerTls = await readIfNamed(flags.peerSslConfigFile, parsePeerTls);
     let tlsOfPeers = peerTls?.value;
     const redis = openRedis(flags, terminal.environment, lookupMetrics, logger);

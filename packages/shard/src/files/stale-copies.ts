@@ -3,8 +3,8 @@ import { join } from "node:path";
 import type { Logger } from "@shardserve/core";
 
 /**
- * Copies of versions that went while the shard was down: nobody was there to let them go. They are removed when the registry
- * names a version of their model for the first time, and not theirs; after that the keeper removes what it lets go. Copies of
+ * Copies of versions that went while the process was down: nobody was there to let them go. They are removed when the registry
+ * names a version of their model for the first time, and not theirs; after that whoever lets one go removes it. Copies of
  * a model that it does not name stay: a registry that was lost comes back, and needs them.
  */
 export class StaleCopies {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Logger, ServingError } from "@shardserve/core";
 import { fileDigest, isPartitionPath, MANIFEST_FILE, type ManifestFile, readManifest } from "@shardserve/rowstore";
 import { type ServableId, servableIdText } from "@shardserve/servable";
-import { CopiedFiles, RepositoryFiles, type VersionFiles } from "@shardserve/shard";
+import { CopiedFiles, RepositoryFiles, StaleCopies, type VersionFiles } from "@shardserve/shard";
 import type { StoredRepository } from "./stored-repository.js";
 import { versionDirectory } from "./version-directory.js";
 
@@ -22,6 +22,8 @@ export interface DenseFiles {
   distrust(id: ServableId): void;
   /** A version is not loaded any more, nor wanted. */
   remove(id: ServableId): Promise<void>;
+  /** The registry names these versions, all that there are now: what went while the process was down can go. */
+  removeBeside(named: readonly { readonly model: string; readonly version: number }[]): void;
 }
 
 /** In the folders of a repository that this machine sees. */
@@ -38,6 +40,7 @@ export class FolderDenseFiles implements DenseFiles {
 
   distrust(): void {}
   async remove(): Promise<void> {}
+  removeBeside(): void {}
 }
 
 /**
@@ -48,6 +51,7 @@ export class CopiedDenseFiles implements DenseFiles {
   readonly #repository: StoredRepository;
   readonly #directory: string;
   readonly #logger: Logger;
+  readonly #stale: StaleCopies;
   /** By servable: open, or on their way. */
   readonly #opened = new Map<string, Promise<CopiedFiles>>();
 
@@ -56,6 +60,7 @@ export class CopiedDenseFiles implements DenseFiles {
     this.#repository = repository;
     this.#directory = join(dataDir, COPIES_DIR);
     this.#logger = logger;
+    this.#stale = new StaleCopies(this.#directory, logger);
   }
 
   open(id: ServableId, signal: AbortSignal): Promise<VersionFiles> {
@@ -76,6 +81,10 @@ export class CopiedDenseFiles implements DenseFiles {
   async remove(id: ServableId): Promise<void> {
     this.distrust(id);
     await rm(this.#directoryOf(id), { recursive: true, force: true });
+  }
+
+  removeBeside(named: readonly { readonly model: string; readonly version: number }[]): void {
+    this.#stale.removeBeside(named);
   }
 
   async #open(id: ServableId, signal: AbortSignal): Promise<CopiedFiles> {
