@@ -68,7 +68,7 @@ def v2(name, function, specs, feeds, stateful=False, module=None):
     write_golden(name, feeds, stateful)
 
 
-def v1(name, build, feeds):
+def v1(name, build, feeds, stateful=False):
     """build() -> (inputs, outputs), in a graph with TF1 control flow."""
     tf1.disable_control_flow_v2()
     with tf.Graph().as_default() as graph, tf1.Session() as session:
@@ -77,7 +77,7 @@ def v1(name, build, feeds):
         session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
         tf1.saved_model.simple_save(session, os.path.join(OUT, name), inputs, outputs, legacy_init_op=tf1.tables_initializer())
     tf1.enable_control_flow_v2()
-    write_golden(name, feeds)
+    write_golden(name, feeds, stateful)
 
 
 def spec(shape, dtype, name):
@@ -329,6 +329,32 @@ def old_arrays():
     return {"x": x}, {"concat": split.concat(), "size": tf.raw_ops.TensorArraySizeV3(handle=split.handle, flow_in=split.flow), "part": split.read(1), "scattered": scattered.stack()}
 
 
+def old_layers():
+    """What the Graph Transform Tool made of layers: quantised ones, and padding as part of a convolution. And rows of a reference that a request adds to."""
+    x = tf1.placeholder(tf.float32, [None, 6, 6, 3], "x")
+    raw = tf.raw_ops
+    weights = lambda *shape: tf.constant(rng.integers(0, 256, shape).astype(np.uint8).astype(tf.quint8.as_numpy_dtype), dtype=tf.quint8)
+    q = raw.QuantizeV2(input=x, min_range=tf.reduce_min(x), max_range=tf.reduce_max(x), T=tf.quint8, mode="MIN_FIRST")
+
+    def narrowed(wide, low, high):
+        ends = raw.RequantizationRange(input=wide, input_min=low, input_max=high)
+        return raw.Requantize(input=wide, input_min=low, input_max=high, requested_output_min=ends.output_min, requested_output_max=ends.output_max, out_type=tf.quint8)
+
+    conv = raw.QuantizedConv2D(input=q.output, filter=weights(3, 3, 3, 4), min_input=q.output_min, max_input=q.output_max, min_filter=-1.0, max_filter=0.8, strides=[1, 1, 1, 1], padding="SAME")
+    small = narrowed(*conv)
+    biased = raw.QuantizedBiasAdd(input=small.output, bias=weights(4), min_input=small.output_min, max_input=small.output_max, min_bias=-0.5, max_bias=1.0, out_type=tf.qint32)
+    again = narrowed(*biased)
+    act = raw.QuantizedRelu(features=again.output, min_features=again.output_min, max_features=again.output_max)
+    pooled = raw.QuantizedMaxPool(input=act.activations, min_input=act.min_activations, max_input=act.max_activations, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="VALID")
+    flat = raw.QuantizedReshape(tensor=pooled.output, shape=tf.constant([-1, 36]), input_min=pooled.min_output, input_max=pooled.max_output)
+    product = raw.QuantizedMatMul(a=flat.output, b=weights(36, 2), min_a=flat.output_min, max_a=flat.output_max, min_b=-1.0, max_b=1.0)
+    y = raw.Dequantize(input=product.out, min_range=product.min_out, max_range=product.max_out, mode="MIN_FIRST")
+    padded = raw.FusedPadConv2D(input=x[:1], paddings=tf.constant([[0, 0], [1, 1], [2, 0], [0, 0]]), filter=tf.constant(F(3, 3, 3, 2)), mode="REFLECT", strides=[1, 1, 1, 1], padding="VALID")
+    counts = tf1.get_variable("counts", initializer=np.zeros((3, 2), np.float32), use_resource=False)
+    counted = tf1.scatter_add(counts, tf.constant([0, 2, 0]), tf.ones([3, 2]))
+    return {"x": x}, {"y": y, "padded": padded, "counted": tf.identity(counted)}
+
+
 def images():
     """Loops whose states are images."""
     keras.utils.set_random_seed(6)
@@ -344,6 +370,7 @@ MODELS = {
     "images": images,
     "list-ops": list_ops,
     "old-arrays": lambda: v1("old-arrays", old_arrays, [{"x": F(3, 2)}, {"x": F(2, 2)}]),
+    "old-layers": lambda: v1("old-layers", old_layers, [{"x": F(2, 6, 6, 3)}, {"x": F(1, 6, 6, 3) * 9}], stateful=True),
     "loops": numeric_loops,
     "branches": branches,
     "assertions": assertions,

@@ -143,7 +143,95 @@ def uniform_products(g):
             g.case("UniformQuantizedConvolutionHybrid", lhs=floats(lhs), rhs=ints(tf.qint8, rhs, 2), Tout=tf.float32, **kw, **right(axis, count))
 
 
+def ends(low, high, names):
+    """A range as the inputs of two names."""
+    return {names[0]: np.float32(low), names[1]: np.float32(high)}
+
+
+RANGES = [(-1.0, 1.0), (0.0, 6.0), (-3.7, 0.25), (-0.01, 12.5), (0.0, 1e-3), (-1e4, 255.0)]
+
+
+def ranged_elements(g):
+    for i, (a, b) in enumerate(zip(RANGES, RANGES[1:] + RANGES[:1])):
+        for dtype in [tf.quint8, tf.qint8]:
+            g.case("QuantizedBiasAdd", input=ints(dtype, (3, 5), i), bias=ints(dtype, (5,), i + 1), **ends(*a, ["min_input", "max_input"]), **ends(*b, ["min_bias", "max_bias"]), out_type=tf.qint32)
+        common = {**ends(*a, ["min_x", "max_x"]), **ends(*b, ["min_y", "max_y"]), "Toutput": tf.qint32}
+        for x, y in [((3, 5), (3, 5)), ((3, 5), (5,)), ((5,), (3, 5)), ((7,), ()), ((), (7,)), ((), ()), ((7,), (7,)), ((0, 3), (3,)), ((1,), (1,))]:
+            for op in ["QuantizedAdd", "QuantizedMul"]:
+                g.case(op, x=ints(tf.quint8, x, i), y=ints(tf.quint8, y, i + 1), **common)
+        for dtype in [tf.quint8, tf.qint32]:
+            x = ints(dtype, (3, 5), i)
+            of = ends(*a, ["min_features", "max_features"])
+            g.case("QuantizedRelu", features=x, out_type=dtype, **of)
+            g.case("QuantizedRelu6", features=x, out_type=dtype, **of)
+        for spread in [2**8, 2**20, 2**31 - 1]:
+            x = ints(tf.qint32, (40,), i, -spread, spread)
+            for scale in [1, 2.0**20]:
+                of = ends(a[0] * scale, a[1] * scale, ["input_min", "input_max"])
+                g.case("RequantizationRange", input=x, **of)
+                g.case("QuantizeDownAndShrinkRange", input=x, out_type=tf.quint8, **of)
+                for low, high in [(-0.5, 2.0), (0.0, 6.0), (-1e3, 0.0)]:
+                    g.case("Requantize", input=x, out_type=tf.quint8, **of, **ends(low, high, ["requested_output_min", "requested_output_max"]))
+    of = ends(-1, 1, ["input_min", "input_max"])
+    x = ints(tf.qint32, (2, 3))
+    for low, high in [(0.5, 1), (0, 0), (0, -1)]:
+        g.case("Requantize", input=x, out_type=tf.quint8, **of, **ends(low, high, ["requested_output_min", "requested_output_max"]))
+    g.case("RequantizationRange", input=ints(tf.qint32, (0,)), **of)
+    g.case("QuantizeDownAndShrinkRange", input=ints(tf.qint32, (0, 2)), out_type=tf.quint8, **of)
+    for op in ["QuantizedAdd", "QuantizedMul"]:
+        for low, high in [(1, 1), (2, 1)]:
+            g.case(op, x=ints(tf.quint8, (2,)), y=ints(tf.quint8, (2,)), **ends(low, high, ["min_x", "max_x"]), **ends(0, 1, ["min_y", "max_y"]), Toutput=tf.qint32)
+        g.case(op, x=ints(tf.quint8, (2,)), y=ints(tf.quint8, (3,)), **ends(0, 1, ["min_x", "max_x"]), **ends(0, 1, ["min_y", "max_y"]), Toutput=tf.qint32)
+    of = {**ends(0, 1, ["min_input", "max_input"]), **ends(0, 1, ["min_bias", "max_bias"]), "out_type": tf.qint32}
+    for x, y in [((3,), (3,)), ((2, 3), (2,)), ((2, 3), (1, 3))]:
+        g.case("QuantizedBiasAdd", input=ints(tf.quint8, x), bias=ints(tf.quint8, y), **of)
+
+
+def ranged_layers(g):
+    for i, (a, b) in enumerate(zip(RANGES, RANGES[1:] + RANGES[:1])):
+        of = {**ends(*a, ["min_a", "max_a"]), **ends(*b, ["min_b", "max_b"]), "Toutput": tf.qint32, "Tactivation": tf.quint8}
+        for turned in range(4):
+            g.case("QuantizedMatMul", a=ints(tf.quint8, (5, 2) if turned & 1 else (2, 5), i), b=ints(tf.quint8, (3, 5) if turned & 2 else (5, 3), i + 1), transpose_a=bool(turned & 1), transpose_b=bool(turned & 2), **of)
+        of = {**ends(*a, ["min_input", "max_input"]), **ends(*b, ["min_filter", "max_filter"]), "out_type": tf.qint32}
+        for padding in ["SAME", "VALID"]:
+            for stride, kernel in [(1, (3, 2)), (2, (2, 2)), (3, (1, 1)), (2, (5, 4))]:
+                g.case("QuantizedConv2D", input=ints(tf.quint8, (2, 6, 5, 3), i), filter=ints(tf.quint8, (*kernel, 3, 2), i + 1), strides=[1, stride, stride, 1], padding=padding, **of)
+    of = {**ends(0, 1, ["min_a", "max_a"]), **ends(0, 1, ["min_b", "max_b"]), "Toutput": tf.qint32, "Tactivation": tf.quint8}
+    for x, y, more in [((2, 3), (2, 3), {}), ((3,), (3, 2), {}), ((2, 3), (3,), {}), ((2, 3), (3, 2), ends(1, 1, ["min_a", "max_a"])), ((2, 3), (3, 2), ends(1, 0, ["min_b", "max_b"]))]:
+        g.case("QuantizedMatMul", a=ints(tf.quint8, x), b=ints(tf.quint8, y), **{**of, **more})
+    for padding in ["SAME", "VALID"]:
+        for size, stride in [(2, 2), (3, 1), (3, 2), (1, 2)]:
+            for op in ["QuantizedMaxPool", "QuantizedAvgPool"]:
+                g.case(op, input=ints(tf.quint8, (2, 5, 4, 3)), **ends(-1, 2, ["min_input", "max_input"]), ksize=[1, size, size, 1], strides=[1, stride, stride, 1], padding=padding)
+    for dtype in [tf.quint8, tf.qint32]:
+        for axis, shapes in [(0, [(2, 3), (1, 3)]), (1, [(2, 3), (2, 1), (2, 0)]), (2, [(2, 1, 2), (2, 1, 3)]), (0, [(4,), (1,)]), (1, [(2, 3), (3, 3)]), (2, [(2, 3), (2, 3)])]:
+            for ranges in [RANGES[:1] * 3, RANGES[:3], RANGES[3:]]:
+                ranges = ranges[: len(shapes)]
+                g.case("QuantizedConcat", concat_dim=np.int32(axis), values=[ints(dtype, shape, k) for k, shape in enumerate(shapes)], input_mins=[np.float32(low) for low, _ in ranges], input_maxes=[np.float32(high) for _, high in ranges])
+    for dtype in [tf.quint8, tf.qint32]:
+        for shape in [(3, 2), (-1,), (4, 2)]:
+            g.case("QuantizedReshape", tensor=ints(dtype, (2, 3)), shape=np.array(shape, np.int32), **ends(-1, 2, ["input_min", "input_max"]))
+
+
+def min_first(g):
+    """Quantisation by a range whose least float counts most, as the Graph Transform Tool has it."""
+    for i, (low, high) in enumerate(RANGES + [(0.0, 0.0), (0.5, 2.0), (-3.0, -1.0)]):
+        of = ends(low, high, ["min_range", "max_range"])
+        for dtype in [tf.quint8, tf.qint8, tf.qint32]:
+            g.case("QuantizeV2", input=floats((3, 7), i, max(abs(low), abs(high))), T=dtype, mode="MIN_FIRST", **of)
+            g.case("Dequantize", input=ints(dtype, (3, 7), i), mode="MIN_FIRST", **of)
+    edge = np.array([np.inf, -np.inf, 1e10, -1e10, 0.5, -0.0], np.float32)
+    g.case("QuantizeV2", input=edge, T=tf.quint8, mode="MIN_FIRST", **ends(-1, 1, ["min_range", "max_range"]))
+    g.case("QuantizeV2", input=edge, T=tf.quint8, mode="MIN_FIRST", **ends(1, -1, ["min_range", "max_range"]))
+    low, high = np.array([-1, 0, -3], np.float32), np.array([1, 6, 0.5], np.float32)
+    g.case("QuantizeV2", input=floats((3, 7)), T=tf.quint8, mode="MIN_FIRST", min_range=low, max_range=high, axis=0)
+    g.case("Dequantize", input=ints(tf.quint8, (3, 7)), mode="MIN_FIRST", min_range=low, max_range=high, axis=0)
+
+
 FAMILIES = {
+    "min-first": min_first,
+    "ranged-elements": ranged_elements,
+    "ranged-layers": ranged_layers,
     "uniform-elements": uniform_elements,
     "uniform-products": uniform_products,
 }

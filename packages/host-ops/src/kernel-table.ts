@@ -56,6 +56,8 @@ import { BEAM_SEARCH_KERNELS } from "./models/beam-search.js";
 import { BOOSTED_TREES_KERNELS } from "./models/boosted-trees.js";
 import { CTC_KERNELS } from "./models/ctc.js";
 import { RECURRENT_KERNELS } from "./models/recurrent.js";
+import { RANGED_ELEMENT_KERNELS } from "./quantized/ranged-elements.js";
+import { RANGED_LAYER_KERNELS } from "./quantized/ranged-layers.js";
 import { UNIFORM_ELEMENT_KERNELS } from "./quantized/uniform-elements.js";
 import { UNIFORM_PRODUCT_KERNELS } from "./quantized/uniform-products.js";
 import { RAGGED_KERNELS } from "./ragged/ragged.js";
@@ -208,6 +210,8 @@ const REAL: readonly Family[] = [
   LAYER_GRADIENT_KERNELS,
   CROSS_PRODUCT_KERNELS,
   QUANTIZE_AGAIN_KERNELS,
+  RANGED_ELEMENT_KERNELS,
+  RANGED_LAYER_KERNELS,
   UNIFORM_ELEMENT_KERNELS,
   UNIFORM_PRODUCT_KERNELS,
   WINDOW_KERNELS,

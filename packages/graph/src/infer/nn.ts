@@ -47,11 +47,28 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ),
 };
 
+/** The outputs of an op and the scalars of their range. */
+function withRange(shapes: ShapeFunction): ShapeFunction {
+  return (call) => [...shapes(call), [], []];
+}
+
 /** Ops on quantised integers. */
 function quantized(): Record<string, ShapeFunction> {
   return {
     ...each("UniformQuantize UniformDequantize UniformRequantize UniformQuantizedClipByValue", same()),
     UniformQuantizedAdd: (call) => [broadcast(call.shape(0), call.shape(1))],
+    ...each("QuantizedRelu QuantizedRelu6 Requantize QuantizeDownAndShrinkRange QuantizedBiasAdd", withRange(same())),
+    ...each(
+      "QuantizedAdd QuantizedMul",
+      withRange((call) => [broadcast(call.shape(0), call.shape(1))]),
+    ),
+    ...each(
+      "QuantizedMaxPool QuantizedAvgPool",
+      withRange((call) => [pool(call, 2)]),
+    ),
+    QuantizedConv2D: withRange((call) => [unknowns(call.shape(0)?.length ?? 4)]),
+    QuantizedMatMul: withRange(() => [unknowns(2)]),
+    RequantizationRange: () => [[], []],
     ...each("UniformQuantizedDot UniformQuantizedDotHybrid", (call) => [
       [call.shape(0)?.[0] ?? UNKNOWN, call.shape(1)?.[1] ?? UNKNOWN],
     ]),

@@ -16,7 +16,7 @@ function countTensor(op: OpCall, count: number): Tensor {
   return tensor(dtype, [], indexData(dtype, [count]) as never);
 }
 
-function reshape(op: OpCall): Tensor[] {
+export function reshape(op: OpCall): Tensor[] {
   const value = op.tensor(0);
   const wanted = shapeOf(op.tensor(1));
   const count = elementCount(value.shape);

@@ -1,4 +1,5 @@
 /** Floats to quantised integers and back, by ranges. */
+import { ServingError } from "@shardserve/core";
 import { type DType, elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
@@ -6,6 +7,7 @@ import { checkedCount } from "../call/limits.js";
 import { extremeOf, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf } from "../call/shapes.js";
+import { dequantizer, quantizer, roundAway } from "../quantized/range.js";
 import { roundHalfToEven } from "./unary.js";
 
 const { fround } = Math;
@@ -27,6 +29,12 @@ function slicesOf(shape: readonly number[], axis: number): { slices: number; inn
     : { slices: shape[axis]!, inner: countOf(shape, axis + 1) };
 }
 
+/** @throws ServingError UNIMPLEMENTED for slices with ranges of their own in the mode that knows none */
+function checkSlices({ node, attrs }: OpCall): void {
+  if (attrs.text("mode") !== "MIN_FIRST" || attrs.int("axis") === -1) return;
+  throw new ServingError("UNIMPLEMENTED", `MIN_FIRST mode is not implemented for ${node.op} with axis != -1.`);
+}
+
 function rangesOf(op: OpCall, slices: number): { lows: ArrayLike<number>; highs: ArrayLike<number> } {
   const [lows, highs] = [numbersOf(op.tensor(1)), numbersOf(op.tensor(2))];
   check(
@@ -38,6 +46,7 @@ function rangesOf(op: OpCall, slices: number): { lows: ArrayLike<number>; highs:
 }
 
 function dequantize(op: OpCall): Tensor[] {
+  checkSlices(op);
   const input = op.tensor(0);
   const mode = op.attrs.text("mode");
   const { slices, inner } = slicesOf(input.shape, op.attrs.int("axis"));
@@ -47,10 +56,12 @@ function dequantize(op: OpCall): Tensor[] {
   const numbers = numbersOf(input);
   const out = numberArray(dtype, checkedCount(dtype, input.shape));
   const isNarrow = op.attrs.bool("narrow_range");
+  const byFirst = dequantizer({ dtype: input.dtype, low: lows[0]!, high: highs[0]! });
   for (let i = 0; i < out.length; i++) {
     const slice = slices === 1 ? 0 : Math.floor(i / inner) % slices;
     const [low, high] = [lows[slice]!, highs[slice]!];
-    if (mode === "MIN_COMBINED") {
+    if (mode === "MIN_FIRST") out[i] = byFirst(numbers[i]!);
+    else if (mode === "MIN_COMBINED") {
       const scale = fround(fround(high - low) / fround(most - least));
       out[i] = fround(fround(fround(numbers[i]! + half) * scale) + low);
     } else if (mode === "SCALED") {
@@ -64,11 +75,8 @@ function dequantize(op: OpCall): Tensor[] {
   return [withData(dtype, input.shape, packNumbers(dtype, out))];
 }
 
-function roundAway(value: number): number {
-  return value < 0 ? -Math.round(-value) : Math.round(value);
-}
-
 function quantize(op: OpCall): Tensor[] {
+  checkSlices(op);
   const input = op.tensor(0);
   const mode = op.attrs.text("mode");
   const { slices, inner } = slicesOf(input.shape, op.attrs.int("axis"));
@@ -94,6 +102,7 @@ function quantize(op: OpCall): Tensor[] {
     const apart = fround(Math.max(1, fround(Math.max(Math.abs(lows[s]!), Math.abs(highs[s]!)))) * nudge);
     const high = Math.max(0, Math.max(highs[s]!, fround(low + apart)));
     [outLows[s], outHighs[s]] = [low, high];
+    if (mode === "MIN_FIRST") continue;
     if (mode === "MIN_COMBINED") scales[s] = fround((most - least) / fround(high - low));
     else if (mode === "SCALED") {
       const byLow = lowest === 0 || low === 0 ? SCALE_MAX : fround(lowest / low);
@@ -104,7 +113,12 @@ function quantize(op: OpCall): Tensor[] {
   }
   const numbers = numbersOf(input);
   const out = numberArray(dtype, checkedCount(dtype, input.shape));
+  const byFirst = quantizer({ dtype, low: outLows[0]!, high: outHighs[0]! });
   for (let i = 0; i < out.length; i++) {
+    if (mode === "MIN_FIRST") {
+      out[i] = byFirst(numbers[i]!);
+      continue;
+    }
     const s = slices === 1 ? 0 : Math.floor(i / inner) % slices;
     const clipped = Math.max(outLows[s]!, Math.min(outHighs[s]!, numbers[i]!));
     if (mode === "SCALED") out[i] = Math.min(most, Math.max(lowest, round(fround(clipped * scales[s]!))));
