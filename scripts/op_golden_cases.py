@@ -2114,6 +2114,64 @@ def random_more(g):
         g.case("RandomIndexShuffle", index=index, seed=seed, max_index=most)
 
 
+def older_and_rarer(g):
+    """Fractional pooling, isotonic regression, data formats, first versions of ops."""
+    for op in ["FractionalMaxPool", "FractionalAvgPool"]:
+        for dtype in [np.float32, np.float64, np.int32, np.int64]:
+            x = some(dtype, (2, 7, 6, 2))
+            for pseudo in [False, True]:
+                for overlapping in [False, True]:
+                    g.case(op, value=x, pooling_ratio=[1.0, 1.44, 1.73, 1.0], pseudo_random=pseudo, overlapping=overlapping, deterministic=True, seed=5, seed2=6)
+        p = g.program(op)
+        for n in range(3):
+            p.again(op, n == 0, value=some(np.float32, (1, 9, 9, 1), n), pooling_ratio=[1.0, 1.5, 1.5, 1.0], deterministic=True, seed=3, seed2=9)
+        for pseudo in [False, True]:
+            g.case(op, value=some(np.float32, (1, 8, 8, 1)), pooling_ratio=[1.0, 2.0, 2.0, 1.0], pseudo_random=pseudo, deterministic=True, seed=3)
+            g.case(op, value=some(np.float32, (1, 23, 10, 1)), pooling_ratio=[1.0, 2.3, 3.1, 1.0], pseudo_random=pseudo, deterministic=True, seed=3)
+        x = some(np.float32, (1, 4, 4, 1))
+        g.case(op, value=np.where(x > 0, np.nan, x).astype(np.float32), pooling_ratio=[1.0, 1.5, 1.5, 1.0], deterministic=True, seed=3)
+        for value, ratio in [(x[0], [1.0, 1.5, 1.5, 1.0]), (x, [1.0, 1.5, 1.5]), (x, [2.0, 1.5, 1.5, 2.0]), (x, [1.0, 5.0, 1.0, 1.0]), (x[:0], [1.0, 1.5, 1.5, 1.0])]:
+            g.case(op, value=value, pooling_ratio=ratio, deterministic=True, seed=3)
+        g.case(op, only=[], value=x, pooling_ratio=[1.0, 1.5, 1.5, 1.0])
+        g.case(op, value=x, pooling_ratio=[1.0, 1.5, 1.5, 1.0], seed=3)
+    for dtype, out in [(np.float32, tf.float32), (np.float64, tf.float64), (np.float16, tf.float16), (np.int8, tf.float32), (np.int16, tf.float32), (np.int32, tf.float64), (np.int64, tf.float64)]:
+        for shape in [(6,), (2, 5), (2, 2, 3), (0, 3), (3, 0), (1, 1)]:
+            g.case("IsotonicRegression", input=some(dtype, shape, 4), output_dtype=out)
+    g.case("IsotonicRegression", input=np.array([3, 1, 2, np.nan, 5, 4, np.inf, 1], np.float32))
+    for dtype in [np.int32, np.int64]:
+        for source, target in [("NHWC", "NCHW"), ("NCHW", "NHWC"), ("HWNC", "NHWC"), ("NDHWC", "NCDHW"), ("NHWC", "NHWC")]:
+            formats = dict(src_format=source, dst_format=target)
+            g.case("DataFormatDimMap", x=np.arange(-len(source), len(source), dtype=dtype).reshape(2, -1), **formats)
+            g.case("DataFormatDimMap", x=np.array(1, dtype), **formats)
+            for shape in [(len(source),), (2,), (len(source), 2), (2, 2), (3,), (2, 3), (len(source), 1), (4,), (3, 2), (5,), (2, 2, 2), (0,)]:
+                g.case("DataFormatVecPermute", x=np.arange(int(np.prod(shape)), dtype=dtype).reshape(shape), **formats)
+    for source, target in [("NHWC", "NHWX"), ("NHW", "NWH"), ("NHHC", "NHHC"), ("ABCD", "DCBA"), ("NHWC", "NCDHW")]:
+        g.case("DataFormatDimMap", x=i32(0, 1), src_format=source, dst_format=target)
+        g.case("DataFormatVecPermute", x=i32(0, 1), src_format=source, dst_format=target)
+    for dtype in [np.float32, np.float64, np.uint8, np.int8, np.int16, np.int32]:
+        for shape in [(2, 3, 4, 2), (3, 2, 1), (0, 2, 2, 3), (2, 0, 2, 3)]:
+            g.case("AdjustContrast", 1e-5, images=some(dtype, shape), contrast_factor=np.float32(1.7), min_value=np.float32(-3), max_value=np.float32(4))
+    x = some(np.float32, (2, 2, 2))
+    for images, factor, low in [(x[0], 1, 0), (x, [1], 0), (x, 1, [0])]:
+        g.case("AdjustContrast", images=images, contrast_factor=np.float32(factor) if factor == 1 else np.ones(1, np.float32), min_value=np.float32(0) if low == 0 else np.zeros(1, np.float32), max_value=np.float32(1))
+    for dtype in [np.float32, np.float64]:
+        x = np.concatenate([some(dtype, (2, 4)), np.array([[0.5, -0.5, 1.5, 2.5]], dtype)])
+        for signed in [True, False]:
+            for given in [True, False]:
+                for bits in [8, 4]:
+                    g.case("QuantizeAndDequantize", 1e-5, input=x, signed_input=signed, range_given=given, num_bits=bits, input_min=-2.0, input_max=3.0)
+        g.case("QuantizeAndDequantize", input=x, range_given=True, input_min=3.0, input_max=-2.0)
+        g.case("QuantizeAndDequantize", input=x[:0])
+        g.case("QuantizeAndDequantize", input=x, num_bits=0)
+        g.case("QuantizeAndDequantize", input=x, num_bits=63)
+    for dtype in [np.float32, np.float16]:
+        for k in [0, 1, 3, 5]:
+            g.case("ApproxTopK", input=some(dtype, (2, 4)), k=k, static=True)
+    for dtype in [np.float32, np.int64, object, np.complex64]:
+        g.case("ParallelConcat", values=[some(dtype, (1, 3), n) for n in range(3)], shape=[3, 3], static=True)
+    g.case("Fact")
+
+
 def rows_and_sparse_texts(g):
     """Scripts, sparse tensors as strings, rows in place, nearest centres, tridiagonal systems."""
     g.case("UnicodeScript", input=np.array([[65, 0x3B1, 0x4E2D, 0x3042, 0x1F600], [-1, 0x110000, 0x10FFFF, 0xD800, 0x378]], np.int32))
@@ -2445,6 +2503,7 @@ FAMILIES = {
     "special-integrals": special_integrals,
     "generators": generators,
     "random-more": random_more,
+    "older-and-rarer": older_and_rarer,
     "drawing": drawing,
     "stateless-shuffle": stateless_shuffle,
     "recurrent": recurrent,

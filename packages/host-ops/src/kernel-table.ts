@@ -5,6 +5,7 @@ import { ARRAY_MORE_KERNELS } from "./arrays/array-more.js";
 import { PAD_KERNELS } from "./arrays/array-pad.js";
 import { SHAPE_KERNELS } from "./arrays/array-shape.js";
 import { SLICE_KERNELS } from "./arrays/array-slice.js";
+import { DATA_FORMAT_KERNELS } from "./arrays/data-format.js";
 import { INPLACE_KERNELS } from "./arrays/inplace.js";
 import { WINDOW_UPDATE_KERNELS } from "./arrays/window-update.js";
 import { SERIALIZED_KERNELS } from "./arrays/serialized.js";
@@ -19,6 +20,7 @@ import { DECISION_FOREST_KERNELS } from "./forests/decision-forests.js";
 import { COLOUR_KERNELS } from "./images/colour.js";
 import { DETECTION_KERNELS } from "./images/detection.js";
 import { DRAWING_KERNELS } from "./images/drawing.js";
+import { FRACTIONAL_POOL_KERNELS } from "./images/fractional-pool.js";
 import { GLIMPSE_KERNELS } from "./images/glimpses.js";
 import { IMAGE_ENCODE_KERNELS } from "./images/image-encode.js";
 import { RESAMPLE_KERNELS } from "./images/image-resample.js";
@@ -44,6 +46,7 @@ import { COMPLEX_ONLY_KERNELS } from "./math/complex-products.js";
 import { COUNT_KERNELS } from "./math/counts.js";
 import { GENERATE_KERNELS } from "./math/generate.js";
 import { GRADIENT_KERNELS } from "./math/gradients.js";
+import { ISOTONIC_KERNELS } from "./math/isotonic.js";
 import { LAYER_GRADIENT_KERNELS } from "./math/layer-gradients.js";
 import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math/math-more.js";
 import { QUANTIZE_KERNELS } from "./math/quantize.js";
@@ -216,6 +219,9 @@ const REAL: readonly Family[] = [
   UNIFORM_PRODUCT_KERNELS,
   WINDOW_KERNELS,
   GLIMPSE_KERNELS,
+  FRACTIONAL_POOL_KERNELS,
+  ISOTONIC_KERNELS,
+  DATA_FORMAT_KERNELS,
   RECURRENT_KERNELS,
   INPLACE_KERNELS,
   WINDOW_UPDATE_KERNELS,

@@ -62,6 +62,7 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   Einsum: (call) => [einsum(call)],
   Cross: same(),
   TopK: (call) => topK(call.shape(0), call.attrs.int("k")),
+  ApproxTopK: (call) => topK(call.shape(0), call.attrs.int("k")),
   TopKV2: (call) => topK(call.shape(0), knownScalar(call.value(1)) ?? UNKNOWN),
   InTopK: (call) => [call.shape(1)],
   InTopKV2: (call) => [call.shape(1)],

@@ -117,6 +117,7 @@ function appendAll(dtype: Tensor["dtype"], count: number, value: Tensor) {
 }
 
 export const JOIN_KERNELS: Readonly<Record<string, Kernel>> = {
+  ParallelConcat: (op) => [concat(op.tensors(), 0)],
   ConcatV2: (op) => {
     const axis = op.tensor(op.inputCount - 1);
     check(

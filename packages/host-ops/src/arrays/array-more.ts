@@ -1,5 +1,5 @@
 /** Rarer array ops: updates of slices, offsets, index arithmetic, membership in the top k. */
-import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
+import { elementCount, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { broadcastTo } from "../call/broadcast.js";
 import { appender, build, forEachOffset, stridesOf, takeRuns, withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
@@ -123,6 +123,7 @@ function inTopK(op: OpCall, k: number): Tensor[] {
 
 export const ARRAY_MORE_KERNELS: Readonly<Record<string, Kernel>> = {
   TensorStridedSliceUpdate: (op) => [assignStridedSlice(op, op.tensor(0))],
+  Fact: () => [tensor("string", [], StringColumn.from([Buffer.from("0! == 1")]))],
   ConcatOffset: concatOffset,
   UnravelIndex: unravelIndex,
   InTopK: (op) => inTopK(op, op.attrs.int("k")),

@@ -88,9 +88,26 @@ function adjustSaturation(op: OpCall): Tensor[] {
 /** Away from, or to, the mean of each channel of each image. */
 function adjustContrast(op: OpCall): Tensor[] {
   const [images, factor] = adjusted(op, "contrast_factor", false);
+  return [contrasted(images, factor, images.dtype)];
+}
+
+/** The op's first version: of any numbers, into floats between bounds. */
+function clippedContrast(op: OpCall): Tensor[] {
+  const [images, factor] = adjusted(op, "contrast_factor", false);
+  const [least, most] = [2, 3].map((i) => {
+    checkScalar(op.tensor(i), i === 2 ? "min_value" : "max_value");
+    return numbersOf(op.tensor(i))[0]!;
+  }) as [number, number];
+  const out = contrasted(images, factor, "float32");
+  const pixels = out.data as Float32Array;
+  for (let i = 0; i < pixels.length; i++) pixels[i] = Math.max(Math.min(pixels[i]!, most), least);
+  return [out];
+}
+
+function contrasted(images: Tensor, factor: number, dtype: Tensor["dtype"]): Tensor {
   const [height, width, channels] = images.shape.slice(-3) as [number, number, number];
-  const pixels = numbersOf(images);
-  const out = numberArray(images.dtype, pixels.length);
+  const pixels = dtype === images.dtype ? numbersOf(images) : Float32Array.from(numbersOf(images));
+  const out = numberArray(dtype, pixels.length);
   const perImage = height * width * channels;
   const count = perImage === 0 ? 0 : elementCount(images.shape) / perImage;
   const means = new Float64Array(channels);
@@ -104,7 +121,7 @@ function adjustContrast(op: OpCall): Tensor[] {
       out[i] = mean + (pixels[i]! - mean) * factor;
     }
   }
-  return [withData(images.dtype, images.shape, packNumbers(images.dtype, out))];
+  return withData(dtype, images.shape, packNumbers(dtype, out));
 }
 
 export const COLOUR_KERNELS: Readonly<Record<string, Kernel>> = {
@@ -112,5 +129,6 @@ export const COLOUR_KERNELS: Readonly<Record<string, Kernel>> = {
   HSVToRGB: conversion(hsvToRgb),
   AdjustHue: adjustHue,
   AdjustSaturation: adjustSaturation,
+  AdjustContrast: clippedContrast,
   AdjustContrastv2: adjustContrast,
 };

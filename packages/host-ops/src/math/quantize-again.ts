@@ -35,6 +35,8 @@ function rangeOf(
 const LARGEST = 3.4028234663852886e38;
 
 interface Version {
+  /** Whether the range is attributes, of one tensor as a whole. */
+  readonly isFirst?: boolean;
   /** The width of the quantised type. */
   readonly bitsOf: (op: OpCall) => number;
   readonly roundModeOf: (op: OpCall) => string;
@@ -42,7 +44,7 @@ interface Version {
   readonly hasRanges: boolean;
 }
 
-function quantizeAndDequantize({ bitsOf, roundModeOf, hasRanges }: Version): Kernel {
+function quantizeAndDequantize({ isFirst = false, bitsOf, roundModeOf, hasRanges }: Version): Kernel {
   return (op) => {
     const input = op.tensor(0);
     const [isSigned, isGiven] = [op.attrs.bool("signed_input"), op.attrs.bool("range_given")];
@@ -51,7 +53,7 @@ function quantizeAndDequantize({ bitsOf, roundModeOf, hasRanges }: Version): Ker
       bits > 0 && bits < (isSigned ? 62 : 63),
       () => `num_bits is out of range: ${bits} with signed_input_ ${isSigned ? 1 : 0}`,
     );
-    const axis = op.attrs.int("axis");
+    const axis = isFirst ? -1 : op.attrs.int("axis");
     const { shape } = input;
     check(axis >= -1, () => `Axis must be at least -1. Found ${axis}`);
     check(
@@ -60,11 +62,12 @@ function quantizeAndDequantize({ bitsOf, roundModeOf, hasRanges }: Version): Ker
     );
     const slices = axis === -1 ? 1 : shape[axis]!;
     const inner = axis === -1 ? elementCount(shape) : countOf(shape, axis + 1);
-    if (isGiven && !hasRanges) for (const i of [1, 2]) checkScalar(op.tensor(i), i === 1 ? "input_min" : "input_max");
+    if (isGiven && !hasRanges && !isFirst)
+      for (const i of [1, 2]) checkScalar(op.tensor(i), i === 1 ? "input_min" : "input_max");
     const numbers = numbersOf(input);
     const round = roundingOf(input.dtype);
     const most = 2 ** (isSigned ? bits - 1 : bits) - 1;
-    const least = isSigned ? -most - (op.attrs.bool("narrow_range") ? 0 : 1) : 0;
+    const least = isSigned ? -most - (!isFirst && op.attrs.bool("narrow_range") ? 0 : 1) : 0;
     const ranges = (isGiven ? givenRanges(op, slices) : ownRanges(numbers, slices, inner)).map(([low, high]) =>
       rangeOf(low, high, [least, most], round),
     );
@@ -83,7 +86,9 @@ function quantizeAndDequantize({ bitsOf, roundModeOf, hasRanges }: Version): Ker
 type Ends = readonly [low: number, high: number];
 
 function givenRanges(op: OpCall, slices: number): Ends[] {
-  const [lows, highs] = [numbersOf(op.tensor(1)), numbersOf(op.tensor(2))];
+  const endOf = (name: string, input: number): ArrayLike<number> =>
+    op.inputCount === 1 ? [Math.fround(op.attrs.float(name))] : numbersOf(op.tensor(input));
+  const [lows, highs] = [endOf("input_min", 1), endOf("input_max", 2)];
   return Array.from({ length: slices }, (_, s): Ends => {
     check(
       lows.length === slices && highs.length === slices,
@@ -137,6 +142,12 @@ const byAttributes = quantizeAndDequantize({
 });
 
 export const QUANTIZE_AGAIN_KERNELS: Readonly<Record<string, Kernel>> = {
+  QuantizeAndDequantize: quantizeAndDequantize({
+    isFirst: true,
+    bitsOf: (op) => op.attrs.int("num_bits"),
+    roundModeOf: () => "HALF_TO_EVEN",
+    hasRanges: false,
+  }),
   QuantizeAndDequantizeV2: byAttributes,
   QuantizeAndDequantizeV3: quantizeAndDequantize({
     bitsOf: (op) => integerOf(op.tensor(3)),

@@ -1,4 +1,5 @@
 /** Ops that order, search or count: Where, TopK, ArgMax, SearchSorted, Bucketize, Bincount. */
+import { ServingError } from "@shardserve/core";
 import { elementCount, lanesOf, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { takeRuns, withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
@@ -87,6 +88,14 @@ function topK(op: OpCall, k: number): Tensor[] {
     takeRuns(value, starts, 1, shape),
     withData(indexType, shape, indexType === "int16" ? Int16Array.from(indices) : indexData(indexType, indices)),
   ];
+}
+
+/** On the CPU TensorFlow's is exact, and has kernels for the largest along the last dimension alone. */
+function approxTopK(op: OpCall): Tensor[] {
+  if (op.attrs.int("reduction_dimension") !== -1 || !op.attrs.bool("is_max_k")) {
+    throw new ServingError("UNIMPLEMENTED", "ApproxTopK is for the largest elements along the last dimension (-1)");
+  }
+  return topK(op, op.attrs.int("k"));
 }
 
 /** The n-th smallest, or largest, element of every row. */
@@ -345,6 +354,7 @@ function denseBincount(op: OpCall): Tensor[] {
 export const SEARCH_KERNELS: Readonly<Record<string, Kernel>> = {
   Where: (op) => [where(op.tensor(0))],
   TopK: (op) => topK(op, op.attrs.int("k")),
+  ApproxTopK: approxTopK,
   NthElement: nthElement,
   TopKV2: (op) => {
     check(op.tensor(1).shape.length === 0, () => `k must be scalar, got shape ${printShape(op.tensor(1).shape)}`);

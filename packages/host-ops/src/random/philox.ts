@@ -190,4 +190,12 @@ export class PhiloxStream {
       if (drawn >= rest) return Number(drawn % range);
     }
   }
+
+  /** Puts a list in another order. */
+  shuffle(list: number[] | Float64Array): void {
+    for (let i = 0; i + 1 < list.length; i++) {
+      const j = i + (this.next() % (list.length - i));
+      [list[i], list[j]] = [list[j]!, list[i]!];
+    }
+  }
 }

@@ -250,12 +250,8 @@ function shuffle(op: OpCall, philoxFor: (rows: number) => Philox): Tensor[] {
   const value = op.tensor(0);
   const size = value.shape.length === 0 ? 1 : value.shape[0]!;
   if (elementCount(value.shape) <= 1 || size <= 1) return [value];
-  const stream = new PhiloxStream(philoxFor(size));
   const order = Float64Array.from({ length: size }, (_, i) => i);
-  for (let i = 0; i + 1 < size; i++) {
-    const j = i + (stream.next() % (size - i));
-    [order[i], order[j]] = [order[j]!, order[i]!];
-  }
+  new PhiloxStream(philoxFor(size)).shuffle(order);
   const run = countOf(value.shape, 1);
   return [
     takeRuns(
