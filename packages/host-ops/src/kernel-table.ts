@@ -38,12 +38,14 @@ import { SINGULAR_KERNELS } from "./linalg/singular.js";
 import { TRIANGLE_KERNELS } from "./linalg/triangles.js";
 import { TRIDIAGONAL_KERNELS } from "./linalg/tridiagonal.js";
 import { ARITHMETIC_KERNELS } from "./math/arithmetic.js";
+import { BIAS_KERNELS } from "./math/bias-add.js";
 import { CAST_KERNELS } from "./math/cast.js";
 import { COMPARE_KERNELS } from "./math/compare.js";
 import { COMPLEX_MATH } from "./math/complex-math.js";
 import { COMPLEX_MORE } from "./math/complex-more.js";
 import { COMPLEX_ONLY_KERNELS } from "./math/complex-products.js";
 import { COUNT_KERNELS } from "./math/counts.js";
+import { EINSUM_KERNELS } from "./math/einsum.js";
 import { GENERATE_KERNELS } from "./math/generate.js";
 import { GRADIENT_KERNELS } from "./math/gradients.js";
 import { ISOTONIC_KERNELS } from "./math/isotonic.js";
@@ -115,7 +117,7 @@ import { WORDPIECE_KERNELS } from "./text/wordpiece.js";
 
 type Family = Readonly<Record<string, Kernel>>;
 
-/** Families that only move elements, or look at strings: they take any dtype that TensorFlow lets them have. */
+/** Families that take any dtype that TensorFlow lets them have: most only move elements, or look at strings. */
 const ANY_DTYPE: readonly Family[] = [
   SHAPE_KERNELS,
   SLICE_KERNELS,
@@ -140,6 +142,8 @@ const ANY_DTYPE: readonly Family[] = [
   SERIALIZED_KERNELS,
   UNICODE_KERNELS,
   COMPLEX_KERNELS,
+  EINSUM_KERNELS,
+  BIAS_KERNELS,
   FFT_KERNELS,
   MATRIX_PART_KERNELS,
   MATRIX_SOLVE_KERNELS,
