@@ -76,6 +76,7 @@ function unravelIndex(op: OpCall): Tensor[] {
     () => `The indices can only be scalar or vector, got "${printShape(indices.shape)}"`,
   );
   check(dimsInput.shape.length === 1, () => `The indices can only be 1-D, got "${printShape(dimsInput.shape)}"`);
+  check(elementCount(indices.shape) > 0, () => "received empty tensor indices");
   const dims = Array.from(integersOf(dimsInput));
   const ids = integersOf(indices);
   for (const dim of dims) check(dim !== 0, () => "Input dims cannot contain a dim of zero");

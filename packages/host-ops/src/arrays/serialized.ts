@@ -105,7 +105,7 @@ async function decodeCompressed(op: OpCall): Promise<Tensor[]> {
     try {
       bytes = await inflaters[kind as "ZLIB" | "GZIP"](column.at(i), { maxOutputLength: OUTPUT_BYTES_MAX - total });
     } catch (error) {
-      throw invalid(`inflate() of string ${i} failed: ${(error as Error).message}`);
+      throw new ServingError("DATA_LOSS", `inflate() of string ${i} failed: ${(error as Error).message}`);
     }
     total += bytes.length;
     checkOutput("string", column.length, total);

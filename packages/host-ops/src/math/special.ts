@@ -7,13 +7,14 @@ const ZETA_MINUS_1 = Float64Array.from({ length: 61 }, (_, k) => (k < 2 ? 0 : hu
 
 /** sum over n of 1 / (q + n)^s, by Euler and Maclaurin; q > 0, s > 1. */
 export function hurwitz(s: number, q: number): number {
-  if (Number.isNaN(s) || Number.isNaN(q)) return Number.NaN;
   if (s === 1) return Number.POSITIVE_INFINITY;
-  if (s < 1) return Number.NaN;
+  if (!(s > 1) || Number.isNaN(q)) return Number.NaN;
   if (q <= 0) {
     if (q === Math.floor(q))
       return s % 2 === 0 || s === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : Number.NaN;
     if (s !== Math.floor(s)) return Number.NaN;
+  } else if (s === Number.POSITIVE_INFINITY) {
+    return q > 1 ? 0 : q === 1 ? 1 : Number.POSITIVE_INFINITY;
   }
   let sum = 0;
   let at = q;
@@ -156,6 +157,7 @@ export function igammac(a: number, x: number): number {
 }
 
 function igammaSeries(a: number, x: number): number {
+  if (a === Number.POSITIVE_INFINITY) return 0;
   let term = 1 / a;
   let sum = term;
   for (let n = 1; n < STEPS_MAX && term > sum * 1e-17; n++) {

@@ -1,6 +1,6 @@
 /** Levenshtein distance between the sequences of two sparse tensors. */
 import { StringColumn, type Tensor, tensor } from "@shardserve/tensor";
-import { check } from "../call/errors.js";
+import { check, printShape } from "../call/errors.js";
 import { allocate, checkedCount } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { type Sparse, sparseAt } from "../sparse/sparse.js";
@@ -66,7 +66,9 @@ function editDistance(op: OpCall): Tensor[] {
     () => `Expected truth and hypothesis to have matching ranks, but they are ${rank} and ${hypothesis.shape.length}`,
   );
   const outer = truth.shape.slice(0, -1).map((dim, d) => Math.max(dim, hypothesis.shape[d]!));
-  const out = allocate("float32", checkedCount("float32", outer));
+  const count = checkedCount("float32", outer);
+  check(count > 0, () => `Got output shape ${printShape(outer)} which has 0 elements`);
+  const out = allocate("float32", count);
   const normalizes = op.attrs.bool("normalize");
   const equal = equality(truth.values, hypothesis.values);
   const truths = sequences(truth, outer);

@@ -121,14 +121,17 @@ function substr(op: OpCall): Tensor[] {
       const starts = charStarts(bytes, start, end);
       const total = starts.length - 1;
       const from = at < 0 ? at + total : at;
-      check(from >= 0 && from <= total && (at >= 0 || total > 0), () => outOfRange(at, bytes, start, end, i));
+      check(from >= 0 && from <= total && (at >= 0 || (total > 0 && size >= 0)), () =>
+        outOfRange(at, bytes, start, end, i),
+      );
       const to = Math.min(total, Math.max(from, from + size));
       builder.pushRange(bytes, starts[from]!, starts[to]!);
     } else {
       const total = end - start;
       const from = at < 0 ? at + total : at;
       check(from >= 0 && from <= total, () => outOfRange(at, bytes, start, end, i));
-      builder.pushRange(bytes, start + from, start + Math.min(total, Math.max(from, from + size)));
+      // TensorFlow reads a negative length of bytes as a huge one.
+      builder.pushRange(bytes, start + from, start + (size < 0 ? total : Math.min(total, from + size)));
     }
   }
   return [tensor("string", shape, builder.build())];

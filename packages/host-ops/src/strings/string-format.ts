@@ -46,10 +46,14 @@ function escape(bytes: Uint8Array): string {
   return out;
 }
 
-/** Tensor::SummarizeValue(summarize, print_v2 = true): the first and last `edge` entries of every dim. */
-export function summarize(value: Tensor, edge: number): string {
+/** Tensor::SummarizeValue(summarize, print_v2 = true): the first and last `wanted` entries of every dim. */
+export function summarize(value: Tensor, wanted: number): string {
   const print = elementPrinter(value);
   if (value.shape.length === 0) return print(0);
+  const isEmpty = countOf(value.shape, 0) === 0;
+  if (isEmpty && value.dtype === "bool") return "";
+  // TensorFlow shows at most as many entries as there are elements.
+  const edge = isEmpty ? 0 : wanted;
   const dim = (d: number, start: number): string => {
     const size = value.shape[d]!;
     const isLast = d === value.shape.length - 1;
@@ -61,7 +65,8 @@ export function summarize(value: Tensor, edge: number): string {
       parts.push("...");
       for (let i = size - shown; i < size; i++) parts.push(isLast ? print(start + i) : dim(d + 1, start + i * stride));
     }
-    return `[${parts.join(isLast ? " " : "\n".repeat(value.shape.length - d - 1) + " ".repeat(d + 1))}]`;
+    const space = isLast ? " " : "\n".repeat(value.shape.length - d - 1) + " ".repeat(d + 1);
+    return `[${size > 0 && shown === 0 ? space : ""}${parts.join(space)}]`;
   };
   return dim(0, 0);
 }

@@ -1,0 +1,46 @@
+"""Cases of make_op_goldens.py at the corners of ops: no elements, infinities, negative lengths, operands of odd forms."""
+
+import zlib
+
+import numpy as np
+from op_golden_cases import i32, i64, texts
+
+
+def corners(g):
+    for pos, size in [(0, -1), (1, -2), (3, -1), (-2, -1), (4, -1)]:
+        for unit in ["BYTE", "UTF8_CHAR"]:
+            g.case("Substr", input=texts("abc"), pos=np.int32(pos), len=np.int32(size), unit=unit)
+    for shape in [(0,), (0, 4), (3, 0), (2, 0, 3)]:
+        for dtype in [np.bool_, np.int32]:
+            g.case("StringFormat", inputs=[np.zeros(shape, dtype)], template="v: {}!", placeholder="{}", summarize=3)
+    for index in [np.int32, np.int64]:
+        g.case("UnravelIndex", indices=np.zeros(0, index), dims=np.array([2, 3], index))
+        g.case("UnravelIndex", indices=np.array([1], index), dims=np.zeros(0, index))
+    for shape in [i64(0, 4), i64(2, 0), i64(0, 0)]:
+        empty = dict(hypothesis_indices=np.zeros((0, 2), np.int64), hypothesis_values=i64(), hypothesis_shape=shape)
+        g.case("EditDistance", **empty, truth_indices=np.zeros((0, 2), np.int64), truth_values=i64(), truth_shape=shape)
+    for kind in ["GZIP", "ZLIB"]:
+        g.case("DecodeCompressed", bytes=texts("bad"), compression_type=kind)
+        g.case("DecodeCompressed", bytes=texts(zlib.compress(b"good" * 9), "bad"), compression_type=kind)
+    for dtype in [np.int32, np.int64, np.uint8, np.int16]:
+        for axis in [i32(0), i32(0, 1), i32(1)]:
+            g.case("Mean", input=np.zeros((0, 3), dtype), axis=axis, keep_dims=False)
+    for dtype in [np.float32, np.float64]:
+        a, x = (v.reshape(-1) for v in np.meshgrid(np.array([0.5, 1, 3, np.inf], dtype), np.array([0, 0.5, 1, 3, np.inf, np.nan], dtype)))
+        for op in ["Igamma", "Igammac"]:
+            g.case(op, a=a, x=x, tolerance=2e-5)
+        g.case("Zeta", x=a, q=x, tolerance=2e-5)
+    for value in [np.ones((2, 3), np.int32), np.ones(4, np.float32)]:
+        g.case("StringFormat", inputs=[value], template="{}", placeholder="{}", summarize=0)
+    m = np.arange(12, dtype=np.float64).reshape(3, 4) / 4 - 1
+    for dtype in [np.float32, np.float64, np.int32, np.int64]:
+        a = np.asarray(m * (2**16 if np.dtype(dtype).kind == "i" else 1)).astype(dtype)
+        for equation, inputs in [("ij,jk->ik", [a, a.T]), ("ii->i", [a[:, :3]]), ("ii->", [a[:, :3]]), ("ij->", [a]), ("...j,jk->...k", [a, a.T]), ("...j,jk->...k", [np.stack([a, a]), a.T]),
+                                 ("ii,ij->j", [a[:, :3], a]), ("...ij->j...i", [a[None]]), ("ij,jk->ik", [a[:, :0], a.T[:0]]), ("ij,jk->ik", [a, a]), ("...i,...i->", [a, a])]:
+            g.case("Einsum", inputs=inputs, equation=equation, tolerance=1e-6)
+        for value, bias, order in [(a, a[0], "NHWC"), (a[:, :, None], a[0], "NCHW"), (np.stack([a, a]), a[:, 0], "NCHW"), (a, a[:, 0], "NCHW")]:
+            g.case("BiasAdd", value=value, bias=bias, data_format=order)
+    g.case("OneHot", indices=i32(0, 2, -1), depth=np.int32(0), on_value=np.float32(1), off_value=np.float32(0), axis=-1)
+
+
+FAMILIES = {"corners": corners}
