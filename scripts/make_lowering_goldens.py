@@ -918,6 +918,32 @@ def compositions():
             case("Conv3DBackpropInput", _producer=9, input=rand(F32, [1, 4, 5, 4, 2]), filter=C(rand(F32, [2, 2, 2, 2, 3])), out_backprop=rand(F32, [1, *small, 3]), strides=[1, stride, stride, stride, 1], padding=padding)
 
 
+@family
+def corners():
+    """What the engine would read on with, or refuses: batches that differ, no classes, no elements, images without a side."""
+    p = rand(F32, [2, 3, 4])
+    for shape, batch, axis in [([1, 2], 1, 1), ([3, 2], 1, 1), ([2, 2], 1, 1), ([2, 2, 2], 2, 2), ([1, 3, 2], 2, 2), ([1, 2], 1, 2), ([0, 2], 1, 1)]:
+        case("GatherV2", params=p, indices=np.zeros(shape, I32), axis=C(np.array(axis, I32)), batch_dims=batch)
+    on = dict(on_value=np.array(5, F32), off_value=np.array(-1, F32))
+    for shape in [[], [3], [0], [2, 3]]:
+        for axis in [-1, 0, 1]:
+            if axis <= len(shape):
+                for depth in [0, 1, 4]:
+                    case("OneHot", indices=rand(I32, shape, -1, 4), depth=np.array(depth, I32), axis=axis, **on)
+                    case("OneHot", indices=rand(I64, shape, -1, 4), depth=C(np.array(depth, I32)), axis=axis, **on)
+    case("OneHot", indices=np.array([1], I32), depth=np.array(-1, I32), **on)
+    for op in ["Max", "Min"]:
+        for dtype in INTS + [F32]:
+            for shape, axis in [([0, 3], 0), ([0, 3], 1), ([2, 0], 1)]:
+                case(op, input=rand(dtype, shape), axis=C(np.array([axis], I32)))
+    for dtype in [F32, I16]:
+        for shape, block, paddings in [([2, 5, 3], [2], [[2, 1]]), ([1, 4, 4, 2], [2, 2], [[0, 0], [2, 0]]), ([2, 4], [2], [[0, 0]]), ([2, 3, 2, 1, 2], [3], [[0, 0]]), ([0, 4, 3], [2], [[1, 1]]), ([2, 4, 0], [2], [[0, 0]])]:
+            case("SpaceToBatchND", input=rand(dtype, shape), block_shape=C(np.array(block, I32)), paddings=C(np.array(paddings, I32)))
+    for op in ["ResizeBilinear", "ResizeNearestNeighbor"]:
+        for size in [[0, 5], [5, 0], [1, 1], [-1, 3]]:
+            case(op, images=rand(F32, [1, 4, 4, 2]), size=np.array(size, I32))
+
+
 if __name__ == "__main__":
     only = sys.argv[1:]
     for name, make in FAMILIES.items():

@@ -229,19 +229,25 @@ const spaceToBatch: Lower = (n) => {
   const { b } = n;
   const block = blockOf(n);
   const count = block.length;
-  const rest = n.needRank(0) - 1 - count;
+  const whole = shapeOf(b, n.x(0));
+  const trailing = slice(b, whole, [1 + count], [2 ** 31]);
+  const flat = b.op("ReduceProd", [trailing], { keepdims: 1 });
+  const rank = n.rank(0);
+  const rest = rank === undefined ? 1 : rank - 1 - count;
+  const given =
+    rank === undefined
+      ? b.op("Reshape", [n.x(0), concat(b, [slice(b, whole, [0], [1 + count]), flat])], { allowzero: 1 })
+      : n.x(0);
   const zeros = b.ints(Array.from({ length: rest }, () => 0));
   const { starts, ends, isZero } = edges(n, count);
   const pads = concat(b, [b.ints([0]), starts, zeros, b.ints([0]), ends, zeros]);
   const dtype = n.dtype(0);
   // The engine pads no integers of 16 bits.
   const via = dtype === "int16" || dtype === "uint16" ? "int32" : dtype;
-  const padded = isZero ? n.x(0) : cast(b, b.op("Pad", [cast(b, n.x(0), via), pads]), dtype);
+  const padded = isZero ? given : cast(b, b.op("Pad", [cast(b, given, via), pads]), dtype);
   const shape = shapeOf(b, padded);
   const batch = slice(b, shape, [0], [1]);
   const blocked = b.op("Div", [slice(b, shape, [1], [1 + count]), b.ints(block)]);
-  const trailing = slice(b, shape, [1 + count], [1 + count + rest]);
-  const flat = b.op("ReduceProd", [trailing], { keepdims: 1 });
   const each = (at: number) => slice(b, blocked, [at], [at + 1]);
   const inner = block.flatMap((length, i) => [each(i), b.ints([length])]);
   const split = b.op("Reshape", [padded, concat(b, [batch, ...inner, flat])], { allowzero: 1 });

@@ -1,13 +1,15 @@
-import type { Value } from "../proto/builder.js";
+import type { OnnxBuilder, Value } from "../proto/builder.js";
 import {
   boundedLength,
   cast,
+  concat,
   dtypes,
   equal,
   filled,
   guardedIndices,
   isFloat,
   less,
+  not,
   shapeOf,
   where,
   zeroOrFail,
@@ -25,7 +27,7 @@ function gatherAlong(n: NodeLowering, axis: number, batchDims: number): Value {
   const indicesRank = batchDims < 0 ? n.needRank(1) : undefined;
   const batch = batchDims < 0 ? indicesRank! + batchDims : batchDims;
   const at = axis < 0 ? n.needRank(0) + axis : axis;
-  const indices = b.op("Unsqueeze", [guardedIndices(b, n.x(1), "int64"), b.ints([-1])]);
+  const indices = b.op("Unsqueeze", [inSameBatch(n, guardedIndices(b, n.x(1), "int64"), batch), b.ints([-1])]);
   if (at === batch) return b.op("GatherND", [params, indices], { batch_dims: batch });
   if (at < batch) n.fail(`axis ${at} is less than batch_dims ${batch}`);
   // Bring the axis next to the batch, gather, and move the gathered dimensions back behind what stood between.
@@ -44,6 +46,16 @@ function gatherAlong(n: NodeLowering, axis: number, batchDims: number): Value {
     ...after.map((_, i) => batch + picked + between + i),
   ];
   return b.op("Transpose", [gathered], { perm });
+}
+
+/** The indices, unless their batch dimensions are not those of the values: the engine would read on with what it has. */
+function inSameBatch(n: NodeLowering, indices: Value, batch: number): Value {
+  const { b } = n;
+  const isSurelySame = (axis: number): boolean => n.dim(0, axis) !== undefined && n.dim(0, axis) === n.dim(1, axis);
+  if (Array.from({ length: batch }, (_, axis) => axis).every(isSurelySame)) return indices;
+  const [ofValues, ofIndices] = [n.x(0), indices].map((value) => b.op("Shape", [value], { end: batch }, "int64"));
+  const zeros = zeroOrFail(b, not(b, equal(b, ofValues!, ofIndices!)));
+  return b.op("Add", [indices, b.op("ReduceSum", [zeros], { keepdims: 0 })]);
 }
 
 function batchDimsOf(n: NodeLowering): number {
@@ -77,11 +89,10 @@ const oneHot: Lower = (n) => {
     const size = b.op("Mul", [b.op("Size", [indices], {}, "int64"), depth]);
     depth = b.op("Add", [boundedLength(b, depth), b.op("Sub", [boundedLength(b, size), size])]);
   }
-  const rank = n.rank(0);
-  if (rank === 0 || (rank === undefined && axis === -1)) {
-    // The ONNX op wants at least one dimension.
-    const classes = b.op("Range", [b.scalar("int64", 0), depth, b.scalar("int64", 1)]);
-    return where(b, equal(b, b.op("Unsqueeze", [indices, b.ints([-1])]), classes), n.x(2), n.x(3));
+  // The ONNX op wants at least one dimension and one class.
+  if (!n.rank(0) || (n.numbers(1)?.[0] ?? 0) === 0) {
+    const classes = classesAlong(b, depth, indices, axis);
+    return where(b, equal(b, b.op("Unsqueeze", [indices, b.ints([axis])]), classes), n.x(2), n.x(3));
   }
   const safe = where(b, less(b, indices, b.scalar("int64", 0)), depth, indices);
   const [on, off] = [n.x(2), n.x(3)];
@@ -96,6 +107,15 @@ const oneHot: Lower = (n) => {
   const isOn = cast(b, b.op("OneHot", [safe, depth, b.ints([0, 1])], { axis }, "int64"), "bool");
   return where(b, isOn, on, off);
 };
+
+/** 0 to `depth` - 1 along `axis` of what indices are compared with: [depth, 1, 1, ...], a 1 for each dimension behind it. */
+function classesAlong(b: OnnxBuilder, depth: Value, indices: Value, axis: number): Value {
+  const classes = b.op("Range", [b.scalar("int64", 0), depth, b.scalar("int64", 1)]);
+  if (axis === -1) return classes;
+  const behind = b.op("Sub", [b.op("Size", [shapeOf(b, indices)], {}, "int64"), b.scalar("int64", axis)]);
+  const ones = filled(b, b.op("Reshape", [behind, b.ints([1])]), "int64", 1);
+  return b.op("Reshape", [classes, concat(b, [b.ints([-1]), ones])]);
+}
 
 const UNIQUE_KERNELS = dtypes("float32 int8 int64 float64");
 

@@ -1,4 +1,4 @@
-import { numbers, type Value } from "../proto/builder.js";
+import { numbers, type OnnxBuilder, type Value } from "../proto/builder.js";
 import { boundedLength, cast, concat, less, shapeOf, slice } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
@@ -17,13 +17,19 @@ interface Axis {
   readonly position: Value;
 }
 
+/** A side that a request asks for: at least 1, or the run fails. */
+function boundedSide(b: OnnxBuilder, asked: Value): Value {
+  const one = b.scalar("int64", 1);
+  return b.op("Add", [boundedLength(b, b.op("Sub", [asked, one]), SIDE_MAX - 1), one]);
+}
+
 /** Source positions along axis `axis` for output length `wanted` (int64 scalar). */
 function axisOf(n: NodeLowering, axis: 1 | 2, shift: "none" | "half", isCornerAligned: boolean): Axis {
   const { b } = n;
   const one = b.scalar("float32", 1);
   const length = cast(b, b.op("Gather", [shapeOf(b, n.x(0)), b.scalar("int64", axis)]), "float32");
   const asked = cast(b, b.op("Gather", [n.x(1), b.scalar("int64", axis - 1)]), "int64");
-  const wanted = n.numbers(1) ? asked : boundedLength(b, asked, SIDE_MAX);
+  const wanted = n.numbers(1) ? asked : boundedSide(b, asked);
   const wide = cast(b, wanted, "float32");
   const plain = b.op("Div", [length, wide]);
   const lessOne = (value: Value) => b.op("Sub", [value, one]);

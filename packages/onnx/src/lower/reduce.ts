@@ -96,7 +96,14 @@ const euclideanNorm: Lower = (n) => {
 };
 
 function extreme(op: "ReduceMax" | "ReduceMin"): Lower {
-  return (n) => widened(n.b, EXTREME_KERNELS, "order", [n.x(0)], ([value]) => reduceOver(n, op, value!));
+  return (n) =>
+    widened(n.b, EXTREME_KERNELS, "order", [n.x(0)], ([value]) => {
+      const found = reduceOver(n, op, value!);
+      if (n.dtype(0) !== "int16" || !hasEmptyBatch(n)) return found;
+      // The extreme of nothing is the wider dtype's.
+      const isMax = op === "ReduceMax";
+      return n.b.op(isMax ? "Max" : "Min", [found, n.b.scalar(found.dtype, isMax ? -(2 ** 15) : 2 ** 15 - 1)]);
+    });
 }
 
 /** The mean of nothing is NaN in TensorFlow and 0 in ONNX Runtime, so divide by hand unless there is surely something. */
