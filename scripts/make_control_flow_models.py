@@ -135,6 +135,17 @@ def assertions():
     v2("assertions", f, [spec([None], tf.float32, "x"), spec([], tf.int32, "n")], feeds)
 
 
+def unranked_asserts():
+    """Conditions of unknown rank: TensorFlow squeezes them for the If around an Assert, in a branch, too."""
+
+    def f(x, n):
+        low, high = n < 1, n < 5
+        return {"y": tf.case([(low, lambda: x), (high, lambda: x * 2.0)], exclusive=True)}
+
+    feeds = [{"x": np.array([1.5, -2.0], np.float32), "n": I(n)} for n in (0, 3, 7)]
+    v2("unranked-asserts", f, [spec(None, tf.float32, "x"), spec(None, tf.int32, "n")], feeds)
+
+
 def maps():
     def f(x, words):
         mapped = tf.map_fn(lambda row: tf.reduce_sum(row) * row, x)
@@ -374,6 +385,7 @@ MODELS = {
     "loops": numeric_loops,
     "branches": branches,
     "assertions": assertions,
+    "unranked-asserts": unranked_asserts,
     "maps": maps,
     "lists": lists,
     "tables-and-state": tables_and_state,

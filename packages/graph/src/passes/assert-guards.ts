@@ -8,6 +8,7 @@ import { behindIdentity } from "./regions.js";
 /**
  * tf.Assert inside a function is an If over the condition with the Assert, of that very condition, in the false branch.
  * The branch takes the place of the If: checked on every request, the Assert does the same, and the compiler sees it.
+ * The If squeezes a condition of unknown rank, and the Assert does not: it then checks what the If took.
  */
 export function openAssertGuards(program: Program, library: FunctionLibrary): Program {
   const candidates = [...program.graph.values()].filter(({ op }) => op === "If");
@@ -33,10 +34,23 @@ function guardedAsserts(node: GraphNode, graph: Graph, library: FunctionLibrary)
   const call = { ...node, inputs: node.inputs.slice(1) };
   const body = instantiate(call, branch, library, (name) => graph.has(name));
   const around = new Map([...graph, ...body.nodes.map((inner): [string, GraphNode] => [inner.name, inner])]);
-  const source = (ref: TensorRef): string => refKey(behindIdentity(around, ref));
-  const condition = source(node.inputs[0]!);
+  const source = (ref: TensorRef): string => refKey(behindSqueeze(around, ref));
+  const taken = node.inputs[0]!;
   const asserts = body.nodes.filter(({ op }) => op === "Assert");
-  return asserts.every((inner) => source(inner.inputs[0]!) === condition) ? body : undefined;
+  if (!asserts.every((inner) => source(inner.inputs[0]!) === source(taken))) return undefined;
+  const nodes = body.nodes.map((inner) =>
+    inner.op === "Assert" ? { ...inner, inputs: [taken, ...inner.inputs.slice(1)] } : inner,
+  );
+  return { ...body, nodes };
+}
+
+/** What a condition was made of: behind Identity, and the Squeeze of all dimensions. */
+function behindSqueeze(graph: Graph, ref: TensorRef): TensorRef {
+  const at = behindIdentity(graph, ref);
+  const node = nodeOf(graph, at.node);
+  return node.op === "Squeeze" && node.attrs.ints("squeeze_dims").length === 0
+    ? behindIdentity(graph, node.inputs[0]!)
+    : at;
 }
 
 /** Names of nodes whose values matter: what only an Identity without readers takes does not. */
