@@ -17,40 +17,58 @@ export interface DeferredAsserts {
  * are checked at the end, of what the device computes anyway. What only such an Assert would need beyond that, and the
  * host cannot compute of it, is not bought with a detour over the device: then the Assert is left out. So it is among
  * effects, which must not come before it.
+ *
+ * @param inference  of `program`
  */
 export function deferAsserts(program: Program, inference: Inference, kernels: KernelTable): DeferredAsserts {
-  const nodes = [...program.graph.values()];
-  const obstacle = (node: GraphNode): string | undefined => hostObstacle(node, program, inference, kernels);
-  const obstacleBefore = (name: string): string | undefined =>
-    [...coneOf(program, [name])].map(obstacle).find((reason) => reason !== undefined);
-  const costly = new Map(
-    nodes.flatMap((node): [GraphNode, string][] => {
-      const why = node.op === "Assert" ? obstacleBefore(node.name) : undefined;
-      return why === undefined ? [] : [[node, why]];
-    }),
+  const asserts = inference.order.filter(({ op }) => op === "Assert");
+  if (asserts.length === 0) return { program, dropped: new Map() };
+  const cone = coneOf(
+    program,
+    asserts.map(({ name }) => name),
   );
-  if (costly.size === 0) return { program, dropped: new Map() };
-  const isOrdered = nodes.some((node) => hasEffect(node) && !isCheck(node));
-  const names = new Set([...costly.keys()].map(({ name }) => name));
+  // Asserts of a large model share most of what is before them, so each node is asked once, not once for each of them.
+  const parts = inference.order.filter((node) => cone.has(node));
+  const obstacles = new Map<string, string>();
+  for (const part of parts) {
+    const obstacle = hostObstacle(part, program, inference, kernels);
+    if (obstacle !== undefined) obstacles.set(part.name, obstacle);
+  }
+  const before = new Map<string, string>();
+  for (const part of parts) {
+    const why = [part.name, ...predecessors(part)]
+      .map((name) => obstacles.get(name) ?? before.get(name))
+      .find((text) => text !== undefined);
+    if (why !== undefined) before.set(part.name, why);
+  }
+  const costly = asserts.filter(({ name }) => before.has(name));
+  if (costly.length === 0) return { program, dropped: new Map() };
+  const isOrdered = inference.order.some((node) => hasEffect(node) && !isCheck(node));
+  const names = new Set(costly.map(({ name }) => name));
   const bare = dropAsserts(program, names);
-  const isLate = (node: GraphNode): boolean =>
-    !isOrdered &&
-    [...coneOf(program, [node.inputs[0]!.node])].every(
-      (part) => part.op === "Assert" || bare.graph.has(part.name) || obstacle(part) === undefined,
-    );
+  /** What would be computed for an Assert alone, by a detour over the device. */
+  const dear = new Set<string>();
+  for (const part of parts) {
+    const isDear = part.op !== "Assert" && !bare.graph.has(part.name) && obstacles.has(part.name);
+    if (isDear || predecessors(part).some((name) => dear.has(name))) dear.add(part.name);
+  }
   const dropped = new Map<string, string>();
   const graph = new Map(program.graph);
   const targets = [...program.targets];
-  for (const [node, why] of costly) {
-    if (!isLate(node)) {
-      dropped.set(node.name, why);
+  for (const node of costly) {
+    if (isOrdered || dear.has(node.inputs[0]!.node)) {
+      dropped.set(node.name, before.get(node.name)!);
       continue;
     }
     const name = uniqueName(`${node.name}/deferred`, (taken) => graph.has(taken));
-    graph.set(name, { ...withoutCostlyData(node, (part) => obstacleBefore(part) === undefined), name });
+    graph.set(name, { ...withoutCostlyData(node, (part) => !before.has(part)), name });
     targets.push(name);
   }
   return { program: dropAsserts({ ...program, graph, targets }, names), dropped };
+}
+
+function predecessors({ inputs, controls }: GraphNode): string[] {
+  return [...inputs.map(({ node }) => node), ...controls];
 }
 
 /** The Assert with those parts of its message that the host has before the device runs. */
