@@ -4,6 +4,11 @@ import type { CancelSignal } from "@shardserve/core";
 export class Changes {
   readonly #listeners = new Set<() => void>();
 
+  /** Nobody waits. */
+  get isIdle(): boolean {
+    return this.#listeners.size === 0;
+  }
+
   notify(): void {
     for (const listener of this.#listeners) listener();
   }

@@ -9,23 +9,24 @@ import {
   systemClock,
   systemRandom,
 } from "@shardserve/core";
+import { whenAvailable } from "./availability.js";
 import { Changes } from "./changes.js";
-import { EndedVersions } from "./ended-versions.js";
 import type { LoadedVersion, ServableHandle } from "./handle.js";
 import { Harness } from "./harness.js";
 import type { Loader } from "./loader.js";
 import type { ManagerOptions } from "./manager-options.js";
 import { MemoryBudget, type MemoryPlan, type MemoryState } from "./memory-plan.js";
+import { NameChanges } from "./name-changes.js";
 import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
-import { keptVersion, onProbation, type Probation, verdictOn } from "./probation-watch.js";
+import { ProbationJudge } from "./probation-judge.js";
+import { keptVersion } from "./probation-watch.js";
 import { Routing } from "./routing.js";
 import type { AspiredSet, ServableId } from "./servable-id.js";
 import type { ServableRequest } from "./serving-map.js";
 import type { VersionStatus } from "./status.js";
 import type { TrafficPolicy } from "./traffic.js";
+import { VersionTable } from "./version-table.js";
 
-/** Pause between looks at a version on probation. */
-const JUDGE_INTERVAL_MS = 1000;
 /** How long close waits for handles whose requests were already aborted. */
 const CLOSE_GRACE_MS = 5000;
 const NO_SIGNATURES: ReadonlyMap<string, string> = new Map();
@@ -45,17 +46,16 @@ export class Manager extends Service {
   readonly #options: Required<
     Pick<ManagerOptions, "loadRetriesMax" | "loadRetryIntervalMs" | "loadsMax" | "stepByHand">
   > &
-    Pick<ManagerOptions, "fingerprint" | "probation" | "onRollback">;
+    Pick<ManagerOptions, "fingerprint">;
   readonly #budget: MemoryBudget | undefined;
   readonly #planMemory: ((id: ServableId, path: string) => Promise<MemoryPlan>) | undefined;
-  readonly #aspired = new Map<string, AspiredSet>();
-  readonly #harnesses = new Map<string, Map<number, Harness>>();
-  readonly #ended = new EndedVersions();
+  readonly #versions = new VersionTable();
   readonly #changes = new Changes();
+  /** Who waits for names. */
+  readonly #nameChanges = new NameChanges();
   readonly #routing = new Routing();
+  readonly #judge: ProbationJudge;
   #isStepQueued = false;
-  #isJudgeQueued = false;
-  #cancelJudge: () => void = () => undefined;
 
   constructor(options: ManagerOptions) {
     super();
@@ -73,17 +73,24 @@ export class Manager extends Service {
       loadsMax: options.loadsMax ?? 2,
       stepByHand: options.stepByHand ?? false,
       ...(options.fingerprint && { fingerprint: options.fingerprint }),
-      ...(options.probation && { probation: options.probation }),
-      ...(options.onRollback && { onRollback: options.onRollback }),
     };
+    const { probation, onRollback } = options;
+    this.#judge = new ProbationJudge({
+      ...(probation && { probation }),
+      ...(onRollback && { onRollback }),
+      clock: this.#clock,
+      logger: this.#logger,
+      condemn: (candidate, verdict) => this.#unload(candidate, verdict),
+      ...(!this.#options.stepByHand && { again: () => this.state === "ready" && this.step() }),
+    });
   }
 
   /** The full set of versions wanted for `name` from now on; a version left out is unloaded, an empty set unloads all. */
   setAspired(name: string, versions: AspiredSet): void {
     if (this.state === "draining" || this.state === "closed") return;
-    this.#aspired.set(name, versions);
-    for (const harness of this.#harnesses.get(name)?.values() ?? []) void this.#forgetIfMended(harness);
-    this.#changed();
+    this.#versions.aspired.set(name, versions);
+    for (const harness of this.#versions.harnesses.get(name)?.values() ?? []) void this.#forgetIfMended(harness);
+    this.#changed(name);
   }
 
   /**
@@ -135,27 +142,22 @@ export class Manager extends Service {
 
   /** Versions of a model with what became of them, highest first; undefined for a name never heard of. */
   statuses(name: string): readonly VersionStatus[] | undefined {
-    const live = this.#harnesses.get(name);
-    const ended = this.#ended.of(name);
-    if (!live && !ended) return undefined;
-    const statuses = new Map(ended);
-    for (const [version, harness] of live ?? []) statuses.set(version, harness.status);
-    return [...statuses.values()].sort((a, b) => b.version - a.version);
+    return this.#versions.statuses(name);
   }
 
   /** Signatures of a version that is served which every request for is refused, and why. */
   brokenSignatures(name: string, version: number): ReadonlyMap<string, string> {
-    return this.#harnesses.get(name)?.get(version)?.ready?.model.broken ?? NO_SIGNATURES;
+    return this.#versions.harnesses.get(name)?.get(version)?.ready?.model.broken ?? NO_SIGNATURES;
   }
 
   /** Whether `name` was ever aspired. */
   isKnown(name: string): boolean {
-    return this.#aspired.has(name) || this.#harnesses.has(name) || this.#ended.of(name) !== undefined;
+    return this.#versions.isKnown(name);
   }
 
   /** Names of all models that were ever aspired. */
   names(): readonly string[] {
-    return [...new Set([...this.#aspired.keys(), ...this.#harnesses.keys(), ...this.#ended.names()])];
+    return this.#versions.names();
   }
 
   /** Calls back after every change of any version's state; returns the unsubscriber. */
@@ -169,26 +171,11 @@ export class Manager extends Service {
    * @param options.noun  what the error calls them, default "servable"
    * @throws ServingError LOAD_FAILED when a name's aspired versions all ended without one; the signal's reason
    */
-  async whenAvailable(
+  whenAvailable(
     names: readonly string[],
     options: { readonly signal?: CancelSignal; readonly noun?: string } = {},
   ): Promise<void> {
-    const { signal, noun = "servable" } = options;
-    for (;;) {
-      signal?.throwIfAborted();
-      const failed = names.filter((name) => !this.isAvailable(name) && this.#isEnded(name));
-      if (names.every((name) => this.isAvailable(name) || failed.includes(name))) {
-        if (failed.length === 0) return;
-        throw new ServingError(
-          "LOAD_FAILED",
-          notAvailableText(
-            failed.map((name) => ({ name, statuses: this.statuses(name)! })),
-            noun,
-          ),
-        );
-      }
-      await this.#changes.next(signal);
-    }
+    return whenAvailable(this.#versions, this.#nameChanges, names, options);
   }
 
   /**
@@ -202,22 +189,22 @@ export class Manager extends Service {
     options: { readonly signal?: CancelSignal } = {},
   ): Promise<void> {
     const isPending = (version: number) =>
-      this.#aspired.get(name)?.some((entry) => entry.version === version) &&
+      this.#versions.aspired.get(name)?.some((entry) => entry.version === version) &&
       !this.#routing.isReady(name, version) &&
-      !this.#hasFailed(name, version);
-    while (versions.some(isPending)) await this.#changes.next(options.signal);
+      !this.#versions.hasFailed(name, version);
+    await this.#nameChanges.whenAll([name], () => !versions.some(isPending), options.signal);
   }
 
   /** Whether some version of `name` can be served now. */
   isAvailable(name: string): boolean {
-    return (this.statuses(name) ?? []).some((status) => status.state === "AVAILABLE");
+    return this.#versions.isAvailable(name);
   }
 
   /** Takes what can be done now: at most one transition per model. Called by itself unless `stepByHand`. */
   step(): void {
-    for (const harnesses of this.#harnesses.values()) this.#judgeModel(harnesses);
-    for (const [name, versions] of this.#aspired) this.#reconcile(name, versions);
-    for (const [name, harnesses] of this.#harnesses) this.#stepModel(name, harnesses);
+    for (const harnesses of this.#versions.harnesses.values()) this.#judge.judge(harnesses);
+    for (const [name, versions] of this.#versions.aspired) this.#reconcile(name, versions);
+    for (const [name, harnesses] of this.#versions.harnesses) this.#stepModel(name, harnesses);
   }
 
   protected override async onStart(): Promise<void> {
@@ -226,9 +213,9 @@ export class Manager extends Service {
 
   /** Leaves the serving map at once; versions are released as their last handles are. */
   protected override async onDrain(drainMs: number): Promise<void> {
-    this.#cancelJudge();
-    this.#aspired.clear();
-    for (const harness of this.#all()) {
+    this.#judge.close();
+    this.#versions.aspired.clear();
+    for (const harness of this.#versions.all()) {
       harness.isAspired = false;
       if (harness.state === "loading") harness.cancelLoad();
       if (harness.state === "ready") this.#unload(harness);
@@ -238,7 +225,7 @@ export class Manager extends Service {
 
   protected override async onClose(): Promise<void> {
     await this.#untilIdle(CLOSE_GRACE_MS);
-    const held = this.#all().filter(isBusy);
+    const held = this.#versions.all().filter(isBusy);
     // A run may still read the memory: leaving it to the process's end is safe, freeing it is not.
     if (held.length > 0) this.#logger.error({ versions: held.map((harness) => harness.id) }, "handles outlive close");
   }
@@ -246,43 +233,24 @@ export class Manager extends Service {
   async #untilIdle(limitMs: number): Promise<void> {
     const limit = new AbortController();
     const cancel = this.#clock.after(limitMs, () => limit.abort(new Error("limit")));
-    while (!limit.signal.aborted && this.#all().some(isBusy)) {
+    while (!limit.signal.aborted && this.#versions.all().some(isBusy)) {
       await this.#changes.next(limit.signal).catch(() => undefined); // the limit ends the wait, nothing else
     }
     cancel();
   }
 
-  #all(): Harness[] {
-    return [...this.#harnesses.values()].flatMap((harnesses) => [...harnesses.values()]);
-  }
-
-  /** Nothing more will come of what is aspired now. */
-  #isEnded(name: string): boolean {
-    const aspired = this.#aspired.get(name) ?? [];
-    if (aspired.length === 0) {
-      const statuses = this.statuses(name) ?? [];
-      return statuses.length > 0 && statuses.every((status) => status.state === "END");
-    }
-    return aspired.every(({ version }) => this.#hasFailed(name, version));
-  }
-
-  /** Not so of a version that is aspired again while it leaves: it will be loaded anew. */
-  #hasFailed(name: string, version: number): boolean {
-    const harness = this.#harnesses.get(name)?.get(version);
-    return harness !== undefined && harness.status.state === "END" && !harness.isLeaving;
-  }
-
   #reconcile(name: string, aspired: AspiredSet): void {
-    const harnesses = this.#harnesses.get(name) ?? new Map<number, Harness>();
-    this.#harnesses.set(name, harnesses);
+    const harnesses = this.#versions.harnesses.get(name) ?? new Map<number, Harness>();
+    this.#versions.harnesses.set(name, harnesses);
     const wanted = new Map(aspired.map((entry) => [entry.version, entry.path]));
-    const kept = keptVersion(aspired, harnesses, this.#onProbation(harnesses));
+    const kept = keptVersion(aspired, harnesses, this.#judge.watched(harnesses));
     if (kept) wanted.set(kept.id.version, kept.path);
     for (const harness of harnesses.values()) {
       harness.isAspired = wanted.has(harness.id.version) && !harness.isLeaving;
       if (!harness.isAspired && harness.state === "loading") harness.cancelLoad();
       if (!harness.isAspired && harness.state === "new") harness.discard();
-      if (!harness.isAspired && (harness.state === "disabled" || harness.state === "error")) this.#forget(harness);
+      if (!harness.isAspired && (harness.state === "disabled" || harness.state === "error"))
+        this.#versions.forget(harness);
     }
     for (const [version, path] of wanted) {
       // A version that is aspired again while it leaves waits until it has left.
@@ -290,42 +258,14 @@ export class Manager extends Service {
     }
   }
 
-  #onProbation(harnesses: ReadonlyMap<number, Harness>): Probation | undefined {
-    return onProbation(harnesses, this.#options.probation, this.#clock.nowMs());
-  }
-
-  #judgeModel(harnesses: ReadonlyMap<number, Harness>): void {
-    const { probation, onRollback } = this.#options;
-    const watched = this.#onProbation(harnesses);
-    if (!probation || !watched) return;
-    const { candidate, before } = watched;
-    const reason = verdictOn(watched, probation);
-    if (reason === undefined) return this.#judgeLater();
-    this.#logger.error(
-      { ...candidate.id, to: before.id.version },
-      `rolled back to version ${before.id.version}: ${reason}`,
-    );
-    this.#unload(candidate, new ServingError("ROLLED_BACK", `rolled back to version ${before.id.version}: ${reason}`));
-    onRollback?.(candidate.id, before.id.version, reason);
-  }
-
-  #judgeLater(): void {
-    if (this.#isJudgeQueued || this.#options.stepByHand) return;
-    this.#isJudgeQueued = true;
-    this.#cancelJudge = this.#clock.after(JUDGE_INTERVAL_MS, () => {
-      this.#isJudgeQueued = false;
-      if (this.state === "ready") this.step();
-    });
-  }
-
   /** A failed version whose files changed is forgotten, so that the next step loads it as a new one. */
   async #forgetIfMended(harness: Harness): Promise<void> {
     if (harness.state !== "error" || !this.#options.fingerprint || !(await harness.hasNewFiles())) return;
     const { name, version } = harness.id;
-    if (this.#harnesses.get(name)?.get(version) !== harness) return; // another look was quicker
+    if (this.#versions.harnesses.get(name)?.get(version) !== harness) return; // another look was quicker
     this.#logger.info({ model: name, version }, "the files of a failed version changed; it is loaded again");
-    this.#forget(harness);
-    this.#changed();
+    this.#versions.forget(harness);
+    this.#changed(name);
   }
 
   /** What the loaded versions and those that load hold by their plans; undefined where none are made. */
@@ -335,8 +275,8 @@ export class Manager extends Service {
 
   /** Memory became free: versions that lacked it are forgotten, so that the next step loads them as new ones. */
   #retryShortOfMemory(): void {
-    for (const harness of this.#all()) {
-      if (harness.state === "error" && harness.isShortOfMemory) this.#forget(harness);
+    for (const harness of this.#versions.all()) {
+      if (harness.state === "error" && harness.isShortOfMemory) this.#versions.forget(harness);
     }
     this.#changed();
   }
@@ -360,8 +300,8 @@ export class Manager extends Service {
       harness.publishAvailable();
       this.#logger.info({ model: harness.id.name, version: harness.id.version }, "version is available");
     }
-    if (harness.state === "disabled") this.#forget(harness);
-    this.#changed();
+    if (harness.state === "disabled") this.#versions.forget(harness);
+    this.#changed(harness.id.name);
   }
 
   #stepModel(name: string, harnesses: Map<number, Harness>): void {
@@ -371,10 +311,11 @@ export class Manager extends Service {
     if (!action) return;
     const harness = harnesses.get(action.version)!;
     if (action.action === "unload") return this.#unload(harness);
-    if (this.#all().filter((candidate) => candidate.state === "loading").length >= this.#options.loadsMax) return;
-    this.#ended.forget(name, action.version);
+    if (this.#versions.all().filter((candidate) => candidate.state === "loading").length >= this.#options.loadsMax)
+      return;
+    this.#versions.ended.forget(name, action.version);
     void harness.load(); // never rejects; its end comes back through #onHarness
-    this.#changed();
+    this.#changed(name);
   }
 
   #unload(harness: Harness, verdict?: ServingError): void {
@@ -382,25 +323,21 @@ export class Manager extends Service {
     const leaving = harness.ready;
     this.#serveReady(leaving);
     harness.unload(verdict);
-    this.#changed();
+    this.#changed(harness.id.name);
   }
 
   #serveReady(leaving: unknown = null): void {
-    const ready = this.#all()
+    const ready = this.#versions
+      .all()
       .map((harness) => harness.ready)
       .filter((loaded): loaded is LoadedVersion => loaded !== null && loaded !== leaving);
     this.#routing.serve(ready);
   }
 
-  /** Drops an ended version from the live ones and keeps what became of it, up to a bound. */
-  #forget(harness: Harness): void {
-    const { name, version } = harness.id;
-    this.#harnesses.get(name)?.delete(version);
-    this.#ended.remember(name, harness.status);
-  }
-
-  #changed(): void {
+  /** @param name  what changed; absent = any model may have */
+  #changed(name?: string): void {
     this.#changes.notify();
+    this.#nameChanges.notify(name);
     if (this.#options.stepByHand || this.#isStepQueued) return;
     if (this.state !== "ready" && this.state !== "starting") return;
     this.#isStepQueued = true;
@@ -413,15 +350,4 @@ export class Manager extends Service {
 
 function isBusy(harness: Harness): boolean {
   return harness.state === "quiescing" || harness.state === "unloading" || harness.state === "loading";
-}
-
-function notAvailableText(
-  failed: readonly { name: string; statuses: readonly VersionStatus[] }[],
-  noun: string,
-): string {
-  const reasons = failed.map(
-    ({ name, statuses: [status] }) =>
-      `{name: ${name} version: ${status!.version}} due to error: ${status!.error.code}: ${status!.error.message}}, `,
-  );
-  return `${failed.length} ${noun}(s) did not become available: {${reasons.join("")}}`;
 }

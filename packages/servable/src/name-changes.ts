@@ -1,0 +1,38 @@
+import type { CancelSignal } from "@shardserve/core";
+import { Changes } from "./changes.js";
+
+/** Names that change, and who waits for which of them: a change asks those alone who wait for its name. */
+export class NameChanges {
+  readonly #byName = new Map<string, Changes>();
+
+  /** @param name  that changed; absent = any may have */
+  notify(name?: string): void {
+    const changed = name === undefined ? [...this.#byName.values()] : [this.#byName.get(name)];
+    for (const changes of changed) changes?.notify();
+  }
+
+  /**
+   * Resolves at a moment at which all names are settled; one that is settled is asked again once the others are, too.
+   *
+   * @param isSettled  asked of a name after it changed
+   * @throws the signal's reason
+   */
+  async whenAll(names: readonly string[], isSettled: (name: string) => boolean, signal?: CancelSignal): Promise<void> {
+    for (;;) {
+      signal?.throwIfAborted();
+      const open = names.filter((name) => !isSettled(name));
+      if (open.length === 0) return;
+      await Promise.all(open.map((name) => this.#whenSettled(name, isSettled, signal)));
+    }
+  }
+
+  async #whenSettled(name: string, isSettled: (name: string) => boolean, signal?: CancelSignal): Promise<void> {
+    const changes = this.#byName.get(name) ?? new Changes();
+    this.#byName.set(name, changes);
+    try {
+      while (!isSettled(name)) await changes.next(signal);
+    } finally {
+      if (changes.isIdle) this.#byName.delete(name);
+    }
+  }
+}

@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { NameChanges } from "../src/name-changes.js";
+
+describe("waiting for names", () => {
+  it("asks a name when it changed, not all names at each change", async () => {
+    const changes = new NameChanges();
+    const names = Array.from({ length: 200 }, (_, i) => `m${i}`);
+    const settled = new Set<string>();
+    let asked = 0;
+    const waiting = changes.whenAll(names, (name) => {
+      asked++;
+      return settled.has(name);
+    });
+    for (const name of names) {
+      settled.add(name);
+      changes.notify(name);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await waiting;
+    assert.ok(asked <= 4 * names.length, `${asked} questions`);
+  });
+
+  it("resolves only at a moment at which all are settled", async () => {
+    const changes = new NameChanges();
+    const settled = new Set(["a"]);
+    let isOver = false;
+    const waiting = changes
+      .whenAll(["a", "b"], (name) => settled.has(name))
+      .then(() => {
+        isOver = true;
+      });
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
+    settled.delete("a");
+    changes.notify("a");
+    settled.add("b");
+    changes.notify("b");
+    await turn();
+    assert.equal(isOver, false, "a is open again");
+    settled.add("a");
+    changes.notify();
+    await waiting;
+  });
+
+  it("ends with the signal's reason", async () => {
+    const stop = new AbortController();
+    const waiting = new NameChanges().whenAll(["a"], () => false, stop.signal);
+    stop.abort(new Error("enough"));
+    await assert.rejects(waiting, /enough/);
+  });
+});
