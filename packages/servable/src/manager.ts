@@ -204,7 +204,8 @@ export class Manager extends Service {
   step(): void {
     for (const harnesses of this.#versions.harnesses.values()) this.#judge.judge(harnesses);
     for (const [name, versions] of this.#versions.aspired) this.#reconcile(name, versions);
-    for (const [name, harnesses] of this.#versions.harnesses) this.#stepModel(name, harnesses);
+    let loads = this.#options.loadsMax - this.#versions.loadingCount;
+    for (const [name, harnesses] of this.#versions.harnesses) if (this.#stepModel(name, harnesses, loads > 0)) loads--;
   }
 
   protected override async onStart(): Promise<void> {
@@ -304,18 +305,19 @@ export class Manager extends Service {
     this.#changed(harness.id.name);
   }
 
-  #stepModel(name: string, harnesses: Map<number, Harness>): void {
+  /** @returns whether it began to load a version */
+  #stepModel(name: string, harnesses: Map<number, Harness>, mayLoad: boolean): boolean {
     const action = this.#policy(
       [...harnesses.values()].map(({ id, state, isAspired }) => ({ version: id.version, state, isAspired })),
     );
-    if (!action) return;
+    if (!action) return false;
     const harness = harnesses.get(action.version)!;
-    if (action.action === "unload") return this.#unload(harness);
-    if (this.#versions.all().filter((candidate) => candidate.state === "loading").length >= this.#options.loadsMax)
-      return;
+    if (action.action === "unload") this.#unload(harness);
+    if (action.action === "unload" || !mayLoad) return false;
     this.#versions.ended.forget(name, action.version);
     void harness.load(); // never rejects; its end comes back through #onHarness
     this.#changed(name);
+    return true;
   }
 
   #unload(harness: Harness, verdict?: ServingError): void {

@@ -24,6 +24,14 @@ export class VersionTable {
     return [...this.harnesses.values()].flatMap((harnesses) => [...harnesses.values()]);
   }
 
+  /** Versions that load now. */
+  get loadingCount(): number {
+    let count = 0;
+    for (const harnesses of this.harnesses.values())
+      for (const { state } of harnesses.values()) if (state === "loading") count++;
+    return count;
+  }
+
   /** Versions of a model with what became of them, highest first; undefined for a name never heard of. */
   statuses(name: string): readonly VersionStatus[] | undefined {
     const live = this.harnesses.get(name);
