@@ -234,7 +234,7 @@ class Goldens:
 
 
 class Program:
-    """Nodes of one graph and session. An input may be the handle that an earlier step made."""
+    """Nodes of one graph and session. An input may be the handle, or the variant, that an earlier step made."""
 
     def __init__(self, name, op=None):
         self.entry = {"op": name, "steps": []}
@@ -255,13 +255,14 @@ class Program:
         self.paths[name] = path.encode()
         return np.array(name, object)
 
-    def step(self, op, text=None, **kwargs):
+    def step(self, op, text=None, static=False, **kwargs):
+        """Runs a node. `static`: shapes are known when the graph is built, for ops that insist."""
         feeds, args, real = {}, {}, {}
         with self.graph.as_default():
             for key, value in kwargs.items():
                 if isinstance(value, INPUT_TYPES):
                     array = to_array(value)
-                    args[key] = tf.compat.v1.placeholder(tf.string if is_text(array) else tf.as_dtype(array.dtype))
+                    args[key] = tf.compat.v1.placeholder(tf.string if is_text(array) else tf.as_dtype(array.dtype), array.shape if static else None)
                     feeds[args[key]] = array
                     if is_text(array) and array.ndim == 0 and array.item() in self.paths:
                         real[args[key]] = np.array(self.paths[array.item()], object)
@@ -271,12 +272,12 @@ class Program:
         node = result if isinstance(result, tf.Operation) else (result[0] if isinstance(result, (tuple, list)) else result).op
         entry = {"op": op, "name": node.name, "attrs": {k: attr_json(v) for k, v in sorted(node.node_def.attr.items()) if not k.startswith("_")}}
         entry["inputs"] = [{"step": self.numbers[t.name]} if t.name in self.numbers else value_json(feeds[t]) for t in node.inputs]
-        is_handle = len(node.outputs) == 1 and (node.outputs[0].dtype == tf.resource or (node.outputs[0].dtype._is_ref_dtype and not node.inputs))
+        is_handle = len(node.outputs) == 1 and (node.outputs[0].dtype in (tf.resource, tf.variant) or (node.outputs[0].dtype._is_ref_dtype and not node.inputs))
         try:
             if is_handle:
                 self.numbers[node.outputs[0].name] = len(self.entry["steps"])
                 self.handle_feeds.update({**feeds, **real})
-                if node.outputs[0].dtype == tf.resource:
+                if node.outputs[0].dtype in (tf.resource, tf.variant):
                     self.session.run(node.outputs[0].op, self.handle_feeds)
             else:
                 values = self.session.run(list(node.outputs) or node, {**self.handle_feeds, **feeds, **real})

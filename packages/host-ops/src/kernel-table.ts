@@ -78,6 +78,8 @@ import { RANDOM_RATE_KERNELS } from "./random/random-rates.js";
 import { TRUNCATED_NORMAL_KERNELS } from "./random/truncated-normal.js";
 import { AUDIO_KERNELS } from "./signal/audio.js";
 import { FFT_KERNELS } from "./signal/fft.js";
+import { CSR_KERNELS } from "./sparse/csr-matrix.js";
+import { CSR_PRODUCT_KERNELS } from "./sparse/csr-products.js";
 import { FILLED_IDS_KERNELS } from "./sparse/filled-ids.js";
 import { POOLED_LOOKUP_KERNELS } from "./sparse/pooled-lookup.js";
 import { PRESENT_ELEMENTS_KERNELS } from "./sparse/present-elements.js";
@@ -171,6 +173,8 @@ const ANY_DTYPE: readonly Family[] = [
   SCRIPT_KERNELS,
   IMAGE_ENCODE_KERNELS,
   SPARSE_SERIALIZED_KERNELS,
+  CSR_KERNELS,
+  CSR_PRODUCT_KERNELS,
   RAGGED_VARIANT_KERNELS,
   TEXT_NORMALIZE_KERNELS,
   REGEX_SPLIT_KERNELS,
@@ -282,11 +286,13 @@ const REAL_ONLY: ReadonlySet<string> = new Set(
   REAL.flatMap((family) => Object.keys(family)).filter((op) => !COMPLEX_TOO.has(op)),
 );
 
-/** Families whose ops take variants: those of lists and ragged tensors, and those that move elements unseen. */
+/** Families whose ops take variants: those of lists, ragged tensors and sparse matrices, and those that move elements unseen. */
 const VARIANTS_TOO: readonly Family[] = [
   LIST_KERNELS,
   ARRAY_KERNELS,
   RAGGED_VARIANT_KERNELS,
+  CSR_KERNELS,
+  CSR_PRODUCT_KERNELS,
   SHAPE_KERNELS,
   SLICE_KERNELS,
   JOIN_KERNELS,
