@@ -19,7 +19,7 @@ import {
   type TensorRef,
 } from "@shardserve/graph";
 import type { RunResult, RunTimings } from "@shardserve/servable";
-import { type Tensor, tfDTypeString } from "@shardserve/tensor";
+import { type DType, type Tensor, tensor, tfDTypeString } from "@shardserve/tensor";
 import type { Checkpoint } from "../load/checkpoint.js";
 import type { DeviceSession } from "../device/device.js";
 import { controlKernel } from "./control.js";
@@ -62,6 +62,8 @@ export class BoundPlan {
   readonly #clock: Clock;
   /** Outputs that are inputs as well. */
   readonly #fedOutputs: ReadonlySet<string>;
+  /** Dtypes of quantised outputs: what an engine gives are plain integers. */
+  readonly #quantized: ReadonlyMap<string, DType>;
 
   private constructor(
     plan: SignaturePlan,
@@ -77,6 +79,9 @@ export class BoundPlan {
     this.#outputSlots = new Map(plan.outputs.map(({ alias, ref }) => [alias, slots.of(ref)]));
     this.#needed = new NeededSteps(plan);
     this.#fedOutputs = new Set(plan.outputs.filter(({ isFed }) => isFed).map(({ alias }) => alias));
+    this.#quantized = new Map(
+      plan.outputs.filter(({ dtype }) => dtype.startsWith("q")).map(({ alias, dtype }) => [alias, dtype]),
+    );
     this.#clock = clock;
   }
 
@@ -212,7 +217,11 @@ export class BoundPlan {
 
   #result(run: Run, wanted: readonly string[], timings: RunTimings): RunResult {
     const outputs = new Map<string, Tensor>();
-    for (const alias of wanted) outputs.set(alias, run.tensor(this.#outputSlots.get(alias)!));
+    for (const alias of wanted) {
+      const value = run.tensor(this.#outputSlots.get(alias)!);
+      const dtype = this.#quantized.get(alias);
+      outputs.set(alias, dtype === undefined ? value : tensor(dtype, value.shape, value.data as never));
+    }
     const report = run.request.rows.report();
     return { outputs, ...(report && { report }), timings };
   }

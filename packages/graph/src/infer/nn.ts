@@ -66,8 +66,13 @@ function quantized(): Record<string, ShapeFunction> {
       "QuantizedMaxPool QuantizedAvgPool",
       withRange((call) => [pool(call, 2)]),
     ),
-    QuantizedConv2D: withRange((call) => [unknowns(call.shape(0)?.length ?? 4)]),
-    QuantizedMatMul: withRange(() => [unknowns(2)]),
+    QuantizedConv2D: withRange((call) => [conv(call, 2, (filter) => filter.at(-1)!)]),
+    QuantizedMatMul: withRange((call) => [
+      [
+        call.shape(0)?.[call.attrs.bool("transpose_a") ? 1 : 0] ?? UNKNOWN,
+        call.shape(1)?.[call.attrs.bool("transpose_b") ? 0 : 1] ?? UNKNOWN,
+      ],
+    ]),
     RequantizationRange: () => [[], []],
     ...each("UniformQuantizedDot UniformQuantizedDotHybrid", (call) => [
       [call.shape(0)?.[0] ?? UNKNOWN, call.shape(1)?.[1] ?? UNKNOWN],

@@ -36,7 +36,7 @@ const HEAVY = new Set(
   `MatMul SparseMatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 _FusedMatMul Einsum Conv2D Conv3D _FusedConv2D DepthwiseConv2dNative
    Conv2DBackpropInput Conv3DBackpropInputV2 FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 MaxPool AvgPool MaxPool3D
    AvgPool3D Softmax LogSoftmax ResizeBilinear ResizeBicubic ResizeNearestNeighbor SparseTensorDenseMatMul TopKV2 GatherRows
-   LRN CropAndResize`
+   LRN CropAndResize QuantizedConv2D QuantizedMatMul`
     .trim()
     .split(/\s+/),
 );

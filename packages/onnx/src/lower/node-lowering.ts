@@ -29,6 +29,14 @@ const DEVICE_DTYPES: ReadonlySet<DType> = new Set([
 /** Ops that move elements without looking at them; the engine has their kernels for every dtype. */
 const MOVES_ONLY: ReadonlySet<string> = new Set(["GatherRows", "Gather", "GatherV2", "Identity", "Reshape", "Loop"]);
 
+/** What the engine has kernels for that take quantised integers, which are plain ones to it. */
+const TAKES_QUANTIZED: ReadonlySet<string> = new Set(["QuantizedConv2D", "QuantizedMatMul"]);
+
+function hasKernel(op: string, dtype: DType): boolean {
+  if (DEVICE_DTYPES.has(dtype)) return true;
+  return dtype === "bfloat16" ? MOVES_ONLY.has(op) : TAKES_QUANTIZED.has(op) && dtype.startsWith("q");
+}
+
 /** A TensorFlow node on its way into an ONNX graph: what is known of it, and the builder to add to. */
 export class NodeLowering {
   readonly node: GraphNode;
@@ -54,8 +62,7 @@ export class NodeLowering {
     this.#context = context;
     this.#isSoleUse = isSoleUse;
     for (const info of [...context.inputs, ...context.outputs]) {
-      const isMoved = info.dtype === "bfloat16" && MOVES_ONLY.has(node.op);
-      if (!DEVICE_DTYPES.has(info.dtype) && !isMoved) this.fail(`no engine kernels for ${info.dtype}`);
+      if (!hasKernel(node.op, info.dtype)) this.fail(`no engine kernels for ${info.dtype}`);
     }
   }
 

@@ -8,6 +8,7 @@ import { normalizations } from "./lrn.js";
 import { products } from "./matmul.js";
 import type { LoweringTable } from "./node-lowering.js";
 import { quantization } from "./quant.js";
+import { quantizedProducts } from "./quantized-products.js";
 import { reductions } from "./reduce.js";
 import { scatters } from "./scatter.js";
 import { selection } from "./select.js";
@@ -25,6 +26,7 @@ export const lowerings: ReadonlyMap<string, LoweringTable[string]> = new Map(
     normalizations,
     products,
     quantization,
+    quantizedProducts,
     reductions,
     scatters,
     selection,
