@@ -81,7 +81,25 @@ def reference_writes(g):
         p.step("ReadVariableOp", resource=r, dtype=tf.as_dtype(dtype))
 
 
+def example_json(g):
+    wrapped = lambda feature: '{"features":{"feature":' + feature + "}}"
+    good = [
+        wrapped('{"b":{"int64List":{"value":["5",6,-7]}},"a":{"floatList":{"value":[1.5,"NaN",2,"-Infinity"]}},"s":{"bytesList":{"value":["aGk=","_w"]}}}'),
+        "{}", wrapped('{"x":{"int64_list":{"value":[]}}}'), wrapped('{"x":{}}'), '{"features":null}', " {\n} ", wrapped("{}"), '{"features":{}}',
+        wrapped('{"x":{"int64List":{"value":["-9223372036854775808","9223372036854775807",0]}}}'), wrapped('{"\\u00e9":{"bytesList":{"value":[""]}}}'),
+    ]
+    for text in good:
+        g.case("DecodeJSONExample", json_examples=np.array(text.encode(), object))
+    g.case("DecodeJSONExample", json_examples=np.array([[text.encode() for text in good]], object))
+    g.case("DecodeJSONExample", json_examples=np.array([], object))
+    bad = ['{"feature":1}', "{", "", "[]", wrapped('{"x":{"int64List":{"value":[1.5]}}}'), wrapped('{"x":{"int64List":{"value":[99999999999999999999]}}}'), wrapped('{"x":{"floatList":{"value":[1e39]}}}'),
+           wrapped('{"x":{"int64List":{},"floatList":{}}}'), wrapped('{"x":{"bytesList":{"value":["*"]}}}')]
+    for text in bad:
+        g.case("DecodeJSONExample", json_examples=np.array([b"{}", text.encode()], object))
+
+
 FAMILIES = {
+    "example-json": example_json,
     "passed-on": passed_on,
     "to-bool": to_bool,
     "suppression-by-overlaps": suppression_by_overlaps,

@@ -13,6 +13,7 @@ import { UNIQUE_KERNELS } from "./arrays/unique.js";
 import { isComplex, isFloating } from "./call/numeric.js";
 import { type Kernel, OpCall } from "./call/op-call.js";
 import { PROTO_KERNELS } from "./examples/decode-proto.js";
+import { EXAMPLE_JSON_KERNELS } from "./examples/example-json.js";
 import { PARSE_KERNELS } from "./examples/parse-example.js";
 import { SEQUENCE_KERNELS } from "./examples/parse-sequence.js";
 import { supportsProto } from "./examples/proto-fields.js";
@@ -140,6 +141,7 @@ const ANY_DTYPE: readonly Family[] = [
   PARSE_KERNELS,
   SEQUENCE_KERNELS,
   PROTO_KERNELS,
+  EXAMPLE_JSON_KERNELS,
   ARRAY_MORE_KERNELS,
   SERIALIZED_KERNELS,
   UNICODE_KERNELS,
