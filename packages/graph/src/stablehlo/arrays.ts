@@ -124,7 +124,7 @@ function strided(t: OpTranslation, value: Ref, start: Ref, limit: Ref, strides: 
 }
 
 /** The starts of a dynamic slice as int32, moved so that the slice lies inside. */
-function startsInside(t: OpTranslation, first: number, sizes: readonly (number | Ref)[]): Ref[] {
+export function startsInside(t: OpTranslation, first: number, sizes: readonly (number | Ref)[]): Ref[] {
   return sizes.map((size, axis) => {
     const dim = t.type(0).shape[axis]!;
     if (size === dim) return t.b.scalar("int32", 0);
@@ -153,37 +153,6 @@ const dynamicSlice: Translate = (t) => {
     return [t.expand(t.emit("GatherV2", [t.in(0), row, t.b.scalar("int32", axis)]), axis)];
   }
   return [t.emit("Slice", [t.in(0), t.stack(startsInside(t, 1, sizes)), t.b.ints(sizes)])];
-};
-
-/** Axis by axis: what lies before, the update in what lies there, what lies behind. */
-const dynamicUpdateSlice: Translate = (t) => {
-  const [operand, update] = [t.type(0), t.type(1)];
-  if (update.shape.length !== operand.shape.length) t.fail("an update of another rank");
-  const target = t.in(0);
-  if (target.dtype === "variant") {
-    const row = t.emit("Squeeze", [t.in(1)], { squeeze_dims: attr.ints([0]) });
-    return [t.emit("TensorListSetItem", [target, t.b.cast(t.in(2), "int32"), row])];
-  }
-  const sizes = update.shape.map((dim, axis) => (dim >= 0 ? dim : t.dim(1, axis)));
-  const starts = startsInside(t, 2, sizes);
-  const rank = operand.shape.length;
-  const axes = axesOf(rank).filter((axis) => update.shape[axis] === -1 || update.shape[axis] !== operand.shape[axis]);
-  const piece = (value: Ref, axis: number, from: Ref, size: Ref): Ref => {
-    const at = (scalar: Ref, other: number): Ref =>
-      t.stack(axesOf(rank).map((i) => (i === axis ? scalar : t.b.scalar("int32", other))));
-    return t.emit("Slice", [value, at(from, 0), at(size, -1)]);
-  };
-  const write = (value: Ref, index: number): Ref => {
-    const axis = axes[index];
-    if (axis === undefined) return t.in(1);
-    const size = typeof sizes[axis] === "number" ? t.b.scalar("int32", sizes[axis]) : (sizes[axis] as Ref);
-    const start = starts[axis]!;
-    const zero = t.b.scalar("int32", 0);
-    const inner = index === axes.length - 1 ? t.in(1) : write(piece(value, axis, start, size), index + 1);
-    const after = piece(value, axis, t.emit("AddV2", [start, size]), t.b.scalar("int32", -1));
-    return t.emit("ConcatV2", [piece(value, axis, zero, start), inner, after, t.b.scalar("int32", axis)]);
-  };
-  return [shaped(t, write(target, 0), t.resultType())];
 };
 
 /** States what is known of a shape that the compiler cannot see. */
@@ -279,7 +248,6 @@ export const ARRAYS: Readonly<Record<string, Translate>> = {
   dynamic_pad: dynamicPad,
   dynamic_reshape: dynamicReshape,
   dynamic_slice: dynamicSlice,
-  dynamic_update_slice: dynamicUpdateSlice,
   get_dimension_size: getDimensionSize,
   iota,
   optimization_barrier: (t) => t.op.operands.map((value) => t.around.translated(value)),

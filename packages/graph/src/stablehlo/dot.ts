@@ -43,12 +43,25 @@ function product(t: OpTranslation, dims: Dimensions): Ref {
 /** The product of both sides as `dtype`. */
 function worked(t: OpTranslation, dims: Dimensions, dtype: DType): Ref {
   const [lhsRank, rhsRank] = [t.rank(0), t.rank(1)];
-  const [a, b] = [t.b.cast(t.in(0), dtype), t.b.cast(t.in(1), dtype)];
   if (lhsRank === 2 && rhsRank === 2 && dims.lhsContracting.length === 1 && dims.lhsBatch.length === 0) {
-    const [left, right] = [dims.lhsContracting[0] === 0, dims.rhsContracting[0] === 1];
-    return t.emit("MatMul", [a, b], { transpose_a: attr.bool(left), transpose_b: attr.bool(right) });
+    const [left, right] = [matrix(t, 0), matrix(t, 1)];
+    const isLeftTurned = (dims.lhsContracting[0] === 0) !== left.isTurned;
+    const isRightTurned = (dims.rhsContracting[0] === 1) !== right.isTurned;
+    return t.emit("MatMul", [t.b.cast(left.value, dtype), t.b.cast(right.value, dtype)], {
+      transpose_a: attr.bool(isLeftTurned),
+      transpose_b: attr.bool(isRightTurned),
+    });
   }
+  const [a, b] = [t.b.cast(t.in(0), dtype), t.b.cast(t.in(1), dtype)];
   return dtype.includes("float") ? einsum(t, dims, a, b) : matrices(t, dims, a, b);
+}
+
+/** A side of a product, or what it is the transpose of: the product turns it by itself. */
+function matrix(t: OpTranslation, i: number): { readonly value: Ref; readonly isTurned: boolean } {
+  const op = t.around.definition(t.operand(i));
+  const source = op?.name === "transpose" && op.attrs.ints("permutation").join() === "1,0" ? op.operands[0] : undefined;
+  const known = source && t.around.known(source);
+  return known ? { value: known.full(), isTurned: true } : { value: t.in(i), isTurned: false };
 }
 
 function einsum(t: OpTranslation, dims: Dimensions, a: Ref, b: Ref): Ref {

@@ -13,6 +13,7 @@ import { REDUCING } from "./reductions.js";
 import { SCATTERING } from "./scatter.js";
 import { SORTING } from "./sorting.js";
 import { SPECTRAL } from "./spectral.js";
+import { UPDATING } from "./update-slice.js";
 import { WINDOWS } from "./windows.js";
 import type { FunctionBuilder, Ref } from "./function-builder.js";
 import { OpTranslation, type Surroundings, type Translate, type Translated } from "./translation.js";
@@ -31,6 +32,7 @@ const TRANSLATIONS: ReadonlyMap<string, Translate> = new Map(
     SCATTERING,
     SORTING,
     SPECTRAL,
+    UPDATING,
     WINDOWS,
   ].flatMap((table) => Object.entries(table)),
 );
@@ -128,6 +130,10 @@ export class FunctionTranslation implements Surroundings {
     const known = this.#values.get(value);
     if (known) return known;
     throw new ServingError("GRAPH_INVALID", "a value is used before it is made");
+  }
+
+  known(value: HloValue): Translated | undefined {
+    return this.#values.get(value);
   }
 
   definition(value: HloValue): HloOp | undefined {

@@ -27,6 +27,8 @@ export type Translate = (t: OpTranslation) => readonly (Ref | Translated)[];
 export interface Surroundings {
   readonly b: FunctionBuilder;
   translated(value: HloValue): Translated;
+  /** What a value is here, if it is made or given here. */
+  known(value: HloValue): Translated | undefined;
   definition(value: HloValue): HloOp | undefined;
   /**
    * The name of the function that a region becomes. It takes what the region takes and then `captures`, and returns what the
