@@ -53,12 +53,35 @@ describe("sizes that a request chooses", () => {
       () =>
         run("RaggedRange", [scalar("int64", 0), scalar("int64", 2 ** 40), scalar("int64", 1)], { Tsplits: "int64" }),
     ],
+    [
+      "rows of a sparse matrix",
+      () =>
+        run("SparseTensorToCSRSparseMatrix", [
+          tensor("int64", [0, 2], new BigInt64Array(0)),
+          tensor("float32", [0], new Float32Array(0)),
+          tensor("int64", [2], BigInt64Array.of(2n ** 30n, 2n)),
+        ]),
+    ],
+    [
+      "random numbers",
+      () => run("NonDeterministicInts", [ints(1 << 15, 1 << 15)], { dtype: "int64", shape_dtype: "int32" }),
+    ],
   ];
   for (const [name, call] of hostile) {
     it(`${name} beyond the limit is refused, not allocated`, () => {
       assert.throws(call, { code: "RESOURCE_EXHAUSTED" });
     });
   }
+});
+
+describe("NonDeterministicInts", () => {
+  it("draws other numbers in every run", () => {
+    const draw = (): Tensor =>
+      run("NonDeterministicInts", [ints(2, 3)], { dtype: "int32", shape_dtype: "int32" })[0] as Tensor;
+    const [first, second] = [draw(), draw()];
+    assert.deepEqual(first.shape, [2, 3]);
+    assert.notDeepEqual(first.data, second.data);
+  });
 });
 
 describe("BoostedTreesBucketize", () => {
