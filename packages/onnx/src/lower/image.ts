@@ -1,10 +1,13 @@
 import { numbers, type OnnxBuilder, type Value } from "../proto/builder.js";
-import { boundedLength, cast, concat, less, shapeOf, slice } from "../proto/emit.js";
+import { boundedLength, cast, filled, less, shapeOf, slice } from "../proto/emit.js";
+import { beside } from "./channels.js";
+import { agrees, type Coordinates } from "./image-coordinates.js";
+import { type ChannelOrder, FEW_CHANNELS_MAX, type Images, mix, type Samples } from "./image-mixing.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 
 /**
  * Image resizing, as gathers of rows and columns with TensorFlow's own coordinates in float32. ONNX's Resize divides by the
- * scale where TensorFlow multiplies, which rounds otherwise; only where both are exact do bilinear samples come from it.
+ * scale where TensorFlow multiplies, which rounds otherwise; only where that makes no difference do bilinear samples come from it.
  */
 
 /** Longest side of an image that a request may ask for. */
@@ -27,7 +30,9 @@ function boundedSide(b: OnnxBuilder, asked: Value): Value {
 function axisOf(n: NodeLowering, axis: 1 | 2, shift: "none" | "half", isCornerAligned: boolean): Axis {
   const { b } = n;
   const one = b.scalar("float32", 1);
-  const length = cast(b, b.op("Gather", [shapeOf(b, n.x(0)), b.scalar("int64", axis)]), "float32");
+  const known = n.dim(0, axis);
+  const open = (): Value => cast(b, b.op("Gather", [shapeOf(b, n.x(0)), b.scalar("int64", axis)]), "float32");
+  const length = known === undefined ? open() : b.scalar("float32", known);
   const asked = cast(b, b.op("Gather", [n.x(1), b.scalar("int64", axis - 1)]), "int64");
   const wanted = n.numbers(1) ? asked : boundedSide(b, asked);
   const wide = cast(b, wanted, "float32");
@@ -68,39 +73,64 @@ const nearest: Lower = (n) => {
   }, n.x(0));
 };
 
-/** How many times as high and wide the result is, where both are known powers of two: then no coordinate is rounded. */
-function exactScales(n: NodeLowering): readonly number[] | undefined {
-  const scales = n.numbers(1)?.map((wanted, i) => wanted / (n.dim(0, i + 1) ?? 0));
-  return scales?.length === 2 && scales.every((scale) => Number.isInteger(Math.log2(scale))) ? scales : undefined;
+/** Bilinear samples by ONNX's Resize; undefined where it would take them elsewhere. */
+function sampledAlike(n: NodeLowering, image: Value): Value | undefined {
+  const plain = n.attrs.bool("half_pixel_centers") ? "half_pixel" : "asymmetric";
+  const coordinates: Coordinates = n.attrs.bool("align_corners") ? "align_corners" : plain;
+  const [lengths, wanted] = [[n.dim(0, 1), n.dim(0, 2)], n.numbers(1)];
+  const isAlike = wanted?.every((to, i) => to > 0 && !!lengths[i] && agrees(coordinates, lengths[i], to));
+  if (!isAlike) return undefined;
+  const scales = wanted!.map((to, i) => to / lengths[i]!);
+  const factors = n.b.constant(numbers("float32", [4], [1, ...scales, 1]));
+  return n.b.op("Resize", [image, undefined, factors], {
+    mode: "linear",
+    coordinate_transformation_mode: coordinates,
+  });
 }
+
+/** From so many bytes of a result on one image is done before the next is begun: every step finds in the cache what the last one left. */
+const CACHED_BYTES_MIN = 2 ** 16;
 
 const bilinear: Lower = (n) => {
   const { b } = n;
-  const isHalf = n.attrs.bool("half_pixel_centers");
-  const start = cast(b, n.x(0), "float32");
-  if (hasWantedSize(n)) return start;
-  const scales = b.kernels.resizesChannelsLast && !n.attrs.bool("align_corners") ? exactScales(n) : undefined;
-  if (scales) {
-    const coordinates = isHalf ? "half_pixel" : "asymmetric";
-    const attrs = { mode: "linear", coordinate_transformation_mode: coordinates };
-    const factors = b.constant(numbers("float32", [4], [1, ...scales, 1]));
-    return b.op("Resize", [start, undefined, factors], attrs);
-  }
-  const count = n.dim(0, 3);
-  const channels = count === undefined ? slice(b, shapeOf(b, start), [3], [4]) : b.ints([count]);
-  return ([1, 2] as const).reduce((image: Value, axis) => {
-    const at = axisOf(n, axis, isHalf ? "half" : "none", n.attrs.bool("align_corners"));
-    const position = isHalf ? b.op("Sub", [at.position, b.scalar("float32", 0.5)]) : at.position;
-    const low = b.op("Floor", [position]);
-    const pick = (index: Value) => b.op("Gather", [image, cast(b, clamped(n, index, at.length), "int64")], { axis });
-    const weight = b.op("Sub", [position, low]);
-    // Broadcasts along the axis: [n, 1, 1] for rows. For columns [n, channels]: the engine is slow to repeat a number a few times.
-    const shaped = b.op("Reshape", [weight, b.ints(axis === 1 ? [-1, 1, 1] : [-1, 1])]);
-    const factors = axis === 1 ? shaped : b.op("Expand", [shaped, concat(b, [b.ints([1]), channels])]);
-    const before = pick(low);
-    const after = pick(b.op("Add", [low, b.scalar("float32", 1)]));
-    return b.op("Add", [before, b.op("Mul", [b.op("Sub", [after, before]), factors])]);
-  }, start);
+  if (hasWantedSize(n)) return cast(b, n.x(0), "float32");
+  const alike = b.kernels.resizesChannelsLast && sampledAlike(n, cast(b, n.x(0), "float32"));
+  if (alike) return alike;
+  const samples = [samplesOf(n, 1), samplesOf(n, 2)] as const;
+  const channels = n.dim(0, 3);
+  const mixed = (order: ChannelOrder): Value =>
+    imageByImage(n, order, (image) => mix(b, image, samples, channels, order));
+  const last = mixed("last");
+  return channels !== undefined && channels <= FEW_CHANNELS_MAX ? beside(last, mixed("first"), 4) : last;
 };
+
+function samplesOf(n: NodeLowering, axis: 1 | 2): Samples {
+  const { b } = n;
+  const isHalf = n.attrs.bool("half_pixel_centers");
+  const at = axisOf(n, axis, isHalf ? "half" : "none", n.attrs.bool("align_corners"));
+  const position = isHalf ? b.op("Sub", [at.position, b.scalar("float32", 0.5)]) : at.position;
+  const low = b.op("Floor", [position]);
+  const index = (value: Value): Value => cast(b, clamped(n, value, at.length), "int64");
+  const high = b.op("Add", [low, b.scalar("float32", 1)]);
+  return { low: index(low), high: index(high), weight: b.op("Sub", [position, low]) };
+}
+
+/** @param resized  of one image, [h, w, c], or of all, [n, h, w, c] */
+function imageByImage(n: NodeLowering, order: ChannelOrder, resized: (images: Images) => Value): Value {
+  const { b } = n;
+  const [height, width, channels] = [n.dim(0, 1), n.dim(0, 2), n.dim(0, 3)];
+  const [wantedHeight, wantedWidth] = n.numbers(1) ?? [];
+  const all = (): Value => resized({ value: n.x(0), lead: 1 });
+  if (!b.kernels.worksInTurn || !height || !width || !channels || !wantedHeight || !wantedWidth) return all();
+  if (wantedHeight * wantedWidth * channels * 4 < CACHED_BYTES_MIN) return all();
+  const wanted = order === "last" ? [wantedHeight, wantedWidth, channels] : [channels, wantedHeight, wantedWidth];
+  // ONNX Runtime refuses to take no images in turn.
+  return b.choose(
+    less(b, b.scalar("int64", 0), slice(b, shapeOf(b, n.x(0)), [0], [1])),
+    ["float32"],
+    () => [b.perRow(n.x(0), [height, width, channels], wanted, (value) => resized({ value, lead: 0 }))],
+    () => [filled(b, b.ints([0, ...wanted]), "float32", 0)],
+  )[0]!;
+}
 
 export const images: LoweringTable = { ResizeNearestNeighbor: nearest, ResizeBilinear: bilinear };

@@ -196,6 +196,25 @@ export class OnnxBuilder {
     return this.ops("Loop", [limit, condition, ...first.map(({ value }) => value)], dtypes, { body });
   }
 
+  /**
+   * Runs `each` on one row of `value` after another: what lies between its steps stays in the cache. It may use every value made before.
+   *
+   * @param shape   of a row, all known
+   * @param result  shape of what `each` makes of one
+   * @returns the results, [rows, ...]
+   */
+  perRow(value: Value, shape: readonly number[], result: readonly number[], each: (row: Value) => Value): Value {
+    const row = this.#value(value.dtype);
+    let dtype = value.dtype;
+    const made = (): Value[] => {
+      const output = each(row);
+      dtype = output.dtype;
+      return [output];
+    };
+    const body = this.#branch([{ ...row, shape }], made, [result]);
+    return this.op("Scan", [value], { body, num_scan_inputs: 1 }, dtype);
+  }
+
   /** A graph inside a node. Its outputs must be results of its own nodes, each only once. */
   #branch(
     inputs: readonly OnnxValue[],

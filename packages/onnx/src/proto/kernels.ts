@@ -4,10 +4,12 @@ export interface Kernels {
   readonly computesHalves: boolean;
   /** Resize takes images with channels last. */
   readonly resizesChannelsLast: boolean;
+  /** Large images are best worked on one after the other: a cache keeps what lies between the steps. */
+  readonly worksInTurn: boolean;
 }
 
 export const KERNELS = {
-  cpu: { computesHalves: false, resizesChannelsLast: true },
-  cuda: { computesHalves: true, resizesChannelsLast: false },
-  webgpu: { computesHalves: false, resizesChannelsLast: false },
+  cpu: { computesHalves: false, resizesChannelsLast: true, worksInTurn: true },
+  cuda: { computesHalves: true, resizesChannelsLast: false, worksInTurn: false },
+  webgpu: { computesHalves: false, resizesChannelsLast: false, worksInTurn: false },
 } as const satisfies Readonly<Record<string, Kernels>>;
