@@ -54,6 +54,16 @@ describe("ort", () => {
     empty.dispose();
   });
 
+  it("runs without a pattern of its memory", () => {
+    using session = ort.createSessionSync(addModel, { memoryPattern: false });
+    using a = OrtValue.fromTensor(floats(1, 2));
+    for (let run = 0; run < 3; run++) {
+      const [sum] = session.runSync([a, a]);
+      assert.deepEqual(sum?.toTensor(), floats(2, 4));
+      sum?.dispose();
+    }
+  });
+
   it("carries every element type that ONNX has", () => {
     for (const dtype of ["float64", "int32", "int64", "uint8", "int8", "uint16", "int16", "bool", "float16"] as const) {
       using session = ort.createSessionSync(opModel("Identity", [{ dtype, shape: [-1] }], [{ dtype, shape: [-1] }]));

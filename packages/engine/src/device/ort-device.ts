@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { invariant } from "@shardserve/core";
 import { type Ort, type OrtSession, OrtValue, type SessionOptions, TfTensor } from "@shardserve/native";
+import { refKey } from "@shardserve/graph";
 import { deviceSupports, KERNELS, lowerSegment, type Weight } from "@shardserve/onnx";
 import { dtypeInfo, elementCount, type Tensor } from "@shardserve/tensor";
 import type { Checkpoint } from "../load/checkpoint.js";
@@ -51,7 +52,8 @@ export class OrtDevice implements Device {
     onPlanned(copiedBytes(distinct.values(), isShared));
     return Promise.all(
       models.map(async ({ id, bytes, weights }, i) => {
-        const session = await this.#session(id, bytes, { prepacking: !isShared(weights) });
+        const options = { prepacking: !isShared(weights), memoryPattern: !isWide(steps[i]!) };
+        const session = await this.#session(id, bytes, options);
         return new OrtSegment(session, () => this.#asWritten(steps[i]!));
       }),
     );
@@ -80,7 +82,11 @@ export class OrtDevice implements Device {
     return { id, bytes: lowered.encode(place), weights };
   }
 
-  #session(id: string, model: Uint8Array, options: Pick<SessionOptions, "prepacking" | "optimization">) {
+  #session(
+    id: string,
+    model: Uint8Array,
+    options: Pick<SessionOptions, "prepacking" | "memoryPattern" | "optimization">,
+  ) {
     let session = this.#sessions.get(id);
     if (!session) {
       const { folder } = this.#checkpoint;
@@ -91,6 +97,21 @@ export class OrtDevice implements Device {
     }
     return session;
   }
+}
+
+/** Of values with so many bytes in one row a batch takes tens of megabytes. */
+const WIDE_BYTES_MIN = 2 ** 20;
+
+/**
+ * Whether a step makes values so large that the memory for them counts. Batches differ in size, and for each of them a pattern
+ * would take another piece of memory in the second run.
+ */
+function isWide({ step, infos }: PlannedDeviceStep): boolean {
+  return step.nodes.some(({ name, op }) => {
+    const info = op === "Const" || op === "Variable" ? undefined : infos.get(refKey({ node: name, index: 0 }));
+    const elements = info?.shape?.reduce((product, length) => product * Math.max(length, 1), 1) ?? 0;
+    return info !== undefined && elements * dtypeInfo(info.dtype).bytes >= WIDE_BYTES_MIN;
+  });
 }
 
 /** One device step on ONNX Runtime. */

@@ -51,6 +51,12 @@ export interface SessionOptions {
   readonly isSingleThreaded?: boolean;
   /** Whether freed output memory is kept for the next run; default true. */
   readonly arena?: boolean;
+  /**
+   * Whether runs of known shapes take all memory for what lies between the nodes in one piece, which the second run of the same shapes
+   * allocates; default true. Off, it is taken and given back node by node, which costs small models a few percent, and large ones less
+   * memory by a third.
+   */
+  readonly memoryPattern?: boolean;
   /** Where the session's ops run if they can; the others run on the CPU. Default the CPU. Found by {@link Ort.findGpu}. */
   readonly gpu?: OrtGpu | undefined;
   /** Load behind whatever else the machine does: on a thread of low priority, one model after another. Default false. */
@@ -205,6 +211,7 @@ export class Ort {
       else check(calls.DisablePerSessionThreads(settings));
       check(calls.SetSessionGraphOptimizationLevel(settings, OPTIMIZATION[options.optimization ?? "all"]));
       if (options.arena === false) check(calls.DisableCpuMemArena(settings));
+      if (options.memoryPattern === false) check(calls.DisableMemPattern(settings));
       const config = { ...(options.prepacking === false && { "session.disable_prepacking": "1" }), ...options.config };
       for (const [key, value] of Object.entries(config)) check(calls.AddSessionConfigEntry(settings, key, value));
       if (options.gpu) appendGpu(library, settings, options.gpu);
