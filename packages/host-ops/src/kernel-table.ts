@@ -1,7 +1,8 @@
 import type { GraphNode, HostKernel, KernelTable, NodeContext } from "@shardserve/graph";
 import { GATHER_KERNELS } from "./arrays/array-gather.js";
 import { JOIN_KERNELS } from "./arrays/array-join.js";
-import { ARRAY_MORE_KERNELS } from "./arrays/array-more.js";
+import { INDEX_ARITHMETIC_KERNELS } from "./arrays/index-arithmetic.js";
+import { SLICE_UPDATE_KERNELS } from "./arrays/slice-update.js";
 import { PAD_KERNELS } from "./arrays/array-pad.js";
 import { SHAPE_KERNELS } from "./arrays/array-shape.js";
 import { SLICE_KERNELS } from "./arrays/array-slice.js";
@@ -43,7 +44,7 @@ import { BIAS_KERNELS } from "./math/bias-add.js";
 import { CAST_KERNELS } from "./math/cast.js";
 import { COMPARE_KERNELS } from "./math/compare.js";
 import { COMPLEX_MATH } from "./math/complex-math.js";
-import { COMPLEX_MORE } from "./math/complex-more.js";
+import { COMPLEX_KERNELS } from "./math/complex-kernels.js";
 import { COMPLEX_ONLY_KERNELS } from "./math/complex-products.js";
 import { COUNT_KERNELS } from "./math/counts.js";
 import { EINSUM_KERNELS } from "./math/einsum.js";
@@ -51,7 +52,11 @@ import { GENERATE_KERNELS } from "./math/generate.js";
 import { GRADIENT_KERNELS } from "./math/gradients.js";
 import { ISOTONIC_KERNELS } from "./math/isotonic.js";
 import { LAYER_GRADIENT_KERNELS } from "./math/layer-gradients.js";
-import { COMPLEX_KERNELS, MATH_MORE_KERNELS } from "./math/math-more.js";
+import { ACTIVATION_KERNELS } from "./math/activations.js";
+import { BITS_KERNELS } from "./math/bits.js";
+import { COMPLEX_PARTS_KERNELS } from "./math/complex-parts.js";
+import { IN_TOP_K_KERNELS } from "./math/in-top-k.js";
+import { SPECIAL_KERNELS } from "./math/special-kernels.js";
 import { QUANTIZE_KERNELS } from "./math/quantize.js";
 import { QUANTIZE_AGAIN_KERNELS } from "./math/quantize-again.js";
 import { REDUCE_KERNELS } from "./math/reduce.js";
@@ -67,7 +72,7 @@ import { RANGED_LAYER_KERNELS } from "./quantized/ranged-layers.js";
 import { UNIFORM_ELEMENT_KERNELS } from "./quantized/uniform-elements.js";
 import { UNIFORM_PRODUCT_KERNELS } from "./quantized/uniform-products.js";
 import { RAGGED_KERNELS } from "./ragged/ragged.js";
-import { RAGGED_MORE_KERNELS } from "./ragged/ragged-more.js";
+import { RAGGED_SPARSE_KERNELS } from "./ragged/ragged-sparse.js";
 import { RAGGED_VARIANT_KERNELS } from "./ragged/ragged-variant.js";
 import { BINOMIAL_KERNELS } from "./random/binomial.js";
 import { CANDIDATE_KERNELS } from "./random/candidates.js";
@@ -142,10 +147,12 @@ const ANY_DTYPE: readonly Family[] = [
   SEQUENCE_KERNELS,
   PROTO_KERNELS,
   EXAMPLE_JSON_KERNELS,
-  ARRAY_MORE_KERNELS,
+  INDEX_ARITHMETIC_KERNELS,
+  SLICE_UPDATE_KERNELS,
+  IN_TOP_K_KERNELS,
   SERIALIZED_KERNELS,
   UNICODE_KERNELS,
-  COMPLEX_KERNELS,
+  COMPLEX_PARTS_KERNELS,
   EINSUM_KERNELS,
   BIAS_KERNELS,
   FFT_KERNELS,
@@ -208,9 +215,11 @@ const REAL: readonly Family[] = [
   SET_KERNELS,
   COUNT_KERNELS,
   QUANTIZE_KERNELS,
-  MATH_MORE_KERNELS,
+  ACTIVATION_KERNELS,
+  BITS_KERNELS,
+  SPECIAL_KERNELS,
   EDIT_DISTANCE_KERNELS,
-  RAGGED_MORE_KERNELS,
+  RAGGED_SPARSE_KERNELS,
   SPARSE_MATH_KERNELS,
   RESAMPLE_KERNELS,
   DETECTION_KERNELS,
@@ -239,7 +248,7 @@ const REAL: readonly Family[] = [
 ];
 
 /** What the kernels of these names do where the dtype is complex. */
-const COMPLEX: Readonly<Record<string, Kernel>> = { ...COMPLEX_MATH, ...COMPLEX_MORE };
+const COMPLEX: Readonly<Record<string, Kernel>> = { ...COMPLEX_MATH, ...COMPLEX_KERNELS };
 
 const COMPLEX_TOO = new Set([
   "Const",

@@ -7,7 +7,7 @@ import { exactNumbersOf, numberArray, numbersOf, packNumbers } from "../call/num
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { countOf, integersOf, shapeOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
-import { assignStridedSlice } from "../arrays/array-more.js";
+import { assignStridedSlice } from "../arrays/slice-update.js";
 import { slide } from "../images/windows.js";
 
 type Image = readonly [batch: number, height: number, width: number, channels: number];

@@ -2,7 +2,7 @@
 import { ServingError } from "@shardserve/core";
 import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { scattered, type ScatterKind } from "../arrays/array-gather.js";
-import { assignStridedSlice } from "../arrays/array-more.js";
+import { assignStridedSlice } from "../arrays/slice-update.js";
 import { broadcastTo } from "../call/broadcast.js";
 import { reshaped } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";

@@ -128,4 +128,5 @@ function assertKernel(op: OpCall): [] {
 export const STRING_FORMAT_KERNELS: Readonly<Record<string, Kernel>> = {
   StringFormat: stringFormat,
   Assert: assertKernel,
+  Fact: () => [tensor("string", [], StringColumn.from([Buffer.from("0! == 1")]))],
 };

@@ -112,7 +112,7 @@ function raggedFillEmptyRows(op: OpCall): Tensor[] {
   ];
 }
 
-export const RAGGED_MORE_KERNELS: Readonly<Record<string, Kernel>> = {
+export const RAGGED_SPARSE_KERNELS: Readonly<Record<string, Kernel>> = {
   RaggedTensorToSparse: raggedTensorToSparse,
   RaggedFillEmptyRows: raggedFillEmptyRows,
 };

@@ -120,7 +120,7 @@ const cumsum = cumulative(0, (sum, a, b) => {
 const cumprod = cumulative(1, (sum, a, b) => multiply(sum[0]!, sum[1]!, a, b, sum, 0));
 
 /** What the kernels of these names do where the dtype is complex. */
-export const COMPLEX_MORE: Readonly<Record<string, Kernel>> = {
+export const COMPLEX_KERNELS: Readonly<Record<string, Kernel>> = {
   Sqrt: functionOf(complex.sqrt),
   Rsqrt: functionOf(rsqrt),
   Sigmoid: functionOf(sigmoid),
