@@ -135,6 +135,6 @@ describe("control flow of functions", () => {
     const inner = "n = If(c, c, x) then_branch=f else_branch=f Tcond=bool Tin=bool,float32 Tout=float32";
     const f = { name: "f", inputs: "c:bool x:float32", outputs: "y:float32", nodes: inner, ret: "y=n:output:0" };
     const signatures = { s: "x=x:float32[1] c=c:bool[] -> y=y:float32[1]" };
-    assert.throws(() => planOf({ nodes, functions: [f], signatures }), /nested deeper than 32: endless recursion/);
+    assert.throws(() => planOf({ nodes, functions: [f], signatures }), /nested deeper than 64: endless recursion/);
   });
 });

@@ -10,7 +10,8 @@ const TRIES_MAX = 6;
 
 /** Regions of one program, those inside regions included; more is recursion, or a bomb. */
 const REGIONS_MAX = 4096;
-const DEPTH_MAX = 32;
+/** A scan over a length that is not known nests a branch for each bit that the length may have, and some around them. */
+const DEPTH_MAX = 64;
 
 /** What is left of the compiler's patience with regions. */
 export class RegionBudget {
