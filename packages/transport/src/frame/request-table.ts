@@ -4,7 +4,8 @@ const SPREAD = 0x9e3779b1;
 
 /**
  * What is in flight on a connection, by u32 request id. Open addressing with linear probing, at most half full; a removal moves later
- * entries up, so that nothing is made and nothing stays behind however many requests pass.
+ * entries up, so that nothing is made and nothing stays behind however many requests pass. A peer whose ids collide on purpose makes a
+ * look take as many steps as it has requests in flight, which the connection bounds.
  *
  * A Map renews its storage every few hundred insertions; the old one keeps its entries and a link to the new one. Once one of them
  * has reached the old generation, they all follow it with the requests of their time, done long ago: the collector copied a

@@ -129,18 +129,18 @@ export class ServerConnection implements ExchangeOwner {
   }
 
   sendReply(exchange: Exchange, type: number, parts: readonly Uint8Array[], onFlushed?: () => void): void {
-    this.#exchanges.take(exchange.requestId);
-    if (this.#isClosed || exchange.isCancelled) {
+    if (this.#isOver(exchange)) {
       onFlushed?.();
       return;
     }
+    this.#exchanges.take(exchange.requestId);
     this.#writer.send(type, 0, exchange.requestId, parts, onFlushed);
     this.#watchWrites();
   }
 
   reserveReply(exchange: Exchange, type: number, payloadBytes: number): ReservedPayload | undefined {
+    if (this.#isOver(exchange)) return undefined;
     this.#exchanges.take(exchange.requestId);
-    if (this.#isClosed || exchange.isCancelled) return undefined;
     const payload = this.#writer.reserve(type, 0, exchange.requestId, payloadBytes);
     this.#watchWrites();
     return payload;
@@ -151,12 +151,18 @@ export class ServerConnection implements ExchangeOwner {
   }
 
   sendError(exchange: Exchange, error: ServingError): void {
+    if (this.#isOver(exchange)) return;
     this.#exchanges.take(exchange.requestId);
-    if (!this.#isClosed && !exchange.isCancelled) this.#sendError(exchange.requestId, error);
+    this.#sendError(exchange.requestId, error);
   }
 
   releasePayload(payload: Uint8Array): void {
     this.#host.pool.release(payload);
+  }
+
+  /** Nobody waits for it; under its id there may be another request by now. */
+  #isOver(exchange: Exchange): boolean {
+    return this.#isClosed || exchange.isCancelled;
   }
 
   #onFrame(type: number, flags: number, requestId: number, payload: Uint8Array): void {
