@@ -10,7 +10,8 @@ import type { Logger } from "@shardserve/core";
 export class StaleCopies {
   readonly #directory: string;
   readonly #logger: Logger;
-  readonly #knownModels = new Set<string>();
+  /** By model: versions that stay; null once the others are removed. */
+  readonly #kept = new Map<string, Set<string> | null>();
   #removing = Promise.resolve();
 
   /** @param directory  of DIRECTORY/MODEL/VERSION; need not exist */
@@ -21,11 +22,15 @@ export class StaleCopies {
 
   /** @param named  all versions that the registry names now */
   removeBeside(named: readonly { readonly model: string; readonly version: number }[]): void {
-    for (const { model } of named) {
-      if (this.#knownModels.has(model)) continue;
-      this.#knownModels.add(model);
-      const versions = new Set(named.filter((one) => one.model === model).map(({ version }) => String(version)));
-      this.#removing = this.#removing.then(() => this.#remove(model, versions));
+    for (const { model, version } of named) {
+      let kept = this.#kept.get(model);
+      if (kept === null) continue;
+      if (kept === undefined) {
+        const versions = (kept = new Set<string>());
+        this.#kept.set(model, versions);
+        this.#removing = this.#removing.then(() => this.#remove(model, versions));
+      }
+      kept.add(String(version)); // also one that is named while the removal waits its turn: it is being copied
     }
   }
 
@@ -45,6 +50,7 @@ export class StaleCopies {
     } catch (error) {
       this.#logger.warn({ model, error: (error as Error).message }, "copies of versions that are gone stay");
     }
+    this.#kept.set(model, null);
   }
 }
 
