@@ -2,7 +2,6 @@ import { resolve } from "node:path";
 import { isUri } from "@shardserve/object-store";
 import type { Terminal } from "../../command.js";
 import { flag } from "../../flags.js";
-import { STAGING_FLAGS } from "../versions/staged-export.js";
 import type { EpochPlaces } from "./epoch-place.js";
 import { FolderPlaces } from "./folder-place.js";
 import { StoredPlaces } from "./stored-places.js";
@@ -13,7 +12,11 @@ export const EPOCH_FLAGS = {
     "BASE of the version directories BASE/NAME/VERSION, a folder, s3:// or gs://; it is written to",
     "DIR|URI",
   ),
-  ...STAGING_FLAGS,
+  stagingDir: flag.text(
+    "folder of this process alone where epochs for s3:// or gs:// are written first; it needs room for two folds; default ~/.cache/shardserve/exports",
+    "DIR",
+    "",
+  ),
 };
 
 /**
