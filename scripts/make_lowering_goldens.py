@@ -888,6 +888,17 @@ def top_of_nan():
 
 
 @family
+def extremes_beside_nan():
+    """NaN is never the extreme, and neither is an infinity that could not be one."""
+    inf, nan = np.inf, np.nan
+    rows = [[nan, 1, 2], [1, nan, 0], [nan, nan, nan], [nan, -inf, inf], [-inf, nan, -inf], [inf, nan, inf], [nan, -inf, nan], [nan, inf, nan]]
+    for op in ["ArgMax", "ArgMin"]:
+        for dtype in [F32, F64, F16]:
+            case(op, input=np.array(rows, dtype), dimension=C(np.array(1, I32)))
+            case(op, input=np.array(rows, dtype), dimension=C(np.array(0, I32)))
+
+
+@family
 def compositions():
     """Ops that the compiler puts others in the place of."""
     for dtype in [F32, F16]:

@@ -145,9 +145,15 @@ function argExtreme(op: "ArgMax" | "ArgMin"): Lower {
       ? n.x(0)
       : cast(n.b, n.x(0), via[dtype as "bool"] ?? n.fail(`no kernel for ${dtype}`));
     const axis = n.inputs.length > 1 ? n.needNumber(1) : 0;
-    const found = n.b.op(op, [value], { axis, keepdims: 0 }, "int64");
+    const compared = isFloat(value.dtype) ? withoutNaN(n.b, value, op === "ArgMax" ? -Infinity : Infinity) : value;
+    const found = n.b.op(op, [compared], { axis, keepdims: 0 }, "int64");
     return cast(n.b, hasEmptyBatch(n) ? reshapedWithout(n, found, value, axis) : found, n.outDtype());
   };
+}
+
+/** TensorFlow never finds NaN; the engine finds it where it comes first. */
+function withoutNaN(b: OnnxBuilder, value: Value, least: number): Value {
+  return b.op("Where", [b.op("IsNaN", [value], {}, "bool"), b.scalar(value.dtype, least), value], {}, value.dtype);
 }
 
 const cumsum: Lower = (n) => {
