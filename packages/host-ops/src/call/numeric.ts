@@ -75,6 +75,14 @@ export function roundingOf(dtype: DType): (value: number) => number {
   }
 }
 
+/** The largest finite number of each floating dtype. */
+export const FINITE_MAX: Readonly<Record<"float16" | "bfloat16" | "float32" | "float64", number>> = {
+  float16: 65504,
+  bfloat16: 3.3895313892515355e38,
+  float32: 3.4028234663852886e38,
+  float64: Number.MAX_VALUE,
+};
+
 /** The largest (`sign` 1) or smallest (-1) value of a dtype; infinities for floats, where reductions start. */
 export function extremeOf(dtype: DType, sign: 1 | -1): number | bigint {
   if (isFloating(dtype)) return sign * Number.POSITIVE_INFINITY;

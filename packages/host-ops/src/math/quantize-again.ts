@@ -3,7 +3,7 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, checkScalar, printShape } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
-import { numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { FINITE_MAX, numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, indexData, integerOf } from "../call/shapes.js";
 import { roundHalfToEven } from "./unary.js";
@@ -29,10 +29,8 @@ function rangeOf(
     return { low, high: round(most * inverse), scale: byLow, inverse };
   }
   const inverse = round(high / most);
-  return { low: round(least * inverse), high, scale: Math.min(byHigh, LARGEST), inverse };
+  return { low: round(least * inverse), high, scale: Math.min(byHigh, FINITE_MAX.float32), inverse };
 }
-
-const LARGEST = 3.4028234663852886e38;
 
 interface Version {
   /** Whether the range is attributes, of one tensor as a whole. */

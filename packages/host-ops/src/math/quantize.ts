@@ -4,7 +4,7 @@ import { type DType, elementCount, type Tensor, tensor } from "@shardserve/tenso
 import { withData } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { extremeOf, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { extremeOf, FINITE_MAX, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf } from "../call/shapes.js";
 import { dequantizer, quantizer, roundAway } from "../quantized/range.js";
@@ -13,7 +13,7 @@ import { roundHalfToEven } from "./unary.js";
 const { fround } = Math;
 
 /** A scale that would be infinite is the largest float. */
-const SCALE_MAX = fround(3.4028234663852886e38);
+const SCALE_MAX = FINITE_MAX.float32;
 
 /** Range of a quantised type; it is signed where its least value is below 0. */
 function limitsOf(dtype: DType): { least: number; most: number; half: number } {

@@ -4,7 +4,16 @@ import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { allSafe } from "../call/int64.js";
 import { checkedCount } from "../call/limits.js";
-import { extremeOf, is64Bit, isFloating, numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import {
+  extremeOf,
+  FINITE_MAX,
+  is64Bit,
+  isFloating,
+  numberArray,
+  numbersOf,
+  packNumbers,
+  roundingOf,
+} from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, integerOf, integersOf, printElement, printIndex, sameShape } from "../call/shapes.js";
 
@@ -27,17 +36,11 @@ const MEAN: SegmentRule = { ...SUM, finish: (sum, count) => sum / count };
 // TensorFlow divides by a root of the dtype; so does the device, and both must answer with the same bits.
 const SQRT_N: SegmentRule = { ...SUM, finish: (sum, count, round) => sum / round(Math.sqrt(count)) };
 
-const FLOAT_LARGEST: Readonly<Record<string, number>> = {
-  float32: 3.4028234663852886e38,
-  float64: Number.MAX_VALUE,
-  float16: 65504,
-  bfloat16: 3.3895313892515355e38,
-};
-
 function startOf(rule: SegmentRule, value: Tensor): number {
   if (typeof rule.start === "number") return rule.start;
   const sign = rule.start === "lowest" ? -1 : 1;
-  return isFloating(value.dtype) ? sign * FLOAT_LARGEST[value.dtype]! : Number(extremeOf(value.dtype, sign));
+  const { dtype } = value;
+  return isFloating(dtype) ? sign * FINITE_MAX[dtype as keyof typeof FINITE_MAX] : Number(extremeOf(dtype, sign));
 }
 
 /**

@@ -3,6 +3,7 @@ import { type Tensor, tensor } from "@shardserve/tensor";
 import { check, printShape } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { allocate, checkedCount } from "../call/limits.js";
+import { FINITE_MAX } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
@@ -128,11 +129,9 @@ function accidentalHits(op: OpCall): Tensor[] {
   return [
     tensor("int32", [hits], Int32Array.from(rows)),
     tensor("int64", [hits], fromIntegers(ids)),
-    tensor("float32", [hits], new Float32Array(hits).fill(LEAST_FLOAT)),
+    tensor("float32", [hits], new Float32Array(hits).fill(-FINITE_MAX.float32)),
   ];
 }
-
-const LEAST_FLOAT = -(2 - 2 ** -23) * 2 ** 127;
 
 const sampler = (distribution: (range: number) => Distribution): Kernel =>
   inTurns((op) => sampled(op, distribution(op.attrs.int("range_max"))));

@@ -1,4 +1,5 @@
 /** How SentencePiece cuts a normalised text, by the kind of its model. */
+import { FINITE_MAX } from "../call/numeric.js";
 import { ROOT } from "./byte-trie.js";
 import type { SentencePieceModel } from "./sentencepiece-model.js";
 import { SPACE_SYMBOL } from "./sentencepiece-normalizer.js";
@@ -15,7 +16,6 @@ export type Encoder = (bytes: Uint8Array) => Pieces;
 
 /** Float32's least normal number, which SentencePiece starts its search for the greatest score with. */
 const FLOAT_MIN = 1.1754943508222875e-38;
-const FLOAT_MAX = 3.4028234663852886e38;
 /** How much worse an unknown character is than the worst piece. */
 const UNKNOWN_PENALTY = 10;
 
@@ -42,7 +42,7 @@ function charLength(bytes: Uint8Array, at: number): number {
 /** Unigram models: the pieces whose scores have the greatest sum. Sums are float32, as SentencePiece's are. */
 function bestPath(model: SentencePieceModel): Encoder {
   const { scores, types, trie, unknownId } = model;
-  let [least, greatest] = [FLOAT_MAX, FLOAT_MIN];
+  let [least, greatest] = [FINITE_MAX.float32, FLOAT_MIN];
   for (const [id, score] of scores.entries()) {
     if (types[id] === NORMAL) [least, greatest] = [Math.min(least, score), Math.max(greatest, score)];
   }
