@@ -160,6 +160,9 @@ describe("factors of matrices", () => {
     );
   });
 
+  // Squares of its elements have few bits: what it was turned by was no rotation, and eigenvalues were 1e-3 off.
+  const withVanishingSquare = tensor("float64", [3, 3], Float64Array.of(0, -4.7e-162, 0, 0, 0, -1, -1, 0, 0));
+
   it("eigenvectors of any square matrix have length 1 and are multiplied by their values", async () => {
     await fc.assert(
       fc.asyncProperty(fc.oneof(anyMatrix, anyComplexMatrix), async (given) => {
@@ -183,7 +186,7 @@ describe("factors of matrices", () => {
           assert(Math.abs(vectors.reduce((sum, row) => sum + row[j]! ** 2, 0) - 1) < 1e-10);
         }
       }),
-      { numRuns: 200 },
+      { numRuns: 200, examples: [[withVanishingSquare]] },
     );
   });
 

@@ -149,7 +149,8 @@ function reflectBlock(
 ): number {
   const tail = given.slice(1).reduce((sum, x) => sum + x * x, 0);
   const head = given[0]!;
-  if (tail === 0) return head;
+  // Squares below it are too few bits to turn by.
+  if (tail <= SMALLEST_NORMAL) return head;
   const beta = head >= 0 ? -Math.sqrt(head * head + tail) : Math.sqrt(head * head + tail);
   const v = given.map((x, i) => (i === 0 ? 1 : x / (head - beta)));
   const tau = (beta - head) / beta;
