@@ -2,17 +2,7 @@
 import type { Tensor } from "@shardserve/tensor";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { each, inTurns, type Pieces } from "../call/turns.js";
-import {
-  addRow,
-  adjoint,
-  copied,
-  identity,
-  matricesOf,
-  type Matrix,
-  matrix,
-  SMALLEST_NORMAL,
-  stacked,
-} from "./matrix.js";
+import { addRow, copied, matricesOf, type Matrix, matrix, SMALLEST_NORMAL, stacked } from "./matrix.js";
 
 /** A vector whose elements before `start` are 0, and the factor of the reflection 1 - tau v v' by it. */
 interface Reflection {
@@ -68,30 +58,32 @@ export function* reflect(a: Matrix, { v, start, tau: [re, im] }: Reflection): Pi
   yield lanes ** 2 * (rows - start) * columns;
 }
 
-/** Q (rows x rows) and R (rows x columns). */
-function* qrOf(a: Matrix): Pieces<{ q: Matrix; r: Matrix }> {
+/** The first `width` columns of Q, and R (rows x columns). */
+function* qrOf(a: Matrix, width: number): Pieces<{ q: Matrix; r: Matrix }> {
   const r = copied(a);
-  const q = identity(a.rows, a.lanes);
+  const reflections: Reflection[] = [];
   for (let k = 0; k < Math.min(a.rows, a.columns); k++) {
     const reflection = reflectionOf(r, k, k);
     if (!reflection) continue;
     yield* reflect(r, reflection);
-    yield* reflect(q, reflection);
+    reflections.push(reflection);
   }
-  // Reflections of the identity in this order make the adjoint of Q.
-  return { q: adjoint(q), r };
+  const q = matrix(a.rows, width, a.lanes);
+  for (let i = 0; i < width; i++) q.at[a.lanes * i * (width + 1)] = 1;
+  // Q is the product of the adjoint reflections: of the columns that are asked for, the last comes first.
+  for (const { tau, ...reflection } of reflections.reverse()) {
+    yield* reflect(q, { ...reflection, tau: [tau[0], -tau[1]] });
+  }
+  return { q, r };
 }
 
-/** The first `rows` x `columns` of a matrix; `isUpper`: zeros below the diagonal. */
-function corner(a: Matrix, rows: number, columns: number, isUpper = false): Float64Array {
-  const { lanes, at } = a;
+/** The first `rows` rows of a matrix, with zeros below the diagonal. */
+function upper(a: Matrix, rows: number): Float64Array {
+  const { columns, lanes, at } = a;
   const out = new Float64Array(rows * columns * lanes);
   for (let i = 0; i < rows; i++) {
-    const start = isUpper ? Math.min(i, columns) : 0;
-    out.set(
-      at.subarray(lanes * (i * a.columns + start), lanes * (i * a.columns + columns)),
-      lanes * (i * columns + start),
-    );
+    const start = Math.min(i, columns);
+    out.set(at.subarray(lanes * (i * columns + start), lanes * (i + 1) * columns), lanes * (i * columns + start));
   }
   return out;
 }
@@ -101,19 +93,19 @@ function* qr(op: OpCall): Pieces<Tensor[]> {
   const { dtype, shape } = op.tensor(0);
   const [m, n] = shape.slice(-2) as [number, number];
   const inner = op.attrs.bool("full_matrices") ? m : Math.min(m, n);
-  const factors = yield* each(matrices.length, (k) => qrOf(matrices[k]!));
+  const factors = yield* each(matrices.length, (k) => qrOf(matrices[k]!, inner));
   return [
     stacked(
       dtype,
       batch,
       [m, inner],
-      factors.map(({ q }) => corner(q, m, inner)),
+      factors.map(({ q }) => q.at),
     ),
     stacked(
       dtype,
       batch,
       [inner, n],
-      factors.map(({ r }) => corner(r, inner, n, true)),
+      factors.map(({ r }) => upper(r, inner)),
     ),
   ];
 }
