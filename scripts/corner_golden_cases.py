@@ -16,6 +16,8 @@ def corners(g):
     for index in [np.int32, np.int64]:
         g.case("UnravelIndex", indices=np.zeros(0, index), dims=np.array([2, 3], index))
         g.case("UnravelIndex", indices=np.array([1], index), dims=np.zeros(0, index))
+        g.case("UnravelIndex", indices=np.zeros(1, index), dims=np.array([-2, -3], index))
+    g.case("UnravelIndex", indices=i32(0), dims=i32(2**16, 2**16))
     for shape in [i64(0, 4), i64(2, 0), i64(0, 0)]:
         empty = dict(hypothesis_indices=np.zeros((0, 2), np.int64), hypothesis_values=i64(), hypothesis_shape=shape)
         g.case("EditDistance", **empty, truth_indices=np.zeros((0, 2), np.int64), truth_values=i64(), truth_shape=shape)
@@ -40,6 +42,12 @@ def corners(g):
             g.case("Einsum", inputs=inputs, equation=equation, tolerance=1e-6)
         for value, bias, order in [(a, a[0], "NHWC"), (a[:, :, None], a[0], "NCHW"), (np.stack([a, a]), a[:, 0], "NCHW"), (a, a[:, 0], "NCHW")]:
             g.case("BiasAdd", value=value, bias=bias, data_format=order)
+        if np.dtype(dtype).kind == "f":
+            g.case("Svd", input=np.zeros((0, 2, 3), dtype), compute_uv=True, full_matrices=False)
+            for value in [np.nan, -np.inf]:
+                g.case("FractionalMaxPool", value=np.full((1, 4, 4, 1), value, dtype), pooling_ratio=[1.0, 2.0, 2.0, 1.0])
+            for rows in [1, 4, 9]:
+                g.case("Qr", input=np.sin((np.arange(rows * 3) + 1.0) ** 2).astype(dtype).reshape(rows, 3), full_matrices=False)
     g.case("OneHot", indices=i32(0, 2, -1), depth=np.int32(0), on_value=np.float32(1), off_value=np.float32(0), axis=-1)
 
 

@@ -2,8 +2,10 @@
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
+import { allocate } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, integerOf, integersOf, normalAxis } from "../call/shapes.js";
+import { inTurns, type Pieces } from "../call/turns.js";
 
 function concatOffset(op: OpCall): Tensor[] {
   const shapes = op.tensors(1);
@@ -33,7 +35,7 @@ function concatOffset(op: OpCall): Tensor[] {
   });
 }
 
-function unravelIndex(op: OpCall): Tensor[] {
+function* unravelIndex(op: OpCall): Pieces<Tensor[]> {
   const [indices, dimsInput] = [op.tensor(0), op.tensor(1)];
   check(
     indices.shape.length <= 1,
@@ -43,10 +45,18 @@ function unravelIndex(op: OpCall): Tensor[] {
   check(elementCount(indices.shape) > 0, () => "received empty tensor indices");
   const dims = Array.from(integersOf(dimsInput));
   const ids = integersOf(indices);
-  for (const dim of dims) check(dim !== 0, () => "Input dims cannot contain a dim of zero");
+  for (const [i, dim] of dims.entries()) {
+    check(dim !== 0, () => `Input dims cannot contain a dim of zero, but dims contains zero at index ${i}`);
+    check(dim > 0, () => `Input dims cannot be negative. Got dim = ${dim} at index ${i}`);
+  }
   const total = elementCount(dims);
-  const out = new Float64Array(dims.length * ids.length);
+  check(
+    total <= (dimsInput.dtype === "int32" ? 2 ** 31 - 1 : Number.MAX_SAFE_INTEGER),
+    () => `Input dims product is causing integer overflow: (${dims.join(" ")})`,
+  );
+  const out = allocate("float64", dims.length * ids.length);
   for (let i = 0; i < ids.length; i++) {
+    yield dims.length;
     check(ids[i]! >= 0 && ids[i]! < total, () => `index is out of bound as with dims`);
     let rest = ids[i]!;
     for (let d = dims.length - 1; d >= 0; d--) {
@@ -60,5 +70,5 @@ function unravelIndex(op: OpCall): Tensor[] {
 
 export const INDEX_ARITHMETIC_KERNELS: Readonly<Record<string, Kernel>> = {
   ConcatOffset: concatOffset,
-  UnravelIndex: unravelIndex,
+  UnravelIndex: inTurns(unravelIndex),
 };

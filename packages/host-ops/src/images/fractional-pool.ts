@@ -6,7 +6,7 @@ import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, numberArray, packNumbers } from "../call/numeric.js";
+import { exactNumbersOf, FINITE_MAX, numberArray, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { inTurns, type Pieces } from "../call/turns.js";
 import { PhiloxStream } from "../random/philox.js";
@@ -97,6 +97,8 @@ const pool = (isMax: boolean): Kernel =>
     const out = numberArray(dtype, checkedCount(dtype, pooled));
     const [batch, height, width, depth] = shape as [number, number, number, number];
     const reach = op.attrs.bool("overlapping") ? 1 : 0;
+    // What a window of NaN, or of what lies below it, leaves.
+    const least = -FINITE_MAX[dtype === "float64" ? "float64" : "float32"];
     const isInteger = dtype === "int32" || dtype === "int64";
     let at = 0;
     for (let b = 0; b < batch; b++) {
@@ -107,7 +109,7 @@ const pool = (isMax: boolean): Kernel =>
           const count = (bottom - rows[r]!) * (right - columns[c]!);
           yield count * depth;
           for (let d = 0; d < depth; d++) {
-            let [most, sum] = [-Infinity, 0];
+            let [most, sum] = [least, 0];
             for (let y = rows[r]!; y < bottom; y++) {
               for (let x = columns[c]!; x < right; x++) {
                 const value = numbers[((b * height + y) * width + x) * depth + d]!;

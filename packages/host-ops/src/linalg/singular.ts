@@ -1,5 +1,5 @@
 /** Singular values and vectors of batches of small matrices, by rotations. */
-import type { Tensor } from "@shardserve/tensor";
+import { lanesPerElement, type Tensor } from "@shardserve/tensor";
 import { invalid } from "../call/errors.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { inTurns, type Pieces } from "../call/turns.js";
@@ -14,6 +14,7 @@ import {
   type Lanes,
   matricesOf,
   type Matrix,
+  matrix,
   scaleOf,
   stacked,
   transposed,
@@ -129,7 +130,7 @@ function* svd(op: OpCall): Pieces<Tensor[]> {
     dtype,
     batch,
     [least],
-    parts.map((part) => widened(part.values, matrices[0]!.lanes)),
+    parts.map((part) => widened(part.values, lanesPerElement(dtype) as Lanes)),
   );
   if (!op.attrs.bool("compute_uv")) return [values, zeroTensor(dtype, []), zeroTensor(dtype, [])];
   return [
@@ -151,8 +152,8 @@ function* svd(op: OpCall): Pieces<Tensor[]> {
 
 function notNumbers(m: number, n: number, full: boolean, lanes: Lanes): SvdParts {
   const least = Math.min(m, n);
-  const nan = (count: number): Float64Array => new Float64Array(count).fill(Number.NaN);
-  return { values: nan(least), u: nan(lanes * m * (full ? m : least)), v: nan(lanes * n * (full ? n : least)) };
+  const nan = (rows: number): Float64Array => matrix(rows, full ? rows : least, lanes).at.fill(Number.NaN);
+  return { values: new Float64Array(least).fill(Number.NaN), u: nan(m), v: nan(n) };
 }
 
 export const SINGULAR_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -1,5 +1,5 @@
 /** TensorList ops: lists as values, see TensorList of @shardserve/graph. Texts are those of TensorFlow's list_kernels. */
-import { invariant, ServingError } from "@shardserve/core";
+import { ServingError } from "@shardserve/core";
 import { type Shape, TensorList } from "@shardserve/graph";
 import { type DType, elementCount, type Tensor, tensor, tfDTypeName } from "@shardserve/tensor";
 import { appender, build, takeRuns } from "../call/elements.js";
@@ -16,11 +16,15 @@ export function checkLength(length: number): void {
   throw new ServingError("RESOURCE_EXHAUSTED", `a list of ${length} tensors exceeds the limit of ${LENGTH_MAX}`);
 }
 
-/** Input i as a list. */
+/**
+ * Input i as a list.
+ *
+ * @throws ServingError INVALID_ARGUMENT for another kind of variant, as a sparse matrix
+ */
 export function listOf(op: OpCall, i: number): TensorList {
   const value = op.value(i);
-  invariant(value instanceof TensorList, `input ${i} of ${op.node.op} ${op.node.name} is no list`);
-  return value;
+  if (value instanceof TensorList) return value;
+  throw invalid(`Input handle is not a list: input ${i} of ${op.node.op} ${op.node.name}`);
 }
 
 /** "[2,?]", "<unknown>": how TensorFlow prints partial shapes. */
