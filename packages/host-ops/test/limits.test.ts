@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Attrs, type AttrValue, type HostValue } from "@shardserve/graph";
-import { scalar, strings, type Tensor, tensor } from "@shardserve/tensor";
+import { elementCount, scalar, strings, type Tensor, tensor } from "@shardserve/tensor";
 import { hostKernels } from "../src/index.js";
 import { newState } from "./host-state.js";
 
@@ -10,6 +10,23 @@ function run(op: string, inputs: readonly Tensor[], attrs: Record<string, AttrVa
 }
 
 const ints = (...values: number[]) => tensor("int32", [values.length], Int32Array.from(values));
+
+const zeros = (...shape: number[]) => tensor("float32", shape, new Float32Array(elementCount(shape)));
+
+const TRIANGLE = { lower: true, adjoint: false };
+/** Far more around the images than their windows, which are far apart. */
+const PADDED = {
+  Tout: "qint8",
+  window_strides: [2n ** 15n, 2n ** 15n],
+  padding: "EXPLICIT",
+  explicit_padding: [2n ** 15n, 0n, 2n ** 15n, 0n],
+  lhs_quantization_min_val: -128n,
+  lhs_quantization_max_val: 127n,
+  rhs_quantization_min_val: -128n,
+  rhs_quantization_max_val: 127n,
+  output_quantization_min_val: -128n,
+  output_quantization_max_val: 127n,
+};
 
 describe("sizes that a request chooses", () => {
   const hostile: readonly [string, () => unknown][] = [
@@ -65,6 +82,24 @@ describe("sizes that a request chooses", () => {
     [
       "random numbers",
       () => run("NonDeterministicInts", [ints(1 << 15, 1 << 15)], { dtype: "int64", shape_dtype: "int32" }),
+    ],
+    [
+      "dimensions and indices of UnravelIndex",
+      () => run("UnravelIndex", [ints(...Array(20_000).fill(0)), ints(...Array(20_000).fill(1))]),
+    ],
+    ["Q of a tall matrix", () => run("Qr", [zeros(1 << 15, 1)], { full_matrices: true })],
+    ["empty matrices of a batch", () => run("MatrixDeterminant", [zeros(2 ** 26, 0, 0)])],
+    [
+      "batches of systems that are broadcast",
+      () => run("MatrixTriangularSolve", [zeros(1 << 14, 1, 1, 1), zeros(1 << 14, 1, 1)], TRIANGLE),
+    ],
+    [
+      "padding of a quantised convolution",
+      () => {
+        const [one, none] = [tensor("float32", [], Float32Array.of(1)), tensor("int32", [], Int32Array.of(0))];
+        const bytes = tensor("qint8", [1, 1, 1, 1], new Int8Array(1));
+        return run("UniformQuantizedConvolution", [bytes, bytes, one, none, one, none, one, none], PADDED);
+      },
     ],
   ];
   for (const [name, call] of hostile) {

@@ -29,7 +29,7 @@ import {
   TRUE_CONDITION,
 } from "./forest-node.js";
 import { type NodeFile, Records } from "./forest-records.js";
-import { Growing } from "./growing.js";
+import { Growing } from "../call/growing.js";
 
 /** What a leaf gives: a number, the share of each class, or a vote for one class. */
 export type LeafKind = "number" | "shares" | "vote";

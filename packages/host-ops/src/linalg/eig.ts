@@ -30,8 +30,7 @@ function* eigenOf(a: Matrix): Pieces<Eigen> {
   const schur = isFiniteMatrix(a) ? yield* isReal ? realSchurOf(a) : schurOf(a) : undefined;
   if (!schur) throw invalid("Eigen decomposition was not successful. The input might not be valid.");
   const { t, u } = schur;
-  yield 2 * n * n * n;
-  const vectors = yield* times(u, trianglesVectors(t));
+  const vectors = yield* times(u, yield* trianglesVectors(t));
   const order = isReal ? [...Array(n).keys()] : byMagnitude(t);
   const out: Eigen = { values: new Float64Array(2 * n), vectors: new Float64Array(2 * n * n) };
   for (const [j, from] of order.entries()) {
@@ -48,11 +47,12 @@ function* eigenOf(a: Matrix): Pieces<Eigen> {
 }
 
 /** The eigenvectors of an upper triangle as columns, with 1 on the diagonal. */
-function trianglesVectors(t: Matrix): Matrix {
+function* trianglesVectors(t: Matrix): Pieces<Matrix> {
   const n = t.rows;
   const out = matrix(n, n, 2);
   const length = Math.max(Math.sqrt(t.at.reduce((sum, x) => sum + x * x, 0)), SMALLEST_NORMAL);
   for (let k = n - 1; k >= 0; k--) {
+    yield 2 * k * k;
     out.at[2 * k * (n + 1)] = 1;
     for (let i = k - 1; i >= 0; i--) {
       let [re, im] = [0, 0];

@@ -2,7 +2,7 @@
 import { type DType, elementCount, lanesPerElement, type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
-import { checkedCount } from "../call/limits.js";
+import { allocate, checkedCount, checkOutput } from "../call/limits.js";
 import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { OpCall } from "../call/op-call.js";
 import type { Pieces } from "../call/turns.js";
@@ -19,9 +19,13 @@ export interface Matrix {
   readonly at: Float64Array;
 }
 
-/** Zeros. */
+/**
+ * Zeros.
+ *
+ * @throws ServingError RESOURCE_EXHAUSTED for more than an output may take
+ */
 export function matrix(rows: number, columns: number, lanes: Lanes): Matrix {
-  return { rows, columns, lanes, at: new Float64Array(rows * columns * lanes) };
+  return { rows, columns, lanes, at: allocate("float64", rows * columns * lanes) };
 }
 
 export function identity(n: number, lanes: Lanes): Matrix {
@@ -174,7 +178,14 @@ export function* times(a: Matrix, b: Matrix): Pieces<Matrix> {
   return out;
 }
 
-/** Input i as matrices, and the dimensions of the batch. */
+/** What a matrix takes beside its elements; a batch of empty ones has as many as the request says. */
+const BYTES_PER_MATRIX = 256;
+
+/**
+ * Input i as matrices, and the dimensions of the batch.
+ *
+ * @throws ServingError INVALID_ARGUMENT for a rank below 2, RESOURCE_EXHAUSTED for more matrices than memory is for
+ */
 export function matricesOf(op: OpCall, i: number): { batch: readonly number[]; matrices: Matrix[] } {
   const input = op.tensor(i);
   const rank = input.shape.length;
@@ -184,6 +195,7 @@ export function matricesOf(op: OpCall, i: number): { batch: readonly number[]; m
   const lanes = lanesPerElement(input.dtype) as Lanes;
   const size = rows * columns * lanes;
   const count = elementCount(input.shape.slice(0, -2));
+  checkOutput("float64", size * count, BYTES_PER_MATRIX * count);
   const matrices = Array.from({ length: count }, (_, k) => ({
     rows,
     columns,

@@ -1,6 +1,7 @@
 /** Systems with triangular matrices, whole or as bands, with batches that are broadcast. */
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { check, invalid, printShape } from "../call/errors.js";
+import { checkedCount } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { each, inTurns, type Pieces } from "../call/turns.js";
 import {
@@ -72,6 +73,7 @@ function* solveBroadcast(op: OpCall, solveOne: (given: Matrix, x: Matrix) => Pie
     () => `In[0] mismatch In[1] shape: ${a.at(-1)} vs. ${b.at(-2)}: ${printShape(a)} ${printShape(b)}`,
   );
   const batch = broadcastBatch(left.batch, right.batch);
+  checkedCount("float64", [...batch, ...b.slice(-2)]);
   const parts = yield* each(elementCount(batch), function* (k) {
     const given = left.matrices[broadcastIndex(left.batch, batch, k)]!;
     const x = copied(right.matrices[broadcastIndex(right.batch, batch, k)]!);

@@ -89,14 +89,20 @@ function advance(index: number[], dims: readonly number[], at: number[], steps: 
   }
 }
 
+/** A sum may be of all elements: others run between so many products of it. */
+const PRODUCTS_PER_PIECE = 2 ** 16;
+
 function* complex(values: readonly Tensor[], { shape, perOutput, at, step }: Walk): Pieces<Tensor[]> {
   const { dtype } = values[0]!;
   const operands = values.map(({ data }) => data as Float32Array);
   const out = allocate(dtype as "complex64", checkedCount(dtype, shape));
   for (let o = 0; o < out.length; o += 2) {
-    yield 4 * perOutput * operands.length;
     let [real, imaginary] = [0, 0];
-    for (let s = 0; s < perOutput; s++) {
+    for (let s = 0, end = 0; s < perOutput; s++) {
+      if (s === end) {
+        end = Math.min(perOutput, s + PRODUCTS_PER_PIECE);
+        yield 4 * (end - s) * operands.length;
+      }
       let [p, q] = [1, 0];
       for (let i = 0; i < operands.length; i++) {
         const [c, d] = [operands[i]![2 * at[i]!]!, operands[i]![2 * at[i]! + 1]!];
@@ -118,9 +124,12 @@ function* real(values: readonly Tensor[], { shape, perOutput, at, step }: Walk):
   const out = numberArray(dtype, checkedCount(dtype, shape));
   const isExact = !isFloating(dtype);
   for (let o = 0; o < out.length; o++) {
-    yield perOutput * operands.length;
     let sum = 0;
-    for (let s = 0; s < perOutput; s++) {
+    for (let s = 0, end = 0; s < perOutput; s++) {
+      if (s === end) {
+        end = Math.min(perOutput, s + PRODUCTS_PER_PIECE);
+        yield (end - s) * operands.length;
+      }
       const [a, c] = [operands[0]![at[0]!]!, operands.length > 1 ? operands[1]![at[1]!]! : 1];
       // Integers wrap around, as TensorFlow's do.
       sum = isExact ? (sum + Math.imul(a, c)) | 0 : sum + a * c;
@@ -135,9 +144,12 @@ function* wide(values: readonly Tensor[], { shape, perOutput, at, step }: Walk):
   const operands = values.map(({ data }) => data as BigInt64Array);
   const out = allocate("int64", checkedCount("int64", shape));
   for (let o = 0; o < out.length; o++) {
-    yield 8 * perOutput * operands.length;
     let sum = 0n;
-    for (let s = 0; s < perOutput; s++) {
+    for (let s = 0, end = 0; s < perOutput; s++) {
+      if (s === end) {
+        end = Math.min(perOutput, s + PRODUCTS_PER_PIECE);
+        yield 8 * (end - s) * operands.length;
+      }
       sum += operands[0]![at[0]!]! * (operands.length > 1 ? operands[1]![at[1]!]! : 1n);
       step();
     }

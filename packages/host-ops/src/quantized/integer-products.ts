@@ -1,6 +1,7 @@
 /** Convolutions of integers in any number of dimensions, none being a matrix product: exact, in int32 that wraps around. */
-import { elementCount, zeroedArray } from "@shardserve/tensor";
+import { elementCount } from "@shardserve/tensor";
 import { forEachOffset, stridesOf } from "../call/elements.js";
+import { allocate } from "../call/limits.js";
 import type { Pieces } from "../call/turns.js";
 import { type ConvolutionNumbers, dilated } from "./convolution-numbers.js";
 
@@ -30,6 +31,9 @@ export function ordered<A extends Int32Array | Float32Array>(
   );
   return { data: out, shape: dims };
 }
+
+/** Multiplications between yields, which would cost as much as small sums. */
+const WORK_PER_PIECE = 2 ** 17;
 
 /**
  * All sums of products of `lhs` [batch, features, ...spatial] with `rhs` [out features, features of a group, ...spatial].
@@ -63,24 +67,40 @@ export function* convolved(
     numbers.out.slice(2).map((axis) => target[axis]!),
   );
   const [perFeatureGroup, perBatchGroup] = [outFeatures / numbers.featureGroups, outFeatures / numbers.batchGroups];
-  const [x, w] = [padded.data, rhs.data];
   const products = inFeatures * taps.length;
+  let work = 0;
   for (let n = 0; n < outShape[0]!; n++) {
     for (let o = 0; o < outFeatures; o++) {
       const image = Math.floor(o / perBatchGroup) * outShape[0]! + n;
       const first = (image * features + Math.floor(o / perFeatureGroup) * inFeatures) * size;
       const at = n * target[numbers.out[0]!]! + o * target[numbers.out[1]!]!;
       for (let p = 0; p < places.length; p++) {
-        let sum = 0;
-        for (let i = 0, k = o * products; i < inFeatures; i++) {
-          const base = first + i * size + places[p]!;
-          for (let t = 0; t < taps.length; t++) sum = (sum + Math.imul(x[base + taps[t]!]!, w[k++]!)) | 0;
-        }
+        const sum = windowSum(padded.data, first + places[p]!, size, taps, rhs.data, o * products, (o + 1) * products);
         emit(sum, at + targets[p]!, image, o);
+        work += products;
+        if (work < WORK_PER_PIECE) continue;
+        yield work;
+        work = 0;
       }
-      yield products * places.length;
     }
   }
+}
+
+/** Products of a kernel's numbers [k, end) with what the window at `start` sees, feature by feature, which are `size` apart. */
+function windowSum(
+  x: Int32Array,
+  start: number,
+  size: number,
+  taps: Int32Array,
+  w: Int32Array,
+  k: number,
+  end: number,
+): number {
+  let sum = 0;
+  for (let base = start; k < end; base += size) {
+    for (let t = 0; t < taps.length; t++) sum = (sum + Math.imul(x[base + taps[t]!]!, w[k++]!)) | 0;
+  }
+  return sum;
 }
 
 /** Batch, out features and spatial lengths of a convolution's output. */
@@ -112,7 +132,7 @@ function paddedVolume(
   if (spatial.every((length, i) => length === shape[i + 2])) return { data, shape };
   const whole = [shape[0]!, shape[1]!, ...spatial];
   const strides = stridesOf(whole);
-  const out = zeroedArray(Int32Array, elementCount(whole));
+  const out = allocate("int32", elementCount(whole));
   const steps = strides.map((stride, i) => stride * (i < 2 ? 1 : lhsDilation[i - 2]!));
   const start = padding.reduce((sum, [before], i) => sum + before * strides[i + 2]!, 0);
   let i = 0;
@@ -123,7 +143,7 @@ function paddedVolume(
 }
 
 function offsetsOf(dims: readonly number[], steps: readonly number[]): Int32Array {
-  const offsets = zeroedArray(Int32Array, elementCount(dims));
+  const offsets = allocate("int32", elementCount(dims));
   let i = 0;
   forEachOffset(dims, steps, 0, (at) => {
     offsets[i++] = at;

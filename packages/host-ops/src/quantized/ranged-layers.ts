@@ -115,7 +115,7 @@ function trim(images: Tensor, counts: readonly number[]): Tensor {
 
 /** The greatest integer of every window, or their mean, rounded towards 0. */
 function pool(isMean: boolean): Kernel {
-  return (op) => {
+  return inTurns(function* (op: OpCall): Pieces<Tensor[]> {
     const input = op.tensor(0);
     const range = rangeOf(op, 1, input.dtype);
     check(input.shape.length === 4, () => "tensor_in must be 4-dimensional");
@@ -132,6 +132,7 @@ function pool(isMean: boolean): Kernel {
     const out = numberArray(input.dtype, checkedCount(input.dtype, shape));
     for (let at = 0; at < out.length; at++) {
       const [c, k] = [at % channels, Math.floor(at / channels)];
+      if (c === 0) yield rows.size * columns.size * channels;
       const [column, r] = [k % columns.count, Math.floor(k / columns.count)];
       const [row, image] = [r % rows.count, Math.floor(r / rows.count)];
       const [top, left] = [row * rows.stride - rows.before, column * columns.stride - columns.before];
@@ -147,7 +148,7 @@ function pool(isMean: boolean): Kernel {
       out[at] = isMean ? Math.trunc(sum / count) : most;
     }
     return ranged(shape, out, range);
-  };
+  });
 }
 
 /** Pieces side by side, all in the range that holds each one's. */

@@ -72,9 +72,10 @@ function byRejection(count: number, p: number, source: Source): number {
 
 /** Successes of `count` tries; @param sourceFor  numbers from so many blocks on for each sample before this one */
 function draw(count: number, p: number, round: (x: number) => number, sourceFor: (blocks: number) => Source): number {
+  // Numbers would be drawn without end for a count that is none.
+  if (Number.isNaN(count) || Number.isNaN(p)) return NaN;
   if (count <= 0 || p <= 0) return 0;
   if (p >= 1) return count;
-  if (Number.isNaN(p)) return NaN;
   const isMostly = p > 0.5;
   const rare = isMostly ? round(1 - p) : p;
   const found =

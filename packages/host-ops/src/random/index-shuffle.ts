@@ -1,11 +1,15 @@
 /** RandomIndexShuffle: where an index stands in a random permutation, by a block cipher (Simon, with few rounds) whose blocks hold the range. */
-import { newData, type Tensor } from "@shardserve/tensor";
+import { type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
+import { allocate } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { inTurns, type Pieces } from "../call/turns.js";
 
 /** Smaller blocks would show patterns. */
 const BLOCK_BITS_MIN = 16;
+/** Multiplications that take as long as one round of the key and of the block, which goes round up to four times on average. */
+const WORK_PER_ROUND = 1024;
 const ROUND_CONSTANT = 0xffff_fffcn;
 const ROUND_SEQUENCE = 0x7369_f885_192c_0ef5n;
 
@@ -60,7 +64,7 @@ function shuffled(index: bigint, key: readonly bigint[], most: bigint, rounds: n
   return at;
 }
 
-function indexShuffle(op: OpCall): Tensor[] {
+function* indexShuffle(op: OpCall): Pieces<Tensor[]> {
   const [index, seed, most] = op.tensors(0, 3) as [Tensor, Tensor, Tensor];
   const rounds = op.attrs.int("rounds");
   check(rounds >= 4 && rounds % 2 === 0, () => `Rounds must be even and at least 4, got ${rounds}`);
@@ -80,7 +84,7 @@ function indexShuffle(op: OpCall): Tensor[] {
     () => `Maxval must be a scalar or a vector of the same size as index but got ${printShape(most.shape)}`,
   );
   const isScalar = index.shape.length === 0 && most.shape.length === 0 && seed.shape.length === 1;
-  const out = newData(index.dtype as "int32", count) as Int32Array | BigInt64Array;
+  const out = allocate(index.dtype as "int32", count) as Int32Array | BigInt64Array;
   for (let i = 0; i < count; i++) {
     const row = seed.shape.length === 1 ? 0 : 3 * i;
     const key = [0, 1, 2].map((k) => BigInt.asUintN(32, seeds[row + k]!));
@@ -89,10 +93,11 @@ function indexShuffle(op: OpCall): Tensor[] {
     check(from >= 0n, () => `index must be >= 0 but was ${from}`);
     check(limit >= 0n, () => `max_index must be >= 0 but was ${limit}`);
     check(limit >= from, () => `max_index must be >= index, but ${limit} < ${from}`);
+    yield WORK_PER_ROUND * rounds;
     const at = shuffled(from, key, limit, rounds);
     out[i] = out instanceof Int32Array || out instanceof Uint32Array ? Number(at) : at;
   }
   return [withData(index.dtype, isScalar ? [] : [count], out)];
 }
 
-export const INDEX_SHUFFLE_KERNELS: Readonly<Record<string, Kernel>> = { RandomIndexShuffle: indexShuffle };
+export const INDEX_SHUFFLE_KERNELS: Readonly<Record<string, Kernel>> = { RandomIndexShuffle: inTurns(indexShuffle) };

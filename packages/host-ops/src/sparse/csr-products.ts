@@ -2,7 +2,8 @@
 import { lanesPerElement, type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
-import { checkedCount } from "../call/limits.js";
+import { Growing } from "../call/growing.js";
+import { allocate, checkedCount } from "../call/limits.js";
 import { numberArray, numbersOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { inTurns, type Pieces } from "../call/turns.js";
@@ -100,6 +101,9 @@ function* timesDense(op: OpCall): Pieces<Tensor[]> {
   return [stacked(dense.dtype, a.shape.slice(0, -2), inner, parts)];
 }
 
+/** Multiplications that take as long as a row without elements. */
+const WORK_PER_ROW = 16;
+
 /** One row of a product: sums by column, of which most are never touched. */
 class RowSum {
   readonly #lanes: number;
@@ -109,8 +113,8 @@ class RowSum {
 
   constructor(columns: number, lanes: number) {
     this.#lanes = lanes;
-    this.#sums = new Float64Array(columns * lanes);
-    this.#isTouched = new Uint8Array(columns);
+    this.#sums = allocate("float64", columns * lanes);
+    this.#isTouched = allocate("uint8", columns);
   }
 
   add(column: number, re: number, im: number): void {
@@ -123,7 +127,7 @@ class RowSum {
   }
 
   /** Appends columns in their order and the sums, and begins anew. */
-  flush(columns: number[], values: number[]): void {
+  flush(columns: Growing<Int32Array>, values: Growing<Float64Array>): void {
     this.#columns.sort((a, b) => a - b);
     for (const column of this.#columns) {
       columns.push(column);
@@ -151,14 +155,14 @@ function* timesSparse(op: OpCall): Pieces<Tensor[]> {
   const { dtype } = a.values;
   const lanes = lanesPerElement(dtype);
   const [x, y] = [valuesOf(a), valuesOf(b)];
-  const [columns, values, starts]: [number[], number[], number[]] = [[], [], []];
+  const columns = new Growing((count) => allocate("int32", count));
+  const values = new Growing((count) => allocate("float64", count));
+  const starts = newStarts(a.rows, a.batch);
   const width = b.shape.at(-1)!;
-  checkedCount(dtype, [width]);
   const sum = new RowSum(width, lanes);
   let [beforeA, beforeB] = [0, 0];
   for (let k = 0; k < a.batch; k++) {
     const before = columns.length;
-    starts.push(0);
     for (let row = 0; row < a.rows; row++) {
       const first = k * (a.rows + 1) + row;
       for (let p = beforeA + a.starts[first]!; p < beforeA + a.starts[first + 1]!; p++) {
@@ -171,17 +175,17 @@ function* timesSparse(op: OpCall): Pieces<Tensor[]> {
         }
       }
       sum.flush(columns, values);
-      checkedCount(dtype, [columns.length]);
-      starts.push(columns.length - before);
+      starts[first + 1] = columns.length - before;
+      yield WORK_PER_ROW;
     }
     beforeA += a.count(k);
     beforeB += b.count(k);
   }
   const out = numberArray(dtype, columns.length);
-  out.set(values);
+  out.set(values.values);
   const shape = [...a.shape.slice(0, -1), width];
   const product = withData(dtype, [columns.length], out);
-  return [asVariant(new CsrMatrix(shape, Int32Array.from(starts), Int32Array.from(columns), product))];
+  return [asVariant(new CsrMatrix(shape, starts, columns.values.slice(), product))];
 }
 
 export const CSR_PRODUCT_KERNELS: Readonly<Record<string, Kernel>> = {

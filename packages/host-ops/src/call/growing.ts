@@ -1,4 +1,4 @@
-type Growable = Uint8Array | Int32Array | Float32Array;
+type Growable = Uint8Array | Int32Array | Float32Array | Float64Array;
 
 /** A typed array that grows by doubling. */
 export class Growing<T extends Growable> {

@@ -1,0 +1,67 @@
+/** Values that a request chooses, which must neither hold the process up nor be taken for something else. */
+import assert from "node:assert/strict";
+import { Attrs, type AttrValue, type HostValue } from "@shardserve/graph";
+import { scalar, type Tensor, tensor } from "@shardserve/tensor";
+import { hostKernels } from "../src/index.js";
+import { newState } from "./host-state.js";
+
+async function run(
+  op: string,
+  inputs: readonly HostValue[],
+  attrs: Record<string, AttrValue> = {},
+  signal?: AbortSignal,
+): Promise<Tensor[]> {
+  const node = { name: "node", op, inputs: [], controls: [], attrs: new Attrs(op, attrs) };
+  return (await hostKernels.get(op)!({ node, inputs, state: newState(), ...(signal && { signal }) })) as Tensor[];
+}
+
+const ints = (...values: number[]) => tensor("int64", [values.length], BigInt64Array.from(values, BigInt));
+
+/** [rows, columns], with an element everywhere. */
+async function sparse(rows: number, columns: number): Promise<Tensor> {
+  const indices = Array.from({ length: rows * columns }, (_, i) => [Math.floor(i / columns), i % columns]).flat();
+  const values = Float32Array.from({ length: rows * columns }, (_, i) => i + 1);
+  const inputs = [
+    tensor("int64", [rows * columns, 2], BigInt64Array.from(indices, BigInt)),
+    tensor("float32", [rows * columns], values),
+    ints(rows, columns),
+  ];
+  return (await run("SparseTensorToCSRSparseMatrix", inputs))[0]!;
+}
+
+describe("values of requests", () => {
+  it("a count of binomial numbers that is none gives none, not a search without end", async () => {
+    const inputs = [ints(2), ints(1, 2), scalar("float32", Number.NaN), scalar("float32", 0.25)];
+    const [drawn] = await run("StatelessRandomBinomial", inputs, { T: "float32", dtype: "float32" });
+    assert.deepEqual([...(drawn!.data as Float32Array)], [Number.NaN, Number.NaN]);
+  });
+
+  it("a sparse matrix is no list", async () => {
+    await assert.rejects(run("TensorListLength", [await sparse(2, 2)]), {
+      code: "INVALID_ARGUMENT",
+      message: /^Input handle is not a list/,
+    });
+  });
+
+  it("a product of sparse matrices grows beyond what was reserved", async () => {
+    const inputs = [await sparse(20, 1), await sparse(1, 30)];
+    const [product] = await run("SparseMatrixSparseMatMul", inputs, { type: "float32" });
+    const [dense] = await run("CSRSparseMatrixToDense", [product!], { type: "float32" });
+    const expected = Float32Array.from({ length: 600 }, (_, i) => (Math.floor(i / 30) + 1) * ((i % 30) + 1));
+    assert.deepEqual(dense!.data, expected);
+  });
+
+  const vector = (length: number) => tensor("float32", [length], new Float32Array(length));
+  const long: readonly [string, readonly Tensor[], Record<string, AttrValue>][] = [
+    ["Einsum", [vector(1 << 16), vector(1 << 16)], { equation: "i,j->" }],
+    ["RandomIndexShuffle", [ints(...Array(10_000).keys()), ints(1, 2, 3), scalar("int64", 9_999)], {}],
+    ["UnravelIndex", [ints(...Array(10_000).fill(0)), ints(...Array(1000).fill(1))], {}],
+  ];
+  for (const [op, inputs, attrs] of long) {
+    it(`${op} lets others run, and ends where nobody waits any more`, async () => {
+      const end = new AbortController();
+      setImmediate(() => end.abort(new Error("nobody waits")));
+      await assert.rejects(run(op, inputs, attrs, end.signal), /nobody waits/);
+    });
+  }
+});
