@@ -11,6 +11,8 @@ import {
   matricesOf,
   type Matrix,
   matrix,
+  scaled,
+  scaleOf,
   SMALLEST_NORMAL,
   stacked,
   times,
@@ -27,14 +29,16 @@ interface Eigen {
 function* eigenOf(a: Matrix): Pieces<Eigen> {
   const n = a.rows;
   const isReal = a.lanes === 1;
-  const schur = isFiniteMatrix(a) ? yield* isReal ? realSchurOf(a) : schurOf(a) : undefined;
+  const scale = scaleOf(a);
+  const near1 = scaled(a, 1 / scale);
+  const schur = isFiniteMatrix(a) ? yield* isReal ? realSchurOf(near1) : schurOf(near1) : undefined;
   if (!schur) throw invalid("Eigen decomposition was not successful. The input might not be valid.");
   const { t, u } = schur;
   const vectors = yield* times(u, yield* trianglesVectors(t));
   const order = isReal ? [...Array(n).keys()] : byMagnitude(t);
   const out: Eigen = { values: new Float64Array(2 * n), vectors: new Float64Array(2 * n * n) };
   for (const [j, from] of order.entries()) {
-    out.values.set(t.at.subarray(2 * from * (n + 1), 2 * from * (n + 1) + 2), 2 * j);
+    for (let lane = 0; lane < 2; lane++) out.values[2 * j + lane] = scale * t.at[2 * from * (n + 1) + lane]!;
     let square = 0;
     for (let i = 0; i < n; i++) square += magnitude(vectors, i, from) ** 2;
     for (let i = 0; i < n; i++) {

@@ -116,8 +116,9 @@ export function givens(a: number, b: number, c: number, d: number): Givens {
   if (a === 0 && b === 0) return { cos: 0, re: -c / size, im: -d / size };
   const p = Math.hypot(a, b);
   const whole = Math.hypot(p, size) * (a < 0 ? -1 : 1);
-  // s = -q conj(p) / (|p| whole)
-  return { cos: p / whole, re: -(c * a + d * b) / p / whole, im: -(d * a - c * b) / p / whole };
+  // s = -q conj(p) / (|p| whole), with the direction of p: products of small numbers would be 0.
+  const [x, y] = [a / p, b / p];
+  return { cos: p / whole, re: -(c * x + d * y) / whole, im: -(d * x - c * y) / whole };
 }
 
 const norm1 = (at: Float64Array, k: number): number => Math.abs(at[k]!) + Math.abs(at[k + 1]!);
