@@ -14,6 +14,7 @@ import {
 import {
   campaign,
   LEADER_KEY,
+  NEWS_KEY,
   type LeaderRecord,
   type Leadership,
   leaderRecord,
@@ -157,7 +158,7 @@ export class Controller extends Service {
       while (!signal.aborted) {
         try {
           await view.reach(1, { signal });
-          await round.scan(this.#repository, signal);
+          await round.scan(this.#repository, view.entries.get(NEWS_KEY)?.modRevision, signal);
           await this.#round(leadership, view, round, signal);
           backoff.reset();
           outage.works();
@@ -237,6 +238,8 @@ class LeaderRounds {
   readonly #settings: ControllerSettings;
   #repository: RepositoryContents = new Map();
   #scannedMs = -Infinity;
+  /** Revision of the news that the last look followed. */
+  #newsRevision: number | undefined;
   #scanError: string | undefined;
   #look: Promise<void> | undefined;
   readonly #onLookFailed: () => void;
@@ -253,10 +256,17 @@ class LeaderRounds {
     this.#shards = new ShardWatch(clock.nowMs());
   }
 
-  /** Looks when it is time to. A look that takes long goes on beside the rounds: dead shards are replaced meanwhile. */
-  async scan(repository: Repository, signal: AbortSignal): Promise<void> {
-    if (this.#look || this.#clock.nowMs() - this.#scannedMs < this.#settings.pollMs) return;
-    this.#scannedMs = this.#clock.nowMs();
+  /**
+   * Looks when it is time to, or there is news. A look that takes long goes on beside the rounds: dead shards are replaced meanwhile.
+   *
+   * @param newsRevision  at which somebody said that the repository has something new; undefined = nobody did
+   */
+  async scan(repository: Repository, newsRevision: number | undefined, signal: AbortSignal): Promise<void> {
+    const nowMs = this.#clock.nowMs();
+    const isDue = nowMs - this.#scannedMs >= this.#settings.pollMs || newsRevision !== this.#newsRevision;
+    if (this.#look || !isDue) return; // news that comes while it looks may be missed by that look: it looks again
+    this.#scannedMs = nowMs;
+    this.#newsRevision = newsRevision;
     this.#look = this.#scan(repository, signal).finally(() => (this.#look = undefined));
     const over = new AbortController();
     const waited = sleep(this.#clock, LOOK_WAIT_MS, over.signal).catch(() => undefined); // the look was over first

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { clusterStatus } from "@shardserve/controller";
-import { EtcdRegistry, MapFollower, MemoryRegistry, MemoryStore, type Registry } from "@shardserve/registry";
+import {
+  EtcdRegistry,
+  MapFollower,
+  MemoryRegistry,
+  MemoryStore,
+  NEWS_KEY,
+  newsRecord,
+  type Registry,
+} from "@shardserve/registry";
 import { EtcdServer, eventually, type TempDir, tempDir } from "@shardserve/testkit";
 import { type Participant, Participant as ShardParticipant, PARTITION_COUNT, publish } from "./cluster.js";
 
@@ -21,6 +29,7 @@ describe("controller on a real etcd", function () {
   let follower: MapFollower;
   let shards: Participant[] = [];
   let tests = 0;
+  let pollMs: number;
   let store: "there" | "silent" | "away" = "there";
 
   before(async () => {
@@ -32,6 +41,7 @@ describe("controller on a real etcd", function () {
     dir = await tempDir();
     tests++;
     store = "there";
+    pollMs = SETTINGS.pollMs;
     registry = open();
     follower = new MapFollower(registry);
     follower.start();
@@ -52,7 +62,8 @@ describe("controller on a real etcd", function () {
         if (store === "silent") await new Promise<never>(() => undefined);
         if (store === "away") throw new Error("the store is away");
       };
-      const shard = new ShardParticipant({ id, registry: open(), baseDir: dir.path, settings: SETTINGS, refresh });
+      const settings = { ...SETTINGS, pollMs };
+      const shard = new ShardParticipant({ id, registry: open(), baseDir: dir.path, settings, refresh });
       shards.push(shard);
       await shard.start();
     }
@@ -82,6 +93,18 @@ describe("controller on a real etcd", function () {
     const before = Number(await failures());
     await eventually(async () => Number(await failures()) > before + 1);
     assert.ok(isEnabled(1));
+  });
+
+  it("looks at the repository when it is told of news, however rarely it looks by itself", async () => {
+    pollMs = 3_600_000;
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2");
+    await eventually(() => isEnabled(1));
+    for (const version of [2, 3]) {
+      await publish(dir.path, "ctr", version);
+      await registry.txn([], [{ put: NEWS_KEY, value: newsRecord.encode({ writtenAtMs: version }) }]);
+      await eventually(() => isEnabled(version));
+    }
   });
 
   it("rolls out versions one after another and says so in its status", async () => {

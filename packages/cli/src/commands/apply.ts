@@ -65,7 +65,7 @@ export const apply = defineCommand({
       tls?.watch((value) => credentials!.replace(value), logger),
       tokens?.watch((rules) => access!.replace(rules), logger),
     ].filter((file) => file !== undefined);
-    await using places = await openPlaces(flags, "apply", terminal);
+    await using places = await openPlaces(flags, "apply", registry, terminal);
     const options: UpdateWriterOptions = {
       follower,
       refusalsOf: (model, version) =>

@@ -30,8 +30,8 @@ export const fold = defineCommand({
   async run(positionals, flags, terminal) {
     const model = onlyArgument("fold", positionals, "model");
     const { signal, logger } = terminal;
-    await using places = await openPlaces(flags, "fold", terminal);
     await withRegistry("fold", flags, terminal, async (registry, outcome) => {
+      await using places = await openPlaces(flags, "fold", registry, terminal);
       const { version, chain } = await chainInForce(registry, model, flags.version, signal);
       const name = `${model}/${version}`;
       const place = await places.open(model, version, signal);

@@ -16,6 +16,7 @@
  * | `models/NAME/rollbacks/V` | operator | until deleted | RollbackRecord |
  * | `maps/NAME/V` | leader | with the version | MapRecord |
  * | `leader` | the elected shard | its lease | LeaderRecord |
+ * | `news` | whoever puts epochs into an object store | for ever | NewsRecord |
  */
 import { ServingError } from "@shardserve/core";
 
@@ -28,6 +29,7 @@ export const WISHES_PREFIX = "wishes/";
 export const LABELS_PREFIX = "labels/";
 export const TRAFFIC_PREFIX = "traffic/";
 export const LEADER_KEY = "leader";
+export const NEWS_KEY = "news";
 
 /** What a key names; undefined from {@link parseKey} when it is none of ours (a newer program's, say). */
 export type ParsedKey =

@@ -134,6 +134,12 @@ export interface LevelWish {
   readonly wishedAtMs: number;
 }
 
+/** `news`: the model repository has something new, and its leader may look at once. */
+export interface NewsRecord {
+  /** Wall clock, ms since the epoch; informational. */
+  readonly writtenAtMs: number;
+}
+
 /** `traffic/NAME`: how requests that name no version are shared out (servable's TrafficPolicy). */
 export interface TrafficRecord {
   readonly split: readonly { readonly version: number /** > 0 */; readonly weight: number }[];
@@ -254,6 +260,10 @@ export const shardWish: RecordCodec<ShardWish> = codec((reader) => ({ isDraining
 
 export const levelWish: RecordCodec<LevelWish> = codec((reader) => ({
   wishedAtMs: reader.number("wishedAtMs", 0, Number.MAX_SAFE_INTEGER),
+}));
+
+export const newsRecord: RecordCodec<NewsRecord> = codec((reader) => ({
+  writtenAtMs: reader.number("writtenAtMs", 0, Number.MAX_SAFE_INTEGER),
 }));
 
 export const trafficRecord: RecordCodec<TrafficRecord> = codec((reader) => ({

@@ -1,7 +1,9 @@
 import { resolve } from "node:path";
 import { isUri } from "@shardserve/object-store";
+import type { Registry } from "@shardserve/registry";
 import type { Terminal } from "../../command.js";
 import { flag } from "../../flags.js";
+import { announceNews } from "./announce-news.js";
 import type { EpochPlaces } from "./epoch-place.js";
 import { FolderPlaces } from "./folder-place.js";
 import { StoredPlaces } from "./stored-places.js";
@@ -21,14 +23,16 @@ export const EPOCH_FLAGS = {
 
 /**
  * @param command  that writes them
+ * @param registry  through which the leader is told of them, where it does not see a folder
  * @throws ServingError CONFIG_INVALID when another process of this machine has the folder for copies; INVALID_ARGUMENT
  */
 export async function openPlaces(
   { modelRepository, stagingDir }: { readonly modelRepository: string; readonly stagingDir: string },
   command: string,
+  registry: Registry,
   terminal: Pick<Terminal, "environment" | "logger">,
 ): Promise<EpochPlaces> {
-  return isUri(modelRepository)
-    ? StoredPlaces.take(modelRepository, stagingDir, command, terminal)
-    : new FolderPlaces(resolve(modelRepository));
+  if (!isUri(modelRepository)) return new FolderPlaces(resolve(modelRepository));
+  const announce = (signal: AbortSignal) => announceNews(registry, terminal.logger, signal);
+  return StoredPlaces.take(modelRepository, stagingDir, command, announce, terminal);
 }

@@ -30,6 +30,8 @@ export interface StoredPlaceOptions {
   /** Copies what is in the store into the directory. */
   readonly files: CopiedFiles;
   readonly base: StoredManifest;
+  /** Called when something was published; never rejects. */
+  readonly announce: (signal: AbortSignal) => Promise<void>;
   readonly logger: Logger;
 }
 
@@ -86,7 +88,7 @@ export class StoredPlace implements EpochPlace {
   }
 
   async publish(path: string, signal: AbortSignal): Promise<void> {
-    const { stores, uri, logger } = this.#options;
+    const { stores, uri, announce, logger } = this.#options;
     const to = { stores, uri: childUri(uri, path), manifest: DELTA_MANIFEST_FILE, progress: silentProgress };
     try {
       await publish(join(this.versionDir, path), { ...to, logger, signal });
@@ -94,6 +96,7 @@ export class StoredPlace implements EpochPlace {
       await this.#forgetCopy(path); // whatever is there is brought from there
       throw error;
     }
+    await announce(signal);
   }
 
   async waitingFolds(

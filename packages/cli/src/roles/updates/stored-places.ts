@@ -7,7 +7,7 @@ import type { Terminal } from "../../command.js";
 import { stagingFolder } from "../versions/staged-export.js";
 import { copiedVersion } from "../versions/version-copy.js";
 import type { EpochPlaces } from "./epoch-place.js";
-import { StoredPlace } from "./stored-place.js";
+import { StoredPlace, type StoredPlaceOptions } from "./stored-place.js";
 
 /** The versions BASE/NAME/VERSION in an object store, with copies in a folder that is this process's as long as it runs. */
 export class StoredPlaces implements EpochPlaces {
@@ -15,25 +15,36 @@ export class StoredPlaces implements EpochPlaces {
   readonly #directory: string;
   readonly #stores: Stores;
   readonly #lock: ProcessLock;
+  readonly #announce: StoredPlaceOptions["announce"];
   readonly #logger: Logger;
 
-  private constructor(uri: string, directory: string, stores: Stores, lock: ProcessLock, logger: Logger) {
+  private constructor(
+    uri: string,
+    directory: string,
+    stores: Stores,
+    lock: ProcessLock,
+    announce: StoredPlaceOptions["announce"],
+    logger: Logger,
+  ) {
     this.#uri = uri;
     this.#directory = directory;
     this.#stores = stores;
     this.#lock = lock;
+    this.#announce = announce;
     this.#logger = logger;
   }
 
   /**
    * @param uri  BASE
    * @param purpose  processes of different purposes have folders of their own
+   * @param announce  called when something was put into the store; never rejects
    * @throws ServingError CONFIG_INVALID when another process has the folder; INVALID_ARGUMENT when the URI names no place
    */
   static async take(
     uri: string,
     stagingDir: string,
     purpose: string,
+    announce: StoredPlaceOptions["announce"],
     { environment, logger }: Pick<Terminal, "environment" | "logger">,
   ): Promise<StoredPlaces> {
     parseStoreUri(uri);
@@ -46,7 +57,7 @@ export class StoredPlaces implements EpochPlaces {
         `process ${owner} works on ${base} in ${directory}; give each process a --staging-dir of its own`,
       );
     const lock = await ProcessLock.take(join(directory, "lock"), refuse);
-    return new StoredPlaces(base, directory, new Stores(environment), lock, logger);
+    return new StoredPlaces(base, directory, new Stores(environment), lock, announce, logger);
   }
 
   async open(model: string, version: number, signal: AbortSignal): Promise<StoredPlace> {
@@ -59,7 +70,7 @@ export class StoredPlaces implements EpochPlaces {
     await files.provide(MANIFEST_FILE, signal);
     const base = await readManifest(files.directory);
     if (!base) throw new ServingError("NOT_FOUND", `${uri} holds no exported version`);
-    const opened = new StoredPlace({ stores, uri, files, base, logger });
+    const opened = new StoredPlace({ stores, uri, files, base, announce: this.#announce, logger });
     await opened.dropUnpublished(signal);
     return opened;
   }
