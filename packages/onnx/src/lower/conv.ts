@@ -91,12 +91,28 @@ function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {
     // Of one element there is one window, whatever the stride.
     const steps = isLine ? [strides[0]!, 1] : strides;
     const padding = paddingOf(n, layout, kernel, steps, ones);
+    const around = op === "MaxPool" ? namedPadding(n, steps, padding.attrs) : padding.attrs;
     // Zeros are neither the least element nor left out of means.
-    if (padding.around) return windowPooling(n, op, spatial);
-    if (isLine) return pooledColumn(n, op, kernel, steps, padding.attrs);
-    const attrs = { kernel_shape: kernel, strides, ...padding.attrs };
+    if (padding.around || !around) return windowPooling(n, op, spatial);
+    if (isLine) return pooledColumn(n, op, kernel, steps, around);
+    const attrs = { kernel_shape: kernel, strides, ...around };
     return fromChannelsFirst(n, layout, n.b.op(op, [toChannelsFirst(n, layout, n.x(0))], attrs));
   };
+}
+
+/**
+ * A maximum's padding by name; undefined where it has none. Into a MaxPool whose padding is given in numbers ONNX Runtime takes a Pad
+ * with zeros that stands before it, but MaxPool's own padding is less than any value: of values below zero the maximum came out too low.
+ */
+function namedPadding(
+  n: NodeLowering,
+  strides: readonly number[],
+  attrs: Padding["attrs"],
+): Padding["attrs"] | undefined {
+  const { pads = [], auto_pad: name = "VALID" } = attrs;
+  if (pads.every((count) => count === 0)) return { auto_pad: name };
+  const isDense = strides.every((stride) => stride === 1);
+  return isDense && n.attrs.text("padding") === "SAME" ? { auto_pad: "SAME_UPPER" } : undefined;
 }
 
 /** Whether images [n, l, 1, c] are pooled along l: what pools in one dimension are in TensorFlow. */
