@@ -20,13 +20,13 @@ const HOST_OPS = `HashTable HashTableV2 MutableHashTableV2 LookupTableFind Looku
   SparseToDense SparseReshape SparseFillEmptyRows SparseCross SparseReorder SparseSegmentMean SparseSegmentSum Bucketize
   BoostedTreesBucketize BucketizeWithInputBoundaries RaggedTensorToTensor Bincount DenseBincount Cumsum Substr FloorMod
   RandomUniform FloorDiv RealDiv ZerosLike OnesLike IsNan Floor Log Mean AddN ReverseV2 DynamicPartition DynamicStitch ParallelDynamicStitch
-  FilledIds PooledLookup PresentElements`;
+  BoundedIds FilledIds PooledLookup PresentElements`;
 const REFUSED =
   `Where Unique SparseToDense SparseReshape SparseFillEmptyRows SparseCross SparseReorder SparseSegmentMean
   SparseSegmentSum Bucketize BoostedTreesBucketize BucketizeWithInputBoundaries RaggedTensorToTensor DenseBincount
   StatelessWhile StatelessIf TensorListReserve TensorListFromTensor TensorListStack DenseToDenseSetOperation Switch Merge
   Enter Exit NextIteration LoopCond TensorArrayV3 TensorArrayScatterV3 TensorArrayReadV3 TensorArrayWriteV3
-  TensorArrayGatherV3 TensorArraySizeV3 IteratorGetNext IteratorFromStringHandle FilledIds PooledLookup PresentElements`.replace(
+  TensorArrayGatherV3 TensorArraySizeV3 IteratorGetNext IteratorFromStringHandle BoundedIds FilledIds PooledLookup PresentElements`.replace(
     /\s+/g,
     " ",
   );

@@ -1,4 +1,5 @@
 import type { GraphNode, HostKernel, KernelTable, NodeContext } from "@shardserve/graph";
+import { BOUNDED_IDS_KERNELS } from "./arrays/bounded-ids.js";
 import { GATHER_KERNELS } from "./arrays/array-gather.js";
 import { JOIN_KERNELS } from "./arrays/array-join.js";
 import { INDEX_ARITHMETIC_KERNELS } from "./arrays/index-arithmetic.js";
@@ -271,7 +272,12 @@ const COMPLEX_TOO = new Set([
 ]);
 
 /** Ops that the compiler makes of several. */
-const COMPILERS: readonly Family[] = [FILLED_IDS_KERNELS, POOLED_LOOKUP_KERNELS, PRESENT_ELEMENTS_KERNELS];
+const COMPILERS: readonly Family[] = [
+  BOUNDED_IDS_KERNELS,
+  FILLED_IDS_KERNELS,
+  POOLED_LOOKUP_KERNELS,
+  PRESENT_ELEMENTS_KERNELS,
+];
 
 const TENSORFLOWS = kernelsOf([...ANY_DTYPE, ...REAL, COMPLEX_ONLY_KERNELS]);
 const KERNELS: ReadonlyMap<string, HostKernel> = new Map([...TENSORFLOWS, ...kernelsOf(COMPILERS)]);

@@ -106,6 +106,27 @@ describe("what the compiler makes of the ops of feature columns", () => {
     assert.throws(() => run("FilledIds", [indices, int64s([1]), int64s([3]), filler], attrs), /does not fit/);
   });
 
+  it("BoundedIds is what JAX's ops are", () => {
+    const id = fc.oneof(fc.integer({ min: -12, max: 12 }), fc.constantFrom(-(2 ** 31), 2 ** 31 - 1));
+    fc.assert(
+      fc.property(fc.array(id, { maxLength: 9 }), fc.nat(9), fc.constantFrom(0, 10), (values, most, added) => {
+        const [ids, zero, high] = [int32s(values), int32s([0], []), int32s([most], [])];
+        const [isLow] = run("Less", [ids, zero]);
+        const [moved] = run("AddV2", [ids, int32s([added], [])]);
+        const [start] = run("SelectV2", [isLow!, moved!, ids]);
+        const [isHigh] = run("GreaterEqual", [start!, zero]);
+        const [isBelow] = run("LessEqual", [start!, high]);
+        const [low] = run("Minimum", [start!, high]);
+        const want = [...run("Maximum", [low!, zero]), ...run("LogicalAnd", [isHigh!, isBelow!])];
+        const got = run("BoundedIds", [ids], { most, added });
+        assert.deepEqual(
+          outcome(() => got),
+          outcome(() => want),
+        );
+      }),
+    );
+  });
+
   it("PooledLookup is what the ops are, errors and bits included", () => {
     const value = fc.oneof(fc.float({ noDefaultInfinity: true, noNaN: true }), fc.constantFrom(-0, Number.NaN, 1e38));
     const tables = fc.record({

@@ -132,6 +132,8 @@ function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | unde
       return [node.attrs.dtype("dtype")];
     case "Lookup":
       return [node.attrs.dtype("dtype"), "int32"];
+    case "BoundedIds":
+      return ["int32", "bool"];
     case "FilledIds": {
       const dtype = dtypeOf(node.inputs[1]!);
       return dtype && ["int64", dtype, "bool"];

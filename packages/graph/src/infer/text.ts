@@ -86,6 +86,7 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     [(call.value(2)?.values[0] ?? UNKNOWN) as number],
     [UNKNOWN],
   ],
+  BoundedIds: (call) => [call.shape(0), call.shape(0)],
   FilledIds: (call) => [[UNKNOWN], [UNKNOWN], [(call.value(2)?.values[0] ?? UNKNOWN) as number]],
   PooledLookup: (call) => [[UNKNOWN, ...(call.shape(0)?.slice(1) ?? [UNKNOWN])]],
   PresentElements: (call) => [[UNKNOWN, call.shape(0)?.length ?? UNKNOWN], [UNKNOWN]],

@@ -25,6 +25,8 @@ export function refKey(ref: TensorRef): string {
  *   [rows]). Attribute dropsNegative: ids below 0 count as absent.
  * - `PooledLookup`: inputs a table, ids, the segment of every id, and, optional, which segments are to be 0. Attribute combiner: sum, mean
  *   or sqrtn of the rows of a segment.
+ * - `BoundedIds`: JAX's ids of a lookup. Input int32 ids; outputs the ids moved into [0, most], and which were there (bool). Attributes most
+ *   and added: what ids below 0 get before.
  * - `PresentElements`: inputs x and a scalar. Outputs the indices of the elements of x that differ from it, and these elements.
  * - `Branch`: If and Case. Input 0 the condition or index, the rest go to every region; one region a branch, whose outputs are the node's.
  * - `Loop`: While. The first `carried` inputs change from turn to turn, the others go to every turn. Regions: the condition (one

@@ -3,6 +3,7 @@ import type { Inference } from "../infer/infer.js";
 import { Attrs } from "../ir/attrs.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
+import { bare, numbersAt } from "./matching.js";
 import type { Readers } from "./readers.js";
 
 /**
@@ -77,16 +78,4 @@ function gatherAt(
   const node = bare(ref, "GatherV2", program);
   if (!node || node.attrs.int("batch_dims") !== 0 || numbersAt(node, 2, program)?.join() !== "0") return undefined;
   return { params: node.inputs[0]!, at: node.inputs[1]! };
-}
-
-/** The node of a value when it is of that op and waits for nothing. */
-function bare({ node, index }: TensorRef, op: string, { graph }: Program): GraphNode | undefined {
-  const found = graph.get(node);
-  return found?.op === op && index === 0 && found.controls.length === 0 ? found : undefined;
-}
-
-/** Input `at` as numbers, when it is a constant. */
-function numbersAt(node: GraphNode, at: number, { graph }: Program): number[] | undefined {
-  const value = constantOf(graph.get(node.inputs[at]!.node));
-  return value && toNumbers(value);
 }
