@@ -868,6 +868,13 @@ def transposed_lengths():
 
 
 @family
+def volumes():
+    """Convolutions of volumes in blocks of channels, which are computed as those of planes."""
+    case("Conv3D", input=rand(F32, [2, 4, 3, 4, 16]), filter=C(rand(F32, [3, 3, 3, 16, 16])), strides=[1, 1, 1, 1, 1], padding="VALID")
+    case("Conv3D", input=rand(F32, [1, 3, 4, 3, 16]), filter=C(rand(F32, [2, 3, 3, 16, 16])), strides=[1, 1, 1, 1, 1], padding="SAME")
+
+
+@family
 def reflections_of_nothing():
     """REFLECT refuses what has no element in any dimension, even where it pads others; SYMMETRIC does not."""
     for mode in ["REFLECT", "SYMMETRIC"]:

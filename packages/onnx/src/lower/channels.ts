@@ -1,5 +1,6 @@
 import type { OnnxBuilder, Value } from "../proto/builder.js";
 import { transpose } from "../proto/emit.js";
+import { volumeOfPlanes } from "./planes.js";
 
 /**
  * Where channels stand. TensorFlow's models have them last, ONNX's convolutions and pools second. A result that an op made
@@ -88,6 +89,8 @@ export function carried(
   shapeOf: (index: number) => readonly number[] | undefined,
 ): { readonly inputs: readonly Value[]; readonly restored: (output: Value) => Value } | undefined {
   if (!ELEMENTWISE.has(op)) return undefined;
+  const overPlanes = carriedPlanes(b, inputs, shapeOf);
+  if (overPlanes) return overPlanes;
   const rank = inputs.find((value) => value.channelsFirst)?.channelsFirst?.rank;
   if (rank === undefined) return undefined;
   const isRow = rank === 3 && inputs.some(({ row }) => row);
@@ -96,6 +99,33 @@ export function carried(
   if (!isMovable) return undefined;
   const restored = (output: Value): Value => (isRow ? lineOfRow(b, output) : channelsLast(b, output, rank));
   return { inputs: moves.map((move) => move()), restored };
+}
+
+/** As {@link carried}, of one volume that exists as planes, where the others have a value a channel at most. */
+function carriedPlanes(
+  b: OnnxBuilder,
+  inputs: readonly Value[],
+  shapeOf: (index: number) => readonly number[] | undefined,
+): ReturnType<typeof carried> {
+  const [planes, ...more] = inputs.flatMap((value) => value.planes ?? []);
+  // Two volumes may differ in how many of them there are: over planes [n * d, ...] that is no broadcast.
+  if (!planes || more.length > 0) return undefined;
+  const channels = planes.shape[3];
+  const moves = inputs.map((value, i): (() => Value) | undefined => {
+    if (value.planes) return () => planes.value;
+    const shape = shapeOf(i);
+    if (shape?.length === 0) return () => value;
+    const length = shape?.at(-1);
+    if (!shape || (length !== 1 && length !== channels)) return undefined;
+    if (shape.length > 4 || shape.slice(0, -1).some((ones) => ones !== 1)) return undefined;
+    return () => perChannel(b, value, length, 4, shape.length);
+  });
+  const isMovable = moves.every((move) => move !== undefined);
+  if (!isMovable) return undefined;
+  return {
+    inputs: moves.map((move) => move()),
+    restored: (value) => volumeOfPlanes(b, { ...planes, value }),
+  };
 }
 
 /** How an operand gets its channels second, or the form of one row, undefined where that would be work. */

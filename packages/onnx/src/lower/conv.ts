@@ -15,6 +15,8 @@ import { cast, concat, shapeOf, slice } from "../proto/emit.js";
 import { isNarrow, narrowConvolution } from "./narrow-conv.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 import { type Padding, paddingOf } from "./padding.js";
+import { planeConvolution } from "./plane-conv.js";
+import { volumeOfPlanes } from "./planes.js";
 import { transposedConvolution } from "./transposed-conv.js";
 import { hasWindowKernel, windowConvolution, windowDepthwise, windowPooling } from "./window-lowering.js";
 
@@ -37,6 +39,8 @@ function convolution(spatial: number): Lower {
     const kernel = kernelShape(n, 1);
     const [inPerGroup, out] = [kernel[spatial]!, kernel[spatial + 1]!];
     const channels = n.dim(0, layout.isChannelsLast ? -1 : 1) ?? inPerGroup;
+    const volume = spatial === 3 ? planeConvolution(n, layout, kernel) : undefined;
+    if (volume) return volume;
     const strides = spatialInts(n, layout, "strides");
     const dilations = spatialInts(n, layout, "dilations");
     const padding = paddingOf(n, layout, kernel, strides, dilations);
@@ -147,11 +151,12 @@ const batchNorm: Lower = (n) => {
   const [scale, offset] = [n.x(1), n.x(2)];
   const wide = cast(b, n.x(0), scale.dtype);
   const isTraining = n.attrs.bool("is_training");
-  const first = n.x(0).channelsFirst;
+  const { channelsFirst: first, planes } = n.x(0);
   if (isChannelsLast && !isTraining && first?.rank === rank && [0, 1, 2, 3, 4].every((i) => n.dtype(i) === "float32")) {
-    const operands = [first.value, scale, offset, n.x(3), n.x(4)];
+    const operands = [planes?.value ?? first.value, scale, offset, n.x(3), n.x(4)];
     const y = b.op("BatchNormalization", operands, { epsilon: { float: n.attrs.float("epsilon") } });
-    return [channelsLast(b, y, rank), n.x(3), n.x(4), n.x(3), n.x(4), n.x(3)].slice(0, n.outputCount);
+    const normal = planes ? volumeOfPlanes(b, { ...planes, value: y }) : channelsLast(b, y, rank);
+    return [normal, n.x(3), n.x(4), n.x(3), n.x(4), n.x(3)].slice(0, n.outputCount);
   }
   const batch = isTraining
     ? batchStatistics(n, wide, isChannelsLast ? axes(0, rank - 1) : [0, ...axes(2, rank - 2)])

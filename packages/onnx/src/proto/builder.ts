@@ -58,6 +58,8 @@ export interface Value {
   readonly channelsFirst?: { readonly value: Value; readonly rank: number };
   /** Of a line [n, l, c], or one with an axis of length 1 behind l: the same as images of one row, [n, c, 1, l], where it exists already. */
   readonly row?: Value;
+  /** Of volumes [n, d, h, w, c]: their planes as images, where they exist already; see planes.ts. */
+  readonly planes?: { readonly value: Value; readonly shape: readonly [number, number, number, number] };
 }
 
 /** A place in a graph under construction. */

@@ -6,10 +6,12 @@ export interface Kernels {
   readonly resizesChannelsLast: boolean;
   /** Large images are best worked on one after the other: a cache keeps what lies between the steps. */
   readonly worksInTurn: boolean;
+  /** Convolutions of images are much faster than those of volumes. */
+  readonly prefersPlanes: boolean;
 }
 
 export const KERNELS = {
-  cpu: { computesHalves: false, resizesChannelsLast: true, worksInTurn: true },
-  cuda: { computesHalves: true, resizesChannelsLast: false, worksInTurn: false },
-  webgpu: { computesHalves: false, resizesChannelsLast: false, worksInTurn: false },
+  cpu: { computesHalves: false, resizesChannelsLast: true, worksInTurn: true, prefersPlanes: true },
+  cuda: { computesHalves: true, resizesChannelsLast: false, worksInTurn: false, prefersPlanes: false },
+  webgpu: { computesHalves: false, resizesChannelsLast: false, worksInTurn: false, prefersPlanes: false },
 } as const satisfies Readonly<Record<string, Kernels>>;
