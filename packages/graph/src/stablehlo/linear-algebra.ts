@@ -57,14 +57,22 @@ function solved(t: OpTranslation, { isLeft, isLower, isUnit, isTransposed }: Tri
   return isLeft ? found : turned(t, found, rank);
 }
 
-const triangularSolve: Translate = (t) => [
-  solved(t, {
-    isLeft: t.attrs.bool("left_side"),
-    isLower: t.attrs.bool("lower"),
-    isUnit: t.attrs.bool("unit_diagonal"),
-    isTransposed: t.attrs.enum("transpose_a") > 1,
-  }),
-];
+const [TRANSPOSE, ADJOINT] = [2, 3];
+
+const triangularSolve: Translate = (t) => {
+  const [isLeft, turn] = [t.attrs.bool("left_side"), t.attrs.enum("transpose_a")];
+  // TensorFlow's op knows the adjoint alone, and from the right all that is no transpose is solved by way of one.
+  if (t.dtype(0).startsWith("complex") && isLeft === (turn === TRANSPOSE))
+    t.fail("the conjugate of a complex triangle");
+  return [
+    solved(t, {
+      isLeft,
+      isLower: t.attrs.bool("lower"),
+      isUnit: t.attrs.bool("unit_diagonal"),
+      isTransposed: turn === TRANSPOSE || turn === ADJOINT,
+    }),
+  ];
+};
 
 const trsm: Translate = (t) => [
   solved(t, {

@@ -6,7 +6,7 @@ import { axesOf, checkedAxes, type OpTranslation, type Translate } from "./trans
 
 /** Sorts, of which TopKV2 gives the order by one key: the largest first, and of equal ones the first. */
 
-const [EQUAL, GREATER, LESS] = [0, 3, 5];
+const [EQUAL, NOT_EQUAL, GREATER, LESS] = [0, 1, 3, 5];
 const TOTAL_ORDER = 2;
 
 /** What a comparator orders by: which operand, which way, and whether -0 and 0, and all NaN, are the same. */
@@ -89,7 +89,7 @@ function argumentBehind(value: HloValue, region: HloRegion, definitions: Definit
   let part: Compared["part"];
   for (let op = definitions.get(current); op; op = definitions.get(current)) {
     if (op.name === "real" || op.name === "imag") part = op.name === "real" ? "Real" : "Imag";
-    else if (op.name === "select") isChanged = true;
+    else if (op.name === "select" && isCanonicalChoice(op, definitions)) isChanged = true;
     else return undefined;
     const source = op.name === "select" ? op.operands[2] : op.operands[0];
     if (!source) return undefined;
@@ -97,6 +97,19 @@ function argumentBehind(value: HloValue, region: HloRegion, definitions: Definit
   }
   const position = region.args.indexOf(current);
   return position < 0 ? undefined : { position, part, isChanged };
+}
+
+/** A choice by x = 0 (of -0) or by x != x (of NaN) that leaves any other x as it is. */
+function isCanonicalChoice({ operands }: HloOp, definitions: Definitions): boolean {
+  const [condition, , otherwise] = operands;
+  const compare = condition && definitions.get(condition);
+  if (compare?.name !== "compare") return false;
+  const [x, other] = compare.operands;
+  const direction = compare.attrs.enum("comparison_direction");
+  // What is not a number is asked of x as it was before its -0 was made 0.
+  const inner = otherwise && definitions.get(otherwise);
+  const isOfX = x === otherwise || (inner?.name === "select" && inner.operands[2] === x);
+  return isOfX && (direction === EQUAL || (direction === NOT_EQUAL && other === x));
 }
 
 const sort: Translate = (t) => {
