@@ -103,27 +103,37 @@ function writesRow(
   const arg = body.args[i]!;
   if (!result || uses.get(arg) !== 1 || uses.get(result) !== 1) return false;
   const op = definitionIn(body, result);
-  if (op?.name === "dynamic_update_slice") return isRowUpdate(body, op, arg, counter);
+  if (op?.name === "dynamic_update_slice") return isRowUpdate(t, body, op, arg, counter);
   if (op?.name !== "call" || op.results.length !== 1) return false;
   const called = t.around.calledBody(op.attrs.text("callee"));
   const [inner, index] = [arg, counter].map((value) => called.args[op.operands.indexOf(value)]);
   const update = definitionIn(called, called.ops.at(-1)?.operands[0]);
   if (!inner || !index || update?.name !== "dynamic_update_slice" || !t.around.isInlined(called)) return false;
-  return usesIn(called).get(inner) === 1 && isRowUpdate(called, update, inner, index);
+  return usesIn(called).get(inner) === 1 && isRowUpdate(t, called, update, inner, index);
 }
 
-function isRowUpdate(region: HloRegion, { operands }: HloOp, target: HloValue, index: HloValue): boolean {
+function isRowUpdate(
+  t: OpTranslation,
+  region: HloRegion,
+  { operands }: HloOp,
+  target: HloValue,
+  index: HloValue,
+): boolean {
   const [into, update, start] = operands;
   const shapes = [into, update].map((value) => (value?.type.kind === "tensor" ? value.type.shape : []));
   const [whole, row] = shapes as [readonly number[], readonly number[]];
   const isRow = row[0] === 1 && row.slice(1).every((dim, axis) => dim === whole[axis + 1]);
-  return into === target && isRow && (start === index || start === unwrapped(region, start, index));
+  return into === target && isRow && (start === index || isWrapped(t, region, start, index));
 }
 
-/** The select by which an index below zero would count from the end: the index itself, where that is never below zero. */
-function unwrapped(region: HloRegion, start: HloValue | undefined, index: HloValue): HloValue | undefined {
+/** Whether an index below zero would count from the end: what is the index itself, where that is never below zero. */
+function isWrapped(t: OpTranslation, region: HloRegion, start: HloValue | undefined, index: HloValue): boolean {
   const op = definitionIn(region, start);
-  return op?.name === "select" && op.operands[2] === index ? start : undefined;
+  if (op?.name !== "select" || op.operands[2] !== index) return false;
+  const compare = definitionIn(region, op.operands[0]);
+  if (compare?.name !== "compare" || compare.attrs.enum("comparison_direction") !== LESS) return false;
+  const [x, zero] = compare.operands;
+  return x === index && numberOf(t, region, zero!) === 0;
 }
 
 /** True where rows that no turn writes are zeros, and no turn writes beyond them. */
