@@ -8,6 +8,7 @@ import { loadOrt } from "@shardserve/native";
 import { hasOnnxModel } from "@shardserve/onnx";
 import { DTYPES, tensor } from "@shardserve/tensor";
 import { goldenDifference, readGolden, REPO_DIR, tempDir } from "@shardserve/testkit";
+import { FLOAT, INT64, loadNodes, node, value } from "./onnx-nodes.js";
 import { ShuffledRows } from "./shuffled-rows.js";
 
 const FIXTURES = join(REPO_DIR, "test/fixtures/onnx");
@@ -71,6 +72,28 @@ describe("ONNX models", () => {
     const escaping = Buffer.from(bytes.toString("latin1").replaceAll("weights.bin", "../eights.b"), "latin1");
     await writeFile(join(dir, "model.onnx"), escaping);
     await assert.rejects(load(dir), (error) => isServingError(error, "ENGINE_FAILED"));
+  });
+
+  it("zeros around an image are values for the maximum behind them", async () => {
+    await using temp = await tempDir("shardserve-onnx-");
+    const { INTS } = onnx.AttributeProto_AttributeType;
+    const pads = create(onnx.TensorProtoSchema, {
+      name: "pads",
+      dims: [8n],
+      dataType: INT64,
+      int64Data: [0n, 0n, 1n, 1n, 0n, 0n, 1n, 1n],
+    });
+    const window = create(onnx.AttributeProtoSchema, { name: "kernel_shape", type: INTS, ints: [3n, 3n] });
+    const model = await loadNodes(temp.path, {
+      nodes: [node("Pad", ["x", "pads"], ["padded"]), node("MaxPool", ["padded"], ["y"], [window])],
+      inputs: [value("x", FLOAT, ["n", "c", "h", "w"])],
+      outputs: [value("y", FLOAT)],
+      initialisers: [pads],
+    });
+    const x = tensor("float32", [1, 1, 3, 3], new Float32Array(9).fill(-1));
+    const { outputs } = await model.run("serving_default", new Map([["x", x]]), {});
+    assert.deepEqual(Array.from(outputs.get("y")!.data as Float32Array), [0, 0, 0, 0, -1, 0, 0, 0, 0]);
+    await model.close();
   });
 
   it("names an input that is no tensor, alike with tables and with rows from elsewhere", async () => {

@@ -18,7 +18,11 @@ export interface LoadOnnxOptions {
 
 /** What every session of an ONNX model in a directory is opened with. */
 export function onnxSessionOptions({ dir, ort, pace, signal }: LoadOnnxOptions) {
-  const config = { "session.model_external_initializers_file_folder_path": dir };
+  const config = {
+    "session.model_external_initializers_file_folder_path": dir,
+    // It makes a Pad with zeros the padding of the MaxPool behind it, which counts as less than any value.
+    "optimization.disable_specified_optimizers": "Pad_Fusion",
+  };
   return { config, gpu: ort.gpu, isInBackground: pace?.isBusy ?? false, signal };
 }
 
