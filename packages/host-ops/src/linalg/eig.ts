@@ -1,9 +1,10 @@
 /** Eigenvalues and eigenvectors of batches of small square matrices of any kind. */
 import type { Tensor } from "@shardserve/tensor";
 import { invalid } from "../call/errors.js";
-import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
+import type { Kernel, OpCall } from "../call/op-call.js";
 import { each, inTurns, type Pieces } from "../call/turns.js";
 import { divide } from "../math/complex-math.js";
+import { eigenTensors } from "./eigen-tensors.js";
 import {
   checkSquare,
   isFiniteMatrix,
@@ -14,7 +15,6 @@ import {
   scaled,
   scaleOf,
   SMALLEST_NORMAL,
-  stacked,
   times,
 } from "./matrix.js";
 import { realSchurOf } from "./real-schur.js";
@@ -92,25 +92,9 @@ function byMagnitude(t: Matrix): number[] {
 function* eig(op: OpCall): Pieces<Tensor[]> {
   const { batch, matrices } = matricesOf(op, 0);
   checkSquare(op);
-  const n = op.tensor(0).shape.at(-1)!;
   const parts = yield* each(matrices.length, (k) => eigenOf(matrices[k]!));
-  const dtype = op.attrs.dtype("Tout");
-  const values = stacked(
-    dtype,
-    batch,
-    [n],
-    parts.map((part) => part.values),
-  );
-  if (!op.attrs.bool("compute_v")) return [values, zeroTensor(dtype, [])];
-  return [
-    values,
-    stacked(
-      dtype,
-      batch,
-      [n, n],
-      parts.map(({ vectors }) => vectors),
-    ),
-  ];
+  const values = parts.map((part) => part.values);
+  return eigenTensors(op, op.attrs.dtype("Tout"), batch, values, () => parts.map(({ vectors }) => vectors));
 }
 
 export const EIG_KERNELS: Readonly<Record<string, Kernel>> = { Eig: inTurns(eig) };

@@ -1,8 +1,9 @@
 /** Eigenvalues and eigenvectors of batches of small self-adjoint matrices, by rotations. */
 import type { Tensor } from "@shardserve/tensor";
 import { invalid } from "../call/errors.js";
-import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
+import type { Kernel, OpCall } from "../call/op-call.js";
 import { each, inTurns, type Pieces } from "../call/turns.js";
+import { eigenTensors } from "./eigen-tensors.js";
 import {
   checkSquare,
   identity,
@@ -85,25 +86,10 @@ function* eigens(op: OpCall): Pieces<{ batch: readonly number[]; parts: Eigen[] 
 
 /** Eigenvalues ascending; vectors up to their sign, as singular ones. */
 function* selfAdjointEig(op: OpCall): Pieces<Tensor[]> {
-  const { dtype, shape } = op.tensor(0);
-  const n = shape.at(-1)!;
+  const { dtype } = op.tensor(0);
   const { batch, parts } = yield* eigens(op);
-  const values = stacked(
-    dtype,
-    batch,
-    [n],
-    parts.map((part) => widened(part.values, part.vectors.lanes)),
-  );
-  if (!op.attrs.bool("compute_v")) return [values, zeroTensor(dtype, [])];
-  return [
-    values,
-    stacked(
-      dtype,
-      batch,
-      [n, n],
-      parts.map(({ vectors }) => transposed(vectors).at),
-    ),
-  ];
+  const values = parts.map((part) => widened(part.values, part.vectors.lanes));
+  return eigenTensors(op, dtype, batch, values, () => parts.map(({ vectors }) => transposed(vectors).at));
 }
 
 function joined(a: Float64Array, b: Float64Array): Float64Array {
