@@ -179,7 +179,7 @@ export class StoredPlace implements EpochPlace {
   /** @returns undefined when it is not in the store */
   async #manifest(path: string, signal: AbortSignal): Promise<StoredDelta | undefined> {
     const directory = join(this.versionDir, path);
-    const here = await readDeltaManifest(directory).catch(() => undefined);
+    const here = await readDeltaManifest(directory).catch(() => undefined); // a damaged copy is brought anew
     if (here) return here;
     if (!(await this.#isWhole(path, signal))) return undefined;
     await this.#forgetCopy(path);
