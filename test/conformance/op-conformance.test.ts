@@ -43,7 +43,7 @@ const DEVICE_EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
   Conv3DBackpropInputV2: ({ inputs }) => inputs[1]!.dtype === "float16" && hasNaN({ inputs }),
   LRN: ({ inputs }) => inputs[0]!.dtype === "float16",
   // Its weighted sum makes an infinity of what TensorFlow's weighted difference makes NaN (docs/decisions/078).
-  ResizeBilinear: hasNaN,
+  ResizeBilinear: hasInfinity,
 };
 
 /** Convolutions whose groups or sizes are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
@@ -180,6 +180,14 @@ function hasNaN({ inputs }: Pick<OpCase, "inputs">): boolean {
     if (dtype === "float32" || dtype === "float64") return (data as Float32Array).some(Number.isNaN);
     const nan = dtype === "float16" ? 0x7c00 : dtype === "bfloat16" ? 0x7f80 : undefined;
     return nan !== undefined && (data as Uint16Array).some((bits) => (bits & 0x7fff) > nan);
+  });
+}
+
+function hasInfinity({ inputs }: Pick<OpCase, "inputs">): boolean {
+  return inputs.some(({ dtype, data }) => {
+    if (dtype === "float32" || dtype === "float64") return (data as Float32Array).some((x) => Math.abs(x) === Infinity);
+    const infinity = dtype === "float16" ? 0x7c00 : dtype === "bfloat16" ? 0x7f80 : undefined;
+    return infinity !== undefined && (data as Uint16Array).some((bits) => (bits & 0x7fff) === infinity);
   });
 }
 
