@@ -305,17 +305,11 @@ class Program:
 
 
 def main():
-    import corner_golden_cases
-    import legacy_golden_cases
-    import op_golden_cases
-    import quantized_golden_cases
-    import text_golden_cases
+    from golden_cases import FAMILIES
 
-    modules = [op_golden_cases, corner_golden_cases, legacy_golden_cases, quantized_golden_cases, text_golden_cases]
-    families = {name: family for module in modules for name, family in module.FAMILIES.items()}
-    for name in sys.argv[1:] or families:
+    for name in sys.argv[1:] or FAMILIES:
         goldens = Goldens(name)
-        families[name](goldens)
+        FAMILIES[name](goldens)
         goldens.write()
 
 

@@ -1,11 +1,12 @@
-"""The cases of make_op_goldens.py for the ops of TensorFlow Text."""
+"""Ops of TensorFlow Text."""
 
 import os
 import tempfile
 
 import numpy as np
 import tensorflow as tf
-from op_golden_cases import i32, i64, some, texts
+
+from golden_cases.values import i32, i64, some, texts
 
 MALFORMED = [b"ab\xffCD", b"e\xcc\xff\x81", b"e\xff\xcc\x81", b"\xed\xa0\x80X", b"\xf0\x9f\x98E\xcc\x81", b"\xe0\x80\x80",
              b"A\xc0\x80b", b"E\xcc\x81\xcc", b"\xef\xac\x81\xfe", b"\xff", b"\xc3"]

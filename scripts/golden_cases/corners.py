@@ -1,9 +1,10 @@
-"""Cases of make_op_goldens.py at the corners of ops: no elements, infinities, negative lengths, operands of odd forms."""
+"""The corners of ops: no elements, infinities, negative lengths, operands of odd forms."""
 
 import zlib
 
 import numpy as np
-from op_golden_cases import i32, i64, texts
+
+from golden_cases.values import i32, i64, texts
 
 
 def corners(g):

@@ -1,4 +1,4 @@
-"""Cases of make_op_goldens.py of ops on quantised integers."""
+"""Ops on quantised integers."""
 
 import numpy as np
 import tensorflow as tf
