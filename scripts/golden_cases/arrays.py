@@ -265,6 +265,13 @@ def variable_scatter(g):
             read()
         p.step("ResourceStridedSliceAssign", ref=v, begin=i32(0, 1), end=i32(4, 2), strides=i32(2, 1), value=some(dtype, (2, 1), 5))
         read()
+    for dtype in [np.int32, np.int64, np.uint32]:
+        p = g.program(f"products of {np.dtype(dtype).name} that wrap")
+        v = p.step("VarHandleOp", dtype=tf.as_dtype(dtype), shape=[2], shared_name=f"w {np.dtype(dtype).name}")
+        p.step("AssignVariableOp", resource=v, value=np.array([np.iinfo(dtype).max, 123456789], dtype))
+        for _ in range(3):
+            p.step("ResourceScatterMul", resource=v, indices=i32(0, 1), updates=np.array([2**31 - 19, 1234567891], dtype))
+            p.step("ReadVariableOp", resource=v, dtype=tf.as_dtype(dtype))
 
 
 FAMILIES = {

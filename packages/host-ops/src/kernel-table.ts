@@ -1,6 +1,7 @@
 import type { GraphNode, HostKernel, KernelTable, NodeContext } from "@shardserve/graph";
 import { BOUNDED_IDS_KERNELS } from "./arrays/bounded-ids.js";
 import { GATHER_KERNELS } from "./arrays/array-gather.js";
+import { SCATTER_KERNELS } from "./arrays/array-scatter.js";
 import { JOIN_KERNELS } from "./arrays/array-join.js";
 import { INDEX_ARITHMETIC_KERNELS } from "./arrays/index-arithmetic.js";
 import { SLICE_UPDATE_KERNELS } from "./arrays/slice-update.js";
@@ -201,6 +202,7 @@ const ANY_DTYPE: readonly Family[] = [
 /** Families that calculate or compare: real numbers only, but for the ops of {@link COMPLEX_TOO}. */
 const REAL: readonly Family[] = [
   GATHER_KERNELS,
+  SCATTER_KERNELS,
   GENERATE_KERNELS,
   ARITHMETIC_KERNELS,
   UNARY_KERNELS,
@@ -314,6 +316,7 @@ const VARIANTS_TOO: readonly Family[] = [
   SLICE_KERNELS,
   JOIN_KERNELS,
   GATHER_KERNELS,
+  SCATTER_KERNELS,
 ];
 
 function takesVariants(op: string): boolean {

@@ -1,20 +1,11 @@
-/** Ops that pick or place rows by index. */
-import { elementCount, isNumeric, StringColumn, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
-import { appender, build, takeRuns, withData } from "../call/elements.js";
+/** Ops that pick rows by index, sort them into parts, and put parts together again. */
+import { elementCount, type Tensor, zeroedArray } from "@shardserve/tensor";
+import { appender, build, takeRuns } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
-import {
-  countOf,
-  integerOf,
-  integersOf,
-  normalAxis,
-  printElement,
-  printIndex,
-  sameShape,
-  shapeOf,
-} from "../call/shapes.js";
-import { addInto } from "../math/arithmetic.js";
+import { countOf, integerOf, integersOf, normalAxis, printElement, printIndex, sameShape } from "../call/shapes.js";
+import { printTuple, slicesOf } from "./index-tuples.js";
 
 /**
  * Gathers slices of `params` along `axis`, batched over the first `batchDims` dims.
@@ -68,39 +59,6 @@ export function gather(params: Tensor, indices: Tensor, givenAxis: number, given
   return takeRuns(params, starts, inner, shape);
 }
 
-/** Where each index tuple of GatherNd and ScatterNd points: slice numbers of a tensor of `shape`, and the slice's size. */
-interface Slices {
-  readonly numbers: Float64Array;
-  readonly size: number;
-  readonly shape: readonly number[];
-  /** First tuple that points outside; -1 when there is none. */
-  readonly bad: number;
-}
-
-function slicesOf(indices: Tensor, shape: readonly number[]): Slices {
-  const depth = indices.shape[indices.shape.length - 1]!;
-  const count = countOf(indices.shape, 0, indices.shape.length - 1);
-  const ids = integersOf(indices);
-  const numbers = zeroedArray(Float64Array, count);
-  let bad = -1;
-  for (let i = 0; i < count; i++) {
-    let number = 0;
-    for (let d = 0; d < depth; d++) {
-      const id = ids[i * depth + d]!;
-      if (!(id >= 0 && id < shape[d]!) && bad < 0) bad = i;
-      number = number * shape[d]! + id;
-    }
-    numbers[i] = number;
-  }
-  return { numbers, size: countOf(shape, depth), shape: shape.slice(depth), bad };
-}
-
-function printTuple(indices: Tensor, i: number): string {
-  const depth = indices.shape[indices.shape.length - 1]!;
-  const ids = Array.from({ length: depth }, (_, d) => printElement(indices, i * depth + d));
-  return `indices${printIndex(indices.shape.slice(0, -1), i)} = [${ids.join(", ")}]`;
-}
-
 function gatherNd(params: Tensor, indices: Tensor): Tensor {
   check(params.shape.length > 0, () => "params must be at least a vector");
   check(indices.shape.length > 0, () => "indices must be at least a vector");
@@ -125,86 +83,6 @@ function gatherNd(params: Tensor, indices: Tensor): Tensor {
   const starts = slices.numbers;
   for (let i = 0; i < starts.length; i++) starts[i] = starts[i]! * slices.size;
   return takeRuns(params, starts, slices.size, shape);
-}
-
-function checkScatter(indices: Tensor, updates: Tensor, shape: readonly number[]): Slices {
-  check(
-    indices.shape.length >= 1,
-    () => `Indices shape must have rank at least one. Found:${printShape(indices.shape)}`,
-  );
-  check(
-    updates.shape.length >= 1,
-    () => `Updates shape must have rank at least one. Found:${printShape(updates.shape)}`,
-  );
-  check(
-    elementCount(shape) > 0 || (elementCount(indices.shape) === 0 && elementCount(updates.shape) === 0),
-    () => "Indices and updates specified for empty output",
-  );
-  const depth = indices.shape[indices.shape.length - 1]!;
-  const wanted = [...indices.shape.slice(0, -1), ...shape.slice(depth)];
-  check(
-    depth <= shape.length && sameShape(updates.shape, wanted),
-    () =>
-      `Must have updates.shape = indices.shape[:batch_dim] + buffer_shape[num_index_dims:], got updates.shape: ${printShape(updates.shape)}, indices.shape: ${printShape(indices.shape)}, params_shape: ${printShape(shape)}`,
-  );
-  const slices = slicesOf(indices, shape);
-  check(slices.bad < 0, () => `${printTuple(indices, slices.bad)} does not index into shape ${printShape(shape)}`);
-  return slices;
-}
-
-/** Copies `target` with the slices that `slices` names replaced by those of `updates`; the last one wins. */
-function replaceSlices(target: Tensor, slices: Slices, updates: Tensor): Tensor {
-  const count = elementCount(target.shape);
-  const sliceCount = slices.size === 0 ? 0 : count / slices.size;
-  const from = new Int32Array(sliceCount).fill(-1);
-  for (let i = 0; i < slices.numbers.length; i++) from[slices.numbers[i]!] = i;
-  const out = appender(target.dtype, count);
-  for (let s = 0; s < sliceCount; s++) {
-    if (from[s]! >= 0) out.append(updates.data, from[s]! * slices.size, slices.size);
-    else out.append(target.data, s * slices.size, slices.size);
-  }
-  return build(target.dtype, target.shape, out);
-}
-
-/** The sum of strings is one after the other. */
-function concatenated(target: Tensor, slices: Slices, updates: Tensor): Tensor {
-  const column = updates.data as StringColumn;
-  const texts: Uint8Array[][] = Array.from({ length: elementCount(target.shape) }, () => []);
-  for (let i = 0; i < slices.numbers.length; i++) {
-    for (let k = 0; k < slices.size; k++) {
-      texts[slices.numbers[i]! * slices.size + k]!.push(column.at(i * slices.size + k));
-    }
-  }
-  return tensor("string", target.shape, StringColumn.from(texts.map((parts) => Buffer.concat(parts))));
-}
-
-function scatterNd(op: OpCall): Tensor[] {
-  const [indices, updates] = [op.tensor(0), op.tensor(1)];
-  const shape = shapeOf(op.tensor(2));
-  const out = zeroTensor(updates.dtype, shape);
-  const slices = checkScatter(indices, updates, shape);
-  if (!isNumeric(updates.dtype)) return [concatenated(out, slices, updates)];
-  addInto(out, slices.numbers, slices.size, updates, "add");
-  return [out];
-}
-
-export type ScatterKind = "update" | "add" | "sub" | "mul" | "div" | "max" | "min";
-
-/**
- * A copy of `target` with the slices that the tuples of `indices` name replaced by, or joined with, those of `updates`.
- *
- * @throws ServingError INVALID_ARGUMENT for shapes that do not fit and indices outside
- */
-export function scattered(target: Tensor, indices: Tensor, updates: Tensor, kind: ScatterKind): Tensor {
-  const slices = checkScatter(indices, updates, target.shape);
-  if (kind === "update") return replaceSlices(target, slices, updates);
-  const out = withData(target.dtype, target.shape, (target.data as Float32Array).slice());
-  addInto(out, slices.numbers, slices.size, updates, kind);
-  return out;
-}
-
-function tensorScatter(kind: ScatterKind): Kernel {
-  return (op) => [scattered(op.tensor(0), op.tensor(1), op.tensor(2), kind)];
 }
 
 function oneHot(op: OpCall): Tensor[] {
@@ -316,13 +194,6 @@ export const GATHER_KERNELS: Readonly<Record<string, Kernel>> = {
   },
   GatherNd: (op) => [gatherNd(op.tensor(0), op.tensor(1))],
   ResourceGatherNd: (op) => [gatherNd(op.tensor(0), op.tensor(1))],
-  ScatterNd: scatterNd,
-  TensorScatterUpdate: tensorScatter("update"),
-  TensorScatterAdd: tensorScatter("add"),
-  ScatterNdNonAliasingAdd: tensorScatter("add"),
-  TensorScatterSub: tensorScatter("sub"),
-  TensorScatterMax: tensorScatter("max"),
-  TensorScatterMin: tensorScatter("min"),
   OneHot: oneHot,
   DynamicPartition: dynamicPartition,
   DynamicStitch: dynamicStitch,

@@ -5,7 +5,7 @@ import { invalid } from "../call/errors.js";
 import { allocate } from "../call/limits.js";
 import { numbersOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { applyBinary } from "./arithmetic.js";
+import { applyBinary } from "./binary-op.js";
 
 const scratch = new DataView(new ArrayBuffer(8));
 

@@ -4,7 +4,7 @@ import { withData } from "../call/elements.js";
 import { allocate } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, integerOf, integersOf, normalAxis } from "../call/shapes.js";
-import { GATHER_KERNELS } from "../arrays/array-gather.js";
+import { SCATTER_KERNELS } from "../arrays/array-scatter.js";
 import * as complex from "./complex-functions.js";
 import { binary, divide, multiply, type Parts, put, unary } from "./complex-math.js";
 import { asPairs } from "./complex-pairs.js";
@@ -155,7 +155,7 @@ export const COMPLEX_KERNELS: Readonly<Record<string, Kernel>> = {
   SegmentSum: asPairs(SEGMENT_KERNELS["SegmentSum"]!),
   SegmentMean: asPairs(SEGMENT_KERNELS["SegmentMean"]!),
   UnsortedSegmentSum: asPairs(SEGMENT_KERNELS["UnsortedSegmentSum"]!),
-  ScatterNd: asPairs(GATHER_KERNELS["ScatterNd"]!, 2),
-  TensorScatterAdd: asPairs(GATHER_KERNELS["TensorScatterAdd"]!),
-  TensorScatterSub: asPairs(GATHER_KERNELS["TensorScatterSub"]!),
+  ScatterNd: asPairs(SCATTER_KERNELS["ScatterNd"]!, 2),
+  TensorScatterAdd: asPairs(SCATTER_KERNELS["TensorScatterAdd"]!),
+  TensorScatterSub: asPairs(SCATTER_KERNELS["TensorScatterSub"]!),
 };

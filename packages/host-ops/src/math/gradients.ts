@@ -6,7 +6,7 @@ import { check, printShape } from "../call/errors.js";
 import { numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape, integersOf, sameShape } from "../call/shapes.js";
-import { applyBinary, type BinaryOp } from "./arithmetic.js";
+import { applyBinary, type BinaryOp } from "./binary-op.js";
 
 /** Both operands have one shape. */
 function gradient(operation: BinaryOp | ((op: OpCall) => BinaryOp)): Kernel {

@@ -7,7 +7,7 @@ import { check, printShape } from "../call/errors.js";
 import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape } from "../call/shapes.js";
-import { applyBinary, type BinaryOp } from "./arithmetic.js";
+import { applyBinary, type BinaryOp } from "./binary-op.js";
 import { besselJ, besselK, besselY } from "./bessel.js";
 import { dawson, expint, fresnel, spence } from "./integrals.js";
 import {

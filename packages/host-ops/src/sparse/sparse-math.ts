@@ -6,7 +6,8 @@ import { checkedCount } from "../call/limits.js";
 import { exactNumbersOf, numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, sameShape } from "../call/shapes.js";
-import { applyBinary, BINARY_OPS, binaryOp, type BinaryOp } from "../math/arithmetic.js";
+import { applyBinary, type BinaryOp } from "../math/binary-op.js";
+import { BINARY_OPS } from "../math/binary-ops.js";
 import { indicesTensor, pick, shapeTensor, type Sparse, sparseAt } from "./sparse.js";
 
 /**
@@ -217,7 +218,7 @@ function sparseDense(name: string): Kernel {
   return (op) => {
     const input = sparseAt(op, 0, 1, 2);
     const dense = denseAt(input, op.tensor(3));
-    return [applyBinary(name, binaryOp(name, dense.dtype), input.values, dense)];
+    return [applyBinary(name, BINARY_OPS[name]!, input.values, dense)];
   };
 }
 

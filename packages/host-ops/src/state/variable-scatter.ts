@@ -1,7 +1,7 @@
 /** Parts of variables that a serving signature writes: rows by index, elements by index tuple, strided slices. */
 import { ServingError } from "@shardserve/core";
 import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
-import { scattered, type ScatterKind } from "../arrays/array-gather.js";
+import { scattered, type ScatterKind } from "../arrays/array-scatter.js";
 import { assignStridedSlice } from "../arrays/slice-update.js";
 import { broadcastTo } from "../call/broadcast.js";
 import { reshaped } from "../call/elements.js";

@@ -4,7 +4,8 @@ import { type Tensor, tensor } from "@shardserve/tensor";
 import { check, printShape } from "../call/errors.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, sameShape } from "../call/shapes.js";
-import { applyBinary, BINARY_OPS } from "../math/arithmetic.js";
+import { applyBinary } from "../math/binary-op.js";
+import { BINARY_OPS } from "../math/binary-ops.js";
 
 function handle(op: OpCall): ResourceHandle[] {
   return [{ kind: "variable", key: resourceKey(op.node) }];

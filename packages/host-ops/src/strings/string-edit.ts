@@ -5,7 +5,7 @@ import { check, printShape } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape, integersOf, sameShape } from "../call/shapes.js";
-import { joined } from "../math/arithmetic.js";
+import { joinedElements } from "./joined-elements.js";
 import { joinRuns } from "../math/reduce.js";
 
 const decoder = new TextDecoder();
@@ -153,7 +153,7 @@ function stringJoin(op: OpCall): Tensor[] {
   );
   if (values.length === 0) return [tensor("string", [], StringColumn.from([""]))];
   return [
-    joined(
+    joinedElements(
       values.map((value) => ({ column: value.data as StringColumn, step: value.shape.length === 0 ? 0 : 1 })),
       shape,
       separator,
