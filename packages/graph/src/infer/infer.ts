@@ -6,8 +6,12 @@ import { constantOf, type GraphNode, type NodeContext, refKey, type TensorRef, t
 import { type Program, topologicalOrder } from "../ir/program.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { ARRAY_SHAPES } from "./arrays.js";
+import { FLOW_SHAPES } from "./flow.js";
+import { INDEXING_SHAPES } from "./indexing.js";
+import { LIST_SHAPES } from "./lists.js";
 import { MATH_SHAPES } from "./math.js";
 import { NN_SHAPES } from "./nn.js";
+import { PART_SHAPES } from "./parts.js";
 import { type PartialValue, repeat, sameShape, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
 import { TEXT_SHAPES } from "./text.js";
 import { VALUE_FUNCTIONS, valueOfTensor } from "./values.js";
@@ -24,7 +28,11 @@ export interface Inference {
 }
 
 const SHAPES: Readonly<Record<string, ShapeFunction>> = {
+  ...FLOW_SHAPES,
+  ...LIST_SHAPES,
   ...ARRAY_SHAPES,
+  ...PART_SHAPES,
+  ...INDEXING_SHAPES,
   ...MATH_SHAPES,
   ...NN_SHAPES,
   ...TEXT_SHAPES,

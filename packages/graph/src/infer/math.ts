@@ -61,6 +61,8 @@ export const MATH_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ],
   Einsum: (call) => [einsum(call)],
   Cross: same(),
+  TridiagonalMatMul: same(3),
+  TridiagonalSolve: same(1),
   TopK: (call) => topK(call.shape(0), call.attrs.int("k")),
   ApproxTopK: (call) => topK(call.shape(0), call.attrs.int("k")),
   TopKV2: (call) => topK(call.shape(0), knownScalar(call.value(1)) ?? UNKNOWN),

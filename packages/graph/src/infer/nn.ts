@@ -40,6 +40,9 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each("NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionWithOverlaps", () => [[UNKNOWN]]),
   NonMaxSuppressionV4: () => [[UNKNOWN], []],
   NonMaxSuppressionV5: () => [[UNKNOWN], [UNKNOWN], []],
+  EncodePng: (call) => [call.shape(0)?.slice(0, -3)],
+  ...each("EncodeJpeg EncodeJpegVariableQuality", () => [[]]),
+  ExtractJpegShape: () => [[3]],
   ...each("DecodeJpeg DecodePng DecodeBmp", (call) => [[UNKNOWN, UNKNOWN, call.attrs.int("channels") || UNKNOWN]]),
   ...each(
     "AdjustContrastv2 AdjustHue AdjustSaturation RGBToHSV HSVToRGB DrawBoundingBoxes DrawBoundingBoxesV2 StatelessShuffle",
