@@ -133,6 +133,11 @@ export function zeroOrFail(b: OnnxBuilder, isBad: Value): Value {
   return b.ops("Gather", [b.ints([0]), cast(b, isBad, "int64")], ["int64"], {}, CHECK_LABEL)[0]!;
 }
 
+/** The value as it is, by a Reshape that costs no copy; the run fails where `isBad` (one element) holds. */
+export function unchangedUnless(b: OnnxBuilder, value: Value, isBad: Value): Value {
+  return b.op("Reshape", [value, b.op("Add", [shapeOf(b, value), zeroOrFail(b, isBad)])], { allowzero: 1 });
+}
+
 /** Name of nodes that fail on purpose, for those who read ONNX Runtime's error texts. */
 export const CHECK_LABEL = "Check";
 
