@@ -13,7 +13,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 import numpy as np
 import tensorflow as tf
-from make_lowering_goldens import encode
+from lowering_cases.recorded import encode
 
 OUT = os.path.join(os.path.dirname(__file__), "..", "packages", "onnx", "test", "testdata", "golden-chains.json")
 F32 = np.float32
