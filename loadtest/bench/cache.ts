@@ -3,6 +3,7 @@ import { seededRandom } from "@shardserve/core";
 import { newClaim, RowCache } from "@shardserve/lookup";
 import { zipfIds } from "../load/ids.js";
 import { report } from "./machine.js";
+import { median } from "./figures.js";
 
 const EXPONENT = 0.9;
 const BATCH_IDS = 2048;
@@ -131,8 +132,4 @@ function optimum(rowCount: number, capacity: number): number {
 
 function percent(share: number): number {
   return Math.round(share * 10_000) / 100;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] as number;
 }

@@ -12,6 +12,7 @@ import { GraphBuilder, predictSignature, writeSavedModel } from "@shardserve/sav
 import { EtcdServer } from "@shardserve/testkit";
 import { Child, SHARDSERVE } from "./child.js";
 import { report } from "./machine.js";
+import { round2 } from "./figures.js";
 
 const MODEL = "delta";
 const DIM = 16;
@@ -90,13 +91,13 @@ export async function main(args: readonly string[]): Promise<void> {
       rows.push({
         epoch,
         rows: delta.tables.reduce((sum, { changed }) => sum + changed, 0),
-        "delta MiB": round(ownBytes / 2 ** 20),
-        "export s": round((doneMs - exportMs) / 1000),
-        "visible s after export": round((visibleMs - doneMs) / 1000),
-        "rolled back s": round((rolledMs - backMs) / 1000),
-        "file / own bytes": round(delta.rowsFileBytes / ownBytes),
-        "wire / own bytes of all replicas": round(wireBytes / (REPLICATION * ownBytes)),
-        "memory / own bytes": round(overlayBytes / (overlayRows * ROW_BYTES)),
+        "delta MiB": round2(ownBytes / 2 ** 20),
+        "export s": round2((doneMs - exportMs) / 1000),
+        "visible s after export": round2((visibleMs - doneMs) / 1000),
+        "rolled back s": round2((rolledMs - backMs) / 1000),
+        "file / own bytes": round2(delta.rowsFileBytes / ownBytes),
+        "wire / own bytes of all replicas": round2(wireBytes / (REPLICATION * ownBytes)),
+        "memory / own bytes": round2(overlayBytes / (overlayRows * ROW_BYTES)),
       });
     }
     report("delta", rows, values.json);
@@ -169,8 +170,4 @@ async function sumOver(ports: readonly (string | undefined)[], metric: string): 
     for (const [, value] of text.matchAll(new RegExp(`^${metric}\\{.*\\} ([\\d.e+]+)$`, "gm"))) sum += Number(value);
   }
   return sum;
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
 }

@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { criteoKaggleRows, writeDlrm } from "../models/dlrm.js";
 import { SHARDSERVE } from "./child.js";
 import { report } from "./machine.js";
+import { round2 } from "./figures.js";
 
 /**
  * `shard-export` of a synthetic DLRM against `cp` of the same bytes, alternating, each followed by a flush of what it wrote.
@@ -40,10 +41,10 @@ export async function main(args: readonly string[]): Promise<void> {
       );
       rows.push({
         run,
-        GiB: round(size / 2 ** 30),
-        "cp s": round(copied.seconds),
-        "export s": round(exported.seconds),
-        "export / cp": round(exported.seconds / copied.seconds),
+        GiB: round2(size / 2 ** 30),
+        "cp s": round2(copied.seconds),
+        "export s": round2(exported.seconds),
+        "export / cp": round2(exported.seconds / copied.seconds),
         "export peak MiB": Math.round(exported.peakBytes / 2 ** 20),
       });
     }
@@ -101,8 +102,4 @@ function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(MiB|GiB)$/.exec(text);
   if (!match) throw new Error(`--size ${text}: write 512MiB or 20GiB`);
   return Number(match[1]) * (match[2] === "GiB" ? 2 ** 30 : 2 ** 20);
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
 }

@@ -3,6 +3,7 @@ import { seededRandom } from "@shardserve/core";
 import { indexJson, readPredictBody, rootObject, rowsToJson } from "@shardserve/model-server/internal";
 import type { SignatureInfo, TensorSpec } from "@shardserve/servable";
 import { type DType, type Tensor, tensor } from "@shardserve/tensor";
+import { median } from "./figures.js";
 import { report } from "./machine.js";
 
 const ROUNDS = 9;
@@ -149,7 +150,6 @@ function line(
   runtime();
   slices.longestMs = 0;
   const pairs = Array.from({ length: ROUNDS }, () => [cpuMs(ours), cpuMs(runtime)] as const);
-  const median = (items: number[]) => items.sort((a, b) => a - b)[items.length >> 1]!;
   const oursMs = median(pairs.map(([ms]) => ms));
   return {
     what,

@@ -14,6 +14,7 @@ import { criteoKaggleRows, writeDlrm } from "../models/dlrm.js";
 import { dlrmInputs, encodeRequest, halfInputs, type Inputs } from "../models/requests.js";
 import { Child, SHARDSERVE } from "./child.js";
 import { report } from "./machine.js";
+import { round2 } from "./figures.js";
 
 const ECHO_SERVER = fileURLToPath(new URL("./echo-server.js", import.meta.url));
 const CONCURRENCY = 16;
@@ -116,14 +117,14 @@ async function measure(
     batch,
     "requests/s": Math.round(served.requestsPerS),
     "echo/s": Math.round(echoed.requestsPerS),
-    "of echo": round(served.requestsPerS / echoed.requestsPerS),
+    "of echo": round2(served.requestsPerS / echoed.requestsPerS),
     "device alone/s": Math.round(alone),
-    "of device": round(served.requestsPerS / alone),
-    "p50 ms": round(p50),
-    "p99 ms": round(p99),
-    "echo p99 ms": round(echoed.p99Ms),
+    "of device": round2(served.requestsPerS / alone),
+    "p50 ms": round2(p50),
+    "p99 ms": round2(p99),
+    "echo p99 ms": round2(echoed.p99Ms),
     refused,
-    "loop delay p99 ms": round(loopDelayMs),
+    "loop delay p99 ms": round2(loopDelayMs),
   };
 }
 
@@ -163,8 +164,4 @@ async function eventLoopDelayMs(rest: string): Promise<number> {
   const text = await (await fetch(`http://${rest}/monitoring/prometheus/metrics`)).text();
   const seconds = /^shardserve_event_loop_delay_seconds\{[^}]*quantile="0.99"[^}]*\} (\S+)/m.exec(text)?.[1];
   return Number(seconds) * 1000;
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
 }

@@ -12,6 +12,7 @@ import { dlrmInputs, encodeJson, encodeRequest, halfInputs, type Inputs } from "
 import { Child, SHARDSERVE } from "./child.js";
 import { openInProcess } from "./in-process.js";
 import { report } from "./machine.js";
+import { median } from "./figures.js";
 
 const CALLERS = 16;
 /** Callers that a server without batching runs one after another. */
@@ -177,9 +178,4 @@ async function restCaller(address: string, bodies: readonly string[]): Promise<C
 
 function ratio(a: readonly number[], b: readonly number[]): number {
   return Math.round(100 * median(a.map((rate, i) => rate / b[i]!))) / 100;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
 }
