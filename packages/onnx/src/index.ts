@@ -1,4 +1,6 @@
-export { numbers, OnnxBuilder, type Value, type Weight, type WeightSource } from "./proto/builder.js";
+export { numbers } from "./proto/numbers.js";
+export { OnnxBuilder } from "./proto/builder.js";
+export type { Value, Weight, WeightSource } from "./proto/value.js";
 export { CHECK_LABEL } from "./proto/emit.js";
 export { KERNELS } from "./proto/kernels.js";
 export { encodeModel, type FileRange, ONNX_OPSET, type OnnxGraph } from "./proto/model-proto.js";

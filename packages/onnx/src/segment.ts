@@ -1,11 +1,12 @@
 import { ServingError } from "@shardserve/core";
 import { type DeviceStep, type GraphNode, type NodeContext, refKey, type ValueInfo } from "@shardserve/graph";
-import { OnnxBuilder, type Value, type Weight } from "./proto/builder.js";
+import { OnnxBuilder } from "./proto/builder.js";
+import type { Value, Weight } from "./proto/value.js";
 import { type Kernels, KERNELS } from "./proto/kernels.js";
 import { lowerNodes, loweringOf, valueOf } from "./lower/lower-nodes.js";
 import type { FileRange } from "./proto/model-proto.js";
 import { lowerNode } from "./lower/narrow-floats.js";
-import { Unsupported } from "./lower/node-lowering.js";
+import { Unsupported } from "./proto/unsupported.js";
 
 /** A device step as an ONNX graph whose weights are still to be placed. */
 export interface LoweredSegment {

@@ -1,5 +1,5 @@
 /** Shapes: asked for, changed, filled; no arithmetic on the values. */
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { beside, lineOfRow } from "./channels.js";
 import {
   asScalar,

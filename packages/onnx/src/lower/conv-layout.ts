@@ -1,6 +1,6 @@
 /** How the attributes of convolutions and pooling name the dimensions of their operands. */
 import { channelsFirst, channelsLast } from "./channels.js";
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import type { NodeLowering } from "./node-lowering.js";
 
 export interface Layout {

@@ -1,4 +1,4 @@
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { channelsLast, columnOfRow, rowOfColumn } from "./channels.js";
 import {
   axes,

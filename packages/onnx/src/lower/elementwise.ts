@@ -1,6 +1,7 @@
 import type { DType } from "@shardserve/tensor";
 import { toNumbers } from "@shardserve/tensor";
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { cast, dtypes, equal, isFloat, isSignedInt, less, not, where, widened } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 

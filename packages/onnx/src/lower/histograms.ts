@@ -1,5 +1,5 @@
 /** How many values there are of each kind, and of which kind a value is. */
-import { numbers } from "../proto/builder.js";
+import { numbers } from "../proto/numbers.js";
 import {
   asScalar,
   boundedLength,

@@ -1,4 +1,5 @@
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { cast, concat, shapeOf, slice, transpose } from "../proto/emit.js";
 
 /** Bilinear samples as sums of neighbours, first of rows, then of columns. */

@@ -1,4 +1,6 @@
-import { numbers, type OnnxBuilder, type Value } from "../proto/builder.js";
+import { numbers } from "../proto/numbers.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { boundedLength, cast, filled, less, shapeOf, slice } from "../proto/emit.js";
 import { beside } from "./channels.js";
 import { agrees, type Coordinates } from "./image-coordinates.js";

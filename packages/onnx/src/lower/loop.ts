@@ -1,5 +1,6 @@
 import { type Region, refKey, type Shape, type TensorRef, topologicalOrder, type ValueInfo } from "@shardserve/graph";
-import { OnnxBuilder, type Value } from "../proto/builder.js";
+import { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { beside, channelsFirst, channelsLast } from "./channels.js";
 import { asScalar, boundedLength, cast, shapeOf, transpose, zeroOrFail } from "../proto/emit.js";
 import { lowerLstm } from "./lstm.js";

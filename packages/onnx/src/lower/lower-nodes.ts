@@ -1,11 +1,13 @@
 import { invariant, ServingError } from "@shardserve/core";
 import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "@shardserve/graph";
 import type { Tensor } from "@shardserve/tensor";
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { carried } from "./channels.js";
 import { loopLowering } from "./loop.js";
 import { lowerNode } from "./narrow-floats.js";
-import { type Lower, Unsupported } from "./node-lowering.js";
+import type { Lower } from "./node-lowering.js";
+import { Unsupported } from "../proto/unsupported.js";
 import { lowerings } from "./table.js";
 
 /** Nodes in topological order, and what of them is read from outside. */

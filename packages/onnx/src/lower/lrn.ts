@@ -1,4 +1,6 @@
-import { numbers, type OnnxBuilder, type Value } from "../proto/builder.js";
+import { numbers } from "../proto/numbers.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { channelsFirst, channelsLast } from "./channels.js";
 import type { Lower, LoweringTable } from "./node-lowering.js";
 

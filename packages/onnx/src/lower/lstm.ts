@@ -1,5 +1,5 @@
 import type { DType } from "@shardserve/tensor";
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { asScalar, cast, concat, intVector, less, not, shapeOf, slice } from "../proto/emit.js";
 import type { LstmLoop } from "./lstm-pattern.js";
 import type { NodeLowering } from "./node-lowering.js";

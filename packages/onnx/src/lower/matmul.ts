@@ -1,4 +1,5 @@
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { channelsLast, lineOfRow, perChannel } from "./channels.js";
 import { axes } from "./conv-layout.js";
 import { cast, dtypes, isFloat, shapeOf, transpose, widened } from "../proto/emit.js";

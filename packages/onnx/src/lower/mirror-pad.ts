@@ -1,4 +1,4 @@
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { concat, INT64_MIN, less, shapeOf, zeroOrFail } from "../proto/emit.js";
 import type { Lower, NodeLowering } from "./node-lowering.js";
 

@@ -1,6 +1,7 @@
 /** Elements that move along an axis: slices, padding, windows, reversed and rotated order. */
 import { toNumbers } from "@shardserve/tensor";
-import { numbers, type Value } from "../proto/builder.js";
+import { numbers } from "../proto/numbers.js";
+import type { Value } from "../proto/value.js";
 import { beside } from "./channels.js";
 import {
   boundedShape,

@@ -1,4 +1,5 @@
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 
 /** ONNX Runtime's convolution computes whole blocks of 8 or 16 output channels, however few are wanted. */
 const OUTPUTS_MAX = 4;

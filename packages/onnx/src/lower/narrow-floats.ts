@@ -1,9 +1,11 @@
 import type { GraphNode, NodeContext, ValueInfo } from "@shardserve/graph";
 import { bfloatToNumber, type DType, halfToNumber, type Tensor, tensor } from "@shardserve/tensor";
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { cast } from "../proto/emit.js";
 import { narrowSteps } from "./narrow-steps.js";
-import { type Lower, NodeLowering, Unsupported } from "./node-lowering.js";
+import { type Lower, NodeLowering } from "./node-lowering.js";
+import { Unsupported } from "../proto/unsupported.js";
 
 /** The 16-bit floats, as DataType numbers and names stand in attributes. */
 const NARROW: ReadonlySet<unknown> = new Set(["float16", "bfloat16", 19, 14]);

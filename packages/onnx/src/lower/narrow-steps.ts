@@ -1,4 +1,4 @@
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { less, where } from "../proto/emit.js";
 import { SELU_ALPHA, SELU_SCALE } from "./elementwise.js";
 import type { NodeLowering } from "./node-lowering.js";

@@ -1,10 +1,9 @@
+import { Unsupported } from "../proto/unsupported.js";
 import { ServingError } from "@shardserve/core";
 import type { GraphNode, NodeContext } from "@shardserve/graph";
 import { type DType, isNumeric, type Tensor, toNumbers } from "@shardserve/tensor";
-import type { OnnxBuilder, Value } from "../proto/builder.js";
-
-/** Thrown by a lowering that cannot take a node; the message says why. The node then goes to the host. */
-export class Unsupported extends Error {}
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 
 /** Lowers one TensorFlow node: adds ONNX nodes and returns the node's outputs, in order. @throws Unsupported */
 export type Lower = (n: NodeLowering) => Value | readonly Value[];

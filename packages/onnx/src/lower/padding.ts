@@ -1,5 +1,6 @@
 /** How TensorFlow pads convolutions and pooling, said to ONNX. */
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { concat, shapeOf, slice } from "../proto/emit.js";
 import type { Layout } from "./conv-layout.js";
 import type { NodeLowering } from "./node-lowering.js";

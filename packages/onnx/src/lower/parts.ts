@@ -1,5 +1,5 @@
 /** Tensors joined, and cut into parts. */
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { concat, equal, intVector, rankOf, shapeOf, where, unchangedUnless } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 

@@ -1,4 +1,6 @@
-import { numbers, type OnnxBuilder, type Value } from "../proto/builder.js";
+import { numbers } from "../proto/numbers.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { transpose } from "../proto/emit.js";
 import { type Layout, permutedKernel, spatialInts } from "./conv-layout.js";
 import type { NodeLowering } from "./node-lowering.js";

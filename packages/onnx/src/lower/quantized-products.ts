@@ -1,5 +1,5 @@
 import type { DType } from "@shardserve/tensor";
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { cast, less, not, zeroOrFail } from "../proto/emit.js";
 import {
   fromChannelsFirst,

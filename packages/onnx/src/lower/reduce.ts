@@ -1,5 +1,6 @@
 import { toNumbers } from "@shardserve/tensor";
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import {
   boundedLength,
   asScalar,

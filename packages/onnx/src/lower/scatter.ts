@@ -1,5 +1,5 @@
 /** Rows written by index: scatters, partitions and their inverse. All rest on ScatterND. */
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import {
   boundedLength,
   boundedShape,

@@ -1,6 +1,6 @@
 /** Rows reduced by the segment that they belong to. */
 import type { DType } from "@shardserve/tensor";
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import {
   boundedLength,
   boundedShape,

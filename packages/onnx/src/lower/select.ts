@@ -1,4 +1,4 @@
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { concat, equal, filled, less, not, rankOf, shapeOf, slice, where, cast, zeroOrFail } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 

@@ -1,4 +1,4 @@
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { cast, concat, INT64_MAX, INT64_MIN } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 

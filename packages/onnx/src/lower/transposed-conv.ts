@@ -1,4 +1,5 @@
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { cast, less, shapeOf, slice, zeroOrFail } from "../proto/emit.js";
 import {
   axes,

@@ -1,6 +1,6 @@
 /** Convolutions and pooling in dtypes that the engine has no kernels for, by slices of their windows. */
 import type { DType } from "@shardserve/tensor";
-import type { Value } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { kernelShape, type Layout, layoutOf, poolingInts, spatialInts } from "./conv-layout.js";
 import { cast, INT64_MIN, isFloat, transpose } from "../proto/emit.js";
 import type { NodeLowering } from "./node-lowering.js";

@@ -2,7 +2,8 @@
  * Convolutions and pooling of numbers that ONNX Runtime's own kernels do not take (doubles, integers). Channels last: each element of the
  * window is one strided slice of the padded input, so a convolution is the matrix product of all slices, side by side, with the kernel.
  */
-import type { OnnxBuilder, Value } from "../proto/builder.js";
+import type { OnnxBuilder } from "../proto/builder.js";
+import type { Value } from "../proto/value.js";
 import { concat, filled, less, shapeOf, slice, zeroOrFail } from "../proto/emit.js";
 
 /** A window and how it moves; one entry per spatial dimension. */

@@ -1,16 +1,6 @@
 import { invariant } from "@shardserve/core";
 import type { Shape } from "@shardserve/graph";
-import {
-  bytesOf,
-  type DType,
-  elementCount,
-  isNumeric,
-  newData,
-  type NumericData,
-  type NumericDType,
-  type Tensor,
-  tensor,
-} from "@shardserve/tensor";
+import { bytesOf, type DType, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
 import {
   encodeModel,
   type FileRange,
@@ -21,46 +11,10 @@ import {
   type OnnxValue,
 } from "./model-proto.js";
 import { type Kernels, KERNELS } from "./kernels.js";
-import { Unsupported } from "../lower/node-lowering.js";
-
-/** Where the session gets an initializer's bytes from. */
-export type WeightSource =
-  | {
-      readonly kind: "variable";
-      readonly checkpointKey: string;
-      /** One part of a partitioned variable. */
-      readonly slice?: { readonly start: readonly number[]; readonly length: readonly number[] };
-    }
-  | { readonly kind: "tensor"; readonly tensor: Tensor };
-
-/** A constant too large to stand in the model as it is; see {@link OnnxBuilder.build}. */
-export interface Weight {
-  readonly name: string;
-  readonly dtype: DType;
-  /** After the permutation, with the shape that the graph sees. */
-  readonly shape: readonly number[];
-  readonly source: WeightSource;
-  /** Shape of the source before the permutation. */
-  readonly sourceShape: readonly number[];
-  /** Dimension i of the permuted weight is dimension `permutation[i]` of the source; absent = as stored. */
-  readonly permutation?: readonly number[];
-}
-
-/** A value inside the model under construction: the result of a node, an input, a constant or a weight. */
-export interface Value {
-  readonly name: string;
-  readonly dtype: DType;
-  /** Set when the value is a constant whose content is known here. */
-  readonly tensor?: Tensor;
-  /** Set when the value is a weight. */
-  readonly weight?: Weight;
-  /** The same with dimension -1 moved to 1, where it exists already; see channels.ts. */
-  readonly channelsFirst?: { readonly value: Value; readonly rank: number };
-  /** Of a line [n, l, c], or one with an axis of length 1 behind l: the same as images of one row, [n, c, 1, l], where it exists already. */
-  readonly row?: Value;
-  /** Of volumes [n, d, h, w, c]: their planes as images, where they exist already; see planes.ts. */
-  readonly planes?: { readonly value: Value; readonly shape: readonly [number, number, number, number] };
-}
+import { Unsupported } from "./unsupported.js";
+import type { WeightSource, Weight, Value } from "./value.js";
+import { liveNodes } from "./live-nodes.js";
+import { numbers } from "./numbers.js";
 
 /** A place in a graph under construction. */
 export interface BuilderMark {
@@ -369,71 +323,4 @@ export class OnnxBuilder {
 
 function movesOnly(op: string, attrs: Readonly<Record<string, OnnxAttr>>): boolean {
   return MOVES_HALVES.has(op) && (attrs.reduction ?? "none") === "none";
-}
-
-/** Nodes that an output depends on: a form of a value that nobody reads in the end is not computed. */
-function liveNodes(nodes: readonly OnnxNode[], outputs: readonly OnnxValue[]): OnnxNode[] {
-  const read = new Set(outputs.map(({ name }) => name));
-  const live: OnnxNode[] = [];
-  for (const node of nodes.toReversed()) {
-    if (!node.outputs.some((name) => read.has(name))) continue;
-    live.push(node);
-    readBy(node, read);
-  }
-  return live.reverse();
-}
-
-/** Adds what a node reads, and the nodes of the graphs inside it, which see outer values. */
-function readBy(node: OnnxNode, read: Set<string>): void {
-  for (const name of node.inputs) read.add(name);
-  for (const attr of Object.values(node.attrs)) {
-    if (typeof attr !== "object" || !("branch" in attr)) continue;
-    for (const inner of attr.branch.nodes) readBy(inner, read);
-    for (const { name } of attr.branch.outputs) read.add(name);
-  }
-}
-
-/** A small tensor from JavaScript numbers; int64 data is exact up to 2^53 or given as bigint. */
-export function numbers(dtype: DType, shape: readonly number[], values: readonly (number | bigint)[]): Tensor {
-  invariant(isNumeric(dtype), `${dtype} has no numbers`);
-  invariant(values.length === elementCount(shape), "as many values as elements");
-  const data = newData(dtype as NumericDType, values.length);
-  const isBig = dtype === "int64" || dtype === "uint64";
-  for (let i = 0; i < values.length; i++) {
-    (data as unknown as (number | bigint)[])[i] = isBig ? BigInt(values[i]!) : convert(dtype, Number(values[i]!));
-  }
-  return tensor(dtype, shape, data as never);
-}
-
-/** float16 is stored as its bit pattern. */
-function convert(dtype: DType, value: number): number {
-  return dtype === "float16" ? toHalfBits(value) : value;
-}
-
-const cell = new Float32Array(1);
-const bits = new Uint32Array(cell.buffer);
-
-/** IEEE 754 binary16 bits of a number, rounded to nearest even. */
-function toHalfBits(value: number): number {
-  cell[0] = value;
-  const word = bits[0]!;
-  const sign = (word >>> 16) & 0x8000;
-  const exponent = (word >>> 23) & 0xff;
-  const mantissa = word & 0x7fffff;
-  if (exponent === 0xff) return sign | 0x7c00 | (mantissa ? 0x200 : 0);
-  const unbiased = exponent - 127 + 15;
-  if (unbiased >= 31) return sign | 0x7c00;
-  if (unbiased <= 0) {
-    if (unbiased < -10) return sign;
-    const full = mantissa | 0x800000;
-    return sign + roundShift(full, 14 - unbiased);
-  }
-  return sign + roundShift((unbiased << 23) | mantissa, 13);
-}
-
-function roundShift(value: number, shift: number): number {
-  const half = 2 ** (shift - 1);
-  const low = value & (2 ** shift - 1);
-  const high = value >>> shift;
-  return low > half || (low === half && (high & 1) === 1) ? high + 1 : high;
 }

@@ -1,6 +1,8 @@
 import { bytesOf, type DType, DTYPES, type NumericData, toNumbers } from "@shardserve/tensor";
-import { numbers, type OnnxBuilder, type Value } from "./builder.js";
-import { Unsupported } from "../lower/node-lowering.js";
+import { numbers } from "./numbers.js";
+import type { OnnxBuilder } from "./builder.js";
+import type { Value } from "./value.js";
+import { Unsupported } from "./unsupported.js";
 
 /** Building blocks that several families of lowerings share. All are exact for every dtype that they accept. */
 
