@@ -380,7 +380,26 @@ def images():
     write_golden("images", [{"x": F(2, 3, 5, 4, 2)}, {"x": F(1, 1, 5, 4, 2)}])
 
 
+def open_kernels():
+    """Convolutions whose kernels, or numbers of channels, only a request tells."""
+
+    def f(x, k):
+        x = tf.image.sobel_edges(x)[..., 0] + x
+        every = tf.nn.depthwise_conv2d(x, k, [1, 1, 1, 1], "SAME")
+        return {
+            "likeness": tf.image.ssim(x, x * 0.9, 1.0, filter_size=3),
+            "every": every,
+            "second": tf.nn.depthwise_conv2d(x, k, [1, 2, 2, 1], "VALID"),
+            "grouped": tf.raw_ops.Conv2D(input=every, filter=tf.tile(k[:, :, :1], [1, 1, 1, tf.shape(x)[-1]]), strides=[1, 1, 1, 1], padding="SAME"),
+            "line": tf.nn.conv1d(x[:, 0], k[0], 1, "SAME"),
+        }
+
+    feeds = [{"x": F(2, 6, 7, 3), "k": F(3, 2, 3, 2)}, {"x": F(1, 5, 5, 1), "k": F(2, 2, 1, 3)}, {"x": F(1, 5, 5, 2), "k": F(2, 2, 1, 3)}]
+    v2("open-kernels", f, [spec([None] * 4, tf.float32, "x"), spec([None] * 4, tf.float32, "k")], feeds)
+
+
 MODELS = {
+    "open-kernels": open_kernels,
     "images": images,
     "list-ops": list_ops,
     "old-arrays": lambda: v1("old-arrays", old_arrays, [{"x": F(3, 2)}, {"x": F(2, 2)}]),

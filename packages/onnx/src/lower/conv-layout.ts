@@ -44,13 +44,24 @@ export function axes(from: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => from + i);
 }
 
+/** Lengths of a kernel's dimensions, -1 where only a run knows them. */
+export function partialKernelShape(n: NodeLowering, input: number, layout: Layout): readonly number[] {
+  return n.shape(input) ?? Array.from({ length: layout.spatial + 2 }, () => -1);
+}
+
+/** What ONNX is told of a kernel's lengths, where all are known. */
+export function lengthsOf(kernel: readonly number[], spatial: number): { readonly kernel_shape?: readonly number[] } {
+  const lengths = kernel.slice(0, spatial);
+  return lengths.includes(-1) ? {} : { kernel_shape: lengths };
+}
+
 /** Lengths of a kernel's dimensions; all must be known. */
 export function kernelShape(n: NodeLowering, input: number): readonly number[] {
   const shape = n.shape(input);
   return shape && !shape.includes(-1) ? shape : n.fail("the kernel's shape is unknown");
 }
 
-/** The kernel permuted to `shape`: at load when it is a weight, else in every run. */
+/** The kernel permuted to `shape`, all of it known: at load when it is a weight, else in every run. */
 export function permutedKernel(
   n: NodeLowering,
   input: number,
@@ -61,5 +72,18 @@ export function permutedKernel(
   return (
     n.b.permuted(value, perm, shape) ??
     n.b.op("Reshape", [n.b.op("Transpose", [value], { perm }), n.b.ints(shape)], { allowzero: 1 })
+  );
+}
+
+/** The kernel with its two dimensions of channels before those of space, outputs first. */
+export function outputsFirst(n: NodeLowering, input: number, kernel: readonly number[]): Value {
+  const spatial = kernel.length - 2;
+  const perm = [spatial + 1, spatial, ...axes(0, spatial)];
+  if (kernel.includes(-1)) return n.b.op("Transpose", [n.x(input)], { perm });
+  return permutedKernel(
+    n,
+    input,
+    perm,
+    perm.map((axis) => kernel[axis]!),
   );
 }

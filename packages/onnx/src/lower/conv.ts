@@ -3,9 +3,11 @@ import { channelsLast, columnOfRow, rowOfColumn } from "./channels.js";
 import {
   axes,
   fromChannelsFirst,
-  kernelShape,
   type Layout,
   layoutOf,
+  lengthsOf,
+  outputsFirst,
+  partialKernelShape,
   permutedKernel,
   poolingInts,
   spatialInts,
@@ -14,10 +16,11 @@ import {
 import { cast, concat, shapeOf, slice } from "../proto/emit.js";
 import { isNarrow, narrowConvolution } from "./narrow-conv.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
-import { type Padding, paddingOf } from "./padding.js";
+import { type Padding, paddedInput, paddingOf } from "./padding.js";
 import { planeConvolution } from "./plane-conv.js";
 import { volumeOfPlanes } from "./planes.js";
 import { transposedConvolution } from "./transposed-conv.js";
+import { convolvedByGroups, depthwiseGroups, kernelGroups } from "./unknown-groups.js";
 import { hasWindowKernel, windowConvolution, windowDepthwise, windowPooling } from "./window-lowering.js";
 
 /**
@@ -36,15 +39,16 @@ function convolution(spatial: number): Lower {
   return (n) => {
     if (!hasWindowKernel(n.dtype(0))) return windowConvolution(n, spatial);
     const layout = layoutOf(n, spatial);
-    const kernel = kernelShape(n, 1);
+    const kernel = partialKernelShape(n, 1, layout);
     const [inPerGroup, out] = [kernel[spatial]!, kernel[spatial + 1]!];
+    const isWhole = !kernel.includes(-1);
     const channels = n.dim(0, layout.isChannelsLast ? -1 : 1) ?? inPerGroup;
-    const volume = spatial === 3 ? planeConvolution(n, layout, kernel) : undefined;
+    const volume = spatial === 3 && isWhole ? planeConvolution(n, layout, kernel) : undefined;
     if (volume) return volume;
     const strides = spatialInts(n, layout, "strides");
     const dilations = spatialInts(n, layout, "dilations");
     const padding = paddingOf(n, layout, kernel, strides, dilations);
-    const isPlain = channels === inPerGroup && [...strides, ...dilations].every((step) => step === 1);
+    const isPlain = isWhole && channels === inPerGroup && [...strides, ...dilations].every((step) => step === 1);
     if (spatial === 2 && isPlain && n.dtype(0) === "float32" && isNarrow(kernel, pixelsOf(n, layout))) {
       const lengths = [kernel[0]!, kernel[1]!] as const;
       const { pads = [0, 0, 0, 0] } = padding.attrs;
@@ -54,32 +58,35 @@ function convolution(spatial: number): Lower {
         return fromChannelsFirst(n, layout, narrowConvolution(n.b, value, weights, lengths, pads));
       }
     }
-    const shape = [out, inPerGroup, ...kernel.slice(0, spatial)];
-    const weights = permutedKernel(n, 1, [spatial + 1, spatial, ...axes(0, spatial)], shape);
-    const attrs = {
-      strides,
-      dilations,
-      group: channels / inPerGroup,
-      kernel_shape: kernel.slice(0, spatial),
-      ...padding.attrs,
-    };
-    const value = toChannelsFirst(n, layout, n.x(0));
-    return fromChannelsFirst(n, layout, n.b.op("Conv", [padding.around?.(value) ?? value, weights], attrs));
+    const attrs = { strides, dilations, ...lengthsOf(kernel, spatial), ...padding.attrs };
+    const value = paddedInput(n, layout, kernel, padding);
+    if (inPerGroup < 0) {
+      return fromChannelsFirst(
+        n,
+        layout,
+        convolvedByGroups(n.b, value, kernelGroups(n.b, value, n.x(1), spatial), attrs),
+      );
+    }
+    const group = channels / inPerGroup;
+    return fromChannelsFirst(n, layout, n.b.op("Conv", [value, outputsFirst(n, 1, kernel)], { ...attrs, group }));
   };
 }
 
 const depthwise: Lower = (n) => {
   if (!hasWindowKernel(n.dtype(0))) return windowDepthwise(n);
   const layout = layoutOf(n, 2);
-  const kernel = kernelShape(n, 1);
+  const kernel = partialKernelShape(n, 1, layout);
   const [height, width, channels, multiplier] = kernel as [number, number, number, number];
   const strides = spatialInts(n, layout, "strides");
   const dilations = spatialInts(n, layout, "dilations");
+  const padding = paddingOf(n, layout, kernel, strides, dilations);
+  const attrs = { strides, dilations, ...lengthsOf(kernel, 2), ...padding.attrs };
+  const value = paddedInput(n, layout, kernel, padding);
+  if (kernel.includes(-1)) {
+    return fromChannelsFirst(n, layout, convolvedByGroups(n.b, value, depthwiseGroups(n.b, n.x(1)), attrs));
+  }
   const weights = permutedKernel(n, 1, [2, 3, 0, 1], [channels * multiplier, 1, height, width]);
-  const padding = paddingOf(n, layout, [height, width], strides, dilations);
-  const attrs = { strides, dilations, group: channels, kernel_shape: [height, width], ...padding.attrs };
-  const value = toChannelsFirst(n, layout, n.x(0));
-  return fromChannelsFirst(n, layout, n.b.op("Conv", [padding.around?.(value) ?? value, weights], attrs));
+  return fromChannelsFirst(n, layout, n.b.op("Conv", [value, weights], { ...attrs, group: channels }));
 };
 
 function pooling(op: "MaxPool" | "AveragePool", spatial: number): Lower {

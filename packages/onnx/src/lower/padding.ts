@@ -1,8 +1,8 @@
 /** How TensorFlow pads convolutions and pooling, said to ONNX. */
 import type { OnnxBuilder } from "../proto/builder.js";
 import type { Value } from "../proto/value.js";
-import { concat, shapeOf, slice } from "../proto/emit.js";
-import type { Layout } from "./conv-layout.js";
+import { concat, less, shapeOf, slice, zeroOrFail } from "../proto/emit.js";
+import { type Layout, toChannelsFirst } from "./conv-layout.js";
 import type { NodeLowering } from "./node-lowering.js";
 import { samePads } from "./windows.js";
 
@@ -13,7 +13,11 @@ export interface Padding {
   readonly around?: (value: Value) => Value;
 }
 
-/** SAME is TensorFlow's: the odd element goes to the end. */
+/**
+ * SAME is TensorFlow's: the odd element goes to the end.
+ *
+ * @param kernel  lengths, -1 where only a run knows those of input 1
+ */
 export function paddingOf(
   n: NodeLowering,
   layout: Layout,
@@ -28,6 +32,10 @@ export function paddingOf(
     const flat = layout.isChannelsLast ? all.slice(2, -2) : all.slice(4);
     const [starts, ends] = [flat.filter((_, i) => i % 2 === 0), flat.filter((_, i) => i % 2 === 1)];
     return { attrs: { pads: [...starts, ...ends] } };
+  }
+  if (strides.some((_, i) => kernel[i]! < 0)) {
+    const lengths = slice(n.b, shapeOf(n.b, n.x(1)), [0], [strides.length]);
+    return { attrs: {}, around: (value) => zerosAround(n.b, value, strides, extentsOf(n.b, lengths, dilations)) };
   }
   const extents = strides.map((_, i) => (kernel[i]! - 1) * dilations[i]! + 1);
   // A kernel of one element never needs padding.
@@ -44,14 +52,42 @@ export function paddingOf(
       : Math.max((Math.ceil(length / stride) - 1) * stride + extents[i]! - length, 0);
   });
   if (!totals.every((total) => total !== undefined)) {
-    return { attrs: {}, around: (value) => zerosAround(n.b, value, strides, extents) };
+    return { attrs: {}, around: (value) => zerosAround(n.b, value, strides, n.b.ints(extents)) };
   }
   const starts = totals.map((total) => Math.floor(total / 2));
   return { attrs: { pads: [...starts, ...totals.map((total, i) => total - starts[i]!)] } };
 }
 
-function zerosAround(b: OnnxBuilder, value: Value, strides: readonly number[], extents: readonly number[]): Value {
+/** How far a window of such lengths, int64[d], reaches. */
+function extentsOf(b: OnnxBuilder, lengths: Value, dilations: readonly number[]): Value {
+  const one = b.ints([1]);
+  return b.op("Add", [b.op("Mul", [b.op("Sub", [lengths, one]), b.ints(dilations)]), one]);
+}
+
+function zerosAround(b: OnnxBuilder, value: Value, strides: readonly number[], extents: Value): Value {
   const { before, after } = samePads(b, slice(b, shapeOf(b, value), [2], [2 + strides.length]), strides, extents);
   const none = b.ints([0, 0]);
   return b.op("Pad", [value, concat(b, [none, before, none, after])]);
+}
+
+/** Input 0, channels second, with what padding the run computes. */
+export function paddedInput(n: NodeLowering, layout: Layout, kernel: readonly number[], padding: Padding): Value {
+  const { b } = n;
+  const given = toChannelsFirst(n, layout, n.x(0));
+  const value = padding.around?.(given) ?? given;
+  const { spatial } = layout;
+  const isKnown = !kernel.slice(0, spatial).includes(-1);
+  return isKnown ? value : beforeExtent(b, value, slice(b, shapeOf(b, n.x(1)), [0], [spatial]));
+}
+
+/**
+ * An input, channels second, of a convolution whose kernel has lengths that only a run knows: it fails where one is 0, because in such
+ * a window the engine would search without end.
+ *
+ * @param lengths  int64[d]
+ */
+function beforeExtent(b: OnnxBuilder, value: Value, lengths: Value): Value {
+  const none = b.ints([0, 0]);
+  const zeros = concat(b, [none, zeroOrFail(b, less(b, lengths, b.scalar("int64", 1)))]);
+  return b.op("Reshape", [value, b.op("Add", [shapeOf(b, value), zeros])], { allowzero: 1 });
 }

@@ -4,10 +4,10 @@ import { cast, less, shapeOf, slice, zeroOrFail } from "../proto/emit.js";
 import {
   axes,
   fromChannelsFirst,
-  kernelShape,
   type Layout,
   layoutOf,
-  permutedKernel,
+  outputsFirst,
+  partialKernelShape,
   spatialInts,
   toChannelsFirst,
 } from "./conv-layout.js";
@@ -23,15 +23,14 @@ export function transposedConvolution(spatial: number): Lower {
     if (dtype !== "float32" && dtype !== "float16") n.fail(`no engine kernel for ${dtype}`);
     const layout = layoutOf(n, spatial);
     const { b } = n;
-    const kernel = kernelShape(n, 1);
+    const kernel = partialKernelShape(n, 1, layout);
+    if (kernel.slice(0, spatial).includes(-1)) n.fail("the kernel's lengths are unknown");
     const strides = spatialInts(n, layout, "strides");
     if (spatialInts(n, layout, "dilations").some((dilation) => dilation !== 1)) n.fail("dilations");
     if (n.attrs.text("padding") === "EXPLICIT") n.fail("explicit paddings");
     const wanted = spatialPart(layout, n.outShape());
     const windows = strides.map((stride, i) => windowOf(n, kernel[i]!, stride, wanted?.[i]));
-    const [inChannels, outChannels] = [kernel[spatial]!, kernel[spatial + 1]!];
-    const shape = [outChannels, inChannels, ...kernel.slice(0, spatial)];
-    const weights = permutedKernel(n, 1, [spatial + 1, spatial, ...axes(0, spatial)], shape);
+    const weights = outputsFirst(n, 1, kernel);
     const attrs = {
       strides,
       pads: [...windows.map(({ before }) => before), ...windows.map(({ after }) => after)],

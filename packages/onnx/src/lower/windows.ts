@@ -117,7 +117,7 @@ function padsOf(
       ? { before: undefined, after: undefined }
       : { before: b.ints(padding.before), after: b.ints(padding.after) };
   }
-  return samePads(b, slice(b, shapeOf(b, value), [1], [1 + strides.length]), strides, extents);
+  return samePads(b, slice(b, shapeOf(b, value), [1], [1 + strides.length]), strides, b.ints(extents));
 }
 
 /**
@@ -125,18 +125,20 @@ function padsOf(
  * element behind.
  *
  * @param lengths  int64[d] of the input
- * @param extents  of the window, dilations included
+ * @param extents  int64[d] of the window, dilations included
  */
 export function samePads(
   b: OnnxBuilder,
   lengths: Value,
   strides: readonly number[],
-  extents: readonly number[],
+  extents: Value,
 ): { readonly before: Value; readonly after: Value } {
   const steps = b.ints(strides);
   const last = b.op("Div", [b.op("Sub", [lengths, b.ints([1])]), steps]);
-  const wanted = b.op("Add", [b.op("Mul", [last, steps]), b.ints(extents)]);
-  const total = b.op("Max", [b.op("Sub", [wanted, lengths]), b.ints([0])]);
+  const wanted = b.op("Add", [b.op("Mul", [last, steps]), extents]);
+  const lacked = b.op("Max", [b.op("Sub", [wanted, lengths]), b.ints([0])]);
+  // Around nothing there is no window.
+  const total = b.op("Mul", [lacked, b.op("Min", [lengths, b.ints([1])])]);
   const before = b.op("Div", [total, b.ints([2])]);
   return { before, after: b.op("Sub", [total, before]) };
 }
