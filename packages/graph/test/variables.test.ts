@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { VariableBinding } from "@shardserve/savedmodel";
-import { resolveVariables, type VariableTable, writtenVariables } from "../src/import/variables.js";
+import { resolveVariables } from "../src/import/resolve-variables.js";
+import { type VariableTable, writtenVariables } from "../src/import/variables.js";
 import { programOf, textOf } from "./text-graph.js";
 
 function table(bindings: Record<string, VariableBinding>, written: string[] = []): VariableTable {

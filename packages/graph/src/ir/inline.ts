@@ -1,7 +1,7 @@
 import { type FunctionDef, type NodeDef, type OpDef as WireOpDef } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import { type FunctionLibrary, importAttr, importAttrs } from "../import/import.js";
-import { markEffects } from "../import/variables.js";
+import { markEffects } from "../import/function-effects.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { Attrs, type AttrValue, type FunctionRef } from "./attrs.js";
 import type { GraphNode, TensorRef } from "./ir.js";

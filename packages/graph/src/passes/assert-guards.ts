@@ -1,5 +1,5 @@
 import type { FunctionLibrary } from "../import/import.js";
-import { branchesWrite } from "../import/variables.js";
+import { branchesWrite } from "../import/function-effects.js";
 import { inlineCalls, instantiate } from "../ir/inline.js";
 import { type Graph, type GraphNode, type Program, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf } from "../ir/program.js";

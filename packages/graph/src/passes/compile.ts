@@ -1,7 +1,7 @@
 import { type Pieces, runAtOnce } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import type { ModelGraph } from "../import/model.js";
-import { resolveVariables } from "../import/variables.js";
+import { resolveVariables } from "../import/resolve-variables.js";
 import { infer, type Inference } from "../infer/infer.js";
 import type { Shape } from "../ir/attrs.js";
 import type { KernelTable } from "../ir/host.js";

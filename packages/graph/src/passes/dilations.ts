@@ -1,8 +1,8 @@
 import { toNumbers } from "@shardserve/tensor";
 import type { Inference } from "../infer/infer.js";
-import { uniqueName } from "../ir/inline.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
+import { NewNodes } from "./new-nodes.js";
 
 /**
  * Gives a dilated convolution its dilations back. TensorFlow writes it as SpaceToBatchND, a convolution of what lies d apart,
@@ -11,23 +11,20 @@ import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
  * Only for known lengths: what does not divide by the dilation is an error there, and stays one.
  */
 export function dilateConvolutions(program: Program, inference: Inference): Program {
-  const replaced = new Map<string, GraphNode>();
-  const isTaken = (name: string): boolean => program.graph.has(name) || replaced.has(name);
+  const nodes = new NewNodes(program.graph);
   for (const node of program.graph.values()) {
     const found = dilated(program, inference, node);
     if (!found) continue;
     const { input, conv, expand, squeeze } = found;
-    let source = input;
-    if (expand) {
-      const name = uniqueName(`${node.name}/expanded`, isTaken);
-      replaced.set(name, { ...expand, name, inputs: [input, expand.inputs[1]!] });
-      source = { node: name, index: 0 };
-    }
-    const name = squeeze ? uniqueName(`${node.name}/dilated`, isTaken) : node.name;
-    replaced.set(name, { ...conv, name, inputs: [source, conv.inputs[1]!] });
-    if (squeeze) replaced.set(node.name, { ...squeeze, name: node.name, inputs: [{ node: name, index: 0 }] });
+    const { name } = node;
+    const source = expand
+      ? nodes.add({ ...expand, name: `${name}/expanded`, inputs: [input, expand.inputs[1]!] })
+      : input;
+    const inputs = [source, conv.inputs[1]!];
+    if (!squeeze) nodes.replace({ ...conv, name, inputs });
+    else nodes.replace({ ...squeeze, name, inputs: [nodes.add({ ...conv, name: `${name}/dilated`, inputs })] });
   }
-  return replaced.size === 0 ? program : prune(rewrite(program, new Map(), replaced));
+  return nodes.isEmpty ? program : prune(rewrite(program, new Map(), nodes.nodes));
 }
 
 interface Dilated {

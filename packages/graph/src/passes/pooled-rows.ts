@@ -1,10 +1,8 @@
-import { tensor, toNumbers } from "@shardserve/tensor";
+import { scalar, toNumbers } from "@shardserve/tensor";
 import type { Inference } from "../infer/infer.js";
-import { Attrs, type AttrValue } from "../ir/attrs.js";
-import { uniqueName } from "../ir/inline.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
-import { constantNode } from "./fold.js";
+import { NewNodes } from "./new-nodes.js";
 
 /**
  * Makes a weighted sum of rows, `Sum(x * w, axis 1)` with x [n, l, d] and w [n, l, 1], a product of matrices: w as [n, 1, l]
@@ -14,29 +12,19 @@ import { constantNode } from "./fold.js";
  * of the very shape that the weights have.
  */
 export function poolRows(program: Program, inference: Inference): Program {
-  const replaced = new Map<string, GraphNode>();
-  const isTaken = (name: string): boolean => program.graph.has(name) || replaced.has(name);
+  const nodes = new NewNodes(program.graph);
   for (const node of program.graph.values()) {
     const found = weightedSum(program, inference, node);
     if (!found) continue;
     const { rows, weights } = found;
-    const [axis, line, product] = ["axis", "weights", "product"].map((part) =>
-      uniqueName(`${node.name}/pooled/${part}`, isTaken),
-    ) as [string, string, string];
-    replaced.set(axis, constantNode(axis, tensor("int32", [], Int32Array.of(1))));
-    const add = (
-      name: string,
-      op: string,
-      inputs: readonly TensorRef[],
-      attrs: Readonly<Record<string, AttrValue>>,
-    ): void => {
-      replaced.set(name, { name, op, inputs, controls: [], attrs: new Attrs(op, { T: "float32", ...attrs }) });
-    };
-    add(line, "ExpandDims", [weights, { node: axis, index: 0 }], { Tdim: "int32" });
-    add(product, "BatchMatMulV2", [{ node: line, index: 0 }, rows], { adj_x: false, adj_y: false });
-    add(node.name, "Squeeze", [{ node: product, index: 0 }], { squeeze_dims: [1] });
+    const name = `${node.name}/pooled`;
+    const T = "float32";
+    const axis = nodes.constant(`${name}/axis`, scalar("int32", 1));
+    const line = nodes.op(`${name}/weights`, "ExpandDims", [weights, axis], { T, Tdim: "int32" });
+    const product = nodes.op(`${name}/product`, "BatchMatMulV2", [line, rows], { T, adj_x: false, adj_y: false });
+    nodes.replaceByOp(node.name, "Squeeze", [product], { T, squeeze_dims: [1] });
   }
-  return replaced.size === 0 ? program : prune(rewrite(program, new Map(), replaced));
+  return nodes.isEmpty ? program : prune(rewrite(program, new Map(), nodes.nodes));
 }
 
 /** The rows [n, l, d] and the weights [n, l] that a node adds up. */

@@ -4,6 +4,7 @@ import type { Program } from "../ir/program.js";
 /** Who reads each value of a program. */
 export class Readers {
   readonly #readers = new Map<string, GraphNode[]>();
+  readonly #outputs: readonly string[];
   readonly #fetched: ReadonlySet<string>;
 
   constructor({ graph, outputs }: Program) {
@@ -14,7 +15,8 @@ export class Readers {
         else this.#readers.set(key, [node]);
       }
     }
-    this.#fetched = new Set(outputs.map(refKey));
+    this.#outputs = outputs.map(refKey);
+    this.#fetched = new Set(this.#outputs);
   }
 
   /** Nodes that read a value, each once. */
@@ -25,5 +27,24 @@ export class Readers {
   /** True for an output of the program. */
   isFetched(ref: TensorRef): boolean {
     return this.#fetched.has(refKey(ref));
+  }
+
+  /** Nodes that read a value, through Identity too; undefined where it is also an output of the program. */
+  throughIdentity(ref: TensorRef): readonly GraphNode[] | undefined {
+    const same = new Set([refKey(ref)]);
+    const readers: GraphNode[] = [];
+    for (const key of same) {
+      for (const node of this.#readers.get(key) ?? []) {
+        if (node.op === "Identity") same.add(`${node.name}:0`);
+        else readers.push(node);
+      }
+    }
+    return [...same].some((key) => this.#fetched.has(key)) ? undefined : readers;
+  }
+
+  /** How many nodes read a value, and how often it is an output. */
+  useCount(ref: TensorRef): number {
+    const key = refKey(ref);
+    return this.of(ref).length + this.#outputs.filter((output) => output === key).length;
   }
 }

@@ -1,4 +1,4 @@
-import { shapeTensor } from "../import/variables.js";
+import { shapeTensor } from "../ir/shape-tensor.js";
 import type { Inference } from "../infer/infer.js";
 import { uniqueName } from "../ir/inline.js";
 import { type GraphNode, refKey } from "../ir/ir.js";

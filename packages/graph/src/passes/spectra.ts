@@ -1,10 +1,8 @@
 import { elementCount, type Tensor, tensor, toNumbers } from "@shardserve/tensor";
 import type { Inference } from "../infer/infer.js";
-import { Attrs } from "../ir/attrs.js";
-import { uniqueName } from "../ir/inline.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, reachable, rewrite } from "../ir/program.js";
-import { constantNode } from "./fold.js";
+import { NewNodes } from "./new-nodes.js";
 
 /** Up to this length a product with the matrix of the transform takes less time than to leave the device and come back. */
 const LENGTH_MAX = 1024;
@@ -44,37 +42,25 @@ export function multiplySpectra(program: Program, inference: Inference): Program
 }
 
 function multiplied(program: Program, readers: ReadonlyMap<GraphNode, Spectrum>): Program {
-  const replaced = new Map<string, GraphNode>();
-  const isTaken = (name: string): boolean => program.graph.has(name) || replaced.has(name);
-  for (const [reader, spectrum] of readers) {
-    const add = (suffix: string, make: (name: string) => GraphNode): TensorRef => {
-      const name = uniqueName(`${reader.name}/${suffix}`, isTaken);
-      replaced.set(name, make(name));
-      return { node: name, index: 0 };
-    };
-    const operation = (name: string, op: string, inputs: readonly TensorRef[]): GraphNode => ({
-      name,
-      op,
-      inputs,
-      controls: [],
-      attrs: new Attrs(op, { T: "float32" }),
-    });
-    const product = (name: string, part: 0 | 1): GraphNode => {
-      const matrix = add("matrix", (own) => constantNode(own, matrixOf(spectrum, part)));
-      return operation(name, "BatchMatMulV2", [spectrum.line, matrix]);
-    };
-    if (reader.op !== "ComplexAbs") {
-      replaced.set(reader.name, product(reader.name, reader.op === "Real" ? 0 : 1));
+  const nodes = new NewNodes(program.graph);
+  const T = "float32";
+  for (const [{ name, op }, spectrum] of readers) {
+    const factors = (part: 0 | 1): TensorRef[] => [
+      spectrum.line,
+      nodes.constant(`${name}/matrix`, matrixOf(spectrum, part)),
+    ];
+    if (op !== "ComplexAbs") {
+      nodes.replaceByOp(name, "BatchMatMulV2", factors(op === "Real" ? 0 : 1), { T });
       continue;
     }
     const squares = ([0, 1] as const).map((part) => {
-      const own = add("part", (name) => product(name, part));
-      return add("square", (name) => operation(name, "Square", [own]));
+      const own = nodes.op(`${name}/part`, "BatchMatMulV2", factors(part), { T });
+      return nodes.op(`${name}/square`, "Square", [own], { T });
     });
-    const sum = add("power", (name) => operation(name, "AddV2", squares));
-    replaced.set(reader.name, operation(reader.name, "Sqrt", [sum]));
+    const power = nodes.op(`${name}/power`, "AddV2", squares, { T });
+    nodes.replaceByOp(name, "Sqrt", [power], { T });
   }
-  return prune(rewrite(program, new Map(), replaced));
+  return prune(rewrite(program, new Map(), nodes.nodes));
 }
 
 function spectrumOf(program: Program, inference: Inference, ref: TensorRef): Spectrum | undefined {

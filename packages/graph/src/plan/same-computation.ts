@@ -1,5 +1,5 @@
 import type { Pieces } from "@shardserve/core";
-import { nodesWithin } from "../import/variables.js";
+import { nodesWithin } from "../import/function-effects.js";
 import type { FunctionLibrary } from "../import/import.js";
 import type { ModelGraph, Signature } from "../import/model.js";
 import type { AttrValue } from "../ir/attrs.js";
