@@ -101,4 +101,25 @@ describe("tensors without elements in ONNX models do not end the process", () =>
       assert.deepEqual((await run([4, 2, 3])).outputs.get("last")!.shape, [1, 2, 4]);
       await model.close();
     });
+
+  // Opsets differ in what compares integers, in what an If takes, and in how Unsqueeze is told its axes.
+  for (const opset of [7, 9, 10, 12, 17])
+    it(`LSTM of opset ${opset} is served, of fixed lengths and of an unknown rank`, async () => {
+      await using dir = await tempDir();
+      for (const dims of [[5, 2, 3], undefined]) {
+        const model = await loadNodes(dir.path, {
+          nodes: [node("LSTM", ["x", "w", "r"], ["", "last"], [int("hidden_size", 4)])],
+          inputs: [value("x", FLOAT, dims)],
+          outputs: [value("last", FLOAT)],
+          initialisers: [floats("w", [1, 16, 3]), floats("r", [1, 16, 4])],
+          opset,
+        });
+        const { outputs: found } = await model.run("serving_default", x([5, 2, 3]), {});
+        assert.deepEqual(found.get("last")!.shape, [1, 2, 4]);
+        await assert.rejects(model.run("serving_default", x([5, 0, 3]), {}), (error) =>
+          isServingError(error, "INVALID_ARGUMENT"),
+        );
+        await model.close();
+      }
+    });
 });

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { create, onnx } from "@shardserve/api";
 import { isServingError } from "@shardserve/core";
-import { DTYPES, newData, type Tensor, tensor } from "@shardserve/tensor";
+import { DTYPES, newData, type NumericDType, type Tensor, tensor } from "@shardserve/tensor";
 import { tempDir } from "@shardserve/testkit";
 import { FLOAT, floats, INT64, int, loadNodes, node, type Parts, text, value } from "./onnx-nodes.js";
 
 const INT32 = DTYPES.int32.onnx;
+const INT8 = DTYPES.int8.onnx;
+const UINT64 = DTYPES.uint64.onnx;
 const { GRAPH } = onnx.AttributeProto_AttributeType;
 const LEAST = { int32: -(2n ** 31n), int64: -(2n ** 63n) };
 type Int = keyof typeof LEAST;
@@ -151,6 +153,95 @@ describe("integer division in ONNX models does not end the process", () => {
     );
     assert.deepEqual(Array.from(outputs.get("z")!.data as Float32Array), [-1, -2, -10, Infinity]);
     assert.deepEqual(bigints(outputs.get("k")!), [LEAST.int32, -9n, 4n, 0n]);
+    await model.close();
+  });
+
+  const most = (1n << 64n) - 1n;
+  const typed = { int8: INT8, uint64: UINT64, int64: INT64, float32: FLOAT } as const;
+  /** A function of both operands, called with every type of `typed`, so that its own is not known; `z_TYPE` is what it gives. */
+  const untyped = (op: string, dtypes: readonly (keyof typeof typed)[], opset: number): Parts => ({
+    nodes: dtypes.map((dtype) =>
+      create(onnx.NodeProtoSchema, {
+        opType: "Divide",
+        domain: "own",
+        input: [`x_${dtype}`, `y_${dtype}`],
+        output: [`z_${dtype}`],
+      }),
+    ),
+    functions: [
+      create(onnx.FunctionProtoSchema, {
+        name: "Divide",
+        domain: "own",
+        input: ["a", "b"],
+        output: ["c"],
+        opsetImport: [{ version: BigInt(opset) }],
+        node: [node(op, ["a", "b"], ["c"])],
+      }),
+    ],
+    inputs: dtypes.flatMap((dtype) => ["x", "y"].map((name) => value(`${name}_${dtype}`, typed[dtype]))),
+    outputs: dtypes.map((dtype) => value(`z_${dtype}`, typed[dtype])),
+    opset,
+  });
+
+  for (const op of ["Div", "Mod"])
+    it(`${op} of a type that is not told`, async () => {
+      await using dir = await tempDir();
+      const isDiv = op === "Div";
+      const model = await loadNodes(
+        dir.path,
+        untyped(op, isDiv ? ["int64", "float32"] : ["int64", "int8", "uint64"], 17),
+      );
+      const feeds = new Map<string, Tensor>([
+        ["x_int64", ints("int64", [LEAST.int64, -7n, 9n, -9n])],
+        ["y_int64", ints("int64", [-1n, -1n, 2n, 4n])],
+        ["x_int8", tensor("int8", [1, 4], Int8Array.of(-128, 7, -7, 9))],
+        ["y_int8", tensor("int8", [2, 1], Int8Array.of(-1, 4))],
+        ["x_uint64", tensor("uint64", [3], BigUint64Array.of(most, 5n, most))],
+        ["y_uint64", tensor("uint64", [3], BigUint64Array.of(most, most, 10n))],
+        ["x_float32", tensor("float32", [5], Float32Array.of(0, 3, 1, -0, Infinity))],
+        ["y_float32", tensor("float32", [5], Float32Array.of(-1, -1.5, -0, -1, -1))],
+      ]);
+      const asked = new Map([...feeds].filter(([name]) => model.signatures.get("serving_default")!.inputs.has(name)));
+      const { outputs } = await model.run("serving_default", asked, {});
+      const found = (dtype: string) => Array.from(outputs.get(`z_${dtype}`)!.data as Iterable<number | bigint>);
+      if (isDiv) {
+        assert.deepEqual(found("int64"), [LEAST.int64, 7n, 4n, -2n]);
+        assert.deepEqual(found("float32"), [-0, -2, -Infinity, 0, -Infinity]);
+      } else {
+        assert.deepEqual(found("int64"), [0n, 0n, 1n, 3n]);
+        assert.deepEqual(found("int8"), [0, 0, 0, 0, 0, 3, 1, 1]);
+        assert.deepEqual(outputs.get("z_int8")!.shape, [2, 4]);
+        assert.deepEqual(found("uint64"), [0n, 5n, 5n]);
+      }
+      const none = new Map(
+        [...asked].map(([name, { dtype }]) => [name, tensor(dtype, [0, 3], newData(dtype as NumericDType, 0))]),
+      );
+      for (const { shape } of (await model.run("serving_default", none, {})).outputs.values())
+        assert.deepEqual(shape, [0, 3]);
+      await model.close();
+    });
+
+  it("Div of a type that is not told, in opset 8, which cannot choose by element: what would trap is refused", async () => {
+    await using dir = await tempDir();
+    const model = await loadNodes(dir.path, untyped("Div", ["int64", "float32"], 8));
+    const run = async (x: bigint[], y: bigint[]) =>
+      model.run(
+        "serving_default",
+        new Map([
+          ["x_int64", ints("int64", x)],
+          ["y_int64", ints("int64", y)],
+          ["x_float32", tensor("float32", [2], Float32Array.of(3, 0))],
+          ["y_float32", tensor("float32", [2], Float32Array.of(-1, -1))],
+        ]),
+        {},
+      );
+    const { outputs } = await run([LEAST.int64, 7n], [2n, -1n]);
+    assert.deepEqual(bigints(outputs.get("z_int64")!), [LEAST.int64 / 2n, -7n]);
+    assert.deepEqual(Array.from(outputs.get("z_float32")!.data as Float32Array), [-3, -0]);
+    await assert.rejects(
+      run([LEAST.int64, 7n], [-1n, -1n]),
+      (error) => isServingError(error, "INVALID_ARGUMENT") && /least integer/.test(error.message),
+    );
     await model.close();
   });
 });

@@ -21,7 +21,7 @@ export const floats = (name: string, dims: number[]) =>
     dataType: FLOAT,
     rawData: bytesOf(new Float32Array(dims.reduce((a, b) => a * b, 1)).fill(0.5)),
   });
-export const value = (name: string, elemType: number, dims?: string[]) =>
+export const value = (name: string, elemType: number, dims?: (string | number)[]) =>
   create(onnx.ValueInfoProtoSchema, {
     name,
     type: {
@@ -29,11 +29,17 @@ export const value = (name: string, elemType: number, dims?: string[]) =>
         case: "tensorType",
         value: {
           elemType,
-          ...(dims && { shape: { dim: dims.map((text) => ({ value: { case: "dimParam", value: text } as const })) } }),
+          ...(dims && { shape: { dim: dims.map(dimension) } }),
         },
       },
     },
   });
+
+function dimension(size: string | number) {
+  return typeof size === "string"
+    ? ({ value: { case: "dimParam", value: size } } as const)
+    : ({ value: { case: "dimValue", value: BigInt(size) } } as const);
+}
 
 export interface Parts {
   readonly nodes: onnx.NodeProto[];

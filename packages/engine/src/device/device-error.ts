@@ -1,5 +1,5 @@
 import { ServingError } from "@shardserve/core";
-import { CHECK_LABEL, EMPTY_LABEL, RANK_LABEL } from "@shardserve/onnx";
+import { CHECK_LABEL, EMPTY_LABEL, OVERFLOW_LABEL, RANK_LABEL } from "@shardserve/onnx";
 
 /** "... while running Gather node. Name:'scope/embedding/Gather_3' Status Message: ..." */
 const NODE_FAILURE = /while running \S+ node\. Name:'([^']*)' Status Message: (.*)$/s;
@@ -9,6 +9,7 @@ const NODE_NAME = /^(.*)\/([^/]*?)_\d+$/s;
 const REASONS: ReadonlyMap<string, string> = new Map([
   [CHECK_LABEL, "an input is out of range or the output would be too large"],
   [EMPTY_LABEL, "a tensor without elements (an empty batch or sequence), which ONNX Runtime does not take here"],
+  [OVERFLOW_LABEL, "the least integer of its type divided by -1, which ONNX Runtime does not take here"],
   [RANK_LABEL, "a tensor of a rank that the op does not take"],
 ]);
 const OUT_OF_MEMORY = /failed to allocate memory|bad_alloc|out of memory/i;

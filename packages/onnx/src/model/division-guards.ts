@@ -1,6 +1,7 @@
 import type { onnx } from "@shardserve/api";
-import { constant, int, INT64, type Names, op } from "./guard-nodes.js";
+import { type GuardScope, int, INT64, type Names, op, scalar } from "./guard-nodes.js";
 import { changedNode, intAttribute, isOp } from "./model-graph.js";
+import { guardUntyped } from "./untyped-division.js";
 
 const INT32 = 6;
 /** From this opset on there is Where. */
@@ -19,33 +20,32 @@ export const DIVISION_GUARDED: readonly string[] = ["Div", "Mod"];
 /**
  * Keeps -1 away from integer division: the processor traps where INT_MIN is divided by it. The quotient by 1, negated, is the same,
  * and INT_MIN stays itself, as two's complement wraps.
- *
- * No number of the operands' type is needed, so that a quotient of unknown type is guarded as well: what an exact cast takes for -1
- * is replaced by its magnitude and the sign is given back, which changes floats only in the sign of a zero.
+ * Operands of unknown type are seen to by {@link guardUntyped}.
  *
  * @returns undefined where there is nothing to guard: floats, narrower integers, a divisor known not to be -1
  */
 export function guardDivision(
   node: onnx.NodeProto,
-  opset: bigint,
   facts: DivisionFacts,
-  names: Names,
+  scope: GuardScope,
 ): onnx.NodeProto[] | undefined {
   const isDiv = isOp(node, "Div");
   if (!isDiv && !isOp(node, "Mod")) return undefined;
   const [x = "", y = ""] = node.input;
   const type = [x, y, ...node.output].map((name) => facts.types.get(name)).find((known) => known !== undefined);
-  // A Mod of unknown type is left alone: Where has no kernel for all that Mod has one for. fmod computes with doubles.
-  if (type === undefined ? !isDiv : type !== INT32 && type !== INT64) return undefined;
+  if (type !== undefined && type !== INT32 && type !== INT64) return undefined;
+  // fmod computes with doubles.
   if (!isDiv && intAttribute(node, "fmod", 0) !== 0) return undefined;
   const divisor = facts.constants.get(y);
   if (divisor && !mayHoldMinusOne(divisor)) return undefined;
-  if (opset < HAS_WHERE) return type === undefined ? undefined : divideByArithmetic(node, type, names);
+  if (type === undefined) return guardUntyped(node, scope);
+  const { names } = scope;
+  if (scope.opset < HAS_WHERE) return divideByArithmetic(node, type, names);
   const [wide, minusOne, isMinusOne] = [names.next(), names.next(), names.next()];
   const [size, safe] = [names.next(), names.next()];
   const guarded = [
     op("Cast", [y], [wide], [int("to", INT64)]),
-    constant(minusOne, [-1n], []),
+    ...scalar(minusOne, -1, INT64, names),
     op("Equal", [wide, minusOne], [isMinusOne]),
     op("Abs", [y], [size]),
     op("Where", [isMinusOne, size, y], [safe]),
@@ -64,11 +64,10 @@ export function guardDivision(
 /** For opsets without Where: of a flag, 1 where the divisor is -1 and else 0, twice is added to the divisor, and twice the quotient taken from it. */
 function divideByArithmetic(node: onnx.NodeProto, type: number, names: Names): onnx.NodeProto[] {
   const [x = "", y = ""] = node.input;
-  const [wide, minusOne, isMinusOne, flag] = [names.next(), names.next(), names.next(), names.next()];
+  const [minusOne, isMinusOne, flag] = [names.next(), names.next(), names.next()];
   const [twoFlags, safe, quotient, taken] = [names.next(), names.next(), names.next(), names.next()];
   return [
-    constant(wide, [-1n], []),
-    op("Cast", [wide], [minusOne], [int("to", type)]),
+    ...scalar(minusOne, -1, type, names),
     op("Equal", [y, minusOne], [isMinusOne]),
     op("Cast", [isMinusOne], [flag], [int("to", type)]),
     op("Add", [flag, flag], [twoFlags]),

@@ -1,5 +1,5 @@
 import type { onnx } from "@shardserve/api";
-import { branch, constant, int, INT64, ints, type Names, op, passIf } from "./guard-nodes.js";
+import { branch, constant, type GuardScope, hasElements, int, INT64, ints, op, passIf } from "./guard-nodes.js";
 import { changedNode, intAttribute, isOp, nodeName } from "./model-graph.js";
 
 /** Ends the name of a node that refuses a tensor without elements; the name before it is the exporter's. */
@@ -19,21 +19,22 @@ export const EMPTY_GUARDED: readonly string[] = [...REFUSED, "TopK"];
  *
  * @returns undefined where there is nothing to guard
  */
-export function guardEmpty(node: onnx.NodeProto, opset: bigint, names: Names): onnx.NodeProto[] | undefined {
-  if (isOp(node, "TopK")) return topK(node, opset, names);
+export function guardEmpty(node: onnx.NodeProto, scope: GuardScope): onnx.NodeProto[] | undefined {
+  const { names } = scope;
+  if (isOp(node, "TopK")) return topK(node, scope);
   if (!REFUSED.some((name) => isOp(node, name))) return undefined;
   if (isOp(node, "Unique") && !node.attribute.some(({ name }) => name === "axis")) return undefined;
   const [x = "", ...others] = node.input;
   const [isSome, kept] = [names.next(), names.next()];
   return [
     ...hasElements(x, isSome, names),
-    passIf(`${nodeName(node)}/${EMPTY_LABEL}_0`, isSome, x, kept, names),
+    passIf(`${nodeName(node)}/${EMPTY_LABEL}_0`, isSome, x, kept, scope),
     changedNode(node, { input: [kept, ...others] }),
   ];
 }
 
 /** The greatest of no elements: the first K, of which there are as few. */
-function topK(node: onnx.NodeProto, opset: bigint, names: Names): onnx.NodeProto[] {
+function topK(node: onnx.NodeProto, { opset, names }: GuardScope): onnx.NodeProto[] {
   const [x = "", count = ""] = node.input;
   const axis = intAttribute(node, "axis", -1);
   const slice =
@@ -63,9 +64,4 @@ function topK(node: onnx.NodeProto, opset: bigint, names: Names): onnx.NodeProto
       no: { nodes: none, outputs },
     }),
   ];
-}
-
-function hasElements(x: string, isSome: string, names: Names): onnx.NodeProto[] {
-  const [size, zero] = [names.next(), names.next()];
-  return [op("Size", [x], [size]), constant(zero, [0n], []), op("Greater", [size, zero], [isSome])];
 }

@@ -22,14 +22,15 @@ export function guardKernels(model: onnx.ModelProto & { graph: onnx.GraphProto }
 
   function guardScope(scope: Scope, outer: Surroundings): void {
     const around = { ...outer, constants: new Map([...outer.constants, ...constantsOf([scope])]) };
+    const guards = { opset: around.opset, names };
     const facts = { types: types.get(scope) ?? new Map<string, number>(), constants: around.constants };
     const guarded = scope.node.flatMap((node) => {
       for (const graph of innerGraphs(node)) guardScope(graph, around);
-      const divided = guardDivision(node, around.opset, facts, names);
+      const divided = guardDivision(node, facts, guards);
       if (divided) return divided;
-      const ranked = guardRanks(node, around.ranks, names) ?? [node];
+      const ranked = guardRanks(node, around.ranks, guards) ?? [node];
       const kernel = ranked.pop()!;
-      return [...ranked, ...(guardEmpty(kernel, around.opset, names) ?? [kernel])];
+      return [...ranked, ...(guardEmpty(kernel, guards) ?? [kernel])];
     });
     if (guarded.length === scope.node.length) return;
     scope.node = guarded;

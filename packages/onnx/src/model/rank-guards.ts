@@ -1,5 +1,5 @@
 import type { onnx } from "@shardserve/api";
-import { constant, type Names, op, passIf } from "./guard-nodes.js";
+import { DOUBLE, type GuardScope, int, INT64, type Names, op, passIf, scalar } from "./guard-nodes.js";
 import { changedNode, isOp, nodeName } from "./model-graph.js";
 
 /** Ends the name of a node that refuses a tensor of another rank than the operator takes. */
@@ -76,9 +76,10 @@ function einsumRanks({ attribute }: onnx.NodeProto): readonly Rank[] {
 export function guardRanks(
   node: onnx.NodeProto,
   { known, areOpen }: RankFacts,
-  names: Names,
+  scope: GuardScope,
 ): onnx.NodeProto[] | undefined {
   const taken = ranksTaken(node, areOpen);
+  const { names } = scope;
   const guards: onnx.NodeProto[] = [];
   const input = node.input.map((x, i) => {
     const rank = taken[i];
@@ -86,7 +87,7 @@ export function guardRanks(
     const [isTaken, kept] = [names.next(), names.next()];
     guards.push(
       ...hasRank(x, rank, isTaken, names),
-      passIf(`${nodeName(node)}/${RANK_LABEL}_${i}`, isTaken, x, kept, names),
+      passIf(`${nodeName(node)}/${RANK_LABEL}_${i}`, isTaken, x, kept, scope),
     );
     return kept;
   });
@@ -105,10 +106,14 @@ function hasRank(x: string, taken: Rank, isTaken: string, names: Names): onnx.No
   if ("sameAs" in taken)
     return [...ofInput, ...rankOf(taken.sameAs, bound, names), op("Equal", [rank, bound], [isTaken])];
   const isExact = taken.most !== undefined;
+  if (isExact) return [...ofInput, ...scalar(bound, taken.least, INT64, names), op("Equal", [rank, bound], [isTaken])];
+  // Before opset 9 only floats are compared by size.
+  const wide = names.next();
   return [
     ...ofInput,
-    constant(bound, [BigInt(isExact ? taken.least : taken.least - 1)], []),
-    op(isExact ? "Equal" : "Greater", [rank, bound], [isTaken]),
+    ...scalar(bound, taken.least - 1, DOUBLE, names),
+    op("Cast", [rank], [wide], [int("to", DOUBLE)]),
+    op("Greater", [wide, bound], [isTaken]),
   ];
 }
 
