@@ -6,77 +6,34 @@ import { checkedCount } from "../call/limits.js";
 import { exactNumbersOf, extremeOf, numberArray, packNumbers } from "../call/numeric.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { indexData } from "../call/shapes.js";
-
-/** The windows along one dimension. */
-interface Slide {
-  /** Number of windows. */
-  readonly count: number;
-  readonly stride: number;
-  /** Elements missing in front of the first. */
-  readonly before: number;
-  readonly size: number;
-  /** Distance of the window's elements. */
-  readonly rate: number;
-}
-
-/** @throws ServingError INVALID_ARGUMENT where no window fits */
-export function slide(op: OpCall, length: number, size: number, stride: number, rate = 1): Slide {
-  const padding = op.attrs.text("padding");
-  check(
-    size > 0 && stride > 0 && rate > 0,
-    () => `Sliding window ksize, strides and rates must be positive, got ${size}, ${stride} and ${rate}`,
-  );
-  const extent = (size - 1) * rate + 1;
-  if (padding === "VALID") {
-    check(
-      length >= extent - stride,
-      () =>
-        `Computed output size would be negative: ${length - extent} [input_size: ${length}, effective_filter_size: ${extent}, stride: ${stride}]`,
-    );
-    return { count: Math.floor((length - extent + stride) / stride), stride, before: 0, size, rate };
-  }
-  const count = Math.ceil(length / stride);
-  const missing = Math.max(0, (count - 1) * stride + extent - length);
-  return { count, stride, before: Math.floor(missing / 2), size, rate };
-}
+import { inTurns, type Pieces } from "../call/turns.js";
+import { type ImagesShape, ImageWindows, poolWindows, type Slide, slide } from "./sliding.js";
 
 function shapeOfRank(value: Tensor, rank: number): readonly number[] {
   check(value.shape.length === rank, () => `input must be ${rank}-dimensional${printShape(value.shape)}`);
   return value.shape;
 }
 
-function maxPoolWithArgmax(op: OpCall): Tensor[] {
+function* maxPoolWithArgmax(op: OpCall): Pieces<Tensor[]> {
   const input = op.tensor(0);
-  const [batch, height, width, channels] = shapeOfRank(input, 4) as [number, number, number, number];
-  const [sizes, strides] = [op.attrs.ints("ksize"), op.attrs.ints("strides")];
-  const rows = slide(op, height, sizes[1]!, strides[1]!);
-  const columns = slide(op, width, sizes[2]!, strides[2]!);
-  const shape = [batch, rows.count, columns.count, channels];
+  const [batch, height, width, channels] = shapeOfRank(input, 4) as ImagesShape;
+  const windows = poolWindows(op, [batch, height, width, channels]);
   check(elementCount(input.shape) > 0, () => "tensor_in must not be empty");
+  const shape = windows.resultShape(channels);
   const total = checkedCount(input.dtype, shape);
   const numbers = exactNumbersOf(input, "MaxPoolWithArgmax");
   const out = numberArray(input.dtype, total);
   const positions = new Float64Array(total);
   const hasBatch = op.attrs.bool("include_batch_in_index");
-  const perImage = height * width * channels;
   let at = 0;
-  for (let b = 0; b < batch; b++) {
-    for (let r = 0; r < rows.count; r++) {
-      const top = r * rows.stride - rows.before;
-      for (let k = 0; k < columns.count; k++) {
-        const left = k * columns.stride - columns.before;
-        for (let c = 0; c < channels; c++, at++) {
-          let best = -1;
-          for (let y = Math.max(0, top); y < Math.min(height, top + rows.size); y++) {
-            for (let x = Math.max(0, left); x < Math.min(width, left + columns.size); x++) {
-              const position = (y * width + x) * channels + c;
-              if (best < 0 || numbers[b * perImage + best]! < numbers[b * perImage + position]!) best = position;
-            }
-          }
-          out[at] = numbers[b * perImage + best]!;
-          positions[at] = hasBatch ? b * perImage + best : best;
-        }
-      }
+  for (let w = 0; w < windows.count; w++) {
+    yield windows.rows.size * windows.columns.size * channels;
+    windows.moveTo(w);
+    const first = hasBatch ? 0 : windows.image * height * width * channels;
+    for (let c = 0; c < channels; c++, at++) {
+      const best = windows.largest(numbers, c);
+      out[at] = numbers[best]!;
+      positions[at] = best - first;
     }
   }
   const dtype = op.attrs.dtype("Targmax");
@@ -87,9 +44,10 @@ function maxPoolWithArgmax(op: OpCall): Tensor[] {
 }
 
 /** Maxima of sums with a filter. */
-function dilation(op: OpCall): Tensor[] {
+function* dilation(op: OpCall): Pieces<Tensor[]> {
   const [input, filter] = [op.tensor(0), op.tensor(1)];
-  const [batch, height, width, channels] = shapeOfRank(input, 4) as [number, number, number, number];
+  const images = shapeOfRank(input, 4) as ImagesShape;
+  const [, height, width, channels] = images;
   check(filter.shape.length === 3, () => `filter must be 3-dimensional: ${printShape(filter.shape)}`);
   check(
     channels === filter.shape[2],
@@ -98,31 +56,24 @@ function dilation(op: OpCall): Tensor[] {
   const [strides, rates] = [op.attrs.ints("strides"), op.attrs.ints("rates")];
   const rows = slide(op, height, filter.shape[0]!, strides[1]!, rates[1]!);
   const columns = slide(op, width, filter.shape[1]!, strides[2]!, rates[2]!);
-  const shape = [batch, rows.count, columns.count, channels];
+  const windows = new ImageWindows(images, rows, columns);
   const { dtype } = input;
   const [numbers, weights] = [exactNumbersOf(input, "Dilation2D"), exactNumbersOf(filter, "Dilation2D")];
+  const shape = windows.resultShape(channels);
   const out = numberArray(dtype, checkedCount(dtype, shape));
-  const least = Number(extremeOf(dtype, -1));
-  let at = 0;
-  for (let b = 0; b < batch; b++) {
-    for (let r = 0; r < rows.count; r++) {
-      for (let k = 0; k < columns.count; k++) {
-        for (let c = 0; c < channels; c++) {
-          let most = least;
-          for (let i = 0; i < rows.size; i++) {
-            const y = r * rows.stride - rows.before + i * rows.rate;
-            if (y < 0 || y >= height) continue;
-            for (let j = 0; j < columns.size; j++) {
-              const x = k * columns.stride - columns.before + j * columns.rate;
-              if (x < 0 || x >= width) continue;
-              const sum =
-                numbers[((b * height + y) * width + x) * channels + c]! +
-                weights[(i * columns.size + j) * channels + c]!;
-              if (sum > most) most = sum;
-            }
-          }
-          out[at++] = most;
-        }
+  out.fill(Number(extremeOf(dtype, -1)));
+  for (let w = 0; w < windows.count; w++) {
+    yield rows.size * columns.size * channels;
+    windows.moveTo(w);
+    const to = w * channels;
+    for (let k = 0; k < rows.size * columns.size; k++) {
+      const y = windows.top + Math.floor(k / columns.size) * rows.rate;
+      const x = windows.left + (k % columns.size) * columns.rate;
+      if (y < 0 || y >= height || x < 0 || x >= width) continue;
+      const from = ((windows.image * height + y) * width + x) * channels;
+      for (let c = 0; c < channels; c++) {
+        const sum = numbers[from + c]! + weights[k * channels + c]!;
+        if (sum > out[to + c]!) out[to + c] = sum;
       }
     }
   }
@@ -163,7 +114,7 @@ function volumePatches(op: OpCall): Tensor[] {
 }
 
 export const WINDOW_KERNELS: Readonly<Record<string, Kernel>> = {
-  MaxPoolWithArgmax: maxPoolWithArgmax,
-  Dilation2D: dilation,
+  MaxPoolWithArgmax: inTurns(maxPoolWithArgmax),
+  Dilation2D: inTurns(dilation),
   ExtractVolumePatches: volumePatches,
 };

@@ -8,13 +8,15 @@ import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { countOf, integersOf, shapeOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
 import { assignStridedSlice } from "../arrays/slice-update.js";
-import { slide } from "../images/windows.js";
+import { type ImagesShape, ImageWindows, poolWindows, slide } from "../images/sliding.js";
 
-type Image = readonly [batch: number, height: number, width: number, channels: number];
-
-function imageOf(shape: readonly number[]): Image {
+function imagesShape(shape: readonly number[]): ImagesShape {
   check(shape.length === 4, () => `input must be 4-dimensional, got ${printShape(shape)}`);
-  return shape as unknown as Image;
+  return shape as unknown as ImagesShape;
+}
+
+function checkGradient(gradient: Tensor, shape: readonly number[]): void {
+  check(printShape(gradient.shape) === printShape(shape), () => `Expected grad shape to be ${printShape(shape)}`);
 }
 
 /** TensorFlow's kernels of these ops have no other order on the CPU. */
@@ -59,27 +61,17 @@ function stridedSliceGrad(op: OpCall): Tensor[] {
 function* maxPoolGrad(op: OpCall): Pieces<Tensor[]> {
   checkChannelsLast(op);
   const [input, gradient] = [op.tensor(0), op.tensor(2)];
-  const [batch, height, width, channels] = imageOf(input.shape);
-  const [sizes, strides] = [op.attrs.ints("ksize"), op.attrs.ints("strides")];
-  const rows = slide(op, height, sizes[1]!, strides[1]!);
-  const columns = slide(op, width, sizes[2]!, strides[2]!);
-  const shape = [batch, rows.count, columns.count, channels];
-  check(printShape(gradient.shape) === printShape(shape), () => `Expected grad shape to be ${printShape(shape)}`);
+  const images = imagesShape(input.shape);
+  const channels = images[3];
+  const windows = poolWindows(op, images);
+  checkGradient(gradient, windows.resultShape(channels));
   const [numbers, by] = [exactNumbersOf(input, op.node.op), exactNumbersOf(gradient, op.node.op)];
   const sums = sumsOf(input.dtype, input.shape);
-  for (let w = 0; w < batch * rows.count * columns.count; w++) {
-    yield rows.size * columns.size * channels;
-    const left = (w % columns.count) * columns.stride - columns.before;
-    const top = (Math.floor(w / columns.count) % rows.count) * rows.stride - rows.before;
-    const image = Math.floor(w / (columns.count * rows.count)) * height;
+  for (let w = 0; w < windows.count; w++) {
+    yield windows.rows.size * windows.columns.size * channels;
+    windows.moveTo(w);
     for (let c = 0; c < channels; c++) {
-      let best = -1;
-      for (let y = Math.max(0, top); y < Math.min(height, top + rows.size); y++) {
-        for (let x = Math.max(0, left); x < Math.min(width, left + columns.size); x++) {
-          const at = ((image + y) * width + x) * channels + c;
-          if (best < 0 || numbers[best]! < numbers[at]!) best = at;
-        }
-      }
+      const best = windows.largest(numbers, c);
       if (best >= 0) sums[best]! += by[w * channels + c]!;
     }
   }
@@ -91,25 +83,23 @@ function* avgPoolGrad(op: OpCall): Pieces<Tensor[]> {
   checkChannelsLast(op);
   const inputShape = shapeOf(op.tensor(0));
   const gradient = op.tensor(1);
-  const [batch, height, width, channels] = imageOf(inputShape);
-  const [sizes, strides] = [op.attrs.ints("ksize"), op.attrs.ints("strides")];
-  const rows = slide(op, height, sizes[1]!, strides[1]!);
-  const columns = slide(op, width, sizes[2]!, strides[2]!);
-  const shape = [batch, rows.count, columns.count, channels];
-  check(printShape(gradient.shape) === printShape(shape), () => `Expected grad shape to be ${printShape(shape)}`);
+  const images = imagesShape(inputShape);
+  const [, height, width, channels] = images;
+  const windows = poolWindows(op, images);
+  const { rows, columns } = windows;
+  checkGradient(gradient, windows.resultShape(channels));
   const by = numbersOf(gradient);
   const sums = sumsOf(gradient.dtype, inputShape);
-  for (let w = 0; w < batch * rows.count * columns.count; w++) {
+  for (let w = 0; w < windows.count; w++) {
     yield rows.size * columns.size * channels;
-    const left = (w % columns.count) * columns.stride - columns.before;
-    const top = (Math.floor(w / columns.count) % rows.count) * rows.stride - rows.before;
-    const image = Math.floor(w / (columns.count * rows.count)) * height;
+    windows.moveTo(w);
+    const { top, left, image } = windows;
     const [y0, y1] = [Math.max(0, top), Math.min(height, top + rows.size)];
     const [x0, x1] = [Math.max(0, left), Math.min(width, left + columns.size)];
     const share = 1 / ((y1 - y0) * (x1 - x0));
     for (let y = y0; y < y1; y++) {
       for (let x = x0; x < x1; x++) {
-        const at = ((image + y) * width + x) * channels;
+        const at = ((image * height + y) * width + x) * channels;
         for (let c = 0; c < channels; c++) sums[at + c]! += by[w * channels + c]! * share;
       }
     }
@@ -160,28 +150,28 @@ function* depthwiseInputGrad(op: OpCall): Pieces<Tensor[]> {
   checkChannelsLast(op);
   const inputShape = shapeOf(op.tensor(0));
   const [filter, gradient] = [op.tensor(1), op.tensor(2)];
-  const [batch, height, width, channels] = imageOf(inputShape);
-  const [, , , multiplier] = imageOf(filter.shape);
+  const images = imagesShape(inputShape);
+  const [, height, width, channels] = images;
+  const multiplier = imagesShape(filter.shape)[3];
   const [strides, rates] = [op.attrs.ints("strides"), op.attrs.ints("dilations")];
   const rows = slide(op, height, filter.shape[0]!, strides[1]!, rates[1]!);
   const columns = slide(op, width, filter.shape[1]!, strides[2]!, rates[2]!);
-  const shape = [batch, rows.count, columns.count, channels * multiplier];
+  const windows = new ImageWindows(images, rows, columns);
+  const shape = windows.resultShape(channels * multiplier);
   check(
     printShape(gradient.shape) === printShape(shape),
     () => `Expected out_backprop shape to be ${printShape(shape)}`,
   );
   const [weights, by] = [numbersOf(filter), numbersOf(gradient)];
   const sums = sumsOf(gradient.dtype, inputShape);
-  for (let w = 0; w < batch * rows.count * columns.count; w++) {
+  for (let w = 0; w < windows.count; w++) {
     yield rows.size * columns.size * channels * multiplier;
-    const left = (w % columns.count) * columns.stride - columns.before;
-    const top = (Math.floor(w / columns.count) % rows.count) * rows.stride - rows.before;
-    const image = Math.floor(w / (columns.count * rows.count)) * height;
+    windows.moveTo(w);
     for (let k = 0; k < rows.size * columns.size; k++) {
-      const y = top + Math.floor(k / columns.size) * rows.rate;
-      const x = left + (k % columns.size) * columns.rate;
+      const y = windows.top + Math.floor(k / columns.size) * rows.rate;
+      const x = windows.left + (k % columns.size) * columns.rate;
       if (y < 0 || y >= height || x < 0 || x >= width) continue;
-      const to = ((image + y) * width + x) * channels;
+      const to = ((windows.image * height + y) * width + x) * channels;
       for (let i = 0; i < channels * multiplier; i++) {
         sums[to + Math.floor(i / multiplier)]! +=
           weights[k * channels * multiplier + i]! * by[w * channels * multiplier + i]!;

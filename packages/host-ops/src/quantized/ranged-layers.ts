@@ -8,7 +8,7 @@ import { extremeOf, numberArray, numbersOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, integerOf, normalAxis } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
-import { slide } from "../images/windows.js";
+import { type ImagesShape, poolWindows, slide } from "../images/sliding.js";
 import type { ConvolutionNumbers } from "./convolution-numbers.js";
 import { convolved, ordered, outputShape, ownOrder, type Volume } from "./integer-products.js";
 import { checkWidth, integerFor, productRange, type Range, rangeOf, rescaler } from "./range.js";
@@ -119,23 +119,25 @@ function pool(isMean: boolean): Kernel {
     const input = op.tensor(0);
     const range = rangeOf(op, 1, input.dtype);
     check(input.shape.length === 4, () => "tensor_in must be 4-dimensional");
-    const [batch, height, width, channels] = input.shape as [number, number, number, number];
+    const images = input.shape as unknown as ImagesShape;
+    const [, height, width, channels] = images;
     const [sizes, strides] = [op.attrs.ints("ksize"), op.attrs.ints("strides")];
     check(
       [sizes[0], sizes[3], strides[0], strides[3]].every((item) => item === 1),
       () => "Pooling is not yet supported on the batch or depth dimension.",
     );
-    const rows = slide(op, height, sizes[1]!, strides[1]!);
-    const columns = slide(op, width, sizes[2]!, strides[2]!);
-    const shape = [batch, rows.count, columns.count, channels];
+    const windows = poolWindows(op, images);
+    const { rows, columns } = windows;
+    const shape = windows.resultShape(channels);
     const values = numbersOf(input);
     const out = numberArray(input.dtype, checkedCount(input.dtype, shape));
     for (let at = 0; at < out.length; at++) {
-      const [c, k] = [at % channels, Math.floor(at / channels)];
-      if (c === 0) yield rows.size * columns.size * channels;
-      const [column, r] = [k % columns.count, Math.floor(k / columns.count)];
-      const [row, image] = [r % rows.count, Math.floor(r / rows.count)];
-      const [top, left] = [row * rows.stride - rows.before, column * columns.stride - columns.before];
+      const c = at % channels;
+      if (c === 0) {
+        yield rows.size * columns.size * channels;
+        windows.moveTo(at / channels);
+      }
+      const { top, left, image } = windows;
       let [most, sum, count] = [Number.NEGATIVE_INFINITY, 0, 0];
       for (let y = Math.max(0, top); y < Math.min(height, top + rows.size); y++) {
         for (let x = Math.max(0, left); x < Math.min(width, left + columns.size); x++) {

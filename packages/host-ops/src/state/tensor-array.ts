@@ -11,7 +11,8 @@ import { checkedCount } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { zeroTensor } from "../call/op-call.js";
 import { integerOf, integersOf, sameShape } from "../call/shapes.js";
-import { checkLength, isCompatible, listOf, partsOf, printPartial, resized, stacked, unset } from "./tensor-list.js";
+import { checkLength, listOf, partsOf, resized, stacked, unset } from "./list-values.js";
+import { isCompatible, printPartial } from "./partial-shape.js";
 
 function create(op: OpCall) {
   const size = integerOf(op.tensor(0));

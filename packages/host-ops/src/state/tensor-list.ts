@@ -1,66 +1,13 @@
 /** TensorList ops: lists as values, see TensorList of @shardserve/graph. Texts are those of TensorFlow's list_kernels. */
-import { ServingError } from "@shardserve/core";
 import { type Shape, TensorList } from "@shardserve/graph";
-import { type DType, elementCount, type Tensor, tensor, tfDTypeName } from "@shardserve/tensor";
-import { appender, build, takeRuns } from "../call/elements.js";
+import { elementCount, type Tensor, tensor, tfDTypeName } from "@shardserve/tensor";
+import { appender, build } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
-import { countOf, indexData, integerOf, integersOf, sameShape } from "../call/shapes.js";
-
-/** A request may choose a list's length; no list of a real model comes near this. */
-const LENGTH_MAX = 2 ** 22;
-
-export function checkLength(length: number): void {
-  if (length <= LENGTH_MAX) return;
-  throw new ServingError("RESOURCE_EXHAUSTED", `a list of ${length} tensors exceeds the limit of ${LENGTH_MAX}`);
-}
-
-/**
- * Input i as a list.
- *
- * @throws ServingError INVALID_ARGUMENT for another kind of variant, as a sparse matrix
- */
-export function listOf(op: OpCall, i: number): TensorList {
-  const value = op.value(i);
-  if (value instanceof TensorList) return value;
-  throw invalid(`Input handle is not a list: input ${i} of ${op.node.op} ${op.node.name}`);
-}
-
-/** "[2,?]", "<unknown>": how TensorFlow prints partial shapes. */
-export function printPartial(shape: Shape): string {
-  return shape ? `[${shape.map((dim) => (dim < 0 ? "?" : dim)).join(",")}]` : "<unknown>";
-}
-
-/** A shape input: a scalar -1 for an unknown rank, else dims with -1 for unknown ones. */
-function partialShape(value: Tensor): Shape {
-  if (value.shape.length === 0) {
-    check(
-      integerOf(value) === -1,
-      () => `The only valid scalar shape tensor is the fully unknown shape specified as -1.`,
-    );
-    return undefined;
-  }
-  return Array.from(integersOf(value), (dim) => {
-    check(dim >= -1, () => `Dimension ${dim} must be >= -1`);
-    return dim;
-  });
-}
-
-export function isCompatible(partial: Shape, shape: Shape): boolean {
-  if (!partial || !shape) return true;
-  return partial.length === shape.length && partial.every((dim, i) => dim < 0 || shape[i]! < 0 || dim === shape[i]);
-}
-
-/** Both together; undefined on a contradiction. */
-function mergedShape(a: Shape, b: Shape): { readonly shape: Shape } | undefined {
-  if (!a || !b) return { shape: a ?? b };
-  return isCompatible(a, b) ? { shape: a.map((dim, i) => (dim < 0 ? b[i]! : dim)) } : undefined;
-}
-
-function isFull(shape: Shape): shape is readonly number[] {
-  return shape !== undefined && shape.every((dim) => dim >= 0);
-}
+import { indexData, integerOf, integersOf, sameShape } from "../call/shapes.js";
+import { checkLength, listOf, fullShape, unset, partsOf, checkElement, resized, stacked } from "./list-values.js";
+import { printPartial, partialShape, isCompatible, mergedShape, isFull } from "./partial-shape.js";
 
 function checkDType(op: OpCall, list: TensorList, verb = "Invalid data types"): void {
   const wanted = op.attrs.dtype("element_dtype");
@@ -80,43 +27,12 @@ function requestedShape(op: OpCall, list: TensorList, input: number): Shape {
   );
 }
 
-/** The full shape of elements, from those that are set where nothing else says it. */
-function fullShape(
-  shape: Shape,
-  items: readonly (Tensor | undefined)[],
-  failure: (shape: Shape) => string,
-): readonly number[] {
-  let current = shape;
-  if (!isFull(current)) {
-    for (const item of items) if (item) current = mergedShape(current, item.shape)?.shape;
-  }
-  if (!isFull(current)) throw invalid(failure(current));
-  return current;
-}
-
 function reserve(op: OpCall): TensorList[] {
   const count = integerOf(op.tensor(1));
   check(count >= 0, () => `The num_elements to reserve must be a non negative number, but got ${count}`);
   checkLength(count);
   const shape = partialShape(op.tensor(0));
   return [new TensorList(op.attrs.dtype("element_dtype"), shape, unset(count))];
-}
-
-export function unset(count: number): (Tensor | undefined)[] {
-  return Array.from({ length: count }, () => undefined);
-}
-
-/** The parts of a tensor along its first dimension, whose lengths are given; none keeps that dimension if `drop`. */
-export function partsOf(value: Tensor, lengths: readonly number[] | undefined): Tensor[] {
-  const inner = value.shape.slice(1);
-  const run = countOf(inner, 0);
-  const counts = lengths ?? Array.from({ length: value.shape[0]! }, () => 1);
-  let at = 0;
-  return counts.map((count) => {
-    const part = takeRuns(value, [at * run], count * run, lengths ? [count, ...inner] : inner);
-    at += count;
-    return part;
-  });
 }
 
 function fromTensor(op: OpCall): TensorList[] {
@@ -151,14 +67,6 @@ function getItem(op: OpCall): Tensor[] {
   return [zeroTensor(list.elementDType, shape)];
 }
 
-export function checkElement(list: TensorList, value: Tensor): void {
-  check(
-    isCompatible(list.elementShape, value.shape),
-    () =>
-      `Tried to set a tensor with incompatible shape at a list index. Item element shape: ${printPartial(value.shape)} list shape: ${printPartial(list.elementShape)}`,
-  );
-}
-
 function setItem(op: OpCall): TensorList[] {
   let list = listOf(op, 0);
   checkDType(op, list);
@@ -174,28 +82,6 @@ function setItem(op: OpCall): TensorList[] {
   const value = op.tensor(2);
   checkElement(list, value);
   return [list.with(index, value)];
-}
-
-export function resized(list: TensorList, length: number): TensorList {
-  const items = list.items.slice(0, length);
-  return new TensorList(list.elementDType, list.elementShape, [...items, ...unset(length - items.length)]);
-}
-
-/** The elements at `positions` as one tensor; those that are not set are zeros. */
-export function stacked(dtype: DType, shape: readonly number[], items: readonly (Tensor | undefined)[]): Tensor {
-  const result = [items.length, ...shape];
-  const run = elementCount(shape);
-  const out = appender(dtype, checkedCount(dtype, result));
-  const zeros = items.includes(undefined) ? zeroTensor(dtype, shape) : undefined;
-  for (const item of items) {
-    check(
-      !item || sameShape(item.shape, shape),
-      () =>
-        `Tried to stack list which contains tensors of different shapes: ${printPartial(item!.shape)} and ${printPartial(shape)}`,
-    );
-    out.append((item ?? zeros!).data, 0, run);
-  }
-  return build(dtype, result, out);
 }
 
 function stack(op: OpCall): Tensor[] {
