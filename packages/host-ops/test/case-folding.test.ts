@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import type { StringColumn } from "@shardserve/tensor";
 import { foldCase } from "../src/text/case-folding.js";
 import { textScriptOf } from "../src/strings/unicode-script.js";
-import { fromGolden, type GoldenTensor, readGoldens } from "./golden.js";
+import { opGoldenTensor, type OpGoldenTensor } from "@shardserve/testkit";
+import { readGoldens } from "./golden.js";
 
 /** ICU's USCRIPT_UNKNOWN: of code points that stand for nothing in TensorFlow Text's Unicode. */
 const UNKNOWN_SCRIPT = 103;
@@ -10,7 +11,7 @@ const UNKNOWN_SCRIPT = 103;
 describe("case folding", () => {
   const { inputs, outputs } = readGoldens("text-normalize").findLast(({ op }) => op === "CaseFoldUTF8")!;
   /** Every character that folds, and what TensorFlow Text makes of it. */
-  const [characters, folds] = [linesOf(inputs[0] as GoldenTensor), linesOf(outputs![0]!)];
+  const [characters, folds] = [linesOf(inputs[0] as OpGoldenTensor), linesOf(outputs![0]!)];
 
   it("is TensorFlow Text's for every character that folds", () => {
     assert(characters.length > 10_000, `${characters.length} characters`);
@@ -29,6 +30,6 @@ describe("case folding", () => {
   });
 });
 
-function linesOf(golden: GoldenTensor): string[] {
-  return (fromGolden(golden).data as StringColumn).textAt(0).split("\n");
+function linesOf(golden: OpGoldenTensor): string[] {
+  return (opGoldenTensor(golden).data as StringColumn).textAt(0).split("\n");
 }

@@ -4,7 +4,8 @@ import { Attrs } from "@shardserve/graph";
 import { strings, type Tensor, tensor } from "@shardserve/tensor";
 import fc from "fast-check";
 import { hostKernels } from "../src/index.js";
-import { fromGolden, type GoldenTensor, readGoldens } from "./golden.js";
+import { opGoldenTensor, type OpGoldenTensor } from "@shardserve/testkit";
+import { readGoldens } from "./golden.js";
 import { newState } from "./host-state.js";
 
 const TEXTS = strings([4], ["unaffable they're", "你好 the.zz", "##", "abcdabcdab"]);
@@ -19,7 +20,7 @@ function run(op: string, inputs: readonly Tensor[]): void {
 describe("damaged models of the fast BERT tokenizer", () => {
   const models = [...readGoldens("text-fast-wordpieces"), ...readGoldens("text-fast-bert").slice(1)]
     .filter(({ op }) => !op.includes("Detokenize"))
-    .map(({ inputs }) => fromGolden(inputs[1] as GoldenTensor).data as Uint8Array);
+    .map(({ inputs }) => opGoldenTensor(inputs[1] as OpGoldenTensor).data as Uint8Array);
 
   const damage = fc.array(fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.integer({ min: 0, max: 255 })), {
     maxLength: 30,

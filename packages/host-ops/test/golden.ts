@@ -1,43 +1,20 @@
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
-import { inflateSync } from "node:zlib";
 import { ServingError } from "@shardserve/core";
-import type { AttrValue } from "@shardserve/graph";
-import {
-  dataFromBytes,
-  type DType,
-  isNumeric,
-  lanesPerElement,
-  newData,
-  StringColumn,
-  type Tensor,
-  tensor,
-} from "@shardserve/tensor";
-
-/** A tensor in a golden file: strings as latin-1 texts of their bytes, 16-bit floats as patterns, odd numbers as texts. */
-export interface GoldenTensor {
-  readonly d: DType;
-  readonly s: readonly number[];
-  readonly v: readonly (number | string)[];
-  /** In place of `v`, base64: the bytes of every string, or of all numbers. */
-  readonly b?: readonly string[];
-  /** In place of `v`, base64 of the zipped bytes of all numbers. */
-  readonly z?: string;
-}
-
-export type GoldenAttr = Readonly<Record<string, unknown>>;
+import { type OpGoldenTensor, opGoldenTensor } from "@shardserve/testkit";
+import { type DType, StringColumn, type Tensor } from "@shardserve/tensor";
 
 /** One recorded run of one op; see scripts/make_op_goldens.py. */
 export interface GoldenCase {
   readonly op: string;
-  readonly attrs: Readonly<Record<string, GoldenAttr>>;
-  readonly inputs: readonly (GoldenTensor | { readonly step: number })[];
+  readonly attrs: Readonly<Record<string, unknown>>;
+  readonly inputs: readonly (OpGoldenTensor | { readonly step: number })[];
   readonly name?: string;
   /** A program: cases that run one after the other on one state. */
   readonly steps?: readonly GoldenCase[];
   /** Contents of the files that a program reads, named "@0", "@1", ... */
   readonly files?: readonly string[];
-  readonly outputs?: readonly GoldenTensor[];
+  readonly outputs?: readonly OpGoldenTensor[];
   readonly error?: string;
   readonly message?: string;
   readonly tolerance?: number;
@@ -51,35 +28,17 @@ export function readGoldens(family: string): GoldenCase[] {
   ) as GoldenCase[];
 }
 
-export function fromGolden({ d, s, v, b, z }: GoldenTensor): Tensor {
-  if (z !== undefined && isNumeric(d)) {
-    return tensor(d, s, dataFromBytes(d, inflateSync(Buffer.from(z, "base64"))) as never);
-  }
-  if (b && d === "string") return tensor("string", s, StringColumn.from(b.map((text) => Buffer.from(text, "base64"))));
-  if (b && isNumeric(d)) return tensor(d, s, dataFromBytes(d, Buffer.from(b[0]!, "base64")) as never);
-  if (d === "string")
-    return tensor("string", s, StringColumn.from(v.map((text) => Buffer.from(String(text), "latin1"))));
-  assert(isNumeric(d), d);
-  const data = newData(d, v.length);
-  const isWide = d === "int64" || d === "uint64";
-  v.forEach((value, i) => {
-    (data as unknown as (number | bigint)[])[i] = isWide ? BigInt(value) : Number(value);
-  });
-  assert.equal(v.length, s.reduce((count, dim) => count * dim, 1) * lanesPerElement(d));
-  return tensor(d, s, data as never);
-}
-
 /** Fails unless `actual` has the golden's dtype, shape and values (floats within `tolerance`, relative, or the same NaN). */
 export function assertTensor(
   actual: Tensor,
-  golden: GoldenTensor,
+  golden: OpGoldenTensor,
   tolerance: number,
   where: string,
   isOfSums = false,
 ): void {
-  assert.equal(actual.dtype, golden.d, `${where}: dtype`);
+  const expected = opGoldenTensor(golden);
+  assert.equal(actual.dtype, expected.dtype, `${where}: dtype`);
   assert.deepEqual(actual.shape, golden.s, `${where}: shape`);
-  const expected = fromGolden(golden);
   if (expected.data instanceof StringColumn) {
     const column = actual.data as StringColumn;
     const texts = Array.from({ length: column.length }, (_, i) => Buffer.from(column.at(i)).toString("latin1"));
@@ -98,10 +57,10 @@ export function assertTensor(
     const a = got[i]!;
     const b = want[i]!;
     const isClose =
-      typeof a === "number" && typeof b === "number" && isFloat(golden.d)
+      typeof a === "number" && typeof b === "number" && isFloat(expected.dtype)
         ? Math.abs(a - b) <= tolerance * Math.max(Math.abs(b), least)
         : false;
-    const isNan = is16Bit(golden.d) && ((Number(a) & Number(b)) | 0x8000) > nanFrom(golden.d);
+    const isNan = is16Bit(expected.dtype) && ((Number(a) & Number(b)) | 0x8000) > nanFrom(expected.dtype);
     assert(Object.is(a, b) || isClose || isNan, `${where}: element ${i} is ${a}, TensorFlow has ${b}`);
   }
 }
@@ -124,25 +83,4 @@ export function assertError(error: unknown, golden: GoldenCase, where: string): 
   if (!(error instanceof ServingError)) throw new Error(`${where}: ${(error as Error)?.stack}`, { cause: error });
   assert.equal(error.code, golden.error, `${where}: ${error.message}`);
   if (golden.message !== undefined) assert.equal(error.message, golden.message, where);
-}
-
-/** The attributes of a golden as the graph package holds them. */
-export function attrOf(json: GoldenAttr): AttrValue {
-  const [kind, value] = Object.entries(json)[0]!;
-  switch (kind) {
-    case "s":
-      return Buffer.from(value as string, "latin1");
-    case "z":
-      return inflateSync(Buffer.from(value as string, "base64"));
-    case "i":
-      return BigInt(value as string);
-    case "f":
-      return Number(value);
-    case "list": {
-      const [of, values] = Object.entries(value as Record<string, unknown[]>)[0] ?? ["i", []];
-      return values.map((entry) => attrOf({ [of]: entry }));
-    }
-    default:
-      return value as AttrValue;
-  }
 }

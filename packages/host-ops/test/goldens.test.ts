@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import type { Tensor } from "@shardserve/tensor";
 import { Attrs, type HostState, type HostValue, type KernelCall } from "@shardserve/graph";
 import { hostKernels } from "../src/index.js";
-import { assertError, assertTensor, attrOf, fromGolden, type GoldenCase, readGoldens } from "./golden.js";
+import { opGoldenAttr, opGoldenTensor } from "@shardserve/testkit";
+import { assertError, assertTensor, type GoldenCase, readGoldens } from "./golden.js";
 import { newState } from "./host-state.js";
 
 /** Float results within a few units in the last place: TensorFlow's vector code orders sums and rounds exp otherwise. */
@@ -90,7 +91,7 @@ async function replay(
 }
 
 function callOf(golden: GoldenCase, state: HostState, earlier: readonly (readonly HostValue[])[]): KernelCall {
-  const attrs = Object.fromEntries(Object.entries(golden.attrs).map(([name, json]) => [name, attrOf(json)]));
+  const attrs = Object.fromEntries(Object.entries(golden.attrs).map(([name, json]) => [name, opGoldenAttr(json)]));
   return {
     node: {
       name: golden.name ?? "node",
@@ -99,7 +100,7 @@ function callOf(golden: GoldenCase, state: HostState, earlier: readonly (readonl
       controls: [],
       attrs: new Attrs(golden.op, attrs),
     },
-    inputs: golden.inputs.map((input) => ("step" in input ? earlier[input.step]![0]! : fromGolden(input))),
+    inputs: golden.inputs.map((input) => ("step" in input ? earlier[input.step]![0]! : opGoldenTensor(input))),
     state,
   };
 }

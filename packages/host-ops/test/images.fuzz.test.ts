@@ -3,7 +3,8 @@ import { seededRandom, ServingError } from "@shardserve/core";
 import { Attrs } from "@shardserve/graph";
 import { StringColumn, tensor } from "@shardserve/tensor";
 import { hostKernels } from "../src/index.js";
-import { fromGolden, type GoldenTensor, readGoldens } from "./golden.js";
+import { opGoldenTensor, type OpGoldenTensor } from "@shardserve/testkit";
+import { readGoldens } from "./golden.js";
 import { newState } from "./host-state.js";
 
 const budgetMs = Number(process.env["FUZZ_MS"] ?? 300);
@@ -12,7 +13,7 @@ describe("image decoders on damaged files", () => {
   it("fail with an error of ours or decode, and do not hang", async function () {
     this.timeout(budgetMs * 4 + 60_000);
     const files = readGoldens("images")
-      .map(({ inputs }) => (fromGolden(inputs[0] as GoldenTensor).data as StringColumn).at(0))
+      .map(({ inputs }) => (opGoldenTensor(inputs[0] as OpGoldenTensor).data as StringColumn).at(0))
       .filter((file) => file.length > 20);
     const random = seededRandom(20260102);
     const next = () => random.uint32();

@@ -3,7 +3,8 @@ import { seededRandom, ServingError } from "@shardserve/core";
 import { Attrs, type KernelCall } from "@shardserve/graph";
 import { elementCount, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { hostKernels } from "../src/index.js";
-import { fromGolden, readGoldens } from "./golden.js";
+import { opGoldenTensor } from "@shardserve/testkit";
+import { readGoldens } from "./golden.js";
 import { newState } from "./host-state.js";
 
 const budgetMs = Number(process.env["FUZZ_MS"] ?? 300);
@@ -12,7 +13,7 @@ const budgetMs = Number(process.env["FUZZ_MS"] ?? 300);
 const seeds = readGoldens("parse").flatMap((golden) => {
   const first = golden.inputs[0]!;
   if ("step" in first) return [];
-  const column = fromGolden(first).data as StringColumn;
+  const column = opGoldenTensor(first).data as StringColumn;
   return Array.from({ length: column.length }, (_, i) => column.at(i));
 });
 

@@ -4,7 +4,8 @@ import { Attrs, type AttrValue, type HostState, type HostValue } from "@shardser
 import { scalar, strings, type Tensor, tensor } from "@shardserve/tensor";
 import fc from "fast-check";
 import { hostKernels } from "../src/index.js";
-import { attrOf, readGoldens } from "./golden.js";
+import { opGoldenAttr } from "@shardserve/testkit";
+import { readGoldens } from "./golden.js";
 import { newState } from "./host-state.js";
 
 const TEXTS = strings([5], ["the quick brown fox", " 你好 CAFÉ½ <sep>", "", "\u2581\u2581", "zzzz <s> 12"]);
@@ -29,7 +30,7 @@ async function tokenize(model: Uint8Array, nbest = 0): Promise<Tensor> {
 
 describe("SentencePiece", () => {
   const models = readGoldens("text-sentencepieces").map(
-    ({ steps }) => attrOf(steps![0]!.attrs["model"]!) as Uint8Array,
+    ({ steps }) => opGoldenAttr(steps![0]!.attrs["model"]!) as Uint8Array,
   );
   const damage = fc.array(fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.integer({ min: 0, max: 255 })), {
     maxLength: 12,

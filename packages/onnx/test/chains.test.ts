@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Attrs, type AttrValue, type DeviceStep, type GraphNode, infer, type TensorRef } from "@shardserve/graph";
-import { answer, decode, type GoldenTensor } from "./golden-cases.js";
+import { answer, type GoldenTensor } from "./golden-cases.js";
+import { opGoldenTensor } from "@shardserve/testkit";
 
 /** Chains of ops on 16-bit floats and what TensorFlow answered (scripts/make_chain_goldens.py): each op rounds. */
 
@@ -32,7 +33,7 @@ function graphOf({ in: inputs, nodes }: Chain): GraphNode[] {
     return { name: `v${i}`, op: "Placeholder", inputs: [], controls: [], attrs };
   });
   const computed = nodes.map(({ op, attrs, in: from, constant }, i): GraphNode => {
-    const value = constant && decode(constant);
+    const value = constant && opGoldenTensor(constant);
     const own = value ? { dtype: value.dtype, value } : attrs;
     return { name: `v${inputs.length + i}`, op, inputs: from.map(ref), controls: [], attrs: new Attrs(op, own) };
   });
@@ -53,8 +54,8 @@ describe("chains of ops on 16-bit floats", () => {
         outputs,
         variables: new Map(),
       };
-      const [output] = await answer(step, infos, chain.in.map(decode));
-      assert.deepEqual(output, decode(chain.out));
+      const [output] = await answer(step, infos, chain.in.map(opGoldenTensor));
+      assert.deepEqual(output, opGoldenTensor(chain.out));
     });
   }
 });

@@ -1,4 +1,3 @@
-import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -10,25 +9,16 @@ import {
   refKey,
   type ValueInfo,
 } from "@shardserve/graph";
-import { loadOrt, OrtValue } from "@shardserve/native";
-import { lowerSegment, permuteBytes } from "@shardserve/onnx";
-import {
-  bytesOf,
-  dataFromBytes,
-  dtypeFromTf,
-  dtypeInfo,
-  type NumericData,
-  type NumericDType,
-  type Tensor,
-  tensor,
-} from "@shardserve/tensor";
+import { loadOrt } from "@shardserve/native";
+import { constantBytes, lowerSegment } from "@shardserve/onnx";
+import { type OpGoldenTensor, opGoldenTensor } from "@shardserve/testkit";
+import { dtypeFromTf, type Tensor } from "@shardserve/tensor";
 
 /** Single ops and what TensorFlow answered (scripts/make_lowering_goldens.py), as device steps. */
 
-export interface GoldenTensor {
+export interface GoldenTensor extends OpGoldenTensor {
   readonly d: number;
-  readonly s: number[];
-  readonly b: string;
+  /** A constant of the graph. */
   readonly c?: 1;
 }
 export interface GoldenCase {
@@ -56,17 +46,12 @@ export function goldenCases(): Map<string, GoldenCase[]> {
   );
 }
 
-export function decode(golden: GoldenTensor): Tensor {
-  const dtype = dtypeFromTf(golden.d) as NumericDType;
-  return tensor(dtype, golden.s, dataFromBytes(dtype, Uint8Array.from(Buffer.from(golden.b, "base64"))) as never);
-}
-
 export function build(golden: GoldenCase, knowledge: Knowledge) {
   const infos = new Map<string, ValueInfo>();
   const nodes: GraphNode[] = [];
   const fed: Tensor[] = [];
   const inputs = golden.in.map((entry, i) => {
-    const value = decode(entry);
+    const value = opGoldenTensor(entry);
     const ref = { node: `in${i}`, index: 0 };
     const shape =
       knowledge === "static shapes" ? entry.s : knowledge === "ranks only" ? entry.s.map(() => -1) : undefined;
@@ -89,7 +74,7 @@ export function build(golden: GoldenCase, knowledge: Knowledge) {
   const outputCount = golden.out?.length ?? opDef(golden.op)!.outputs.length;
   for (let index = 0; index < outputCount; index++) {
     const expected = golden.out?.[index];
-    const dtype = expected ? dtypeFromTf(expected.d) : decode(golden.in.at(-1)!).dtype;
+    const dtype = expected ? dtypeFromTf(expected.d) : opGoldenTensor(golden.in.at(-1)!).dtype;
     const shape = expected && knowledge === "static shapes" ? expected.s : undefined;
     infos.set(refKey({ node: "node", index }), { dtype, shape });
   }
@@ -106,7 +91,7 @@ export function build(golden: GoldenCase, knowledge: Knowledge) {
   const context = {
     inputs: node.inputs.map((ref) => infos.get(refKey(ref))!),
     outputs: Array.from({ length: outputCount }, (_, index) => infos.get(refKey({ node: "node", index }))!),
-    constant: (i: number) => (golden.in[i]?.c ? decode(golden.in[i]) : undefined),
+    constant: (i: number) => (golden.in[i]?.c ? opGoldenTensor(golden.in[i]) : undefined),
   };
   return { step, infos, fed, node, context, wanted };
 }
@@ -118,19 +103,6 @@ export async function answer(
   fed: readonly Tensor[],
 ): Promise<Tensor[]> {
   const lowered = lowerSegment(step, infos);
-  const model = lowered.encode((weight) => {
-    assert.ok(weight.source.kind === "tensor");
-    const bytes = bytesOf(weight.source.tensor.data as NumericData);
-    const { sourceShape, permutation } = weight;
-    return permutation ? permuteBytes(bytes, dtypeInfo(weight.dtype).bytes, sourceShape, permutation) : bytes;
-  });
-  using session = await loadOrt().createSession(model);
-  const feeds = fed.map((value) => OrtValue.fromTensor(value));
-  let outputs: OrtValue[] = [];
-  try {
-    outputs = session.runSync(feeds);
-    return outputs.map((value) => value.toTensor());
-  } finally {
-    for (const value of [...feeds, ...outputs]) value.dispose();
-  }
+  using session = await loadOrt().createSession(lowered.encode(constantBytes));
+  return session.runOnTensors(fed);
 }

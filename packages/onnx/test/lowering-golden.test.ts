@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { ServingError } from "@shardserve/core";
 import { deviceSupports } from "@shardserve/onnx";
 import type { Tensor } from "@shardserve/tensor";
-import { answer, build, decode, type GoldenCase, goldenCases, KNOWLEDGE } from "./golden-cases.js";
+import { answer, build, type GoldenCase, goldenCases, KNOWLEDGE } from "./golden-cases.js";
+import { opGoldenTensor } from "@shardserve/testkit";
 
 /** Replays what TensorFlow answered for single ops (scripts/make_lowering_goldens.py) through lowering and ONNX Runtime. */
 
@@ -100,7 +101,9 @@ for (const [family, cases] of goldenCases()) {
             try {
               const outputs = await answer(step, infos, fed);
               if (golden.error) wrong.push(`${label}: must fail`);
-              else for (const [k, index] of wanted.entries()) assertClose(outputs[k]!, decode(golden.out![index]!));
+              else
+                for (const [k, index] of wanted.entries())
+                  assertClose(outputs[k]!, opGoldenTensor(golden.out![index]!));
             } catch (error) {
               const mayFail = golden.error || (knowledge !== "static shapes" && FAILS_UNKNOWN.has(op));
               const isExpected = mayFail && error instanceof ServingError && error.code === "ENGINE_FAILED";

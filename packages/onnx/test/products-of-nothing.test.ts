@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { Attrs, type DeviceStep, type GraphNode, infer, type Program } from "@shardserve/graph";
-import { loadOrt, OrtValue } from "@shardserve/native";
-import { bytesOf, elementCount, type NumericData, type Tensor, tensor } from "@shardserve/tensor";
-import { lowerSegment } from "../src/index.js";
+import { loadOrt } from "@shardserve/native";
+import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
+import { lowerSegment, constantBytes } from "../src/index.js";
 
 function filled(shape: readonly number[]): Tensor {
   return tensor("float32", shape, new Float32Array(elementCount(shape)).fill(1));
@@ -39,18 +39,9 @@ async function sessionOf(leaves: readonly GraphNode[], nodes: readonly GraphNode
   const program: Program = { graph, outputs, targets: [] };
   const inputs = leaves.map(({ name }) => ({ node: name, index: 0 }));
   const step: DeviceStep = { kind: "device", id: "step", nodes, inputs, outputs, variables: new Map() };
-  const model = lowerSegment(step, infer(program).infos).encode(({ source }) => {
-    assert.ok(source.kind === "tensor");
-    return bytesOf(source.tensor.data as NumericData);
-  });
+  const model = lowerSegment(step, infer(program).infos).encode(constantBytes);
   const session = await loadOrt().createSession(model);
-  const run = (...feeds: readonly Tensor[]): Tensor => {
-    const values = feeds.map((value) => OrtValue.fromTensor(value));
-    const answers = session.runSync(values);
-    const [answer] = answers.map((value) => value.toTensor());
-    for (const value of [...values, ...answers]) value.dispose();
-    return answer!;
-  };
+  const run = (...feeds: readonly Tensor[]): Tensor => session.runOnTensors(feeds)[0]!;
   return { run, [Symbol.dispose]: () => session[Symbol.dispose]() };
 }
 

@@ -16,4 +16,5 @@ export * from "./small-disk.js";
 export * from "./tcp-proxy.js";
 export * from "./temp-dir.js";
 export { type NetworkHost, TestNetwork } from "./test-network.js";
+export { type OpGoldenAttr, opGoldenAttr, type OpGoldenTensor, opGoldenTensor } from "./op-golden.js";
 export { type Golden, type GoldenCase, goldenDifference, readGolden } from "./golden.js";

@@ -14,17 +14,9 @@ import {
   refKey,
 } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
-import { loadOrt, OrtValue } from "@shardserve/native";
-import { deviceSupports, lowerSegment, permuteBytes } from "@shardserve/onnx";
-import {
-  bytesOf,
-  type DType,
-  dtypeInfo,
-  type NumericData,
-  StringColumn,
-  type Tensor,
-  tensor,
-} from "@shardserve/tensor";
+import { loadOrt } from "@shardserve/native";
+import { constantBytes, deviceSupports, lowerSegment } from "@shardserve/onnx";
+import { bfloatToNumber, type DType, halfToNumber, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import type { OpCase } from "./op-cases.js";
 
 /** What became of one case on one side: `refused` where the compiler would not send the node there, with the reason. */
@@ -184,20 +176,8 @@ function situation(item: OpCase, hasShapes: boolean, isConstant: readonly boolea
 }
 
 async function run(step: DeviceStep, inference: Inference, fed: readonly Tensor[]): Promise<Tensor[]> {
-  const model = lowerSegment(step, inference.infos).encode(({ source, sourceShape, permutation, dtype }) => {
-    if (source.kind !== "tensor") throw new Error("a case has no variables");
-    const bytes = bytesOf(source.tensor.data as NumericData);
-    return permutation ? permuteBytes(bytes, dtypeInfo(dtype).bytes, sourceShape, permutation) : bytes;
-  });
-  using session = await loadOrt().createSession(model);
-  const feeds = fed.map((value) => OrtValue.fromTensor(value));
-  let outputs: OrtValue[] = [];
-  try {
-    outputs = session.runSync(feeds);
-    return outputs.map((value) => value.toTensor());
-  } finally {
-    for (const value of [...feeds, ...outputs]) value.dispose();
-  }
+  using session = await loadOrt().createSession(lowerSegment(step, inference.infos).encode(constantBytes));
+  return session.runOnTensors(fed);
 }
 
 /** What an engine gives for quantised integers are plain ones. */
@@ -261,16 +241,8 @@ function numbersOf({ dtype, data }: Tensor): readonly (number | bigint)[] {
   if (data instanceof StringColumn) return [];
   const values: (number | bigint)[] = [...(data as Iterable<number | bigint>)];
   if (dtype === "float16") return values.map((bits) => halfToNumber(Number(bits)));
-  if (dtype === "bfloat16")
-    return values.map((bits) => new Float32Array(Uint32Array.of(Number(bits) << 16).buffer)[0]!);
+  if (dtype === "bfloat16") return values.map((bits) => bfloatToNumber(Number(bits)));
   return values;
-}
-
-function halfToNumber(bits: number): number {
-  const sign = bits >> 15 ? -1 : 1;
-  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
 }
 
 function emptyState(): HostState {

@@ -1,5 +1,5 @@
 import { type CancelSignal, invariant, type Semaphore } from "@shardserve/core";
-import type { DType } from "@shardserve/tensor";
+import type { DType, Tensor } from "@shardserve/tensor";
 import koffi from "koffi";
 import { addressOf } from "../memory/native-memory.js";
 import type { OrtLibrary } from "./ort-library.js";
@@ -106,6 +106,18 @@ export class OrtSession implements Disposable {
       return this.#collect(call);
     } finally {
       this.#end(call);
+    }
+  }
+
+  /** As {@link runSync} on tensors, copied in and out: for single runs, which need not be fast. */
+  runOnTensors(inputs: readonly Tensor[]): Tensor[] {
+    const feeds = inputs.map((value) => OrtValue.fromTensor(value));
+    let outputs: readonly OrtValue[] = [];
+    try {
+      outputs = this.runSync(feeds);
+      return outputs.map((value) => value.toTensor());
+    } finally {
+      for (const value of [...feeds, ...outputs]) value.dispose();
     }
   }
 

@@ -1,4 +1,6 @@
-import { elementCount } from "@shardserve/tensor";
+import { invariant } from "@shardserve/core";
+import { bytesOf, dtypeInfo, elementCount, type NumericData } from "@shardserve/tensor";
+import type { Weight } from "../proto/value.js";
 
 /** Half a millisecond of work. */
 const ELEMENTS_A_TURN = 64 * 1024;
@@ -32,6 +34,13 @@ export async function permuteBytesInTurns(
   const copy = new PermutedCopy(bytes, elementBytes, shape, permutation);
   for (copy.advance(); !copy.isDone; copy.advance()) await pause();
   return copy.bytes;
+}
+
+/** Where a model's weights are all constants of the graph: the bytes of one, permuted. */
+export function constantBytes({ name, dtype, source, sourceShape, permutation }: Weight): Uint8Array {
+  invariant(source.kind === "tensor", () => `weight ${name} is no constant`);
+  const bytes = bytesOf(source.tensor.data as NumericData);
+  return permutation ? permuteBytes(bytes, dtypeInfo(dtype).bytes, sourceShape, permutation) : bytes;
 }
 
 type Words = Uint8Array | Uint16Array | Uint32Array;
