@@ -8,7 +8,7 @@ import { loadOrt } from "@shardserve/native";
 import { hasOnnxModel } from "@shardserve/onnx";
 import { DTYPES, tensor } from "@shardserve/tensor";
 import { goldenDifference, readGolden, REPO_DIR, tempDir } from "@shardserve/testkit";
-import { FLOAT, INT64, loadNodes, node, value } from "./onnx-nodes.js";
+import { FLOAT, INT64, int, loadNodes, node, value } from "./onnx-nodes.js";
 import { ShuffledRows } from "./shuffled-rows.js";
 
 const FIXTURES = join(REPO_DIR, "test/fixtures/onnx");
@@ -119,5 +119,33 @@ describe("ONNX models", () => {
     await assert.rejects(load(temp.path), refused);
     const rowSource = new ShuffledRows([], []);
     await assert.rejects(loadOnnxModel({ dir: temp.path, ort: loadOrt(), rowSource }), refused);
+  });
+
+  it("leaves out an output of an element type that answers cannot carry, and names such an input", async () => {
+    await using temp = await tempDir("shardserve-onnx-");
+    const FLOAT8E5M2 = 19;
+    const model = await loadNodes(temp.path, {
+      nodes: [node("Cast", ["x"], ["small"], [int("to", FLOAT8E5M2)]), node("Neg", ["x"], ["y"])],
+      inputs: [value("x", FLOAT, ["n"])],
+      outputs: [value("small", FLOAT8E5M2), value("y", FLOAT)],
+      opset: 19,
+    });
+    const { outputs } = await model.run(
+      "serving_default",
+      new Map([["x", tensor("float32", [1], Float32Array.of(2))]]),
+      {},
+    );
+    assert.deepEqual([...outputs.keys()], ["y"]);
+    await model.close();
+    const parts = {
+      nodes: [node("Cast", ["small"], ["y"], [int("to", FLOAT)])],
+      inputs: [value("small", FLOAT8E5M2, ["n"])],
+      outputs: [value("y", FLOAT)],
+      opset: 19,
+    };
+    await assert.rejects(
+      loadNodes(temp.path, parts),
+      (error) => isServingError(error, "OP_UNSUPPORTED") && error.message.includes('the input "small" is no tensor'),
+    );
   });
 });

@@ -8,7 +8,7 @@ import {
   ONNX_MODEL_FILE,
   ONNX_SIGNATURE,
   openZipMaps,
-  readOnnxFile,
+  readWithWeightsInPlace,
 } from "@shardserve/onnx";
 import { planMemory, totalBytes } from "@shardserve/servable";
 import type { Terminal } from "../command.js";
@@ -17,7 +17,7 @@ import { tablesText } from "./tables-text.js";
 
 /** `inspect` of a directory with a model.onnx: signature, ops, tables and lookups. */
 export async function inspectOnnx(dir: string, isJson: boolean, terminal: Terminal): Promise<void> {
-  const model = decodeOnnxModel(await readOnnxFile(dir, terminal.signal), join(dir, ONNX_MODEL_FILE));
+  const model = decodeOnnxModel(await readWithWeightsInPlace(dir, terminal.signal), join(dir, ONNX_MODEL_FILE));
   openZipMaps(model);
   const { graph } = model;
   const initialisers = new Set(graph.initializer.map(({ name }) => name));

@@ -9,7 +9,7 @@ const METHOD = "tensorflow/serving/predict";
 /** An input or output of an ONNX model. */
 export interface OnnxValue {
   readonly name: string;
-  /** undefined for sequences and maps. */
+  /** undefined for sequences and maps, and for element types that requests do not carry. */
   readonly dtype: DType | undefined;
   readonly shape: readonly number[] | undefined;
 }
@@ -31,7 +31,8 @@ export function onnxSignature(
   const tensors = outputs.filter(({ dtype }) => dtype !== undefined);
   if (tensors.length === 0) throw new ServingError("OP_UNSUPPORTED", `${path}: no output is a tensor`);
   for (const { name, dtype } of outputs) {
-    if (dtype === undefined) logger.warn({ path, output: name }, "an output that is no tensor is left out");
+    if (dtype === undefined)
+      logger.warn({ path, output: name }, "an output that is no tensor that answers can carry is left out");
   }
   return { name: ONNX_SIGNATURE, method: METHOD, inputs: specs(inputs), outputs: specs(tensors), defaults: new Map() };
 }

@@ -11,7 +11,7 @@ import {
   type OnnxCut,
   type OnnxStage,
   type OnnxValueType,
-  readOnnxFile,
+  readWithWeightsInPlace,
   toServedForm,
 } from "@shardserve/onnx";
 import type { RowLease, RowSource } from "@shardserve/rowstore";
@@ -36,7 +36,7 @@ export type LoadShardedOnnxOptions = LoadOnnxOptions & { readonly rowSource: Row
 export async function loadShardedOnnxModel(options: LoadShardedOnnxOptions): Promise<EngineModel> {
   const { dir, rowSource, signal, logger = silentLogger } = options;
   const path = join(dir, ONNX_MODEL_FILE);
-  const model = decodeOnnxModel(await readOnnxFile(dir, signal), path);
+  const model = decodeOnnxModel(await readWithWeightsInPlace(dir, signal), path);
   toServedForm(model);
   const cut = cutModel(
     model,

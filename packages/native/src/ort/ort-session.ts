@@ -4,14 +4,14 @@ import koffi from "koffi";
 import { addressOf } from "../memory/native-memory.js";
 import type { OrtLibrary } from "./ort-library.js";
 import { checkStatus, type OrtRuntime, outInt, outPointer, takeText } from "./ort-runtime.js";
-import { dimsOf, dtypeFromOnnx, elementTypeOf, OrtValue } from "./ort-value.js";
+import { dimsOf, dtypeOfElements, elementTypeOf, OrtValue } from "./ort-value.js";
 
 /** A declared input or output of a model. */
 export interface ValueInfo {
   readonly name: string;
   /** "sequence" and other kinds can be listed, but not fed or fetched. */
   readonly kind: "tensor" | "other";
-  /** undefined for kinds other than tensor. */
+  /** undefined for kinds other than tensor, and for element types that tensors here do not have (float8, int4). */
   readonly dtype: DType | undefined;
   /** -1 = a dimension that only a run knows; undefined = the rank is unknown. */
   readonly shape: readonly number[] | undefined;
@@ -299,7 +299,7 @@ function describeType(runtime: OrtRuntime, name: string, type: bigint): ValueInf
   if (kind !== 1) return { name, kind: "other", dtype: undefined, shape: undefined, symbols: [] };
   // The tensor info belongs to the type info: not released on its own.
   const info = outPointer(library, "read a tensor type", (out) => CastTypeInfoToTensorInfo(type, out));
-  const dtype = dtypeFromOnnx(elementTypeOf(runtime, info));
+  const dtype = dtypeOfElements(elementTypeOf(runtime, info));
   if (!hasShape(library, info)) return { name, kind: "tensor", dtype, shape: undefined, symbols: [] };
   const shape = dimsOf(runtime, info);
   const pointers = new BigUint64Array(Math.max(shape.length, 1));

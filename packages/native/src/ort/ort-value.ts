@@ -21,9 +21,14 @@ for (const info of Object.values(DTYPES)) {
   if (info.onnx !== 0 && !/^qu?int/.test(info.name)) BY_ONNX.set(info.onnx, info.name);
 }
 
+/** @returns undefined for an ONNX element type that tensors do not have (float8, int4) */
+export function dtypeOfElements(onnx: number): DType | undefined {
+  return BY_ONNX.get(onnx);
+}
+
 /** @throws ServingError UNIMPLEMENTED for an ONNX element type that tensors do not have (float8, int4) */
 export function dtypeFromOnnx(onnx: number): DType {
-  const dtype = BY_ONNX.get(onnx);
+  const dtype = dtypeOfElements(onnx);
   if (!dtype) throw new ServingError("UNIMPLEMENTED", `ONNX element type ${onnx} is not supported`);
   return dtype;
 }
