@@ -75,6 +75,8 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
     await cluster.startShard("shard-2");
     assert.deepEqual(await facts("undrain", "shard-2"), { shard: "shard-2" });
     const found = await cluster.until((now) => (partitionsBy(now)["shard-2"] ?? 0) > 0 && isWhole(now));
+    const slip = await cluster.command("undrain", "shard-9");
+    assert.match(slip.stderr, /NOT_FOUND: there is no shard shard-9; there are shard-0, shard-1, shard-2/);
     const counts = Object.values(partitionsBy(found));
     assert.ok(Math.max(...counts) <= 1.1 * (counts.reduce((a, b) => a + b) / counts.length) + 1, String(counts));
     assert.match(await command("rebalance", STAMPED), /stamped is level/);
@@ -135,6 +137,12 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
     assert.equal(await lastVersion(client), 1);
     assert.deepEqual(await facts("rollback", STAMPED, "--undo"), { model: STAMPED, wanted: null });
     await cluster.until((found) => versionOf(found, 2)?.state === "enabled" && isGone(found, 1));
+
+    assert.match(await command("rollback", STAMPED, "--to=7"), /version 7 is wanted, once the leader finds it/);
+    assert.match(await command("status"), /^ {2}wanted of stamped: --versions=7; not found: 7$/m);
+    await running.more(50);
+    assert.equal(versionOf(await cluster.status(), 2)?.state, "enabled");
+    await command("rollback", STAMPED, "--undo");
     await running.more(50);
     assertClean(await running.stop());
   });

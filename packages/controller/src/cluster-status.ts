@@ -39,6 +39,8 @@ export interface VersionStatus {
   /** Partitions of the enabled map with fewer living replicas than wanted, and those with none. */
   readonly degradedCount: number;
   readonly darkCount: number;
+  /** Shards that are to hold some of it and read another manifest: not yet this one, or another model repository. */
+  readonly estrangedShards: readonly string[];
 }
 
 export interface ShardStatus extends ShardRecord {
@@ -110,6 +112,7 @@ function versionStatus(version: number, found: VersionState, state: ClusterState
   }
   const record = found.record?.value;
   const moves = moveCounts(found.map?.value ?? {});
+  const estranged = new Set(target?.shards.filter((id) => isEstranged(found, id)));
   return {
     version,
     state: record?.state ?? (found.map ? "unknown" : "dropping"),
@@ -119,13 +122,14 @@ function versionStatus(version: number, found: VersionState, state: ClusterState
     partitionCount: target?.partitionCount ?? record?.partitionCount ?? 0,
     replication: target?.replication ?? 0,
     bytes: record?.bytes ?? 0,
-    heldCount: target ? heldCount(target, found) : 0,
+    heldCount: target ? heldCount(target, found, estranged) : 0,
     neededCount: target?.replicas.length ?? 0,
     isMoving: enabled !== undefined && (staged ?? found.map?.value.target) !== undefined,
     movingCount: moves.inFlightCount,
     movesLeftCount: moves.leftCount,
     degradedCount,
     darkCount,
+    estrangedShards: [...estranged].sort(),
   };
 }
 
@@ -135,8 +139,13 @@ function epochStatus({ map, rollback }: VersionState): Pick<VersionStatus, "epoc
   return { epoch, ...(newest > epoch && { stagedEpoch: newest }), rejectedEpochs: rollback?.rejected ?? [] };
 }
 
-function heldCount(map: PartitionMap, { holdings }: VersionState): number {
-  const held = map.shards.map((id) => new Set(holdings.get(id)?.partitions));
+function isEstranged({ record, holdings }: VersionState, shard: string): boolean {
+  const read = holdings.get(shard)?.manifestDigest;
+  return record !== undefined && read !== undefined && read !== record.value.manifestDigest;
+}
+
+function heldCount(map: PartitionMap, { holdings }: VersionState, estranged: ReadonlySet<string>): number {
+  const held = map.shards.map((id) => new Set(estranged.has(id) ? [] : holdings.get(id)?.partitions));
   let count = 0;
   for (let i = 0; i < map.replicas.length; i++) {
     if (held[map.replicas[i] as number]?.has(Math.floor(i / map.replication))) count++;

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { clusterStatus } from "@shardserve/controller";
 import {
   EtcdRegistry,
+  holdingKey,
+  holdingRecord,
   MapFollower,
   MemoryRegistry,
   MemoryStore,
@@ -138,6 +140,18 @@ describe("controller on a real etcd", function () {
     await eventually(() => isEnabled(2));
     await eventually(() => !isEnabled(1));
     await eventually(async () => (await registry.list("holdings/")).entries.every((entry) => entry.key.endsWith("/2")));
+  });
+
+  it("does not count what a shard holds of another repository, and names the shard", async () => {
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2");
+    await eventually(() => isEnabled(1));
+    const key = holdingKey("s0", "ctr", 1);
+    const held = holdingRecord.decode((await registry.list(key)).entries[0]!.value, key);
+    await registry.txn([], [{ put: key, value: holdingRecord.encode({ ...held, manifestDigest: "0".repeat(32) }) }]);
+    const version = (await clusterStatus(registry)).models[0]?.versions[0];
+    assert.equal(version?.heldCount, 26 - held.partitions.length);
+    assert.deepEqual(version?.estrangedShards, ["s0"]);
   });
 
   it("a leader that is killed in the middle of a rollout is followed by one that ends it", async () => {

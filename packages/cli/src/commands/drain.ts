@@ -1,4 +1,4 @@
-import { checkDrain, replicasOn } from "@shardserve/controller";
+import { checkDrain, type ClusterState, replicasOn } from "@shardserve/controller";
 import { ServingError } from "@shardserve/core";
 import { shardWish, wishKey } from "@shardserve/registry";
 import { defineCommand } from "../command.js";
@@ -26,10 +26,7 @@ export const drain = defineCommand({
       const wish = shardWish.encode({ isDraining: true });
       const decide: Parameters<typeof change>[2] = (state) => {
         const unknown = ids.filter((id) => !state.shards.has(id));
-        if (unknown.length > 0) {
-          const known = [...state.shards.keys()].sort().join(", ");
-          throw new ServingError("NOT_FOUND", `there is no shard ${unknown.join(", ")}; there are ${known}`);
-        }
+        if (unknown.length > 0) throw noShard(state, unknown);
         checkDrain(state, ids);
         return wish;
       };
@@ -58,8 +55,18 @@ export const undrain = defineCommand({
   async run(positionals, flags, terminal) {
     const id = onlyArgument("undrain", positionals, "shard id");
     await withRegistry("undrain", flags, terminal, async (registry, outcome) => {
-      await change(registry, wishKey(id), () => "delete", terminal.signal);
+      const decide: Parameters<typeof change>[2] = (state, wish) => {
+        // A shard that is away may have a wish; one that has neither come nor been drained is a slip.
+        if (!wish && !state.shards.has(id)) throw noShard(state, [id]);
+        return "delete";
+      };
+      await change(registry, wishKey(id), decide, terminal.signal);
       outcome.done(`${id}: takes partitions again`, { shard: id });
     });
   },
 });
+
+function noShard(state: ClusterState, ids: readonly string[]): ServingError {
+  const known = [...state.shards.keys()].sort().join(", ") || "none";
+  return new ServingError("NOT_FOUND", `there is no shard ${ids.join(", ")}; there are ${known}`);
+}

@@ -55,7 +55,8 @@ export const rollback = defineCommand({
           return wanted ? aspiredRecord.encode(wanted) : "delete";
         }
         const version = flags.to > 0 ? flags.to : versionBefore(model, found);
-        said = `${model}: version ${version} is wanted; \`shardserve rollback ${model} --undo\` ends that`;
+        const isKnown = found.versions.get(version)?.record !== undefined;
+        said = `${model}: version ${version} is wanted${isKnown ? "" : ", once the leader finds it in the repository"}; \`shardserve rollback ${model} --undo\` ends that`;
         wanted = wishFor({ kind: "specific", versions: [version] }, found.aspired);
         return aspiredRecord.encode(wanted);
       };

@@ -78,6 +78,9 @@ function describe(cluster: string, found: ClusterStatus): string {
         version.isMoving ? `moving ${version.movingCount} partitions, ${version.movesLeftCount} after them` : "",
         version.degradedCount > 0 ? `${version.degradedCount} partitions below ${version.replication} replicas` : "",
         version.darkCount > 0 ? `${version.darkCount} partitions without any replica` : "",
+        version.estrangedShards.length > 0
+          ? `${version.estrangedShards.join(", ")} read another manifest: not yet this one, or another model repository`
+          : "",
         version.error ? `${version.error.code} on ${version.error.shard}: ${version.error.message}` : "",
       ]
         .filter((text) => text !== "")
@@ -85,16 +88,23 @@ function describe(cluster: string, found: ClusterStatus): string {
     ]),
   );
   lines.push(table([["  version", "state", "generation", "epoch", "partitions", "held", "bytes", ""], ...versions]));
-  for (const { model, labels, aspired } of found.models) {
+  for (const { model, labels, aspired, versions: all } of found.models) {
     const named = Object.entries(labels ?? {}).map(([label, version]) => `${label}=${version}`);
     if (named.length > 0) lines.push(`  labels of ${model}: ${named.join(" ")}`);
-    if (aspired) lines.push(`  wanted of ${model}: ${wantedText(aspired)}`);
+    if (aspired) lines.push(`  wanted of ${model}: ${wantedText(aspired)}${absentText(aspired, all)}`);
   }
   if (found.shards.length + found.executors.length + found.models.length + found.missingShards.length === 0) {
     lines.push(`  nothing is registered under this name: is --cluster right?`);
   }
   for (const text of found.unreadable) lines.push(`  unreadable: ${text}`);
   return lines.join("\n");
+}
+
+/** Versions that are named in a wish and that the cluster has not found. */
+function absentText({ policy }: AspiredRecord, versions: readonly { readonly version: number }[]): string {
+  if (policy.kind !== "specific") return "";
+  const absent = policy.versions.filter((wanted) => !versions.some(({ version }) => version === wanted));
+  return absent.length === 0 ? "" : `; not found: ${absent.join(", ")}`;
 }
 
 /** A wish in the words of the command `want`. */

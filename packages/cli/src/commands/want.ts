@@ -27,7 +27,9 @@ export const want = defineCommand({
       throw new ServingError("CONFIG_INVALID", "want: give --versions, --replication or --reset");
     await withRegistry("want", flags, terminal, async (registry, outcome) => {
       let wanted: AspiredRecord | undefined;
+      let isKnown = true;
       const decide: Parameters<typeof change>[2] = (state) => {
+        isKnown = (state.models.get(model)?.versions.size ?? 0) > 0;
         if (flags.reset) return "delete";
         const before = state.models.get(model)?.aspired;
         const replication = flags.replication > 0 ? flags.replication : before?.replication;
@@ -38,7 +40,8 @@ export const want = defineCommand({
         return aspiredRecord.encode(wanted);
       };
       await change(registry, aspiredKey(model), decide, terminal.signal);
-      const text = `${model}: ${flags.reset ? "the defaults apply" : "the wish is written"}`;
+      const unknown = isKnown ? "" : "; the cluster has no such model yet";
+      const text = `${model}: ${flags.reset ? "the defaults apply" : `the wish is written${unknown}`}`;
       outcome.done(text, { model, wanted: wanted ?? null });
     });
   },

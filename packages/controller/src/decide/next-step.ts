@@ -39,6 +39,7 @@ const NO_MODEL: ModelState = { aspired: undefined, levelRevision: undefined, lab
 function* stepOfModel(observed: Observed, model: string, waiting: Waiting[]): Pieces<Step | undefined> {
   const state = observed.state.models.get(model) ?? NO_MODEL;
   const aspired = aspiredOf(observed, model, state);
+  noteAbsent(observed, model, state, waiting);
   for (const version of aspired ?? []) {
     if (state.versions.get(version)?.record) continue;
     const step = yield* stage(new VersionCase(observed, model, state, version, waiting));
@@ -52,12 +53,34 @@ function* stepOfModel(observed: Observed, model: string, waiting: Waiting[]): Pi
   return levelled(observed, model, state);
 }
 
-/** Wanted versions, highest first; undefined when nothing is on disk: then what is served stays. */
-function aspiredOf(observed: Observed, model: string, state: ModelState): number[] | undefined {
-  const onDisk = [...(observed.repository.get(model)?.keys() ?? [])];
-  const policy = state.aspired?.policy ?? { kind: "latest" as const, count: 1 };
-  const isEmptied = policy.kind === "specific" && policy.versions.length === 0;
-  return onDisk.length === 0 && !isEmptied ? undefined : aspiredVersions(policy, onDisk);
+/**
+ * Wanted versions, highest first; undefined = all that are there. Nobody stops a model by a version that is not there (yet, or any
+ * more), but by asking for none: a version that is named counts while the registry has it, and where none is found, what is
+ * there stays, but for what is on its way out.
+ */
+function aspiredOf({ repository }: Observed, model: string, { aspired, versions }: ModelState): number[] | undefined {
+  const policy = aspired?.policy ?? { kind: "latest" as const, count: 1 };
+  const registered = [...versions].filter(([, { record }]) => record).map(([version]) => version);
+  const existing = new Set(repository.get(model)?.keys());
+  if (policy.kind === "specific") for (const version of registered) existing.add(version);
+  const found = aspiredVersions(policy, existing);
+  if (found.length > 0 || (policy.kind === "specific" && policy.versions.length === 0)) return found;
+  const staying = registered.filter((version) => versions.get(version)?.record?.value.state !== "retiring");
+  return staying.length > 0 ? staying.sort((a, b) => b - a) : undefined;
+}
+
+/** Versions that an operator named and that are neither on disk nor in the registry. */
+function noteAbsent(
+  { repository }: Observed,
+  model: string,
+  { aspired, versions }: ModelState,
+  waiting: Waiting[],
+): void {
+  if (aspired?.policy.kind !== "specific") return;
+  for (const version of aspired.policy.versions) {
+    if (repository.get(model)?.has(version) || versions.get(version)?.record) continue;
+    waiting.push({ model, version, why: "it is wanted and not in the repository" });
+  }
 }
 
 function* stepOfVersion(version: VersionCase, aspired: number[] | undefined): Pieces<Step | undefined> {
