@@ -102,6 +102,47 @@ def ctc(g):
     g.case("CTCBeamSearchDecoder", inputs=x, sequence_length=i32(1, 0), beam_width=5, top_paths=5)
 
 
+def ctc_loss(g):
+    def case(dtype, shape, labels, lengths, seed=1, tolerance=1e-5, scale=1, **kw):
+        """@param labels: a list of labels for each example"""
+        indices = [[b, i] for b, of in enumerate(labels) for i in range(len(of))]
+        g.case(
+            "CTCLoss", tolerance, inputs=some(dtype, shape, seed) * dtype(scale), labels_indices=np.array(indices, np.int64).reshape(-1, 2),
+            labels_values=np.array([v for of in labels for v in of], np.int32), sequence_length=np.array(lengths, np.int32), **kw,
+        )
+
+    for dtype in [np.float32, np.float64]:
+        for collapse in [False, True]:
+            for merge in [False, True]:
+                kw = dict(preprocess_collapse_repeated=collapse, ctc_merge_repeated=merge)
+                case(dtype, (7, 3, 5), [[0, 1, 1], [3], [2, 2, 2, 2]], [7, 4, 6], **kw)
+                case(dtype, (16, 2, 4), [[0, 1, 2, 1, 0, 0, 2], [1, 1, 4, 3]], [16, 15], 3, scale=4, **kw)
+        case(dtype, (4, 2, 3), [[0, 1, 0, 1, 0], [1]], [4, 3], ignore_longer_outputs_than_inputs=True)
+        case(dtype, (4, 2, 3), [[0], [1]], [0, 3], ignore_longer_outputs_than_inputs=True)
+        case(dtype, (3, 2, 3), [[0, 0, 0], [1, 1]], [3, 2])  # no path: each needs a blank between its labels
+        case(dtype, (1, 1, 2), [[0]], [1], scale=0.1)
+    f = np.float32
+    case(f, (16, 2, 12), [[*range(8), 5, 5], [3] * 6], [16, 13], 5)
+    case(f, (4, 2, 3), [[0, 1, 0, 1, 0], [1]], [4, 3])
+    case(f, (4, 2, 3), [[0, 1], []], [4, 3])
+    case(f, (4, 2, 3), [[0, 2, 1], [0]], [4, 3])
+    case(f, (4, 2, 3), [[0, -1], [0]], [4, 3])
+    case(f, (4, 2, 3), [[0], [1]], [4, 5])
+    case(f, (4, 2, 3), [[0], [1]], [4, -1])
+    case(f, (4, 2, 3), [[0], [1]], [4])
+    case(f, (4, 2, 3), [[0], [1], [1]], [4, 4])
+    case(f, (0, 2, 3), [[0], [1]], [0, 0])
+    case(f, (4, 0, 3), [], [])
+    case(f, (4, 2), [[0], [1]], [4, 4])
+    x, one = some(f, (4, 2, 3)), i32(0, 1)
+    for indices, values, length in [
+        ([[1, 0], [0, 0]], one, i32(4, 4)), ([[0, 0], [0, 0]], one, i32(4, 4)), ([[0, 0], [1, -1]], one, i32(4, 4)), ([[0], [1]], one, i32(4, 4)),
+        ([[0, 0, 0], [1, 0, 0]], one, i32(4, 4)), ([0, 1], one, i32(4, 4)), ([[0, 0], [1, 0]], i32(0), i32(4, 4)), ([[0, 0], [1, 0]], np.int32(0), i32(4, 4)),
+        ([[0, 0], [1, 0]], one, np.int32(4)), ([[0, 3], [1, 7]], one, i32(4, 4)),
+    ]:
+        g.case("CTCLoss", inputs=x, labels_indices=np.array(indices, np.int64), labels_values=values, sequence_length=length)
+
+
 def recurrent(g):
     """Cells of TensorFlow 1 that are one op."""
     f = np.float32
@@ -153,5 +194,6 @@ FAMILIES = {
     "fft": fft,
     "audio": audio,
     "ctc": ctc,
+    "ctc-loss": ctc_loss,
     "recurrent": recurrent,
 }

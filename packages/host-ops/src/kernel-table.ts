@@ -67,6 +67,7 @@ import { SEGMENT_KERNELS } from "./math/segments.js";
 import { UNARY_KERNELS } from "./math/unary.js";
 import { BEAM_SEARCH_KERNELS } from "./models/beam-search.js";
 import { BOOSTED_TREES_KERNELS } from "./models/boosted-trees.js";
+import { CTC_LOSS_KERNELS } from "./models/ctc-loss.js";
 import { CTC_KERNELS } from "./models/ctc.js";
 import { RECURRENT_KERNELS } from "./models/recurrent.js";
 import { RANGED_ELEMENT_KERNELS } from "./quantized/ranged-elements.js";
@@ -230,6 +231,7 @@ const REAL: readonly Family[] = [
   COLOUR_KERNELS,
   AUDIO_KERNELS,
   CTC_KERNELS,
+  CTC_LOSS_KERNELS,
   BEAM_SEARCH_KERNELS,
   GRADIENT_KERNELS,
   LAYER_GRADIENT_KERNELS,

@@ -85,7 +85,8 @@ function greedy(op: OpCall): Tensor[] {
   return [...sparseLabels(sequences), withData(dtype, [batch, 1], packNumbers(dtype, sums))];
 }
 
-const NEVER = Number.NEGATIVE_INFINITY;
+/** The logarithm of the probability of what cannot be. */
+export const NEVER = Number.NEGATIVE_INFINITY;
 
 /** The probabilities (logarithms) that a prefix ends in a blank, in its label, or either way. */
 interface Odds {
@@ -109,9 +110,14 @@ function prefix(parent: Prefix | undefined, label: number): Prefix {
   return { parent, label, children: new Map(), old: noOdds(), now: noOdds() };
 }
 
-type Rounding = (value: number) => number;
+export type Rounding = (value: number) => number;
 
-function logSum(a: number, b: number, round: Rounding): number {
+export function roundingOf(dtype: DType): Rounding {
+  return dtype === "float32" ? Math.fround : (value) => value;
+}
+
+/** The logarithm of the sum of two probabilities, from theirs. */
+export function logSum(a: number, b: number, round: Rounding): number {
   if (a === NEVER) return b;
   if (b === NEVER) return a;
   return round(Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b))));
@@ -200,7 +206,7 @@ async function beamSearch(op: OpCall): Promise<Tensor[]> {
   const merges = op.attrs.bool("merge_repeated");
   check(classes > 0, () => "num_classes is 0");
   check(paths <= width, () => "requested more paths than the beam width.");
-  const round: Rounding = dtype === "float32" ? Math.fround : (value) => value;
+  const round = roundingOf(dtype);
   const odds = numberArray(dtype, batch * paths);
   const sequences: number[][][] = Array.from({ length: paths }, () => []);
   for (let b = 0; b < batch; b++) {
@@ -228,9 +234,9 @@ async function beamSearch(op: OpCall): Promise<Tensor[]> {
 }
 
 /** Time steps between turns of the event loop, less one. */
-const TURN_MASK = 7;
+export const TURN_MASK = 7;
 
-async function pause(op: OpCall): Promise<void> {
+export async function pause(op: OpCall): Promise<void> {
   await nextTurn();
   op.signal?.throwIfAborted();
 }
