@@ -36,7 +36,8 @@ export async function askServer(
 }
 
 /** For people: versions and memory; the configuration is in the JSON. */
-export function describeServed(server: string, { version, models, traffic, memory }: ServerDescription): string {
+export function describeServed(server: string, description: ServerDescription): string {
+  const { version, models, absentModels = {}, traffic, memory } = description;
   const rows = models.map(({ name, version: number, state, memory: plan, reason = "" }) => [
     `  ${name}/${number}`,
     state,
@@ -52,6 +53,7 @@ export function describeServed(server: string, { version, models, traffic, memor
   for (const { name, version: number, brokenSignatures = {} } of models)
     for (const [signature, why] of Object.entries(brokenSignatures))
       lines.push(`  ${name}/${number} refuses every request for its signature ${signature}: ${why}`);
+  for (const [name, why] of Object.entries(absentModels)) lines.push(`  ${name} is configured and not served: ${why}`);
   for (const { model, split, shadow } of traffic) {
     const shares = split.map((share) => `${share.version}=${share.weight}`).join(" ") || "all to the highest version";
     const copies = shadow ? `, ${shadow.fraction} of it copied to ${shadow.version}` : "";

@@ -7,6 +7,7 @@ import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ServerDescription } from "@shardserve/model-server";
 import { OtlpCollector } from "@shardserve/testkit";
+import { describeServed } from "../src/server-status.js";
 
 const REPO = join(import.meta.dirname, "../../../..");
 const PROGRAM = join(REPO, "packages/cli/bin/shardserve.js");
@@ -147,6 +148,36 @@ describe("serve", function () {
     child.kill("SIGTERM");
     assert.equal(await exitOf(child), 0);
     await until(() => /"why":"stopped by SIGTERM".*"draining"[^]*"drained; the process ends"/.test(log()));
+  });
+
+  it("serves the others and the other labels when a version of a label is not there; the label is good once it is", async () => {
+    const own = join(dir, "labelled");
+    await cp(join(MODELS, "saved_model_half_plus_two_2_versions/00000123"), join(own, "123"), { recursive: true });
+    const file = join(dir, "labels.config");
+    const policy = `model_version_policy { specific { versions: 123 versions: 200 } }
+      version_labels { key: "stable" value: 123 } version_labels { key: "next" value: 200 }`;
+    const models = `config { name: "labelled" base_path: "${own}" model_platform: "tensorflow" ${policy} }
+      ${config(["three", "saved_model_half_plus_three"], ["gone", "nowhere"])}`;
+    await writeFile(file, `model_config_list { ${models} }`);
+    const { child, url, log } = await serve(
+      `--model_config_file=${file}`,
+      "--model_config_file_poll_wait_seconds=0.05",
+      "--file_system_poll_wait_seconds=0.05",
+    );
+    children.push(child);
+    const ask = (label: string) => predict(url, `labelled/labels/${label}`);
+    assert.deepEqual([await ask("stable"), await ask("next"), await predict(url, "three")], [2.5, 404, 3.5]);
+    assert.match(log(), /servable labelled: version 200 of its policy not found in/);
+    assert.match(log(), /Request to assign label to version 200 of model labelled/);
+    const described = (await (await fetch(`${url}/v1/config`)).json()) as ServerDescription;
+    assert.deepEqual(Object.keys(described.absentModels ?? {}), ["gone"]);
+    assert.match(describeServed(url, described), /gone is configured and not served: Could not find base path/);
+    // A label that stays where it is keeps no other model from being added.
+    await writeFile(file, `model_config_list { ${models} ${config(["two", "saved_model_half_plus_two_cpu"])} }`);
+    await until(async () => (await predict(url, "two")) === 2.5);
+    await cp(join(own, "123"), join(own, ".200"), { recursive: true });
+    await rename(join(own, ".200"), join(own, "200"));
+    await until(async () => (await ask("next")) === 2.5);
   });
 
   it("asks for tokens, and follows their file", async () => {

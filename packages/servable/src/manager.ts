@@ -122,9 +122,9 @@ export class Manager extends Service {
   }
 
   /**
-   * Replaces the labels of one model.
+   * Replaces the labels of one model. A label that stays on its version is never refused.
    *
-   * @param isUnavailableAllowed  lets a label that is new, or stays on its version, name a version that is not ready
+   * @param isUnavailableAllowed  lets a label that is new name a version that is not ready
    * @throws ServingError FAILED_PRECONDITION when a version is not available; nothing is changed then
    */
   setLabels(name: string, labels: ReadonlyMap<string, number>, isUnavailableAllowed = false): void {

@@ -53,8 +53,7 @@ export class Routing {
   #checkLabels(name: string, labels: Labels, isUnavailableAllowed: boolean): void {
     for (const [label, version] of labels) {
       const known = this.#labels.get(name)?.get(label);
-      const isKept = known === undefined || known === version;
-      if (this.isReady(name, version) || (isUnavailableAllowed && isKept)) continue;
+      if (known === version || (isUnavailableAllowed && known === undefined) || this.isReady(name, version)) continue;
       throw new ServingError(
         "FAILED_PRECONDITION",
         `Request to assign label to version ${version} of model ${name}, which is not currently available for inference`,

@@ -155,7 +155,9 @@ export class FileSystemSource extends Service {
       );
       return [];
     }
-    const selected = selectVersions(found.versions, servable.versionPolicy ?? { kind: "latest", count: 1 });
+    const policy = servable.versionPolicy ?? { kind: "latest", count: 1 };
+    const selected = selectVersions(found.versions, policy);
+    this.#noteAbsent(servable, policy, selected);
     if (selected.length === 0) {
       this.#noteProblem(name, `No versions of servable ${name} under base path ${basePath} match its version policy`);
     } else {
@@ -163,6 +165,15 @@ export class FileSystemSource extends Service {
       this.#problems.delete(name);
     }
     return selected;
+  }
+
+  /** Says which versions a policy names in vain. */
+  #noteAbsent({ name, basePath }: ServableToMonitor, policy: VersionPolicy, selected: AspiredSet): void {
+    if (policy.kind !== "specific") return;
+    const absent = policy.versions.filter((version) => !selected.some((entry) => entry.version === version));
+    const versions = absent.length === 1 ? `version ${absent[0]}` : `versions ${absent.join(", ")}`;
+    if (absent.length === 0) this.#warned.delete(`${name} absent`);
+    else this.#warnOnce(`${name} absent`, `servable ${name}: ${versions} of its policy not found in ${basePath}`);
   }
 
   #noteProblem(name: string, message: string): void {

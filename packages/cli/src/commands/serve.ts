@@ -73,7 +73,10 @@ export const serve = defineCommand({
     };
     const front: ModelFront = await ModelFront.open(loader, whenLoaded, flags, logger, {
       reload: (next, options) => catalog.apply(next, options),
-      config: () => ({ modelServerConfig: toJson(ModelServerConfigSchema, catalog.config) }),
+      config: () => ({
+        modelServerConfig: toJson(ModelServerConfigSchema, catalog.config),
+        absentModels: Object.fromEntries(catalog.problems),
+      }),
       directoryOf: (_id, path) => files.directoryOf(path),
       files,
     });

@@ -13,6 +13,8 @@ export interface ServerDescription extends Readonly<Record<string, unknown>> {
   readonly version: string;
   /** Every version that was ever wanted, with what loading it needs while it holds that. */
   readonly models: readonly DescribedVersion[];
+  /** Configured models of which no version is wanted, and why: a path that is missing or holds none. */
+  readonly absentModels?: Readonly<Record<string, string>>;
   /** How requests that name neither version nor label are shared out, of the models of which something was said. */
   readonly traffic: readonly (TrafficPolicy & { readonly model: string })[];
   /** null = no limit. */

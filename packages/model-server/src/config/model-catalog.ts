@@ -26,7 +26,8 @@ export interface ModelCatalogOptions {
  * Serving's ServerCore::ReloadConfig).
  *
  * Differs from it in three points, all complaints of its users. Labels of a model that is new in a configuration are
- * assigned once its versions are loaded, not refused because they are not. A model whose path is missing or whose load
+ * assigned once its versions are loaded, not refused because they are not; those of a version that fails are reported and
+ * good once it is there. A model whose path is missing or whose load
  * fails is reported and keeps no other from being served. While one `apply` waits for models, another may start.
  */
 export class ModelCatalog extends Service {
@@ -74,12 +75,18 @@ export class ModelCatalog extends Service {
     return this.#source.problemOf(name);
   }
 
+  /** Configured models of which no version is wanted, and why. */
+  get problems(): ReadonlyMap<string, string> {
+    const found = this.#models.map(({ name }) => [name, this.#source.problemOf(name)] as const);
+    return new Map(found.filter((entry): entry is readonly [string, string] => entry[1] !== undefined));
+  }
+
   /**
    * Replaces what is served: models left out are unloaded, labels are replaced as a whole. Resolves once every model
    * that is new has an available version.
    *
-   * @throws ServingError INVALID_ARGUMENT, FAILED_PRECONDITION: nothing was changed (but for a label of a new model
-   *   whose version did not come). LOAD_FAILED: the configuration is in force, some models could not be loaded (yet).
+   * @throws ServingError INVALID_ARGUMENT, FAILED_PRECONDITION: nothing was changed. LOAD_FAILED: the configuration is in
+   *   force, some models could not be loaded (yet), or labels of new models name versions that did not come (yet).
    *   The signal's reason when it aborts the wait
    */
   async apply(config: ModelServerConfig, options: { readonly signal?: CancelSignal } = {}): Promise<void> {
@@ -101,7 +108,7 @@ export class ModelCatalog extends Service {
       if (!isServingError(error, "LOAD_FAILED")) throw error;
       failures.unshift(error.message);
     }
-    if (!this.#isUnavailableLabelAllowed) await this.#labelFresh(models, found, options);
+    if (!this.#isUnavailableLabelAllowed) failures.push(...(await this.#labelFresh(models, found, options)));
     if (failures.length > 0) throw new ServingError("LOAD_FAILED", failures.join("; "));
   }
 
@@ -116,17 +123,26 @@ export class ModelCatalog extends Service {
     await this.#changing;
   }
 
+  /** @returns what is wrong with the labels: they are in force all the same, and good once their version is there */
   async #labelFresh(
     models: readonly ConfiguredModel[],
     fresh: readonly ConfiguredModel[],
     options: { readonly signal?: CancelSignal },
-  ): Promise<void> {
+  ): Promise<string[]> {
+    const problems: string[] = [];
     for (const { name, labels } of fresh) {
       if (!this.#manager.isAvailable(name)) continue; // reported as failed
       await this.#manager.whenSettled(name, [...labels.values()], options);
-      if (this.#models !== models) return; // a later configuration has its own labels
-      this.#manager.setLabels(name, labels);
+      if (this.#models !== models) break; // a later configuration has its own labels
+      try {
+        this.#manager.setLabels(name, labels);
+      } catch (error) {
+        if (!isServingError(error, "FAILED_PRECONDITION")) throw error;
+        problems.push(error.message);
+        this.#manager.setLabels(name, labels, true);
+      }
     }
+    return problems;
   }
 
   async #change(
