@@ -89,7 +89,7 @@ describe("addresses that are taken", function () {
       { flag: "--port", address },
       { flag: "--rest-api-port", address },
     ];
-    await assert.rejects(checkFree(both), /ServingError: --rest-api-port: cannot listen on .*EADDRINUSE/);
+    await assert.rejects(checkFree(both), /ServingError: --rest-api-port: port \d+ is that of --port$/);
     await checkFree([both[0]!]);
     await new Promise<void>((resolve) => probe.listen(port, "127.0.0.1", resolve));
     probe.close();

@@ -7,12 +7,12 @@ export type HeaderList = readonly string[];
 /** The one answer to a request, written with its headers at once; tells when it is over for this server. */
 export class Reply {
   readonly #response: ServerResponse;
-  readonly #headers: HeaderList;
+  readonly #headers: () => HeaderList;
   #isOver = false;
   #onOver: (() => void) | undefined;
 
-  /** @param headers  that the answer has whatever it says */
-  constructor(response: ServerResponse, headers: HeaderList) {
+  /** @param headers  that the answer has whatever it says; asked for when it is sent, which may be long after the request */
+  constructor(response: ServerResponse, headers: () => HeaderList) {
     this.#response = response;
     this.#headers = headers;
     response.on("error", () => undefined); // the client went: "close" follows
@@ -32,7 +32,7 @@ export class Reply {
   send(status: number, contentType: string, body: Buffer | string, headers: HeaderList = []): void {
     if (this.#response.destroyed) return;
     const length = String(Buffer.byteLength(body));
-    const all = [...this.#headers, ...headers, "Content-Type", contentType, "Content-Length", length];
+    const all = [...this.#headers(), ...headers, "Content-Type", contentType, "Content-Length", length];
     this.#response.writeHead(status, all);
     this.#response.end(body);
   }

@@ -14,6 +14,8 @@ import { isApiPath } from "./url.js";
 
 /** Where the server tells how it is configured; TensorFlow Serving answers 400 there. */
 const CONFIG_PATH = "/v1/config";
+const NO_HEADERS: HeaderList = [];
+const CLOSING: HeaderList = ["Connection", "close"];
 const HEADERS_TIMEOUT_MS = 15_000;
 const CHECK_INTERVAL_MAX_MS = 5000;
 /** A client that does not take its answer is cut off this long after the request's own time limit. */
@@ -98,11 +100,11 @@ export class RestFront {
     this.#queued.watch(response, request.socket);
     const query = url.indexOf("?");
     const path = query < 0 ? url : url.slice(0, query);
-    const closing = this.#isClosing ? ["Connection", "close"] : [];
+    const closing = () => (this.#isClosing ? CLOSING : NO_HEADERS);
     if (path === this.#options.metricsPath) return void this.#sendMetrics(request, new Reply(response, closing));
     if (isApiPath(path) || isInferPath(path)) {
       if (path === CONFIG_PATH && httpMethod === "GET") return this.#sendConfig(request, new Reply(response, closing));
-      const reply = new Reply(response, [...closing, ...this.#apiHeaders]);
+      const reply = new Reply(response, () => [...closing(), ...this.#apiHeaders]);
       if (httpMethod !== "OPTIONS") return void this.#api.answer(request, reply, httpMethod, path);
       const isPreflight = /https?:\/\//.test(request.headers.origin ?? "");
       return reply.send(isPreflight ? 200 : 400, "application/json", "");

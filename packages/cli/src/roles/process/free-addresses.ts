@@ -1,4 +1,4 @@
-import { createServer, type Server } from "node:net";
+import { type AddressInfo, createServer, type Server } from "node:net";
 import { ServingError } from "@shardserve/core";
 import { type Address, claimSocketPath, formatAddress } from "@shardserve/transport";
 
@@ -17,20 +17,27 @@ export interface Listening {
  * @throws ServingError UNAVAILABLE, or CONFIG_INVALID where no socket can be, naming the flag
  */
 export async function checkFree(listening: readonly Listening[]): Promise<void> {
-  const opened: Server[] = []; // until all are tried: two flags may name one port
+  const opened = new Map<string, Server>(); // until all are tried: two flags may name one port
   try {
     for (const { flag, address } of listening) {
       try {
         if ("path" in address) await claimSocketPath(address.path);
-        else if (address.port !== 0) opened.push(await open(address));
+        else if (address.port !== 0) opened.set(flag, await open(address));
       } catch (cause) {
+        const twin = "port" in address && [...opened].find(([, server]) => portOf(server) === address.port);
+        if (twin)
+          throw new ServingError("CONFIG_INVALID", `${flag}: port ${address.port} is that of ${twin[0]}`, { cause });
         const { code, message } = ServingError.from(cause);
         throw new ServingError(code, `${flag}: ${message}`, { cause });
       }
     }
   } finally {
-    await Promise.all(opened.map((server) => new Promise((resolve) => server.close(resolve))));
+    await Promise.all([...opened.values()].map((server) => new Promise((resolve) => server.close(resolve))));
   }
+}
+
+function portOf(server: Server): number {
+  return (server.address() as AddressInfo).port;
 }
 
 function open({ host, port }: Exclude<Listening["address"], { readonly path: string }>): Promise<Server> {
