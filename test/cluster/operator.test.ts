@@ -75,6 +75,10 @@ describe("drain, rebalance, want, rollback, label and traffic under load", funct
     await cluster.startShard("shard-2");
     assert.deepEqual(await facts("undrain", "shard-2"), { shard: "shard-2" });
     const found = await cluster.until((now) => (partitionsBy(now)["shard-2"] ?? 0) > 0 && isWhole(now));
+    assert.match(
+      cluster.process("shard-2").output,
+      /"model":"stamped","version":1,"loaded":\d+,"held":\d+,"msg":"partitions held"/,
+    );
     const slip = await cluster.command("undrain", "shard-9");
     assert.match(slip.stderr, /NOT_FOUND: there is no shard shard-9; there are shard-0, shard-1, shard-2/);
     const counts = Object.values(partitionsBy(found));

@@ -31,7 +31,11 @@ export const shard = defineCommand({
     listen: flag.text("address of the row protocol; port 0 = any free one", "HOST:PORT", "0.0.0.0:8600"),
     unixSocket: flag.text("Unix socket for executors on this machine", "PATH", ""),
     grpcListen: flag.text("address of RowService over gRPC, for programs in other languages", "HOST:PORT", ""),
-    advertisedHost: flag.text("host that others reach this shard by; default the host of --listen", "HOST", ""),
+    advertisedHost: flag.text(
+      "host that others reach this shard by; default the host of --listen, for 0.0.0.0 the machine's first address",
+      "HOST",
+      "",
+    ),
     ...METRICS_FLAGS,
     ...TRACING_FLAGS,
     ...REPOSITORY_FLAGS,

@@ -45,6 +45,8 @@ export interface HeldVersion {
   readonly dropAtMs: Map<number, number>;
   /** Per partition that failed to load. */
   readonly failures: Map<number, Failure>;
+  /** Partitions that were loaded and of which the log does not say so yet. */
+  loadedSinceNote: number;
   /** Why the version could not be opened at all. */
   openFailure: Failure | undefined;
   /** Why the deltas that the maps want are not all here. */
@@ -62,6 +64,7 @@ export function newHeldVersion(model: string, version: number): HeldVersion {
     fetched: new Set(),
     dropAtMs: new Map(),
     failures: new Map(),
+    loadedSinceNote: 0,
     openFailure: undefined,
     epochFailure: undefined,
     published: "",

@@ -138,7 +138,9 @@ export class Keeper {
     if (held.wanted.size > 0 && !held.served) await this.#open(held);
     if (held.served) {
       await this.#followEpochs(held, held.served);
+      const heldBefore = held.served.digests.size;
       await this.#loads.loadMissing(held, held.served);
+      this.#noteLoaded(held, held.served, held.served.digests.size - heldBefore);
       await this.#dropExpired(held, held.served);
     }
     const isGone = held.wanted.size === 0 && (held.served?.digests.size ?? 0) === 0;
@@ -246,6 +248,16 @@ export class Keeper {
       logger.info({ model, version, dropped, held: served.digests.size }, "partitions dropped");
     }
     this.#observeMapped();
+  }
+
+  /** One line once all that is wanted is held, however many passes that took. */
+  #noteLoaded(held: HeldVersion, { digests }: ServedVersion, loaded: number): void {
+    held.loadedSinceNote += loaded;
+    if (held.loadedSinceNote === 0) return;
+    for (const partition of held.wanted) if (!digests.has(partition)) return;
+    const { model, version, loadedSinceNote } = held;
+    this.#options.logger.info({ model, version, loaded: loadedSinceNote, held: digests.size }, "partitions held");
+    held.loadedSinceNote = 0;
   }
 
   #publish(held: HeldVersion): void {
