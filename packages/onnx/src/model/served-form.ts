@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { onnx, toBinary } from "@shardserve/api";
 import { GUARDED_OPS, guardKernels } from "./kernel-guards.js";
 import { decodeOnnxModel } from "./model-file.js";
+import { SOUND_OPS, soundNodes } from "./sound-nodes.js";
 import { openZipMaps } from "./zip-maps.js";
 
 /** Bytes looked through in one turn of the event loop. */
@@ -10,19 +11,23 @@ const SLICE_BYTES = 2 ** 20;
 const OP_TYPE_TAG = (4 << 3) | 2;
 
 /**
- * Changes a model, as it was exported, to what is served: tensors in the place of maps ({@link openZipMaps}), and no kernel that a
- * request can end the process with ({@link guardKernels}).
+ * Changes a model, as it was exported, to what is served: tensors in the place of maps ({@link openZipMaps}), and no kernel that the
+ * file ({@link soundNodes}) or a request ({@link guardKernels}) can end the process with.
  *
  * @returns whether there was something to change
+ * @throws ServingError GRAPH_INVALID
  */
 export function toServedForm(model: onnx.ModelProto & { graph: onnx.GraphProto }): boolean {
   const hadZipMaps = openZipMaps(model);
-  return guardKernels(model) || hadZipMaps;
+  const wasUnsound = soundNodes(model);
+  return guardKernels(model) || wasUnsound || hadZipMaps;
 }
 
 /** {@link toServedForm} of a file; the file itself where there is nothing to do, most often without decoding it. */
 export async function servedFile(bytes: Uint8Array, where: string): Promise<Uint8Array> {
-  const ops = ["ZipMap", ...GUARDED_OPS].map((op) => Buffer.from([OP_TYPE_TAG, op.length, ...Buffer.from(op)]));
+  const ops = ["ZipMap", ...SOUND_OPS, ...GUARDED_OPS].map((op) =>
+    Buffer.from([OP_TYPE_TAG, op.length, ...Buffer.from(op)]),
+  );
   if (!(await mentions(bytes, ops))) return bytes;
   const model = decodeOnnxModel(bytes, where);
   return toServedForm(model) ? toBinary(onnx.ModelProtoSchema, model) : bytes;
