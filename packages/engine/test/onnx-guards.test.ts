@@ -306,6 +306,23 @@ describe("tensors of another rank in ONNX models do not end the process", () => 
         [float32([2, 3]), float32([])],
       ],
     ],
+    "Einsum of a shape that is asked for": [
+      {
+        nodes: [
+          node("Identity", ["shape"], ["same"]),
+          node("Reshape", ["x", "same"], ["z"]),
+          node("Einsum", ["z", "w"], ["y"], [text("equation", "ij, jk -> ik")]),
+        ],
+        inputs: [value("x", FLOAT, ["n"]), value("shape", INT64, ["rank"]), value("w", FLOAT, ["j", "k"])],
+        outputs: [value("y", FLOAT)],
+      },
+      [float32([1]), int64([2]), float32([1, 2])],
+      [
+        [float32([1]), int64([1]), float32([1, 2])],
+        [float32([1]), int64([0]), float32([1, 2])],
+        [float32([1]), int64([3]), float32([1, 2])],
+      ],
+    ],
     Conv: [
       {
         nodes: [node("Conv", ["x", "w"], ["y"])],
@@ -387,7 +404,7 @@ describe("tensors of another rank in ONNX models do not end the process", () => 
           (error) =>
             isServingError(error, "INVALID_ARGUMENT") &&
             error.message.includes("a rank that the op does not take") &&
-            error.message.includes(`node ${parts.nodes[0]!.name}`),
+            error.message.includes(`node ${parts.nodes.at(-1)!.name}`),
         );
       assert.equal((await run(taken)).outputs.size, 1);
       await model.close();

@@ -2,6 +2,7 @@ import type { onnx } from "@shardserve/api";
 import { DIVISION_GUARDED, guardDivision } from "./division-guards.js";
 import { elementTypes } from "./element-types.js";
 import { EMPTY_GUARDED, guardEmpty } from "./empty-guards.js";
+import { fedRanks } from "./fed-ranks.js";
 import { Names } from "./guard-nodes.js";
 import { constantsOf, innerGraphs, type Scope } from "./model-graph.js";
 import { guardRanks, RANK_GUARDED, type RankFacts } from "./rank-guards.js";
@@ -50,19 +51,6 @@ interface Surroundings {
   readonly opset: bigint;
   readonly ranks: RankFacts;
   readonly constants: ReadonlyMap<string, onnx.TensorProto>;
-}
-
-/** Ranks that ONNX Runtime checks before a run. What nodes compute has the rank that it has, whatever an exporter says of it. */
-function fedRanks({ input }: onnx.GraphProto): RankFacts {
-  const known = new Map<string, number>();
-  let areOpen = false;
-  for (const { name, type } of input) {
-    if (type?.value.case !== "tensorType") continue;
-    const { shape } = type.value.value;
-    if (shape) known.set(name, shape.dim.length);
-    else areOpen = true;
-  }
-  return { known, areOpen };
 }
 
 function opsetOf(imports: readonly onnx.OperatorSetIdProto[]): bigint {

@@ -37,7 +37,7 @@ export const RANK_GUARDED: readonly string[] = [...RANKS.keys(), ...OPEN_RANKS.k
 export interface RankFacts {
   /** Of values that cannot come with another. */
   readonly known: ReadonlyMap<string, number>;
-  /** Whether the model has an input that declares none. */
+  /** Whether a request decides ranks otherwise than by inputs that declare one. */
   readonly areOpen: boolean;
 }
 
