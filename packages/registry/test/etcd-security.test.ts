@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createServer as createSecureServer } from "node:tls";
 import { isServingError } from "@shardserve/core";
 import { campaign, EtcdRegistry, LeasedKeys, RegistryView } from "@shardserve/registry";
-import { EtcdServer, eventually, makeCertificates, type TempDir, tempDir } from "@shardserve/testkit";
+import { EtcdServer, eventually, makeCertificates, TcpProxy, type TempDir, tempDir } from "@shardserve/testkit";
 
 /** Long enough that a busy machine renews a lease in time. */
 const TTL_SECONDS = 5;
@@ -143,7 +143,7 @@ describe("etcd with a user who may only write below its cluster", function () {
   let etcd: EtcdServer;
 
   before(async () => {
-    etcd = await EtcdServer.start();
+    etcd = await EtcdServer.start({ args: ["--auth-token-ttl=1"] }); // seconds for which a token lives unused
     const call = async (what: string, body: object) => {
       const reply = await fetch(`http://${etcd.host}/v3/auth/${what}`, { method: "POST", body: JSON.stringify(body) });
       assert.ok(reply.ok, `${what}: ${await reply.text()}`);
@@ -160,6 +160,17 @@ describe("etcd with a user who may only write below its cluster", function () {
   });
   after(() => etcd.stop());
 
+  const asRoot = async (what: string, body: object) => {
+    const ask = async (path: string, said: object, headers = {}) => {
+      const url = `http://${etcd.host}/v3/auth/${path}`;
+      const reply = await fetch(url, { method: "POST", body: JSON.stringify(said), headers });
+      const text = await reply.text();
+      assert.ok(reply.ok, `${path}: ${text}`);
+      return JSON.parse(text) as { readonly token?: string };
+    };
+    const { token } = await ask("authenticate", { name: "root", password: "secret" });
+    await ask(what, body, { authorization: token });
+  };
   const open = (cluster: string, password = "right") =>
     new EtcdRegistry({ hosts: [etcd.host], cluster, auth: { username: "prod", password } });
 
@@ -170,5 +181,42 @@ describe("etcd with a user who may only write below its cluster", function () {
     await assert.rejects(others.txn([], [{ put: "k", value: bytes("") }]), isDenied);
     await assert.rejects(wrong.get("k"), isDenied);
     for (const registry of [ours, others, wrong]) await registry.close();
+  });
+
+  // Nothing else asks for a new token: keepalives need none, and an executor makes no calls for hours.
+  it("is watched again when the connection breaks after the token expired", async () => {
+    const proxy = await TcpProxy.start({ host: "127.0.0.1", port: etcd.port });
+    const ours = new EtcdRegistry({
+      hosts: [`127.0.0.1:${proxy.port}`],
+      cluster: "prod",
+      auth: { username: "prod", password: "right" },
+    });
+    const writer = open("prod");
+    const events = ours.watch("expired/");
+    assert.equal((await events.next()).value?.type, "snapshot");
+    await new Promise((resolve) => setTimeout(resolve, 3_000)); // a token's second, and etcd's looks for such, one a second
+    proxy.cut();
+    assert.equal((await events.next()).value?.type, "snapshot");
+    await writer.txn([], [{ put: "expired/k", value: bytes("") }]);
+    assert.equal((await events.next()).value?.type, "changes");
+    await events.return();
+    for (const registry of [ours, writer]) await registry.close();
+    await proxy.stop();
+  });
+
+  it("is watched again after the user had no rights for a while", async () => {
+    const ours = open("prod");
+    const events = ours.watch("denied/");
+    assert.equal((await events.next()).value?.type, "snapshot");
+    await asRoot("user/revoke", { name: "prod", role: "shardserve" });
+    await etcd.pause();
+    await etcd.resume();
+    const next = events.next();
+    await assert.rejects(ours.get("k"), isDenied);
+    await new Promise((resolve) => setTimeout(resolve, 500)); // for tries of the watch; true without any, too
+    await asRoot("user/grant", { user: "prod", role: "shardserve" });
+    assert.equal((await next).value?.type, "snapshot");
+    await events.return();
+    await ours.close();
   });
 });

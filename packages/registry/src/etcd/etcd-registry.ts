@@ -124,13 +124,17 @@ export class EtcdRegistry implements Registry {
     );
     const key = this.#bytes(prefix);
     const range = { key, range_end: endOfPrefix(key) };
-    while (!ended.aborted) {
+    let hasWorked = false;
+    for (let isFirst = true; !ended.aborted; isFirst = false) {
       try {
+        // Calls renew a token that expired, or that etcd forgot when it restarted; for a stream with such a one etcd cancels the watch.
+        if (!isFirst) await this.get("", { signal: ended });
         let listedRevision = 0;
         for await (const { created, events } of watchStream(this.#client, range, ended)) {
           if (created) {
             const { revision, entries } = await this.list(prefix, { signal: ended });
             listedRevision = revision;
+            hasWorked = true;
             outage.works({ prefix });
             yield { type: "snapshot", revision, entries };
             continue;
@@ -150,7 +154,7 @@ export class EtcdRegistry implements Registry {
         if (ended.aborted) return;
         const what = `watch ${this.prefix}${prefix}`;
         const cast = (await castEtcdError(error, what, () => this.#trouble.text())) as ServingError;
-        if (cast.code === "REGISTRY_DENIED") throw cast;
+        if (cast.code === "REGISTRY_DENIED" && !hasWorked) throw cast; // later, a slip with roles: it may be undone
         outage.failed(cast, { prefix });
       }
       if (!ended.aborted) await sleep(this.#clock, backoff.nextMs(), ended).catch(() => undefined); // ended meanwhile
