@@ -23,6 +23,7 @@ describe("nodes that no exporter should write do not end the process", () => {
     "a Min of a last input without a name": parts([node("Min", ["x", ""], ["y"])]),
     "a Sum of an input without a name": parts([node("Sum", ["x", ""], ["y"])]),
     "a LayerNormalization of no axis": parts([node("LayerNormalization", ["x", "w"], ["y"], [int("axis", 2 ** 62)])]),
+    "a TopK of no axis": parts([node("TopK", ["x", "w"], ["y", "at"], [int("axis", 2 ** 62)])]),
     "a Split into more than it says": parts(
       [node("Split", ["x"], ["a", "b", "c"], [int("axis", 1), int("num_outputs", 2)])],
       ["a", "b", "c"],

@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { onnx, toBinary } from "@shardserve/api";
 import { GUARDED_OPS, guardKernels } from "./kernel-guards.js";
-import { decodeOnnxModel } from "./model-file.js";
+import { decodeWithListsAside } from "./lists-aside.js";
 import { SOUND_OPS, soundNodes } from "./sound-nodes.js";
 import { openZipMaps } from "./zip-maps.js";
 
@@ -29,7 +29,7 @@ export async function servedFile(bytes: Uint8Array, where: string): Promise<Uint
     Buffer.from([OP_TYPE_TAG, op.length, ...Buffer.from(op)]),
   );
   if (!(await mentions(bytes, ops))) return bytes;
-  const model = decodeOnnxModel(bytes, where);
+  const model = await decodeWithListsAside(bytes, where);
   return toServedForm(model) ? toBinary(onnx.ModelProtoSchema, model) : bytes;
 }
 

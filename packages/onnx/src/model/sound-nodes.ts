@@ -11,7 +11,7 @@ const UNIFORM = ["RandomUniform", "RandomUniformLike"];
 const AXIS_MAX = 2 ** 31;
 
 /** All operators that {@link soundNodes} looks at. */
-export const SOUND_OPS: readonly string[] = [...VARIADIC, ...SHORT, ...NORMAL, ...UNIFORM, "Split"];
+export const SOUND_OPS: readonly string[] = [...VARIADIC, ...SHORT, ...NORMAL, ...UNIFORM, "Split", "TopK"];
 
 /**
  * Keeps from ONNX Runtime what no exporter should write and what ends the process there, when a model is loaded or run: it checks
