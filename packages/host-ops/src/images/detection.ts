@@ -11,24 +11,28 @@ type Numbers = ArrayLike<number>;
 
 /** Intersection over union of two of some boxes [y1, x1, y2, x2], corners in any order. */
 function overlapIn(boxes: Numbers): (i: number, j: number) => number {
-  return (i, j) => overlap(boxes, i, j);
+  const count = boxes.length / 4;
+  // Each box meets many others: its corners are put in order and its area is taken once.
+  const [tops, lefts, bottoms, rights] = Array.from({ length: 4 }, () => new Float32Array(count)) as Corners;
+  const areas = new Float32Array(count);
+  for (let i = 0; i < count; i++) {
+    const [y, x, otherY, otherX] = [boxes[i * 4]!, boxes[i * 4 + 1]!, boxes[i * 4 + 2]!, boxes[i * 4 + 3]!];
+    [tops[i], bottoms[i]] = y < otherY ? [y, otherY] : [otherY, y];
+    [lefts[i], rights[i]] = x < otherX ? [x, otherX] : [otherX, x];
+    areas[i] = fround(bottoms[i]! - tops[i]!) * fround(rights[i]! - lefts[i]!);
+  }
+  return (i, j) => {
+    const area = areas[i]!;
+    const otherArea = areas[j]!;
+    if (area <= 0 || otherArea <= 0) return 0;
+    const height = Math.max(fround(Math.min(bottoms[i]!, bottoms[j]!) - Math.max(tops[i]!, tops[j]!)), 0);
+    const width = Math.max(fround(Math.min(rights[i]!, rights[j]!) - Math.max(lefts[i]!, lefts[j]!)), 0);
+    const shared = fround(height * width);
+    return fround(shared / fround(fround(area + otherArea) - shared));
+  };
 }
 
-function overlap(boxes: Numbers, i: number, j: number): number {
-  const side = (box: number, axis: 0 | 1): [number, number] => {
-    const [a, b] = [boxes[box * 4 + axis]!, boxes[box * 4 + axis + 2]!];
-    return a < b ? [a, b] : [b, a];
-  };
-  const [[top, bottom], [left, right]] = [side(i, 0), side(i, 1)];
-  const [[otherTop, otherBottom], [otherLeft, otherRight]] = [side(j, 0), side(j, 1)];
-  const area = fround(fround(bottom - top) * fround(right - left));
-  const otherArea = fround(fround(otherBottom - otherTop) * fround(otherRight - otherLeft));
-  if (area <= 0 || otherArea <= 0) return 0;
-  const height = Math.max(fround(Math.min(bottom, otherBottom) - Math.max(top, otherTop)), 0);
-  const width = Math.max(fround(Math.min(right, otherRight) - Math.max(left, otherLeft)), 0);
-  const shared = fround(height * width);
-  return fround(shared / fround(fround(area + otherArea) - shared));
-}
+type Corners = [Float32Array, Float32Array, Float32Array, Float32Array];
 
 interface Candidate {
   readonly box: number;
