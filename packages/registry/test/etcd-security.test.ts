@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { createServer as createSecureServer } from "node:tls";
@@ -218,5 +218,45 @@ describe("etcd with a user who may only write below its cluster", function () {
     assert.equal((await next).value?.type, "snapshot");
     await events.return();
     await ours.close();
+  });
+});
+
+describe("etcd with JWT tokens", function () {
+  this.timeout(60_000);
+
+  it("is asked with a new token once its users have changed", async () => {
+    await using dir = await tempDir("shardserve-jwt-");
+    const keys = generateKeyPairSync("rsa", {
+      modulusLength: 2048,
+      publicKeyEncoding: { type: "spki", format: "pem" },
+      privateKeyEncoding: { type: "pkcs1", format: "pem" },
+    });
+    const [publicKey, privateKey] = [join(dir.path, "public.pem"), join(dir.path, "private.pem")];
+    writeFileSync(publicKey, keys.publicKey);
+    writeFileSync(privateKey, keys.privateKey);
+    const token = `jwt,pub-key=${publicKey},priv-key=${privateKey},sign-method=RS256,ttl=10m`;
+    const etcd = await EtcdServer.start({ args: [`--auth-token=${token}`] });
+    const call = async (what: string, body: object, headers = {}) => {
+      const url = `http://${etcd.host}/v3/auth/${what}`;
+      return (await fetch(url, { method: "POST", body: JSON.stringify(body), headers })).json();
+    };
+    const root = { name: "root", password: "secret" };
+    await call("user/add", root);
+    await call("user/grant", { user: "root", role: "root" });
+    await call("enable", {});
+    const auth = { username: "root", password: "secret" };
+    const registry = new EtcdRegistry({ hosts: [etcd.host], cluster: "prod", auth });
+    const events = registry.watch("");
+    assert.equal((await events.next()).value?.type, "snapshot");
+    const { token: authorization } = (await call("authenticate", root)) as { readonly token: string };
+    await call("user/add", { name: "another", password: "x" }, { authorization });
+    await registry.txn([], [{ put: "k", value: bytes("v") }]);
+    await eventually(async () => {
+      const { value } = await events.next();
+      return value?.type === "changes" || (value?.type === "snapshot" && value.entries.length === 1);
+    });
+    await events.return();
+    await registry.close();
+    await etcd.stop();
   });
 });

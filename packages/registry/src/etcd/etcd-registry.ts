@@ -29,7 +29,8 @@ export interface EtcdRegistryOptions extends EtcdConnection {
 /** The registry in etcd (v3 API, 3.4 or later). */
 export class EtcdRegistry implements Registry {
   readonly prefix: string;
-  readonly #client: Etcd3;
+  readonly #connection: EtcdConnection;
+  #client: Etcd3;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #logger: Logger;
@@ -42,6 +43,7 @@ export class EtcdRegistry implements Registry {
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? systemRandom();
     this.#logger = options.logger ?? silentLogger;
+    this.#connection = options;
     this.#client = openEtcd(options, this.#clock);
     this.#trouble = new EtcdTrouble(options, this.#clock);
   }
@@ -187,7 +189,7 @@ export class EtcdRegistry implements Registry {
   async #call<T>(what: string, run: () => Promise<T>, { signal }: CallOptions): Promise<T> {
     signal?.throwIfAborted();
     if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
-    const call = run();
+    const call = this.#renewed(run);
     try {
       const answer = await (signal ? abortable(call, signal) : call);
       this.#trouble.forget();
@@ -196,6 +198,21 @@ export class EtcdRegistry implements Registry {
       if (signal?.aborted) throw signal.reason;
       const cast = castEtcdError(error, what, () => this.#trouble.text());
       throw await (signal ? abortable(cast, signal) : cast);
+    }
+  }
+
+  /** JWT tokens are of one state of etcd's users, and end with it; etcd3 keeps such a token, so a new client takes its place. */
+  async #renewed<T>(run: () => Promise<T>): Promise<T> {
+    const client = this.#client;
+    try {
+      return await run();
+    } catch (error) {
+      if (!/revision of auth store is old/.test(String(error)) || this.#closed.signal.aborted) throw error;
+      if (client === this.#client) {
+        this.#client = openEtcd(this.#connection, this.#clock);
+        client.close(); // watches begin again
+      }
+      return run();
     }
   }
 
