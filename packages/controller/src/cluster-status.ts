@@ -43,12 +43,14 @@ export interface VersionStatus {
   readonly estrangedShards: readonly string[];
 }
 
+/** A living shard, with what the maps give it. */
 export interface ShardStatus extends ShardRecord {
   /** Partitions and bytes that the maps in force and staged give it, over all versions. */
   readonly partitionCount: number;
   readonly bytes: number;
 }
 
+/** A model's wishes, labels and versions, as `shardserve status` shows them. */
 export interface ModelStatus {
   readonly model: string;
   /** What an operator wishes; absent = the leader's defaults. */
@@ -57,6 +59,7 @@ export interface ModelStatus {
   readonly versions: readonly VersionStatus[];
 }
 
+/** The cluster as the registry describes it at one moment. */
 export interface ClusterStatus {
   /** Id of the shard that leads; absent = nobody does now. */
   readonly leader?: string;

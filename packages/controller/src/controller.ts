@@ -32,6 +32,7 @@ import { type ControllerSettings, controllerSettings } from "./settings.js";
 import { ShardWatch } from "./observe/shard-watch.js";
 import type { Decision, Step } from "./decide/step.js";
 
+/** What a leader works with, and the limits of what it does at once; defaults stand with each. */
 export interface ControllerOptions {
   readonly registry: Registry;
   /** Who campaigns: the shard's id and its instance. */

@@ -15,6 +15,7 @@ export interface Clock {
 /** What setTimeout takes; it turns more into 1 ms. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
+/** The clock of this machine: monotonic milliseconds of the process, and the wall clock. */
 export const systemClock: Clock = {
   nowMs: () => performance.now(),
   wallMs: () => Date.now(),

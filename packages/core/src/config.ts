@@ -7,6 +7,7 @@ export interface OptionSpec<T> {
   readonly parse: (raw: unknown) => T;
 }
 
+/** An option of each name of `C`: what it takes and its default. */
 export type ConfigSpec<C> = { readonly [K in keyof C]-?: OptionSpec<C[K]> };
 
 /**
@@ -55,6 +56,7 @@ export function compileConfig<C extends object>(
   return Object.freeze(config) as Readonly<C>;
 }
 
+/** Kinds of options; each without a default must be given. */
 export const option = {
   text(defaultValue?: string): OptionSpec<string> {
     return withDefault(defaultValue, (raw) => {

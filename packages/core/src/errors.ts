@@ -29,6 +29,7 @@ export const GRPC_STATUS = {
   UNAUTHENTICATED: 16,
 } as const;
 
+/** Names of the gRPC status codes, as google.rpc.Code has them. */
 export type GrpcStatusName = keyof typeof GRPC_STATUS;
 
 /** HTTP status of each gRPC status, as TensorFlow Serving maps them (util/net_http/.../status_code.h). */
@@ -55,6 +56,7 @@ export const HTTP_STATUS = {
 /** `never`: the same call fails again. `refresh`: fetch newer state first. `backoff`: the same call may succeed later. */
 export type RetryAdvice = "never" | "refresh" | "backoff";
 
+/** What a code of {@link ERRORS} stands for: its status on the wire, what a caller may do, its line in docs/errors.md. */
 export interface ErrorSpec {
   readonly status: GrpcStatusName;
   readonly retry: RetryAdvice;
@@ -170,8 +172,10 @@ export const ERRORS = {
   DEPENDENCY_MISSING: { status: "FAILED_PRECONDITION", retry: "never", text: "a needed program or library is absent" },
 } as const satisfies Record<string, ErrorSpec>;
 
+/** A code of {@link ERRORS}. Codes are stable: one that is retired is never used again. */
 export type ErrorCode = keyof typeof ERRORS;
 
+/** What a {@link ServingError} may carry beside its code and message. */
 export interface ErrorOptions {
   /** The failure beneath, kept for logs. */
   readonly cause?: unknown;

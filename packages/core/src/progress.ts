@@ -6,9 +6,11 @@ export interface ProgressTask {
   done(): void;
 }
 
+/** Shows how far long work is: bars on a terminal, log lines elsewhere. */
 export interface Progress {
   /** @param unit  `bytes` are printed as MiB and GiB, anything else as a count */
   task(label: string, total: number, unit: string): ProgressTask;
 }
 
+/** Shows nothing. */
 export const silentProgress: Progress = { task: () => ({ advance() {}, done() {} }) };

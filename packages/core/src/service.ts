@@ -13,6 +13,7 @@ const NEXT: Readonly<Record<ServiceState, readonly ServiceState[]>> = {
   closed: [],
 };
 
+/** How long closing may wait. */
 export interface CloseOptions {
   /** How long work in flight may still take, in milliseconds; 0 aborts it at once. */
   readonly drainMs: number;

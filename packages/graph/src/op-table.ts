@@ -19,6 +19,7 @@ export interface ArgDef {
 /** A default as op-table.json holds it: text for strings, numbers for types, arrays for lists and shapes, null = unknown rank. */
 export type AttrDefault = number | string | boolean | null | readonly AttrDefault[];
 
+/** An op of TensorFlow's registry, from the op table that is shipped (SavedModels are stored without defaults). */
 export interface OpDef {
   readonly name: string;
   readonly inputs: readonly ArgDef[];

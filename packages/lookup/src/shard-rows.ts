@@ -37,6 +37,7 @@ import type { ShardDirectory } from "./replicas/shard-link.js";
 import { ShardLinks } from "./replicas/shard-links.js";
 import { type CacheUse, type ChangedRows, TableStates } from "./cache/table-states.js";
 
+/** What rows of one model version are fetched with; a cluster's executor makes one for each version it serves. */
 export interface ShardRowsOptions {
   /** What a shard must prove: cluster, model, version, and digests from this executor's own manifest. */
   readonly expectation: ProofExpectation;

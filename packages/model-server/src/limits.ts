@@ -30,6 +30,7 @@ export interface ServerLimits {
   readonly keepAliveMs: number;
 }
 
+/** Limits of a server whose operator sets none. */
 export const DEFAULT_LIMITS: ServerLimits = {
   requestsInFlightMax: 10_000,
   bodyBytesMax: 128 * 2 ** 20,

@@ -30,6 +30,7 @@ const DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics";
 /** Time for requests that were aborted to send their last word. */
 const ABORT_GRACE_MS = 1000;
 
+/** What both fronts, gRPC and REST, serve, and where they listen. */
 export interface ModelServerOptions {
   /** Started and closed by its owner: started before the server, closed after it. */
   readonly manager: Manager;

@@ -8,6 +8,7 @@ const KNOWN_MAX = 64;
 /** Longest wait for a store to say whether an object is there. */
 const FIND_MS = 8_000;
 
+/** For {@link StoredFiles}: where the files are, and how fast they may be read. */
 export interface StoredFilesOptions {
   readonly stores: Stores;
   /** Place of the files. */

@@ -20,6 +20,7 @@ const READS_MAX = 4;
 const FINISHED = /^[0-9a-f]{32}$/;
 const PARTIAL = ".partial";
 
+/** For {@link VersionCache}: the folder of copies and its limit. */
 export interface VersionCacheOptions {
   readonly stores: Stores;
   /** Folder of this process alone; made where it is missing. */

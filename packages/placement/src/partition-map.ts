@@ -107,6 +107,7 @@ export function isSamePlacement(a: PartitionMap, b: PartitionMap): boolean {
   );
 }
 
+/** The map as msgpack stores it in the registry; {@link fromPlainMap} reads it back. */
 export function toPlainMap(map: PartitionMap): PlainPartitionMap {
   const replicas = new Uint8Array(map.replicas.length * 2);
   const view = new DataView(replicas.buffer);

@@ -5,6 +5,7 @@ import { type PlacementShard, type Quotas, quotas } from "./quota.js";
 import { Preferences } from "./preferences.js";
 import { compareText } from "./ring.js";
 
+/** Whose partitions are placed, and where they are now. */
 export interface PlaceOptions {
   readonly model: string;
   readonly version: number;

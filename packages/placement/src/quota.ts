@@ -21,6 +21,7 @@ export interface Quotas {
   readonly bound: Int32Array;
 }
 
+/** What is to be placed: so many partitions, so many copies of each. */
 export interface Demand {
   readonly partitionCount: number;
   readonly replication: number;

@@ -11,6 +11,7 @@ import {
 import { Backoff } from "@shardserve/transport";
 import type { Compare, Lease, Registry } from "./registry.js";
 
+/** How an office is run for. */
 export interface CampaignOptions {
   /** How long a dead leader keeps the office, in seconds; default 10. */
   readonly ttlSeconds?: number;

@@ -12,6 +12,7 @@ import {
 import { Backoff } from "@shardserve/transport";
 import type { Delete, Lease, Put, Registry } from "./registry.js";
 
+/** For {@link LeasedKeys}. */
 export interface LeasedKeysOptions {
   /** How long the keys outlive their holder, in seconds; default 10. Shorter finds the dead sooner and costs more keepalives. */
   readonly ttlSeconds?: number;

@@ -14,6 +14,7 @@ export interface KnownShard {
   readonly isAlive: boolean;
 }
 
+/** For {@link MapFollower}. */
 export interface MapFollowerOptions extends Omit<RegistryViewOptions, "state"> {
   /** Where maps and shards are kept for a start without the registry; absent = nowhere. */
   readonly state?: { readonly maps: StateFile; readonly shards: StateFile };

@@ -11,6 +11,7 @@ import {
 import type { Entry, Registry } from "./registry.js";
 import type { SavedState, StateFile } from "./records/state-file.js";
 
+/** For {@link RegistryView}. */
 export interface RegistryViewOptions {
   readonly logger?: Logger;
   readonly clock?: Clock;

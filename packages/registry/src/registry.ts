@@ -20,6 +20,7 @@ export interface Compare {
   readonly modRevision: number;
 }
 
+/** An operation of a transaction: a key gets a value. */
 export interface Put {
   readonly put: string;
   readonly value: Uint8Array;
@@ -27,10 +28,12 @@ export interface Put {
   readonly lease?: Lease;
 }
 
+/** An operation of a transaction: a key goes; not an error where it is absent. */
 export interface Delete {
   readonly delete: string;
 }
 
+/** What ends a call early. */
 export interface CallOptions {
   readonly signal?: AbortSignal;
 }
@@ -63,6 +66,7 @@ export type WatchEvent =
   | { readonly type: "snapshot"; readonly revision: number; readonly entries: readonly Entry[] }
   | { readonly type: "changes"; readonly revision: number; readonly changes: readonly Change[] };
 
+/** One change that a watch reports. */
 export type Change =
   | { readonly type: "put"; readonly entry: Entry }
   | { readonly type: "delete"; readonly key: string };

@@ -14,6 +14,7 @@ import {
 import { ServingError } from "@shardserve/core";
 import { parseSavedModel } from "./parse-saved-model.js";
 
+/** A SavedModel directory whose saved_model.pb was read. */
 export interface SavedModel {
   readonly dir: string;
   /** As read, unknown fields included; it may be changed and written again. */

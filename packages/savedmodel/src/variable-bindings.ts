@@ -32,6 +32,7 @@ export interface TableBinding {
 /** The resources of boosted trees, and what the restore op makes them of. */
 const ENSEMBLE_OP = "BoostedTreesEnsembleResourceHandleOp";
 
+/** Which checkpoint key each variable and table of a MetaGraph is restored from. */
 export interface Bindings {
   /** By name of the variable's node (VarHandleOp, VariableV2) in the main graph. */
   readonly variables: ReadonlyMap<string, VariableBinding>;

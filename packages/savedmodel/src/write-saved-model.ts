@@ -4,6 +4,7 @@ import { type SavedModel as SavedModelMessage, SavedModelSchema, toBinary } from
 import { ServingError } from "@shardserve/core";
 import { BundleWriter, type BundleWriterOptions } from "./bundle/bundle-writer.js";
 
+/** What a new SavedModel has beside its graph. */
 export interface WriteSavedModelOptions {
   /** Adds the variables; without it the model has none. The writer is finished, or aborted on an error, for the caller. */
   readonly variables?: (writer: BundleWriter) => Promise<void>;

@@ -1,6 +1,7 @@
 import type { Model } from "./model.js";
 import type { ServableId } from "./servable-id.js";
 
+/** What a loader is given beside the version. */
 export interface LoadOptions {
   readonly signal: AbortSignal;
   /**

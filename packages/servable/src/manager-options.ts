@@ -6,6 +6,7 @@ import type { AspiredVersionPolicy } from "./policy.js";
 import type { ProbationSettings } from "./probation.js";
 import type { ServableId } from "./servable-id.js";
 
+/** What a {@link Manager} works with. */
 export interface ManagerOptions {
   readonly loader: Loader;
   /** Default {@link availabilityPreserving}. */

@@ -18,6 +18,7 @@ export interface MemoryPlan {
   readonly engineBytes: number;
 }
 
+/** All bytes of a plan. */
 export function totalBytes({ graphBytes, variableBytes, rowBytes, assetBytes, engineBytes }: MemoryPlan): number {
   return graphBytes + variableBytes + rowBytes + assetBytes + engineBytes;
 }

@@ -34,6 +34,7 @@ export interface RunTimings {
   readonly deviceMs: number;
 }
 
+/** The answer of one run. */
 export interface RunResult {
   /** Exactly the outputs that were asked for. */
   readonly outputs: ReadonlyMap<string, Tensor>;
@@ -42,6 +43,7 @@ export interface RunResult {
   readonly timings: RunTimings;
 }
 
+/** What a run computes, and what ends it early. */
 export interface RunOptions {
   /** Output aliases to compute; absent = all of the signature. */
   readonly outputs?: readonly string[];

@@ -6,12 +6,14 @@
 /** States of a version inside the manager (TensorFlow Serving's LoaderHarness, without its unused approvals). */
 export type HarnessState = "new" | "loading" | "ready" | "quiescing" | "unloading" | "disabled" | "error";
 
+/** A version as a policy sees it. */
 export interface VersionSnapshot {
   readonly version: number;
   readonly state: HarnessState;
   readonly isAspired: boolean;
 }
 
+/** One transition. */
 export interface PolicyAction {
   readonly action: "load" | "unload";
   readonly version: number;

@@ -11,6 +11,7 @@ export interface RowCounts {
   readonly defaultRows: number;
 }
 
+/** Where the rows of one table came from in one run. */
 export interface TableRows extends RowCounts {
   /** Checkpoint key. */
   readonly table: string;
@@ -41,6 +42,7 @@ export function totalReport(reports: readonly (RowsReport | undefined)[]): RowsR
   return { ...sumOf(present), epoch, tables: [...tables.values()], ...(lookups.length > 0 && { lookups }) };
 }
 
+/** Adds counts up. */
 export function sumOf(counts: readonly RowCounts[]): RowCounts {
   const sum = { cacheRows: 0, shardRows: 0, redisRows: 0, staleRows: 0, defaultRows: 0 };
   for (const each of counts) {

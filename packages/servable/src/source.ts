@@ -10,6 +10,7 @@ export type VersionPolicy =
   | { readonly kind: "all" }
   | { readonly kind: "specific"; readonly versions: readonly number[] };
 
+/** A name with its base path (FileSystemStoragePathSourceConfig.ServableToMonitor). */
 export interface ServableToMonitor {
   readonly name: string;
   /** Directory whose numeric children are versions; or a URI, see {@link RemotePlaces}. */
@@ -30,6 +31,7 @@ export interface RemotePlaces {
   readonly pollIntervalMs: number;
 }
 
+/** For {@link FileSystemSource}. */
 export interface FileSystemSourceOptions {
   readonly servables: readonly ServableToMonitor[];
   /** Receives the full set wanted for a name, every time it is looked up. */

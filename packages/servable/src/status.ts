@@ -10,4 +10,5 @@ export interface VersionStatus {
   readonly error: { readonly code: GrpcStatusName; readonly message: string };
 }
 
+/** The error of a version that has none. */
 export const NO_ERROR: VersionStatus["error"] = { code: "OK", message: "" };

@@ -45,6 +45,7 @@ import { RowLookup } from "./lookup/row-lookup.js";
 import { createRowServer } from "./lookup/row-service.js";
 import { proofOf, ServedVersions, servableName } from "./versions/served-version.js";
 
+/** A shard's identity, addresses, files and limits. */
 export interface ShardServerOptions {
   readonly id: string;
   readonly cluster: string;

@@ -2,6 +2,7 @@ import { seededRandom } from "@shardserve/core";
 import { type ChoiceOptions, Hedging, ReplicaChoice, ShardHealth, sizeClass } from "@shardserve/lookup";
 import { type PartitionMap, place } from "@shardserve/placement";
 
+/** A cluster of `shardCount` shards and the requests that one executor sends it. */
 export interface FanOutOptions {
   readonly seed: number;
   readonly shardCount: number;
@@ -14,6 +15,7 @@ export interface FanOutOptions {
   readonly hedgeShare: number;
 }
 
+/** Latencies and load of a simulated fan-out. */
 export interface FanOutResult {
   readonly p50Ms: number;
   readonly p99Ms: number;

@@ -3,6 +3,7 @@ import { type Scenario, SCENARIOS } from "./scenarios.js";
 import type { DecisionCost } from "./sim-leader.js";
 import { Simulation, type SimulationOptions } from "./simulation.js";
 
+/** A line of a printed table. */
 export interface Row {
   readonly name: string;
   readonly text: string;
@@ -65,6 +66,7 @@ function attempt(scenario: Scenario, simulation: Simulation, before: readonly Ro
   }
 }
 
+/** What the scenarios measured, a line each. */
 export function scenarioTable(rows: readonly Row[]): string {
   const lines = rows.map(
     ({
@@ -89,6 +91,7 @@ export function scenarioTable(rows: readonly Row[]): string {
   ].join("\n");
 }
 
+/** What the fan-outs measured, a line each. */
 export function fanOutTable(seed: number, requestCount: number): string {
   const lines: string[] = [];
   for (const shardCount of [10, 100, 1000]) {

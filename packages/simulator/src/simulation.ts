@@ -20,6 +20,7 @@ import { type RegistryLoad, SimRegistry } from "./sim-registry.js";
 import { SimShard } from "./sim-shard.js";
 import { Timeline } from "./timeline.js";
 
+/** Size of the simulated cluster and of its model, and the seed. */
 export interface SimulationOptions {
   readonly seed: number;
   readonly shardCount: number;

@@ -41,10 +41,12 @@ export const DTYPES = {
   uint64: { name: "uint64", tf: 23, onnx: 13, bytes: 8 },
 } as const satisfies Record<string, { name: string; tf: number; onnx: number; bytes: number }>;
 
+/** The element types that are known here, by TensorFlow's names in Python. */
 export type DType = keyof typeof DTYPES;
 
 const BY_TF = new Map<number, DType>(Object.values(DTYPES).map((info) => [info.tf, info.name]));
 
+/** Numbers of a dtype in TensorFlow and ONNX, and its element's bytes. */
 export function dtypeInfo(dtype: DType): DTypeInfo {
   return DTYPES[dtype];
 }

@@ -3,6 +3,7 @@
 const scratch = new Float32Array(1);
 const scratchBits = new Uint32Array(scratch.buffer);
 
+/** @param bits  pattern of an IEEE 754 binary16 */
 export function halfToNumber(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
@@ -31,6 +32,7 @@ export function numberToHalf(value: number): number {
   return sign | ((rounded - 0x3800_0000) >>> 13);
 }
 
+/** @param bits  pattern of a bfloat16 */
 export function bfloatToNumber(bits: number): number {
   scratchBits[0] = bits << 16;
   return scratch[0]!;

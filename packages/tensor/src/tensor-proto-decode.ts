@@ -24,6 +24,7 @@ import { readHeader } from "./tensor-proto-header.js";
 import { countStrings, stringsFromContent, stringsFromValues } from "./tensor-proto-strings.js";
 import { WIRE_BYTES, WIRE_VARINT } from "./wire-reader.js";
 
+/** What a TensorProto from outside may cost. */
 export interface DecodeTensorOptions {
   /**
    * Most bytes that a tensor may take beyond what its encoding holds, default 256 MiB: one value, or none, stands for

@@ -8,6 +8,7 @@ import { WIRE_BYTES, WIRE_VARINT } from "./wire-reader.js";
 
 const PROTO_BYTES_MAX = 2 ** 31 - 1;
 
+/** Which of TensorFlow's two forms is written. */
 export interface EncodeTensorOptions {
   /** Put the raw little-endian bytes into tensor_content instead of the dtype's own xxx_val field. */
   readonly asContent?: boolean;

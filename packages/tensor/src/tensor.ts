@@ -31,8 +31,11 @@ export interface DataOf {
   uint64: BigUint64Array;
 }
 
+/** The dtypes whose elements are numbers: complex ones are pairs of them, bools 0 or 1, 16-bit floats bit patterns. */
 export type NumericDType = Exclude<DType, "string" | "resource" | "variant">;
+/** Elements of numbers; see {@link NumericDType}. */
 export type NumericData = DataOf[NumericDType];
+/** Elements of any dtype. */
 export type TensorData = NumericData | StringColumn | DataOf["variant"];
 
 /**
@@ -95,6 +98,7 @@ export function newData<D extends NumericDType>(dtype: D, length: number): DataO
   return zeroedArray<NumericData>(ARRAYS[dtype], length) as DataOf[D];
 }
 
+/** A tensor of zeros. */
 export function zeros<D extends NumericDType>(dtype: D, shape: readonly number[]): Tensor<D> {
   return tensor(dtype, shape, newData(dtype, elementCount(shape) * lanesPerElement(dtype)));
 }
@@ -128,10 +132,12 @@ export function lanesOf(data: BigInt64Array | BigUint64Array): Int32Array {
   return new Int32Array(data.buffer as ArrayBuffer, data.byteOffset, data.length * 2);
 }
 
+/** False for strings, resources and variants. */
 export function isNumeric(dtype: DType): dtype is NumericDType {
   return dtype in ARRAYS;
 }
 
+/** A tensor of rank 0. 16-bit floats are given as bit patterns. */
 export function scalar<D extends NumericDType>(dtype: D, value: number | bigint): Tensor<D> {
   const result = zeros(dtype, []);
   (result.data as unknown as (number | bigint)[])[0] =
@@ -139,6 +145,7 @@ export function scalar<D extends NumericDType>(dtype: D, value: number | bigint)
   return result;
 }
 
+/** A tensor of byte strings; texts become UTF-8. */
 export function strings(shape: readonly number[], values: readonly (string | Uint8Array)[]): Tensor<"string"> {
   return tensor("string", shape, StringColumn.from(values));
 }

@@ -82,7 +82,11 @@ export class WireReader {
   }
 }
 
+/** Wire type of protobuf: int32, int64, uint32, uint64, bool, enum. */
 export const WIRE_VARINT = 0;
+/** Wire type of protobuf: fixed64, double. */
 export const WIRE_FIXED64 = 1;
+/** Wire type of protobuf: strings, bytes, messages, packed fields. */
 export const WIRE_BYTES = 2;
+/** Wire type of protobuf: fixed32, float. */
 export const WIRE_FIXED32 = 5;

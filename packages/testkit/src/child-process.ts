@@ -4,6 +4,7 @@ import { eventually } from "./eventually.js";
 /** Output kept per process; what is older is dropped. */
 const OUTPUT_LENGTH_MAX = 1 << 20;
 
+/** How a process is started. */
 export interface LaunchOptions {
   readonly args?: readonly string[];
   readonly cwd?: string;
@@ -11,6 +12,7 @@ export interface LaunchOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+/** How a process ended. */
 export interface ExitInfo {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;

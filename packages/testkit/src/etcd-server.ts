@@ -6,6 +6,7 @@ import { findProgram } from "./programs.js";
 import { tempDir, type TempDir } from "./temp-dir.js";
 import type { NetworkHost } from "./test-network.js";
 
+/** How etcd is started. */
 export interface EtcdOptions {
   /** Further command-line arguments. */
   readonly args?: readonly string[];

@@ -1,3 +1,4 @@
+/** How long, and how often, something is looked at. */
 export interface EventuallyOptions {
   /** Default 10 s. */
   readonly timeoutMs?: number;

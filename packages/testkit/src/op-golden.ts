@@ -32,6 +32,7 @@ export interface OpGoldenTensor {
 /** As the graph package holds attributes. */
 export type OpGoldenAttr = bigint | number | boolean | string | Uint8Array | null | readonly OpGoldenAttr[];
 
+/** The tensor that a golden file states. */
 export function opGoldenTensor({ d, s, v = [], b, z }: OpGoldenTensor): Tensor {
   const dtype = typeof d === "number" ? dtypeFromTf(d) : d;
   const texts = typeof b === "string" ? [b] : b;

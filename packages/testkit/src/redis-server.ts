@@ -4,6 +4,7 @@ import { freePort } from "./ports.js";
 import { findProgram } from "./programs.js";
 import { tempDir, type TempDir } from "./temp-dir.js";
 
+/** How Redis is started. */
 export interface RedisOptions {
   /** Further command-line arguments, such as `--maxmemory 64mb`. */
   readonly args?: readonly string[];

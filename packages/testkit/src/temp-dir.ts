@@ -8,6 +8,7 @@ export interface TempDir extends AsyncDisposable {
   remove(): Promise<void>;
 }
 
+/** @param prefix  of its name, below the system's folder for such */
 export async function tempDir(prefix = "shardserve-"): Promise<TempDir> {
   const path = await mkdtemp(join(tmpdir(), prefix));
   const remove = () => rm(path, { recursive: true, force: true, maxRetries: 3 });

@@ -31,6 +31,7 @@ export interface TransportLimits {
   readonly streamItemsMax: number;
 }
 
+/** Limits of both ends where none are set. */
 export const DEFAULT_LIMITS: TransportLimits = {
   controlBytesMax: 8 * 2 ** 20,
   requestBytesMax: 16 * 2 ** 20,

@@ -12,6 +12,7 @@ export interface PlacementPlan {
   readonly shards: readonly PlannedShard[];
 }
 
+/** A shard of a plan: which partitions it would hold, and how many bytes of rows that is. */
 export interface PlannedShard {
   readonly id: string;
   readonly partitions: readonly number[];

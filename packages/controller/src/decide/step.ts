@@ -54,6 +54,7 @@ export type StepKind =
   | "reinstate"
   | "remove";
 
+/** One thing that the leader does next; doing it twice does no harm. */
 export interface Step {
   readonly kind: StepKind;
   readonly model: string;
@@ -73,6 +74,7 @@ export interface Waiting {
   readonly why: string;
 }
 
+/** The next step, and what every model that has none waits for. */
 export interface Decision {
   readonly step: Step | undefined;
   readonly waiting: readonly Waiting[];

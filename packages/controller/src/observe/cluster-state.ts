@@ -30,6 +30,7 @@ export interface Stored<T> {
   readonly modRevision: number;
 }
 
+/** What the registry says of one version of a model. */
 export interface VersionState {
   readonly record: Stored<VersionRecord> | undefined;
   readonly map: Stored<MapRecord> | undefined;
@@ -39,6 +40,7 @@ export interface VersionState {
   readonly holdings: ReadonlyMap<string, HoldingRecord>;
 }
 
+/** What the registry says of one model: wishes, labels, and its versions by number. */
 export interface ModelState {
   readonly aspired: AspiredRecord | undefined;
   /** Revision of the operator's wish to have the model levelled; undefined = there is none. */

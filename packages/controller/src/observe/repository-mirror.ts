@@ -14,6 +14,7 @@ import { DELTA_MANIFEST_FILE, EPOCH_FOLDERS, epochNumber, MANIFEST_FILE } from "
 /** As large as a manifest may be; it is read whole. */
 const MANIFEST_BYTES_MAX = 256 * 2 ** 20;
 
+/** For {@link RepositoryMirror}, which a leader needs where the repository is an object store. */
 export interface RepositoryMirrorOptions {
   readonly stores: Stores;
   /** BASE of BASE/NAME/VERSION in an object store. */

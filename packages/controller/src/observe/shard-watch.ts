@@ -8,6 +8,7 @@ const UNSTEADY_ABOVE = 2.5;
 const STEADY_BELOW = 1;
 const FORGOTTEN_BELOW = 0.1;
 
+/** Which shards are away or unsteady, and for how long the rest has been the same. */
 export interface Presence {
   /** Per shard that a map names and that is away or unsteady: for how long, in milliseconds. */
   readonly absentForMs: ReadonlyMap<string, number>;

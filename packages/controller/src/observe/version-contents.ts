@@ -39,6 +39,7 @@ export interface FoldContents {
   readonly fold: string;
 }
 
+/** What the leader has to know of a version directory, from its manifest alone. */
 export function contentsOf({ manifest, digest }: StoredManifest): VersionContents {
   const { partitionCount, tables } = manifest;
   const isSharded = tables.length > 0;

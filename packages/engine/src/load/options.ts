@@ -17,6 +17,7 @@ export interface EngineLimits {
   readonly planVariants?: number;
 }
 
+/** Runs at once, runs that wait, and plans kept for shapes, of one model. */
 export const DEFAULT_LIMITS: Required<EngineLimits> = { concurrentRuns: 4, waitingRuns: 1024, planVariants: 16 };
 
 /** What runs the numeric parts of models. `auto`: see {@link LoadModelOptions.engine}. */
@@ -46,6 +47,7 @@ export interface LoadPace {
   pause(): Promise<void>;
 }
 
+/** What loading a version directory needs, and which engine it may take. */
 export interface LoadModelOptions {
   /** Directory of one version: a SavedModel, or an ONNX model. */
   readonly dir: string;

@@ -3,6 +3,7 @@ import type { Ort } from "@shardserve/native";
 import type { RowSource } from "@shardserve/rowstore";
 import type { EngineLimits, LoadPace, ModelEngine } from "../load/options.js";
 
+/** What loading an ONNX model needs. */
 export interface LoadOnnxOptions {
   /** Version directory with a model.onnx, and the files of its external data if it has some. */
   readonly dir: string;

@@ -37,6 +37,7 @@ export interface DeltaPlan {
   readonly parentRows: readonly number[];
 }
 
+/** What a delta compares: a MetaGraph by its tags, and the epoch that it follows. */
 export interface DeltaOptions {
   readonly tags?: readonly string[];
   /** Epoch that the delta follows; absent = the newest whole one. */

@@ -19,6 +19,7 @@ import type { DenseChanges, SourceTensors } from "../source/export-source.js";
 import { Staging } from "../export/staging.js";
 import { writeError } from "../write-error.js";
 
+/** How a delta is made. */
 export interface DeltaRunOptions {
   /** Written into the manifest, such as "shardserve 0.1.0". */
   readonly writer: string;
@@ -31,6 +32,7 @@ export interface DeltaRunOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How one table differs from the parent epoch. */
 export interface DeltaTableReport {
   readonly table: string;
   /** Rows from this epoch on. */
@@ -43,6 +45,7 @@ export interface DeltaTableReport {
   readonly bytes: number;
 }
 
+/** What a delta holds, or would hold. */
 export interface DeltaReport {
   /** Directory of the delta; absent = nothing was written: nothing changed, or only the comparison was wanted. */
   readonly out?: string;

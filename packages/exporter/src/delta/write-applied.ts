@@ -26,6 +26,7 @@ export interface AppliedParent {
   readonly takenUpTo?: number;
 }
 
+/** Of a delta of rows that trainers streamed: who writes it, when, and how far its sources are. */
 export interface AppliedOptions {
   readonly writer: string;
   readonly createdAtMs: number;

@@ -19,6 +19,7 @@ import {
 } from "@shardserve/rowstore";
 import { Staging, syncPath } from "../export/staging.js";
 
+/** How a fold, one delta in the place of many, is written. */
 export interface FoldOptions {
   /** Written into the manifest, such as "shardserve 0.1.0". */
   readonly writer: string;

@@ -22,6 +22,7 @@ import { refuseExported } from "../source/refuse-exported.js";
 import { SavedModelSource } from "../source/saved-model-source.js";
 import { variablesRead } from "../source/variables-read.js";
 
+/** What is sharded, and into how many partitions. */
 export interface ExportOptions {
   /** Tags of the meta graph whose lookups decide; default ["serve"]. */
   readonly tags?: readonly string[];

@@ -22,6 +22,7 @@ import { shareFiles } from "./share-files.js";
 import { Staging } from "./staging.js";
 import { writeError } from "../write-error.js";
 
+/** How an export runs: what it reports to, how much memory it takes, what may stop it. */
 export interface RunOptions {
   /** Written into the manifest, such as "shardserve 0.1.0". */
   readonly writer: string;
@@ -36,6 +37,7 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What an export wrote. */
 export interface ExportReport {
   readonly out: string;
   readonly partitionCount: number;

@@ -22,6 +22,7 @@ export const CLAIM_FILE = "shardserve.upload";
 /** What makes servers take a folder for a model; put after all else but the manifest. */
 const GRAPH = /^(saved_model\.pb|model\.onnx)$/;
 
+/** What is published where. The manifest is put last: whoever finds it finds the rest. */
 export interface PublishOptions {
   readonly stores: Stores;
   /** Where the version or delta is to be. */
@@ -34,6 +35,7 @@ export interface PublishOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What publishing a version or delta has put into the store. */
 export interface Published {
   /** Of the manifest file; what every object was put with. */
   readonly digest: string;

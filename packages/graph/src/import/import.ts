@@ -13,6 +13,7 @@ import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
 /** Function bodies by name, still in wire form: most of a SavedModel's functions are never called by a signature. */
 export type FunctionLibrary = ReadonlyMap<string, FunctionDef>;
 
+/** A GraphDef as this package sees it, with the functions that its nodes may call. */
 export interface ImportedGraph {
   readonly graph: Graph;
   readonly library: FunctionLibrary;

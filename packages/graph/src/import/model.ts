@@ -35,6 +35,7 @@ export interface SignatureTensor {
   readonly isFed?: boolean;
 }
 
+/** A signature of the MetaGraph: its method ("tensorflow/serving/predict", ...) and its tensors. */
 export interface Signature {
   readonly name: string;
   readonly method: string;
@@ -42,6 +43,7 @@ export interface Signature {
   readonly outputs: readonly SignatureTensor[];
 }
 
+/** What a MetaGraph alone does not say: variables, their checkpoint, the init op. */
 export interface ModelOptions {
   /** By name of the variable's node: `variableBindings(...).variables` of @shardserve/savedmodel. */
   readonly bindings: ReadonlyMap<string, VariableBinding>;

@@ -14,6 +14,7 @@ export interface SliceAxis {
   readonly stride: number | undefined;
 }
 
+/** The operands of StridedSlice, an entry for each position of the specification; undefined = not known before a run. */
 export interface SliceSpec {
   readonly begin: readonly (number | undefined)[];
   readonly end: readonly (number | undefined)[];

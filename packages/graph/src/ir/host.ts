@@ -13,6 +13,7 @@ export interface ResourceHandle {
 /** A value on an edge between host nodes. */
 export type HostValue = Tensor | ResourceHandle | TensorList;
 
+/** Tells tensors from handles and lists. */
 export function isTensor(value: HostValue): value is Tensor {
   return "dtype" in value;
 }
@@ -32,12 +33,14 @@ export interface HostState {
   readFile(path: string, options: ReadFileOptions): Promise<Uint8Array>;
 }
 
+/** For a read of a file by an op, such as ReadFile. */
 export interface ReadFileOptions {
   readonly signal?: CancelSignal | undefined;
   /** The path may come from a request: refuse what does not lie among the model's assets. */
   readonly isFromRequest?: boolean;
 }
 
+/** One call of a host kernel: a node, its inputs, and the state that outlives requests. */
 export interface KernelCall {
   readonly node: GraphNode;
   /** One value per data input, in order. */

@@ -30,6 +30,7 @@ import { tableOf } from "./tables.js";
  */
 export type CutPolicy = "always" | "cheap" | "never";
 
+/** For the plan of a signature: who can run which node, where it is cut, for which shapes. */
 export interface PlanOptions {
   readonly kernels: KernelTable;
   readonly device: DeviceSupport;
@@ -75,6 +76,7 @@ function* planning(model: ModelGraph, name: string, options: PlanOptions): Piece
   return yield* planningProgram(model, signature, source, compiled, options);
 }
 
+/** For the plan that runs once after loading: tables are filled, variables set. */
 export interface InitPlanOptions {
   readonly kernels: KernelTable;
   /** Absolute path of each asset by the name of the tensor that takes it. */

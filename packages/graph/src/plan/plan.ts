@@ -13,6 +13,7 @@ export interface PlanTensor {
   readonly isFed?: boolean;
 }
 
+/** An input of a plan: what a request may send for it. */
 export interface PlanInput extends PlanTensor {
   /** The dtype that the graph takes; where it is not `dtype`, every request fails, as in TensorFlow. */
   readonly graphDType: DType;
@@ -83,6 +84,7 @@ export interface LookupStep {
   readonly lookups: readonly PlannedLookup[];
 }
 
+/** What a plan does one after the other. */
 export type Step = HostStep | DeviceStep | LookupStep;
 
 /** A node that nothing here can run. */

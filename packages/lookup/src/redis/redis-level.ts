@@ -3,6 +3,7 @@ import type { Cluster, Redis } from "ioredis";
 import { Circuit } from "../replicas/circuit.js";
 import type { LookupMetrics } from "../metrics.js";
 
+/** The second level of the row cache, which the executors of a cluster share. */
 export interface RedisLevelOptions {
   /** Its offline queue and resending are off: what cannot be sent now fails now. Closed with the level. */
   readonly client: Redis | Cluster;

@@ -8,6 +8,7 @@ const TIER = { NONE: 0, LAST_RESORT: 1, USABLE: 2, PROBE: 3 } as const;
 const OTHER_ZONE_FACTOR = 2;
 const NO_REPLICA = -1;
 
+/** What the choice of a replica looks at beside health and load. */
 export interface ChoiceOptions {
   /** Links that failed this batch already. */
   readonly avoid: ReadonlySet<ShardLink>;

@@ -11,6 +11,7 @@ const HALF_LIFE_MS = 5_000;
 /** Frames of about one size are compared with each other: up to 16 KiB of rows, 256 KiB, 4 MiB, more. */
 export const SIZE_CLASS_COUNT = 4;
 
+/** Replies of like size are compared with each other: 0 up to 16 KiB, 1 to 256 KiB, 2 to 4 MiB, 3 above. */
 export function sizeClass(rowBytes: number): number {
   if (rowBytes <= 2 ** 14) return 0;
   if (rowBytes <= 2 ** 18) return 1;

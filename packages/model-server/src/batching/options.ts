@@ -29,6 +29,7 @@ export interface BatchingOptions {
   readonly targetLatencyMs: number;
 }
 
+/** Batching where nothing is configured: requests are joined while a run is under way, none waits for others. */
 export const DEFAULT_BATCHING: BatchingOptions = {
   isEnabled: true,
   maxBatchRows: 512,

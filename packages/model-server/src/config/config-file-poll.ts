@@ -2,6 +2,7 @@ import { type DescMessage, equals, type MessageShape } from "@shardserve/api";
 import { type Clock, type Logger, Service, silentLogger, ServingError, sleep, systemClock } from "@shardserve/core";
 import { readTextFile } from "./text-file.js";
 
+/** For {@link ConfigFilePoll}: which file is looked at, how often, and what its contents go to. */
 export interface ConfigFilePollOptions<D extends DescMessage> {
   /** What the log calls the file's contents: "model configuration". */
   readonly what: string;

@@ -4,6 +4,7 @@ import { FileSystemSource, type Manager, type RemotePlaces } from "@shardserve/s
 import type { RequestLog } from "../request-log/request-log.js";
 import { type ConfiguredModel, configuredModels } from "./model-config.js";
 
+/** For {@link ModelCatalog}: the manager that it steers, and how it looks for versions. */
 export interface ModelCatalogOptions {
   /** Started and closed by its owner: started before the catalog's first `apply`. */
   readonly manager: Manager;

@@ -3,6 +3,7 @@ import type { SpanExporter } from "@opentelemetry/sdk-trace-base";
 import { type Clock, type Logger, silentLogger, systemClock, TraceParent } from "@shardserve/core";
 import type { RequestTrace, TraceAttributes, TraceError, Tracing } from "./tracing.js";
 
+/** For {@link openTelemetry}: where spans go, and which share of the requests. */
 export interface OpenTelemetryOptions {
   /** Where spans go, OTLP over HTTP: "http://collector:4318/v1/traces". */
   readonly endpoint: string;

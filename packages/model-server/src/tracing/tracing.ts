@@ -25,6 +25,7 @@ export interface RequestTrace {
   end(attributes: TraceAttributes, error: TraceError | undefined): void;
 }
 
+/** Traces of requests, whatever takes the spans. */
 export interface Tracing {
   /**
    * Begins the trace of a request, within the caller's trace when it sent one.

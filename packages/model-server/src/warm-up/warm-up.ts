@@ -18,6 +18,7 @@ const NO_SPEC = { name: "", version: undefined, label: undefined, signatureName:
 /** Field numbers of the log types that are not run, for the message. */
 const UNSUPPORTED = { sessionRunLog: 5, predictStreamedLog: 7 } as const;
 
+/** For warming a version up with the requests that it was exported with. */
 export interface WarmUpOptions {
   /** Version directory, by what the loader is given. */
   readonly directoryOf: (id: ServableId, path: string) => Promise<string>;

@@ -54,6 +54,7 @@ export const MADV = { normal: 0, random: 1, sequential: 2, willNeed: 3, dontNeed
 export const MADV_POPULATE_READ = 22;
 /** MADV_HUGEPAGE; undefined where there is none. */
 export const MADV_HUGEPAGE = process.platform === "linux" ? 14 : undefined;
+/** What madvise is told of a range. */
 export type Advice = keyof typeof MADV;
 
 /** "ENOMEM (12)" of the last failed libc call on this thread. */

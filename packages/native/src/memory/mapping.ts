@@ -6,6 +6,7 @@ import { NativeMemory } from "./native-memory.js";
 /** Mappings start at multiples of this, in memory and in files. */
 export const PAGE_BYTES = 4096;
 
+/** A range of a file in the address space. */
 export interface MappedFile extends Disposable {
   /** Exactly the bytes asked for; the mapping itself starts at a page. Read-only: a write crashes the process. */
   readonly memory: NativeMemory;

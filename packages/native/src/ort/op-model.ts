@@ -6,6 +6,7 @@ export interface OpValue {
   readonly shape: readonly number[];
 }
 
+/** An attribute of an ONNX operator: ints, floats and their lists, and text. */
 export type OpAttribute = number | string | readonly number[];
 
 /**

@@ -9,8 +9,10 @@ import { OrtValue } from "./ort-value.js";
 
 /** Execution providers of ONNX Runtime that compute on a GPU, best first. */
 export const ORT_GPU_PROVIDERS = ["cuda", "webgpu"] as const;
+/** Name of an execution provider of ONNX Runtime that computes on a GPU. */
 export type OrtGpuProvider = (typeof ORT_GPU_PROVIDERS)[number];
 
+/** Which GPU, and how much of it. */
 export interface OrtGpuOptions {
   /** Which GPU, counted from 0; default 0. */
   readonly device?: number;

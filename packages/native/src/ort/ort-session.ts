@@ -19,6 +19,7 @@ export interface ValueInfo {
   readonly symbols: readonly string[];
 }
 
+/** Which outputs a run gives, and where it writes them. */
 export interface RunOptions {
   /** Indexes into `session.outputs`, in the order wanted; default all. */
   readonly outputs?: readonly number[];

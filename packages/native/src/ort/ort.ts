@@ -14,6 +14,7 @@ import { checkStatus, type OrtRuntime, outPointer, setOrtRuntime } from "./ort-r
 import { OrtSession } from "./ort-session.js";
 import type { OrtValue } from "./ort-value.js";
 
+/** Of the process's one ONNX Runtime: its library and its threads. */
 export interface OrtOptions {
   /** A libonnxruntime 1.17 or newer; default the one inside the onnxruntime-node package. The CLI reads SHARDSERVE_ORT. */
   readonly libraryPath?: string;
@@ -31,6 +32,7 @@ export interface OrtOptions {
 const LOG_LEVELS = ["verbose", "info", "warning", "error", "fatal"] as const;
 const OPTIMIZATION = { disabled: 0, basic: 1, extended: 2, all: 99 } as const;
 
+/** How one model is loaded. */
 export interface SessionOptions {
   /**
    * Values for initializers of the model by name, aliased, not copied: many sessions may share one mapping. The model

@@ -10,6 +10,7 @@ export interface TfOutput {
   readonly index: number;
 }
 
+/** What ends a run early. */
 export interface TfRunOptions {
   readonly signal?: CancelSignal | undefined;
   /** TensorFlow stops the run after this time with DEADLINE_EXCEEDED; it has no other way to stop one. */

@@ -7,6 +7,7 @@ import { openTfLibrary, type TfLibrary } from "./tf-library.js";
 import { checked, endStatus, newStatus, setTfRuntime, type TfRuntime } from "./tf-runtime.js";
 import { TfSession } from "./tf-session.js";
 
+/** Of the process's one libtensorflow: its library, devices and threads. */
 export interface TensorFlowOptions {
   /** Folder of libtensorflow: see {@link openTfLibrary}. */
   readonly directory: string;
@@ -24,6 +25,7 @@ export interface TensorFlowOptions {
   readonly gpu?: TfGpuOptions;
 }
 
+/** Which GPUs TensorFlow takes, and how much of them. */
 export interface TfGpuOptions {
   /** Which GPUs to use, "0,2" of those that CUDA shows; default all. */
   readonly visibleDevices?: string;
@@ -35,6 +37,7 @@ export interface TfGpuOptions {
   readonly memoryBytesMax?: number;
 }
 
+/** A device as TensorFlow lists it. */
 export interface TfDevice {
   /** "/job:localhost/replica:0/task:0/device:GPU:0" */
   readonly name: string;

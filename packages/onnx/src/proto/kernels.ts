@@ -10,6 +10,7 @@ export interface Kernels {
   readonly prefersPlanes: boolean;
 }
 
+/** The kernels of ONNX Runtime's execution providers, as far as a lowering depends on them. */
 export const KERNELS = {
   cpu: { computesHalves: false, resizesChannelsLast: true, worksInTurn: true, prefersPlanes: true },
   cuda: { computesHalves: true, resizesChannelsLast: false, worksInTurn: false, prefersPlanes: false },

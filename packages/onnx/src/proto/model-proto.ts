@@ -48,6 +48,7 @@ export interface OnnxValue {
   readonly shape: readonly number[] | undefined;
 }
 
+/** An onnx.GraphProto in the making: nodes in topological order. */
 export interface OnnxGraph {
   readonly nodes: readonly OnnxNode[];
   readonly initializers: readonly OnnxInitializer[];

@@ -11,6 +11,7 @@ import {
   isRecoverableError,
 } from "etcd3";
 
+/** How etcd is reached. */
 export interface EtcdConnection {
   /** `host:port`, at least one; calls go to any of them. */
   readonly hosts: readonly string[];

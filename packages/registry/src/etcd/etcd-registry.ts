@@ -18,6 +18,7 @@ import { KeptLease } from "../kept-lease.js";
 import type { CallOptions, Compare, Delete, Entry, Lease, Listing, Put, Registry, WatchEvent } from "../registry.js";
 import { checkTxn } from "../txn-rules.js";
 
+/** For {@link EtcdRegistry}. */
 export interface EtcdRegistryOptions extends EtcdConnection {
   /** Cluster name: all keys live under `/shardserve/CLUSTER/`. */
   readonly cluster: string;

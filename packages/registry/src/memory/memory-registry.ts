@@ -4,6 +4,7 @@ import { MemoryStore, type StoreOperation } from "./memory-store.js";
 import type { CallOptions, Compare, Delete, Entry, Lease, Listing, Put, Registry, WatchEvent } from "../registry.js";
 import { WatchQueue } from "../watch-queue.js";
 
+/** For {@link MemoryRegistry}. */
 export interface MemoryRegistryOptions {
   /** Shared state; absent = a new one of its own. */
   readonly store?: MemoryStore;

@@ -20,15 +20,25 @@
  */
 import { ServingError } from "@shardserve/core";
 
+/** Of the keys of living shards. */
 export const SHARDS_PREFIX = "shards/";
+/** Of the keys that say what living shards hold. */
 export const HOLDINGS_PREFIX = "holdings/";
+/** Of the keys of living executors. */
 export const EXECUTORS_PREFIX = "executors/";
+/** Of the keys of models and their versions. */
 export const MODELS_PREFIX = "models/";
+/** Of the keys of partition maps. */
 export const MAPS_PREFIX = "maps/";
+/** Of the keys of what operators want of shards. */
 export const WISHES_PREFIX = "wishes/";
+/** Of the keys of labels. */
 export const LABELS_PREFIX = "labels/";
+/** Of the keys of traffic splits. */
 export const TRAFFIC_PREFIX = "traffic/";
+/** Held by the shard that leads. */
 export const LEADER_KEY = "leader";
+/** Written by whoever puts an epoch into an object store: the leader looks there at once. */
 export const NEWS_KEY = "news";
 
 /** What a key names; undefined from {@link parseKey} when it is none of ours (a newer program's, say). */
@@ -46,6 +56,7 @@ export type ParsedKey =
   | { readonly kind: "map"; readonly model: string; readonly version: number }
   | { readonly kind: "leader" };
 
+/** Under the shard's own lease: it vanishes with the process. */
 export function shardKey(id: string): string {
   return SHARDS_PREFIX + segment(id);
 }
@@ -55,10 +66,12 @@ export function holdingKey(shard: string, model: string, version: number): strin
   return `${HOLDINGS_PREFIX}${segment(shard)}/${segment(model)}/${versionText(version)}`;
 }
 
+/** Under the executor's own lease: it vanishes with the process. */
 export function executorKey(id: string): string {
   return EXECUTORS_PREFIX + segment(id);
 }
 
+/** What the operator wants of a model. */
 export function aspiredKey(model: string): string {
   return `${MODELS_PREFIX}${segment(model)}/aspired`;
 }
@@ -73,26 +86,32 @@ export function levelKey(model: string): string {
   return `${MODELS_PREFIX}${segment(model)}/level`;
 }
 
+/** How a model's requests are split over its versions. */
 export function trafficKey(model: string): string {
   return TRAFFIC_PREFIX + segment(model);
 }
 
+/** Which version each label of a model names. */
 export function labelsKey(model: string): string {
   return LABELS_PREFIX + segment(model);
 }
 
+/** How far the rollout of a version is. */
 export function versionKey(model: string, version: number): string {
   return `${MODELS_PREFIX}${segment(model)}/versions/${versionText(version)}`;
 }
 
+/** Epochs of a version that the operator took back. */
 export function rollbackKey(model: string, version: number): string {
   return `${MODELS_PREFIX}${segment(model)}/rollbacks/${versionText(version)}`;
 }
 
+/** Which shards hold the partitions of a version: in force, and staged. */
 export function mapKey(model: string, version: number): string {
   return `${MAPS_PREFIX}${segment(model)}/${versionText(version)}`;
 }
 
+/** What a key names; undefined for a key that is none of ours. */
 export function parseKey(key: string): ParsedKey | undefined {
   if (key === LEADER_KEY) return { kind: "leader" };
   const parts = key.split("/").map(decodeSegment);

@@ -57,6 +57,7 @@ export interface HoldingRecord {
   readonly heldGeneration?: number;
 }
 
+/** A failure as a record keeps it. */
 export interface RecordedError {
   /** A code of the error table. */
   readonly code: string;
@@ -72,6 +73,7 @@ export interface ExecutorRecord {
   readonly serving: readonly ServedVersion[];
 }
 
+/** A version on an executor, as the executor itself says. */
 export interface ServedVersion {
   readonly model: string;
   readonly version: number;
@@ -204,6 +206,7 @@ function codec<T>(
   };
 }
 
+/** Codec of `shards/ID`. */
 export const shardRecord: RecordCodec<ShardRecord> = codec((reader) => ({
   id: reader.text("id"),
   instance: reader.text("instance"),
@@ -215,6 +218,7 @@ export const shardRecord: RecordCodec<ShardRecord> = codec((reader) => ({
   isDraining: reader.boolean("isDraining"),
 }));
 
+/** Codec of `holdings/SHARD/NAME/V`. */
 export const holdingRecord: RecordCodec<HoldingRecord> = codec((reader) => {
   const partitions = reader.integers("partitions");
   const digests = reader.texts("digests");
@@ -232,6 +236,7 @@ export const holdingRecord: RecordCodec<HoldingRecord> = codec((reader) => {
   };
 });
 
+/** Codec of `executors/ID`. */
 export const executorRecord: RecordCodec<ExecutorRecord> = codec((reader) => ({
   id: reader.text("id"),
   instance: reader.text("instance"),
@@ -247,25 +252,31 @@ export const executorRecord: RecordCodec<ExecutorRecord> = codec((reader) => ({
   })),
 }));
 
+/** Codec of `models/NAME/rollbacks/V`. */
 export const rollbackRecord: RecordCodec<RollbackRecord> = codec((reader) => ({
   rejected: reader.integers("rejected"),
 }));
 
+/** Codec of `models/NAME/aspired`. */
 export const aspiredRecord: RecordCodec<AspiredRecord> = codec((reader) => ({
   policy: readPolicy(reader.object("policy")),
   ...reader.optional("replication", () => reader.integer("replication", 1)),
 }));
 
+/** Codec of `wishes/SHARD`. */
 export const shardWish: RecordCodec<ShardWish> = codec((reader) => ({ isDraining: reader.boolean("isDraining") }));
 
+/** Codec of `models/NAME/level`. */
 export const levelWish: RecordCodec<LevelWish> = codec((reader) => ({
   wishedAtMs: reader.number("wishedAtMs", 0, Number.MAX_SAFE_INTEGER),
 }));
 
+/** Codec of `news`. */
 export const newsRecord: RecordCodec<NewsRecord> = codec((reader) => ({
   writtenAtMs: reader.number("writtenAtMs", 0, Number.MAX_SAFE_INTEGER),
 }));
 
+/** Codec of `traffic/NAME`. */
 export const trafficRecord: RecordCodec<TrafficRecord> = codec((reader) => ({
   split: reader
     .objects("split")
@@ -276,6 +287,7 @@ export const trafficRecord: RecordCodec<TrafficRecord> = codec((reader) => ({
   }),
 }));
 
+/** Codec of `labels/NAME`. */
 export const labelsRecord: RecordCodec<LabelsRecord> = codec(
   (reader) => ({
     labels: new Map(reader.objects("labels").map((item) => [item.text("label"), item.integer("version")] as const)),
@@ -283,6 +295,7 @@ export const labelsRecord: RecordCodec<LabelsRecord> = codec(
   ({ labels }) => ({ labels: [...labels].map(([label, version]) => ({ label, version })) }),
 );
 
+/** Codec of `models/NAME/versions/V`. */
 export const versionRecord: RecordCodec<VersionRecord> = codec((reader) => ({
   state: reader.oneOf("state", ["staged", "loaded", "enabled", "retiring", "failed"]),
   manifestDigest: reader.text("manifestDigest"),
@@ -295,6 +308,7 @@ export const versionRecord: RecordCodec<VersionRecord> = codec((reader) => ({
   }),
 }));
 
+/** Codec of `maps/NAME/V`. */
 export const mapRecord: RecordCodec<MapRecord> = codec(
   (reader) => ({
     ...reader.optional("enabled", () => fromPlainMap(reader.raw("enabled"), `${reader.where}: enabled`)),
@@ -310,6 +324,7 @@ export const mapRecord: RecordCodec<MapRecord> = codec(
   }),
 );
 
+/** Codec of `leader`. */
 export const leaderRecord: RecordCodec<LeaderRecord> = codec((reader) => ({
   id: reader.text("id"),
   instance: reader.text("instance"),

@@ -5,6 +5,7 @@ import { MemoryStore } from "../memory/memory-store.js";
 import { RecordReader } from "../records/record-reader.js";
 import { readCompares, readOperations } from "./registry-wire.js";
 
+/** For {@link RegistryServer}. */
 export interface RegistryServerOptions {
   readonly listen: readonly Address[];
   /** State to serve; absent = a new one. The same store may be used in this process as well. */

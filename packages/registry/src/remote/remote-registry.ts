@@ -16,6 +16,7 @@ import type { CallOptions, Compare, Delete, Entry, Lease, Listing, Put, Registry
 import { readEntry, readLeaseKeys, readListing, readWatchEvent } from "./registry-wire.js";
 import { checkTxn } from "../txn-rules.js";
 
+/** For {@link RemoteRegistry}. */
 export interface RemoteRegistryOptions {
   /** Where a {@link RegistryServer} listens. */
   readonly address: Address;

@@ -207,6 +207,7 @@ export class BlockHasher {
   }
 }
 
+/** DELTA_INVALID: a delta that is not what it says, or says nothing. */
 export function deltaInvalid(where: string, why: string, cause?: unknown): ServingError {
   return new ServingError("DELTA_INVALID", `${where}: ${why}; copy the delta again or export it anew`, {
     cause,

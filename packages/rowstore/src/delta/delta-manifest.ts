@@ -100,6 +100,7 @@ export interface DeltaManifest {
 /** The `sourceDigest` of an epoch that no SavedModel equals. */
 export const NO_SOURCE = "0".repeat(32);
 
+/** The manifest of a delta with its identity. */
 export interface StoredDelta {
   readonly manifest: DeltaManifest;
   /**
@@ -134,6 +135,7 @@ export function epochPath({ epoch, fold }: { readonly epoch: number; readonly fo
   return fold === undefined ? deltaPath(epoch) : foldPath(epoch);
 }
 
+/** The bytes of the manifest file; the same for the same contents, as its digest is the epoch's identity. */
 export function encodeDeltaManifest(manifest: DeltaManifest): Uint8Array {
   const {
     writer,

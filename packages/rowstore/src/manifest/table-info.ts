@@ -5,6 +5,7 @@ import { type DType, DTYPES, isNumeric, type NumericDType } from "@shardserve/te
  * offset inline. Only float32 tables are ever reduced; their rows are float32 again wherever they are used.
  */
 export const ROW_DTYPES = ["same", "float16", "int8"] as const;
+/** How the elements of a row are stored; "same" = as the table's own dtype. */
 export type RowDType = (typeof ROW_DTYPES)[number];
 
 /** One embedding variable that lookups read. */

@@ -14,6 +14,7 @@ import { RowKernel } from "../rows/row-kernel.js";
 import { StrideArena } from "./stride-arena.js";
 import type { TableInfo } from "../manifest/table-info.js";
 
+/** When gathers leave the event loop. */
 export interface PartitionSetOptions {
   /**
    * Gathers of at most this many bytes run on the event loop; default 128 KiB, about 30 us. Larger ones take longer than
@@ -27,6 +28,7 @@ export interface PartitionSetOptions {
   readonly residentBytesMax?: number;
 }
 
+/** How a partition is checked and prepared before ids find it. */
 export interface AddOptions {
   /** What the manifest says of the file; refused when the file says otherwise. */
   readonly expectedDigest?: string;

@@ -14,6 +14,7 @@ export interface PartitionWriterState {
   readonly openDigest: string;
 }
 
+/** What the manifest says of a partition file. */
 export interface FinishedPartition {
   readonly bytes: number;
   /** See {@link partitionDigest}. */

@@ -12,6 +12,7 @@ import { emptyRowReport, type RowBatch, type ReportedLease, type RowRequest, typ
 import { StoredRows } from "./stored-rows.js";
 import type { TableInfo } from "../manifest/table-info.js";
 
+/** Which epoch of a version directory is opened, and how carefully. */
 export interface OpenPartitionRowsOptions {
   /** Deltas that lead to the epoch wanted, first to last; default none: the rows as exported. */
   readonly chain?: readonly StoredDelta[];

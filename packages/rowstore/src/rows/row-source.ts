@@ -50,6 +50,7 @@ export interface ReportedLease extends RowLease {
   readonly report: RowReport;
 }
 
+/** What ends a lookup early, and what it tells beside the rows. */
 export interface LookupOptions {
   readonly signal?: CancelSignal;
   /** In the clock's `nowMs`. */

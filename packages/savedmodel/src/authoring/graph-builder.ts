@@ -19,6 +19,7 @@ import { attr, shapeProto } from "./attributes.js";
 /** `producer` of TensorFlow 2.x graphs. */
 const GRAPH_VERSION = 1087;
 
+/** Of a node that is added to a graph. */
 export interface NodeOptions {
   readonly name?: string;
   readonly attrs?: Readonly<Record<string, AttrValue>>;

@@ -37,6 +37,7 @@ export interface BundleEntry extends StoredBytes {
   readonly slices: readonly BundleSlice[] | undefined;
 }
 
+/** The index of a checkpoint: where each tensor's bytes are, by checkpoint key. */
 export interface BundleIndex {
   readonly shardCount: number;
   readonly entries: ReadonlyMap<string, BundleEntry>;

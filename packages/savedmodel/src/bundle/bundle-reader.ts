@@ -30,6 +30,7 @@ export interface FileRange {
 /** crc32c of `[offset, offset + length)` of a file, continuing from `previous`. */
 export type ChecksumOf = (path: string, offset: number, length: number, previous: number) => Promise<number>;
 
+/** How a tensor's bytes are read piece by piece. */
 export interface StreamOptions {
   /** Size of a chunk in bytes, default 1 MiB; the last one of a part may be shorter. */
   readonly chunkBytes?: number;

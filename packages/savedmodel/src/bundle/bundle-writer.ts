@@ -30,6 +30,7 @@ import { TableWriter, type TableWriterOptions } from "./table-writer.js";
 /** A tensor's bytes, row-major and little-endian, whole or in chunks. A chunk is not kept after the next is asked for. */
 export type TensorSource = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
+/** Of a new checkpoint. */
 export interface BundleWriterOptions {
   /** Number of data files, default 1. */
   readonly shardCount?: number;
@@ -37,6 +38,7 @@ export interface BundleWriterOptions {
   readonly table?: TableWriterOptions;
 }
 
+/** Of one tensor that is added. */
 export interface AddOptions {
   /** Data file that takes the bytes; default the one with the fewest. Tensors of one file are added one after another. */
   readonly shardId?: number;

@@ -15,6 +15,7 @@ export interface HloTensorType {
   readonly element: ElementType;
 }
 
+/** A type of StableHLO. */
 export type HloType =
   | ElementType
   | HloTensorType
@@ -49,6 +50,7 @@ export interface HloRegion {
   readonly ops: readonly HloOp[];
 }
 
+/** An operation; its regions are the bodies of loops, branches and reductions. */
 export interface HloOp {
   /** The name in StableHLO, without dialect and version: "dot_general". */
   readonly name: string;
@@ -58,11 +60,13 @@ export interface HloOp {
   readonly regions: readonly HloRegion[];
 }
 
+/** A function of a module; its parameters are the arguments of the body. */
 export interface HloFunction {
   readonly name: string;
   readonly body: HloRegion;
 }
 
+/** A StableHLO module, by the names of its functions. */
 export interface HloModule {
   readonly functions: ReadonlyMap<string, HloFunction>;
 }

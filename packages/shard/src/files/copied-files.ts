@@ -5,6 +5,7 @@ import { DELTA_ROWS_FILE, type DeltaSegment, MANIFEST_FILE, partitionPath, segme
 import { type FileSource, type OpenSource, PIECE_BYTES, sliceOf } from "./file-source.js";
 import type { VersionFiles } from "./version-files.js";
 
+/** Of one version whose files are copied before they are mapped. */
 export interface CopiedFilesOptions {
   /** Version directory on this shard's own disk. */
   readonly directory: string;

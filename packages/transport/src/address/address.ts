@@ -28,6 +28,7 @@ export function bareHost(text: string): string {
   return text.startsWith("[") && text.endsWith("]") ? text.slice(1, -1) : text;
 }
 
+/** "host:port", "[::1]:port" or "unix:PATH": what {@link parseAddress} reads. */
 export function formatAddress(address: Address): string {
   if ("path" in address) return `unix:${address.path}`;
   return address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;

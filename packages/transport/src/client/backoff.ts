@@ -1,5 +1,6 @@
 import type { Random } from "@shardserve/core";
 
+/** Waits between attempts to connect. */
 export interface BackoffOptions {
   /** Longest first wait, in milliseconds. */
   readonly firstMs: number;
@@ -7,6 +8,7 @@ export interface BackoffOptions {
   readonly maxMs: number;
 }
 
+/** Soon enough for a process that restarts, rare enough for a host that is gone. */
 export const DEFAULT_BACKOFF: BackoffOptions = { firstMs: 50, maxMs: 2_000 };
 
 /** Exponential backoff with equal jitter (AWS architecture blog, "Exponential Backoff And Jitter"): peers do not return in step. */

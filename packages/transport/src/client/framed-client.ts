@@ -19,6 +19,7 @@ import type { MutualTls } from "../address/mutual-tls.js";
 /** Least time between two attempts, however much the connection is needed. */
 const HURRY_INTERVAL_MS = 50;
 
+/** For {@link FramedClient}. */
 export interface FramedClientOptions {
   /** Where to connect; a function is asked before every attempt, undefined = not known now, try later. */
   readonly address: Address | (() => Address | undefined);

@@ -16,6 +16,7 @@ interface PooledBlock extends ArrayBuffer {
   [START]?: number;
 }
 
+/** How much a pool keeps, and how its buffers are aligned. */
 export interface BufferPoolOptions {
   /** Bytes kept for reuse at most; what is released above that is left to the collector. Default 256 MiB. */
   readonly retainedBytesMax?: number;

@@ -13,6 +13,7 @@ import type { TransportLimits } from "../limits.js";
 export const HEADER_BYTES = 16;
 const MAGIC = 0x7673;
 
+/** Types of frames; numbers are never used again. Formats: docs/formats.md. */
 export const FRAME = {
   /** client -> server, msgpack {@link Hello}; first frame of a connection. */
   HELLO: 1,

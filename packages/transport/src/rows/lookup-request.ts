@@ -20,6 +20,7 @@ const COLUMNS_AT = HEAD_BYTES / 4;
 /** A frame names at most this many tables. */
 export const LOOKUP_TABLES_MAX = 4096;
 
+/** What a LOOKUP says beside its tables and ids. */
 export interface LookupHeader {
   readonly channel: number;
   /** What is left of the deadline, in whole milliseconds, at least 1; 0 = no deadline. */

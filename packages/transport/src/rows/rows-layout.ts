@@ -10,6 +10,7 @@
  * `detail` belongs to the status: PARTITION_NOT_OWNED the partition, ROW_OUT_OF_RANGE the position of the id.
  */
 export const REPLY_HEAD_BYTES = 24;
+/** Bytes of each table's entry in the head of a ROWS reply. */
 export const REPLY_TABLE_BYTES = 32;
 
 /** What a ROWS reply says of one table. */

@@ -8,6 +8,7 @@ import { createTlsServer, type MutualTls, secureContextOf } from "../address/mut
 import { claimSocketPath } from "../address/socket-path.js";
 import { type CallHandler, type LookupHandler, ServerConnection, type StreamHandler } from "./server-connection.js";
 
+/** For {@link FramedServer}. */
 export interface FramedServerOptions {
   /** Who answers, told to clients in WELCOME: "shard shard-0". */
   readonly peer: string;

@@ -26,6 +26,7 @@ export interface CallContext {
   readonly connection: object;
 }
 
+/** What a stream's handler is given. */
 export interface StreamContext extends CallContext {
   /**
    * Sends one item.
@@ -35,7 +36,9 @@ export interface StreamContext extends CallContext {
   push(this: void, item: unknown): void;
 }
 
+/** Answers a call; a throw becomes the caller's error. */
 export type CallHandler = (params: unknown, context: CallContext) => unknown;
+/** Sends items until it returns, which ends the stream, or throws. */
 export type StreamHandler = (params: unknown, context: StreamContext) => Promise<void>;
 /**
  * Answers a LOOKUP through the exchange, at once or later. A throw is answered as ERROR. `connection` is the one that
