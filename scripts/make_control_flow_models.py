@@ -398,7 +398,21 @@ def open_kernels():
     v2("open-kernels", f, [spec([None] * 4, tf.float32, "x"), spec([None] * 4, tf.float32, "k")], feeds)
 
 
+def branch_gradients():
+    """What a gradient needs of a branch that was not taken is a value that is absent."""
+
+    def f(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.cond(tf.reduce_sum(x) > 0, lambda: tf.tanh(x) * x, lambda: tf.sin(x) * 2.0)
+            z = tf.switch_case(tf.shape(x)[0], [lambda: y, lambda: tf.exp(y) * y, lambda: tf.sqrt(tf.abs(y)) + x])
+        return {"gradient": tape.gradient(z, x), "z": z}
+
+    v2("branch-gradients", f, [spec([None, 3], tf.float32, "x")], [{"x": F(1, 3)}, {"x": np.abs(F(2, 3))}, {"x": -np.abs(F(3, 3))}, {"x": -np.abs(F(1, 3))}])
+
+
 MODELS = {
+    "branch-gradients": branch_gradients,
     "open-kernels": open_kernels,
     "images": images,
     "list-ops": list_ops,

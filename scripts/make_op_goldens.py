@@ -259,13 +259,20 @@ class Program:
         """Runs a node. `static`: shapes are known when the graph is built, for ops that insist."""
         feeds, args, real = {}, {}, {}
         with self.graph.as_default():
+
+            def placeholder(value):
+                array = to_array(value)
+                node = tf.compat.v1.placeholder(tf.string if is_text(array) else tf.as_dtype(array.dtype), array.shape if static else None)
+                feeds[node] = array
+                if is_text(array) and array.ndim == 0 and array.item() in self.paths:
+                    real[node] = np.array(self.paths[array.item()], object)
+                return node
+
             for key, value in kwargs.items():
                 if isinstance(value, INPUT_TYPES):
-                    array = to_array(value)
-                    args[key] = tf.compat.v1.placeholder(tf.string if is_text(array) else tf.as_dtype(array.dtype), array.shape if static else None)
-                    feeds[args[key]] = array
-                    if is_text(array) and array.ndim == 0 and array.item() in self.paths:
-                        real[args[key]] = np.array(self.paths[array.item()], object)
+                    args[key] = placeholder(value)
+                elif isinstance(value, list) and value and all(isinstance(v, INPUT_TYPES) for v in value):
+                    args[key] = [placeholder(v) for v in value]
                 else:
                     args[key] = value
             result = raw_op(op)(**args)

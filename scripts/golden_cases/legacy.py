@@ -194,7 +194,23 @@ def leftovers(g):
     p.step("AssignSub", ref=v, value=some(np.float32, (2,), 3))
 
 
+def optionals(g):
+    """What a branch hands to its gradient: values that may be absent."""
+    p = g.program("optional values")
+    for dtype in [np.float32, np.int64, object, np.bool_]:
+        x = some(dtype, (2, 3))
+        v = p.step("OptionalFromValue", components=[x, x[0]])
+        p.step("OptionalHasValue", optional=v)
+        given = tf.as_dtype(dtype if dtype != object else tf.string)
+        for types, shapes in [([given, given], [[2, 3], [3]]), ([given, given], [[2, None], None]), ([given], [[2, 3]]), ([given, tf.int8], [[2, 3], [3]]), ([given, given], [[2, 3], [4]])]:
+            p.step("OptionalGetValue", optional=v, output_types=types, output_shapes=shapes)
+    none = p.step("OptionalNone")
+    p.step("OptionalHasValue", optional=none)
+    p.step("OptionalGetValue", text=True, optional=none, output_types=[tf.float32], output_shapes=[[]])
+
+
 FAMILIES = {
+    "optionals": optionals,
     "example-json": example_json,
     "passed-on": passed_on,
     "to-bool": to_bool,

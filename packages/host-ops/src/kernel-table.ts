@@ -98,6 +98,7 @@ import { CROSS_KERNELS } from "./sparse/sparse-cross.js";
 import { SPARSE_DENSE_KERNELS } from "./sparse/sparse-dense.js";
 import { SPARSE_MATH_KERNELS } from "./sparse/sparse-math.js";
 import { SPARSE_SERIALIZED_KERNELS } from "./sparse/sparse-serialized.js";
+import { OPTIONAL_KERNELS } from "./state/optional.js";
 import { ARRAY_KERNELS } from "./state/tensor-array.js";
 import { LIST_KERNELS } from "./state/tensor-list.js";
 import { UNFED_KERNELS } from "./state/unfed.js";
@@ -179,6 +180,7 @@ const ANY_DTYPE: readonly Family[] = [
   GENERATOR_KERNELS,
   LIST_KERNELS,
   ARRAY_KERNELS,
+  OPTIONAL_KERNELS,
   UNFED_KERNELS,
   BOOSTED_TREES_KERNELS,
   DECISION_FOREST_KERNELS,
@@ -311,6 +313,7 @@ const REAL_ONLY: ReadonlySet<string> = new Set(
 const VARIANTS_TOO: readonly Family[] = [
   LIST_KERNELS,
   ARRAY_KERNELS,
+  OPTIONAL_KERNELS,
   RAGGED_VARIANT_KERNELS,
   CSR_KERNELS,
   CSR_PRODUCT_KERNELS,

@@ -13,7 +13,8 @@ export const FLOW_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   // On reads of host-state variables the compiler sets the shape that their handle states.
   ...each("Placeholder ReadVariableOp", (call) => [call.attrs.has("shape") ? call.attrs.shape("shape") : undefined]),
   ...each("Assign AssignAdd AssignSub", same(1)),
-  ...each("ToBool DeviceIndex", () => [[]]),
+  ...each("ToBool DeviceIndex OptionalHasValue", () => [[]]),
+  OptionalGetValue: (call) => call.attrs.shapes("output_shapes"),
   ...each(
     `ScatterUpdate ScatterAdd ScatterSub ScatterMul ScatterDiv ScatterMax ScatterMin
      ScatterNdUpdate ScatterNdAdd ScatterNdSub ScatterNdMax ScatterNdMin StridedSliceAssign`,
