@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { Attrs, refKey } from "@shardserve/graph";
+import { tensor } from "@shardserve/tensor";
 import { agrees } from "../src/lower/image-coordinates.js";
 import { answer, build, type GoldenCase } from "./golden-cases.js";
 
@@ -82,5 +84,51 @@ describe("coordinates of samples", () => {
     assert.ok(agrees("asymmetric", 7, 9));
     assert.ok(!agrees("half_pixel", 180, 224));
     assert.ok(!agrees("align_corners", 200, 301));
+  });
+});
+
+describe("a resized image of a known size", () => {
+  it("can be flattened, though in float64 124 * (32 / 124) of a float32 ratio is less than 32", async () => {
+    assert.ok(agrees("half_pixel", 124, 32), "ONNX's Resize takes it");
+    const pixels = Float32Array.from({ length: 124 * 129 }, (_, i) => (i * 7919) % 251);
+    const item: GoldenCase = {
+      op: "ResizeBilinear",
+      attrs: { align_corners: false, half_pixel_centers: true, T: 1 },
+      in: [
+        { d: 1, s: [1, 124, 129, 1], b: Buffer.from(pixels.buffer).toString("base64") },
+        { d: 3, s: [2], b: Buffer.from(Int32Array.of(32, 32).buffer).toString("base64"), c: 1 },
+      ],
+      out: [{ d: 1, s: [1, 32, 32, 1], b: "" }],
+    };
+    const { step, infos, fed } = build(item, "static shapes");
+    const [shape, flat] = [
+      { node: "shape", index: 0 },
+      { node: "flat", index: 0 },
+    ];
+    const constant = tensor("int32", [2], Int32Array.of(-1, 1024));
+    const nodes = [
+      ...step.nodes,
+      {
+        name: "shape",
+        op: "Const",
+        inputs: [],
+        controls: [],
+        attrs: new Attrs("Const", { value: constant, dtype: 3 }),
+      },
+      {
+        name: "flat",
+        op: "Reshape",
+        inputs: [step.outputs[0]!, shape],
+        controls: [],
+        attrs: new Attrs("Reshape", { T: 1, Tshape: 3 }),
+      },
+    ];
+    const known = new Map([
+      ...infos,
+      [refKey(shape), { dtype: "int32", shape: [2] }],
+      [refKey(flat), { dtype: "float32", shape: [1, 1024] }],
+    ] as const);
+    const [result] = await answer({ ...step, nodes, outputs: [flat] }, known, fed);
+    assert.deepEqual(result!.shape, [1, 1024]);
   });
 });

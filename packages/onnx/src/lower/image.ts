@@ -1,4 +1,3 @@
-import { numbers } from "../proto/numbers.js";
 import type { OnnxBuilder } from "../proto/builder.js";
 import type { Value } from "../proto/value.js";
 import { boundedLength, cast, filled, less, shapeOf, slice } from "../proto/emit.js";
@@ -82,9 +81,9 @@ function sampledAlike(n: NodeLowering, image: Value): Value | undefined {
   const [lengths, wanted] = [[n.dim(0, 1), n.dim(0, 2)], n.numbers(1)];
   const isAlike = wanted?.every((to, i) => to > 0 && !!lengths[i] && agrees(coordinates, lengths[i], to));
   if (!isAlike) return undefined;
-  const scales = wanted!.map((to, i) => to / lengths[i]!);
-  const factors = n.b.constant(numbers("float32", [4], [1, ...scales, 1]));
-  return n.b.op("Resize", [image, undefined, factors], {
+  // By sizes: what ONNX Runtime infers of a factor's result, rounded down in float64, may be a row less than what it computes.
+  return n.b.op("Resize", [image, undefined, undefined, n.b.ints(wanted!)], {
+    axes: [1, 2],
     mode: "linear",
     coordinate_transformation_mode: coordinates,
   });
