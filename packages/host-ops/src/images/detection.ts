@@ -4,91 +4,9 @@ import { check } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { numbersOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-
-const { fround } = Math;
+import { type OverlapOf, overlapIn, type SuppressionRules, suppress } from "./suppression.js";
 
 type Numbers = ArrayLike<number>;
-
-/** Intersection over union of two of some boxes [y1, x1, y2, x2], corners in any order. */
-function overlapIn(boxes: Numbers): (i: number, j: number) => number {
-  const count = boxes.length / 4;
-  // Each box meets many others: its corners are put in order and its area is taken once.
-  const [tops, lefts, bottoms, rights] = Array.from({ length: 4 }, () => new Float32Array(count)) as Corners;
-  const areas = new Float32Array(count);
-  for (let i = 0; i < count; i++) {
-    const [y, x, otherY, otherX] = [boxes[i * 4]!, boxes[i * 4 + 1]!, boxes[i * 4 + 2]!, boxes[i * 4 + 3]!];
-    [tops[i], bottoms[i]] = y < otherY ? [y, otherY] : [otherY, y];
-    [lefts[i], rights[i]] = x < otherX ? [x, otherX] : [otherX, x];
-    areas[i] = fround(bottoms[i]! - tops[i]!) * fround(rights[i]! - lefts[i]!);
-  }
-  return (i, j) => {
-    const area = areas[i]!;
-    const otherArea = areas[j]!;
-    if (area <= 0 || otherArea <= 0) return 0;
-    const height = Math.max(fround(Math.min(bottoms[i]!, bottoms[j]!) - Math.max(tops[i]!, tops[j]!)), 0);
-    const width = Math.max(fround(Math.min(rights[i]!, rights[j]!) - Math.max(lefts[i]!, lefts[j]!)), 0);
-    const shared = fround(height * width);
-    return fround(shared / fround(fround(area + otherArea) - shared));
-  };
-}
-
-type Corners = [Float32Array, Float32Array, Float32Array, Float32Array];
-
-interface Candidate {
-  readonly box: number;
-  score: number;
-  /** Selected boxes before this one have had their say. */
-  judged: number;
-}
-
-interface Rules {
-  readonly countMax: number;
-  readonly overlapMax: number;
-  readonly scoreMin: number;
-  /** Above 0, overlap lowers a score instead of ending it. */
-  readonly softness: number;
-}
-
-/**
- * Boxes and scores in order of selection.
- *
- * @param overlapOf  how much two boxes, by their numbers, overlap
- */
-function suppress(
-  overlapOf: (i: number, j: number) => number,
-  scores: Numbers,
-  { countMax, overlapMax, scoreMin, softness }: Rules,
-): Candidate[] {
-  const before = (a: Candidate, b: Candidate): number => b.score - a.score || a.box - b.box;
-  const waiting: Candidate[] = [];
-  for (let box = 0; box < scores.length; box++) {
-    if (scores[box]! > scoreMin) waiting.push({ box, score: scores[box]!, judged: 0 });
-  }
-  waiting.sort(before).reverse(); // the best at the end
-  const selected: Candidate[] = [];
-  const decay = softness > 0 ? fround(-0.5 / softness) : 0;
-  while (selected.length < countMax && waiting.length > 0) {
-    const next = waiting.pop()!;
-    const original = next.score;
-    let isOut = false;
-    for (let j = selected.length - 1; j >= next.judged && !isOut; j--) {
-      const similarity = overlapOf(next.box, selected[j]!.box);
-      if (softness > 0) {
-        next.score = fround(next.score * fround(Math.exp(fround(fround(decay * similarity) * similarity))));
-        if (next.score <= scoreMin) break;
-      } else if (similarity > overlapMax) isOut = true;
-    }
-    next.judged = selected.length;
-    if (isOut) continue;
-    if (next.score === original) selected.push(next);
-    else if (next.score > scoreMin) {
-      let at = waiting.length;
-      while (at > 0 && before(waiting[at - 1]!, next) < 0) at--;
-      waiting.splice(at, 0, next);
-    }
-  }
-  return selected;
-}
 
 function scalar(op: OpCall, at: number): number {
   return numbersOf(op.tensor(at))[0]!;
@@ -102,7 +20,7 @@ function boxesAndScores(op: OpCall): { boxes: Numbers; scores: Numbers } {
   return { boxes: numbersOf(boxes), scores: numbersOf(scores) };
 }
 
-function rulesOf(op: OpCall, softAt?: number): Rules {
+function rulesOf(op: OpCall, softAt?: number): SuppressionRules {
   const countMax = Math.max(scalar(op, 2), 0);
   const overlapMax = op.inputCount > 3 ? scalar(op, 3) : op.attrs.float("iou_threshold");
   check(overlapMax >= 0 && overlapMax <= 1, () => "iou_threshold must be in [0, 1]");
@@ -117,9 +35,8 @@ const plain: Kernel = (op) => {
   return [numbersOfBoxes(suppress(overlapIn(boxes), scores, rulesOf(op)))];
 };
 
-function numbersOfBoxes(selected: readonly Candidate[]): Tensor {
-  const boxes = Int32Array.from(selected, ({ box }) => box);
-  return tensor("int32", [selected.length], boxes);
+function numbersOfBoxes({ boxes }: { boxes: Int32Array }): Tensor {
+  return tensor("int32", [boxes.length], boxes);
 }
 
 /** By a matrix that says of every two boxes how much they overlap. */
@@ -146,16 +63,17 @@ function padded(softAt?: number): Kernel {
     const { boxes, scores } = boxesAndScores(op);
     const rules = rulesOf(op, softAt);
     const selected = suppress(overlapIn(boxes), scores, rules);
-    const count = op.attrs.bool("pad_to_max_output_size") ? rules.countMax : selected.length;
+    const valid = selected.boxes.length;
+    const count = op.attrs.bool("pad_to_max_output_size") ? rules.countMax : valid;
     const indices = new Int32Array(checkedCount("int32", [count]));
-    const kept = new Float32Array(count);
-    for (const [i, { box, score }] of selected.entries()) {
-      indices[i] = box;
-      kept[i] = score;
+    indices.set(selected.boxes);
+    const found: Tensor[] = [tensor("int32", [count], indices)];
+    if (softAt !== undefined) {
+      const kept = new Float32Array(count);
+      for (let i = 0; i < valid; i++) kept[i] = selected.scores[indices[i]!]!;
+      found.push(tensor("float32", [count], kept));
     }
-    const valid = tensor("int32", [], Int32Array.of(selected.length));
-    const found = tensor("int32", [count], indices);
-    return softAt === undefined ? [found, valid] : [found, tensor("float32", [count], kept), valid];
+    return [...found, tensor("int32", [], Int32Array.of(valid))];
   };
 }
 
@@ -170,7 +88,12 @@ const combined: Kernel = (op) => {
   const [perClass, total] = [scalar(op, 2), scalar(op, 3)];
   check(perClass > 0, () => "max_size_per_class must be positive");
   check(total > 0, () => "max_total_size must be > 0");
-  const rules: Rules = { countMax: perClass, overlapMax: scalar(op, 4), scoreMin: scalar(op, 5), softness: 0 };
+  const rules: SuppressionRules = {
+    countMax: perClass,
+    overlapMax: scalar(op, 4),
+    scoreMin: scalar(op, 5),
+    softness: 0,
+  };
   check(rules.overlapMax >= 0 && rules.overlapMax <= 1, () => "iou_threshold must be in [0, 1]");
   const size = op.attrs.bool("pad_per_class") ? Math.min(total, perClass * classes) : total;
   const clips = op.attrs.bool("clip_boxes");
@@ -179,16 +102,20 @@ const combined: Kernel = (op) => {
   const [outScores, outClasses] = [new Float32Array(batch * size), new Float32Array(batch * size)];
   const valid = new Int32Array(batch);
   const [classBoxes, classScores] = [new Float32Array(count * 4), new Float32Array(count)];
+  let overlapOf: OverlapOf = () => 0;
   for (let b = 0; b < batch; b++) {
     const found: { label: number; box: number; score: number }[] = [];
     for (let label = 0; label < classes; label++) {
-      const group = groups === 1 ? 0 : label;
-      for (let i = 0; i < count; i++) {
-        for (let k = 0; k < 4; k++) classBoxes[i * 4 + k] = corners[((b * count + i) * groups + group) * 4 + k]!;
-        classScores[i] = values[(b * count + i) * classes + label]!;
+      // Boxes that all classes share are set in order once.
+      if (label < groups) {
+        for (let i = 0; i < count; i++) {
+          for (let k = 0; k < 4; k++) classBoxes[i * 4 + k] = corners[((b * count + i) * groups + label) * 4 + k]!;
+        }
+        overlapOf = overlapIn(classBoxes);
       }
-      for (const { box, score } of suppress(overlapIn(classBoxes), classScores, rules))
-        found.push({ label, box, score });
+      for (let i = 0; i < count; i++) classScores[i] = values[(b * count + i) * classes + label]!;
+      const selected = suppress(overlapOf, classScores, rules);
+      for (const box of selected.boxes) found.push({ label, box, score: classScores[box]! });
     }
     found.sort((x, y) => y.score - x.score);
     valid[b] = Math.min(found.length, size);
