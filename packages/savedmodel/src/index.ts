@@ -1,5 +1,6 @@
 export { type BundleEntry, type BundleIndex, type BundleSlice, type StoredBytes } from "./bundle/bundle-index.js";
 export { BundleReader, type FileRange, type StreamOptions } from "./bundle/bundle-reader.js";
+export { calledFunctions } from "./called-functions.js";
 export { checksum, maskChecksum } from "./bundle/checksum.js";
 export * from "./saved-model.js";
 export { objectKeys } from "./object-graph.js";

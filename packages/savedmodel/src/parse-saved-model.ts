@@ -2,11 +2,15 @@
  * Parses saved_model.pb piece by piece. One call of protobuf's parser takes a tenth of a second for 2 MB of graph; here
  * nodes and functions are parsed one by one and the event loop gets its turn every few milliseconds. What stands
  * beside them, unknown fields included, is left to the parser as it is.
+ *
+ * Functions that the graph does not call, in Keras exports most of them (training, gradients, the call of each layer), are
+ * not parsed: they stay what they are on the wire, as unknown fields of the library, and are written again like that.
  */
-import { setImmediate } from "node:timers/promises";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   type DescMessage,
   fromBinary,
+  type FunctionDef,
   type FunctionDefLibrary,
   FunctionDefLibrarySchema,
   FunctionDefSchema,
@@ -20,26 +24,34 @@ import {
   type SavedModel,
   SavedModelSchema,
 } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { type Pause, ServingError } from "@shardserve/core";
 import { WIRE_BYTES, WireReader } from "@shardserve/tensor";
+import { varint } from "./bundle/varint.js";
+import { calledFunctions } from "./called-functions.js";
 
 const YIELD_BYTES = 16 * 1024; // 1 ms of parsing, 5 ms before the code is compiled
 
-/** @throws ServingError SAVED_MODEL_INVALID naming `path` and the byte near which the encoding breaks */
-export async function parseSavedModel(path: string, bytes: Uint8Array, signal?: AbortSignal): Promise<SavedModel> {
-  return new Parser(path, bytes, signal).savedModel();
+export interface ParseOptions {
+  readonly signal?: AbortSignal;
+  /** After each piece; default: one turn of the event loop. */
+  readonly pause?: Pause;
+}
+
+/** @throws ServingError SAVED_MODEL_INVALID naming `path` and the byte near which the encoding breaks; the signal's reason */
+export async function parseSavedModel(path: string, bytes: Uint8Array, options: ParseOptions): Promise<SavedModel> {
+  return new Parser(path, bytes, options).savedModel();
 }
 
 class Parser {
   readonly #path: string;
   readonly #bytes: Uint8Array;
-  readonly #signal: AbortSignal | undefined;
+  readonly #options: ParseOptions;
   #sinceYield = 0;
 
-  constructor(path: string, bytes: Uint8Array, signal: AbortSignal | undefined) {
+  constructor(path: string, bytes: Uint8Array, options: ParseOptions) {
     this.#path = path;
     this.#bytes = bytes;
-    this.#signal = signal;
+    this.#options = options;
   }
 
   async savedModel(): Promise<SavedModel> {
@@ -63,21 +75,50 @@ class Parser {
     const graph = this.#parse(GraphDefSchema, rest);
     graph.node = await this.#nodes(parts[0]!);
     const library = parts[1]!.at(-1);
-    if (library) graph.library = await this.#library(library);
+    if (library) graph.library = await this.#library(library, graph.node);
     return graph;
   }
 
-  async #library(bytes: Uint8Array): Promise<FunctionDefLibrary> {
+  /** @param callers  nodes of the main graph: what they call, and what that calls in turn, is parsed */
+  async #library(bytes: Uint8Array, callers: readonly NodeDef[]): Promise<FunctionDefLibrary> {
     const { rest, parts } = this.#split(bytes, 1);
     const library = this.#parse(FunctionDefLibrarySchema, rest);
+    const unread = new Map<string, Uint8Array[]>();
     for (const part of parts[0]!) {
-      const split = this.#split(part, 3);
-      await this.#pause(split.rest.length);
-      const definition = this.#parse(FunctionDefSchema, split.rest);
-      definition.nodeDef = await this.#nodes(split.parts[0]!);
-      library.function.push(definition);
+      const name = this.#functionName(part);
+      const same = unread.get(name);
+      if (same) same.push(part);
+      else unread.set(name, [part]);
+      await this.#pause(name.length);
     }
+    for (let nodes = callers; nodes.length > 0; ) {
+      const fresh: NodeDef[] = [];
+      for (const name of nodes.flatMap(calledFunctions)) {
+        for (const part of unread.get(name) ?? []) {
+          const definition = await this.#function(part);
+          library.function.push(definition);
+          for (const node of definition.nodeDef) fresh.push(node);
+        }
+        unread.delete(name);
+      }
+      nodes = fresh;
+    }
+    library.$unknown = [...(library.$unknown ?? []), ...[...unread.values()].flat().map(unreadFunction)];
     return library;
+  }
+
+  #functionName(definition: Uint8Array): string {
+    const signature = this.#split(definition, 1).parts[0]!.at(-1);
+    const name = signature && this.#split(signature, 1).parts[0]!.at(-1);
+    return Buffer.from(name ?? []).toString();
+  }
+
+  async #function(bytes: Uint8Array): Promise<FunctionDef> {
+    const { rest, parts } = this.#split(bytes, 3);
+    await this.#pause(rest.length);
+    const definition = this.#parse(FunctionDefSchema, rest);
+    definition.nodeDef = await this.#nodes(parts[0]!);
+    return definition;
   }
 
   async #nodes(parts: readonly Uint8Array[]): Promise<NodeDef[]> {
@@ -93,8 +134,9 @@ class Parser {
     this.#sinceYield += byteCount;
     if (this.#sinceYield < YIELD_BYTES) return;
     this.#sinceYield = 0;
-    this.#signal?.throwIfAborted();
-    await setImmediate();
+    const { signal, pause = nextTurn } = this.#options;
+    signal?.throwIfAborted();
+    await pause();
   }
 
   #parse<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageShape<D> {
@@ -137,4 +179,9 @@ class Parser {
     const message = `${this.#path}${at}: not a SavedModel (${what}); export the model again`;
     return new ServingError("SAVED_MODEL_INVALID", message, { cause });
   }
+}
+
+/** A function as protobuf keeps a field that it does not know: its number, and its bytes behind their length. */
+function unreadFunction(bytes: Uint8Array): { no: number; wireType: number; data: Uint8Array } {
+  return { no: 1, wireType: WIRE_BYTES, data: Buffer.concat([Uint8Array.from(varint(bytes.length)), bytes]) };
 }

@@ -12,7 +12,7 @@ import {
   type SavedModel as SavedModelMessage,
 } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
-import { parseSavedModel } from "./parse-saved-model.js";
+import { type ParseOptions, parseSavedModel } from "./parse-saved-model.js";
 
 /** A SavedModel directory whose saved_model.pb was read. */
 export interface SavedModel {
@@ -28,15 +28,16 @@ const MESSAGE_BYTES_MAX = 2 ** 31 - 1;
 
 /**
  * Reads `DIR/saved_model.pb`. Parses in slices of a few milliseconds, so that a server can load beside its traffic.
- * Memory: about 12 times the file for real graphs, at most about 100 times for hostile ones (a file of empty messages);
- * constants stay views of the file's bytes.
+ * Of functions, only those that the graph calls are parsed; the others are kept as unknown fields. Memory: about 12 times
+ * what is parsed of real graphs, at most about 100 times for hostile ones (a file of empty messages); constants stay views
+ * of the file's bytes.
  *
  * @throws ServingError SAVED_MODEL_INVALID naming the file, and the byte where the encoding breaks
  */
-export async function readSavedModel(dir: string, options: { signal?: AbortSignal } = {}): Promise<SavedModel> {
+export async function readSavedModel(dir: string, options: ParseOptions = {}): Promise<SavedModel> {
   const path = join(dir, "saved_model.pb");
   const bytes = await readWhole(path, dir, options.signal);
-  const message = await parseSavedModel(path, bytes, options.signal);
+  const message = await parseSavedModel(path, bytes, options);
   if (message.metaGraphs.length === 0) {
     throw new ServingError("SAVED_MODEL_INVALID", `${path} holds no meta graph; export the model again`);
   }

@@ -3,7 +3,15 @@ import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { create, type MetaGraphDef, MetaGraphDefSchema, SavedModelSchema } from "@shardserve/api";
+import {
+  create,
+  fromBinary,
+  type MetaGraphDef,
+  MetaGraphDefSchema,
+  type SavedModel,
+  SavedModelSchema,
+  toBinary,
+} from "@shardserve/api";
 import { isServingError } from "@shardserve/core";
 import { dataFromBytes, strings, tensor } from "@shardserve/tensor";
 import {
@@ -77,6 +85,24 @@ describe("SavedModel", () => {
     await writeSavedModel(dir, new GraphBuilder().savedModel({})); // none to restore, and no checkpoint: a whole model
     await rm(join(dir, "variables"), { recursive: true, force: true });
     selectMetaGraph(await readSavedModel(dir));
+  });
+
+  it("parses the functions that the graph calls, and keeps the others as they are", async () => {
+    const definition = (name: string, ...called: readonly string[]) => ({
+      signature: { name },
+      nodeDef: called.map((op) => ({ name: `call_${op}`, op })),
+    });
+    const library = {
+      function: [definition("training", "step"), definition("step"), definition("serve", "layer"), definition("layer")],
+    };
+    const graphDef = { node: [{ name: "main", op: "serve" }], library };
+    await writeSavedModel(dir, create(SavedModelSchema, { metaGraphs: [{ graphDef }] }));
+    const { message } = await readSavedModel(dir);
+    const names = ({ metaGraphs: [metaGraph] }: SavedModel) =>
+      metaGraph!.graphDef!.library!.function.map(({ signature }) => signature!.name);
+    assert.deepEqual(names(message), ["serve", "layer"]);
+    const again = fromBinary(SavedModelSchema, toBinary(SavedModelSchema, message));
+    assert.deepEqual(names(again), ["serve", "layer", "training", "step"]);
   });
 
   it("never overwrites a model", async () => {

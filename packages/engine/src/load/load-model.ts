@@ -83,7 +83,10 @@ class Loader {
   /** Reads the model and picks the way to serve it. */
   async choose(): Promise<{ engine: ModelEngine; candidate: Candidate; metaGraph: MetaGraphDef }> {
     const { dir, tags, rowSource, ort, pace, signal } = this.#options;
-    const savedModel = await readSavedModel(dir, { ...(signal && { signal }) });
+    const savedModel = await readSavedModel(dir, {
+      ...(signal && { signal }),
+      ...(pace && { pause: () => pace.pause() }),
+    });
     await pace?.pause();
     const metaGraph = selectMetaGraph(savedModel, tags);
     this.#checkpoint = await Checkpoint.open(savedModel.variablesPrefix, {

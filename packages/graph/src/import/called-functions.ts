@@ -1,4 +1,5 @@
-import type { AttrValue, FunctionDef, NodeDef } from "@shardserve/api";
+import type { FunctionDef, NodeDef } from "@shardserve/api";
+import { calledFunctions } from "@shardserve/savedmodel";
 
 /** The functions that nodes call, and those that they call in turn. */
 export function functionsOf(
@@ -9,7 +10,7 @@ export function functionsOf(
   const visit = (defs: Iterable<NodeDef>): FunctionDef[] => {
     const fresh: FunctionDef[] = [];
     for (const node of defs) {
-      for (const name of [node.op, ...Object.values(node.attr).flatMap(functionNames)]) {
+      for (const name of calledFunctions(node)) {
         const def = library.get(name);
         if (!def || found.has(name)) continue;
         found.set(name, def);
@@ -20,10 +21,4 @@ export function functionsOf(
   };
   for (let fresh = visit(nodes); fresh.length > 0; fresh = visit(fresh.flatMap(({ nodeDef }) => nodeDef)));
   return found;
-}
-
-function functionNames({ value }: AttrValue): string[] {
-  if (value.case === "func") return [value.value.name, ...Object.values(value.value.attr).flatMap(functionNames)];
-  if (value.case === "list") return value.value.func.map(({ name }) => name);
-  return [];
 }
