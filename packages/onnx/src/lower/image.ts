@@ -1,6 +1,7 @@
 import type { OnnxBuilder } from "../proto/builder.js";
+import { numbers } from "../proto/numbers.js";
 import type { Value } from "../proto/value.js";
-import { boundedLength, cast, filled, less, shapeOf, slice } from "../proto/emit.js";
+import { boundedLength, cast, concat, filled, less, shapeOf, slice } from "../proto/emit.js";
 import { beside } from "./channels.js";
 import { agrees, type Coordinates } from "./image-coordinates.js";
 import { type ChannelOrder, FEW_CHANNELS_MAX, type Images, mix, type Samples } from "./image-mixing.js";
@@ -81,12 +82,26 @@ function sampledAlike(n: NodeLowering, image: Value): Value | undefined {
   const [lengths, wanted] = [[n.dim(0, 1), n.dim(0, 2)], n.numbers(1)];
   const isAlike = wanted?.every((to, i) => to > 0 && !!lengths[i] && agrees(coordinates, lengths[i], to));
   if (!isAlike) return undefined;
-  // By sizes: what ONNX Runtime infers of a factor's result, rounded down in float64, may be a row less than what it computes.
-  return n.b.op("Resize", [image, undefined, undefined, n.b.ints(wanted!)], {
-    axes: [1, 2],
+  return n.b.op("Resize", [image, undefined, ...resized(n, image, lengths as number[], wanted!)], {
     mode: "linear",
     coordinate_transformation_mode: coordinates,
   });
+}
+
+/** The inputs `scales` and `sizes` of a Resize of height and width. */
+function resized(
+  { b }: NodeLowering,
+  image: Value,
+  lengths: readonly number[],
+  wanted: readonly number[],
+): [Value] | [undefined, Value] {
+  const scales = wanted.map((to, i) => Math.fround(to / lengths[i]!));
+  // Of a scale, ONNX Runtime's inference rounds the result down in float64, which may be a row less than its kernel computes.
+  if (scales.every((scale, i) => Math.floor(scale * lengths[i]!) === wanted[i])) {
+    return [b.constant(numbers("float32", [4], [1, ...scales, 1]))];
+  }
+  const shape = shapeOf(b, image);
+  return [undefined, concat(b, [slice(b, shape, [0], [1]), b.ints(wanted), slice(b, shape, [3], [4])])];
 }
 
 /** From so many bytes of a result on one image is done before the next is begun: every step finds in the cache what the last one left. */
