@@ -239,6 +239,11 @@ def resampling(g):
     g.case("CropAndResize", image=some(np.uint8, (2, 5, 4, 2)), boxes=boxes, box_ind=i32(0, 1, 1, 0), crop_size=i32(2, 2))
     g.case("CropAndResize", image=x, boxes=boxes, box_ind=i32(0, 2, 1, 0), crop_size=i32(2, 2))
     g.case("CropAndResize", image=x, boxes=boxes[:0], box_ind=i32(), crop_size=i32(2, 2))
+    for value in [np.nan, np.inf, -np.inf]:
+        bad = boxes.copy()
+        bad[1, 2] = value
+        g.case("CropAndResize", image=x, boxes=bad, box_ind=i32(0, 1, 1, 0), crop_size=i32(2, 2))
+    g.case("CropAndResize", image=x, boxes=bad, box_ind=i32(0, 1, 2, 0), crop_size=i32(2, 2))
 
 
 def drawing(g):

@@ -340,12 +340,13 @@ const cropAndResize: Kernel = (op) => {
     crop > 1
       ? fround(fround(from * (size - 1)) + fround(at * fround(fround((to - from) * (size - 1)) / (crop - 1))))
       : fround(0.5 * fround(from + to) * (size - 1));
+  if (indexes.some((b) => b < 0 || b >= batch)) {
+    throw new ServingError("OUT_OF_RANGE", "box_index has values outside [0, batch_size)");
+  }
+  check(corners.every(Number.isFinite), () => "boxes contains at least one element that is not finite");
   let at = 0;
   for (let box = 0; box < count; box++) {
     const b = indexes[box]!;
-    if (b < 0 || b >= batch) {
-      throw new ServingError("OUT_OF_RANGE", "box_index has values outside [0, batch_size)");
-    }
     const [y1, x1, y2, x2] = corners.subarray(box * 4, box * 4 + 4) as unknown as [number, number, number, number];
     const pixel = (y: number, x: number, c: number): number => input[((b * height + y) * width + x) * channels + c]!;
     for (let row = 0; row < cropHeight; row++) {
