@@ -9,7 +9,6 @@ import {
 import { type Pieces, ServingError } from "@shardserve/core";
 import { attr, readStableHlo } from "@shardserve/savedmodel";
 import { importAttrs } from "../import/import.js";
-import { functionsOf } from "../import/called-functions.js";
 import type { Attrs } from "../ir/attrs.js";
 import { uniqueName } from "../ir/inline.js";
 import { translateModule } from "./translate-module.js";
@@ -47,12 +46,9 @@ export function* expandModules(source: GraphDef): Pieces<GraphDef> {
     return result;
   };
   const node = yield* expanded(source.node);
-  // Gradients and what else no signature calls are left alone.
-  const called = functionsOf(source.node, new Map(library.map((def) => [def.signature?.name ?? "", def])));
   const functions: FunctionDef[] = [];
   for (const def of library) {
-    const isCalled = called.has(def.signature?.name ?? "") && def.nodeDef.some(isModule);
-    functions.push(isCalled ? { ...def, nodeDef: yield* expanded(def.nodeDef) } : def);
+    functions.push(def.nodeDef.some(isModule) ? { ...def, nodeDef: yield* expanded(def.nodeDef) } : def);
   }
   const rest = create(FunctionDefLibrarySchema, source.library);
   return { ...source, node, library: { ...rest, function: [...functions, ...made] } };
