@@ -17,8 +17,9 @@ export class Child implements AsyncDisposable {
   #errors = "";
   #isDisposed = false;
 
-  constructor(script: string, args: readonly string[]) {
-    this.process = spawn(process.execPath, [script, ...args], { stdio: ["pipe", "pipe", "pipe"] });
+  /** @param nodeFlags  of the interpreter */
+  constructor(script: string, args: readonly string[], nodeFlags: readonly string[] = []) {
+    this.process = spawn(process.execPath, [...nodeFlags, script, ...args], { stdio: ["pipe", "pipe", "pipe"] });
     this.process.stderr!.on("data", (chunk: Buffer) => {
       this.#errors = (this.#errors + chunk.toString()).slice(-8192);
       if (process.env.DEBUG) process.stderr.write(chunk);

@@ -1,14 +1,11 @@
 import { linkSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { seededRandom } from "@shardserve/core";
 import { REPO_DIR } from "@shardserve/testkit";
-import { openLoop } from "../load/drivers.js";
 import { Latencies } from "../load/histogram.js";
-import { PredictClient } from "../load/predict-client.js";
 import { criteoKaggleRows, writeDlrm } from "../models/dlrm.js";
-import { encodeRequest, halfInputs } from "../models/requests.js";
 import { Child, SHARDSERVE } from "./child.js";
 import { report } from "./machine.js";
 
@@ -18,10 +15,15 @@ const LAYERS = { bottom: [2048, 2048, DIM], top: [2048, 2048, 1] };
 const POLL_MS = 20;
 /** About as long as a load: as many requests are counted with loads as without. */
 const QUIET_MS = 1000;
+const TRAFFIC = fileURLToPath(new URL("steady-traffic.js", import.meta.url));
+
+/** A stretch of the machine's monotonic clock, in milliseconds. */
+type Span = readonly [startMs: number, endMs: number];
 
 /**
  * What loading one model does to another: half_plus_two under a steady rate, while versions of a large DLRM come and go in
- * the same process. Requests under way during a load are counted apart from the others of the same run.
+ * the same process. Requests under way during a load, and others during an unload, are counted apart from those of the same run
+ * that met neither. They come from a process of their own, so that this one's file work and polls do not stand in their way.
  */
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -46,57 +48,49 @@ export async function main(args: readonly string[]): Promise<void> {
     const flags = ["--port=0", "--rest-api-port=0", "--host=127.0.0.1", "--file-system-poll-wait-seconds=1"];
     await using server = new Child(SHARDSERVE, ["serve", `--model-config-file=${config}`, ...flags]);
     const [, grpc, rest] = await server.line(/gRPC on ([^,]+), REST on (\S+)/);
-    const client = new PredictClient(grpc!);
-    const request = encodeRequest(halfInputs(1));
-    for (let i = 0; i < 2000; i++) await client.predict(request);
+    await using traffic = new Child(TRAFFIC, [grpc!, values.rate], ["--max-semi-space-size=1"]);
+    await traffic.line(/^ready$/);
 
-    const [quiet, loading] = [new Latencies(), new Latencies()];
-    let loadsUnderWay = 0;
-    let loadMs = 0;
-    const send = async (): Promise<void> => {
-      const [startMs, wasLoading] = [performance.now(), loadsUnderWay > 0];
-      await client.predict(request);
-      (wasLoading || loadsUnderWay > 0 ? loading : quiet).add(performance.now() - startMs);
-    };
-    const stop = { isOver: false };
-    const traffic = (async () => {
-      const random = seededRandom(1);
-      while (!stop.isOver) {
-        const run = await openLoop({ ratePerS: Number(values.rate), durationMs: 500, random, send });
-        for (const [text, count] of run.failures) throw new Error(`${count} requests failed: ${text}`);
-      }
-    })();
+    const [loads, unloads]: [Span[], Span[]] = [[], []];
     for (let version = 1; version <= Number(values.loads); version++) {
-      // As long as it is quiet, and the version before is gone; asked as often as during a load, as that costs something, too.
-      for (const endMs = performance.now() + QUIET_MS; performance.now() < endMs; await sleep(POLL_MS)) {
+      // Asked as often as during a load, as that costs something, too.
+      for (const endMs = machineMs() + QUIET_MS; machineMs() < endMs; await sleep(POLL_MS))
         await stateOf(rest!, version);
-      }
       // Hard links: a load reads the files as they are, and the disk stays out of it.
       linkTree(join(work, "spare/1"), join(work, "next"));
       renameSync(join(work, "next"), join(work, "large", String(version)));
       while (!(await stateOf(rest!, version))) await sleep(POLL_MS);
-      const startMs = performance.now();
-      loadsUnderWay++;
+      const startMs = machineMs();
       while ((await stateOf(rest!, version)) !== "AVAILABLE") await sleep(POLL_MS);
-      loadsUnderWay--;
-      loadMs += performance.now() - startMs;
+      const loadedMs = machineMs();
+      loads.push([startMs, loadedMs]);
+      if (version === 1) continue;
+      while ((await stateOf(rest!, version - 1)) !== "END") await sleep(POLL_MS);
+      unloads.push([loadedMs, machineMs()]);
       rmSync(join(work, "large", String(version - 1)), { recursive: true, force: true });
     }
-    stop.isOver = true;
-    await traffic;
-    client.close();
+    const requests = traffic.line(/^\[.*\]$/);
+    traffic.process.stdin!.end();
+    const [quiet, loading, unloading] = [new Latencies(), new Latencies(), new Latencies()];
+    for (const span of JSON.parse((await requests)[0]) as Span[]) {
+      const meets = (other: Span): boolean => span[0] < other[1] && other[0] < span[1];
+      const kind = loads.some(meets) ? loading : unloads.some(meets) ? unloading : quiet;
+      kind.add(span[1] - span[0]);
+    }
     const [quietP50, quietP99] = quiet.percentiles(0.5, 0.99);
     const [p50, p99, longest] = loading.percentiles(0.5, 0.99, 1);
+    const loadMs = loads.reduce((sum, [startMs, endMs]) => sum + endMs - startMs, 0);
     const round = (ms: number) => Math.round(ms * 100) / 100;
     const row = {
       "large MiB": Number(values.size),
-      "load ms": Math.round(loadMs / Number(values.loads)),
+      "load ms": Math.round(loadMs / loads.length),
       "requests quiet": quiet.count,
       "during loads": loading.count,
       "p50 quiet": round(quietP50!),
       "p50 loading": round(p50!),
       "p99 quiet": round(quietP99!),
       "p99 loading": round(p99!),
+      "p99 unloading": round(unloading.percentiles(0.99)[0]!),
       "longest loading": round(longest!),
       "p99 shift": `${Math.round(100 * (p99! / quietP99! - 1))} %`,
     };
@@ -128,4 +122,8 @@ function linkTree(from: string, to: string): void {
 
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function machineMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
 }
