@@ -98,7 +98,8 @@ async function verifyVersion(
   const chain = await readDeltaChain(version, stored, flags.epoch < 0 ? await newestEpoch(version) : flags.epoch);
   const { denseDir, epoch } = await openEpoch(new RepositoryFiles(version), stored, refsOf(chain), signal);
   const rowSource = await PartitionRows.open(version, stored.manifest, { signal, chain }); // verifies every block
-  const rows = await compareRows(source, rowSource, flags.rows, random);
+  const compared = epoch === 0 ? version : `${version}, epoch ${epoch}`; // the newest, where nobody asked for another
+  const rows = await compareRows(source, rowSource, { compared, count: flags.rows, random });
   const common = { ort: loadOrt(), tags: flags.savedModelTags, kernels: hostKernels, logger, signal };
   const original = await loadModel({ ...common, dir: source });
   const exported = await loadModel({ ...common, dir: denseDir, rowSource });
@@ -113,15 +114,17 @@ async function verifyVersion(
     terminal,
   );
   if (predictions.some(({ isEqual }) => !isEqual))
-    throw new ServingError("DIGEST_MISMATCH", `${version} answers otherwise than ${source}`);
+    throw new ServingError("DIGEST_MISMATCH", `${compared} answers otherwise than ${source}`);
 }
 
-/** @throws ServingError DIGEST_MISMATCH naming table and row at the first row that differs */
+/**
+ * @param compared  version and epoch that the rows are of, for the error
+ * @throws ServingError DIGEST_MISMATCH naming those, table and row at the first row that differs
+ */
 async function compareRows(
   source: string,
   exported: PartitionRows,
-  count: number,
-  random: Random,
+  { compared, count, random }: { readonly compared: string; readonly count: number; readonly random: Random },
 ): Promise<RowsReport[]> {
   await using tensors = await openSourceTensors(source);
   const reports: RowsReport[] = [];
@@ -135,7 +138,7 @@ async function compareRows(
     reports.push({
       table: info.name,
       rowsCompared: ids.length,
-      maxAbsError: await compareTable(tensors, info, ids, actual),
+      maxAbsError: await compareTable(tensors, { info, compared }, ids, actual),
     });
   }
   return reports;
@@ -143,34 +146,32 @@ async function compareRows(
 
 async function compareTable(
   tensors: SourceTensors,
-  info: TableInfo,
+  { info, compared }: { readonly info: TableInfo; readonly compared: string },
   ids: BigInt64Array,
   actual: NumericData,
 ): Promise<number> {
+  const differs = (id: bigint, why: string): ServingError =>
+    new ServingError("DIGEST_MISMATCH", `row ${id} of ${info.name} in ${compared}: ${why}`, {
+      details: { table: info.checkpointKey, id: String(id) },
+    });
   const rowBytes = bytesOf(actual).length / Math.max(1, ids.length);
   let maxAbsError = 0;
   for (let i = 0; i < ids.length; i++) {
     const expected = await tensors.readRange(info.checkpointKey, Number(ids[i]!) * rowBytes, rowBytes);
     const row = bytesOf(actual).subarray(i * rowBytes, (i + 1) * rowBytes);
     if (info.rowDtype === "same") {
-      if (!Buffer.from(expected).equals(row)) throw differs(info, ids[i]!, "its bytes differ");
+      if (!Buffer.from(expected).equals(row)) throw differs(ids[i]!, "its bytes differ");
       continue;
     }
     const floats = new Float32Array(expected.slice().buffer);
     const magnitude = floats.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
     for (let j = 0; j < floats.length; j++) {
       const error = Math.abs(floats[j]! - Number(actual[i * info.dim + j]!));
-      if (!(error <= REDUCED_ERROR_MAX * magnitude)) throw differs(info, ids[i]!, `element ${j} is off by ${error}`);
+      if (!(error <= REDUCED_ERROR_MAX * magnitude)) throw differs(ids[i]!, `element ${j} is off by ${error}`);
       maxAbsError = Math.max(maxAbsError, error);
     }
   }
   return maxAbsError;
-}
-
-function differs(info: TableInfo, id: bigint, why: string): ServingError {
-  return new ServingError("DIGEST_MISMATCH", `row ${id} of ${info.name}: ${why}`, {
-    details: { table: info.checkpointKey, id: String(id) },
-  });
 }
 
 async function comparePredictions(
