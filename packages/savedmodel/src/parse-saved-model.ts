@@ -25,9 +25,13 @@ import {
   SavedModelSchema,
 } from "@shardserve/api";
 import { type Pause, ServingError } from "@shardserve/core";
-import { WIRE_BYTES, WireReader } from "@shardserve/tensor";
-import { varint } from "./bundle/varint.js";
+import { WIRE_BYTES, type WireField, wireFields, WireReader } from "@shardserve/tensor";
 import { calledFunctions } from "./called-functions.js";
+
+// Fields of FunctionDefLibrary, FunctionDef and OpDef.
+const FUNCTION = 1;
+const SIGNATURE = 1;
+const SIGNATURE_NAME = 1;
 
 const YIELD_BYTES = 16 * 1024; // 1 ms of parsing, 5 ms before the code is compiled
 
@@ -81,21 +85,20 @@ class Parser {
 
   /** @param callers  nodes of the main graph: what they call, and what that calls in turn, is parsed */
   async #library(bytes: Uint8Array, callers: readonly NodeDef[]): Promise<FunctionDefLibrary> {
-    const { rest, parts } = this.#split(bytes, 1);
-    const library = this.#parse(FunctionDefLibrarySchema, rest);
-    const unread = new Map<string, Uint8Array[]>();
-    for (const part of parts[0]!) {
-      const name = this.#functionName(part);
+    const library = this.#parse(FunctionDefLibrarySchema, this.#split(bytes, FUNCTION).rest);
+    const unread = new Map<string, WireField[]>();
+    for (const field of this.#fields(bytes, FUNCTION)) {
+      const name = this.#functionName(valueOf(bytes, field));
       const same = unread.get(name);
-      if (same) same.push(part);
-      else unread.set(name, [part]);
+      if (same) same.push(field);
+      else unread.set(name, [field]);
       await this.#pause(name.length);
     }
     for (let nodes = callers; nodes.length > 0; ) {
       const fresh: NodeDef[] = [];
       for (const name of nodes.flatMap(calledFunctions)) {
-        for (const part of unread.get(name) ?? []) {
-          const definition = await this.#function(part);
+        for (const field of unread.get(name) ?? []) {
+          const definition = await this.#function(valueOf(bytes, field));
           library.function.push(definition);
           for (const node of definition.nodeDef) fresh.push(node);
         }
@@ -103,14 +106,19 @@ class Parser {
       }
       nodes = fresh;
     }
-    library.$unknown = [...(library.$unknown ?? []), ...[...unread.values()].flat().map(unreadFunction)];
+    // As protobuf keeps a field that it does not know: its bytes behind their length.
+    const kept = [...unread.values()].flat().map(({ lengthStart, end }) => bytes.subarray(lengthStart, end));
+    const unknown = kept.map((data) => ({ no: FUNCTION, wireType: WIRE_BYTES, data }));
+    library.$unknown = [...(library.$unknown ?? []), ...unknown];
     return library;
   }
 
   #functionName(definition: Uint8Array): string {
-    const signature = this.#split(definition, 1).parts[0]!.at(-1);
-    const name = signature && this.#split(signature, 1).parts[0]!.at(-1);
-    return Buffer.from(name ?? []).toString();
+    const signature = this.#fields(definition, SIGNATURE).at(-1);
+    if (!signature) return "";
+    const bytes = valueOf(definition, signature);
+    const name = this.#fields(bytes, SIGNATURE_NAME).at(-1);
+    return name ? Buffer.from(valueOf(bytes, name)).toString() : "";
   }
 
   async #function(bytes: Uint8Array): Promise<FunctionDef> {
@@ -148,28 +156,26 @@ class Parser {
   }
 
   /** Takes the occurrences of length-delimited fields out of a message; `rest` is the message without them. */
-  #split(bytes: Uint8Array, ...fields: number[]): { rest: Uint8Array; parts: Uint8Array[][] } {
-    const reader = new WireReader(bytes);
-    const parts: Uint8Array[][] = fields.map(() => []);
+  #split(bytes: Uint8Array, ...numbers: number[]): { rest: Uint8Array; parts: Uint8Array[][] } {
+    const parts: Uint8Array[][] = numbers.map(() => []);
     const kept: Uint8Array[] = [];
+    for (const field of this.#fields(bytes)) {
+      const taken = field.isDelimited ? numbers.indexOf(field.number) : -1;
+      if (taken === -1) kept.push(bytes.subarray(field.start, field.end));
+      else parts[taken]!.push(valueOf(bytes, field));
+    }
+    return { rest: kept.length === 1 ? kept[0]! : Buffer.concat(kept), parts };
+  }
+
+  /** The fields of a message: all, or the length-delimited ones of a number. */
+  #fields(bytes: Uint8Array, number?: number): WireField[] {
+    const reader = new WireReader(bytes);
     try {
-      while (reader.position < reader.end) {
-        const start = reader.position;
-        const tag = reader.varint();
-        const taken = (tag & 7) === WIRE_BYTES ? fields.indexOf(tag >>> 3) : -1;
-        if (taken === -1) {
-          reader.skip(tag & 7);
-          kept.push(bytes.subarray(start, reader.position));
-          continue;
-        }
-        const end = reader.length() + reader.position;
-        parts[taken]!.push(bytes.subarray(reader.position, end));
-        reader.position = end;
-      }
+      const all = [...wireFields(reader)];
+      return number === undefined ? all : all.filter((field) => field.isDelimited && field.number === number);
     } catch (cause) {
       throw this.#invalid(bytes, reader.position, (cause as Error).message, cause);
     }
-    return { rest: kept.length === 1 ? kept[0]! : Buffer.concat(kept), parts };
   }
 
   #invalid(bytes: Uint8Array, offset: number, what: string, cause: unknown): ServingError {
@@ -181,7 +187,6 @@ class Parser {
   }
 }
 
-/** A function as protobuf keeps a field that it does not know: its number, and its bytes behind their length. */
-function unreadFunction(bytes: Uint8Array): { no: number; wireType: number; data: Uint8Array } {
-  return { no: 1, wireType: WIRE_BYTES, data: Buffer.concat([Uint8Array.from(varint(bytes.length)), bytes]) };
+function valueOf(bytes: Uint8Array, { valueStart, end }: WireField): Uint8Array {
+  return bytes.subarray(valueStart, end);
 }

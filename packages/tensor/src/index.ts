@@ -5,4 +5,5 @@ export * from "./strings.js";
 export * from "./tensor.js";
 export { decodeRepeatedField, decodeTensorProto, type DecodeTensorOptions } from "./tensor-proto-decode.js";
 export { encodeRepeatedField, encodeTensorProto, type EncodeTensorOptions } from "./tensor-proto-encode.js";
+export * from "./wire-fields.js";
 export * from "./wire-reader.js";

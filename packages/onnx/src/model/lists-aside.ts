@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import type { onnx } from "@shardserve/api";
-import { WireReader } from "@shardserve/tensor";
+import { WIRE_BYTES, type WireField, wireFields, WireReader } from "@shardserve/tensor";
 import { WireWriter } from "../proto/wire.js";
 import { decodeOnnxModel } from "./model-file.js";
 
@@ -8,7 +8,6 @@ import { decodeOnnxModel } from "./model-file.js";
 const LIST_BYTES_MIN = 16 * 1024;
 /** Bytes looked through in one turn of the event loop. */
 const SLICE_BYTES = 2 ** 16;
-const DELIMITED = 2;
 
 // Fields of ModelProto, GraphProto, NodeProto and AttributeProto.
 const GRAPH = 7;
@@ -35,7 +34,7 @@ export async function decodeWithListsAside(
   if (light === undefined || aside.size === 0) return decodeOnnxModel(bytes, where);
   const model = decodeOnnxModel(light, where);
   for (const [index, lists] of aside)
-    model.graph.node[index]!.$unknown = lists.map((data) => ({ no: ATTRIBUTE, wireType: DELIMITED, data }));
+    model.graph.node[index]!.$unknown = lists.map((data) => ({ no: ATTRIBUTE, wireType: WIRE_BYTES, data }));
   return model;
 }
 
@@ -43,7 +42,7 @@ export async function decodeWithListsAside(
 async function withoutLists(bytes: Uint8Array, aside: Map<number, Uint8Array[]>): Promise<Uint8Array | undefined> {
   const out = new WireWriter();
   let graphs = 0;
-  for (const field of fields(new WireReader(bytes))) {
+  for (const field of wireFields(new WireReader(bytes))) {
     if (field.number !== GRAPH || !field.isDelimited) out.raw(bytes.subarray(field.start, field.end));
     else if (graphs++ > 0) return undefined;
     else out.bytes(GRAPH, await graphWithoutLists(bytes, field, aside));
@@ -51,15 +50,15 @@ async function withoutLists(bytes: Uint8Array, aside: Map<number, Uint8Array[]>)
   return out.finish();
 }
 
-async function graphWithoutLists(bytes: Uint8Array, graph: Field, aside: Map<number, Uint8Array[]>) {
+async function graphWithoutLists(bytes: Uint8Array, graph: WireField, aside: Map<number, Uint8Array[]>) {
   const out = new WireWriter();
   let index = 0;
-  for (const field of fields(new WireReader(bytes, graph.valueStart, graph.end))) {
+  for (const field of wireFields(new WireReader(bytes, graph.valueStart, graph.end))) {
     const isNode = field.number === NODE && field.isDelimited;
     const lists = isNode && isLong(field) ? await listsOf(bytes, field) : [];
     if (lists.length === 0) out.raw(bytes.subarray(field.start, field.end));
     else {
-      const own = [...fields(new WireReader(bytes, field.valueStart, field.end))];
+      const own = [...wireFields(new WireReader(bytes, field.valueStart, field.end))];
       const taken = new Set(lists.map(({ start }) => start));
       out.message(NODE, (node) => {
         for (const { start, end } of own) if (!taken.has(start)) node.raw(bytes.subarray(start, end));
@@ -75,9 +74,9 @@ async function graphWithoutLists(bytes: Uint8Array, graph: Field, aside: Map<num
 }
 
 /** The long lists among a node's attributes. */
-async function listsOf(bytes: Uint8Array, node: Field): Promise<Field[]> {
-  const lists: Field[] = [];
-  for (const field of fields(new WireReader(bytes, node.valueStart, node.end))) {
+async function listsOf(bytes: Uint8Array, node: WireField): Promise<WireField[]> {
+  const lists: WireField[] = [];
+  for (const field of wireFields(new WireReader(bytes, node.valueStart, node.end))) {
     const isRead =
       field.number === OP_TYPE && READ.has(Buffer.from(bytes.subarray(field.valueStart, field.end)).toString());
     if (isRead) return [];
@@ -87,9 +86,9 @@ async function listsOf(bytes: Uint8Array, node: Field): Promise<Field[]> {
   return lists;
 }
 
-async function isList(bytes: Uint8Array, attribute: Field): Promise<boolean> {
+async function isList(bytes: Uint8Array, attribute: WireField): Promise<boolean> {
   let seen = attribute.start;
-  for (const { number, end } of fields(new WireReader(bytes, attribute.valueStart, attribute.end))) {
+  for (const { number, end } of wireFields(new WireReader(bytes, attribute.valueStart, attribute.end))) {
     if (!OF_LISTS.has(number)) return false;
     if (end - seen < SLICE_BYTES) continue;
     seen = end;
@@ -98,30 +97,6 @@ async function isList(bytes: Uint8Array, attribute: Field): Promise<boolean> {
   return true;
 }
 
-interface Field {
-  readonly number: number;
-  readonly isDelimited: boolean;
-  readonly start: number;
-  /** Of a delimited field where its length, and where its value begins. */
-  readonly lengthStart: number;
-  readonly valueStart: number;
-  readonly end: number;
-}
-
-function* fields(reader: WireReader): Generator<Field, void> {
-  while (reader.position < reader.end) {
-    const start = reader.position;
-    const tag = reader.tag();
-    const lengthStart = reader.position;
-    const isDelimited = (tag & 7) === DELIMITED;
-    if (isDelimited) reader.length();
-    const valueStart = reader.position;
-    reader.position = lengthStart;
-    reader.skip(tag & 7);
-    yield { number: tag >>> 3, isDelimited, start, lengthStart, valueStart, end: reader.position };
-  }
-}
-
-function isLong({ valueStart, end }: Field): boolean {
+function isLong({ valueStart, end }: WireField): boolean {
   return end - valueStart >= LIST_BYTES_MIN;
 }

@@ -1,7 +1,8 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
-import { FieldCursor, type WireField } from "../proto/field-cursor.js";
+import type { WireField } from "@shardserve/tensor";
+import { FieldCursor } from "../proto/field-cursor.js";
 import { WireWriter } from "../proto/wire.js";
 import { checkModelBytes, ONNX_MODEL_FILE } from "./model-file.js";
 

@@ -1,20 +1,9 @@
 import type { FileHandle } from "node:fs/promises";
+import { WIRE_BYTES, WIRE_FIXED32, WIRE_FIXED64, WIRE_VARINT, type WireField } from "@shardserve/tensor";
 
 const WINDOW_BYTES = 64 * 1024;
 /** Tag and length of a field, as varints. */
 const HEAD_BYTES_MAX = 20;
-const DELIMITED = 2;
-
-/** A field of a message in a file. */
-export interface WireField {
-  readonly number: number;
-  readonly isDelimited: boolean;
-  /** Where its tag begins. */
-  readonly start: number;
-  /** Where its value begins: behind the length, if it has one. */
-  readonly valueStart: number;
-  readonly end: number;
-}
 
 /** Goes over the fields of a protobuf message in a file without reading what it passes over. */
 export class FieldCursor {
@@ -52,17 +41,18 @@ export class FieldCursor {
   async #fieldAt(start: number): Promise<WireField> {
     await this.#load(start, Math.min(HEAD_BYTES_MAX, this.#size - start));
     const tag = this.#varint(start);
-    const head = { number: Math.floor(tag.value / 8), isDelimited: tag.value % 8 === DELIMITED, start };
-    switch (tag.value % 8) {
-      case 0:
+    const type = tag.value % 8;
+    const head = { number: Math.floor(tag.value / 8), isDelimited: type === WIRE_BYTES, start, lengthStart: tag.end };
+    switch (type) {
+      case WIRE_VARINT:
         return { ...head, valueStart: tag.end, end: this.#varint(tag.end).end };
-      case 1:
+      case WIRE_FIXED64:
         return { ...head, valueStart: tag.end, end: tag.end + 8 };
-      case DELIMITED: {
+      case WIRE_BYTES: {
         const length = this.#varint(tag.end);
         return { ...head, valueStart: length.end, end: length.end + length.value };
       }
-      case 5:
+      case WIRE_FIXED32:
         return { ...head, valueStart: tag.end, end: tag.end + 4 };
       default:
         throw new Error(`there is no field at byte ${start}`);
