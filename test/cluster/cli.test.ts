@@ -196,6 +196,9 @@ describe("commands on a model", function () {
     const again = await cli(...args);
     assert.equal(again.code, 1);
     assert.match(again.stderr, /OUTPUT_EXISTS/);
+    assert.equal(again.stdout, "", "said before a model is read and planned");
+    const unread = await cli("shard-export", join(dir.path, "no-such-model"), `--out=${version}`);
+    assert.match(unread.stderr, /OUTPUT_EXISTS/);
   });
 
   it("verify finds the exported version equal to its source", async () => {

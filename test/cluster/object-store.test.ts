@@ -115,6 +115,7 @@ describe("a repository in an object store", function () {
       refused.output,
       /OUTPUT_EXISTS: s3:\/\/models\/repository\/stamped\/1 exists and is never overwritten/,
     );
+    assert.doesNotMatch(refused.output, /tables to shard/, "said before the model is read and planned");
   });
 
   it("refuses another export in the place of one that was begun", async () => {

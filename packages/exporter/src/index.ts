@@ -9,6 +9,7 @@ export {
 } from "./export/export-plan.js";
 export type { SourceTensors, StoredPart } from "./source/export-source.js";
 export { openSourceTensors } from "./source/open-tensors.js";
+export { refuseExisting } from "./export/staging.js";
 export type { ParityReport } from "./export/parity.js";
 export { removeStored } from "./store/remove-stored.js";
 export { publish, type Published, type PublishOptions } from "./store/publish.js";

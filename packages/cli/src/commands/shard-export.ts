@@ -5,6 +5,7 @@ import {
   type ExportReport,
   optionsOfVersion,
   planExport,
+  refuseExisting,
   runExport,
   shardShares,
 } from "@shardserve/exporter";
@@ -13,7 +14,7 @@ import { isUri } from "@shardserve/object-store";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag, type FlagValues } from "../flags.js";
 import { MODEL_SOURCE_FLAGS, withModelDirectory } from "../roles/versions/model-directory.js";
-import { exportToStore, STAGING_FLAGS } from "../roles/versions/staged-export.js";
+import { exportToStore, refuseStored, STAGING_FLAGS } from "../roles/versions/staged-export.js";
 import { amount, table } from "../terminal.js";
 import { VERSION } from "../version.js";
 import { exportDelta, refuseTableFlags } from "./export-delta.js";
@@ -77,6 +78,8 @@ export const shardExport = defineCommand({
         "CONFIG_INVALID",
         `--base=${flags.base} with --out=${flags.out}: objects cannot be shared between versions; leave out --base`,
       );
+    if (flags.out !== "" && !flags.dryRun)
+      await (isUri(flags.out) ? refuseStored(flags.out, flags.stagingDir, terminal) : refuseExisting(flags.out));
     await withModelDirectory(source, flags, terminal, (dir) =>
       flags.base !== "" && flags.out === "" ? exportDelta(dir, flags, terminal) : exportVersion(dir, flags, terminal),
     );

@@ -25,7 +25,7 @@ export class Staging {
     const staging = new Staging(target);
     try {
       await mkdir(dirname(target), { recursive: true });
-      await staging.#refuseExisting();
+      await refuseExisting(target);
       staging.#lock = await ProcessLock.take(`${staging.dir}.lock`, (owner) => staging.#refusal(owner));
     } catch (error) {
       throw writeError(target, error);
@@ -41,7 +41,7 @@ export class Staging {
 
   /** @throws ServingError OUTPUT_EXISTS when the target appeared meanwhile */
   async publish(): Promise<void> {
-    await this.#refuseExisting();
+    await refuseExisting(this.#target);
     await syncPath(this.dir);
     await rename(this.dir, this.#target);
     await syncPath(dirname(this.#target));
@@ -58,18 +58,16 @@ export class Staging {
     return new ServingError("OUTPUT_EXISTS", `process ${owner} is exporting to ${this.#target} now (${this.dir}.lock)`);
   }
 
-  async #refuseExisting(): Promise<void> {
-    const exists = await stat(this.#target).then(
-      () => true,
-      () => false,
-    );
-    if (exists) {
-      throw new ServingError(
-        "OUTPUT_EXISTS",
-        `${this.#target} exists and is never overwritten; choose another version number`,
-      );
-    }
-  }
+}
+
+/** Known before anything is read or planned. @throws ServingError OUTPUT_EXISTS when the version is there already */
+export async function refuseExisting(target: string): Promise<void> {
+  const exists = await stat(target).then(
+    () => true,
+    () => false,
+  );
+  if (!exists) return;
+  throw new ServingError("OUTPUT_EXISTS", `${target} exists and is never overwritten; choose another version number`);
 }
 
 /** Hands a file, or the names in a directory, to the disk. */

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, join } from "node:path";
@@ -16,6 +17,8 @@ export const STAGING_FLAGS = {
     "",
   ),
 };
+
+type StoreTerminal = Pick<Terminal, "environment" | "signal">;
 
 /** Folder on this machine for what is written to, or read from, a version in an object store; the same in each run. */
 export function stagingFolder(stagingDir: string, uri: string): string {
@@ -35,7 +38,7 @@ export async function exportToStore(
   plan: ExportPlan,
   uri: string,
   stagingDir: string,
-  terminal: Pick<Terminal, "environment" | "progress" | "signal" | "logger">,
+  terminal: StoreTerminal & Pick<Terminal, "progress" | "logger">,
   run: (dir: string) => Promise<ExportReport>,
 ): Promise<ExportReport> {
   const { environment, progress, signal, logger } = terminal;
@@ -53,6 +56,22 @@ export async function exportToStore(
     logger.info({ uri, sentBytes }, "version put into the object store");
     await rm(folder, { recursive: true, force: true });
     return { ...report, out: uri };
+  } finally {
+    await stores.close();
+  }
+}
+
+/**
+ * Before the source is read: that a version is there already. One that this machine wrote and may not have put into the store yet is left
+ * to {@link exportToStore}, which knows whether it is the same.
+ *
+ * @throws ServingError OUTPUT_EXISTS; what the store's client reports
+ */
+export async function refuseStored(uri: string, stagingDir: string, terminal: StoreTerminal): Promise<void> {
+  if (existsSync(join(stagingFolder(stagingDir, uri), basename(uri)))) return;
+  const stores = new Stores(terminal.environment);
+  try {
+    await refuseExisting(stores, uri, terminal.signal);
   } finally {
     await stores.close();
   }
