@@ -78,6 +78,28 @@ describe("etcd registry", function () {
     for (const registry of [a, ab, slash]) await registry.close();
   });
 
+  it("a full database takes no writes and says so; what is there is read, and all goes on once there is room", async () => {
+    const alarm = (action: string) =>
+      fetch(`http://${harness.etcd.host}/v3/maintenance/alarm`, {
+        method: "POST",
+        body: JSON.stringify({ action, alarm: "NOSPACE", memberID: 0 }),
+      });
+    const registry = new EtcdRegistry({ hosts: [harness.etcd.host], cluster: "full" });
+    await registry.txn([], [{ put: "k", value: bytes("") }]);
+    await alarm("ACTIVATE");
+    try {
+      const isFull = (error: unknown) =>
+        isServingError(error, "REGISTRY_UNAVAILABLE") && /takes no writes, its database is full/.test(error.message);
+      await assert.rejects(registry.txn([], [{ put: "k", value: bytes("") }]), isFull);
+      await assert.rejects(registry.lease(5), isFull);
+      assert.equal((await registry.list("k")).entries.length, 1);
+    } finally {
+      await alarm("DEACTIVATE");
+    }
+    await registry.txn([], [{ put: "k", value: bytes("") }]);
+    await registry.close();
+  });
+
   it("a wrong password is REGISTRY_DENIED, not an outage", async () => {
     const call = (path: string, body: object) =>
       fetch(`http://${harness.etcd.host}/v3/auth/${path}`, { method: "POST", body: JSON.stringify(body) });

@@ -57,7 +57,6 @@ export class Staging {
   #refusal(owner: number): ServingError {
     return new ServingError("OUTPUT_EXISTS", `process ${owner} is exporting to ${this.#target} now (${this.dir}.lock)`);
   }
-
 }
 
 /** Known before anything is read or planned. @throws ServingError OUTPUT_EXISTS when the version is there already */

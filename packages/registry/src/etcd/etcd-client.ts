@@ -84,6 +84,12 @@ export async function castEtcdError(
       cause: error,
     });
   }
+  if (/database space exceeded/.test(text)) {
+    const cure = 'compact and defragment it, then `etcdctl alarm disarm` (operations.md, "etcd outage")';
+    return new ServingError("REGISTRY_UNAVAILABLE", `${what}: etcd takes no writes, its database is full: ${cure}`, {
+      cause: error,
+    });
+  }
   const short = text // what grpc-js says around the error of the socket; null = it has not tried yet
     .replace(/^14 UNAVAILABLE: No connection established\. Last error: (?:Error: |null\. )?/, "")
     .replace(/\.? ?Resolution note: $/, "");
