@@ -58,6 +58,14 @@ describe("deploy/", () => {
     for (const { name, startupProbe } of probed) assert.ok(startupProbe, `${String(name)} has no startupProbe`);
   });
 
+  it("etcd does not keep the history of every key until its quota is used up", () => {
+    const compose = MANIFESTS.find(({ path }) => path.endsWith("compose.yaml"))!;
+    const { services } = parseAllDocuments(compose.text, { merge: true })[0]!.toJS() as {
+      services: { etcd: { command: string[] } };
+    };
+    assert.ok(services.etcd.command.some((flag) => flag.startsWith("--auto-compaction-retention=")));
+  });
+
   it("command lines of the Dockerfile and of the documents use flags that the program has", () => {
     const dockerfile = DEPLOY.find(({ path }) => path.endsWith("Dockerfile"))!;
     const lines = [dockerfile, ...DOCUMENTS].flatMap(({ path, text }) =>
