@@ -41,6 +41,13 @@ export interface VersionStatus {
   readonly darkCount: number;
   /** Shards that are to hold some of it and read another manifest: not yet this one, or another model repository. */
   readonly estrangedShards: readonly string[];
+  /** What living shards that are to hold some of it last failed at, by id; they try again. */
+  readonly failures: readonly ShardFailure[];
+}
+
+/** Why a shard does not hold all that it should. */
+export interface ShardFailure extends RecordedError {
+  readonly shard: string;
 }
 
 /** A living shard, with what the maps give it. */
@@ -133,6 +140,10 @@ function versionStatus(version: number, found: VersionState, state: ClusterState
     degradedCount,
     darkCount,
     estrangedShards: [...estranged].sort(),
+    failures: (target?.shards ?? []).flatMap((shard) => {
+      const error = found.holdings.get(shard)?.error;
+      return error ? [{ shard, ...error }] : [];
+    }),
   };
 }
 
@@ -144,7 +155,7 @@ function epochStatus({ map, rollback }: VersionState): Pick<VersionStatus, "epoc
 
 function isEstranged({ record, holdings }: VersionState, shard: string): boolean {
   const read = holdings.get(shard)?.manifestDigest;
-  return record !== undefined && read !== undefined && read !== record.value.manifestDigest;
+  return record !== undefined && read !== undefined && read !== "" && read !== record.value.manifestDigest;
 }
 
 function heldCount(map: PartitionMap, { holdings }: VersionState, estranged: ReadonlySet<string>): number {

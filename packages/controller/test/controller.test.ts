@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { clusterStatus } from "@shardserve/controller";
+import { clusterStatus, type VersionStatus } from "@shardserve/controller";
 import {
   EtcdRegistry,
   holdingKey,
+  type HoldingRecord,
   holdingRecord,
   MapFollower,
   MemoryRegistry,
@@ -142,16 +143,40 @@ describe("controller on a real etcd", function () {
     await eventually(async () => (await registry.list("holdings/")).entries.every((entry) => entry.key.endsWith("/2")));
   });
 
+  /** Of ctr, once a shard's holding is as given; the shard may write its own once more after the map that it follows. */
+  const statusOnce = async (key: string, holding: HoldingRecord, isSo: (found: VersionStatus) => boolean) => {
+    let version: VersionStatus | undefined;
+    await eventually(async () => {
+      await registry.txn([], [{ put: key, value: holdingRecord.encode(holding) }]);
+      version = (await clusterStatus(registry)).models[0]?.versions[0];
+      return version !== undefined && isSo(version);
+    });
+    return version as VersionStatus;
+  };
+
   it("does not count what a shard holds of another repository, and names the shard", async () => {
     await publish(dir.path, "ctr", 1);
     await join("s0", "s1", "s2");
     await eventually(() => isEnabled(1));
     const key = holdingKey("s0", "ctr", 1);
     const held = holdingRecord.decode((await registry.list(key)).entries[0]!.value, key);
-    await registry.txn([], [{ put: key, value: holdingRecord.encode({ ...held, manifestDigest: "0".repeat(32) }) }]);
-    const version = (await clusterStatus(registry)).models[0]?.versions[0];
-    assert.equal(version?.heldCount, 26 - held.partitions.length);
-    assert.deepEqual(version?.estrangedShards, ["s0"]);
+    const other = { ...held, manifestDigest: "0".repeat(32) };
+    const version = await statusOnce(key, other, ({ estrangedShards }) => estrangedShards.length > 0);
+    assert.equal(version.heldCount, 26 - held.partitions.length);
+    assert.deepEqual(version.estrangedShards, ["s0"]);
+  });
+
+  it("tells what a shard fails at, and does not take one that opened nothing for one of another repository", async () => {
+    await publish(dir.path, "ctr", 1);
+    await join("s0", "s1", "s2");
+    await eventually(() => isEnabled(1));
+    const key = holdingKey("s0", "ctr", 1);
+    const held = holdingRecord.decode((await registry.list(key)).entries[0]!.value, key);
+    const error = { code: "NOT_FOUND" as const, message: "ctr/1 has no manifest" };
+    const nothing = { ...held, manifestDigest: "", partitions: [], digests: [], error };
+    const version = await statusOnce(key, nothing, ({ failures }) => failures.length > 0);
+    assert.deepEqual(version.estrangedShards, []);
+    assert.deepEqual(version.failures, [{ shard: "s0", ...error }]);
   });
 
   it("a leader that is killed in the middle of a rollout is followed by one that ends it", async () => {

@@ -58,7 +58,7 @@ function describe(cluster: string, found: ClusterStatus): string {
     serving
       .map(({ model, version, state, epoch, memoryBytes, error }) => {
         const at = epoch === undefined || epoch === 0 ? "" : ` epoch ${epoch}`;
-        const lacking = state === "available" && error ? ` (${error.code}: ${error.message})` : "";
+        const lacking = error ? ` (${error.code}: ${error.message})` : "";
         const memory = memoryBytes === undefined ? "" : ` (${amount(memoryBytes, "bytes")})`;
         return `${model}/${version} ${state}${at}${memory}${lacking}`;
       })
@@ -82,6 +82,9 @@ function describe(cluster: string, found: ClusterStatus): string {
           ? `${version.estrangedShards.join(", ")} read another manifest: not yet this one, or another model repository`
           : "",
         version.error ? `${version.error.code} on ${version.error.shard}: ${version.error.message}` : "",
+        ...version.failures
+          .filter(({ shard }) => shard !== version.error?.shard)
+          .map(({ shard, code, message }) => `${code} on ${shard}: ${message}`),
       ]
         .filter((text) => text !== "")
         .join(", "),

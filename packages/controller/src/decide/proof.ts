@@ -13,6 +13,8 @@ export interface Proof {
   readonly missing: ReadonlyMap<string, number>;
   /** Shards that read another manifest than the leader: not yet the new one, or another model repository. */
   readonly estranged: readonly string[];
+  /** Why shards have not opened the version at all: it is not in their repository, or another one is; they try again. */
+  readonly unopened: ReadonlyMap<string, RecordedError>;
   /** What shards refused, by shard: files that do not match, or failures that they report. */
   readonly refusals: ReadonlyMap<string, RecordedError>;
 }
@@ -32,27 +34,29 @@ export function proveMap(
   const neededCount = contents.digests.length === 0 ? 0 : map.replicas.length;
   const missing = new Map<string, number>();
   const refusals = new Map<string, RecordedError>();
+  const unopened = new Map<string, RecordedError>();
   const estranged: string[] = [];
   let missingCount = 0;
   for (const shard of map.shards) {
     const holding = holdings.get(shard);
     const claim = claimOf(holding ?? NOTHING_HELD, { map, shard, contents, inForce });
-    if (holding && claim.isEstranged) estranged.push(shard);
+    if (claim.isEstranged) estranged.push(shard);
+    if (holding?.error && holding.manifestDigest === "") unopened.set(shard, holding.error);
     if (claim.missingCount === 0) continue;
     missing.set(shard, claim.missingCount);
     missingCount += claim.missingCount;
     if (claim.refusal) refusals.set(shard, claim.refusal);
   }
   const provedCount = neededCount - missingCount;
-  return { isComplete: missingCount === 0, provedCount, neededCount, missing, estranged, refusals };
+  return { isComplete: missingCount === 0, provedCount, neededCount, missing, estranged, unopened, refusals };
 }
 
 /** What a proof still lacks, for an operator. */
-export function describeProof({ provedCount, neededCount, missing, estranged, refusals }: Proof): string {
+export function describeProof({ provedCount, neededCount, missing, estranged, unopened, refusals }: Proof): string {
   const parts = [
     `${provedCount} of ${neededCount} replicas are proved; missing: ${[...missing].map(([id, count]) => `${id} (${count})`).join(", ")}`,
     ...estranged.map((id) => `${id} read another manifest: not yet this one, or another model repository`),
-    ...[...refusals].map(([id, error]) => `${id}: ${error.message}`),
+    ...[...unopened, ...refusals].map(([id, error]) => `${id}: ${error.message}`),
   ];
   return parts.join("; ");
 }
@@ -92,9 +96,10 @@ function isSameQuestion(a: Question, b: Question): boolean {
 }
 
 function compare(holding: HoldingRecord, { map, shard, contents, inForce }: Question): Claim {
-  const isEstranged = holding.manifestDigest !== contents.manifestDigest;
+  const isOpen = holding.manifestDigest === contents.manifestDigest;
+  const isEstranged = !isOpen && holding.manifestDigest !== "";
   if (contents.digests.length === 0) return { isEstranged, missingCount: 0, refusal: undefined };
-  const held = isEstranged || !answers(holding, map.epoch) ? NO_DIGESTS : digestsOf(holding);
+  const held = !isOpen || !answers(holding, map.epoch) ? NO_DIGESTS : digestsOf(holding);
   const proved = new Set(inForce && partitionsOf(inForce, shard));
   let missingCount = 0;
   let refusal: RecordedError | undefined;
@@ -107,7 +112,7 @@ function compare(holding: HoldingRecord, { map, shard, contents, inForce }: Ques
     const text = `partition ${partition} on ${shard} has digest ${digest}, the manifest says ${expected}; compare the files`;
     refusal = { code: "DIGEST_MISMATCH", message: text };
   }
-  return { isEstranged, missingCount, refusal: isEstranged ? undefined : (holding.error ?? refusal) };
+  return { isEstranged, missingCount, refusal: isOpen ? (holding.error ?? refusal) : undefined };
 }
 
 const NO_DIGESTS: ReadonlyMap<number, string> = new Map();

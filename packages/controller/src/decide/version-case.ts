@@ -66,7 +66,7 @@ export class VersionCase {
   step(kind: StepKind, why: string, change: Change): Step {
     const operations: Put[] = [];
     if (change.record) operations.push({ put: this.#versionKey, value: versionRecord.encode(change.record) });
-    if (change.map) operations.push({ put: this.#mapKey, value: mapRecord.encode(withEpoch(change.map, this.map)) });
+    if (change.map) operations.push({ put: this.#mapKey, value: mapRecord.encode(this.#whole(change)) });
     return { kind, model: this.model, version: this.version, why, compares: this.#unchanged(), operations };
   }
 
@@ -78,6 +78,11 @@ export class VersionCase {
   /** Notes what the version waits for; there is no step then. */
   wait(why: string): undefined {
     this.#waiting.push({ model: this.model, version: this.version, why });
+  }
+
+  /** With what a map has whatever moves: the epoch in force, and the manifest that shards are to have read. */
+  #whole({ map = {}, record = this.state?.record?.value }: Change): MapRecord {
+    return { ...withEpoch(map, this.map), ...(record && { manifestDigest: record.manifestDigest }) };
   }
 
   get #versionKey(): string {

@@ -181,6 +181,8 @@ export interface MapRecord {
   readonly target?: PartitionMap;
   /** Absent = no delta. The epoch in force is that of `enabled`; one behind it in the chain is being staged. */
   readonly epochs?: EpochPlan;
+  /** Digest of the manifest that the maps are of; absent = an older leader wrote the record. */
+  readonly manifestDigest?: string;
 }
 
 /** `leader` */
@@ -315,12 +317,14 @@ export const mapRecord: RecordCodec<MapRecord> = codec(
     ...reader.optional("staged", () => fromPlainMap(reader.raw("staged"), `${reader.where}: staged`)),
     ...reader.optional("target", () => fromPlainMap(reader.raw("target"), `${reader.where}: target`)),
     ...reader.optional("epochs", () => readEpochPlan(reader.object("epochs"))),
+    ...reader.optional("manifestDigest", () => reader.text("manifestDigest")),
   }),
-  ({ enabled, staged, target, epochs }) => ({
+  ({ enabled, staged, target, epochs, manifestDigest }) => ({
     ...(enabled && { enabled: toPlainMap(enabled) }),
     ...(staged && { staged: toPlainMap(staged) }),
     ...(target && { target: toPlainMap(target) }),
     ...(epochs && { epochs }),
+    ...(manifestDigest !== undefined && { manifestDigest }),
   }),
 );
 

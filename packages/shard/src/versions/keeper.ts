@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { RepeatedWork, ServingError } from "@shardserve/core";
 import { type PartitionMap, partitionsOf } from "@shardserve/placement";
 import { holdingKey, holdingRecord, type KnownMap, type LeasedKeys, type MapRecord } from "@shardserve/registry";
@@ -135,6 +136,7 @@ export class Keeper {
   }
 
   async #advance(held: HeldVersion): Promise<void> {
+    if (held.served && this.#isOutdated(held.served)) await this.#reopen(held, held.served);
     if (held.wanted.size > 0 && !held.served) await this.#open(held);
     if (held.served) {
       await this.#followEpochs(held, held.served);
@@ -168,6 +170,15 @@ export class Keeper {
       if (!stored)
         throw new ServingError("NOT_FOUND", `${files.directory} has no manifest; export ${model} ${version} into it`);
       const { manifest, digest } = stored;
+      const wantedDigest = this.#maps.get(servableName(model, version))?.record.manifestDigest;
+      if (wantedDigest !== undefined && digest !== wantedDigest) {
+        await files.discard(MANIFEST_FILE);
+        const path = join(files.directory, MANIFEST_FILE);
+        throw new ServingError(
+          "DIGEST_MISMATCH",
+          `${path} has digest ${digest}, the leader wants ${wantedDigest}; is it the same model repository?`,
+        );
+      }
       await files.keepOnly("partitions", [...held.wanted].map(partitionPath)); // some went while the shard was down
       const set = new PartitionSet(manifest.tables, manifest.partitionCount, { residentBytesMax });
       held.served = {
@@ -191,6 +202,22 @@ export class Keeper {
     } catch (error) {
       held.openFailure = failedAgain(held, held.openFailure, error, this.#options);
     }
+  }
+
+  /** True when the maps are of another manifest, and nobody asks for rows of the one that is open. */
+  #isOutdated({ model, version, manifestDigest, isEnabled }: ServedVersion): boolean {
+    const wanted = this.#maps.get(servableName(model, version))?.record.manifestDigest;
+    return !isEnabled && wanted !== undefined && wanted !== manifestDigest;
+  }
+
+  /** The version was exported anew in its place before it was in use. */
+  async #reopen(held: HeldVersion, { files }: ServedVersion): Promise<void> {
+    await this.#closeServed(held);
+    await files.discard(MANIFEST_FILE);
+    held.failures.clear();
+    held.fetched.clear();
+    held.dropAtMs.clear();
+    await this.#open(held);
   }
 
   /** Brings the deltas that the maps want into memory. A failure leaves epochs as they were, and is tried again. */

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { holdingKey, holdingRecord } from "@shardserve/registry";
+import type { StoredManifest } from "@shardserve/rowstore";
+import { eventually, tempDir } from "@shardserve/testkit";
+import { MODEL, tableOf, TestCluster, VERSION, writeVersion } from "./support/fixture.js";
+
+const NAME = `${MODEL}/${VERSION}`;
+
+describe("a shard whose manifest is another one than the leader's", () => {
+  const write = (folder: string, rows: number) => writeVersion(folder, [tableOf("user", rows, 4)], 7);
+
+  it("holds nothing of it and says why; once its repository has the right one it goes on by itself", async () => {
+    await using folder = await tempDir();
+    const right = await write(join(folder.path, "right"), 100);
+    const own = join(folder.path, "own");
+    await write(own, 90);
+    await using cluster = new TestCluster(own, right);
+    const shard = await cluster.startShard("s0");
+    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: right.digest });
+    const key = holdingKey("s0", MODEL, VERSION);
+    await eventually(async () => {
+      const [entry] = (await cluster.registry.list(key)).entries;
+      const { error, manifestDigest, partitions } = holdingRecord.decode(entry!.value, key);
+      assert.deepEqual([error?.code, manifestDigest, partitions.length], ["DIGEST_MISMATCH", "", 0]);
+      assert.match(error!.message, new RegExp(`the leader wants ${right.digest}; is it the same model repository`));
+    });
+    assert.equal(shard.holdings.get(NAME), undefined);
+    await rm(join(own, MODEL), { recursive: true });
+    await write(own, 100);
+    await eventually(() => assert.equal(shard.holdings.get(NAME)?.length, 7));
+  });
+
+  it("reads a version anew that was exported again before it was in use, and keeps one that is in use", async () => {
+    await using folder = await tempDir();
+    const first = await write(folder.path, 100);
+    await using cluster = new TestCluster(folder.path, first);
+    const shard = await cluster.startShard("s0");
+    const held = async ({ digest }: StoredManifest) => {
+      const key = holdingKey("s0", MODEL, VERSION);
+      const [entry] = (await cluster.registry.list(key)).entries;
+      const record = holdingRecord.decode(entry!.value, key);
+      assert.deepEqual([record.manifestDigest, record.partitions.length], [digest, 7]);
+    };
+    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: first.digest });
+    await eventually(() => held(first));
+    await rm(join(folder.path, MODEL), { recursive: true });
+    const second = await write(folder.path, 90);
+    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: second.digest });
+    await eventually(() => held(second));
+    await cluster.put({ enabled: cluster.map(["s0"], 1), manifestDigest: second.digest });
+    await eventually(() => assert.equal(shard.isReady, true));
+    await cluster.put({ enabled: cluster.map(["s0"], 1), manifestDigest: first.digest });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await held(second);
+  });
+});
