@@ -244,7 +244,34 @@ def cast(g):
     g.case("Bitcast", input=some(np.uint8, (2, 3)), type=tf.float32)
 
 
+def float_casts(g):
+    """Floats that the target cannot hold: TensorFlow saturates whole blocks of up to 32 elements, and wraps what stands behind them."""
+    edges = [0.5, 127.5, 129.0, 200.0, 256.0, 300.7, 32767.0, 40000.0, 65535.0, 70000.0, 2.0**31, 3e9, 2.0**32, 1e10, 2.0**63, 1.5 * 2.0**63, 2.0**64, 1e30]
+    specials = np.array([np.nan, np.inf, -np.inf] + [sign * edge for edge in edges for sign in (1, -1)])
+    few = np.array([np.nan, np.inf, -np.inf, 300.7, -129.0, 70000.0, 1e10])
+    for source in [tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128]:
+        of = source.as_numpy_dtype
+        for target in [tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64]:
+            if source.is_complex and target.size == 8:
+                continue
+            with np.errstate(all="ignore"):
+                g.case("Cast", x=np.tile(specials, 2).astype(of), DstT=target)
+                g.case("Cast", x=few.astype(of), DstT=target)
+            if source.is_floating:
+                g.case("Cast", x=np.full((2, 32), -1.0, of), DstT=target)
+                g.case("Cast", x=np.zeros((3, 0), of), DstT=target)
+    least = {tf.float16: 2.0**-14, tf.bfloat16: 2.0**-126, tf.float32: 2.0**-126, tf.float64: 2.0**-1022}
+    for source, normal in least.items():
+        of = source.as_numpy_dtype
+        small = np.array([normal], of)
+        with np.errstate(all="ignore"):
+            below = [np.nextafter(small, of(0)), small / of(2), np.nextafter(of(0), small)]
+            values = np.concatenate([small, *below, np.array([0, np.nan, np.inf, 1], of)])
+        g.case("Cast", x=np.concatenate([values, -values]).astype(of), DstT=tf.bool)
+
+
 FAMILIES = {
+    "float-casts": float_casts,
     "math-binary": math_binary,
     "math-unary": math_unary,
     "math-more": math_more,

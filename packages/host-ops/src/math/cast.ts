@@ -26,15 +26,24 @@ import {
   packNumbers,
 } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { floatsToIntegers } from "./float-to-integer.js";
 
 const TWO_31 = 2 ** 31;
 const TWO_32 = 2 ** 32;
 const TWO_63 = 2 ** 63;
 const TWO_64 = 2 ** 64;
 
+/** TensorFlow's threads take smaller numbers for 0 where they compute. Those of 16 bits it tells by their bits. */
+const LEAST_NORMAL: Partial<Record<DType, number>> = {
+  float32: 2 ** -126,
+  complex64: 2 ** -126,
+  float64: 2 ** -1022,
+  complex128: 2 ** -1022,
+};
+
 /**
  * Converts between numeric dtypes as TensorFlow's CPU kernel does: integers wrap, floats to integers truncate, what does not
- * fit becomes what x86 conversion instructions give (the smallest integer), everything but zero is true.
+ * fit becomes what x86 conversion instructions give, everything but zero is true.
  */
 export function cast(value: Tensor, to: DType): Tensor {
   const from = value.dtype;
@@ -42,19 +51,28 @@ export function cast(value: Tensor, to: DType): Tensor {
   if (!isNumeric(from) || !isNumeric(to)) throw invalid(`Cast ${from} to ${to} is not supported`);
   if (isComplex(from) || isComplex(to)) return castComplex(value, to);
   if (is64Bit(from)) return withData(to, value.shape, from64(value.data as BigInt64Array, from === "int64", to));
-  const numbers = numbersOf(value);
-  if (to === "bool") return withData(to, value.shape, nonZero(numbers));
-  if (is64Bit(to)) return withData(to, value.shape, to64(numbers, isFloating(from), to));
-  if (isFloating(to)) return withData(to, value.shape, toFloating(numbers, to));
-  const out = allocate(to as "int32", numbers.length);
-  if (isFloating(from)) floatsToIntegers(numbers, out, to);
-  else out.set(numbers as Int32Array);
-  return withData(to, value.shape, out);
+  return withData(to, value.shape, castNumbers(from, numbersOf(value), to));
 }
 
-function nonZero(numbers: NumberArray): Uint8Array {
+/** @param from  a floating or complex dtype, or one of integers of up to 32 bits */
+function castNumbers(from: DType, numbers: NumberArray, to: NumericDType): NumericData {
+  const isFloat = isFloating(from) || isComplex(from);
+  if (to === "bool") return nonZero(numbers, LEAST_NORMAL[from] ?? 0);
+  if (is64Bit(to)) return to64(numbers, isFloat, to);
+  if (isFloating(to)) return toFloating(numbers, to);
+  const out = allocate(to as "int32", numbers.length);
+  if (isFloat) floatsToIntegers(from, numbers, out, to);
+  else out.set(numbers as Int32Array);
+  return out;
+}
+
+/** @param least  smaller magnitudes than this count as 0 */
+function nonZero(numbers: NumberArray, least: number): Uint8Array {
   const out = new Uint8Array(numbers.length);
-  for (let i = 0; i < out.length; i++) out[i] = numbers[i] === 0 ? 0 : 1;
+  for (let i = 0; i < out.length; i++) {
+    const number = numbers[i]!;
+    out[i] = number === 0 || (number < least && number > -least) ? 0 : 1;
+  }
   return out;
 }
 
@@ -63,17 +81,6 @@ function toFloating(numbers: NumberArray, to: DType): NumericData {
   const out = allocate(to as "float32", numbers.length);
   out.set(numbers as Float32Array);
   return out;
-}
-
-/** Truncation as cvttss2si does it for 32 bits (and 64 for uint32), then the low bits. */
-function floatsToIntegers(numbers: NumberArray, out: NumberArray, to: DType): void {
-  const isWide = to === "uint32";
-  const limit = isWide ? TWO_63 : TWO_31;
-  const otherwise = isWide ? 0 : -TWO_31;
-  for (let i = 0; i < numbers.length; i++) {
-    const truncated = Math.trunc(numbers[i]!);
-    out[i] = truncated >= -limit && truncated < limit ? truncated : otherwise;
-  }
 }
 
 function to64(numbers: NumberArray, isFromFloat: boolean, to: "int64" | "uint64"): NumericData {
@@ -133,7 +140,7 @@ function castComplex(value: Tensor, to: NumericDType): Tensor {
       return withData(to, value.shape, toFloating(numbers, to === "complex64" ? "float32" : "float64"));
     const real = new Float64Array(numbers.length / 2);
     for (let i = 0; i < real.length; i++) real[i] = numbers[2 * i]!;
-    return cast({ dtype: "float64", shape: value.shape, data: real }, to);
+    return withData(to, value.shape, castNumbers(value.dtype, real, to));
   }
   const out = allocate(to as "complex64", numbers.length);
   for (let i = 0; i < numbers.length; i++) out[2 * i] = numbers[i]!;

@@ -192,12 +192,6 @@ function isClass(op: "IsNaN" | "IsInf"): (n: NodeLowering) => Value {
   return (n) => n.b.op(op, [n.dtype(0) === "float16" ? cast(n.b, n.x(0), "float32") : n.x(0)], {}, "bool");
 }
 
-const castNode: Lower = (n) => {
-  if (n.attrs.has("Truncate") && n.attrs.bool("Truncate") && isFloat(n.outDtype()))
-    n.fail("Cast that truncates floats");
-  return cast(n.b, n.x(0), n.outDtype());
-};
-
 const addN: Lower = (n) => n.inputs.slice(1).reduce((sum, value) => n.b.op("Add", [sum, value]), n.x(0));
 
 const identities: Lower = (n) => n.inputs;
@@ -301,7 +295,6 @@ export const elementwise: LoweringTable = {
   IsNan: isClass("IsNaN"),
   IsInf: isClass("IsInf"),
   IsFinite: (n) => not(n.b, n.b.op("Or", [isClass("IsNaN")(n), isClass("IsInf")(n)])),
-  Cast: castNode,
   BitwiseAnd: binary("BitwiseAnd"),
   BitwiseOr: binary("BitwiseOr"),
   BitwiseXor: binary("BitwiseXor"),

@@ -25,15 +25,23 @@ const DEVICE_DTYPES: ReadonlySet<DType> = new Set([
   "bool",
 ]);
 
-/** Ops that move elements without looking at them; the engine has their kernels for every dtype. */
-const MOVES_ONLY: ReadonlySet<string> = new Set(["GatherRows", "Gather", "GatherV2", "Identity", "Reshape", "Loop"]);
+/** Ops that move elements without looking at them, and casts; the engine has their kernels for every dtype. */
+const TAKES_ALL: ReadonlySet<string> = new Set([
+  "GatherRows",
+  "Gather",
+  "GatherV2",
+  "Identity",
+  "Reshape",
+  "Loop",
+  "Cast",
+]);
 
 /** What the engine has kernels for that take quantised integers, which are plain ones to it. */
 const TAKES_QUANTIZED: ReadonlySet<string> = new Set(["QuantizedConv2D", "QuantizedMatMul"]);
 
 function hasKernel(op: string, dtype: DType): boolean {
   if (DEVICE_DTYPES.has(dtype)) return true;
-  return dtype === "bfloat16" ? MOVES_ONLY.has(op) : TAKES_QUANTIZED.has(op) && dtype.startsWith("q");
+  return dtype === "bfloat16" ? TAKES_ALL.has(op) : TAKES_QUANTIZED.has(op) && dtype.startsWith("q");
 }
 
 /** A TensorFlow node on its way into an ONNX graph: what is known of it, and the builder to add to. */

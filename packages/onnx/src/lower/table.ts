@@ -1,4 +1,5 @@
 import { arrays } from "./array.js";
+import { casts } from "./casts.js";
 import { convolutions } from "./conv.js";
 import { einsums } from "./einsum.js";
 import { elementwise } from "./elementwise.js";
@@ -22,6 +23,7 @@ import { stridedSlices } from "./strided-slice.js";
 export const lowerings: ReadonlyMap<string, LoweringTable[string]> = new Map(
   [
     arrays,
+    casts,
     convolutions,
     einsums,
     elementwise,
