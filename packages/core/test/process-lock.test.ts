@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ProcessLock } from "@shardserve/core";
@@ -43,4 +43,42 @@ describe("ProcessLock", () => {
       await lock.release();
     });
   }
+
+  describe("in a folder that other machines see", function () {
+    this.timeout(30_000);
+    const elsewhere = "4711 other-machine a-token\n";
+
+    it("is not taken from a process elsewhere that shows that it lives", async () => {
+      writeFileSync(path, elsewhere);
+      let beats = 0;
+      const timer = setInterval(() => utimesSync(path, new Date(), new Date(++beats)), 300);
+      try {
+        await assert.rejects(ProcessLock.take(path, refuse, { isShared: true }), /process 4711 has it/);
+      } finally {
+        clearInterval(timer);
+      }
+      assert.deepEqual(readdirSync(dir), ["lock"]);
+    });
+
+    it("is taken over from one that is silent for ten seconds, and is kept alive then", async () => {
+      writeFileSync(path, elsewhere);
+      const startMs = performance.now();
+      const lock = await ProcessLock.take(path, refuse, { isShared: true });
+      assert.ok(performance.now() - startMs > 9_000);
+      const { mtimeMs } = statSync(path);
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      assert.ok(statSync(path).mtimeMs > mtimeMs);
+      await lock.release();
+      assert.deepEqual(readdirSync(dir), []);
+    });
+
+    it("knows that somebody else took it over, and leaves that one's alone", async () => {
+      const lock = await ProcessLock.take(path, refuse, { isShared: true });
+      assert.ok(await lock.isHeld());
+      writeFileSync(path, elsewhere);
+      assert.ok(!(await lock.isHeld()));
+      await lock.release();
+      assert.deepEqual(readdirSync(dir), ["lock"]);
+    });
+  });
 });

@@ -80,9 +80,8 @@ export async function runDelta(plan: DeltaPlan, options: DeltaRunOptions): Promi
     if (table.rowDtype !== "same") parity.push(await checkParity(tensors, table, table.rowDtype));
   }
   if (options.isDryRun) return { ...(await compareOnly(plan, tensors, options)), parity };
-  const staging = await Staging.open(join(plan.versionDir, deltaPath(plan.epoch)));
+  const staging = await Staging.openNew(join(plan.versionDir, deltaPath(plan.epoch)));
   try {
-    await staging.clear();
     const report = await writeDelta(plan, tensors, staging, options);
     return { ...report, parity };
   } catch (error) {

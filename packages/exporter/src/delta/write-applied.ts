@@ -47,9 +47,8 @@ export async function writeApplied(
 ): Promise<EpochRef> {
   const { partitionCount } = base.manifest;
   const epoch = Math.max(parent.epoch, takenUpTo, (await listEpochs(versionDir)).at(-1) ?? 0) + 1;
-  const staging = await Staging.open(join(versionDir, deltaPath(epoch)));
+  const staging = await Staging.openNew(join(versionDir, deltaPath(epoch)));
   try {
-    await staging.clear();
     const sections = [];
     const counts = new Map<number, DeltaSection[]>();
     for (const section of pending.sections(partitionCount)) {

@@ -61,10 +61,9 @@ export async function writeFold(
   invariant(last, "a fold of no delta");
   const { tables, partitionCount } = base.manifest;
   const { epoch } = last.manifest;
-  const staging = await Staging.open(join(versionDir, foldPath(epoch)));
+  const staging = await Staging.openNew(join(versionDir, foldPath(epoch)));
   const files: DeltaFile[] = [];
   try {
-    await staging.clear();
     for (const stored of chain) files.push(await DeltaFile.open(join(versionDir, epochPath(refOf(stored))), tables));
     const merges = new Map<number, Merge[]>();
     const counts = [];

@@ -1,4 +1,4 @@
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ProcessLock, ServingError } from "@shardserve/core";
 import { writeError } from "../write-error.js";
@@ -10,27 +10,64 @@ import { writeError } from "../write-error.js";
 export class Staging {
   readonly dir: string;
   readonly #target: string;
-  #lock: ProcessLock | undefined;
+  readonly #lock: ProcessLock;
 
-  private constructor(target: string) {
+  private constructor(target: string, dir: string, lock: ProcessLock) {
     this.#target = target;
-    this.dir = join(dirname(target), `.${basename(target)}.partial`);
+    this.dir = dir;
+    this.#lock = lock;
   }
 
   /**
+   * A directory that a later run goes on with.
+   *
    * @throws ServingError OUTPUT_EXISTS when the target is there already, or another export of it is running; DISK_FULL or
    *   FAILED_PRECONDITION where nothing can be written
    */
-  static async open(target: string): Promise<Staging> {
-    const staging = new Staging(target);
+  static open(target: string): Promise<Staging> {
+    return Staging.#open(target, () => "");
+  }
+
+  /**
+   * A new, empty directory of this run's own: a process that was taken for dead and goes on writes into nobody else's. Those that dead ones
+   * left are removed.
+   *
+   * @throws as {@link open}
+   */
+  static openNew(target: string): Promise<Staging> {
+    return Staging.#open(target, ({ token }) => `.${token}`);
+  }
+
+  static async #open(target: string, suffix: (lock: ProcessLock) => string): Promise<Staging> {
+    const folder = dirname(target);
+    const prefix = `.${basename(target)}.partial`;
     try {
-      await mkdir(dirname(target), { recursive: true });
+      await mkdir(folder, { recursive: true });
       await refuseExisting(target);
-      staging.#lock = await ProcessLock.take(`${staging.dir}.lock`, (owner) => staging.#refusal(owner));
+      const file = join(folder, `${prefix}.lock`);
+      const refusal = (owner: number) =>
+        new ServingError("OUTPUT_EXISTS", `process ${owner} is exporting to ${target} now (${file})`);
+      const lock = await ProcessLock.take(file, refusal, { isShared: true });
+      const own = suffix(lock);
+      const staging = new Staging(target, join(folder, `${prefix}${own}`), lock);
+      if (own !== "") await staging.#beginNew(folder, prefix);
+      return staging;
     } catch (error) {
       throw writeError(target, error);
     }
-    return staging;
+  }
+
+  async #beginNew(folder: string, prefix: string): Promise<void> {
+    try {
+      for (const name of await readdir(folder)) {
+        if (name === prefix || (name.startsWith(`${prefix}.`) && !name.startsWith(`${prefix}.lock`)))
+          await rm(join(folder, name), { recursive: true, force: true });
+      }
+      await mkdir(this.dir);
+    } catch (error) {
+      await this.#lock.release();
+      throw error;
+    }
   }
 
   /** Removes what an earlier run left. */
@@ -39,23 +76,23 @@ export class Staging {
     await mkdir(this.dir, { recursive: true });
   }
 
-  /** @throws ServingError OUTPUT_EXISTS when the target appeared meanwhile */
+  /** @throws ServingError OUTPUT_EXISTS when the target appeared meanwhile, or another process took this one for dead */
   async publish(): Promise<void> {
     await refuseExisting(this.#target);
     await syncPath(this.dir);
+    if (!(await this.#lock.isHeld())) {
+      const text = `another process took this one for dead and exports to ${this.#target} (${this.#lock.path})`;
+      throw new ServingError("OUTPUT_EXISTS", text);
+    }
     await rename(this.dir, this.#target);
     await syncPath(dirname(this.#target));
-    await this.#lock?.release();
+    await this.#lock.release();
   }
 
   /** Gives up. `isKept` leaves the directory for a later run that resumes. */
   async abandon(isKept: boolean): Promise<void> {
-    if (!isKept) await rm(this.dir, { recursive: true, force: true });
-    await this.#lock?.release();
-  }
-
-  #refusal(owner: number): ServingError {
-    return new ServingError("OUTPUT_EXISTS", `process ${owner} is exporting to ${this.#target} now (${this.dir}.lock)`);
+    if (!isKept && (await this.#lock.isHeld())) await rm(this.dir, { recursive: true, force: true });
+    await this.#lock.release();
   }
 }
 
