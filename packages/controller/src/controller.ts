@@ -27,6 +27,7 @@ import { type ClusterState, readClusterState } from "./observe/cluster-state.js"
 import { ControllerMetrics } from "./metrics.js";
 import { decide } from "./decide/next-step.js";
 import { Repository, type RepositoryContents } from "./observe/repository.js";
+import { RefusalWatch } from "./observe/refusal-watch.js";
 import { RetireWatch } from "./observe/retire-watch.js";
 import { type ControllerSettings, controllerSettings } from "./settings.js";
 import { ShardWatch } from "./observe/shard-watch.js";
@@ -246,6 +247,7 @@ class LeaderRounds {
   readonly #onLookFailed: () => void;
   readonly #shards: ShardWatch;
   readonly #retiring = new RetireWatch();
+  readonly #refusals: RefusalWatch;
   #said = new Set<string>();
   #saidBroken = new Set<string>();
 
@@ -255,6 +257,7 @@ class LeaderRounds {
     this.#onLookFailed = onLookFailed;
     this.#settings = settings;
     this.#shards = new ShardWatch(clock.nowMs());
+    this.#refusals = new RefusalWatch(settings.replaceAfterMs);
   }
 
   /**
@@ -302,6 +305,7 @@ class LeaderRounds {
       state,
       repository: this.#repository,
       ...presence,
+      avoided: this.#refusals.observe(state, nowMs),
       retiringForMs: this.#retiring.observe(state, nowMs),
       nowMs: this.#clock.wallMs(),
       settings: this.#settings,

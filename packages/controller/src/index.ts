@@ -8,6 +8,7 @@ export * from "./decide/step.js";
 export * from "./decide/proof.js";
 export * from "./observe/repository.js";
 export * from "./observe/repository-mirror.js";
+export * from "./observe/refusal-watch.js";
 export * from "./observe/retire-watch.js";
 export * from "./settings.js";
 export * from "./observe/shard-watch.js";

@@ -28,6 +28,7 @@ import {
   controllerSettings,
   nextStep,
   readClusterState,
+  RefusalWatch,
   RetireWatch,
   ShardWatch,
   type VersionContents,
@@ -43,6 +44,7 @@ export class SimCluster {
   readonly #serving = new Map<string, ServedVersion[]>();
   #watch = new ShardWatch(0);
   #retiring = new RetireWatch();
+  #refusals = new RefusalWatch(controllerSettings().replaceAfterMs);
   #settings: ControllerSettings = controllerSettings();
   #nowMs = 0;
   /** How far wall clocks are ahead of {@link #nowMs}. */
@@ -60,6 +62,7 @@ export class SimCluster {
         this.#settings = controllerSettings(
           Object.fromEntries(Object.entries(options).map(([key, value]) => [key, Number(value)])),
         );
+        this.#refusals = new RefusalWatch(this.#settings.replaceAfterMs);
         return [];
       case "disk":
         return this.#write(args[0] ?? "", Number(args[1]), options);
@@ -98,7 +101,8 @@ export class SimCluster {
         this.#store.txn([], [{ put: levelKey(args[0] ?? ""), value: levelWish.encode({ wishedAtMs: this.#nowMs }) }]);
         return [];
       case "elect":
-        this.#watch = new ShardWatch(this.#nowMs); // this and the next: all that a leader remembers
+        this.#watch = new ShardWatch(this.#nowMs); // this and the next ones: all that a leader remembers
+        this.#refusals = new RefusalWatch(this.#settings.replaceAfterMs);
         this.#retiring = new RetireWatch();
         return [];
       case "held":
@@ -244,9 +248,19 @@ export class SimCluster {
           continue;
         }
         const bad = this.#bad.get(`${id} ${model} ${version}`);
-        const partitions = wanted.filter((partition) => bad?.kind !== "error" || partition !== bad.partition);
+        const before = new Set(map?.value.enabled && partitionsOf(map.value.enabled, id));
+        const partitions = wanted.filter((partition) =>
+          bad?.kind === "full" ? before.has(partition) : bad?.kind !== "error" || partition !== bad.partition,
+        );
         const held = this.#held.get(`${id} ${model} ${version}`);
         const deltas = held?.epoch ? heldEpochs(held, contents) : epochsOf(map?.value.epochs, bad);
+        if (bad?.kind === "unopened") {
+          const error = { code: "NOT_FOUND", message: `${model}/${version} has no manifest` } as const;
+          const nothing = { instance: `${id}-1`, manifestDigest: "", epoch: 0, partitions: [], digests: [], error };
+          this.#store.txn([], [{ put: holdingKey(id, model, version), value: holdingRecord.encode(nothing) }]);
+          lines.push(`${id} opens nothing of ${model} ${version}`);
+          continue;
+        }
         const record = {
           instance: `${id}-1`,
           manifestDigest: contents.manifestDigest,
@@ -259,6 +273,8 @@ export class SimCluster {
           ...(bad?.kind === "delta" && {
             error: { code: "CHECKSUM_MISMATCH", message: `deltas/${bad.partition}/rows.delta: block 0 is damaged` },
           }),
+          ...(bad?.kind === "full" &&
+            partitions.length < wanted.length && { error: { code: "DISK_FULL", message: "ENOSPC" } }),
           ...(bad?.kind === "error" && {
             error: { code: "CHECKSUM_MISMATCH", message: `partition ${bad.partition}: block 3 is damaged` },
           }),
@@ -320,6 +336,7 @@ export class SimCluster {
       state,
       repository: this.#disk,
       ...this.#watch.observe(state, this.#nowMs),
+      avoided: this.#refusals.observe(state, this.#nowMs),
       retiringForMs: this.#retiring.observe(state, this.#nowMs),
       nowMs: this.#nowMs + this.#wallAheadMs,
       settings: this.#settings,

@@ -5,6 +5,7 @@ import {
   type Decision,
   readClusterState,
   type RepositoryContents,
+  RefusalWatch,
   RetireWatch,
   ShardWatch,
   type Step,
@@ -52,6 +53,7 @@ export class SimLeader {
   readonly #watched: { readonly view: SimView; readonly end: () => void };
   readonly #shards: ShardWatch;
   readonly #retiring = new RetireWatch();
+  readonly #refusals: RefusalWatch;
   #isEnded = false;
   #isAwake = false;
   #cancelPause: () => void = () => undefined;
@@ -61,6 +63,7 @@ export class SimLeader {
   constructor(options: SimLeaderOptions) {
     this.#options = options;
     this.#shards = new ShardWatch(options.timeline.nowMs());
+    this.#refusals = new RefusalWatch(options.settings.replaceAfterMs);
     this.#watched = options.registry.watch("", () => this.#wake(ROUND_MIN_MS));
     this.#wake(0);
   }
@@ -93,6 +96,7 @@ export class SimLeader {
         state,
         repository,
         ...this.#shards.observe(state, timeline.nowMs()),
+        avoided: this.#refusals.observe(state, timeline.nowMs()),
         retiringForMs: this.#retiring.observe(state, timeline.nowMs()),
         nowMs: timeline.wallMs(),
         settings,

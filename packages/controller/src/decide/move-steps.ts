@@ -5,7 +5,7 @@ import { isAtRest, rest } from "./at-rest.js";
 import type { VersionState } from "../observe/cluster-state.js";
 import { epochStep } from "./epoch-steps.js";
 import { inFlightCount } from "./moves-in-flight.js";
-import { gained, lost, placed, replicationOf, shardsFor, uneven } from "./placing.js";
+import { gained, lost, placed, refused, replicationOf, shardsFor, uneven } from "./placing.js";
 import { describeProof, proveMap } from "./proof.js";
 import type { Step } from "./step.js";
 import type { VersionCase } from "./version-case.js";
@@ -77,6 +77,9 @@ function* finishMove(
   // What is only a part of the way may still name a shard that is leaving; the end of the way may not.
   const why = lost(version, target ?? staged);
   if (why !== undefined) return yield* rebalance(version, contents, enabled, why);
+  const refusal = refused(version, enabled, target ?? staged);
+  const other = refusal === undefined ? undefined : yield* rebalance(version, contents, enabled, refusal);
+  if (other) return other;
   const proof = proveMap(staged, contents, holdings, enabled);
   yield; // what follows compares whole maps
   if (!proof.isComplete) return version.wait(`a move is staged: ${describeProof(proof)}`);

@@ -1,8 +1,16 @@
 /** Where the partitions of a version should lie, and why where they lie may no longer do. */
 import { isServingError, type Pieces } from "@shardserve/core";
-import { loadOf, type PartitionMap, type PlacementShard, placePieces, quotas } from "@shardserve/placement";
+import {
+  loadOf,
+  type PartitionMap,
+  partitionsOf,
+  type PlacementShard,
+  placePieces,
+  quotas,
+} from "@shardserve/placement";
 import { bytesInUse } from "./bytes-in-use.js";
 import type { ClusterState } from "../observe/cluster-state.js";
+import { gainedBy, refusalKey } from "../observe/refusal-watch.js";
 import { eligibleShards } from "./eligible-shards.js";
 import type { VersionCase } from "./version-case.js";
 import type { VersionContents } from "../observe/version-contents.js";
@@ -28,7 +36,7 @@ export function gained(version: VersionCase, map: PartitionMap): string | undefi
   const wanted = replicationOf(version);
   if (map.replication !== wanted) return `${wanted} replicas are wanted, there are ${map.replication}`;
   const known = new Set(map.shards);
-  const joined = eligibleShards(state, unsteady).filter((id) => !known.has(id));
+  const joined = eligibleShards(state, unsteady).filter((id) => !known.has(id) && !isAvoided(version, id));
   return joined.length > 0 ? `${joined.join(", ")} joined` : undefined;
 }
 
@@ -62,8 +70,29 @@ export function replicationOf({ modelState, observed }: VersionCase): number {
   return modelState.aspired?.replication ?? observed.settings.replication;
 }
 
-/** The eligible shards with what each has left for a version. */
-export function shardsFor({ observed, model, version }: VersionCase): PlacementShard[] {
+/** Why what a map moves will not come to be: a shard did not take it for as long as a lost one would have been waited for. */
+export function refused(version: VersionCase, from: PartitionMap, to: PartitionMap): string | undefined {
+  const id = to.shards.find((shard) => isAvoided(version, shard) && gainedBy(shard, from, to).length > 0);
+  return id === undefined ? undefined : `${id} does not take what moves to it`;
+}
+
+function isAvoided({ observed, model, version }: VersionCase, shard: string): boolean {
+  return observed.avoided.has(refusalKey(model, version, shard));
+}
+
+/** The eligible shards with what each has left for a version; those that take no more of it keep what they have. */
+export function shardsFor(version: VersionCase): PlacementShard[] {
+  return roomFor(version).flatMap((shard) => {
+    if (!isAvoided(version, shard.id)) return [shard];
+    const { map, contents } = version;
+    const held = map?.enabled ? partitionsOf(map.enabled, shard.id).length : 0;
+    if (held === 0 || !contents) return [];
+    const heldBytes = held * contents.partitionBytes;
+    return [{ ...shard, capacityBytes: Math.min(heldBytes, shard.capacityBytes ?? heldBytes) }];
+  });
+}
+
+function roomFor({ observed, model, version }: VersionCase): PlacementShard[] {
   const { state, unsteady } = observed;
   /** Counted once, and only where a shard has a limit. */
   let used: ReadonlyMap<string, number> | undefined;

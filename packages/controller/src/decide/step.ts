@@ -12,6 +12,8 @@ export interface Observed {
   readonly absentForMs: ReadonlyMap<string, number>;
   /** Shards whose registration came and went too often of late: they get nothing new (ShardWatch). */
   readonly unsteady: ReadonlySet<string>;
+  /** Shards that get no more of a version, because they do not take what moves to them (RefusalWatch); by refusalKey. */
+  readonly avoided: ReadonlySet<string>;
   /** For how long the set of shards that can be placed on has been the same, in milliseconds. */
   readonly settledForMs: number;
   /** For how long versions have waited for their departure, in milliseconds, by revision of their record (RetireWatch). */
