@@ -431,6 +431,18 @@ describe("REST", () => {
     assert.equal((await post("/v1/models/m:predict", body)).status, 200);
   });
 
+  it("counts what bodies inflate to while they do: many that are too large each are not inflated side by side", async () => {
+    const limits = { inflatedBytesMax: 2 ** 20, bodyBytesInFlightMax: 3 * 2 ** 20 };
+    await using other = await startServer({ m: { 1: halfPlus(2) } }, { limits });
+    const bomb = gzipSync(Buffer.alloc(2 ** 21, 0x20));
+    const headers = { "content-encoding": "gzip" };
+    const send = (body: Buffer) => fetch(`${other.baseUrl}/v1/models/m:predict`, { method: "POST", body, headers });
+    assert.equal((await send(bomb)).status, 413);
+    const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await send(bomb)).status));
+    assert.deepEqual(new Set(statuses), new Set([413, 503]), statuses.join(","));
+    assert.equal((await send(gzipSync('{"instances": [1.0]}'))).status, 200, "what was refused is given back");
+  });
+
   it("inflates deflate bodies, too, and compresses large answers for clients that take gzip", async () => {
     const body = deflateSync('{"instances": [1.0]}');
     const headers = { "content-encoding": "deflate" };

@@ -1,11 +1,8 @@
 import type { IncomingMessage } from "node:http";
-import { promisify } from "node:util";
-import { gunzip, inflate } from "node:zlib";
-import { type CancelSignal, ServingError } from "@shardserve/core";
+import { type CancelSignal, isServingError, ServingError } from "@shardserve/core";
+import { inflated } from "../inflate.js";
 import type { ServerLimits } from "../limits.js";
 import { concatInSlices, runInSlices } from "../slices.js";
-
-const DECODERS = { gzip: promisify(gunzip), deflate: promisify(inflate) };
 
 /** A body that exceeds a limit: HTTP has its own status for that. */
 export class BodyTooLargeError extends ServingError {
@@ -34,7 +31,7 @@ export class BodyReader {
       body.announce(Number(request.headers["content-length"] ?? 0));
       body.bytes = await runInSlices(concatInSlices(await readChunks(request, body, signal)), signal);
       const coding = request.headers["content-encoding"];
-      if (coding !== undefined) await body.decode(coding);
+      if (coding !== undefined) await body.decode(coding, signal);
       return body;
     } catch (error) {
       body.release();
@@ -51,7 +48,11 @@ const NOTHING = Buffer.alloc(0);
 export class Body {
   bytes: Buffer = NOTHING;
   readonly #reader: BodyReader;
-  #taken = 0;
+  /** Of the body as it came. */
+  #sentBytes = 0;
+  #inflatedBytes = 0;
+  /** Of what both limits of all bodies count. */
+  #heldBytes = 0;
 
   constructor(reader: BodyReader) {
     this.#reader = reader;
@@ -63,40 +64,54 @@ export class Body {
     if (length > bodyBytesMax) throw new BodyTooLargeError(String(length), bodyBytesMax);
   }
 
-  /** @throws ServingError RESOURCE_EXHAUSTED, UNAVAILABLE */
+  /**
+   * Counts bytes of the body as they come.
+   *
+   * @throws ServingError RESOURCE_EXHAUSTED, UNAVAILABLE
+   */
   take(bytes: number): void {
-    const { bodyBytesMax, bodyBytesInFlightMax } = this.#reader.limits;
-    this.#taken += bytes;
-    this.#reader.bytesInFlight += bytes;
-    if (this.#taken > bodyBytesMax) throw new BodyTooLargeError(`more than ${bodyBytesMax}`, bodyBytesMax);
-    if (this.#reader.bytesInFlight > bodyBytesInFlightMax) {
-      throw new ServingError(
-        "UNAVAILABLE",
-        `request bodies under way exceed ${bodyBytesInFlightMax} bytes; try again later`,
-      );
-    }
+    const { bodyBytesMax } = this.#reader.limits;
+    this.#sentBytes += bytes;
+    if (this.#sentBytes > bodyBytesMax) throw new BodyTooLargeError(`more than ${bodyBytesMax}`, bodyBytesMax);
+    this.#hold(bytes);
   }
 
   /** @param encoding  the header Content-Encoding; other codings are taken as they are */
-  async decode(encoding: string): Promise<void> {
+  async decode(encoding: string, signal: CancelSignal): Promise<void> {
     const coding = encoding.includes("gzip") ? "gzip" : encoding.includes("deflate") ? "deflate" : undefined;
     if (!coding) return;
-    const { inflatedBytesMax } = this.#reader.limits;
     try {
-      this.bytes = await DECODERS[coding](this.bytes, { maxOutputLength: inflatedBytesMax });
+      const pieces = await inflated(this.bytes, coding, (bytes) => this.#takeInflated(bytes), signal);
+      this.bytes = await runInSlices(concatInSlices(pieces), signal);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
-        throw new BodyTooLargeError(`more than ${inflatedBytesMax} inflated`, inflatedBytesMax);
-      }
+      if (isServingError(error)) throw error;
       throw new ServingError("INVALID_ARGUMENT", `the request body is no valid ${coding}: ${(error as Error).message}`);
     }
-    this.take(this.bytes.length);
   }
 
   /** Gives its bytes back to the common limit. */
   release(): void {
-    this.#reader.bytesInFlight -= this.#taken;
-    this.#taken = 0;
+    this.#reader.bytesInFlight -= this.#heldBytes;
+    this.#heldBytes = 0;
+  }
+
+  /** Piece by piece: a hundred small bodies may be on their way to many GiB at once. */
+  #takeInflated(bytes: number): void {
+    const { inflatedBytesMax } = this.#reader.limits;
+    this.#inflatedBytes += bytes;
+    if (this.#inflatedBytes > inflatedBytesMax) {
+      throw new BodyTooLargeError(`more than ${inflatedBytesMax} inflated`, inflatedBytesMax);
+    }
+    this.#hold(bytes);
+  }
+
+  #hold(bytes: number): void {
+    const { bodyBytesInFlightMax } = this.#reader.limits;
+    this.#heldBytes += bytes;
+    this.#reader.bytesInFlight += bytes;
+    if (this.#reader.bytesInFlight <= bodyBytesInFlightMax) return;
+    const text = `request bodies under way exceed ${bodyBytesInFlightMax} bytes; try again later`;
+    throw new ServingError("UNAVAILABLE", text);
   }
 }
 
