@@ -9,11 +9,11 @@ export interface ServerLimits {
   readonly bodyBytesMax: number;
   /** Bytes of one gzip or deflate body after inflating, default 100 MiB, as in TensorFlow Serving. */
   readonly inflatedBytesMax: number;
-  /** Bytes of all REST bodies under way, default 1 GiB; beyond: UNAVAILABLE. */
+  /** Bytes of all REST bodies under way, as sent and inflated, default 1 GiB; beyond: UNAVAILABLE. */
   readonly bodyBytesInFlightMax: number;
   /**
-   * Bytes of all gRPC messages under way, default 1 GiB, and again of those that are still on their way in; beyond: RESOURCE_EXHAUSTED. One alone
-   * may have any size.
+   * Bytes of all gRPC messages under way, default 1 GiB, and again of those that are still on their way in, and of those that are being inflated;
+   * beyond: RESOURCE_EXHAUSTED. One alone may have any size, unless it is compressed.
    */
   readonly messageBytesInFlightMax: number;
   /** Open gRPC connections, default 10 000; further ones are dropped. */

@@ -1,15 +1,24 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
+import { deflateSync, gzipSync } from "node:zlib";
 import { tensor } from "@shardserve/tensor";
 import { callRaw, PREDICT, predictRequest, startServer, type TestServer } from "./harness.js";
 import { halfPlus } from "./models.js";
 
 const REQUEST = predictRequest({ x: tensor("float32", [1], Float32Array.of(1)) });
 
-function open(session: ClientHttp2Session): ClientHttp2Stream {
+function open(session: ClientHttp2Session, headers: OutgoingHttpHeaders = {}): ClientHttp2Stream {
   const stream = session.request({
+    ...headers,
     ":method": "POST",
     ":path": PREDICT,
     "content-type": "application/grpc",
@@ -94,6 +103,43 @@ describe("hostile HTTP/2 clients", function () {
     const closed = streams.map(rstCode);
     assert.equal(await Promise.race(closed), constants.NGHTTP2_ENHANCE_YOUR_CALM);
     await isAnswering(server);
+    session.destroy();
+  });
+
+  it("bounds what compressed messages inflate to, each and all together, and inflates honest ones", async () => {
+    const limits = { messageBytesInFlightMax: 2 ** 20 };
+    await using server = await startServer({ m: { 1: halfPlus(2) } }, { limits });
+    const session = connect(`http://127.0.0.1:${server.server.grpcPort}`);
+    const send = async (message: Buffer, encoding: string) => {
+      const stream = open(session, { "grpc-encoding": encoding });
+      const prefix = Buffer.alloc(5);
+      prefix.writeUInt8(1);
+      prefix.writeUInt32BE(message.length, 1);
+      let trailers: IncomingHttpHeaders = {};
+      stream.on("trailers", (entries) => (trailers = entries));
+      stream.on("response", (headers) => (trailers = headers));
+      stream.end(Buffer.concat([prefix, message]));
+      await once(stream, "close");
+      return `${String(trailers["grpc-status"])}: ${decodeURIComponent(trailers["grpc-message"]?.toString() ?? "")}`;
+    };
+    assert.equal(await send(gzipSync(REQUEST), "gzip"), "0: OK");
+    assert.equal(await send(deflateSync(REQUEST), "deflate"), "0: OK");
+    assert.match(
+      await send(gzipSync(Buffer.alloc(2 ** 21)), "gzip"),
+      /^8: compressed messages under way inflate to more/,
+    );
+    const bombs = Array.from({ length: 10 }, () => send(gzipSync(Buffer.alloc(700_000)), "gzip"));
+    const ends = await Promise.all(bombs);
+    assert.ok(
+      ends.some((end) => end.startsWith("8: compressed messages")),
+      ends.join("; "),
+    );
+    assert.match(
+      await send(Buffer.from("no gzip"), "gzip"),
+      /^13: the message is no valid gzip: incorrect header check/,
+    );
+    assert.match(await send(Buffer.from(REQUEST), "br"), /^12: /);
+    assert.equal(await send(gzipSync(REQUEST), "gzip"), "0: OK", "what was refused is given back");
     session.destroy();
   });
 

@@ -39,6 +39,7 @@ import { inferenceHandlers } from "../v2/grpc.js";
 import { CallDeadlines } from "./call-deadlines.js";
 import { decodeMessage, type Handler } from "./handler.js";
 import { HealthService } from "./health.js";
+import { MessageInflater } from "./message-inflater.js";
 import { ReflectionService } from "./reflection.js";
 import {
   HEALTH_SERVICE,
@@ -93,6 +94,7 @@ export class GrpcFront {
       "grpc.max_concurrent_streams": options.limits.requestsInFlightMax,
       // Answers that a client does not read.
       "grpc-node.max_session_memory": Math.ceil(options.limits.messageBytesInFlightMax / 1e6),
+      interceptors: [new MessageInflater(options.limits.messageBytesInFlightMax).interceptor],
     });
     const { manager, predictor } = options;
     /** Predict logs by itself. */
