@@ -431,6 +431,49 @@ describe("REST", () => {
     assert.equal((await post("/v1/models/m:predict", body)).status, 200);
   });
 
+  it("answers clients that read only when they have sent all, also those that it refuses", async () => {
+    const { port } = new URL(server.baseUrl);
+    const text = await new Promise<string>((resolve, reject) => {
+      const socket = connect(Number(port), "127.0.0.1");
+      const length = 20 * 2 ** 20;
+      socket.write(`POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`);
+      socket.pause();
+      socket.on("error", reject);
+      socket.write(Buffer.alloc(length, 0x20), () => {
+        let answer = "";
+        socket.on("data", (chunk) => (answer += String(chunk)));
+        socket.on("end", () => resolve(answer)).resume();
+      });
+    });
+    assert.match(text, /^HTTP\/1.1 413 .*Connection: close.*the request body has 20971520 bytes, the limit is 200000/s);
+  });
+
+  it("says so when the time is over before a body is whole", async () => {
+    await using other = await startServer({ m: { 1: halfPlus(2) } }, { limits: { restTimeoutMs: 100 } });
+    const { port } = new URL(other.baseUrl);
+    const socket = connect(Number(port), "127.0.0.1");
+    let text = "";
+    socket.on("data", (chunk) => (text += String(chunk)));
+    socket.write("POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{");
+    while (!text.includes("notification") && !socket.closed) await new Promise((resolve) => setTimeout(resolve, 2));
+    socket.destroy();
+    assert.match(text, /^HTTP\/1.1 504 .*Timed out waiting for notification/s);
+  });
+
+  it("keeps the connection of a refused request that has no body", async () => {
+    const { port } = new URL(server.baseUrl);
+    const socket = connect(Number(port), "127.0.0.1");
+    const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    let text = "";
+    socket.on("data", (chunk) => (text += String(chunk)));
+    socket.write(get("/v1/models/"));
+    while (!text.includes("Malformed request")) await new Promise((resolve) => setTimeout(resolve, 2));
+    socket.write(get("/healthz"));
+    while (!text.includes("ok\n") && !socket.closed) await new Promise((resolve) => setTimeout(resolve, 2));
+    socket.destroy();
+    assert.match(text, /^HTTP\/1.1 400 .*HTTP\/1.1 200 OK/s);
+  });
+
   it("counts what bodies inflate to while they do: many that are too large each are not inflated side by side", async () => {
     const limits = { inflatedBytesMax: 2 ** 20, bodyBytesInFlightMax: 3 * 2 ** 20 };
     await using other = await startServer({ m: { 1: halfPlus(2) } }, { limits });

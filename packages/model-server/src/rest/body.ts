@@ -118,13 +118,13 @@ export class Body {
 /**
  * The chunks of a body. An async iterator would take several percent of a small request's time.
  *
- * @throws what `body` says to one that is too large, after which no more is read; the stream's error when it ends early
+ * @throws what `body` says to one that is too large, after which no more is kept; the stream's error when it ends early
  */
 function readChunks(request: IncomingMessage, body: Body, signal: CancelSignal): Promise<Buffer[]> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let isOver = false;
-    const onAbort = () => request.destroy(signal.reason as Error);
+    const onAbort = () => fail(signal.reason as Error);
     const fail = (error: Error) => {
       isOver = true;
       signal.removeEventListener("abort", onAbort);

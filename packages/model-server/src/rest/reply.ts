@@ -28,13 +28,28 @@ export class Reply {
     else this.#onOver = callback;
   }
 
-  /** To nobody, where the client is gone. */
-  send(status: number, contentType: string, body: Buffer | string, headers: HeaderList = []): void {
+  /**
+   * To nobody, where the client is gone.
+   *
+   * @param whenToEnd  calls back when the connection may be closed; absent = at once
+   */
+  send(
+    status: number,
+    contentType: string,
+    body: Buffer | string,
+    headers: HeaderList = [],
+    whenToEnd?: (end: () => void) => void,
+  ): void {
     if (this.#response.destroyed) return;
     const length = String(Buffer.byteLength(body));
     const all = [...this.#headers(), ...headers, "Content-Type", contentType, "Content-Length", length];
     this.#response.writeHead(status, all);
-    this.#response.end(body);
+    if (!whenToEnd) {
+      this.#response.end(body);
+      return;
+    }
+    this.#response.write(body);
+    whenToEnd(() => this.#response.end());
   }
 }
 

@@ -10,6 +10,7 @@ import { InferRest, type InferRestAnswer } from "../v2/rest.js";
 import { type InferTarget, isInferPath, isOpenToAll, parseInferTarget } from "../v2/url.js";
 import { BodyReader, BodyTooLargeError } from "./body.js";
 import { gzipped, isToCompress } from "./compress.js";
+import { isStillSent, linger } from "./linger.js";
 import { ModelCalls } from "./model-calls.js";
 import { challengeOf, errorBody, type Reply } from "./reply.js";
 import { parseTarget, type RestTarget } from "./url.js";
@@ -99,11 +100,13 @@ export class RestApi {
   #sendFailure(reply: Reply, error: ServingError, request: IncomingMessage, path: string): void {
     const { code, status, message } = error;
     if (status === "INTERNAL") this.#options.logger.error({ err: error, path }, "a request failed");
-    // A body that was not read to its end makes the connection useless.
-    const ending = request.complete ? [] : ["Connection", "close"];
+    // A body that is not read makes the connection useless.
+    const isUnread = isStillSent(request);
+    const ending = isUnread ? ["Connection", "close"] : [];
     const httpStatus = error instanceof BodyTooLargeError ? 413 : HTTP_STATUS[status];
     const headers = [...ending, "x-shardserve-error", code, ...challengeOf(status)];
-    reply.send(httpStatus, "application/json", errorBody(message), headers);
+    const whenToEnd = isUnread ? (end: () => void) => linger(request, this.#options.clock, end) : undefined;
+    reply.send(httpStatus, "application/json", errorBody(message), headers, whenToEnd);
   }
 
   #count(target: Target | undefined, httpMethod: string, failure: ServingError | undefined, startMs: number): void {
