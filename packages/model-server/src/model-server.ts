@@ -187,7 +187,11 @@ export class ModelServer extends Service {
     return this.#restPort;
   }
 
-  /** Certificates for gRPC connections from now on; requests under way are not touched. */
+  /**
+   * Certificates for gRPC connections from now on; requests under way are not touched.
+   *
+   * @throws ServingError CONFIG_INVALID when whether clients must show certificates changed: that takes a restart
+   */
   replaceGrpcTls(tls: TlsOptions): void {
     this.#grpc?.replaceTls(tls);
   }

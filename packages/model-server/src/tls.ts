@@ -1,4 +1,5 @@
 import type { ServerOptions } from "node:https";
+import { ServingError } from "@shardserve/core";
 
 /** Certificates of a listening side, as PEM text. */
 export interface TlsOptions {
@@ -19,4 +20,18 @@ export function httpsOptions({ key, cert, clientCa, isClientVerified }: TlsOptio
     rejectUnauthorized: isClientVerified,
     ...(clientCa && { ca: clientCa }),
   };
+}
+
+/**
+ * Whether clients must show certificates is fixed when a server starts: one that asks goes on asking, and without `clientCa` would believe all
+ * authorities that Node knows.
+ *
+ * @throws ServingError CONFIG_INVALID when `next` says otherwise than `started`
+ */
+export function checkSameVerification(started: TlsOptions, next: TlsOptions): void {
+  if (next.isClientVerified === started.isClientVerified) return;
+  throw new ServingError(
+    "CONFIG_INVALID",
+    `client_verify became ${String(next.isClientVerified)}: that takes a restart of the process`,
+  );
 }

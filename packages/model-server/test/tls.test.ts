@@ -127,6 +127,9 @@ describe("TLS", function () {
     assert.deepEqual(await Promise.all(ports.map((port) => serving_.subject(port))), ["client", "client"]);
     assert.equal(await failureOf(predict(client, { x })), "no failure");
     assert.notEqual(await serving_.grpc(), "no failure", "clients still need certificates");
+    const open = { ...next, clientCa: undefined, isClientVerified: false };
+    for (const replace of [() => server.replaceGrpcTls(open), () => server.replaceRestTls(open)])
+      assert.throws(replace, { code: "CONFIG_INVALID", message: /client_verify became false/ });
     assert.notEqual(await serving_.rest(), 200);
     assert.equal(await serving_.rest("client"), 200);
     client.close();

@@ -192,7 +192,7 @@ export class GrpcFront {
     }
   }
 
-  /** Certificates for connections from now on. */
+  /** Certificates for connections from now on. @throws ServingError CONFIG_INVALID, see {@link TlsCredentials.replace} */
   replaceTls(tls: TlsOptions): void {
     this.#tls?.replace(tls);
   }

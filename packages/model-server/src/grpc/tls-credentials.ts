@@ -1,21 +1,20 @@
 import { ServerCredentials } from "@grpc/grpc-js";
-import type { TlsOptions } from "../tls.js";
+import { checkSameVerification, type TlsOptions } from "../tls.js";
 
 /** TLS of a gRPC server whose certificates can be replaced: connections from then on get the new ones. */
 export class TlsCredentials extends ServerCredentials {
-  readonly #requiresClient: boolean;
+  readonly #started: TlsOptions;
 
   constructor(tls: TlsOptions) {
     const first = credentialsOf(tls);
     super(first._getConstructorOptions(), first._getSecureContextOptions() ?? {});
-    this.#requiresClient = tls.isClientVerified;
+    this.#started = tls;
   }
 
-  /** Whether clients must show certificates is fixed when the server starts. */
+  /** @throws ServingError CONFIG_INVALID when whether clients must show certificates changed */
   replace(tls: TlsOptions): void {
-    this.updateSecureContextOptions(
-      credentialsOf({ ...tls, isClientVerified: this.#requiresClient })._getSecureContextOptions(),
-    );
+    checkSameVerification(this.#started, tls);
+    this.updateSecureContextOptions(credentialsOf(tls)._getSecureContextOptions());
   }
 
   override _equals(other: ServerCredentials): boolean {

@@ -5,7 +5,7 @@ import { HTTP_STATUS, ServingError } from "@shardserve/core";
 import { formatAddress } from "@shardserve/transport";
 import { describeServer } from "../config/describe-server.js";
 import type { FrontOptions } from "../front-options.js";
-import { httpsOptions, type TlsOptions } from "../tls.js";
+import { checkSameVerification, httpsOptions, type TlsOptions } from "../tls.js";
 import { isInferPath } from "../v2/url.js";
 import { QueuedResponses } from "./queued-responses.js";
 import { challengeOf, errorBody, type HeaderList, Reply } from "./reply.js";
@@ -76,9 +76,16 @@ export class RestFront {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Certificates for connections from now on. Whether clients must show theirs is fixed when the server starts. */
+  /**
+   * Certificates for connections from now on.
+   *
+   * @throws ServingError CONFIG_INVALID when whether clients must show certificates changed
+   */
   replaceTls(tls: TlsOptions): void {
-    if ("setSecureContext" in this.#server) (this.#server as TlsServer).setSecureContext(httpsOptions(tls));
+    const { tls: started } = this.#options;
+    if (!started) return;
+    checkSameVerification(started, tls);
+    (this.#server as TlsServer).setSecureContext(httpsOptions(tls));
   }
 
   /** Takes no new connections; open ones are told to close with their next answer. */
