@@ -345,6 +345,17 @@ describe("REST", () => {
     assert.equal(shouted.text, JSON.stringify({ error: "Malformed request: POST /v1/models/m:PREDICT" }, null, 4));
   });
 
+  it("answers requests that are written as to a proxy", async () => {
+    const statusOf = (path: string) =>
+      new Promise<number>((resolve, reject) => {
+        get(server.baseUrl, { path }, (reply) => resolve(reply.resume().statusCode!)).on("error", reject);
+      });
+    assert.equal(await statusOf(`${server.baseUrl}/v1/models/m?a=http://b/`), 200);
+    assert.equal(await statusOf("HTTP://x/healthz"), 200);
+    assert.equal(await statusOf("http://x"), 404);
+    assert.equal(await statusOf("/http://x/healthz"), 404);
+  });
+
   it("takes no name of a model, a version or a label for a path", async () => {
     for (const name of [
       "..",

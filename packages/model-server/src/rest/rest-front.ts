@@ -10,7 +10,7 @@ import { isInferPath } from "../v2/url.js";
 import { QueuedResponses } from "./queued-responses.js";
 import { challengeOf, errorBody, type HeaderList, Reply } from "./reply.js";
 import { RestApi } from "./rest-api.js";
-import { isApiPath } from "./url.js";
+import { isApiPath, pathOf } from "./url.js";
 
 /** Where the server tells how it is configured; TensorFlow Serving answers 400 there. */
 const CONFIG_PATH = "/v1/config";
@@ -105,8 +105,7 @@ export class RestFront {
   #serve(request: IncomingMessage, response: ServerResponse): void {
     const { url = "", method: httpMethod = "" } = request;
     this.#queued.watch(response, request.socket);
-    const query = url.indexOf("?");
-    const path = query < 0 ? url : url.slice(0, query);
+    const path = pathOf(url);
     const closing = () => (this.#isClosing ? CLOSING : NO_HEADERS);
     if (path === this.#options.metricsPath) return void this.#sendMetrics(request, new Reply(response, closing));
     if (isApiPath(path) || isInferPath(path)) {

@@ -12,6 +12,13 @@ export interface RestTarget {
   readonly spec: ModelSpecFields;
 }
 
+/** The path of a request's target: without what stands before it when a client talks to us as to a proxy, and without the query. */
+export function pathOf(target: string): string {
+  const start = target.startsWith("/") ? 0 : (/^https?:\/\/[^/?#]*/i.exec(target)?.[0].length ?? 0);
+  const query = target.indexOf("?", start);
+  return query < 0 ? target.slice(start) : target.slice(start, query);
+}
+
 /** Whether a path belongs to the REST API at all. */
 export function isApiPath(path: string): boolean {
   return /^\/v1\//i.test(path);
