@@ -229,6 +229,14 @@ describe("Open Inference Protocol v2", () => {
     assert.deepEqual(reply.outputs[1]!.contents!.intContents, [1, -2]);
   });
 
+  it("takes every int64 for a version, and what is larger for no label either", async () => {
+    for (const version of ["9007199254740993", "9223372036854775807", "18446744073709551616"]) {
+      const { status, json } = await get(`/v2/models/m/versions/${version}`);
+      const error = `Servable not found for request: Specific(m, ${version})`;
+      assert.deepEqual({ status, json }, { status: 404, json: { error } });
+    }
+  });
+
   it("answers each output in the form asked for", async () => {
     const body = JSON.stringify({
       parameters: { signature_name: "two", binary_data_output: true },

@@ -35,7 +35,7 @@ export function specOf(name: string, version: string, parameters: Parameters): M
   if (typeof signatureName !== "string") {
     throw new ServingError("INVALID_ARGUMENT", `parameter ${SIGNATURE_PARAMETER}: a string is needed`);
   }
-  const isNumber = /^\d{1,18}$/.test(version);
+  const isNumber = /^\d{1,20}$/.test(version);
   return {
     name,
     version: isNumber ? BigInt(version) : undefined,
