@@ -124,7 +124,8 @@ describe("request log", () => {
     // SessionRun is no warm-up, as in TensorFlow Serving: all but the last record.
     const kept = logs.slice(0, -1).map((log) => toBinary(PredictionLogSchema, log));
     const writer = new RecordFileWriter({
-      prefix: join(dir.path, "w"),
+      directory: dir.path,
+      prefix: "w",
       pid: 1,
       clock: new ManualClock(0),
       logger: silentLogger,
@@ -156,7 +157,8 @@ describe("request log", () => {
     let settled = 0;
     const onSettled = (count: number) => (settled += count);
     const options = {
-      prefix: join(dir.path, "m"),
+      directory: dir.path,
+      prefix: "m",
       pid: 7,
       clock: new ManualClock(0),
       logger: silentLogger,
@@ -182,10 +184,10 @@ describe("request log", () => {
 
   it("drops what a slow disk does not take, and counts what it lost", async () => {
     const lost: (ServingError | undefined)[] = [];
-    const common = { pid: 7, clock: new ManualClock(0), logger: silentLogger };
+    const common = { directory: dir.path, prefix: "m", pid: 7, clock: new ManualClock(0), logger: silentLogger };
     const onSettled = (count: number, error: ServingError | undefined) =>
       lost.push(...Array<ServingError | undefined>(count).fill(error));
-    const small = new RecordFileWriter({ ...common, prefix: join(dir.path, "m"), onSettled, queueBytesMax: 250 });
+    const small = new RecordFileWriter({ ...common, onSettled, queueBytesMax: 250 });
     const taken = Array.from({ length: 5 }, () => small.write(Buffer.alloc(100)));
     assert.deepEqual(taken, [true, true, false, false, false]);
     await small.close();
@@ -194,12 +196,33 @@ describe("request log", () => {
     await small.close();
 
     await writeFile(join(dir.path, "file"), "");
-    const blocked = new RecordFileWriter({ ...common, prefix: join(dir.path, "file", "m"), onSettled });
+    const blocked = new RecordFileWriter({ ...common, prefix: "file/m", onSettled });
     assert.ok(blocked.write(Buffer.alloc(100)));
     await blocked.close();
     assert.deepEqual(
       lost.splice(0).map((error) => error?.code),
       [undefined, "INTERNAL"],
+    );
+  });
+
+  it("leaves its directory for no model's name, and no prefix", async () => {
+    const inside = join(dir.path, "inside");
+    for (const prefix of [".", ".."]) {
+      const writer = new RecordFileWriter({
+        directory: inside,
+        prefix,
+        pid: 7,
+        clock: new ManualClock(1_700_000_000_000),
+        logger: silentLogger,
+        onSettled: (_count, error) => assert.equal(error, undefined),
+      });
+      assert.ok(writer.write(Buffer.alloc(10)));
+      await writer.close();
+    }
+    assert.equal((await readdir(inside)).length, 2);
+    assert.deepEqual(
+      (await readdir(dir.path)).filter((name) => name.startsWith("inside")),
+      ["inside"],
     );
   });
 

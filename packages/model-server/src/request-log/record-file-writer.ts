@@ -1,5 +1,5 @@
 import { type FileHandle, mkdir, open, rename } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { type Clock, type Logger, RepeatedWork, ServingError } from "@shardserve/core";
 import { checksum, maskChecksum } from "@shardserve/savedmodel";
 
@@ -8,7 +8,8 @@ const QUEUE_BYTES_MAX = 16 * 2 ** 20;
 const FILE_BYTES_MAX = 64 * 2 ** 20;
 
 export interface RecordFileWriterOptions {
-  /** Path that file names begin with: PREFIX-20261128T170102Z-PID-N.tfrecord. */
+  readonly directory: string;
+  /** What paths inside the directory begin with: PREFIX-20261128T170102Z-PID-N.tfrecord. */
   readonly prefix: string;
   readonly pid: number;
   readonly clock: Clock;
@@ -73,9 +74,10 @@ export class RecordFileWriter {
 
   async #append(bytes: Buffer): Promise<void> {
     if (!this.#file) {
-      const { prefix, pid, clock } = this.#options;
+      const { directory, prefix, pid, clock } = this.#options;
       const time = new Date(clock.wallMs()).toISOString().replaceAll(/[-:]|\.\d+/g, "");
-      this.#path = `${prefix}-${time}-${pid}-${this.#sequence++}.tfrecord`;
+      // Joined as a whole: the prefix "." or ".." alone would be the directory, or the one above it.
+      this.#path = join(directory, `${prefix}-${time}-${pid}-${this.#sequence++}.tfrecord`);
       await mkdir(dirname(this.#path), { recursive: true });
       this.#file = await open(`${this.#path}.partial`, "wx");
       this.#fileBytes = 0;

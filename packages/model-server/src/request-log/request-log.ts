@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import {
   ClassificationRequestSchema,
   create,
@@ -152,7 +151,7 @@ export class RequestLog extends Service {
       const { directory, pid, logger = silentLogger } = this.#options;
       const onSettled = (count: number, error: { status: string } | undefined) =>
         this.#onLogged(model, error?.status ?? "OK", count);
-      writer = new RecordFileWriter({ prefix: join(directory, prefix), pid, clock: this.#clock, logger, onSettled });
+      writer = new RecordFileWriter({ directory, prefix, pid, clock: this.#clock, logger, onSettled });
       this.#writers.set(prefix, writer);
     }
     return writer;
