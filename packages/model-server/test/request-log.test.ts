@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, rename, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   ClassificationRequestSchema,
@@ -203,6 +203,37 @@ describe("request log", () => {
       lost.splice(0).map((error) => error?.code),
       [undefined, "INTERNAL"],
     );
+  });
+
+  it("gathers no files while the disk is full, and keeps the whole records of the one that it filled", async () => {
+    const probe = await open(import.meta.filename);
+    await probe.close();
+    const handles = Object.getPrototypeOf(probe) as { writeFile: (this: unknown, bytes: Buffer) => Promise<void> };
+    const { writeFile: written } = handles;
+    const common = { directory: dir.path, prefix: "m", pid: 7, clock: new ManualClock(0), logger: silentLogger };
+    let settled = 0;
+    const writer = new RecordFileWriter({ ...common, onSettled: (count) => (settled += count) });
+    const write = async () => {
+      const before = settled;
+      assert.ok(writer.write(Buffer.alloc(100, 1)));
+      while (settled === before) await new Promise((resolve) => setImmediate(resolve));
+    };
+    await write();
+    handles.writeFile = async function (bytes) {
+      await written.call(this, bytes.subarray(0, 50));
+      throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+    };
+    try {
+      for (let i = 0; i < 5; i++) await write();
+    } finally {
+      handles.writeFile = written;
+    }
+    await write();
+    await writer.close();
+    const records: Buffer[] = [];
+    const names = await readdir(dir.path);
+    for (const name of names) for await (const record of readRecords(join(dir.path, name))) records.push(record);
+    assert.deepEqual([names.length, records.length], [2, 2], names.join(", "));
   });
 
   it("leaves its directory for no model's name, and no prefix", async () => {

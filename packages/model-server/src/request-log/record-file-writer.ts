@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open, rename } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Clock, type Logger, RepeatedWork, ServingError } from "@shardserve/core";
 import { checksum, maskChecksum } from "@shardserve/savedmodel";
@@ -64,8 +64,7 @@ export class RecordFileWriter {
         this.#hasComplained = false;
       } catch (reason) {
         error = this.#complain(reason);
-        await this.#file?.close().catch(() => undefined); // the first failure was reported
-        this.#file = null;
+        await this.#abandonFile().catch(() => undefined); // the first failure was reported
       }
       this.#queuedBytes = this.#queue.reduce((bytes, record) => bytes + record.length - FRAME_BYTES, 0);
       this.#options.onSettled(records.length, error);
@@ -93,6 +92,21 @@ export class RecordFileWriter {
     this.#file = null;
     await file.close();
     await rename(`${this.#path}.partial`, this.#path);
+  }
+
+  /** After a failed write: keeps the whole records of the file, or leaves none. A full disk would gather an empty one with each try. */
+  async #abandonFile(): Promise<void> {
+    const file = this.#file;
+    if (!file) return;
+    this.#file = null;
+    const wholeBytes = this.#fileBytes;
+    try {
+      await file.truncate(wholeBytes);
+    } finally {
+      await file.close();
+    }
+    const partial = `${this.#path}.partial`;
+    await (wholeBytes > 0 ? rename(partial, this.#path) : unlink(partial));
   }
 
   #complain(reason: unknown): ServingError {
