@@ -105,6 +105,26 @@ describe("serve", function () {
     assert.deepEqual(JSON.parse(String(asked.stdout)).outputs.y, [2.5], String(asked.stderr));
   });
 
+  it("listens before its model's path is there, says why it is not ready, and serves it when it comes", async () => {
+    const base = join(dir, "late");
+    const { child, url, log } = await serve(
+      "--model_name=late",
+      `--model_base_path=${base}`,
+      "--file_system_poll_wait_seconds=0.05",
+    );
+    children.push(child);
+    const statusOf = async (path: string) => (await fetch(url + path)).status;
+    assert.deepEqual(await Promise.all(["/healthz", "/readyz", "/v2/health/ready"].map(statusOf)), [200, 503, 503]);
+    assert.equal(await predict(url, "late"), 404);
+    const { absentModels } = (await (await fetch(`${url}/v1/config`)).json()) as ServerDescription;
+    assert.match(absentModels!["late"]!, /Could not find base path .*late for servable late/);
+    assert.match(log(), /no model is there yet; not ready until one is/);
+    await cp(join(MODELS, "saved_model_half_plus_two_cpu"), join(dir, "late.partial"), { recursive: true });
+    await rename(join(dir, "late.partial"), base);
+    await until(async () => (await statusOf("/readyz")) === 200);
+    assert.equal(await predict(url, "late"), 2.5);
+  });
+
   it("loads a version that failed again once its files are whole", async () => {
     const version = join(dir, "mended/7");
     await cp(join(MODELS, "saved_model_half_plus_two_cpu/00000123"), version, { recursive: true });

@@ -77,6 +77,8 @@ export interface ModelServerOptions {
    * drainMs. Default 0.
    */
   readonly drainDelayMs?: number;
+  /** Whether it reports that it is not ready until the first model is available. Default false: it is ready once it listens. */
+  readonly needsModel?: boolean;
   /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
   readonly reload?: Reload;
 }
@@ -97,6 +99,7 @@ export class ModelServer extends Service {
   readonly #rest: RestFront | undefined;
   #stopWatching: (() => void) | null = null;
   #isOpen = true;
+  /** Whether probes and the health service are told that it is ready. */
   #isReporting = true;
   #grpcPort = 0;
   #restPort = 0;
@@ -213,11 +216,18 @@ export class ModelServer extends Service {
 
   protected override async onStart(): Promise<void> {
     const { manager } = this.#options;
-    this.#stopWatching = manager.onChange(() =>
+    let isWaiting = this.#options.needsModel ?? false;
+    this.#report(!isWaiting);
+    const look = () => {
       this.#metrics.retainVersions(({ name, version }) =>
         (manager.statuses(name) ?? []).some((status) => status.version === version && status.state !== "END"),
-      ),
-    );
+      );
+      if (!isWaiting || !manager.names().some((name) => manager.isAvailable(name))) return;
+      isWaiting = false;
+      if (this.state === "starting" || this.state === "ready") this.#report(true);
+    };
+    this.#stopWatching = manager.onChange(look);
+    look();
     if (this.#grpc) this.#grpcPort = await this.#grpc.listen();
     if (this.#rest) this.#restPort = await this.#rest.listen();
   }
@@ -225,8 +235,7 @@ export class ModelServer extends Service {
   protected override async onDrain(drainMs: number): Promise<void> {
     const endMs = this.#clock.nowMs() + drainMs;
     const leftMs = () => Math.max(endMs - this.#clock.nowMs(), 0);
-    this.#isReporting = false;
-    this.#grpc?.health.stopServing();
+    this.#report(false);
     await this.#pause(Math.min(this.#options.drainDelayMs ?? 0, drainMs));
 
     const grpcClosed = this.#grpc?.close(leftMs() + ABORT_GRACE_MS);
@@ -251,6 +260,11 @@ export class ModelServer extends Service {
     await restClosed;
     this.#stopWatching?.();
     this.#metrics.close();
+  }
+
+  #report(isReady: boolean): void {
+    this.#isReporting = isReady;
+    this.#grpc?.health.report(isReady);
   }
 
   #pause(delayMs: number): Promise<void> {

@@ -15,6 +15,7 @@ import {
   GetModelStatusRequestSchema,
   GetModelStatusResponseSchema,
   HealthCheckRequestSchema,
+  HealthCheckResponse_ServingStatus,
   HealthCheckResponseSchema,
   Int64ValueSchema,
   MultiInferenceRequestSchema,
@@ -26,6 +27,8 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { type CancelSignal, ServingError } from "@shardserve/core";
+import { ModelServer } from "@shardserve/model-server";
+import { Manager } from "@shardserve/servable";
 import { scalar, strings, type Tensor, tensor } from "@shardserve/tensor";
 import { call, callRaw, failureOf, PREDICT, predict, predictRequest, startServer, type TestServer } from "./harness.js";
 import { FunctionModel, halfPlus } from "./models.js";
@@ -441,6 +444,43 @@ describe("gRPC", () => {
   it("answers with tensor_content when told to", async () => {
     await using other = await startServer({ m: { 1: halfPlus(2) } }, { isContentEncoded: true });
     assert.deepEqual((await predict(other.client, { x: floats(1, 2) })).outputs["y"], floats(2.5, 3));
+  });
+
+  it("is not ready before the first model where it needs one, and is from then on", async () => {
+    const { SERVING, NOT_SERVING } = HealthCheckResponse_ServingStatus;
+    const manager = new Manager({ loader: { load: async () => halfPlus(2) } });
+    await manager.start();
+    const server = new ModelServer({ manager, grpcPort: 0, restPort: 0, host: "127.0.0.1", needsModel: true });
+    await server.start();
+    const client = new Client(`127.0.0.1:${server.grpcPort}`, credentials.createInsecure());
+    const isServing = async () => {
+      const paths = ["/grpc.health.v1.Health/Check", HealthCheckRequestSchema, HealthCheckResponseSchema] as const;
+      const { status } = await call(client, ...paths, { service: "" });
+      const url = `http://127.0.0.1:${server.restPort}`;
+      const [alive, ready] = await Promise.all(
+        ["/healthz", "/readyz"].map(async (at) => (await fetch(url + at)).status),
+      );
+      return [status, alive, ready];
+    };
+    try {
+      assert.deepEqual(await isServing(), [NOT_SERVING, 200, 503]);
+      await assert.rejects(
+        callRaw(client, PREDICT, predictRequest({ x: tensor("float32", [1], Float32Array.of(1)) })),
+        {
+          code: 5,
+        },
+      );
+      manager.setAspired("m", [{ version: 1, path: "" }]);
+      await manager.whenAvailable(["m"]);
+      assert.deepEqual(await isServing(), [SERVING, 200, 200]);
+      manager.setAspired("m", []);
+      while (manager.isAvailable("m")) await new Promise((resolve) => setImmediate(resolve));
+      assert.deepEqual(await isServing(), [SERVING, 200, 200]);
+    } finally {
+      client.close();
+      await server.close();
+      await manager.close();
+    }
   });
 
   it("answers health checks", async () => {

@@ -73,6 +73,7 @@ export const serve = defineCommand({
     };
     const front: ModelFront = await ModelFront.open(loader, whenLoaded, flags, logger, {
       reload: (next, options) => catalog.apply(next, options),
+      needsModel: config.config.case === "modelConfigList" && config.config.value.config.length > 0,
       config: () => ({
         modelServerConfig: toJson(ModelServerConfigSchema, catalog.config),
         absentModels: Object.fromEntries(catalog.problems),
@@ -134,8 +135,7 @@ async function initialConfig(flags: Readonly<FlagValues<typeof FLAGS>>): Promise
 }
 
 /**
- * The first configuration: models that cannot be loaded are logged as long as another can be; where no version is there
- * yet, one is waited for.
+ * The first configuration: models that cannot be loaded are logged as long as another can be, or may appear.
  *
  * @throws ServingError LOAD_FAILED when no model is available and none can become so
  */
@@ -150,13 +150,10 @@ async function applyFirst(
   } catch (error) {
     if (!isServingError(error, "LOAD_FAILED")) throw error;
     const names = catalog.models.map(({ name }) => name);
-    const absent = names.filter((name) => catalog.problemOf(name) !== undefined);
     if (names.some((name) => manager.isAvailable(name))) {
       logger.error({ error: error.message }, "not every model could be loaded; serving the others");
-    } else if (mayAppear && absent.length > 0) {
-      const found = new AbortController();
-      const options = { signal: AbortSignal.any([signal, found.signal]) };
-      await Promise.race(absent.map((name) => manager.whenAvailable([name], options))).finally(() => found.abort());
+    } else if (mayAppear && names.some((name) => catalog.problemOf(name) !== undefined)) {
+      logger.error({ error: error.message }, "no model is there yet; not ready until one is");
     } else {
       throw error;
     }

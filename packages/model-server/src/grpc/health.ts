@@ -21,7 +21,7 @@ const WATCHERS_MAX = 1000;
 type HealthCall = ServerUnaryCall<Buffer, Buffer>;
 type HealthStream = ServerWritableStream<Buffer, Buffer>;
 
-/** grpc.health.v1.Health: SERVING until the server drains. */
+/** grpc.health.v1.Health: SERVING unless told otherwise. */
 export class HealthService {
   readonly #watchers = new Map<HealthStream, string>();
   #isServing = true;
@@ -30,9 +30,10 @@ export class HealthService {
     return this.#isServing;
   }
 
-  /** From now on NOT_SERVING; watchers are told and stay connected. */
-  stopServing(): void {
-    this.#isServing = false;
+  /** SERVING or NOT_SERVING from now on; watchers are told and stay connected. */
+  report(isServing: boolean): void {
+    if (isServing === this.#isServing) return;
+    this.#isServing = isServing;
     for (const [stream, service] of this.#watchers) stream.write(this.#response(service));
   }
 

@@ -40,6 +40,8 @@ export interface ModelFrontOptions {
   readonly config?: () => Readonly<Record<string, unknown>>;
   /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
   readonly reload?: Reload;
+  /** Whether it is ready only once a model is available; default false. */
+  readonly needsModel?: boolean;
   /** Called when a version on probation lost its place to the one before. */
   readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Version directory of what the loader is given; default the path itself. */
@@ -139,6 +141,7 @@ export class ModelFront extends Service {
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
       ...(options.reload && { reload: options.reload }),
+      ...(options.needsModel !== undefined && { needsModel: options.needsModel }),
       config: () => ({ flags: shownFlags(flags), ...options.config?.() }),
       logger,
       serverVersion: VERSION,
