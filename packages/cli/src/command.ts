@@ -8,7 +8,7 @@ export interface Terminal {
   readonly progress: Progress;
   readonly logger: Logger;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Aborts at the first SIGINT or SIGTERM; servers drain, tools stop. */
+  /** Aborts at the first SIGINT, SIGTERM or SIGHUP; servers drain, tools stop. */
   readonly signal: AbortSignal;
 }
 

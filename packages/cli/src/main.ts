@@ -76,7 +76,8 @@ function briefError(error: Error): object {
 function terminal(verbose: boolean): Terminal {
   const environment = process.env;
   const stop = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // SIGHUP comes when a terminal closes, and from who takes it for "read your files again": both follow by themselves.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.once(signal, () => stop.abort(new ServingError("CANCELLED", `stopped by ${signal}`)));
   }
   if (process.connected) {

@@ -165,9 +165,9 @@ describe("serve", function () {
     await writeFile(file, `model_config_list { ${config(["three", "saved_model_half_plus_three"])} }`);
     await until(async () => (await predict(url, "three")) === 3.5);
     await until(async () => (await predict(url, "two")) === 404);
-    child.kill("SIGTERM");
+    child.kill("SIGHUP");
     assert.equal(await exitOf(child), 0);
-    await until(() => /"why":"stopped by SIGTERM".*"draining"[^]*"drained; the process ends"/.test(log()));
+    await until(() => /"why":"stopped by SIGHUP".*"draining"[^]*"drained; the process ends"/.test(log()));
   });
 
   it("serves the others and the other labels when a version of a label is not there; the label is good once it is", async () => {
