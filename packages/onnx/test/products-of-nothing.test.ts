@@ -88,4 +88,63 @@ describe("matrix products of a batch without examples", () => {
       });
     }
   }
+
+  const anyRank = [0, 1].map((i) => node(`in${i}`, "Placeholder", [], { dtype: "float32", fed: true }));
+  /** Factors and their product; undefined where they do not fit. */
+  const shapes: readonly (readonly [readonly number[], readonly number[], readonly number[] | undefined])[] = [
+    [
+      [1, 2, 3],
+      [0, 3, 4],
+      [0, 2, 4],
+    ],
+    [
+      [0, 2, 3],
+      [1, 3, 4],
+      [0, 2, 4],
+    ],
+    [
+      [0, 2, 3],
+      [3, 4],
+      [0, 2, 4],
+    ],
+    [
+      [2, 3],
+      [5, 0, 3, 4],
+      [5, 0, 2, 4],
+    ],
+    [
+      [3, 2, 0],
+      [1, 0, 4],
+      [3, 2, 4],
+    ],
+    [
+      [3, 0, 2],
+      [2, 4],
+      [3, 0, 4],
+    ],
+    [
+      [3, 2, 3],
+      [1, 3, 4],
+      [3, 2, 4],
+    ],
+    [[0, 2, 3], [0, 4, 4], undefined],
+    [[0, 2, 3], [2, 3, 4], undefined],
+  ];
+  for (const [way, isTransposed] of [...ways, [", both transposed", [true, true]] as const]) {
+    it(`take factors whose ranks only a run knows${way}`, async () => {
+      using session = await sessionOf(anyRank, [product("in1", isTransposed)]);
+      const swapped = (shape: readonly number[], isSwapped: boolean): readonly number[] =>
+        isSwapped ? [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!] : shape;
+      for (const [left, right, expected] of shapes) {
+        const pair = JSON.stringify([left, right]);
+        const run = () => session.run(filled(swapped(left, isTransposed[0])), filled(swapped(right, isTransposed[1])));
+        if (!expected) {
+          assert.throws(run, pair);
+          continue;
+        }
+        const values = new Float32Array(elementCount(expected)).fill(left.at(-1)!);
+        assert.deepEqual(run(), tensor("float32", expected, values), pair);
+      }
+    });
+  }
 });

@@ -116,6 +116,37 @@ function orZeros(b: OnnxBuilder, pair: Pair, added: number, product: (pair: Pair
   )[0]!;
 }
 
+/**
+ * Factors of ranks that nobody knows cannot be made to broadcast against an empty batch (`besideEmpty`). Where one of them holds nothing, the answer is
+ * zeros of the shape that both make, or the refusal of factors that do not fit.
+ */
+function unlessEmpty(b: OnnxBuilder, pair: Pair, adjoint: readonly [boolean, boolean], product: () => Value): Value {
+  const [left, right] = [shapeOf(b, pair[0]), shapeOf(b, pair[1])];
+  const length = (shape: Value, at: number): Value => b.op("Gather", [shape, b.ints([at])]);
+  const batch = (shape: Value): Value => b.op("Slice", [shape, b.ints([0]), b.ints([-2])]);
+  const zeros = (of: Value, shape: readonly Value[]): Value => b.op("Expand", [of, b.op("Concat", shape, { axis: 0 })]);
+  const none = (): Value => {
+    const [rows, leftK] = adjoint[0] ? [-1, -2] : [-2, -1];
+    const [rightK, columns] = adjoint[1] ? [-1, -2] : [-2, -1];
+    const [zero, nothing, one] = [b.scalar("float32", 0), b.ints([0]), b.ints([1])];
+    const fitting = b.op("MatMul", [
+      zeros(zero, [nothing, length(left, leftK)]),
+      zeros(zero, [length(right, rightK), nothing]),
+    ]);
+    const sum = cast(b, b.op("ReduceSum", [fitting], { keepdims: 0 }), pair[0].dtype);
+    const ofLeft = zeros(sum, [batch(left), length(left, rows), one]);
+    return zeros(ofLeft, [batch(right), one, length(right, columns)]);
+  };
+  const entries = b.op("ReduceProd", [b.op("Concat", [left, right], { axis: 0 })], { keepdims: 0 });
+  const isEmpty = b.op("Equal", [entries, b.scalar("int64", 0)], {}, "bool");
+  return b.choose(
+    isEmpty,
+    [pair[0].dtype],
+    () => [none()],
+    () => [product()],
+  )[0]!;
+}
+
 const batchMatmul: Lower = (n) => {
   const adjoint = [n.attrs.bool("adj_x"), n.attrs.bool("adj_y")] as const;
   const given = factors(n);
@@ -127,6 +158,8 @@ const batchMatmul: Lower = (n) => {
     isFused
       ? n.b.op("com.microsoft:FusedMatMul", pair, { transA: Number(adjoint[0]), transB: Number(adjoint[1]) })
       : widened(n.b, MATMUL_KERNELS, "ring", pair, (x) => n.b.op("MatMul", x));
+  if (!n.shape(0) || !n.shape(1))
+    return unlessEmpty(n.b, both, isFused ? adjoint : [false, false], () => product(both));
   const [left, right] = [adjoint[0] ? -2 : -1, adjoint[1] ? -1 : -2];
   const addsSomething = (n.dim(0, left) ?? 0) > 0 || (n.dim(1, right) ?? 0) > 0;
   if (addsSomething || !(isFused || both.some(({ name }) => isTurned(n.b, name)))) return product(both);
