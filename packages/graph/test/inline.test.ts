@@ -34,6 +34,15 @@ describe("importGraph", () => {
   it("refuses two nodes of one name", () => {
     assert.throws(() => importGraph(metaGraphOf({ nodes: "a = NoOp()\na = NoOp()" }).graphDef!), /two nodes named "a"/);
   });
+
+  it("refuses names that read like another node's output", () => {
+    const { graphDef } = metaGraphOf({ nodes: "a = Split()\nb = NoOp()" });
+    graphDef!.node[1]!.name = "a:1";
+    assert.throws(() => importGraph(graphDef!), /the name of node "a:1" has a ":" in it/);
+    const body = { ...DOUBLE, nodes: "add:1 = AddV2(x, x) T=float32" };
+    const text = { nodes: "x = Placeholder()\ncall = double(x)", functions: [body] };
+    assert.throws(() => inlined(text, "call"), /the name of node "add:1" has a ":" in it/);
+  });
 });
 
 describe("inlineCalls", () => {

@@ -53,8 +53,8 @@ describe("rewrite", () => {
   it("follows aliases to their end and leaves other nodes as they are", () => {
     const program = programOf("a = Placeholder()\nb = Identity(a)\nc = Identity(b)\nd = Neg(c)", "d c");
     const aliases = new Map([
-      ["c:0", { node: "b", index: 0 }],
-      ["b:0", { node: "a", index: 0 }],
+      ["c", { node: "b", index: 0 }],
+      ["b", { node: "a", index: 0 }],
     ]);
     const result = rewrite(program, aliases);
     assert.deepEqual(result.outputs, [

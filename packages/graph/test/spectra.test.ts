@@ -28,7 +28,7 @@ function multiplied(text: string, ...outputs: string[]): Program {
   const before = infer(program);
   const after = multiplySpectra(program, before);
   for (const output of outputs) {
-    assert.deepEqual(infer(after).infos.get(`${output}:0`), before.infos.get(`${output}:0`));
+    assert.deepEqual(infer(after).infos.get(output), before.infos.get(output));
   }
   return after;
 }

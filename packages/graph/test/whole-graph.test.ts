@@ -191,10 +191,10 @@ describe("exportNode", () => {
   it("fills in what passes left to be inferred", () => {
     const info = (dtype: DType) => ({ dtype, shape: undefined });
     const infos = new Map([
-      ["a:0", info("int64")],
-      ["b:0", info("int64")],
-      ["axis:0", info("int32")],
-      ["joined:0", info("int64")],
+      ["a", info("int64")],
+      ["b", info("int64")],
+      ["axis", info("int32")],
+      ["joined", info("int64")],
     ]);
     const { graph } = importGraph(meta([node("joined", "ConcatV2", ["a", "b", "axis"])]).graphDef!);
     const def = exportNode(graph.get("joined")!, "joined", infos, ({ node: name }) => name);

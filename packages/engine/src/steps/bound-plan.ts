@@ -212,7 +212,7 @@ export class BoundPlan {
     const fed = wanted.find((alias) => this.#fedOutputs.has(alias));
     if (fed === undefined) return;
     const ref = this.#plan.inputs.find((input) => input.alias === fed)?.ref;
-    throw new ServingError("INVALID_ARGUMENT", `${ref ? refKey(ref) : fed} is both fed and fetched.`);
+    throw new ServingError("INVALID_ARGUMENT", `${ref ? `${ref.node}:${ref.index}` : fed} is both fed and fetched.`);
   }
 
   #result(run: Run, wanted: readonly string[], timings: RunTimings): RunResult {

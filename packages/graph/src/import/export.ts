@@ -10,7 +10,7 @@ import {
 import { invariant } from "@shardserve/core";
 import { type DType, DTYPES, encodeTensorProto, type Tensor } from "@shardserve/tensor";
 import { Attrs, type AttrValue, LazyTensor } from "../ir/attrs.js";
-import { type GraphNode, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
+import { type GraphNode, outputKey, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
 import { type ArgDef, opDef } from "../op-table.js";
 
 /**
@@ -46,7 +46,7 @@ function inferredAttrs(node: GraphNode, infos: ReadonlyMap<string, ValueInfo>): 
     attrs,
   );
   const outputs: (DType | undefined)[] = [];
-  for (let i = 0; infos.has(`${node.name}:${i}`); i++) outputs.push(infos.get(`${node.name}:${i}`)!.dtype);
+  for (let i = 0; infos.has(outputKey(node.name, i)); i++) outputs.push(infos.get(outputKey(node.name, i))!.dtype);
   fillFrom(def.outputs, outputs, attrs);
   return attrs;
 }

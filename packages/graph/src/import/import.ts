@@ -22,11 +22,12 @@ export interface ImportedGraph {
 /**
  * Reads the main graph of a MetaGraph. Function calls are left as they are (see inline.ts).
  *
- * @throws ServingError GRAPH_INVALID when two nodes share a name
+ * @throws ServingError GRAPH_INVALID when two nodes share a name, or one has no node's name
  */
 export function importGraph(graphDef: GraphDef): ImportedGraph {
   const graph = new Map<string, GraphNode>();
   for (const def of graphDef.node) {
+    checkNodeName(def.name);
     if (graph.has(def.name)) {
       throw new ServingError("GRAPH_INVALID", `the graph has two nodes named "${def.name}"`);
     }
@@ -37,6 +38,15 @@ export function importGraph(graphDef: GraphDef): ImportedGraph {
     if (def.signature) library.set(def.signature.name, def);
   }
   return { graph, library };
+}
+
+/**
+ * A name without ":", which stands in front of the number of an output.
+ *
+ * @throws ServingError GRAPH_INVALID, as TensorFlow refuses the graph
+ */
+export function checkNodeName(name: string): void {
+  if (name.includes(":")) throw new ServingError("GRAPH_INVALID", `the name of node "${name}" has a ":" in it`);
 }
 
 /** "node" = output 0, "node:2", and in tensor names of signatures the same. */

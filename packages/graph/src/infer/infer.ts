@@ -2,7 +2,15 @@ import type { DType } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
 import type { Attrs, Shape } from "../ir/attrs.js";
 import { argSize } from "../ir/inline.js";
-import { constantOf, type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
+import {
+  constantOf,
+  type GraphNode,
+  type NodeContext,
+  outputKey,
+  refKey,
+  type TensorRef,
+  type ValueInfo,
+} from "../ir/ir.js";
 import { type Program, topologicalOrder } from "../ir/program.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { ARRAY_SHAPES } from "./arrays.js";
@@ -70,12 +78,12 @@ export class Knowledge {
     const call = shapeCall(node, dtypes, this.infos, this.values);
     const shapes = call ? shapesOf(call) : [];
     for (const [i, dtype] of dtypes.entries()) {
-      const key = `${node.name}:${i}`;
+      const key = outputKey(node.name, i);
       this.infos.set(key, unlessSame({ dtype, shape: shapes[i] }, this.#previous?.infos.get(key), sameInfo));
     }
     if (!call) return;
     for (const [i, value] of valuesOf(call, shapes, dtypes).entries()) {
-      const key = `${node.name}:${i}`;
+      const key = outputKey(node.name, i);
       if (value) this.values.set(key, unlessSame(value, this.#previous?.values.get(key), sameValue));
     }
   }
@@ -90,7 +98,7 @@ export class Knowledge {
         return false;
     }
     for (let i = 0; ; i++) {
-      const key = `${node.name}:${i}`;
+      const key = outputKey(node.name, i);
       const info = previous.infos.get(key);
       if (!info) return i > 0;
       this.infos.set(key, info);
@@ -119,7 +127,7 @@ export function contextOf(node: GraphNode, inference: Inference, program: Progra
   if (inputs.includes(undefined)) return undefined;
   const outputs: ValueInfo[] = [];
   for (let i = 0; ; i++) {
-    const info = inference.infos.get(`${node.name}:${i}`);
+    const info = inference.infos.get(outputKey(node.name, i));
     if (!info) break;
     outputs.push(info);
   }

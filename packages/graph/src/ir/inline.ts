@@ -1,6 +1,6 @@
 import { type FunctionDef, type NodeDef, type OpDef as WireOpDef } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
-import { type FunctionLibrary, importAttr, importAttrs } from "../import/import.js";
+import { checkNodeName, type FunctionLibrary, importAttr, importAttrs } from "../import/import.js";
 import { markEffects } from "../import/function-effects.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { Attrs, type AttrValue, type FunctionRef } from "./attrs.js";
@@ -113,6 +113,7 @@ export function instantiate(
   const assigned = new Set<string>();
   const isTaken = (name: string): boolean => assigned.has(name) || taken(name);
   for (const node of def.nodeDef) {
+    checkNodeName(node.name);
     const name = uniqueName(`${call.name}/${node.name}`, isTaken);
     assigned.add(name);
     names.set(node.name, name);

@@ -8,9 +8,17 @@ export interface TensorRef {
   readonly index: number;
 }
 
-/** "node:index", the key of a value in maps. */
+/** The key of a value in maps: see {@link outputKey}. */
 export function refKey(ref: TensorRef): string {
-  return `${ref.node}:${ref.index}`;
+  return outputKey(ref.node, ref.index);
+}
+
+/**
+ * The key of a node's output in maps: of the first, which most values are, the node's name as it is, so that no string is made to look
+ * one up; of the others "node:index". No node has a ":" in its name.
+ */
+export function outputKey(node: string, index = 0): string {
+  return index === 0 ? node : `${node}:${index}`;
 }
 
 /**

@@ -2,7 +2,7 @@ import { elementCount, type StringColumn, scalar, type Tensor, toNumbers } from 
 import type { FunctionLibrary } from "../import/import.js";
 import type { FunctionRef } from "../ir/attrs.js";
 import { inlineCalls, instantiate } from "../ir/inline.js";
-import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite, topologicalOrder } from "../ir/program.js";
 import { constantNode } from "./fold.js";
 
@@ -67,14 +67,14 @@ function resolveSwitches(program: Program): Program {
     } else if (isMerge && live.length === 1) {
       const name = `${node.name}/value_index`;
       added.set(name, constantNode(name, scalar("int32", node.inputs.indexOf(live[0]!))));
-      aliases.set(`${node.name}:0`, live[0]!);
-      aliases.set(`${node.name}:1`, { node: name, index: 0 });
+      aliases.set(outputKey(node.name), live[0]!);
+      aliases.set(outputKey(node.name, 1), { node: name, index: 0 });
     } else if (node.op === "Switch" || node.op === "RefSwitch") {
       const predicate = constantOf(program.graph.get(node.inputs[1]!.node));
       if (!predicate) continue;
       const side = isTrue(predicate) ? 1 : 0;
-      aliases.set(`${node.name}:${side}`, node.inputs[0]!);
-      dead.add(`${node.name}:${1 - side}`);
+      aliases.set(outputKey(node.name, side), node.inputs[0]!);
+      dead.add(outputKey(node.name, 1 - side));
     }
   }
   return aliases.size === 0 ? program : prune(rewrite(program, aliases, added));

@@ -5,6 +5,7 @@ import {
   type Graph,
   type GraphNode,
   type Program,
+  outputKey,
   refKey,
   type Region,
   type TensorRef,
@@ -192,9 +193,9 @@ function formBranch(
     regions,
     true,
     [dtypeOf({ node: merge.name, index: 0 }), "int32"],
-    [infos.get(`${merge.name}:0`)?.shape, []],
+    [infos.get(outputKey(merge.name))?.shape, []],
   );
-  const aliases = new Map([0, 1].map((index) => [`${merge.name}:${index}`, { node: name, index }] as const));
+  const aliases = new Map([0, 1].map((index) => [outputKey(merge.name, index), { node: name, index }] as const));
   const result = rewrite(program, aliases, new Map([[name, branch]]));
   return prune(renameControls(result, new Map([[merge.name, name]])));
 }

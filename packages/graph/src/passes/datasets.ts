@@ -1,6 +1,6 @@
 import type { FunctionLibrary } from "../import/import.js";
 import { inlineCalls, uniqueName } from "../ir/inline.js";
-import type { Graph, GraphNode, Program, TensorRef } from "../ir/ir.js";
+import { type Graph, type GraphNode, outputKey, type Program, type TensorRef } from "../ir/ir.js";
 import { prune, rewrite } from "../ir/program.js";
 import { Block, type Value } from "./dataset-blocks.js";
 import { alivePositions, handOn, walkOf } from "./dataset-stages.js";
@@ -23,7 +23,7 @@ export function formDatasets(program: Program, library: FunctionLibrary): Progra
     const block = new Block(prefix, library, (name) => program.graph.has(name));
     const results = use(node, program.graph, block);
     if (!results) continue;
-    for (const [i, { ref }] of results.entries()) aliases.set(`${node.name}:${i}`, ref);
+    for (const [i, { ref }] of results.entries()) aliases.set(outputKey(node.name, i), ref);
     for (const [name, made] of block.nodes)
       added.set(name, { ...made, controls: [...made.controls, ...node.controls] });
     if (results[0]) renamed.set(node.name, results[0].ref.node);

@@ -1,5 +1,5 @@
 import { Attrs } from "../ir/attrs.js";
-import type { GraphNode, TensorRef } from "../ir/ir.js";
+import { type GraphNode, outputKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite, topologicalOrder } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 
@@ -143,7 +143,7 @@ function splitResults(program: Program): Program {
     for (const [index, input] of node.inputs.entries()) {
       const name = `${node.name}/result_${index}`;
       added.set(name, { name, op: "Identity", inputs: [input], controls: node.controls, attrs: new Attrs("Identity") });
-      aliases.set(`${node.name}:${index}`, { node: name, index: 0 });
+      aliases.set(outputKey(node.name, index), { node: name, index: 0 });
     }
   }
   return added.size === 0 ? program : rewrite(program, aliases, added);

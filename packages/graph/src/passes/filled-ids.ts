@@ -1,7 +1,7 @@
 import { toNumbers } from "@shardserve/tensor";
 import type { Inference } from "../infer/infer.js";
 import { Attrs } from "../ir/attrs.js";
-import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 import { bare, numbersAt } from "./matching.js";
 import type { Readers } from "./readers.js";
@@ -22,7 +22,7 @@ export function findFilledIds(program: Program, inference: Inference, readers: R
     const attrs = new Attrs("FilledIds", { dropsNegative: all !== undefined });
     const inputs = [all?.indices ?? indices, all?.ids ?? ids, shape, filler];
     replaced.set(fill.name, { name: fill.name, op: "FilledIds", inputs, controls: [], attrs });
-    for (const { name } of rows) aliases.set(`${name}:0`, { node: fill.name, index: 0 });
+    for (const { name } of rows) aliases.set(outputKey(name), { node: fill.name, index: 0 });
   }
   return replaced.size === 0 ? program : prune(rewrite(program, aliases, replaced));
 }

@@ -3,7 +3,7 @@ import { contextOf, type Inference } from "../infer/infer.js";
 import { knownValues, type PartialValue } from "../infer/shapes.js";
 import { Attrs } from "../ir/attrs.js";
 import { type HostState, type HostValue, isTensor, type KernelTable } from "../ir/host.js";
-import { constantOf, type GraphNode, type NodeContext, refKey, type TensorRef } from "../ir/ir.js";
+import { constantOf, type GraphNode, type NodeContext, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect } from "./effects.js";
@@ -25,29 +25,27 @@ export const NO_STATE: HostState = {
  */
 export function fold(program: Program, inference: Inference, kernels: KernelTable): Program {
   const constants = new Map<string, Tensor>();
+  const aliases = new Map<string, TensorRef>();
+  const added = new Map<string, GraphNode>();
   const conditional = conditionalNodes(inference.order);
   for (const node of inference.order) {
     if (conditional.has(node.name)) continue;
     if (node.op === "Const") {
       const value = constantOf(node);
-      if (value) constants.set(`${node.name}:0`, value);
+      if (value) constants.set(outputKey(node.name), value);
       continue;
     }
-    const results = known(node, inference) ?? evaluate(node, inference, program, kernels, constants);
-    for (const [i, value] of (results ?? []).entries()) if (value) constants.set(`${node.name}:${i}`, value);
-  }
-  const aliases = new Map<string, TensorRef>();
-  const added = new Map<string, GraphNode>();
-  for (const [key, value] of constants) {
-    const colon = key.lastIndexOf(":");
-    const source = program.graph.get(key.slice(0, colon))!;
-    if (source.op === "Const") continue;
+    const results = known(node, inference) ?? evaluate(node, inference, program, kernels, constants) ?? [];
     // A node that is a constant altogether keeps its name.
-    const index = key.slice(colon + 1);
-    const isWhole = index === "0" && !inference.infos.has(`${source.name}:1`);
-    const name = isWhole ? source.name : `${source.name}/constant_${index}`;
-    added.set(name, constantNode(name, value));
-    if (!isWhole) aliases.set(key, { node: name, index: 0 });
+    const isWhole = results.length === 1;
+    for (const [index, value] of results.entries()) {
+      if (!value) continue;
+      const key = outputKey(node.name, index);
+      const name = isWhole ? node.name : `${node.name}/constant_${index}`;
+      constants.set(key, value);
+      added.set(name, constantNode(name, value));
+      if (!isWhole) aliases.set(key, { node: name, index: 0 });
+    }
   }
   return added.size === 0 ? program : prune(rewrite(program, aliases, added));
 }
@@ -76,12 +74,12 @@ function isPure(node: GraphNode): boolean {
 
 /** Outputs that shape arithmetic knows wholly. */
 function known(node: GraphNode, inference: Inference): (Tensor | undefined)[] | undefined {
-  if (!isPure(node) || !inference.values.has(`${node.name}:0`)) return undefined;
+  if (!isPure(node) || !inference.values.has(outputKey(node.name))) return undefined;
   const results: (Tensor | undefined)[] = [];
   for (let i = 0; ; i++) {
-    const info = inference.infos.get(`${node.name}:${i}`);
+    const info = inference.infos.get(outputKey(node.name, i));
     if (!info) break;
-    const value = inference.values.get(`${node.name}:${i}`);
+    const value = inference.values.get(outputKey(node.name, i));
     results.push(value && tensorOfValue(value, info.dtype));
   }
   return results.includes(undefined) ? undefined : results;

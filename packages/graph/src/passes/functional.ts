@@ -3,7 +3,7 @@ import type { DType } from "@shardserve/tensor";
 import type { FunctionLibrary } from "../import/import.js";
 import type { FunctionRef, Shape } from "../ir/attrs.js";
 import { inlineCalls, instantiate, uniqueName } from "../ir/inline.js";
-import type { GraphNode, Program, Region, TensorRef } from "../ir/ir.js";
+import { type GraphNode, outputKey, type Program, type Region, type TensorRef } from "../ir/ir.js";
 import { prune, rewrite } from "../ir/program.js";
 import { argument, type MadeLoop, makeBranch, makeLoop, renameControls } from "./regions.js";
 
@@ -26,7 +26,7 @@ export function formRegions(program: Program, library: FunctionLibrary): Program
       const { loop, results } = loopOf(node, name, library);
       replaced.set(name, loop);
       renamed.set(node.name, name);
-      for (const [i, ref] of results.entries()) aliases.set(`${node.name}:${i}`, ref);
+      for (const [i, ref] of results.entries()) aliases.set(outputKey(node.name, i), ref);
     } else if (BRANCHES.has(node.op)) replaced.set(node.name, branchOf(node, library));
   }
   if (replaced.size === 0) return program;

@@ -1,6 +1,6 @@
 import type { DType } from "@shardserve/tensor";
 import { uniqueName } from "../ir/inline.js";
-import type { Graph, GraphNode, Program, Region, TensorRef } from "../ir/ir.js";
+import { type Graph, type GraphNode, outputKey, type Program, type Region, type TensorRef } from "../ir/ir.js";
 import { nodeOf, prune, rewrite } from "../ir/program.js";
 import { reduceControls } from "./effects.js";
 import { elementDType, LENGTHS, lengthOf, listInput, READS, rowsOf, SETS, STACKS, valueOf } from "./list-ops.js";
@@ -77,7 +77,7 @@ class LoopLists {
     const aliases = new Map<string, TensorRef>();
     for (const [i] of this.#loop.attrs.dtypes("dtypes").entries()) {
       const at = loop.kept.indexOf(i);
-      if (at >= 0) aliases.set(`${this.#loop.name}:${i}`, { node: loop.node.name, index: at });
+      if (at >= 0) aliases.set(outputKey(this.#loop.name, i), { node: loop.node.name, index: at });
     }
     const nodes = new NewNodes(this.#program.graph);
     for (const [i, list] of filled.entries()) {
@@ -88,7 +88,7 @@ class LoopLists {
         stacked: value(loop.kept.length + i),
         turns,
       });
-      for (const node of list.uses) aliases.set(`${node.name}:0`, elements.inPlaceOf(node));
+      for (const node of list.uses) aliases.set(outputKey(node.name), elements.inPlaceOf(node));
     }
     nodes.replace(loop.node);
     const graph = new Map(this.#program.graph);

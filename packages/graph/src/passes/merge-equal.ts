@@ -1,7 +1,7 @@
 import { bytesOf, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
 import type { Inference } from "../infer/infer.js";
 import { type Attrs, type AttrValue, LazyTensor } from "../ir/attrs.js";
-import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect } from "./effects.js";
@@ -19,7 +19,7 @@ export function mergeEqual(given: Program, inference: Inference): Program {
   for (const target of program.targets) awaited.add(target);
   const known = new Map<string, string>();
   const merged = new Map<string, string>();
-  const resolved = ({ node, index }: TensorRef): string => `${merged.get(node) ?? node}:${index}`;
+  const resolved = ({ node, index }: TensorRef): string => outputKey(merged.get(node) ?? node, index);
   for (const { name } of inference.order) {
     const node = program.graph.get(name)!;
     if (!isPure(node, inference) || awaited.has(node.name)) continue;
@@ -61,7 +61,7 @@ function isPure(node: GraphNode, { infos }: Inference): boolean {
   if (node.controls.length > 0 || node.regions || hasEffect(node)) return false;
   if (node.op === "Const") return true;
   if (node.inputs.length === 0 || opDef(node.op)?.isStateful !== false) return false;
-  const values = [...node.inputs.map(refKey), `${node.name}:0`];
+  const values = [...node.inputs.map(refKey), outputKey(node.name)];
   return values.every((key) => {
     const dtype = infos.get(key)?.dtype;
     return dtype !== undefined && dtype !== "resource" && dtype !== "variant";

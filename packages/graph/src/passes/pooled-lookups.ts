@@ -2,7 +2,7 @@ import { tensor, toNumbers } from "@shardserve/tensor";
 import type { Inference } from "../infer/infer.js";
 import { Attrs } from "../ir/attrs.js";
 import { uniqueName } from "../ir/inline.js";
-import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 import { constantNode } from "./fold.js";
 import type { Readers } from "./readers.js";
@@ -47,11 +47,11 @@ export function poolFilledIds(
       const name = isAlone ? gather.name : uniqueName(`${gather.name}/pooled`, taken);
       const attrs = new Attrs("PooledLookup", { combiner });
       replaced.set(name, { name, op: "PooledLookup", inputs, controls: [], attrs });
-      aliases.set(`${(zeroed ?? sum).name}:0`, { node: name, index: 0 });
+      aliases.set(outputKey((zeroed ?? sum).name), { node: name, index: 0 });
     } else if (selection) {
       const { node, column } = selection;
       const zero = uniqueName(`${node.name}/zero`, (name) => program.graph.has(name) || replaced.has(name));
-      const dtype = inference.infos.get(`${sum.name}:0`)?.dtype;
+      const dtype = inference.infos.get(outputKey(sum.name))?.dtype;
       if (dtype !== "float32") continue;
       replaced.set(zero, constantNode(zero, tensor("float32", [], Float32Array.of(0))));
       const inputs = [column, { node: zero, index: 0 }, node.inputs[2]!];
@@ -138,5 +138,5 @@ function columnOf(tile: GraphNode, fill: GraphNode, graph: Program["graph"]): Te
   if (column.op !== "Reshape" || column.controls.length > 0) return undefined;
   const shape = constantOf(graph.get(column.inputs[1]!.node));
   const isColumn = shape !== undefined && toNumbers(shape).join() === "-1,1";
-  return isColumn && refKey(column.inputs[0]!) === `${fill.name}:2` ? tile.inputs[0] : undefined;
+  return isColumn && refKey(column.inputs[0]!) === outputKey(fill.name, 2) ? tile.inputs[0] : undefined;
 }

@@ -1,6 +1,6 @@
 import type { Inference } from "../infer/infer.js";
 import { Attrs } from "../ir/attrs.js";
-import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 import type { Readers } from "./readers.js";
 
@@ -33,7 +33,7 @@ export function findPresentElements(program: Program, inference: Inference, read
     if (!isHosts || !gather || !/^(string|int64|int32)$/.test(info.dtype)) continue;
     const attrs = new Attrs("PresentElements");
     replaced.set(where.name, { name: where.name, op: "PresentElements", inputs: [x, absent], controls: [], attrs });
-    aliases.set(`${gather.name}:0`, { node: where.name, index: 1 });
+    aliases.set(outputKey(gather.name), { node: where.name, index: 1 });
   }
   return replaced.size === 0 ? program : prune(rewrite(program, aliases, replaced));
 }

@@ -1,4 +1,4 @@
-import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 
 /** Who reads each value of a program. */
@@ -35,7 +35,7 @@ export class Readers {
     const readers: GraphNode[] = [];
     for (const key of same) {
       for (const node of this.#readers.get(key) ?? []) {
-        if (node.op === "Identity") same.add(`${node.name}:0`);
+        if (node.op === "Identity") same.add(outputKey(node.name));
         else readers.push(node);
       }
     }

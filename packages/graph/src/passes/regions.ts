@@ -1,6 +1,6 @@
 import type { DType } from "@shardserve/tensor";
 import { Attrs, type Shape } from "../ir/attrs.js";
-import type { Graph, GraphNode, Program, Region, TensorRef } from "../ir/ir.js";
+import { type Graph, type GraphNode, outputKey, type Program, type Region, type TensorRef } from "../ir/ir.js";
 import { nodeOf, prune, rewrite } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect, isCheck } from "./effects.js";
@@ -128,7 +128,7 @@ function withLeaves(node: GraphNode, graph: Graph): GraphNode {
     for (let i = first; i < node.inputs.length; i++) {
       const leaf = leafOf(graph, node.inputs[i]!);
       if (!leaf || (region.graph.has(leaf.name) && !added.has(leaf.name))) continue;
-      aliases.set(`${region.args[i - offset]}:0`, { node: leaf.name, index: 0 });
+      aliases.set(outputKey(region.args[i - offset]!), { node: leaf.name, index: 0 });
       added.set(leaf.name, leaf);
     }
     if (added.size === 0) return region;

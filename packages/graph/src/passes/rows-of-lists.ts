@@ -1,6 +1,6 @@
 import { scalar, tensor } from "@shardserve/tensor";
 import { Attrs } from "../ir/attrs.js";
-import { type GraphNode, refKey, type Region, type TensorRef } from "../ir/ir.js";
+import { type GraphNode, outputKey, refKey, type Region, type TensorRef } from "../ir/ir.js";
 import { rewrite } from "../ir/program.js";
 import { elementDType, READS } from "./list-ops.js";
 import { NewNodes } from "./new-nodes.js";
@@ -28,7 +28,7 @@ export function readRows(region: Region, readers: Readers, inputs: readonly numb
       const isRead = READS.has(node.op);
       // What a graph says of the element, a turn checks anyway: its dtype is the argument's.
       if (isRead) graph.set(arg.node, argument(arg.node, elementDType(node)));
-      aliases.set(`${node.name}:0`, isRead ? row(nodes, node, arg) : rowCount(nodes, node, arg));
+      aliases.set(outputKey(node.name), isRead ? row(nodes, node, arg) : rowCount(nodes, node, arg));
     }
   }
   const follow = (ref: TensorRef): TensorRef => {

@@ -1,5 +1,5 @@
 import { toNumbers } from "@shardserve/tensor";
-import { constantOf, type Graph, type GraphNode, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
+import { constantOf, type Graph, type GraphNode, outputKey, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 
 /** Ops that hand input 0 on. CheckNumerics stays: it fails on purpose. */
@@ -32,10 +32,10 @@ export function simplify(program: Program, infos: ReadonlyMap<string, ValueInfo>
   for (const node of program.graph.values()) {
     if (node.controls.length > 0) continue;
     const bound = boundOf(node, program.graph, infos);
-    if (bound) aliases.set(`${node.name}:0`, bound);
+    if (bound) aliases.set(outputKey(node.name), bound);
     if (!isNoOp(node, program.graph, infos)) continue;
     const count = node.op === "IdentityN" ? node.inputs.length : 1;
-    for (let i = 0; i < count; i++) aliases.set(`${node.name}:${i}`, node.inputs[i]!);
+    for (let i = 0; i < count; i++) aliases.set(outputKey(node.name, i), node.inputs[i]!);
   }
   // A node that others only wait for stays in the graph, but has nothing left to replace.
   return aliases.size > 0 && usesAny(program, aliases) ? prune(rewrite(program, aliases)) : program;
@@ -54,7 +54,7 @@ function isNoOp(node: GraphNode, graph: Graph, infos: ReadonlyMap<string, ValueI
   switch (node.op) {
     case "Cast":
     case "Bitcast":
-      return input !== undefined && input.dtype === infos.get(`${node.name}:0`)?.dtype;
+      return input !== undefined && input.dtype === infos.get(outputKey(node.name))?.dtype;
     case "EnsureShape": {
       const wanted = node.attrs.shape("shape");
       if (!wanted) return true;

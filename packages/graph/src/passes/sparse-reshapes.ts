@@ -1,6 +1,6 @@
 import { originOf } from "../infer/element-origins.js";
 import type { Inference } from "../infer/infer.js";
-import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
 
 /** Ops whose outputs that are used as shapes have no negative elements: a request's own sparse tensors may. */
@@ -21,7 +21,7 @@ export function dropSparseReshapes(program: Program, inference: Inference): Prog
   const aliases = new Map<string, TensorRef>();
   for (const node of program.graph.values()) {
     if (node.op !== "SparseReshape" || node.controls.length > 0 || !keepsShape(node, program, inference)) continue;
-    aliases.set(`${node.name}:0`, node.inputs[0]!).set(`${node.name}:1`, node.inputs[1]!);
+    aliases.set(outputKey(node.name), node.inputs[0]!).set(outputKey(node.name, 1), node.inputs[1]!);
   }
   return aliases.size === 0 ? program : prune(rewrite(program, aliases));
 }

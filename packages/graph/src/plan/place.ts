@@ -1,7 +1,7 @@
 import { elementCount } from "@shardserve/tensor";
 import { contextOf, type Inference } from "../infer/infer.js";
 import type { KernelTable, DeviceSupport } from "../ir/host.js";
-import { type GraphNode, refKey } from "../ir/ir.js";
+import { type GraphNode, outputKey, refKey } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect } from "../passes/effects.js";
@@ -87,7 +87,7 @@ export function place(
 }
 
 function leafObstacle(node: GraphNode, inference: Inference): string | undefined {
-  return inference.infos.has(`${node.name}:0`) ? undefined : "its dtype is not supported";
+  return inference.infos.has(outputKey(node.name)) ? undefined : "its dtype is not supported";
 }
 
 /** What the compiler makes loops and branches of, where it stands for something else. */
@@ -172,8 +172,8 @@ function isBookkeeping(node: GraphNode, { infos }: Inference): boolean {
   if (first === undefined || isHeavy(node) || !INTEGERS.has(infos.get(first)?.dtype ?? "")) return false;
   if (COUNTS.has(node.op)) return isSmall(first);
   return (
-    INTEGERS.has(infos.get(`${node.name}:0`)?.dtype ?? "") &&
-    [...inputs, `${node.name}:0`].every((key) => INTEGERS.has(infos.get(key)?.dtype ?? "") && isSmall(key))
+    INTEGERS.has(infos.get(outputKey(node.name))?.dtype ?? "") &&
+    [...inputs, outputKey(node.name)].every((key) => INTEGERS.has(infos.get(key)?.dtype ?? "") && isSmall(key))
   );
 }
 
@@ -185,7 +185,7 @@ function joinsPooledRows(node: GraphNode, { graph }: Program, { infos }: Inferen
   if (node.op !== "ConcatV2") return false;
   const pieces = node.inputs.slice(0, -1);
   const pooled = pieces.filter((ref) => graph.get(ref.node)!.op === "PooledLookup").length;
-  const shape = infos.get(`${node.name}:0`)?.shape;
+  const shape = infos.get(outputKey(node.name))?.shape;
   const isNarrow = shape?.length === 2 && shape[1]! >= 0 && shape[1]! <= JOINED_ELEMENTS_MAX;
   return isNarrow && pooled * 2 >= pieces.length;
 }

@@ -1,7 +1,7 @@
 import { DTYPES, type DType, elementCount } from "@shardserve/tensor";
 import type { ModelGraph } from "../import/model.js";
 import type { Shape } from "../ir/attrs.js";
-import { type Graph, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { type Graph, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { plansWithin, type SignaturePlan, type Step } from "./plan.js";
 import { type PlanOptions, planSignature } from "./plan-signature.js";
 import { findTables, type FoundTable } from "./tables.js";
@@ -72,10 +72,10 @@ export function formatType(dtype: DType, shape: Shape): string {
 export function formatPlan(plan: SignaturePlan): string {
   const lines = [`signature ${plan.signature} ${plan.method}`.trimEnd()];
   for (const { alias, ref, dtype, assumedShape } of plan.inputs) {
-    lines.push(`input ${alias} = ${refText(ref)} ${formatType(dtype, assumedShape)}`);
+    lines.push(`input ${alias} = ${refKey(ref)} ${formatType(dtype, assumedShape)}`);
   }
   for (const { alias, ref, dtype } of plan.outputs) {
-    lines.push(`output ${alias} = ${refText(ref)} ${formatType(dtype, plan.infos.get(refKey(ref))?.shape)}`);
+    lines.push(`output ${alias} = ${refKey(ref)} ${formatType(dtype, plan.infos.get(refKey(ref))?.shape)}`);
   }
   for (const { checkpointKey, rows, rowShape, dtype } of plan.tables) {
     lines.push(`table ${checkpointKey} ${formatType(dtype, [rows, ...rowShape])}`);
@@ -97,21 +97,16 @@ function formatStep(step: Step, plan: SignaturePlan): string[] {
       "lookup",
       ...step.lookups.map(({ node, checkpointKey, ids, rowOffset, rowCount }) => {
         const range = rowOffset === 0 ? "" : ` from row ${rowOffset}`;
-        return `  ${node} = ${checkpointKey}[${refText(ids)}]${range} of ${rowCount}`;
+        return `  ${node} = ${checkpointKey}[${refKey(ids)}]${range} of ${rowCount}`;
       }),
     ];
   }
   const nodes = step.nodes.map((node) => {
-    const info = plan.infos.get(`${node.name}:0`);
+    const info = plan.infos.get(outputKey(node.name));
     const type = info ? ` ${formatType(info.dtype, info.shape)}` : "";
     const controls = node.controls.map((name) => ` ^${name}`).join("");
-    return `  ${node.name} = ${node.op}(${node.inputs.map(refText).join(", ")})${controls}${type}`;
+    return `  ${node.name} = ${node.op}(${node.inputs.map(refKey).join(", ")})${controls}${type}`;
   });
-  const list = (refs: readonly TensorRef[]): string => refs.map(refText).join(", ");
+  const list = (refs: readonly TensorRef[]): string => refs.map(refKey).join(", ");
   return [`${step.kind} ${step.id} (${list(step.inputs)}) -> (${list(step.outputs)})`, ...nodes];
-}
-
-/** Output 0 goes without its index. */
-function refText(ref: TensorRef): string {
-  return ref.index === 0 ? ref.node : refKey(ref);
 }

@@ -1,5 +1,5 @@
 import type { Inference } from "../infer/infer.js";
-import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { isHeavy } from "./host-cost.js";
 import { isLeaf, type Place } from "./place.js";
@@ -123,7 +123,7 @@ function absorbSmallDevice(
 const SMALL_DTYPES = new Set(["int32", "int64", "bool", "string", "int8", "uint8", "int16"]);
 
 function isSmall(node: GraphNode, inference: Inference): boolean {
-  const values = [...node.inputs.map(refKey), `${node.name}:0`];
+  const values = [...node.inputs.map(refKey), outputKey(node.name)];
   return !isHeavy(node) && values.every((key) => SMALL_DTYPES.has(inference.infos.get(key)?.dtype ?? ""));
 }
 

@@ -1,4 +1,12 @@
-import { type Region, refKey, type Shape, type TensorRef, topologicalOrder, type ValueInfo } from "@shardserve/graph";
+import {
+  outputKey,
+  refKey,
+  type Region,
+  type Shape,
+  type TensorRef,
+  topologicalOrder,
+  type ValueInfo,
+} from "@shardserve/graph";
 import { OnnxBuilder } from "../proto/builder.js";
 import type { Value } from "../proto/value.js";
 import { beside, channelsFirst, channelsLast } from "./channels.js";
@@ -154,7 +162,7 @@ class LoweredRegion {
   /** @param b  what the nodes are added to: the loop's builder, or one for trial */
   run(args: readonly Value[], b = this.#n.b): Value[] {
     const values = new Map<string, Value>();
-    for (const [i, value] of args.entries()) values.set(`${this.#region.args[i]}:0`, value);
+    for (const [i, value] of args.entries()) values.set(outputKey(this.#region.args[i]!), value);
     const { scope } = b;
     const { outputs } = this.#region;
     this.#lowerNodes(b, { nodes: this.#nodes, outputs }, values, this.#infos);
