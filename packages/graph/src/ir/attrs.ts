@@ -60,16 +60,18 @@ const encoder = new TextEncoder();
 export class Attrs {
   readonly op: string;
   readonly #values: ReadonlyMap<string, AttrValue>;
+  readonly #defaults: ReadonlyMap<string, AttrValue> | undefined;
 
   constructor(op: string, values: ReadonlyMap<string, AttrValue> | Readonly<Record<string, AttrValue>> = {}) {
     this.op = op;
     this.#values = values instanceof Map ? values : new Map(Object.entries(values));
+    this.#defaults = opDef(op)?.defaults;
   }
 
   /** The explicit value or the op's default; undefined when there is neither. */
   get(name: string): AttrValue | undefined {
     const value = this.#values.get(name);
-    return value === undefined ? opDef(this.op)?.defaults.get(name) : value;
+    return value === undefined ? this.#defaults?.get(name) : value;
   }
 
   has(name: string): boolean {

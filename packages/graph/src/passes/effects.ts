@@ -1,7 +1,7 @@
 import { Attrs } from "../ir/attrs.js";
 import { type GraphNode, outputKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite, topologicalOrder } from "../ir/program.js";
-import { opDef } from "../op-table.js";
+import { type OpDef, opDef } from "../op-table.js";
 
 /** Ops without outputs that change nothing a request could see: they order, print, or let go of what a run ends with. */
 const IGNORED = new Set([
@@ -54,15 +54,26 @@ export function isCheck({ op }: { readonly op: string }): boolean {
   return CHECKS.has(op);
 }
 
+/** What these do, the functions and regions do that they run: see function-effects.ts and regions.ts. */
+const CONTROL_FLOW = new Set(["If", "While", "Case", "Branch", "Loop"]);
+
 /** True when running the node changes state or may fail the request on purpose (see {@link isCheck}). */
-export function hasEffect(node: GraphNode): boolean {
-  // Control flow: what its branches do, see regions.ts and variables.ts.
-  if (node.attrs.has("hasEffect")) return node.attrs.bool("hasEffect");
-  const def = opDef(node.op);
+export function hasEffect({ op, attrs }: Pick<GraphNode, "op" | "attrs">): boolean {
+  if (CONTROL_FLOW.has(op)) return attrs.has("hasEffect") && attrs.bool("hasEffect");
+  const def = opDef(op);
   if (!def) return false;
-  if (isCheck(node)) return true;
-  if (def.outputs.length === 0) return !IGNORED.has(node.op) && !/Summary|^Print/.test(node.op);
-  return (def.inputs[0]?.isRef === true && REF_WRITE.test(node.op)) || WRITE_WITH_OUTPUT.has(node.op);
+  let answer = ANSWERS.get(def);
+  if (answer === undefined) ANSWERS.set(def, (answer = opHasEffect(def)));
+  return answer;
+}
+
+/** Every pass asks, of every node. */
+const ANSWERS = new Map<OpDef, boolean>();
+
+function opHasEffect({ name, inputs, outputs }: OpDef): boolean {
+  if (CHECKS.has(name)) return true;
+  if (outputs.length === 0) return !IGNORED.has(name) && !/Summary|^Print/.test(name);
+  return (inputs[0]?.isRef === true && REF_WRITE.test(name)) || WRITE_WITH_OUTPUT.has(name);
 }
 
 /**
