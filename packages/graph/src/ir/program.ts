@@ -21,13 +21,13 @@ export function rewrite(
     for (let next = aliases.get(refKey(current)); next; next = aliases.get(refKey(current))) current = next;
     return current;
   };
+  const isSettled = (ref: TensorRef): boolean => resolve(ref) === ref;
   const graph = new Map<string, GraphNode>();
-  for (const [name, node] of [...program.graph, ...replaced]) {
-    if (replaced.has(name) && replaced.get(name) !== node) continue;
-    const inputs = node.inputs.map(resolve);
-    const same = inputs.every((ref, i) => ref === node.inputs[i]);
-    graph.set(name, same ? node : { ...node, inputs });
-  }
+  const put = (node: GraphNode, name: string): void => {
+    graph.set(name, node.inputs.every(isSettled) ? node : { ...node, inputs: node.inputs.map(resolve) });
+  };
+  for (const [name, node] of program.graph) if (!replaced.has(name)) put(node, name);
+  replaced.forEach(put);
   return { ...program, graph, outputs: program.outputs.map(resolve) };
 }
 
@@ -71,32 +71,36 @@ export function nodeOf(graph: Graph, name: string): GraphNode {
 export function topologicalOrder(program: Program): GraphNode[] {
   const order: GraphNode[] = [];
   const state = new Map<string, "open" | "done">();
-  // Each frame is a node and the position of its next predecessor; recursion would overflow on deep graphs.
+  // The open nodes and, for each, the position of its next predecessor; recursion would overflow on deep graphs.
+  const path: GraphNode[] = [];
+  const next: number[] = [];
+  const enter = (node: GraphNode): void => {
+    state.set(node.name, "open");
+    path.push(node);
+    next.push(0);
+  };
   const visit = (root: string): void => {
-    const frames = [{ node: nodeOf(program.graph, root), next: 0 }];
-    state.set(root, "open");
-    for (let frame = frames.at(-1); frame; frame = frames.at(-1)) {
-      const { node } = frame;
+    enter(nodeOf(program.graph, root));
+    for (let node = path.at(-1); node; node = path.at(-1)) {
       const dataCount = node.inputs.length;
-      const index = frame.next++;
+      const index = next[next.length - 1]!++;
       if (index >= dataCount + node.controls.length) {
         state.set(node.name, "done");
         order.push(node);
-        frames.pop();
+        path.pop();
+        next.pop();
         continue;
       }
       const name = index < dataCount ? node.inputs[index]!.node : node.controls[index - dataCount]!;
       const known = state.get(name);
       if (known === "done") continue;
       const previous = nodeOf(program.graph, name);
-      if (known === "open") {
-        if (previous.op === "NextIteration") continue;
-        if (frames.some((open) => open.node.op === "NextIteration" && isOpenAfter(frames, open.node.name, name)))
-          continue;
+      if (known === undefined) enter(previous);
+      else if (
+        previous.op !== "NextIteration" &&
+        !path.some(({ op }, at) => op === "NextIteration" && isOpenAfter(path, at, name))
+      )
         throw new ServingError("GRAPH_INVALID", `the graph has a cycle through node "${name}"`);
-      }
-      state.set(name, "open");
-      frames.push({ node: previous, next: 0 });
     }
   };
   for (const ref of program.outputs) if (!state.has(ref.node)) visit(ref.node);
@@ -104,9 +108,7 @@ export function topologicalOrder(program: Program): GraphNode[] {
   return order;
 }
 
-/** True when `name` was opened at or before the frame of `loop`: the cycle that closes at `name` runs through it. */
-function isOpenAfter(frames: readonly { node: GraphNode }[], loop: string, name: string): boolean {
-  const start = frames.findIndex((frame) => frame.node.name === name);
-  const through = frames.findIndex((frame) => frame.node.name === loop);
-  return start <= through;
+/** True when `name` was opened no later than the node at `loop`: the cycle that closes at `name` runs through it. */
+function isOpenAfter(path: readonly GraphNode[], loop: number, name: string): boolean {
+  return path.findIndex((node) => node.name === name) <= loop;
 }

@@ -52,13 +52,12 @@ function isTrue(condition: Tensor): boolean {
  * one live input is that input.
  */
 function resolveSwitches(program: Program): Program {
-  const order = topologicalOrder(program);
-  if (!order.some((node) => node.op === "Switch" || node.op === "RefSwitch")) return program;
+  if (![...program.graph.values()].some(isSwitch)) return program;
   const aliases = new Map<string, TensorRef>();
   const added = new Map<string, GraphNode>();
   const dead = new Set<string>();
   const deadNodes = new Set<string>();
-  for (const node of order) {
+  for (const node of topologicalOrder(program)) {
     const isMerge = node.op === "Merge" || node.op === "RefMerge";
     const live = node.inputs.filter((ref) => !dead.has(refKey(ref)) && !deadNodes.has(ref.node));
     const waitsForDead = node.controls.some((name) => deadNodes.has(name));
@@ -69,7 +68,7 @@ function resolveSwitches(program: Program): Program {
       added.set(name, constantNode(name, scalar("int32", node.inputs.indexOf(live[0]!))));
       aliases.set(outputKey(node.name), live[0]!);
       aliases.set(outputKey(node.name, 1), { node: name, index: 0 });
-    } else if (node.op === "Switch" || node.op === "RefSwitch") {
+    } else if (isSwitch(node)) {
       const predicate = constantOf(program.graph.get(node.inputs[1]!.node));
       if (!predicate) continue;
       const side = isTrue(predicate) ? 1 : 0;
@@ -78,4 +77,8 @@ function resolveSwitches(program: Program): Program {
     }
   }
   return aliases.size === 0 ? program : prune(rewrite(program, aliases, added));
+}
+
+function isSwitch({ op }: GraphNode): boolean {
+  return op === "Switch" || op === "RefSwitch";
 }

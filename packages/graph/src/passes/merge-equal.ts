@@ -68,8 +68,17 @@ function isPure(node: GraphNode, { infos }: Inference): boolean {
   });
 }
 
+/** Nodes keep their attributes from one program to the next, and signatures share them. */
+const KEYS = new WeakMap<Attrs, { readonly key: string | undefined }>();
+
 /** Equal for equal attributes; undefined where they are not compared. */
 function attrsKey(node: GraphNode): string | undefined {
+  let known = KEYS.get(node.attrs);
+  if (!known) KEYS.set(node.attrs, (known = { key: makeAttrsKey(node) }));
+  return known.key;
+}
+
+function makeAttrsKey(node: GraphNode): string | undefined {
   if (node.op === "Const") {
     const value = constantOf(node);
     return value && tensorKey(value);

@@ -50,19 +50,21 @@ function usesAny({ graph, outputs }: Program, aliases: ReadonlyMap<string, Tenso
 
 function isNoOp(node: GraphNode, graph: Graph, infos: ReadonlyMap<string, ValueInfo>): boolean {
   if (PASS_THROUGH.has(node.op)) return node.inputs.length > 0;
-  const input = node.inputs[0] && infos.get(refKey(node.inputs[0]));
+  const input = (): ValueInfo | undefined => infos.get(refKey(node.inputs[0]!));
   switch (node.op) {
     case "Cast":
-    case "Bitcast":
-      return input !== undefined && input.dtype === infos.get(outputKey(node.name))?.dtype;
+    case "Bitcast": {
+      const dtype = input()?.dtype;
+      return dtype !== undefined && dtype === infos.get(outputKey(node.name))?.dtype;
+    }
     case "EnsureShape": {
       const wanted = node.attrs.shape("shape");
       if (!wanted) return true;
-      const shape = input?.shape;
+      const shape = input()?.shape;
       return shape?.length === wanted.length && wanted.every((dim, i) => dim === -1 || dim === shape[i]);
     }
     case "Reshape":
-      return keepsShape(node, graph, input);
+      return keepsShape(node, graph, input());
     default:
       return false;
   }

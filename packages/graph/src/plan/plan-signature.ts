@@ -221,38 +221,47 @@ function chooseLookups(model: ModelGraph, compiled: Compiled, options: PlanOptio
     const node = program.graph.get(variable)!;
     if (policyOf(node) === "always") conflicts.push([variable, `its table is sharded, but ${why}`]);
   }
-  const isFree = (lookup: FoundLookup): boolean =>
-    policyOf(program.graph.get(lookup.variable)!) === "cheap" && isCheap(lookup, program, inference, options.kernels);
-  const short = findShortRows(
-    program,
-    uses.lookups,
-    (lookup) => isFree(lookup) && needsHost(lookup, compiled, options),
+  const policies = new Map(uses.lookups.map((lookup) => [lookup, policyOf(program.graph.get(lookup.variable)!)]));
+  const cheap = uses.lookups.filter((lookup) => policies.get(lookup) === "cheap");
+  const onHost = throughout(
+    inference,
+    cheap,
+    (node) => hostObstacle(node, program, inference, options.kernels) === undefined,
   );
+  const free = new Set(cheap.filter(({ ids }) => onHost.has(ids.node)));
+  const onDevice = throughout(inference, [...free], (node) => {
+    const context = isLeaf(node) ? undefined : contextOf(node, inference, program);
+    return context === undefined || options.device.supports(node, context) === true;
+  });
+  const needsHost = (lookup: FoundLookup): boolean => free.has(lookup) && !onDevice.has(lookup.ids.node);
+  const short = findShortRows(program, uses.lookups, needsHost);
   const chosen = uses.lookups.filter((lookup) => {
     if (short.lookups.has(lookup)) return false;
-    const variable = program.graph.get(lookup.variable)!;
-    const policy = policyOf(variable);
-    const isCut = policy === "always" || isFree(lookup);
-    const table = tableOf(model, variable);
+    const isCut = policies.get(lookup) === "always" || free.has(lookup);
+    const table = tableOf(model, program.graph.get(lookup.variable)!);
     if (isCut && typeof table !== "string") tables.set(table.checkpointKey, table);
     return isCut;
   });
   return { chosen, tables: [...tables.values()], conflicts, shortRows: short.nodes };
 }
 
-/** True when only the host can tell the ids. */
-function needsHost({ ids }: FoundLookup, { program, inference }: Compiled, { device }: PlanOptions): boolean {
-  return [...coneOf(program, [ids.node])].some((node) => {
-    const context = isLeaf(node) ? undefined : contextOf(node, inference, program);
-    return context !== undefined && device.supports(node, context) !== true;
-  });
-}
-
-/** True when the ids follow from the request on the host alone. */
-function isCheap(lookup: FoundLookup, program: Program, inference: Inference, kernels: KernelTable): boolean {
-  return [...coneOf(program, [lookup.ids.node])].every(
-    (node) => hostObstacle(node, program, inference, kernels) === undefined,
+/** Of the nodes that the ids of some lookups follow from: those that pass a test, and so does all that they follow from. */
+function throughout(
+  { program, order }: Inference,
+  lookups: readonly FoundLookup[],
+  test: (node: GraphNode) => boolean,
+): ReadonlySet<string> {
+  const cone = coneOf(
+    program,
+    lookups.map(({ ids }) => ids.node),
   );
+  const passed = new Set<string>();
+  for (const node of order) {
+    const isBehind =
+      node.inputs.every((ref) => passed.has(ref.node)) && node.controls.every((name) => passed.has(name));
+    if (isBehind && cone.has(node) && test(node)) passed.add(node.name);
+  }
+  return passed;
 }
 
 function placementsOf(inference: Inference, placement: Placement, compiled: Compiled): NodePlacement[] {

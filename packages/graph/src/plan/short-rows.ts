@@ -1,6 +1,7 @@
 import { elementCount } from "@shardserve/tensor";
 import { nodeOf, type Program } from "../ir/program.js";
 import { type FoundLookup, SPARSE_SEGMENT } from "../passes/lookups.js";
+import { Readers } from "../passes/readers.js";
 
 /** Adding up a row of this many elements takes less time than the host took to find its id. */
 const ROW_ELEMENTS_MAX = 64;
@@ -25,9 +26,10 @@ export function findShortRows(
   lookups: readonly FoundLookup[],
   isHosts: (lookup: FoundLookup) => boolean,
 ): ShortRows {
+  const readers = new Readers(program);
   const short = new Map<FoundLookup, readonly string[]>();
   for (const lookup of lookups) {
-    const nodes = shortRowsOf(program, lookup);
+    const nodes = shortRowsOf(program, lookup, readers);
     if (nodes && isHosts(lookup)) short.set(lookup, nodes);
   }
   // A table that has other lookups too is cut out for all of them.
@@ -37,19 +39,18 @@ export function findShortRows(
 }
 
 /** The gather and its SparseSegment ops; undefined for lookups that are not short, or used in other ways. */
-function shortRowsOf(program: Program, { gather, variable }: FoundLookup): readonly string[] | undefined {
-  const { attrs } = nodeOf(program.graph, variable);
+function shortRowsOf(
+  { graph }: Program,
+  { gather, variable }: FoundLookup,
+  readers: Readers,
+): readonly string[] | undefined {
+  const { attrs } = nodeOf(graph, variable);
   // The engine adds up narrower floats in float32, the host in their own: the sums would differ.
   if (!/^float(32|64)$/.test(attrs.dtype("dtype"))) return undefined;
   const shape = attrs.shape("shape")!;
   if (shape.length !== 2 || shape[1]! > ROW_ELEMENTS_MAX || elementCount(shape) > TABLE_ELEMENTS_MAX) return undefined;
-  if (program.outputs.some(({ node }) => node === gather.name)) return undefined;
-  const readers: string[] = [];
-  for (const node of program.graph.values()) {
-    if (!node.inputs.some((ref) => ref.node === gather.name)) continue;
-    const isPooled = SPARSE_SEGMENT.test(node.op) && node.inputs[0]!.node === gather.name;
-    if (!isPooled) return undefined;
-    readers.push(node.name);
-  }
-  return [gather.name, ...readers];
+  const rows = { node: gather.name, index: 0 };
+  const sums = readers.of(rows);
+  const isPooled = sums.every(({ op, inputs }) => SPARSE_SEGMENT.test(op) && inputs[0]!.node === gather.name);
+  return isPooled && !readers.isFetched(rows) ? [gather.name, ...sums.map(({ name }) => name)] : undefined;
 }
