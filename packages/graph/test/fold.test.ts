@@ -91,7 +91,7 @@ describe("fold", () => {
 describe("simplify", () => {
   const simplified = (text: string, outputs: string) => {
     const program = programOf(text, outputs);
-    return simplify(program, infer(program).infos);
+    return simplify(program, infer(program));
   };
 
   it("drops Identity and its kin, casts to the same dtype and shape checks that hold", () => {
@@ -103,7 +103,7 @@ describe("simplify", () => {
       n = IdentityN(d, x)
       y = Neg(n) T=float32`;
     let program = programOf(text, "y n:1");
-    for (let i = 0; i < 3; i++) program = simplify(program, infer(program).infos);
+    for (let i = 0; i < 3; i++) program = simplify(program, infer(program));
     assert.deepEqual(textOf(program), ["x = Placeholder()", "y = Neg(x)"]);
     assert.deepEqual(program.outputs[1], { node: "x", index: 0 });
   });

@@ -14,7 +14,7 @@ function typeOf(text: string, ref?: string): string {
 /** The known elements of a value. */
 function valueOf(text: string): (number | undefined)[] | undefined {
   const name = /^(\S+) =/.exec(text.trim().split("\n").at(-1)!.trim())![1]!;
-  const value = infer(programOf(text, name)).values.get(name);
+  const value = infer(programOf(text, name)).value({ node: name, index: 0 });
   return value && [...value.values];
 }
 

@@ -6,7 +6,7 @@ import { programOf, textOf } from "./text-graph.js";
 /** The graph that is left of `text`, of which `outputs` are wanted, by node names. */
 function left(text: string, outputs: string): string[] {
   const program = programOf(text, outputs);
-  const simplified = simplify(program, infer(program).infos);
+  const simplified = simplify(program, infer(program));
   assert.equal(simplified === program, textOf(simplified).join() === textOf(program).join());
   return [...simplified.graph.keys()].sort();
 }

@@ -11,7 +11,6 @@ import {
   type NodeContext,
   opDef,
   type Program,
-  refKey,
 } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
@@ -114,15 +113,15 @@ export function inferenceError(item: OpCase): string | undefined {
   for (const isConstant of knowledge) {
     const { node, inference } = situation(item, true, isConstant);
     for (const [index, output] of item.outputs.entries()) {
-      const key = refKey({ node: node.name, index });
-      const info = inference.infos.get(key);
+      const ref = { node: node.name, index };
+      const info = inference.info(ref);
       if (!info) continue;
       if (info.dtype !== output.dtype) return `output ${index} is ${output.dtype}, inferred ${info.dtype}`;
       const fits =
         !info.shape ||
         (info.shape.length === output.shape.length && info.shape.every((dim, i) => dim < 0 || dim === output.shape[i]));
       if (!fits) return `output ${index} is [${output.shape.join()}], inferred [${info.shape!.join()}]`;
-      const known = inference.values.get(key)?.values ?? [];
+      const known = inference.value(ref)?.values ?? [];
       const actual = numbersOf(output);
       const wrong = known.findIndex((value, i) => value !== undefined && value !== Number(actual[i]));
       if (wrong >= 0) return `element ${wrong} of output ${index} is ${actual[wrong]}, inferred ${known[wrong]}`;

@@ -1,6 +1,6 @@
-import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { type GraphNode, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program } from "../ir/program.js";
-import type { Inference } from "./infer.js";
+import type { Inference } from "./inference.js";
 import { knownScalar, knownValues } from "./shapes.js";
 import { sliceAxes, sliceRange } from "./strided-slice.js";
 
@@ -26,8 +26,8 @@ export function originOf(program: Program, inference: Inference, element: Elemen
 function copiedFrom(node: GraphNode, at: number, inference: Inference): Element | undefined {
   const [first] = node.inputs;
   if (!first || node.controls.length > 0) return undefined;
-  const shape = inference.infos.get(refKey(first))?.shape;
-  const values = (input: number) => inference.values.get(refKey(node.inputs[input]!));
+  const shape = inference.info(first)?.shape;
+  const values = (input: number) => inference.value(node.inputs[input]!);
   switch (node.op) {
     case "Identity":
     case "Reshape":
@@ -71,7 +71,7 @@ function copiedFrom(node: GraphNode, at: number, inference: Inference): Element 
 function partOf(parts: readonly TensorRef[], position: number, inference: Inference): Element | undefined {
   let at = position;
   for (const ref of parts) {
-    const shape = inference.infos.get(refKey(ref))?.shape;
+    const shape = inference.info(ref)?.shape;
     if (shape?.length !== 1 || shape[0] === -1) return undefined;
     if (at < shape[0]!) return { ref, at };
     at -= shape[0]!;

@@ -2,17 +2,10 @@ import type { DType } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
 import type { Attrs, Shape } from "../ir/attrs.js";
 import { argSize } from "../ir/inline.js";
-import {
-  constantOf,
-  type GraphNode,
-  type NodeContext,
-  outputKey,
-  refKey,
-  type TensorRef,
-  type ValueInfo,
-} from "../ir/ir.js";
+import { constantOf, type GraphNode, type NodeContext, type TensorRef, type ValueInfo } from "../ir/ir.js";
 import { type Program, topologicalOrder } from "../ir/program.js";
 import { type ArgDef, opDef } from "../op-table.js";
+import { Inference, type NodeKnowledge } from "./inference.js";
 import { ARRAY_SHAPES } from "./arrays.js";
 import { FLOW_SHAPES } from "./flow.js";
 import { INDEXING_SHAPES } from "./indexing.js";
@@ -23,17 +16,6 @@ import { PART_SHAPES } from "./parts.js";
 import { type PartialValue, repeat, sameShape, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
 import { TEXT_SHAPES } from "./text.js";
 import { VALUE_FUNCTIONS, valueOfTensor } from "./values.js";
-
-/** What is known of the values of a program before any request. */
-export interface Inference {
-  readonly program: Program;
-  /** Nodes in topological order. */
-  readonly order: readonly GraphNode[];
-  /** By refKey; absent for outputs of ops that nothing is known of. */
-  readonly infos: ReadonlyMap<string, ValueInfo>;
-  /** Known elements of small integer values, by refKey. */
-  readonly values: ReadonlyMap<string, PartialValue>;
-}
 
 const SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...FLOW_SHAPES,
@@ -55,62 +37,67 @@ const SHAPES: Readonly<Record<string, ShapeFunction>> = {
  */
 export function infer(program: Program, previous?: Inference): Inference {
   if (previous?.program === program) return previous;
-  const order = topologicalOrder(program);
-  const known = new Knowledge(previous);
-  for (const node of order) known.add(node);
-  return { program, order, infos: known.infos, values: known.values };
+  const knowledge = new Knowledge(previous);
+  for (const node of topologicalOrder(program)) knowledge.add(node);
+  return knowledge.of(program);
 }
 
 /** What is known of the nodes so far, added one after the other in topological order. */
 export class Knowledge {
-  readonly infos = new Map<string, ValueInfo>();
-  readonly values = new Map<string, PartialValue>();
   readonly #previous: Inference | undefined;
+  readonly #order: GraphNode[] = [];
+  readonly #nodes = new Map<string, NodeKnowledge>();
 
   constructor(previous?: Inference) {
     this.#previous = previous;
   }
 
   add(node: GraphNode): void {
-    if (this.#reuse(node)) return;
-    const dtypes = outputDTypes(node, (ref) => this.infos.get(refKey(ref))?.dtype);
-    if (!dtypes) return;
-    const call = shapeCall(node, dtypes, this.infos, this.values);
-    const shapes = call ? shapesOf(call) : [];
-    for (const [i, dtype] of dtypes.entries()) {
-      const key = outputKey(node.name, i);
-      this.infos.set(key, unlessSame({ dtype, shape: shapes[i] }, this.#previous?.infos.get(key), sameInfo));
-    }
-    if (!call) return;
-    for (const [i, value] of valuesOf(call, shapes, dtypes).entries()) {
-      const key = outputKey(node.name, i);
-      if (value) this.values.set(key, unlessSame(value, this.#previous?.values.get(key), sameValue));
-    }
+    this.#order.push(node);
+    const before = this.#previous?.nodes.get(node.name);
+    const now = before && this.#isUnchanged(node) ? before : this.#inferred(node, before);
+    if (now) this.#nodes.set(node.name, now);
   }
 
-  /** Takes over what was inferred of a node that neither changed nor has inputs of which more, or less, is known now. */
-  #reuse(node: GraphNode): boolean {
-    const previous = this.#previous;
-    if (previous?.program.graph.get(node.name) !== node) return false;
-    for (const ref of node.inputs) {
-      const key = refKey(ref);
-      if (this.infos.get(key) !== previous.infos.get(key) || this.values.get(key) !== previous.values.get(key))
-        return false;
-    }
-    for (let i = 0; ; i++) {
-      const key = outputKey(node.name, i);
-      const info = previous.infos.get(key);
-      if (!info) return i > 0;
-      this.infos.set(key, info);
-      const value = previous.values.get(key);
-      if (value) this.values.set(key, value);
-    }
+  info({ node, index }: TensorRef): ValueInfo | undefined {
+    return this.#nodes.get(node)?.infos[index];
+  }
+
+  /** @param program  the one whose nodes were added */
+  of(program: Program): Inference {
+    return new Inference(program, this.#order, this.#nodes);
+  }
+
+  /** True for a node that neither changed nor has inputs of which more, or less, is known now. */
+  #isUnchanged(node: GraphNode): boolean {
+    const previous = this.#previous!;
+    if (previous.program.graph.get(node.name) !== node) return false;
+    return node.inputs.every((ref) => this.#nodes.get(ref.node) === previous.nodes.get(ref.node));
+  }
+
+  #inferred(node: GraphNode, before: NodeKnowledge | undefined): NodeKnowledge | undefined {
+    const dtypes = outputDTypes(node, (ref) => this.info(ref)?.dtype);
+    if (!dtypes) return undefined;
+    const call = shapeCall(node, dtypes, this.#nodes);
+    const shapes = call ? shapesOf(call) : [];
+    const infos = dtypes.map((dtype, i) => unlessSame({ dtype, shape: shapes[i] }, before?.infos[i], sameInfo));
+    const values = call ? valuesOf(call, shapes, dtypes) : [];
+    const kept = values.map((value, i) => value && unlessSame(value, before?.values[i], sameValue));
+    return unlessSame({ infos, values: kept }, before, sameKnowledge);
   }
 }
 
 /** What was known, where nothing else is known now: what was made of it still stands then. */
 function unlessSame<T>(now: T, before: T | undefined, isSame: (a: T, b: T) => boolean): T {
   return before !== undefined && isSame(now, before) ? before : now;
+}
+
+function sameKnowledge(a: NodeKnowledge, b: NodeKnowledge): boolean {
+  return sameItems(a.infos, b.infos) && sameItems(a.values, b.values);
+}
+
+function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
 }
 
 function sameInfo(a: ValueInfo, b: ValueInfo): boolean {
@@ -123,17 +110,11 @@ function sameValue(a: PartialValue, b: PartialValue): boolean {
 
 /** What kernels and lowerings may ask about a node. */
 export function contextOf(node: GraphNode, inference: Inference, program: Program): NodeContext | undefined {
-  const inputs = node.inputs.map((ref) => inference.infos.get(refKey(ref)));
+  const inputs = node.inputs.map((ref) => inference.info(ref));
   if (inputs.includes(undefined)) return undefined;
-  const outputs: ValueInfo[] = [];
-  for (let i = 0; ; i++) {
-    const info = inference.infos.get(outputKey(node.name, i));
-    if (!info) break;
-    outputs.push(info);
-  }
   return {
     inputs: inputs as ValueInfo[],
-    outputs,
+    outputs: inference.nodes.get(node.name)?.infos ?? [],
     constant: (index) => {
       const ref = node.inputs[index];
       return ref && constantOf(program.graph.get(ref.node));
@@ -212,10 +193,9 @@ export function argDTypes(arg: ArgDef, attrs: Attrs): (DType | undefined)[] {
 function shapeCall(
   node: GraphNode,
   dtypes: readonly DType[],
-  infos: ReadonlyMap<string, ValueInfo>,
-  values: ReadonlyMap<string, PartialValue>,
+  known: ReadonlyMap<string, NodeKnowledge>,
 ): ShapeCall | undefined {
-  const inputs = node.inputs.map((ref) => infos.get(refKey(ref)));
+  const inputs = node.inputs.map((ref) => known.get(ref.node)?.infos[ref.index]);
   // The back edge of a TF1 loop, or the output of an unknown op.
   if (inputs.includes(undefined)) return undefined;
   return {
@@ -224,7 +204,10 @@ function shapeCall(
     dtypes,
     inputs: inputs as ValueInfo[],
     shape: (i) => inputs[i]?.shape,
-    value: (i) => (node.inputs[i] ? values.get(refKey(node.inputs[i])) : undefined),
+    value: (i) => {
+      const ref = node.inputs[i];
+      return ref && known.get(ref.node)?.values[ref.index];
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 import { toNumbers } from "@shardserve/tensor";
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { Attrs } from "../ir/attrs.js";
 import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
@@ -17,7 +17,7 @@ export function findBoundedIds(program: Program, inference: Inference, readers: 
   for (const lookup of program.graph.values()) {
     const high = lookup.op === "Lookup" ? bare(lookup.inputs[0]!, "Maximum", program) : undefined;
     const clamp = high && bare(high.inputs[0]!, "Minimum", program);
-    if (!clamp || inference.infos.get(outputKey(high.name))?.dtype !== "int32") continue;
+    if (!clamp || inference.first(high.name)?.dtype !== "int32") continue;
     const most = scalarAt(clamp, 1, program);
     if (most === undefined || most < 0 || scalarAt(high, 1, program) !== 0) continue;
     const column = columnOf(clamp.inputs[0]!, program, inference);
@@ -52,7 +52,7 @@ function columnOf(ref: TensorRef, program: Program, inference: Inference): Graph
 }
 
 function lastAxis({ name }: GraphNode, inference: Inference): number | undefined {
-  const shape = inference.infos.get(outputKey(name))?.shape;
+  const shape = inference.first(name)?.shape;
   return shape && shape.length - 1;
 }
 

@@ -1,4 +1,5 @@
-import { infer, type Inference } from "../infer/infer.js";
+import { infer } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
 import type { Program } from "../ir/program.js";
 import { findBoundedIds } from "./bounded-ids.js";

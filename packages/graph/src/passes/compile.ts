@@ -2,7 +2,8 @@ import { type Pieces, runAtOnce } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import type { ModelGraph } from "../import/model.js";
 import { resolveVariables } from "../import/resolve-variables.js";
-import { infer, type Inference } from "../infer/infer.js";
+import { infer } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import type { Shape } from "../ir/attrs.js";
 import type { KernelTable } from "../ir/host.js";
 import { constantOf, type TensorRef } from "../ir/ir.js";
@@ -109,7 +110,7 @@ export function* compiling(
 function settle(program: Program, previous?: Inference): { program: Program; inference: Inference } {
   let current = program;
   for (let inference = infer(current, previous); ; inference = infer(current, inference)) {
-    const next = simplify(current, inference.infos);
+    const next = simplify(current, inference);
     if (next === current) return { program: current, inference };
     current = next;
   }

@@ -1,16 +1,8 @@
 import { type DType, scalar } from "@shardserve/tensor";
-import { infer, type Inference } from "../infer/infer.js";
+import { infer } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { uniqueName } from "../ir/inline.js";
-import {
-  type Graph,
-  type GraphNode,
-  type Program,
-  outputKey,
-  refKey,
-  type Region,
-  type TensorRef,
-  type ValueInfo,
-} from "../ir/ir.js";
+import { type Graph, type GraphNode, type Program, outputKey, refKey, type Region, type TensorRef } from "../ir/ir.js";
 import { nodeOf, prune, rewrite, topologicalOrder } from "../ir/program.js";
 import { constantNode } from "./fold.js";
 import { argument, behindIdentity, makeBranch, pruneRegion, renameControls } from "./regions.js";
@@ -82,14 +74,14 @@ export function formBranches(program: Program, inference: Inference): Program {
   let current = program;
   let known = inference;
   for (;;) {
-    const next = formFirst(current, known.infos);
+    const next = formFirst(current, known);
     if (next === current) return current;
     current = next;
     known = infer(current, known);
   }
 }
 
-function formFirst(program: Program, infos: ReadonlyMap<string, ValueInfo>): Program {
+function formFirst(program: Program, inference: Inference): Program {
   if (![...program.graph.values()].some(({ op }) => MERGE.has(op))) return program;
   const sides = new Map<string, Sides>();
   for (const node of topologicalOrder(program)) {
@@ -102,7 +94,8 @@ function formFirst(program: Program, infos: ReadonlyMap<string, ValueInfo>): Pro
       continue;
     }
     const predicate = node.inputs.length === 2 ? predicateOf(before[0]!, before[1]!) : undefined;
-    if (predicate) return formBranch(program, node, predicate, before[0]!.get(predicate) === 1 ? 0 : 1, sides, infos);
+    if (predicate)
+      return formBranch(program, node, predicate, before[0]!.get(predicate) === 1 ? 0 : 1, sides, inference);
   }
   return program;
 }
@@ -132,10 +125,10 @@ function formBranch(
   predicateKey: string,
   onTrue: number,
   sides: ReadonlyMap<string, Sides>,
-  infos: ReadonlyMap<string, ValueInfo>,
+  inference: Inference,
 ): Program {
   const { graph } = program;
-  const dtypeOf = (ref: TensorRef): DType => infos.get(refKey(ref))?.dtype ?? "float32";
+  const dtypeOf = (ref: TensorRef): DType => inference.info(ref)?.dtype ?? "float32";
   const captured: TensorRef[] = [];
   const capture = (ref: TensorRef): number => {
     const known = captured.findIndex((other) => refKey(other) === refKey(ref));
@@ -193,7 +186,7 @@ function formBranch(
     regions,
     true,
     [dtypeOf({ node: merge.name, index: 0 }), "int32"],
-    [infos.get(outputKey(merge.name))?.shape, []],
+    [inference.first(merge.name)?.shape, []],
   );
   const aliases = new Map([0, 1].map((index) => [outputKey(merge.name, index), { node: name, index }] as const));
   const result = rewrite(program, aliases, new Map([[name, branch]]));

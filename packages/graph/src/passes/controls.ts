@@ -1,9 +1,10 @@
 import { type Pieces, ServingError } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
-import { type Inference, Knowledge } from "../infer/infer.js";
+import { Knowledge } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { sameShape } from "../infer/shapes.js";
 import type { Shape } from "../ir/attrs.js";
-import { type GraphNode, type Program, refKey, type Region, type ValueInfo } from "../ir/ir.js";
+import { type GraphNode, type Program, type Region, type ValueInfo } from "../ir/ir.js";
 
 /** Loops whose shapes have not settled after this many tries are compiled without shapes. */
 const TRIES_MAX = 6;
@@ -61,18 +62,13 @@ export function* compileControls<C extends CompiledRegion>(
   compileRegion: (region: Region) => Pieces<C>,
 ): Pieces<CompiledControls<C>> {
   const graph = new Map(source.graph);
-  const order: GraphNode[] = [];
   const knowledge = new Knowledge(known);
   const regions = new Map<string, readonly C[]>();
-  const add = (node: GraphNode): void => {
-    order.push(node);
-    knowledge.add(node);
-  };
   for (const node of known.order) {
-    const inputs = node.regions && node.inputs.map((ref) => knowledge.infos.get(refKey(ref)));
+    const inputs = node.regions && node.inputs.map((ref) => knowledge.info(ref));
     // Something before it cannot run; that is reported.
     if (!inputs || inputs.includes(undefined)) {
-      add(node);
+      knowledge.add(node);
       continue;
     }
     const compiled = yield* node.op === "Loop"
@@ -85,11 +81,10 @@ export function* compileControls<C extends CompiledRegion>(
     });
     const shaped = { ...node, attrs };
     graph.set(node.name, shaped);
-    add(shaped);
+    knowledge.add(shaped);
   }
   const program = { ...source, graph };
-  const { infos, values } = knowledge;
-  return { program, inference: { program, order, infos, values }, regions };
+  return { program, inference: knowledge.of(program), regions };
 }
 
 interface CompiledNode<C> {
@@ -150,7 +145,7 @@ function stackInfo(turn: ValueInfo | undefined, dtype: DType): ValueInfo {
 }
 
 function outputInfo(region: CompiledRegion, i: number): ValueInfo | undefined {
-  return region.inference.infos.get(refKey(region.program.outputs[i]!));
+  return region.inference.info(region.program.outputs[i]!);
 }
 
 function withArgs(region: Region, infos: readonly ValueInfo[]): Region {

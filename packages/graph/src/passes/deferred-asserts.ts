@@ -1,4 +1,4 @@
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
 import { uniqueName } from "../ir/inline.js";
 import type { GraphNode } from "../ir/ir.js";

@@ -1,6 +1,6 @@
 import { toNumbers } from "@shardserve/tensor";
-import type { Inference } from "../infer/infer.js";
-import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import type { Inference } from "../infer/inference.js";
+import { constantOf, type GraphNode, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
 import { NewNodes } from "./new-nodes.js";
 
@@ -50,7 +50,7 @@ function dilated(program: Program, inference: Inference, node: GraphNode): Dilat
     return undefined;
   }
   const input = space.inputs[0]!;
-  const shapeOf = (ref: TensorRef) => inference.infos.get(refKey(ref))?.shape;
+  const shapeOf = (ref: TensorRef) => inference.info(ref)?.shape;
   const [shape, kernel] = [shapeOf(input), shapeOf(conv.inputs[1]!)];
   const numbers = (of: GraphNode, at: number) => {
     const value = constantOf(behind(of, at));

@@ -1,5 +1,5 @@
 import { toNumbers } from "@shardserve/tensor";
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { Attrs } from "../ir/attrs.js";
 import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
@@ -17,7 +17,7 @@ export function findFilledIds(program: Program, inference: Inference, readers: R
     if (fill.op !== "SparseFillEmptyRows" || fill.controls.length > 0) continue;
     const rows = rowsOf(fill, program, readers);
     const [indices, ids, shape, filler] = fill.inputs as [TensorRef, TensorRef, TensorRef, TensorRef];
-    if (!rows || !/^int(32|64)$/.test(inference.infos.get(refKey(ids))?.dtype ?? "")) continue;
+    if (!rows || !/^int(32|64)$/.test(inference.info(ids)?.dtype ?? "")) continue;
     const all = unpruned(program, indices, ids);
     const attrs = new Attrs("FilledIds", { dropsNegative: all !== undefined });
     const inputs = [all?.indices ?? indices, all?.ids ?? ids, shape, filler];

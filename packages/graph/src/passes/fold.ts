@@ -1,5 +1,6 @@
 import { elementCount, DTYPES, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
-import { contextOf, type Inference } from "../infer/infer.js";
+import { contextOf } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { knownValues, type PartialValue } from "../infer/shapes.js";
 import { Attrs } from "../ir/attrs.js";
 import { type HostState, type HostValue, isTensor, type KernelTable } from "../ir/host.js";
@@ -74,14 +75,12 @@ function isPure(node: GraphNode): boolean {
 
 /** Outputs that shape arithmetic knows wholly. */
 function known(node: GraphNode, inference: Inference): (Tensor | undefined)[] | undefined {
-  if (!isPure(node) || !inference.values.has(outputKey(node.name))) return undefined;
-  const results: (Tensor | undefined)[] = [];
-  for (let i = 0; ; i++) {
-    const info = inference.infos.get(outputKey(node.name, i));
-    if (!info) break;
-    const value = inference.values.get(outputKey(node.name, i));
-    results.push(value && tensorOfValue(value, info.dtype));
-  }
+  const outputs = isPure(node) ? inference.nodes.get(node.name) : undefined;
+  if (!outputs?.values[0]) return undefined;
+  const results = outputs.infos.map(({ dtype }, i) => {
+    const value = outputs.values[i];
+    return value && tensorOfValue(value, dtype);
+  });
   return results.includes(undefined) ? undefined : results;
 }
 

@@ -1,5 +1,5 @@
 import { type DType, isNumeric, tensor, toNumbers } from "@shardserve/tensor";
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { Attrs } from "../ir/attrs.js";
 import { uniqueName } from "../ir/inline.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
@@ -33,7 +33,7 @@ export const SPARSE_SEGMENT = /^SparseSegment(Sum|Mean|SqrtN)(WithNumSegments)?$
 export function exposeLookups(program: Program, inference: Inference): Program {
   const replaced = new Map<string, GraphNode>();
   const unique = (name: string): string => uniqueName(name, (taken) => program.graph.has(taken) || replaced.has(taken));
-  const dtypeOf = (ref: TensorRef): DType | undefined => inference.infos.get(refKey(ref))?.dtype;
+  const dtypeOf = (ref: TensorRef): DType | undefined => inference.info(ref)?.dtype;
   for (const node of program.graph.values()) {
     const source = node.inputs[0] && program.graph.get(node.inputs[0].node);
     if (!source || source.controls.length > 0) continue;
@@ -140,7 +140,7 @@ function lookupOrWhy(
   const isNd = node.op === "GatherNd";
   if (!isRowGather(program, node)) return `${node.op} "${node.name}" reads it whole`;
   const ids = node.inputs[1]!;
-  const info = inference.infos.get(refKey(ids));
+  const info = inference.info(ids);
   if (info?.dtype !== "int32" && info?.dtype !== "int64")
     return `"${node.name}" has ids of dtype ${info?.dtype ?? "unknown"}`;
   if (isNd && info.shape?.at(-1) !== 1) return `GatherNd "${node.name}" takes more than whole rows`;

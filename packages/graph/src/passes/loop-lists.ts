@@ -1,4 +1,5 @@
 import type { DType } from "@shardserve/tensor";
+import { Inference } from "../infer/inference.js";
 import { uniqueName } from "../ir/inline.js";
 import { type Graph, type GraphNode, outputKey, type Program, type Region, type TensorRef } from "../ir/ir.js";
 import { nodeOf, prune, rewrite } from "../ir/program.js";
@@ -216,7 +217,8 @@ class LoopLists {
 
 /** A region without nodes that only hand values on. */
 function plain(region: Region): Region {
-  const reduced = simplify(reduceControls(region), new Map());
+  // What hands values on by its op alone: nothing is inferred yet.
+  const reduced = simplify(reduceControls(region), new Inference(region, [], new Map()));
   return { ...reduced, args: region.args };
 }
 

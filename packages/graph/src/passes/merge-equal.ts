@@ -1,5 +1,5 @@
 import { bytesOf, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { type Attrs, type AttrValue, LazyTensor } from "../ir/attrs.js";
 import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
@@ -57,13 +57,13 @@ function freeConstants(program: Program): Program {
   return { ...program, graph, targets: [...new Set([...program.targets, ...asserts])] };
 }
 
-function isPure(node: GraphNode, { infos }: Inference): boolean {
+function isPure(node: GraphNode, inference: Inference): boolean {
   if (node.controls.length > 0 || node.regions || hasEffect(node)) return false;
   if (node.op === "Const") return true;
   if (node.inputs.length === 0 || opDef(node.op)?.isStateful !== false) return false;
-  const values = [...node.inputs.map(refKey), outputKey(node.name)];
-  return values.every((key) => {
-    const dtype = infos.get(key)?.dtype;
+  const values = [...node.inputs, { node: node.name, index: 0 }];
+  return values.every((ref) => {
+    const dtype = inference.info(ref)?.dtype;
     return dtype !== undefined && dtype !== "resource" && dtype !== "variant";
   });
 }

@@ -1,5 +1,5 @@
 import { tensor, toNumbers } from "@shardserve/tensor";
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { Attrs } from "../ir/attrs.js";
 import { uniqueName } from "../ir/inline.js";
 import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
@@ -51,7 +51,7 @@ export function poolFilledIds(
     } else if (selection) {
       const { node, column } = selection;
       const zero = uniqueName(`${node.name}/zero`, (name) => program.graph.has(name) || replaced.has(name));
-      const dtype = inference.infos.get(outputKey(sum.name))?.dtype;
+      const dtype = inference.first(sum.name)?.dtype;
       if (dtype !== "float32") continue;
       replaced.set(zero, constantNode(zero, tensor("float32", [], Float32Array.of(0))));
       const inputs = [column, { node: zero, index: 0 }, node.inputs[2]!];
@@ -79,8 +79,8 @@ function distinctIds(sum: GraphNode, { graph }: Program): TensorRef | undefined 
 }
 
 /** True for vectors of int64 segments and of ids, which the kernel takes. */
-function areIndices(segments: TensorRef, ids: TensorRef, { infos }: Inference): boolean {
-  const [of, at] = [infos.get(refKey(ids)), infos.get(refKey(segments))];
+function areIndices(segments: TensorRef, ids: TensorRef, inference: Inference): boolean {
+  const [of, at] = [inference.info(ids), inference.info(segments)];
   return at?.dtype === "int64" && at.shape?.length === 1 && of?.shape?.length === 1 && /^int(32|64)$/.test(of.dtype);
 }
 

@@ -1,5 +1,5 @@
 import { scalar, toNumbers } from "@shardserve/tensor";
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
 import { NewNodes } from "./new-nodes.js";
@@ -39,11 +39,11 @@ function weightedSum(
   const product = nodeOf(program.graph, node.inputs[0]!.node);
   if (product.op !== "Mul" || product.controls.length > 0) return undefined;
   for (const [rows, column] of [product.inputs, product.inputs.toReversed()] as [TensorRef, TensorRef][]) {
-    const info = inference.infos.get(refKey(rows));
+    const info = inference.info(rows);
     if (info?.dtype !== "float32" || info.shape?.length !== 3) continue;
     const weights = columnOf(program, inference, column);
     const ids = idsOf(program, rows);
-    if (!weights || !ids || inference.infos.get(refKey(ids))?.shape?.length !== 2) continue;
+    if (!weights || !ids || inference.info(ids)?.shape?.length !== 2) continue;
     if (refKey(shapedLike(program, inference, weights)) === refKey(shapedLike(program, inference, ids))) {
       return { rows, weights };
     }
@@ -54,7 +54,7 @@ function weightedSum(
 /** What `ref` is with a dimension of 1 behind its two. */
 function columnOf(program: Program, inference: Inference, ref: TensorRef): TensorRef | undefined {
   const node = nodeOf(program.graph, ref.node);
-  if (node.op !== "ExpandDims" || inference.infos.get(refKey(node.inputs[0]!))?.shape?.length !== 2) return undefined;
+  if (node.op !== "ExpandDims" || inference.info(node.inputs[0]!)?.shape?.length !== 2) return undefined;
   const axis = constantOf(program.graph.get(node.inputs[1]!.node));
   return axis && [-1, 2].includes(toNumbers(axis)[0]!) ? node.inputs[0] : undefined;
 }
@@ -77,7 +77,7 @@ function shapedLike(program: Program, inference: Inference, ref: TensorRef): Ten
   let current = ref;
   for (;;) {
     const node = nodeOf(program.graph, current.node);
-    const isScalar = (at: number): boolean => inference.infos.get(refKey(node.inputs[at]!))?.shape?.length === 0;
+    const isScalar = (at: number): boolean => inference.info(node.inputs[at]!)?.shape?.length === 0;
     if (UNARY.has(node.op) || (COMPARISONS.has(node.op) && isScalar(1))) current = node.inputs[0]!;
     else if (COMPARISONS.has(node.op) && isScalar(0)) current = node.inputs[1]!;
     else return current;

@@ -1,4 +1,4 @@
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { Attrs } from "../ir/attrs.js";
 import { type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
@@ -16,7 +16,7 @@ export function findPresentElements(program: Program, inference: Inference, read
     const test = program.graph.get(where.inputs[0]!.node)!;
     if (test.op !== "NotEqual" || test.controls.length > 0) continue;
     const [x, absent] = test.inputs as [TensorRef, TensorRef];
-    const info = inference.infos.get(refKey(x));
+    const info = inference.info(x);
     if (
       program.graph.get(x.node)!.op !== "Placeholder" ||
       !info?.shape ||
@@ -24,7 +24,7 @@ export function findPresentElements(program: Program, inference: Inference, read
       info.shape.length > 8
     )
       continue;
-    if (inference.infos.get(refKey(absent))?.shape?.length !== 0) continue;
+    if (inference.info(absent)?.shape?.length !== 0) continue;
     const users = readers.of({ node: where.name, index: 0 });
     const isHosts = info.dtype === "string" || users.some(({ op }) => op === "FilledIds");
     const gather = users.find(

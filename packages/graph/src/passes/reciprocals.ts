@@ -1,7 +1,7 @@
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { isTensor, type KernelTable } from "../ir/host.js";
 import { uniqueName } from "../ir/inline.js";
-import { constantOf, type GraphNode, refKey } from "../ir/ir.js";
+import { constantOf, type GraphNode } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 import { constantNode, NO_STATE } from "./fold.js";
 
@@ -19,7 +19,7 @@ export function useReciprocals(program: Program, inference: Inference, kernels: 
     const [dividend, divisor] = node.inputs;
     if (!divisor || (node.op !== "RealDiv" && node.op !== "Div")) continue;
     const value = constantOf(program.graph.get(divisor.node));
-    if (!value || !FLOATS.has(value.dtype) || !inference.infos.has(refKey(dividend!))) continue;
+    if (!value || !FLOATS.has(value.dtype) || !inference.info(dividend!)) continue;
     const name = uniqueName(
       `${node.name}/reciprocal`,
       (candidate) => program.graph.has(candidate) || replaced.has(candidate),

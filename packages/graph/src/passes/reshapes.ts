@@ -1,7 +1,7 @@
 import { shapeTensor } from "../ir/shape-tensor.js";
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { uniqueName } from "../ir/inline.js";
-import { type GraphNode, refKey } from "../ir/ir.js";
+import { type GraphNode } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 import { constantNode } from "./fold.js";
 
@@ -14,7 +14,7 @@ export function settleReshapes(program: Program, inference: Inference): Program 
   const replaced = new Map<string, GraphNode>();
   for (const node of program.graph.values()) {
     if (node.op !== "Reshape" || program.graph.get(node.inputs[1]!.node)?.op === "Const") continue;
-    const value = inference.values.get(refKey(node.inputs[1]!));
+    const value = inference.value(node.inputs[1]!);
     if (value?.shape.length !== 1) continue;
     const open = value.values.filter((dim) => dim === undefined || dim === -1).length;
     if (open !== 1 || value.values.some((dim) => dim !== undefined && dim < 1 && dim !== -1)) continue;
@@ -22,7 +22,7 @@ export function settleReshapes(program: Program, inference: Inference): Program 
       `${node.name}/settled`,
       (candidate) => program.graph.has(candidate) || replaced.has(candidate),
     );
-    const dtype = inference.infos.get(refKey(node.inputs[1]!))!.dtype;
+    const dtype = inference.info(node.inputs[1]!)!.dtype;
     replaced.set(
       name,
       constantNode(

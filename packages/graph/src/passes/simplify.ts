@@ -1,4 +1,5 @@
 import { toNumbers } from "@shardserve/tensor";
+import type { Inference } from "../infer/inference.js";
 import { constantOf, type Graph, type GraphNode, outputKey, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 
@@ -25,15 +26,15 @@ const PASS_THROUGH = new Set([
  * Removes nodes that change nothing: Identity and its kin, casts to the same dtype, EnsureShape that holds anyway; and
  * bounds that leave one value only. Nodes with control edges stay, because they tie an effect to what is computed after it.
  *
- * @param infos dtypes and shapes where known
+ * @param inference of the program
  */
-export function simplify(program: Program, infos: ReadonlyMap<string, ValueInfo>): Program {
+export function simplify(program: Program, inference: Inference): Program {
   const aliases = new Map<string, TensorRef>();
   for (const node of program.graph.values()) {
     if (node.controls.length > 0) continue;
-    const bound = boundOf(node, program.graph, infos);
+    const bound = boundOf(node, program.graph, inference);
     if (bound) aliases.set(outputKey(node.name), bound);
-    if (!isNoOp(node, program.graph, infos)) continue;
+    if (!isNoOp(node, program.graph, inference)) continue;
     const count = node.op === "IdentityN" ? node.inputs.length : 1;
     for (let i = 0; i < count; i++) aliases.set(outputKey(node.name, i), node.inputs[i]!);
   }
@@ -48,14 +49,14 @@ function usesAny({ graph, outputs }: Program, aliases: ReadonlyMap<string, Tenso
   return false;
 }
 
-function isNoOp(node: GraphNode, graph: Graph, infos: ReadonlyMap<string, ValueInfo>): boolean {
+function isNoOp(node: GraphNode, graph: Graph, inference: Inference): boolean {
   if (PASS_THROUGH.has(node.op)) return node.inputs.length > 0;
-  const input = (): ValueInfo | undefined => infos.get(refKey(node.inputs[0]!));
+  const input = (): ValueInfo | undefined => inference.info(node.inputs[0]!);
   switch (node.op) {
     case "Cast":
     case "Bitcast": {
       const dtype = input()?.dtype;
-      return dtype !== undefined && dtype === infos.get(outputKey(node.name))?.dtype;
+      return dtype !== undefined && dtype === inference.first(node.name)?.dtype;
     }
     case "EnsureShape": {
       const wanted = node.attrs.shape("shape");
@@ -86,13 +87,13 @@ function keepsShape({ inputs }: GraphNode, graph: Graph, input: ValueInfo | unde
  * n, of min(n, max(n, x)): what tf.math.bincount makes of the largest id where it is told both the least and the largest size, as it
  * is for every row split of tf.strings.split and every multi-hot layer. Integers only: a float x may be NaN.
  */
-function boundOf(node: GraphNode, graph: Graph, infos: ReadonlyMap<string, ValueInfo>): TensorRef | undefined {
+function boundOf(node: GraphNode, graph: Graph, inference: Inference): TensorRef | undefined {
   if (node.op !== "Minimum") return undefined;
   for (const [high, inner] of inBothOrders(node)) {
     const maximum = graph.get(inner.node);
     if (maximum?.op !== "Maximum") continue;
     for (const [low] of inBothOrders(maximum)) {
-      if (isAtMost(high, low, graph) && hasSameInfo(high, { node: node.name, index: 0 }, infos)) return high;
+      if (isAtMost(high, low, graph) && hasSameInfo(high, { node: node.name, index: 0 }, inference)) return high;
     }
   }
   return undefined;
@@ -115,8 +116,8 @@ function isAtMost(a: TensorRef, b: TensorRef, graph: Graph): boolean {
 }
 
 /** True when both are integers of one dtype and one known shape. */
-function hasSameInfo(a: TensorRef, b: TensorRef, infos: ReadonlyMap<string, ValueInfo>): boolean {
-  const [x, y] = [infos.get(refKey(a)), infos.get(refKey(b))];
+function hasSameInfo(a: TensorRef, b: TensorRef, inference: Inference): boolean {
+  const [x, y] = [inference.info(a), inference.info(b)];
   if (!x?.shape || !y?.shape || x.dtype !== y.dtype || !/^u?int/.test(x.dtype)) return false;
   return x.shape.length === y.shape.length && x.shape.every((dim, i) => dim >= 0 && dim === y.shape![i]);
 }

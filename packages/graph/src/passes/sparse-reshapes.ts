@@ -1,5 +1,5 @@
 import { originOf } from "../infer/element-origins.js";
-import type { Inference } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import { type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
 
@@ -28,14 +28,14 @@ export function dropSparseReshapes(program: Program, inference: Inference): Prog
 
 function keepsShape(node: GraphNode, program: Program, inference: Inference): boolean {
   const [indices, shape, wanted] = node.inputs as readonly [TensorRef, TensorRef, TensorRef];
-  const dims = [indices, shape, wanted].map((ref) => inference.infos.get(refKey(ref))?.shape);
+  const dims = [indices, shape, wanted].map((ref) => inference.info(ref)?.shape);
   const rank = dims[1]?.length === 1 ? dims[1][0]! : -1;
   // What the op would refuse stays.
   if (rank < 0 || dims[2]?.length !== 1 || dims[2][0] !== rank) return false;
   if (dims[0]?.length !== 2 || dims[0][1] !== rank || !MAKES_SHAPES.has(nodeOf(program.graph, shape.node).op)) {
     return false;
   }
-  const known = [shape, wanted].map((ref) => inference.values.get(refKey(ref))?.values);
+  const known = [shape, wanted].map((ref) => inference.value(ref)?.values);
   for (let at = 0; at < rank; at++) {
     const [own, next] = [known[0]?.[at], known[1]?.[at]];
     if (own !== undefined && own === next) continue;

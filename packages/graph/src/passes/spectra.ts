@@ -1,6 +1,6 @@
 import { elementCount, type Tensor, tensor, toNumbers } from "@shardserve/tensor";
-import type { Inference } from "../infer/infer.js";
-import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import type { Inference } from "../infer/inference.js";
+import { constantOf, type GraphNode, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, prune, reachable, rewrite } from "../ir/program.js";
 import { NewNodes } from "./new-nodes.js";
 
@@ -79,7 +79,7 @@ function spectrumOf(program: Program, inference: Inference, ref: TensorRef): Spe
 
 function transformOf(program: Program, inference: Inference, node: GraphNode): Spectrum | undefined {
   const [line, lengths] = node.inputs as [TensorRef, TensorRef];
-  const info = inference.infos.get(refKey(line));
+  const info = inference.info(line);
   const value = constantOf(program.graph.get(lengths.node));
   const length = value && value.data.length === 1 ? toNumbers(value)[0]! : 0;
   const rank = info?.shape?.length ?? 0;
@@ -102,7 +102,7 @@ function unpadded(
   if (node.op !== "Pad" || node.controls.length > 0) return whole;
   const value = constantOf(program.graph.get(node.inputs[1]!.node));
   const paddings = value && toNumbers(value);
-  const rows = inference.infos.get(refKey(node.inputs[0]!))?.shape?.at(-1) ?? -1;
+  const rows = inference.info(node.inputs[0]!)?.shape?.at(-1) ?? -1;
   const isBehind = paddings?.every((count, i) => count === (i === paddings.length - 1 ? length - rows : 0));
   return isBehind && rows > 0 ? { line: node.inputs[0]!, rows } : whole;
 }

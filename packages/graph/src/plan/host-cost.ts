@@ -1,5 +1,6 @@
 import { DTYPES, elementCount } from "@shardserve/tensor";
-import { contextOf, type Inference } from "../infer/infer.js";
+import { contextOf } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
 import type { GraphNode } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";

@@ -1,7 +1,8 @@
 import { elementCount } from "@shardserve/tensor";
-import { contextOf, type Inference } from "../infer/infer.js";
+import { contextOf } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import type { KernelTable, DeviceSupport } from "../ir/host.js";
-import { type GraphNode, outputKey, refKey } from "../ir/ir.js";
+import type { GraphNode, TensorRef } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect } from "../passes/effects.js";
@@ -87,7 +88,7 @@ export function place(
 }
 
 function leafObstacle(node: GraphNode, inference: Inference): string | undefined {
-  return inference.infos.has(outputKey(node.name)) ? undefined : "its dtype is not supported";
+  return inference.first(node.name) ? undefined : "its dtype is not supported";
 }
 
 /** What the compiler makes loops and branches of, where it stands for something else. */
@@ -125,10 +126,10 @@ function abilityOf(
 }
 
 /** Conditions and counters. */
-function smallOutputs({ outputs }: Program, { infos }: Inference): string[] {
+function smallOutputs({ outputs }: Program, inference: Inference): string[] {
   return outputs
     .filter((ref) => {
-      const info = infos.get(refKey(ref));
+      const info = inference.info(ref);
       return info?.shape?.length === 0 && info.dtype !== "float32" && info.dtype !== "float64";
     })
     .map(({ node }) => node);
@@ -160,32 +161,29 @@ const INTEGERS = new Set(["int32", "int64", "bool", "int8", "uint8", "int16"]);
 const COUNTS = new Set(["DenseBincount", "Bincount"]);
 
 /** True for what moves a few integers a row about: the host takes a microsecond for it, an engine as much for the call. */
-function isBookkeeping(node: GraphNode, { infos }: Inference): boolean {
-  const isSmall = (key: string): boolean => {
-    const shape = infos.get(key)?.shape;
+function isBookkeeping(node: GraphNode, inference: Inference): boolean {
+  const isInteger = (ref: TensorRef): boolean => INTEGERS.has(inference.info(ref)?.dtype ?? "");
+  const isSmall = (ref: TensorRef): boolean => {
+    const shape = inference.info(ref)?.shape;
     if (!shape) return false;
     const [, ...row] = shape;
     return row.every((dim) => dim >= 0) && elementCount(row) <= BOOKKEEPING_ELEMENTS_MAX;
   };
-  const inputs = node.inputs.map(refKey);
-  const [first] = inputs;
-  if (first === undefined || isHeavy(node) || !INTEGERS.has(infos.get(first)?.dtype ?? "")) return false;
+  const [first] = node.inputs;
+  if (first === undefined || isHeavy(node) || !isInteger(first)) return false;
   if (COUNTS.has(node.op)) return isSmall(first);
-  return (
-    INTEGERS.has(infos.get(outputKey(node.name))?.dtype ?? "") &&
-    [...inputs, outputKey(node.name)].every((key) => INTEGERS.has(infos.get(key)?.dtype ?? "") && isSmall(key))
-  );
+  return [...node.inputs, { node: node.name, index: 0 }].every((ref) => isInteger(ref) && isSmall(ref));
 }
 
 /** Elements of one row that the host copies sooner than an engine is fed its pieces one by one. */
 const JOINED_ELEMENTS_MAX = 4096;
 
 /** True for the input layer of a model over feature columns: a matrix of pieces that are for the most part `PooledLookup`s. */
-function joinsPooledRows(node: GraphNode, { graph }: Program, { infos }: Inference): boolean {
+function joinsPooledRows(node: GraphNode, { graph }: Program, inference: Inference): boolean {
   if (node.op !== "ConcatV2") return false;
   const pieces = node.inputs.slice(0, -1);
   const pooled = pieces.filter((ref) => graph.get(ref.node)!.op === "PooledLookup").length;
-  const shape = infos.get(outputKey(node.name))?.shape;
+  const shape = inference.first(node.name)?.shape;
   const isNarrow = shape?.length === 2 && shape[1]! >= 0 && shape[1]! <= JOINED_ELEMENTS_MAX;
   return isNarrow && pooled * 2 >= pieces.length;
 }

@@ -7,10 +7,11 @@ import {
   type Signature,
   type SignatureTensor,
 } from "../import/model.js";
-import { contextOf, infer, type Inference } from "../infer/infer.js";
+import { contextOf, infer } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import type { Shape } from "../ir/attrs.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "../ir/host.js";
-import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
+import { type GraphNode, type TensorRef } from "../ir/ir.js";
 import { type Program, rewrite } from "../ir/program.js";
 import { compile, type Compiled, compiling, withInputShapes } from "../passes/compile.js";
 import { fuseColumns } from "../passes/columns.js";
@@ -114,7 +115,7 @@ function* planningProgram(
   const placement = place(program, inference, kernels, options.device, { isRegion, shortRows });
   yield;
   const handles = (isRegion ? [] : program.outputs).flatMap((ref): [string, string][] => {
-    const dtype = inference.infos.get(refKey(ref))?.dtype;
+    const dtype = inference.info(ref)?.dtype;
     return dtype === "resource" || dtype === "variant" ? [[ref.node, `a response cannot hold a ${dtype}`]] : [];
   });
   const inside = [...controls.values()].flatMap(({ regions }) => regions.flatMap((region) => region.unsupported));
@@ -137,7 +138,7 @@ function* planningProgram(
     }),
     outputs: signature.outputs.map((output, i) => {
       const ref = program.outputs[i]!;
-      return { ...output, ref, dtype: inference.infos.get(refKey(ref))?.dtype ?? output.dtype };
+      return { ...output, ref, dtype: inference.info(ref)?.dtype ?? output.dtype };
     }),
     steps,
     lookups: steps.flatMap((step) => (step.kind === "lookup" ? step.lookups : [])),
@@ -171,7 +172,7 @@ function* planningControls(
     const plans: SignaturePlan[] = [];
     for (const [i, region] of regions.entries()) {
       const tensor = (ref: TensorRef, at: number): SignatureTensor => {
-        const info = region.inference.infos.get(refKey(ref));
+        const info = region.inference.info(ref);
         return { alias: String(at), ref, dtype: info?.dtype ?? "float32", shape: info?.shape };
       };
       const inputs = control.regions![i]!.args.map((arg, at) => tensor({ node: arg, index: 0 }, at));

@@ -1,5 +1,5 @@
-import type { Inference } from "../infer/infer.js";
-import { type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
+import type { Inference } from "../infer/inference.js";
+import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { isHeavy } from "./host-cost.js";
 import { isLeaf, type Place } from "./place.js";
@@ -123,8 +123,8 @@ function absorbSmallDevice(
 const SMALL_DTYPES = new Set(["int32", "int64", "bool", "string", "int8", "uint8", "int16"]);
 
 function isSmall(node: GraphNode, inference: Inference): boolean {
-  const values = [...node.inputs.map(refKey), outputKey(node.name)];
-  return !isHeavy(node) && values.every((key) => SMALL_DTYPES.has(inference.infos.get(key)?.dtype ?? ""));
+  const values = [...node.inputs, { node: node.name, index: 0 }];
+  return !isHeavy(node) && values.every((ref) => SMALL_DTYPES.has(inference.info(ref)?.dtype ?? ""));
 }
 
 function mergeHostSteps(drafts: readonly Draft[]): Draft[] {
