@@ -8,7 +8,7 @@ import {
   type ModelGraph,
   type PlannedLookup,
   type PlannedTable,
-  planInit,
+  planInitInTurns,
   planSignatureInTurns,
   plansWithin,
   type Shape,
@@ -146,8 +146,13 @@ export class SegmentedModel {
   }
 
   async #initialise(plans: readonly SignaturePlan[], context: BindContext): Promise<void> {
-    const { model, kernels, assets, tables, ensembles, signal, dir } = this.#options;
-    const init = planInit(model, { kernels, assets });
+    const { model, kernels, assets, tables, ensembles, pace, signal, dir } = this.#options;
+    const init = await planInitInTurns(model, {
+      kernels,
+      assets,
+      pause: pace && (() => pace.pause()),
+      ...(signal && { signal }),
+    });
     await restoreVariables(init ? [init, ...plans] : plans, this.#state, context.checkpoint);
     await restoreTables(tables, plans, model, kernels, this.#state, context.checkpoint);
     await restoreEnsembles(ensembles, plans, model, kernels, this.#state, context.checkpoint);

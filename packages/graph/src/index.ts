@@ -23,6 +23,7 @@ export { topologicalOrder } from "./ir/program.js";
 export { TensorList } from "./ir/tensor-list.js";
 export {
   planInit,
+  planInitInTurns,
   planSignature,
   planSignatureInTurns,
   type CutPolicy,

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
 import { fuseColumns } from "../src/passes/columns.js";
-import { place } from "../src/plan/place.js";
+import { placing } from "../src/plan/place.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";
 
@@ -151,7 +152,8 @@ describe("a feature column", () => {
         "out",
       );
       const kernels = fakeKernels("PooledLookup ConcatV2 Relu");
-      return place(program, infer(program), kernels, fakeDevice("PooledLookup")).places.get("layer")?.where;
+      return runAtOnce(placing(program, infer(program), kernels, fakeDevice("PooledLookup"))).places.get("layer")
+        ?.where;
     };
     assert.equal(layer("pooled, age", 4), "host");
     assert.equal(layer("pooled, age, pay", 4), "device");

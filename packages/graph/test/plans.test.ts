@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { AttrValueSchema, create, DataType } from "@shardserve/api";
 import { importModel, type ModelGraph } from "../src/import/model.js";
-import { planInit, planSignature, type CutPolicy } from "../src/plan/plan-signature.js";
+import { planInit, planInitInTurns, planSignature, type CutPolicy } from "../src/plan/plan-signature.js";
 import { formatPlan } from "../src/plan/report.js";
 import { findTables } from "../src/plan/tables.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
@@ -393,6 +393,18 @@ describe("planInit", () => {
     assertGolden("init", formatPlan(plan));
     const path = plan.graph.get("asset/asset")!.attrs.tensor("value");
     assert.equal((path.data as { textAt(i: number): string }).textAt(0), "/models/m/1/assets/vocab.txt");
+  });
+
+  it("lets others run in between", async () => {
+    const options = {
+      kernels: fakeKernels(`${HOST} AssignVariableOp ReadVariableOp VarHandleOp`),
+      assets: new Map([["asset:0", "/models/m/1/assets/vocab.txt"]]),
+    };
+    let pauseCount = 0;
+    const pause = (): Promise<void> => Promise.resolve(void pauseCount++);
+    const plan = await planInitInTurns(model, { ...options, pause });
+    assert.equal(formatPlan(plan!), formatPlan(planInit(model, options)!));
+    assert.ok(pauseCount >= 10, `${pauseCount} pauses`);
   });
 
   it("is absent when the model has no init op", () => {

@@ -68,9 +68,10 @@ export function* compiling(
       if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
     }
     yield;
-    const { program: clean, inference } = settle(reduceControls(resolved.program), known);
-    known = inference;
+    const reduced = reduceControls(resolved.program);
     yield;
+    const { program: clean, inference } = yield* settling(reduced, known);
+    known = inference;
     const asserted = dropAsserts(clean, satisfiedAsserts(clean));
     const folded =
       asserted === clean
@@ -79,13 +80,16 @@ export function* compiling(
             inference,
           )
         : asserted;
+    yield;
     const decided = formLoops(resolveBranches(folded, model.library));
     program = decided;
     yield;
     if (decided === clean) break;
   }
   const unguarded = unguardAsserts(program);
+  yield;
   const branched = dropSides(formBranches(unguarded, infer(unguarded, known)));
+  yield;
   const formed = liftLists(internLeaves(formRegions(branched, model.library)));
   const controls = yield* compileControls(formed, infer(formed, known), (region) =>
     compiling(model, region, kernels, budget.enter()),
@@ -97,19 +101,23 @@ export function* compiling(
   }
   const checked = deferAsserts(program, before, kernels);
   yield;
-  const light = settle(checked.program, before);
+  const light = yield* settling(checked.program, before);
   const merged = mergeEqual(light.program, light.inference);
+  yield;
   const equal = merged === light.program ? light.inference : infer(merged, light.inference);
+  yield;
   const direct = multiplySpectra(dilateConvolutions(merged, equal), equal);
-  const { program: exposed, inference } = settle(poolRows(exposeLookups(direct, equal), equal), equal);
+  yield;
+  const { program: exposed, inference } = yield* settling(poolRows(exposeLookups(direct, equal), equal), equal);
   const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
   return { program: exposed, inference, mutable, droppedAsserts: checked.dropped, regions };
 }
 
 /** Simplifies until the inferred types have nothing more to say. */
-function settle(program: Program, previous?: Inference): { program: Program; inference: Inference } {
+function* settling(program: Program, previous?: Inference): Pieces<{ program: Program; inference: Inference }> {
   let current = program;
   for (let inference = infer(current, previous); ; inference = infer(current, inference)) {
+    yield;
     const next = simplify(current, inference);
     if (next === current) return { program: current, inference };
     current = next;

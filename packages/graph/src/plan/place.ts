@@ -1,3 +1,4 @@
+import type { Pieces } from "@shardserve/core";
 import { elementCount } from "@shardserve/tensor";
 import { contextOf } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
@@ -39,6 +40,9 @@ export function isLeaf(node: GraphNode): boolean {
   return node.op === "Const" || node.op === "Variable" || (node.op === "Placeholder" && node.attrs.has("fed"));
 }
 
+/** A node is lowered on trial, to learn whether the device takes it: of so many that takes a millisecond. */
+const PIECE_NODES = 64;
+
 export interface PlaceOptions {
   /** The program is part of a loop or branch: small outputs are wanted on the host. */
   readonly isRegion?: boolean;
@@ -53,16 +57,17 @@ export interface PlaceOptions {
  *   saves a round, else to the device.
  * Then device work and lookups move to the latest round that still serves, so that they share steps.
  */
-export function place(
+export function* placing(
   program: Program,
   inference: Inference,
   kernels: KernelTable,
   device: DeviceSupport,
   { isRegion = false, shortRows = new Set() }: PlaceOptions = {},
-): Placement {
+): Pieces<Placement> {
   const unsupported = new Map<string, string>();
   const abilities = new Map<string, Ability>();
-  for (const node of inference.order) {
+  for (const [i, node] of inference.order.entries()) {
+    if (i % PIECE_NODES === 0) yield;
     if (isLeaf(node)) {
       const why = leafObstacle(node, inference);
       if (why !== undefined) unsupported.set(node.name, why);
@@ -73,6 +78,7 @@ export function place(
     if (ability.host !== true && ability.device !== true) unsupported.set(node.name, whyNot(node, ability));
     else abilities.set(node.name, ability);
   }
+  yield;
   if (unsupported.size > 0) return { places: new Map(), unsupported };
   const places = earliest(
     inference.order,

@@ -13,13 +13,13 @@ import type { Shape } from "../ir/attrs.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "../ir/host.js";
 import { type GraphNode, type TensorRef } from "../ir/ir.js";
 import { type Program, rewrite } from "../ir/program.js";
-import { compile, type Compiled, compiling, withInputShapes } from "../passes/compile.js";
+import { type Compiled, compiling, withInputShapes } from "../passes/compile.js";
 import { fuseColumns } from "../passes/columns.js";
 import { coneOf } from "../passes/effects.js";
 import { cutLookups, findVariableUses, type FoundLookup } from "../passes/lookups.js";
 import { deviceLoops } from "./device-loops.js";
 import { hostObstacle } from "./host-cost.js";
-import { isLeaf, type Placement, place } from "./place.js";
+import { isLeaf, type Placement, placing } from "./place.js";
 import type { ControlPlan, NodePlacement, PlannedTable, SignaturePlan, UnsupportedNode } from "./plan.js";
 import { makeSteps } from "./segments.js";
 import { findShortRows } from "./short-rows.js";
@@ -86,14 +86,28 @@ export interface InitPlanOptions {
 
 /** The plan that fills tables and assigns what the init op assigns, all on the host; undefined without an init op. */
 export function planInit(model: ModelGraph, options: InitPlanOptions): SignaturePlan | undefined {
+  return runAtOnce(planningInit(model, options));
+}
+
+/** {@link planInit} for servers. */
+export function planInitInTurns(
+  model: ModelGraph,
+  options: InitPlanOptions & { readonly signal?: AbortSignal; readonly pause?: Pause | undefined },
+): Promise<SignaturePlan | undefined> {
+  return runInTurns(planningInit(model, options), options.signal, options.pause);
+}
+
+function* planningInit(model: ModelGraph, options: InitPlanOptions): Pieces<SignaturePlan | undefined> {
   if (model.initOp === undefined) return undefined;
   const whole = initProgram(model.graph, model.library, model.initOp, options.assets);
+  yield;
   const source = observableInit(whole, model.programs);
+  yield;
   const signature: Signature = { name: INIT_SIGNATURE, method: "", inputs: [], outputs: [] };
   const device: DeviceSupport = { supports: () => "initialisation runs on the host" };
-  const compiled = compile(model, source, options.kernels);
+  const compiled = yield* compiling(model, source, options.kernels);
   const planOptions: PlanOptions = { kernels: options.kernels, device, cut: () => "never" };
-  return runAtOnce(planningProgram(model, signature, source, compiled, planOptions));
+  return yield* planningProgram(model, signature, source, compiled, planOptions);
 }
 
 function* planningProgram(
@@ -108,11 +122,14 @@ function* planningProgram(
   const onDevice = deviceLoops(model, compiled, options);
   const controls = yield* planningControls(model, signature, compiled, options, onDevice);
   const { chosen, tables, conflicts, shortRows } = chooseLookups(model, compiled, options);
+  yield;
   const cut = cutLookups(rewrite(compiled.program, new Map(), onDevice), chosen);
-  const { program, inference } = fuseColumns(cut, infer(cut, compiled.inference), options.kernels, shortRows);
+  const whole = infer(cut, compiled.inference);
+  yield;
+  const { program, inference } = fuseColumns(cut, whole, options.kernels, shortRows);
   yield;
   const kernels = withControls(options.kernels, onDevice);
-  const placement = place(program, inference, kernels, options.device, { isRegion, shortRows });
+  const placement = yield* placing(program, inference, kernels, options.device, { isRegion, shortRows });
   yield;
   const handles = (isRegion ? [] : program.outputs).flatMap((ref): [string, string][] => {
     const dtype = inference.info(ref)?.dtype;
