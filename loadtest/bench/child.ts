@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -17,8 +18,8 @@ export class Child implements AsyncDisposable {
   #errors = "";
   #isDisposed = false;
 
-  /** @param nodeFlags  of the interpreter */
-  constructor(script: string, args: readonly string[], nodeFlags: readonly string[] = []) {
+  /** @param nodeFlags  of the interpreter; default: those of the script's first line, with which users run it */
+  constructor(script: string, args: readonly string[], nodeFlags: readonly string[] = firstLineFlags(script)) {
     this.process = spawn(process.execPath, [...nodeFlags, script, ...args], { stdio: ["pipe", "pipe", "pipe"] });
     this.process.stderr!.on("data", (chunk: Buffer) => {
       this.#errors = (this.#errors + chunk.toString()).slice(-8192);
@@ -65,4 +66,10 @@ export class Child implements AsyncDisposable {
     this.process.kill("SIGTERM");
     await this.#exited;
   }
+}
+
+/** Flags of Node in a script's `#!` line; none where it has no such line. */
+function firstLineFlags(script: string): string[] {
+  const [, flags] = /^#!.*\bnode\b(.*)/.exec(readFileSync(script, "utf8")) ?? [];
+  return flags?.split(" ").filter((flag) => flag !== "") ?? [];
 }
