@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { isServingError, seededRandom, sleep, systemClock } from "@shardserve/core";
+import { isServingError, type Logger, seededRandom, silentLogger, sleep, systemClock } from "@shardserve/core";
 import { holdingKey, holdingRecord } from "@shardserve/registry";
 import type { RowLease, StoredManifest } from "@shardserve/rowstore";
 import { partitionPath } from "@shardserve/rowstore";
@@ -230,11 +230,16 @@ describe("shards and lookup", () => {
     const wrong = { ...stored, digest: "f".repeat(32) };
     const other = new TestCluster(folder.path, wrong);
     for (const [id, shard] of cluster.shards) other.shards.set(id, shard);
-    await assert.rejects(other.source(map, {}, 400), (error) => {
+    const warned: string[] = [];
+    const warn = (fields: object) => void warned.push((fields as { readonly reason: string }).reason);
+    const logger: Logger = { ...silentLogger, warn, child: () => logger };
+    await assert.rejects(other.source(map, { logger }, 400), (error) => {
       assert.ok(isServingError(error, "UNAVAILABLE"));
       assert.match(error.message, /proves manifest digest/);
       return true;
     });
+    assert.equal(warned.length, cluster.shards.size, warned.join("; "));
+    assert.match(warned[0]!, /it is not used: is it the same model repository\?/);
   }).timeout(60_000);
 
   it("refuses more than its budget at once, and serves again afterwards", async () => {

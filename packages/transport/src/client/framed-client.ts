@@ -360,7 +360,8 @@ export class FramedClient extends Service {
     const waitMs = this.#backoff.nextMs();
     const isNews = reason.message !== this.#loggedReason;
     this.#loggedReason = reason.message;
-    this.#logger[isNews ? "info" : "debug"](
+    // A connection comes back by itself; what proves other files does not.
+    this.#logger[!isNews ? "debug" : reason.code === "DIGEST_MISMATCH" ? "warn" : "info"](
       { address: this.where, waitMs: Math.round(waitMs), reason: reason.message },
       "reconnecting later",
     );

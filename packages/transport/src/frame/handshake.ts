@@ -130,10 +130,10 @@ export function readShardProof(message: unknown): ShardProof {
  * @throws ServingError DIGEST_MISMATCH naming the shard and the first difference: such a shard is not asked for rows
  */
 export function verifyProof(proof: ShardProof, expected: ProofExpectation): void {
-  const differs = (what: string, theirs: unknown, ours: unknown) => {
+  const differs = (what: string, theirs: unknown, ours: unknown, question = "") => {
     throw new ServingError(
       "DIGEST_MISMATCH",
-      `shard ${proof.shard} proves ${what} ${String(theirs)}, expected ${String(ours)}; it is not used`,
+      `shard ${proof.shard} proves ${what} ${String(theirs)}, expected ${String(ours)}; it is not used${question}`,
       { details: { shard: proof.shard, what } },
     );
   };
@@ -141,7 +141,7 @@ export function verifyProof(proof: ShardProof, expected: ProofExpectation): void
   if (proof.model !== expected.model) differs("model", proof.model, expected.model);
   if (proof.version !== expected.version) differs("version", proof.version, expected.version);
   if (proof.manifestDigest !== expected.manifestDigest) {
-    differs("manifest digest", proof.manifestDigest, expected.manifestDigest);
+    differs("manifest digest", proof.manifestDigest, expected.manifestDigest, ": is it the same model repository?");
   }
   proof.partitions.forEach((partition, i) => {
     const ours = expected.partitionDigest(partition);
