@@ -12,10 +12,10 @@ import {
   warmUp,
 } from "@shardserve/lookup";
 import type { MapFollower } from "@shardserve/registry";
-import { readManifest } from "@shardserve/rowstore";
+import { readManifest, type StoredManifest } from "@shardserve/rowstore";
 import { type Loader, type LoadOptions, type Model, type ServableId, servableIdText } from "@shardserve/servable";
 import type { Engines } from "../serving/engines.js";
-import { EpochModel, type EpochSource } from "./epoch-model.js";
+import { type DenseLoader, EpochModel, type EpochSource } from "./epoch-model.js";
 import type { HotRowsSource } from "./peer-executors.js";
 import type { DenseFiles } from "../versions/dense-files.js";
 
@@ -73,7 +73,7 @@ export class ClusterLoader implements Loader {
   }
 
   async #load(id: ServableId, _path: string, { signal, onPlanned }: LoadOptions): Promise<Model> {
-    const { engines, cluster, tags, cacheBytes, lookupTimeoutMs, metrics, logger } = this.#options;
+    const { follower, logger } = this.#options;
     const files = await this.#options.files.open(id, signal);
     const stored = await readManifest(files.directory);
     if (!stored)
@@ -81,24 +81,7 @@ export class ClusterLoader implements Loader {
         "MANIFEST_INVALID",
         `${files.directory} has no shardserve.manifest; export it with shard-export`,
       );
-    const { tables, partitionCount } = stored.manifest;
-    const rows = new ShardRows({
-      expectation: proofExpectation(cluster, id.name, id.version, stored),
-      tables,
-      partitionCount,
-      directory: { shard: (shard) => this.#options.follower.shard(shard)?.record },
-      machine: this.#options.machine,
-      peer: `executor ${this.#options.id}`,
-      cacheBytes,
-      timeoutMs: lookupTimeoutMs,
-      hedgeShare: this.#options.hedgeShare,
-      zone: this.#options.zone,
-      ...(this.#options.degraded && { degraded: this.#options.degraded }),
-      ...(this.#options.redis && { redis: this.#options.redis, redisFor: this.#options.redisFor }),
-      metrics,
-      logger,
-    });
-    const { follower } = this.#options;
+    const rows = this.#openRows(id, stored);
     const source: EpochSource = {
       map: () => follower.map(id.name, id.version),
       epochs: () => follower.epochs(id.name, id.version),
@@ -106,7 +89,6 @@ export class ClusterLoader implements Loader {
     };
     await whenRowsReady(rows, source, { signal, deadlineMs: systemClock.nowMs() + this.#options.readyTimeoutMs });
     await this.#warmUp(id, rows, signal);
-    let planned = onPlanned;
     const model = await EpochModel.load(
       {
         name: servableIdText(id),
@@ -114,12 +96,7 @@ export class ClusterLoader implements Loader {
         base: stored,
         rows,
         source,
-        load: (denseDir, rowSource, stop) => {
-          const first = planned;
-          planned = undefined; // the dense parts of later epochs take its place
-          const common = { ...engines, tags, kernels: hostKernels, logger };
-          return loadModel({ ...common, dir: denseDir, rowSource, signal: stop, onPlanned: first });
-        },
+        load: this.#denseLoader(onPlanned),
         onChange: () => this.#notify(),
         clock: systemClock,
         logger,
@@ -139,6 +116,40 @@ export class ClusterLoader implements Loader {
         if (!follower.map(id.name, id.version)) await this.#options.files.remove(id);
       },
     );
+  }
+
+  /** The rows of a version; they ask nobody before they are given a map. */
+  #openRows({ name, version }: ServableId, stored: StoredManifest): ShardRows {
+    const { follower, lookupTimeoutMs: timeoutMs, degraded, redis, redisFor } = this.#options;
+    const { cluster, id, machine, cacheBytes, hedgeShare, zone, metrics, logger } = this.#options;
+    const { tables, partitionCount } = stored.manifest;
+    return new ShardRows({
+      expectation: proofExpectation(cluster, name, version, stored),
+      tables,
+      partitionCount,
+      directory: { shard: (shard) => follower.shard(shard)?.record },
+      machine,
+      peer: `executor ${id}`,
+      cacheBytes,
+      timeoutMs,
+      hedgeShare,
+      zone,
+      ...(degraded && { degraded }),
+      ...(redis && { redis, redisFor }),
+      metrics,
+      logger,
+    });
+  }
+
+  /** Loads dense parts; what the first is planned to need is told, since those of later epochs take its place. */
+  #denseLoader(onPlanned: LoadOptions["onPlanned"]): DenseLoader {
+    const { engines, tags, logger } = this.#options;
+    let planned = onPlanned;
+    return (dir, rowSource, signal) => {
+      const first = planned;
+      planned = undefined;
+      return loadModel({ ...engines, tags, kernels: hostKernels, logger, dir, rowSource, signal, onPlanned: first });
+    };
   }
 
   /**

@@ -15,6 +15,9 @@ export interface EpochSource {
   subscribe(this: void, listener: () => void): () => void;
 }
 
+/** Loads the dense SavedModel of a directory, with rows pinned to one epoch. */
+export type DenseLoader = (dir: string, rows: RowSource, signal: AbortSignal) => Promise<Model>;
+
 export interface EpochModelOptions {
   readonly name: string;
   /** Of the version; what its deltas consist of is provided when they come into force. */
@@ -23,8 +26,7 @@ export interface EpochModelOptions {
   /** Taken over: closed with the model. */
   readonly rows: ShardRows;
   readonly source: EpochSource;
-  /** Loads the dense SavedModel of a directory with rows pinned to one epoch. */
-  readonly load: (dir: string, rows: RowSource, signal: AbortSignal) => Promise<Model>;
+  readonly load: DenseLoader;
   /** The epoch that is answered changed, or what keeps the next one away did. */
   readonly onChange: () => void;
   readonly clock: Clock;

@@ -1,9 +1,10 @@
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type Logger, ServingError } from "@shardserve/core";
 import { fileDigest, isPartitionPath, MANIFEST_FILE, type ManifestFile, readManifest } from "@shardserve/rowstore";
 import { type ServableId, servableIdText } from "@shardserve/servable";
 import { CopiedFiles, RepositoryFiles, StaleCopies, type VersionFiles } from "@shardserve/shard";
+import type { ModelRepository } from "../flags/repository-flags.js";
 import type { StoredRepository } from "./stored-repository.js";
 import { versionDirectory } from "./version-directory.js";
 
@@ -24,6 +25,11 @@ export interface DenseFiles {
   remove(id: ServableId): Promise<void>;
   /** The registry names these versions, all that there are now: what went while the process was down can go. */
   removeBeside(named: readonly { readonly model: string; readonly version: number }[]): void;
+}
+
+/** @param dataDir  folder of this process alone, for copies of what an object store holds */
+export function openDenseFiles({ base, stored }: ModelRepository, dataDir: string, logger: Logger): DenseFiles {
+  return stored ? new CopiedDenseFiles(stored, resolve(dataDir), logger) : new FolderDenseFiles(base);
 }
 
 /** In the folders of a repository that this machine sees. */
