@@ -1,15 +1,7 @@
 import { ServingError } from "@shardserve/core";
-import { chooseEngine, type EnginePlan } from "@shardserve/engine";
+import { chooseEngine } from "@shardserve/engine";
 import { refuseExported } from "@shardserve/exporter";
-import {
-  type FoundTable,
-  formatDot,
-  type ModelGraph,
-  openModel,
-  reportModel,
-  type ReportedVariable,
-  type SignaturePlan,
-} from "@shardserve/graph";
+import { formatDot, type ModelGraph, openModel, reportModel, type SignaturePlan } from "@shardserve/graph";
 import { hostKernels } from "@shardserve/host-ops";
 import { deviceSupports, hasOnnxModel } from "@shardserve/onnx";
 import { planMemory, totalBytes } from "@shardserve/servable";
@@ -19,27 +11,8 @@ import { defineCommand, type Terminal } from "../command.js";
 import { flag, type FlagValues } from "../flags.js";
 import { ENGINE_FLAGS, openEngines } from "../roles/serving/engines.js";
 import { MODEL_SOURCE_FLAGS, withModelDirectory } from "../roles/versions/model-directory.js";
-import { amount, table } from "../terminal.js";
 import { inspectOnnx } from "./inspect-onnx.js";
-import { memoryText } from "./memory-text.js";
-import { tablesText } from "./tables-text.js";
-
-/** What inspect shows of one signature. */
-interface SignatureReport {
-  readonly signature: string;
-  readonly method: string;
-  readonly inputs: readonly string[];
-  readonly outputs: readonly string[];
-  /** Steps in order, with the ops that each runs and the bytes of the variables that it reads whole. */
-  readonly steps: readonly {
-    readonly kind: string;
-    readonly ops: Readonly<Record<string, number>>;
-    readonly variableBytes: number;
-  }[];
-  readonly lookups: readonly { readonly node: string; readonly table: string }[];
-  /** Why the signature cannot be served; empty = it can. */
-  readonly unsupported: readonly string[];
-}
+import { type ModelReport, printModel, type SignatureReport } from "./inspect-text.js";
 
 const INSPECT_FLAGS = {
   savedModelTags: flag.list("tags of the meta graph", "TAGS", ["serve"]),
@@ -89,63 +62,20 @@ async function show(dir: string, flags: Readonly<FlagValues<typeof INSPECT_FLAGS
   const plans = [...report.plans].sort((a, b) => (a.signature < b.signature ? -1 : 1));
   const { tables, variables } = report;
   if (flags.dot) return terminal.print(formatDot(plans).trimEnd());
-  const signatures = [...plans.map(describeSignature(model)), ...brokenSignatures(model)];
   const chosen = await chooseEngine({ ...engines, dir, tags: flags.savedModelTags, signal: terminal.signal });
   const memory = await planMemory(dir);
-  const placements = flags.nodes
-    ? plans.map(({ signature, placements: places }) => ({ signature, placements: places }))
-    : undefined;
-  if (flags.json) {
-    return terminal.print(
-      JSON.stringify(
-        {
-          dir,
-          tagSets: tagSets(savedModel),
-          engine: chosen.engine,
-          memory: { ...memory, totalBytes: totalBytes(memory) },
-          signatures,
-          tables,
-          variables,
-          ...(placements && { placements }),
-        },
-        undefined,
-        2,
-      ),
-    );
-  }
-  terminal.print(
-    `${dir}: TensorFlow ${metaGraph.metaInfoDef?.tensorflowVersion || "of unknown version"}, tag sets ${tagSets(
-      savedModel,
-    )
-      .map((tags) => `{${tags.join(", ")}}`)
-      .join(" ")}`,
-  );
-  const bytes = variables.reduce((sum, variable) => sum + variable.bytes, 0);
-  terminal.print(`${variables.length} variables, ${amount(bytes, "bytes")}${rolesOf(variables)}`);
-  terminal.print(memoryText(memory));
-  printEngine(chosen, terminal.print);
-  printTables(tables, terminal.print);
-  for (const signature of signatures) printSignature(signature, terminal.print);
-  for (const { signature, placements: places } of placements ?? []) {
-    terminal.print(`\nnodes of ${signature}:`);
-    terminal.print(table(places.map(({ node, op, where, why }) => [`  ${node}`, op, where, why])));
-  }
-}
-
-/** "; 1.2 MB looked up by row, 40 kB read whole". */
-function rolesOf(variables: readonly ReportedVariable[]): string {
-  const words = { table: "looked up by row", dense: "read whole", mutable: "written", unused: "not read" } as const;
-  const parts = Object.entries(words).flatMap(([role, text]) => {
-    const bytes = variables.filter((variable) => variable.role === role).reduce((sum, item) => sum + item.bytes, 0);
-    return bytes === 0 ? [] : [`${amount(bytes, "bytes")} ${text}`];
-  });
-  return parts.length === 0 ? "" : `: ${parts.join(", ")}`;
-}
-
-function printEngine({ engine, broken }: EnginePlan, print: (line: string) => void): void {
-  const form = engine.form === "whole" ? "each signature as one run" : "in segments, as below";
-  print(`would be served on ${engine.library} (${engine.device}), ${form}: ${engine.why}`);
-  for (const [signature, why] of broken) print(`  but not ${signature}: ${why}`);
+  const found: ModelReport = {
+    dir,
+    tagSets: tagSets(savedModel),
+    engine: chosen.engine,
+    memory: { ...memory, totalBytes: totalBytes(memory) },
+    signatures: [...plans.map(describeSignature(model)), ...brokenSignatures(model)],
+    tables,
+    variables,
+    ...(flags.nodes && { placements: plans.map(({ signature, placements }) => ({ signature, placements })) }),
+  };
+  if (flags.json) return terminal.print(JSON.stringify(found, undefined, 2));
+  printModel(found, metaGraph.metaInfoDef?.tensorflowVersion || "of unknown version", chosen, terminal.print);
 }
 
 function describeSignature(model: ModelGraph): (plan: SignaturePlan) => SignatureReport {
@@ -196,23 +126,4 @@ function countOps(ops: readonly string[]): Record<string, number> {
   const counts = new Map<string, number>();
   for (const op of ops) if (op !== "Const" && op !== "Variable") counts.set(op, (counts.get(op) ?? 0) + 1);
   return Object.fromEntries([...counts].sort((a, b) => b[1] - a[1]));
-}
-
-function printTables(tables: readonly FoundTable[], print: (line: string) => void): void {
-  if (tables.length === 0) return print("no table is looked up");
-  print(`${tables.length} tables are looked up:`);
-  print(tablesText(tables));
-}
-
-function printSignature(report: SignatureReport, print: (line: string) => void): void {
-  print(`\nsignature ${report.signature} (${report.method || "no method"})`);
-  print(`  in   ${report.inputs.join(", ") || "nothing"}`);
-  print(`  out  ${report.outputs.join(", ") || "nothing"}`);
-  for (const [i, { kind, ops, variableBytes }] of report.steps.entries()) {
-    const names = Object.entries(ops).map(([op, count]) => (count === 1 ? op : `${op} x ${count}`));
-    const weights = variableBytes === 0 ? "" : ` (${amount(variableBytes, "bytes")} of variables)`;
-    print(`  ${i + 1}. ${kind.padEnd(7)}${names.join(", ")}${weights}`);
-  }
-  if (report.unsupported.length > 0) print("  cannot be served here:");
-  for (const text of report.unsupported) print(`    ${text}`);
 }

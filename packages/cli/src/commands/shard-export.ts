@@ -1,26 +1,15 @@
 import { basename, resolve } from "node:path";
 import { ServingError } from "@shardserve/core";
-import {
-  type ExportPlan,
-  type ExportReport,
-  optionsOfVersion,
-  planExport,
-  refuseExisting,
-  runExport,
-  shardShares,
-} from "@shardserve/exporter";
+import { optionsOfVersion, planExport, refuseExisting, runExport } from "@shardserve/exporter";
 import { hostKernels } from "@shardserve/host-ops";
 import { isUri } from "@shardserve/object-store";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag, type FlagValues } from "../flags.js";
 import { MODEL_SOURCE_FLAGS, withModelDirectory } from "../roles/versions/model-directory.js";
 import { exportToStore, refuseStored, STAGING_FLAGS } from "../roles/versions/staged-export.js";
-import { amount, table } from "../terminal.js";
 import { VERSION } from "../version.js";
 import { exportDelta, refuseTableFlags } from "./export-delta.js";
-
-const SHARD_COUNTS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
-const DENSE_SHOWN_MAX = 12;
+import { printPlan, printReport } from "./export-text.js";
 
 const EXPORT_FLAGS = {
   out: flag.text("version to write, a directory, s3:// or gs://; never overwritten", "DIR|URI", ""),
@@ -123,78 +112,4 @@ function refuseUnservedName(out: string): void {
   const name = basename(isUri(out) ? out : resolve(out));
   if (/^\d+$/.test(name) && Number.isSafeInteger(Number(name))) return;
   throw new ServingError("CONFIG_INVALID", `--out=${out}: must end in a version number, as in BASE/NAME/VERSION`);
-}
-
-function printPlan(plan: ExportPlan, isJson: boolean, terminal: Terminal): void {
-  const { tables, layout, dense, unused, lookups, source } = plan;
-  const shares = shardShares(plan, SHARD_COUNTS);
-  if (isJson) {
-    const partition = { count: layout.partitionCount, fileBytes: layout.fileBytes };
-    terminal.print(
-      JSON.stringify(
-        {
-          source: plan.source.kind,
-          sourceDigest: plan.sourceDigest,
-          tables,
-          lookups,
-          partition,
-          dense,
-          unused,
-          shards: shares,
-        },
-        undefined,
-        2,
-      ),
-    );
-    return;
-  }
-  const tableBytes = tables.reduce((sum, { rows, rowBytes }) => sum + rows * rowBytes, 0);
-  terminal.print(`${tables.length} tables to shard, ${amount(tableBytes, "bytes")} of rows:`);
-  if (tables.length > 0) {
-    terminal.print(
-      table([
-        ["  table", "rows", "row", "stored as", "bytes"],
-        ...tables.map(({ name, rows, rowShape, dtype, rowDtype, rowBytes }) => [
-          `  ${name}`,
-          rows,
-          `${dtype}[${rowShape.join(",")}]`,
-          rowDtype === "same" ? dtype : rowDtype,
-          rows * rowBytes,
-        ]),
-      ]),
-    );
-    terminal.print(
-      `${layout.partitionCount} partition files of ${layout.fileBytes} bytes (${amount(layout.fileBytes, "bytes")}) each`,
-    );
-    terminal.print(
-      `fullest of N shards, one replica: ${shares.map(({ shardCount, bytesPerShardMax }) => `${shardCount}: ${amount(bytesPerShardMax, "bytes")}`).join(", ")}`,
-    );
-  }
-  const denseBytes = dense.reduce((sum, { bytes }) => sum + bytes, 0);
-  terminal.print(
-    `${dense.length} ${source.kind === "SavedModel" ? "variables" : "initialisers"} stay in the dense graph, ${amount(denseBytes, "bytes")}:`,
-  );
-  const largest = [...dense].sort((a, b) => b.bytes - a.bytes);
-  for (const { checkpointKey, bytes, why } of largest.slice(0, DENSE_SHOWN_MAX))
-    terminal.print(`  ${checkpointKey}: ${bytes} bytes, ${why}`);
-  if (largest.length > DENSE_SHOWN_MAX)
-    terminal.print(`  and ${largest.length - DENSE_SHOWN_MAX} smaller ones (all with --json)`);
-  const unusedBytes = unused.reduce((sum, { bytes }) => sum + bytes, 0);
-  if (unused.length > 0)
-    terminal.print(`${unused.length} variables that no signature reads are left out, ${amount(unusedBytes, "bytes")}`);
-}
-
-function printReport(report: ExportReport, isJson: boolean, terminal: Terminal): void {
-  if (isJson) return terminal.print(JSON.stringify(report, undefined, 2));
-  for (const { table: name, rowDtype, rowsChecked, maxAbsError, meanAbsError, maxRelativeError } of report.parity) {
-    terminal.print(
-      `parity of ${name} as ${rowDtype}: ${rowsChecked} rows checked, error max ${maxAbsError.toPrecision(3)} ` +
-        `(${(100 * maxRelativeError).toPrecision(2)} % of the largest value), mean ${meanAbsError.toPrecision(3)}`,
-    );
-  }
-  terminal.print(
-    `${report.out}: ${report.partitionCount} partitions, ${amount(report.tableBytes, "bytes")} of rows, ${amount(report.denseBytes, "bytes")} dense, digest ${report.manifestDigest}`,
-  );
-  if (report.sharedPartitions > 0)
-    terminal.print(`${report.sharedPartitions} partition files are those of the base and take no room of their own`);
 }
