@@ -1,5 +1,4 @@
 import { ServingError, systemClock } from "@shardserve/core";
-import { Access, parseTlsConfig, parseTokensFile, TlsCredentials } from "@shardserve/model-server";
 import { MapFollower } from "@shardserve/registry";
 import { parseAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
@@ -7,7 +6,7 @@ import { defineCommand } from "../command.js";
 import { flag, refusePositionals } from "../flags.js";
 import { EPOCH_FLAGS, openPlaces } from "../roles/updates/open-places.js";
 import { UNFOLDED_MAX } from "../roles/updates/chain-folder.js";
-import { GUARD_FLAGS, readIfNamed } from "../roles/flags/guard-flags.js";
+import { GUARD_FLAGS, openGuard } from "../roles/flags/guard-flags.js";
 import { checkFree } from "../roles/process/free-addresses.js";
 import { METRICS_FLAGS, MetricsEndpoint } from "../roles/process/metrics-endpoint.js";
 import { runUntilStopped } from "../roles/serving/model-front.js";
@@ -53,18 +52,10 @@ export const apply = defineCommand({
         `apply: --keep-epochs ${keepEpochs} and --fold-epochs ${foldEpochs} are more than ${UNFOLDED_MAX} together`,
       );
     const { logger, signal } = terminal;
-    const tls = await readIfNamed(flags.sslConfigFile, parseTlsConfig);
-    const tokens = await readIfNamed(flags.authTokensFile, parseTokensFile);
+    const { guard, files } = await openGuard(flags, logger);
     const registry = openRegistry(flags, "apply", terminal.environment, logger);
     const follower = new MapFollower(registry, { logger });
     const metricsRegistry = new Registry();
-    if (tokens && !tls) logger.warn({}, "tokens are asked for without TLS: whoever can listen can read them");
-    const credentials = tls && new TlsCredentials(tls.value);
-    const access = tokens && new Access(tokens.value);
-    const files = [
-      tls?.watch((value) => credentials!.replace(value), logger),
-      tokens?.watch((rules) => access!.replace(rules), logger),
-    ].filter((file) => file !== undefined);
     await using places = await openPlaces(flags, "apply", registry, terminal);
     const options: UpdateWriterOptions = {
       follower,
@@ -80,7 +71,6 @@ export const apply = defineCommand({
       clock: systemClock,
       logger,
     };
-    const guard = { ...(credentials && { tls: credentials }), ...(access && { access }) };
     const service = new UpdateService(flags.listen, options, guard);
     const isReady = () => service.state === "ready";
     const metrics = MetricsEndpoint.from(flags, { registry: metricsRegistry, isHealthy: isReady, isReady });

@@ -7,7 +7,7 @@ import {
   type TrafficConfig,
   TrafficConfigSchema,
 } from "@shardserve/api";
-import { type CancelSignal, isServingError, type Logger, type Service, ServingError } from "@shardserve/core";
+import { isServingError, type Logger, type Service, ServingError } from "@shardserve/core";
 import {
   ConfigFilePoll,
   ModelCatalog,
@@ -43,6 +43,8 @@ const FLAGS = {
   ...OBJECT_STORE_FLAGS,
   ...SERVING_FLAGS,
 };
+
+type ServeFlags = Readonly<FlagValues<typeof FLAGS>>;
 
 export const serve = defineCommand({
   name: "serve",
@@ -91,21 +93,10 @@ export const serve = defineCommand({
       ...(front.requestLog && { requestLog: front.requestLog }),
       logger,
     });
-    const polling = { intervalMs: flags.modelConfigFilePollWaitSeconds * 1000, logger };
-    const polls: Service[] = [];
-    if (flags.modelConfigFile !== "" && polling.intervalMs > 0) {
-      const file = { what: "model configuration", schema: ModelServerConfigSchema, path: flags.modelConfigFile };
-      const apply = (next: ModelServerConfig, options: { readonly signal: CancelSignal }) =>
-        catalog.apply(next, options);
-      polls.push(new ConfigFilePoll({ ...polling, ...file, applied: config, apply }));
-    }
-    if (flags.trafficConfigFile !== "") {
-      const traffic = await readTrafficFile(flags.trafficConfigFile);
-      const apply = async (next: TrafficConfig) => front.manager.replaceTraffic(trafficPolicies(next));
-      await apply(traffic);
-      const file = { what: "traffic configuration", schema: TrafficConfigSchema, path: flags.trafficConfigFile };
-      if (polling.intervalMs > 0) polls.push(new ConfigFilePoll({ ...polling, ...file, applied: traffic, apply }));
-    }
+    const polls = [
+      ...followModels(flags, config, catalog, logger),
+      ...(await followTrafficFile(flags, front.manager, logger)),
+    ];
     try {
       await front.start({ signal });
       for (const poll of polls) await poll.start();
@@ -122,7 +113,7 @@ export const serve = defineCommand({
 });
 
 /** @throws ServingError CONFIG_INVALID when the flags name no model, or the file is bad */
-async function initialConfig(flags: Readonly<FlagValues<typeof FLAGS>>): Promise<ModelServerConfig> {
+async function initialConfig(flags: ServeFlags): Promise<ModelServerConfig> {
   if (flags.modelConfigFile !== "") return readModelConfigFile(flags.modelConfigFile);
   if (flags.modelBasePath === "")
     throw new ServingError("CONFIG_INVALID", "serve: give --model_base_path, or --model_config_file");
@@ -132,6 +123,35 @@ async function initialConfig(flags: Readonly<FlagValues<typeof FLAGS>>): Promise
     modelPlatform: "tensorflow",
   };
   return create(ModelServerConfigSchema, { config: { case: "modelConfigList", value: { config: [model] } } });
+}
+
+/** Applies the file of models anew whenever it has changed, where the flags name one and a pause between two looks. */
+function followModels(flags: ServeFlags, applied: ModelServerConfig, catalog: ModelCatalog, logger: Logger): Service[] {
+  const { modelConfigFile: path, modelConfigFilePollWaitSeconds: pauseSeconds } = flags;
+  if (path === "" || pauseSeconds === 0) return [];
+  return [
+    new ConfigFilePoll({
+      what: "model configuration",
+      schema: ModelServerConfigSchema,
+      path,
+      intervalMs: pauseSeconds * 1000,
+      applied,
+      apply: (next, options) => catalog.apply(next, options),
+      logger,
+    }),
+  ];
+}
+
+/** Applies the traffic policies of the file that the flags name, and follows it at the same pace. */
+async function followTrafficFile(flags: ServeFlags, manager: Manager, logger: Logger): Promise<Service[]> {
+  const { trafficConfigFile: path, modelConfigFilePollWaitSeconds: pauseSeconds } = flags;
+  if (path === "") return [];
+  const apply = async (next: TrafficConfig) => manager.replaceTraffic(trafficPolicies(next));
+  const applied = await readTrafficFile(path);
+  await apply(applied);
+  if (pauseSeconds === 0) return [];
+  const file = { what: "traffic configuration", schema: TrafficConfigSchema, path };
+  return [new ConfigFilePoll({ ...file, intervalMs: pauseSeconds * 1000, applied, apply, logger })];
 }
 
 /**

@@ -18,6 +18,8 @@ import { type ModelRepository, openRepository, REPOSITORY_FLAGS } from "../roles
 const PORT_STEP = 10;
 /** Between two looks at a repository in an object store: somebody who tries things out waits for them. */
 const STORE_POLL_SECONDS = 10;
+/** How long the shards must be the same before anything is placed: they start together, and all are waited for. */
+const SETTLE_SECONDS = 0.5;
 
 const FLAGS = {
   ...REPOSITORY_FLAGS,
@@ -34,6 +36,8 @@ const FLAGS = {
   ...REGISTRY_FLAGS,
   ...SERVING_FLAGS,
 };
+
+type UpFlags = Readonly<FlagValues<typeof FLAGS>>;
 
 export const up = defineCommand({
   name: "up",
@@ -60,45 +64,25 @@ export const up = defineCommand({
     const isEmbedded = flags.etcd.length === 0 && flags.registrySocket === "";
     const socket = join(runDir, "registry.sock");
     const server = isEmbedded ? new RegistryServer({ listen: [parseAddress(`unix:${socket}`)], logger }) : undefined;
-    const registryFlags = isEmbedded ? { ...flags, registrySocket: socket } : flags;
     await server?.start();
     const registry = server
       ? new MemoryRegistry({ store: server.store, logger })
       : openRegistry(flags, "up", terminal.environment, logger);
-    const common = (id: string) => [
-      ...registryArguments(registryFlags),
-      `--model-repository=${repository.base}`,
-      `--download-bytes-per-second=${flags.downloadBytesPerSecond}`,
-      ...(repository.stored ? [`--data-dir=${join(dataDir, id)}`] : []),
-    ];
+    const common = commonArguments(isEmbedded ? { ...flags, registrySocket: socket } : flags, repository, dataDir);
     const cluster = new LocalCluster({
-      shards: members("shard", flags.shards, (id) => [
-        ...common(id),
-        `--id=${id}`,
-        ...(repository.stored ? [`--object-store-poll-seconds=${STORE_POLL_SECONDS}`] : []),
-        "--listen=127.0.0.1:0",
-        `--unix-socket=${join(runDir, `${id}.sock`)}`,
-        `--replication=${flags.replication}`,
-        `--min-shards=${flags.shards}`,
-        `--otlp-endpoint=${flags.otlpEndpoint}`,
-        "--settle-seconds=0.5",
-      ]),
-      executors: members("executor", flags.executors, (id, i) => [
-        ...common(id),
-        `--id=${id}`,
-        `--cache-bytes=${flags.cacheBytes}`,
-        ...servingArguments(flags, i),
-      ]),
+      shards: members("shard", flags.shards, (id) => [...common(id), ...shardArguments(flags, id, repository, runDir)]),
+      executors: members("executor", flags.executors, (id, i) => [...common(id), ...executorArguments(flags, i)]),
       onLine: (_id, line) => terminal.print(line),
       drainMs: flags.drainSeconds * 1000,
       logger,
     });
     try {
       await cluster.start({ signal });
-      const executors = Array.from({ length: flags.executors }, (_, i) => `executor-${i}`);
+      const executors = memberIds("executor", flags.executors);
       await whenServing(registry, executors, models, { timeoutMs: flags.readyTimeoutSeconds * 1000, signal });
+      const pids = memberIds("shard", flags.shards).map((id) => cluster.pid(id));
       terminal.print(
-        `ready: ${models.join(", ")} on ${flags.shards} shards with ${flags.replication} replicas (pid ${[...Array(flags.shards).keys()].map((i) => cluster.pid(`shard-${i}`)).join(", ")})`,
+        `ready: ${models.join(", ")} on ${flags.shards} shards with ${flags.replication} replicas (pid ${pids.join(", ")})`,
       );
       await runUntilStopped(cluster, terminal, flags.drainSeconds * 1000);
     } finally {
@@ -145,16 +129,49 @@ async function modelsIn(repository: string): Promise<string[]> {
   return [...models].sort();
 }
 
+/** "shard-0", "shard-1", ... */
+function memberIds(role: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${role}-${i}`);
+}
+
+/** The arguments of each member of a role, by id. */
 function members(
   role: string,
   count: number,
   args: (id: string, i: number) => readonly string[],
 ): ReadonlyMap<string, readonly string[]> {
-  return new Map(Array.from({ length: count }, (_, i) => [`${role}-${i}`, args(`${role}-${i}`, i)]));
+  return new Map(memberIds(role, count).map((id, i) => [id, args(id, i)]));
+}
+
+/** What every member is told: who it is, its cluster and where the models are. */
+function commonArguments(flags: UpFlags, { base, stored }: ModelRepository, dataDir: string) {
+  return (id: string): readonly string[] => [
+    ...registryArguments(flags),
+    `--id=${id}`,
+    `--model-repository=${base}`,
+    `--download-bytes-per-second=${flags.downloadBytesPerSecond}`,
+    ...(stored ? [`--data-dir=${join(dataDir, id)}`] : []),
+  ];
+}
+
+function shardArguments(flags: UpFlags, id: string, { stored }: ModelRepository, runDir: string): readonly string[] {
+  return [
+    ...(stored ? [`--object-store-poll-seconds=${STORE_POLL_SECONDS}`] : []),
+    "--listen=127.0.0.1:0",
+    `--unix-socket=${join(runDir, `${id}.sock`)}`,
+    `--replication=${flags.replication}`,
+    `--min-shards=${flags.shards}`,
+    `--otlp-endpoint=${flags.otlpEndpoint}`,
+    `--settle-seconds=${SETTLE_SECONDS}`,
+  ];
+}
+
+function executorArguments(flags: UpFlags, i: number): readonly string[] {
+  return [`--cache-bytes=${flags.cacheBytes}`, ...servingArguments(flags, i)];
 }
 
 /** The serving flags for executor `i`. */
-function servingArguments(flags: Readonly<FlagValues<typeof FLAGS>>, i: number): string[] {
+function servingArguments(flags: UpFlags, i: number): string[] {
   const shifted = (port: number) => (port > 0 ? port + PORT_STEP * i : port);
   return Object.keys(SERVING_FLAGS).map((key) => {
     const value = flags[key as keyof typeof SERVING_FLAGS];

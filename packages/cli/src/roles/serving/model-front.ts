@@ -2,11 +2,9 @@ import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { type CloseOptions, type Logger, Service, ServingError, systemClock } from "@shardserve/core";
 import {
-  Access,
   type BatchingOptions,
   ModelServer,
-  parseTlsConfig,
-  parseTokensFile,
+  type ModelServerOptions,
   perModelBatching,
   readBatchingParameters,
   readMonitoringPath,
@@ -15,23 +13,33 @@ import {
   type Tracing,
   warmingLoader,
 } from "@shardserve/model-server";
-import { fileFingerprint, type Loader, Manager, type ServableId, planMemory } from "@shardserve/servable";
+import {
+  fileFingerprint,
+  type Loader,
+  Manager,
+  type ManagerOptions,
+  type ServableId,
+  planMemory,
+} from "@shardserve/servable";
 import { bareHost, formatAddress } from "@shardserve/transport";
 import { Registry } from "prom-client";
 import type { Terminal } from "../../command.js";
 import type { FlagValues } from "../../flags.js";
 import { VERSION } from "../../version.js";
-import { readIfNamed } from "../flags/guard-flags.js";
 import { type SERVING_FLAGS, warnOfIgnored } from "../flags/serving-flags.js";
 import { checkFree, type Listening } from "../process/free-addresses.js";
 import { shownFlags } from "../flags/shown-flags.js";
 import { openTracing } from "../flags/tracing-flags.js";
+import { openPortGuards } from "./port-guards.js";
 import type { VersionFiles } from "../versions/version-files.js";
 
 export type ServingFlags = Readonly<FlagValues<typeof SERVING_FLAGS>>;
 
 /** Waits until what should be served at first is loaded. */
 export type WhenLoaded = (manager: Manager, signal: AbortSignal) => Promise<void>;
+
+/** Finds the version directory of what the loader is given. */
+type DirectoryOf = (id: ServableId, path: string) => Promise<string>;
 
 export interface ModelFrontOptions {
   /** Served on the REST port, with the server's own; whatever else the process counts belongs there too. */
@@ -45,7 +53,7 @@ export interface ModelFrontOptions {
   /** Called when a version on probation lost its place to the one before. */
   readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Version directory of what the loader is given; default the path itself. */
-  readonly directoryOf?: (id: ServableId, path: string) => Promise<string>;
+  readonly directoryOf?: DirectoryOf;
   /** State of a version's files, and what loading them needs; default by the directory. */
   readonly files?: Pick<VersionFiles, "fingerprint" | "planMemory">;
   /** Shards hold the rows: they are no part of this process's memory plan. */
@@ -96,78 +104,38 @@ export class ModelFront extends Service {
     const batching = await readBatching(flags);
     checkFlags(flags);
     warnOfIgnored(flags, logger);
-    const directoryOf = options.directoryOf ?? (async (_id, path) => path);
-    const warmed = flags.enableModelWarmup
-      ? warmingLoader(loader, { directoryOf, iterations: Math.max(flags.numRequestIterationsForWarmup, 1), logger })
-      : loader;
-    const perModel = flags.enablePerModelBatchingParameters
-      ? perModelBatching(warmed, directoryOf, batching.runsMax ?? availableParallelism())
-      : { loader: warmed };
-    const { files } = options;
-    const fingerprint = async (id: ServableId, path: string) =>
-      files ? files.fingerprint(path) : fileFingerprint(await directoryOf(id, path));
-    const plan = async (id: ServableId, path: string) =>
-      files ? files.planMemory(path, options) : planMemory(await directoryOf(id, path), options);
+    const { directoryOf = async (_id, path) => path } = options;
+    const prepared = prepareLoader(loader, flags, { directoryOf, batching, logger });
     const manager = new Manager({
-      loader: perModel.loader,
-      logger,
-      fingerprint,
-      ...(flags.probationSeconds > 0 && {
-        probation: {
-          durationMs: flags.probationSeconds * 1000,
-          errorRateMargin: flags.rollbackErrorRate,
-          latencyRatioMax: flags.rollbackLatencyRatio,
-        },
-      }),
+      ...managerSettings(flags),
+      ...fileChecks(flags, directoryOf, options),
+      loader: prepared.loader,
       ...(options.onRollback && { onRollback: options.onRollback }),
-      loadRetriesMax: flags.maxNumLoadRetries,
-      loadRetryIntervalMs: flags.loadRetryIntervalMicros / 1000,
-      memory: { limitBytes: flags.memoryLimitBytes || Number.POSITIVE_INFINITY, plan },
-      ...(flags.numLoadThreads > 0 && { loadsMax: flags.numLoadThreads }),
+      logger,
     });
     const metricsPath =
       flags.monitoringConfigFile === "" ? undefined : await readMonitoringPath(flags.monitoringConfigFile);
-    const grpcTls = await readIfNamed(flags.sslConfigFile, parseTlsConfig);
-    const restTls = await readIfNamed(flags.restApiSslConfigFile, parseTlsConfig);
-    const tokens = await readIfNamed(flags.authTokensFile, parseTokensFile);
-    const access = tokens && new Access(tokens.value);
-    if (access && !(grpcTls && (restTls || flags.restApiPort < 0))) {
-      logger.warn({}, "tokens are asked for, but not every port has TLS: whoever can listen can read them");
-    }
+    const guards = await openPortGuards(flags, logger);
     const requestLog = openRequestLog(flags, logger);
     const { traceSamplingRate: samplingRate } = flags;
     const tracing = await openTracing(flags, { samplingRate, serviceName: "shardserve" }, logger);
     const server = new ModelServer({
+      ...serverSettings(flags),
+      ...guards.settings,
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
       ...(options.reload && { reload: options.reload }),
       ...(options.needsModel !== undefined && { needsModel: options.needsModel }),
       config: () => ({ flags: shownFlags(flags), ...options.config?.() }),
-      logger,
-      serverVersion: VERSION,
-      host: bareHost(flags.host),
-      grpcPort: flags.grpcSocketPath === "" ? flags.port : `unix:${flags.grpcSocketPath}`,
-      ...(flags.restApiPort < 0 ? {} : { restPort: flags.restApiPort }),
       ...(metricsPath !== undefined && { metricsPath }),
-      ...(grpcTls && { grpcTls: grpcTls.value }),
-      ...(restTls && { restTls: restTls.value }),
-      ...(access && { access }),
       ...(requestLog && { requestLog }),
       ...(tracing && { tracing }),
-      isCorsEnabled: flags.restApiEnableCorsSupport,
-      isContentEncoded: flags.enableSerializationAsTensorContent,
-      isMethodChecked: flags.enableSignatureMethodNameCheck,
       batching,
-      ...("batchingOf" in perModel && { batchingOf: perModel.batchingOf }),
-      drainDelayMs: flags.drainDelaySeconds * 1000,
-      limits: { restTimeoutMs: flags.restApiTimeoutInMs },
+      ...(prepared.batchingOf && { batchingOf: prepared.batchingOf }),
+      logger,
     });
-    const watched = [
-      grpcTls?.watch((tls) => server.replaceGrpcTls(tls), logger),
-      restTls?.watch((tls) => server.replaceRestTls(tls), logger),
-      tokens?.watch((rules) => access!.replace(rules), logger),
-    ].filter((file) => file !== undefined);
-    return new ModelFront(manager, server, listeningOf(flags), watched, { requestLog, tracing }, whenLoaded);
+    const files = guards.follow(server);
+    return new ModelFront(manager, server, listeningOf(flags), files, { requestLog, tracing }, whenLoaded);
   }
 
   /** "gRPC on 0.0.0.0:8500, REST on 0.0.0.0:8501" */
@@ -203,6 +171,71 @@ export class ModelFront extends Service {
     await this.#tracing?.close();
     await this.manager.close();
   }
+}
+
+/** What comes between the manager and the loader that reads files: warm-up, and the batching that a version's directory asks for. */
+function prepareLoader(
+  loader: Loader,
+  flags: ServingFlags,
+  {
+    directoryOf,
+    batching,
+    logger,
+  }: {
+    readonly directoryOf: DirectoryOf;
+    readonly batching: Partial<BatchingOptions>;
+    readonly logger: Logger;
+  },
+): Pick<ModelServerOptions, "batchingOf"> & { readonly loader: Loader } {
+  const iterations = Math.max(flags.numRequestIterationsForWarmup, 1);
+  const warmed = flags.enableModelWarmup ? warmingLoader(loader, { directoryOf, iterations, logger }) : loader;
+  if (!flags.enablePerModelBatchingParameters) return { loader: warmed };
+  return perModelBatching(warmed, directoryOf, batching.runsMax ?? availableParallelism());
+}
+
+/** How versions are loaded, and when one on probation loses its place. */
+function managerSettings(flags: ServingFlags) {
+  return {
+    ...(flags.probationSeconds > 0 && {
+      probation: {
+        durationMs: flags.probationSeconds * 1000,
+        errorRateMargin: flags.rollbackErrorRate,
+        latencyRatioMax: flags.rollbackLatencyRatio,
+      },
+    }),
+    loadRetriesMax: flags.maxNumLoadRetries,
+    loadRetryIntervalMs: flags.loadRetryIntervalMicros / 1000,
+    ...(flags.numLoadThreads > 0 && { loadsMax: flags.numLoadThreads }),
+  };
+}
+
+/** What the manager asks about a version's files before it loads them. */
+function fileChecks(
+  { memoryLimitBytes }: ServingFlags,
+  directoryOf: DirectoryOf,
+  options: ModelFrontOptions,
+): Pick<ManagerOptions, "fingerprint" | "memory"> {
+  const { files } = options;
+  const fingerprint = async (id: ServableId, path: string) =>
+    files ? files.fingerprint(path) : fileFingerprint(await directoryOf(id, path));
+  const plan = async (id: ServableId, path: string) =>
+    files ? files.planMemory(path, options) : planMemory(await directoryOf(id, path), options);
+  return { fingerprint, memory: { limitBytes: memoryLimitBytes || Number.POSITIVE_INFINITY, plan } };
+}
+
+/** Where the server listens, and how it answers. */
+function serverSettings(flags: ServingFlags) {
+  return {
+    serverVersion: VERSION,
+    host: bareHost(flags.host),
+    grpcPort: flags.grpcSocketPath === "" ? flags.port : (`unix:${flags.grpcSocketPath}` as const),
+    ...(flags.restApiPort < 0 ? {} : { restPort: flags.restApiPort }),
+    isCorsEnabled: flags.restApiEnableCorsSupport,
+    isContentEncoded: flags.enableSerializationAsTensorContent,
+    isMethodChecked: flags.enableSignatureMethodNameCheck,
+    drainDelayMs: flags.drainDelaySeconds * 1000,
+    limits: { restTimeoutMs: flags.restApiTimeoutInMs },
+  };
 }
 
 function listeningOf(flags: ServingFlags): Listening[] {
