@@ -10,7 +10,7 @@ export { parseTlsConfig } from "./config/ssl-config.js";
 export { readTrafficFile, trafficPolicies } from "./config/traffic-config.js";
 export { parseTextFormat } from "./config/text-format.js";
 export type { ExplanationDocument } from "./predict/explanation.js";
-export type { Reload } from "./grpc/grpc-front.js";
+export type { Reload } from "./grpc/tensorflow-methods.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export { metricsPage } from "./metrics-page.js";
 export { ModelServer, type ModelServerOptions } from "./model-server.js";

@@ -6,40 +6,19 @@ import {
   ServerCredentials,
   type ServerUnaryCall,
 } from "@grpc/grpc-js";
-import {
-  ClassificationRequestSchema,
-  create,
-  GetModelMetadataRequestSchema,
-  GetModelStatusRequestSchema,
-  type ModelServerConfig,
-  MultiInferenceRequestSchema,
-  RegressionRequestSchema,
-  ReloadConfigRequestSchema,
-  ReloadConfigResponseSchema,
-  SessionRunRequestSchema,
-  StatusProtoSchema,
-  toBinary,
-} from "@shardserve/api";
-import { type CancelSignal, invariant, ServingError } from "@shardserve/core";
+import { invariant, ServingError } from "@shardserve/core";
 import type { ServableId } from "@shardserve/servable";
 import { type Address, listenGrpc } from "@shardserve/transport";
 import type { FrontOptions } from "../front-options.js";
-import { DEFAULT_SIGNATURE } from "../predict/checks.js";
-import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
-import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/examples.js";
-import { multiInference } from "../predict/multi-inference.js";
-import { sessionRun } from "../predict/session-run.js";
-import type { Answer } from "../predict/predictor.js";
-import type { LoggedCall } from "../request-log/request-log.js";
-import { DEGRADED_LIMIT, EXPLAIN, type RequestScope, STICKY_KEY } from "../scope.js";
-import { type Action, type Caller, EVERYBODY } from "../security/access.js";
+import { DEGRADED_LIMIT, EXPLAIN, STICKY_KEY } from "../scope.js";
+import { type Caller, EVERYBODY } from "../security/access.js";
 import type { TlsOptions } from "../tls.js";
 import { traceAttributes } from "../tracing/attributes.js";
-import { inferenceHandlers } from "../v2/grpc.js";
+import { inferenceMethods } from "../v2/grpc.js";
 import { CallDeadlines } from "./call-deadlines.js";
-import { decodeMessage, type Handler } from "./handler.js";
 import { HealthService } from "./health.js";
 import { MessageInflater } from "./message-inflater.js";
+import type { Method } from "./method.js";
 import { ReflectionService } from "./reflection.js";
 import {
   HEALTH_SERVICE,
@@ -51,6 +30,7 @@ import {
 } from "./services.js";
 import { answerTrailer, grpcError } from "./status.js";
 import { StreamGuard } from "./stream-guard.js";
+import { type Reload, tensorflowMethods } from "./tensorflow-methods.js";
 import { TlsCredentials } from "./tls-credentials.js";
 
 const KEEPALIVE_MS = 60_000;
@@ -63,9 +43,6 @@ export interface GrpcFrontOptions extends FrontOptions {
   /** Applies the configuration of a HandleReloadConfigRequest. */
   readonly reload: Reload | undefined;
 }
-
-/** @throws ServingError when the configuration is refused, or a model in it does not become available */
-export type Reload = (config: ModelServerConfig, options: { readonly signal: CancelSignal }) => Promise<void>;
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
 
@@ -96,77 +73,11 @@ export class GrpcFront {
       "grpc-node.max_session_memory": Math.ceil(options.limits.messageBytesInFlightMax / 1e6),
       interceptors: [new MessageInflater(options.limits.messageBytesInFlightMax).interceptor],
     });
-    const { manager, predictor } = options;
-    /** Predict logs by itself. */
-    const logged = async (
-      call: LoggedCall,
-      bytes: Buffer,
-      signature: string | undefined,
-      run: () => Promise<Answer>,
-    ): Promise<Answer> => {
-      const answer = await run();
-      const { requestLog } = predictor;
-      if (answer.by && requestLog?.isSampled(answer.by.name)) {
-        requestLog.write(call, bytes, answer.body, answer.by, signature || DEFAULT_SIGNATURE);
-      }
-      return answer;
-    };
-    this.#server.addService(PREDICTION_SERVICE, {
-      Predict: this.#unary("Predict", "predict", (bytes, scope, onModel) => predictor.predict(bytes, scope, onModel)),
-      Classify: this.#unary("Classify", "predict", (bytes, scope, onModel) => {
-        const request = decodeMessage(ClassificationRequestSchema, bytes);
-        onModel(request.modelSpec?.name ?? "");
-        return logged("Classify", bytes, request.modelSpec?.signatureName, () =>
-          classifyAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope),
-        );
-      }),
-      Regress: this.#unary("Regress", "predict", (bytes, scope, onModel) => {
-        const request = decodeMessage(RegressionRequestSchema, bytes);
-        onModel(request.modelSpec?.name ?? "");
-        return logged("Regress", bytes, request.modelSpec?.signatureName, () =>
-          regressAnswer(predictor, specFields(request.modelSpec), () => exampleTensor(request.input), scope),
-        );
-      }),
-      MultiInference: this.#unary("", "predict", (bytes, scope, onModel) => {
-        const request = decodeMessage(MultiInferenceRequestSchema, bytes);
-        onModel(request.tasks[0]?.modelSpec?.name ?? "");
-        return logged("MultiInference", bytes, "", () => multiInference(predictor, request, scope));
-      }),
-      GetModelMetadata: this.#unary("", "describe", (bytes, _scope, onModel) => {
-        const request = decodeMessage(GetModelMetadataRequestSchema, bytes);
-        onModel(request.modelSpec?.name ?? "");
-        return getModelMetadata(manager, request);
-      }),
-    });
-    this.#server.addService(SESSION_SERVICE, {
-      SessionRun: this.#unary("SessionRun", "predict", (bytes, scope, onModel) => {
-        const request = decodeMessage(SessionRunRequestSchema, bytes);
-        onModel(request.modelSpec?.name ?? "");
-        return logged("SessionRun", bytes, request.modelSpec?.signatureName, () =>
-          sessionRun(predictor, request, scope),
-        );
-      }),
-    });
-    this.#server.addService(MODEL_SERVICE, {
-      GetModelStatus: this.#unary("", "describe", (bytes, _scope, onModel) => {
-        const request = decodeMessage(GetModelStatusRequestSchema, bytes);
-        onModel(request.modelSpec?.name ?? "");
-        return { body: Buffer.from(getModelStatus(manager, request)), report: undefined, by: undefined };
-      }),
-      HandleReloadConfigRequest: this.#unary("", "reload", (bytes, scope, onModel) => {
-        onModel("*");
-        return handleReload(options.reload, bytes, scope);
-      }),
-    });
-    const inference = inferenceHandlers(options);
-    this.#server.addService(INFERENCE_SERVICE, {
-      ServerLive: this.#unary("", "open", inference.ServerLive),
-      ServerReady: this.#unary("", "open", inference.ServerReady),
-      ServerMetadata: this.#unary("", "open", inference.ServerMetadata),
-      ModelReady: this.#unary("", "describe", inference.ModelReady),
-      ModelMetadata: this.#unary("", "describe", inference.ModelMetadata),
-      ModelInfer: this.#unary("ModelInfer", "predict", inference.ModelInfer),
-    });
+    const tensorflow = tensorflowMethods(options);
+    this.#server.addService(PREDICTION_SERVICE, this.#unaries(tensorflow.prediction));
+    this.#server.addService(SESSION_SERVICE, this.#unaries(tensorflow.session));
+    this.#server.addService(MODEL_SERVICE, this.#unaries(tensorflow.model));
+    this.#server.addService(INFERENCE_SERVICE, this.#unaries(inferenceMethods(options)));
     this.#server.addService(HEALTH_SERVICE, {
       Check: this.health.check.bind(this.health),
       Watch: this.health.watch.bind(this.health),
@@ -210,22 +121,16 @@ export class GrpcFront {
     });
   }
 
-  /**
-   * @param api  label of the metrics; "" = not counted, as in TensorFlow Serving
-   * @param action  what the caller must be allowed to do with the model; "open" = anybody may
-   */
-  #unary(api: string, action: Action | "open", handler: Handler): handleUnaryCall<Buffer, Buffer> {
-    return (call, callback) => void this.#answer(api, action, handler, call, callback);
+  #unaries(methods: Readonly<Record<string, Method>>): Record<string, handleUnaryCall<Buffer, Buffer>> {
+    const unary =
+      (method: Method): handleUnaryCall<Buffer, Buffer> =>
+      (call, callback) =>
+        void this.#answer(method, call, callback);
+    return Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, unary(method)]));
   }
 
   /** Never rejects: every failure becomes a status. */
-  async #answer(
-    api: string,
-    action: Action | "open",
-    handler: Handler,
-    call: Call,
-    callback: sendUnaryData<Buffer>,
-  ): Promise<void> {
+  async #answer({ api, action, handle }: Method, call: Call, callback: sendUnaryData<Buffer>): Promise<void> {
     const { clock, scopes, limits, isOpen, tracing } = this.#options;
     const startMs = clock.nowMs();
     const scope = scopes.begin(this.#deadlines.leftMs(call.getDeadline()), {
@@ -251,7 +156,7 @@ export class GrpcFront {
         throw new ServingError("RESOURCE_EXHAUSTED", text);
       }
       const caller = action === "open" ? EVERYBODY : this.#callerOf(call);
-      const answer = await handler(call.request, scope, (name) => {
+      const answer = await handle(call.request, scope, (name) => {
         model = name;
         if (action === "open") return;
         caller.check(action, name);
@@ -295,24 +200,4 @@ function listenersOf(server: Server): Iterable<Http2Server> {
   const { http2Servers } = server as unknown as { readonly http2Servers?: ReadonlyMap<Http2Server, unknown> };
   invariant(http2Servers && http2Servers.size > 0, "grpc-js keeps the servers that listen");
   return http2Servers.keys();
-}
-
-/** Resolves once every model that is new is available; only the caller's deadline limits the wait. */
-async function handleReload(reload: Reload | undefined, bytes: Buffer, { signal }: RequestScope): Promise<Answer> {
-  if (!reload) {
-    throw new ServingError(
-      "UNIMPLEMENTED",
-      "HandleReloadConfigRequest is not supported here: what this process serves is decided elsewhere",
-    );
-  }
-  const { config } = decodeMessage(ReloadConfigRequestSchema, bytes);
-  if (config?.config.case !== "modelConfigList") {
-    throw new ServingError(
-      "INVALID_ARGUMENT",
-      "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported",
-    );
-  }
-  await reload(config, { signal });
-  const response = create(ReloadConfigResponseSchema, { status: create(StatusProtoSchema) });
-  return { body: Buffer.from(toBinary(ReloadConfigResponseSchema, response)), report: undefined, by: undefined };
 }

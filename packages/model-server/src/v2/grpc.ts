@@ -12,7 +12,8 @@ import {
   toBinary,
 } from "@shardserve/api";
 import type { Manager } from "@shardserve/servable";
-import { decodeMessage, type Handler } from "../grpc/handler.js";
+import { decodeMessage } from "../grpc/handler.js";
+import { describing, type Method, open, predicting } from "../grpc/method.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import { isModelReady } from "./ready.js";
 import { modelMetadata, SERVER_EXTENSIONS, SERVER_NAME } from "./describe.js";
@@ -31,24 +32,25 @@ type InferenceMethod = "ServerLive" | "ServerReady" | "ServerMetadata" | "ModelR
 const NO_PARAMETERS = new Map<string, never>();
 
 /** inference.GRPCInferenceService: KServe's Open Inference Protocol v2, by method. */
-export function inferenceHandlers(options: InferenceServiceOptions): Record<InferenceMethod, Handler> {
+export function inferenceMethods(options: InferenceServiceOptions): Record<InferenceMethod, Method> {
   const { manager, predictor, serverVersion, isReady } = options;
   return {
-    ServerLive: () => answer(ServerLiveResponseSchema, { live: true }),
-    ServerReady: () => answer(ServerReadyResponseSchema, { ready: isReady() }),
-    ServerMetadata: () =>
+    ServerLive: open(() => answer(ServerLiveResponseSchema, { live: true })),
+    ServerReady: open(() => answer(ServerReadyResponseSchema, { ready: isReady() })),
+    ServerMetadata: open(() =>
       answer(ServerMetadataResponseSchema, {
         name: SERVER_NAME,
         version: serverVersion,
         extensions: SERVER_EXTENSIONS,
       }),
-    ModelReady: (bytes, _scope, onModel) => {
+    ),
+    ModelReady: describing((bytes, _scope, onModel) => {
       const { name, version } = decodeMessage(ModelReadyRequestSchema, bytes);
       onModel(name);
       const ready = isReady() && isModelReady(predictor, specOf(name, version, NO_PARAMETERS));
       return answer(ModelReadyResponseSchema, { ready });
-    },
-    ModelMetadata: (bytes, _scope, onModel) => {
+    }),
+    ModelMetadata: describing((bytes, _scope, onModel) => {
       const { name, version } = decodeMessage(ModelMetadataRequestSchema, bytes);
       onModel(name);
       using handle = predictor.handle(specOf(name, version, NO_PARAMETERS));
@@ -56,8 +58,8 @@ export function inferenceHandlers(options: InferenceServiceOptions): Record<Infe
       const tensors = (side: typeof inputs) => side.map((each) => ({ ...each, shape: each.shape.map(BigInt) }));
       const message = { ...rest, versions: [...versions], inputs: tensors(inputs), outputs: tensors(outputs) };
       return { ...answer(ModelMetadataResponseSchema, message), by: handle.id };
-    },
-    ModelInfer: async (bytes, scope, onModel) => {
+    }),
+    ModelInfer: predicting("ModelInfer", async (bytes, scope, onModel) => {
       const { modelName, modelVersion, id, parameters, inputs, outputs, isRaw } = decodeInferRequest(bytes);
       onModel(modelName);
       const call = { spec: specOf(modelName, modelVersion, parameters), outputs };
@@ -65,7 +67,7 @@ export function inferenceHandlers(options: InferenceServiceOptions): Record<Infe
       const { by, signature, report } = result;
       const body = predictor.encode(by, signature, scope, () => encodeInferResponse(result, id, isRaw));
       return { body, report, by };
-    },
+    }),
   };
 }
 
