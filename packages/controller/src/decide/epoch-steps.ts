@@ -45,76 +45,93 @@ export function epochStep(state: VersionState, contents: VersionContents, around
   const enabled = record?.enabled;
   if (!enabled) return undefined;
   const epochs = record.epochs ?? NO_EPOCHS;
-  const rejected = new Set(state.rollback?.rejected);
   const current = enabled.epoch;
-  const target = wantedEpoch(contents, epochs, rejected, current);
-  const staged = epochs.chain.at(-1);
-  if (target.epoch >= current) {
-    const folded = foldedPlan(epochs, contents);
-    if (folded) {
-      const why = `${epochs.chain.length - folded.chain.length + 1} deltas up to epoch ${folded.chain[0]?.epoch}`;
-      return { kind: "fold-epochs", why, map: { ...record, epochs: folded } };
-    }
-  }
-
+  const target = wantedEpoch(contents, epochs, new Set(state.rollback?.rejected), current);
+  const folded = target.epoch >= current ? foldStep(record, epochs, contents) : undefined;
+  if (folded) return folded;
   if (target.epoch === current) {
-    const isLonger =
-      staged !== undefined && staged.epoch !== current && indexOf(epochs.chain, current) < epochs.chain.length - 1;
-    if (isLonger) {
-      const behind = executorsElsewhere(around, (epoch) => epoch === current);
-      if (behind.length > 0) return wait(`epochs behind ${current} go once ${behind.join(", ")} answer at it`);
-      const chain = epochs.chain.slice(0, indexOf(epochs.chain, current) + 1);
-      return {
-        kind: "forget-epochs",
-        why: `back at epoch ${current}`,
-        map: { ...record, epochs: { chain, oldest: Math.min(epochs.oldest, current) } },
-      };
-    }
-    return target.why === undefined ? undefined : wait(target.why);
+    return forgetStep(record, epochs, current, around) ?? (target.why === undefined ? undefined : wait(target.why));
   }
-
-  const isBack = target.epoch < current;
   const chain = target.chain as readonly EpochRecord[];
+  const isBack = target.epoch < current;
   const isPlanned = isBack ? isPrefix(chain, epochs.chain) : isSame(chain, epochs.chain);
-  const canAnswer = isPlanned && epochs.oldest <= target.epoch;
-  if (!canAnswer) {
-    if (isBack) {
-      const plan = { chain: epochs.chain, oldest: target.epoch };
-      return {
-        kind: "rollback-epoch",
-        why: `epoch ${current} was taken back; ${target.epoch} is read again`,
-        map: { ...record, epochs: plan },
-      };
-    }
-    const behind = executorsElsewhere(
-      around,
-      (epoch) => epoch === current || (epoch > current && indexOf(chain, epoch) >= 0),
-    );
-    if (behind.length > 0)
-      return wait(`epoch ${target.epoch} is staged once ${behind.join(", ")} answer at epoch ${current}`);
-    return {
-      kind: "stage-epoch",
-      why: `epoch ${target.epoch} after ${current}`,
-      map: { ...record, epochs: { chain, oldest: Math.min(epochs.oldest, current) } },
-    };
-  }
-  const newest = epochs.chain.at(-1) as EpochRecord;
-  const lacking = replicasLacking(enabled, newest, target.epoch, state.holdings, around.shards);
-  if (lacking.length > 0) return wait(`epoch ${target.epoch} is not proved yet: ${lacking.join("; ")}`);
-  const at = (map: PartitionMap, ahead: number): PartitionMap => ({
-    ...map,
-    epoch: target.epoch,
-    generation: around.generation + ahead,
-  });
+  if (isPlanned && epochs.oldest <= target.epoch)
+    return enforceStep(state, { ...record, enabled, epochs }, target.epoch, around);
+  if (!isBack) return stageStep(record, epochs, chain, current, target.epoch, around);
+  return {
+    kind: "rollback-epoch",
+    why: `epoch ${current} was taken back; ${target.epoch} is read again`,
+    map: { ...record, epochs: { chain: epochs.chain, oldest: target.epoch } },
+  };
+}
+
+/** A fold takes the place of the oldest deltas, where one is on disk for them. */
+function foldStep(record: MapRecord, epochs: EpochPlan, contents: VersionContents): EpochDecision {
+  const folded = foldedPlan(epochs, contents);
+  if (!folded) return undefined;
+  const why = `${epochs.chain.length - folded.chain.length + 1} deltas up to epoch ${folded.chain[0]?.epoch}`;
+  return { kind: "fold-epochs", why, map: { ...record, epochs: folded } };
+}
+
+/** Deltas behind the epoch in force, which a rollback left there, go once no executor answers at them. */
+function forgetStep(
+  record: MapRecord,
+  { chain, oldest }: EpochPlan,
+  current: number,
+  around: EpochSurroundings,
+): EpochDecision {
+  const newest = chain.at(-1);
+  const end = indexOf(chain, current) + 1;
+  if (newest === undefined || newest.epoch === current || end === chain.length) return undefined;
+  const behind = executorsElsewhere(around, (epoch) => epoch === current);
+  if (behind.length > 0) return wait(`epochs behind ${current} go once ${behind.join(", ")} answer at it`);
+  return {
+    kind: "forget-epochs",
+    why: `back at epoch ${current}`,
+    map: { ...record, epochs: { chain: chain.slice(0, end), oldest: Math.min(oldest, current) } },
+  };
+}
+
+/** Shards are told of the deltas up to `target`, once every executor is at the epoch in force or on that way. */
+function stageStep(
+  record: MapRecord,
+  epochs: EpochPlan,
+  chain: readonly EpochRecord[],
+  current: number,
+  target: number,
+  around: EpochSurroundings,
+): EpochDecision {
+  const isOnTheWay = (epoch: number) => epoch === current || (epoch > current && indexOf(chain, epoch) >= 0);
+  const behind = executorsElsewhere(around, isOnTheWay);
+  if (behind.length > 0) return wait(`epoch ${target} is staged once ${behind.join(", ")} answer at epoch ${current}`);
+  return {
+    kind: "stage-epoch",
+    why: `epoch ${target} after ${current}`,
+    map: { ...record, epochs: { chain, oldest: Math.min(epochs.oldest, current) } },
+  };
+}
+
+/** One write of the maps puts `target` in force, once every replica has proved it. */
+function enforceStep(
+  { holdings }: VersionState,
+  record: MapRecord & { readonly enabled: PartitionMap; readonly epochs: EpochPlan },
+  target: number,
+  { shards, generation }: EpochSurroundings,
+): EpochDecision {
+  const { enabled, staged, epochs } = record;
+  const current = enabled.epoch;
+  const isBack = target < current;
+  const lacking = replicasLacking(enabled, epochs.chain.at(-1) as EpochRecord, target, holdings, shards);
+  if (lacking.length > 0) return wait(`epoch ${target} is not proved yet: ${lacking.join("; ")}`);
   const map: MapRecord = {
     ...record,
-    enabled: at(enabled, 0),
-    ...(record.staged && { staged: at(record.staged, 1) }),
-    epochs: { chain: epochs.chain, oldest: isBack ? Math.min(epochs.oldest, target.epoch) : current },
+    enabled: { ...enabled, epoch: target, generation },
+    ...(staged && { staged: { ...staged, epoch: target, generation: generation + 1 } }),
+    epochs: { chain: epochs.chain, oldest: isBack ? Math.min(epochs.oldest, target) : current },
   };
   return isBack
-    ? { kind: "rollback-epoch", why: `epoch ${current} was taken back; ${target.epoch} is in force`, map }
-    : { kind: "commit-epoch", why: `epoch ${target.epoch} after ${current}`, map };
+    ? { kind: "rollback-epoch", why: `epoch ${current} was taken back; ${target} is in force`, map }
+    : { kind: "commit-epoch", why: `epoch ${target} after ${current}`, map };
 }
 
 /**

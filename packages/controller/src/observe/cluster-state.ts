@@ -110,90 +110,104 @@ function readEntry({ key: text, value }: Entry): Reading {
 
 /** Decodes a listing of the whole cluster. Keys that are not ours are skipped. */
 export function readClusterState(entries: Iterable<Entry>): ClusterState {
-  const shards = new Map<string, ShardRecord>();
-  const executors = new Map<string, ExecutorRecord>();
-  const models = new Map<string, MutableModel>();
-  const holdings: Reading[] = [];
-  const unreadable: string[] = [];
-  const drained = new Set<string>();
-  let leader: LeaderRecord | undefined;
+  const builder = new ClusterStateBuilder();
+  for (const entry of entries) builder.add(readingOf(entry), entry.modRevision);
+  return builder.finish();
+}
 
-  const modelOf = (name: string): MutableModel => {
-    const found: MutableModel = models.get(name) ?? {
-      aspired: undefined,
-      levelRevision: undefined,
-      labels: undefined,
-      versions: new Map(),
-    };
-    models.set(name, found);
-    return found;
-  };
-  const versionOf = (name: string, version: number): MutableVersion => {
-    const { versions } = modelOf(name);
-    const found = versions.get(version) ?? {
-      record: undefined,
-      map: undefined,
-      holdings: new Map<string, HoldingRecord>(),
-    };
-    versions.set(version, found);
-    return found;
-  };
+/** Puts what entries say, in whatever order they come, under shards, executors, models and versions. */
+class ClusterStateBuilder {
+  readonly #shards = new Map<string, ShardRecord>();
+  readonly #executors = new Map<string, ExecutorRecord>();
+  readonly #models = new Map<string, MutableModel>();
+  readonly #holdings: Reading[] = [];
+  readonly #unreadable: string[] = [];
+  readonly #drained = new Set<string>();
+  #leader: LeaderRecord | undefined;
 
-  for (const entry of entries) {
-    const reading = readingOf(entry);
+  add(reading: Reading, modRevision: number): void {
     const { key, value, error } = reading;
-    if (!key) continue;
+    if (!key) return;
     if (error !== undefined) {
-      unreadable.push(error);
-      continue;
+      this.#unreadable.push(error);
+      return;
     }
-    const { modRevision } = entry;
     switch (key.kind) {
       case "holding":
-        holdings.push(reading);
+        this.#holdings.push(reading);
         break;
       case "leader":
-        leader = value as Decoded<"leader">;
+        this.#leader = value as Decoded<"leader">;
         break;
       case "shard":
-        shards.set(key.id, value as Decoded<"shard">);
+        this.#shards.set(key.id, value as Decoded<"shard">);
         break;
       case "executor":
-        executors.set(key.id, value as Decoded<"executor">);
+        this.#executors.set(key.id, value as Decoded<"executor">);
         break;
       case "wish":
-        if ((value as Decoded<"wish">).isDraining) drained.add(key.shard);
+        if ((value as Decoded<"wish">).isDraining) this.#drained.add(key.shard);
         break;
       case "level":
-        modelOf(key.model).levelRevision = modRevision;
+        this.#model(key.model).levelRevision = modRevision;
         break;
       case "labels":
-        modelOf(key.model).labels = value as Decoded<"labels">;
+        this.#model(key.model).labels = value as Decoded<"labels">;
         break;
       case "aspired":
-        modelOf(key.model).aspired = value as Decoded<"aspired">;
+        this.#model(key.model).aspired = value as Decoded<"aspired">;
         break;
       case "version":
-        versionOf(key.model, key.version).record = { value: value as Decoded<"version">, modRevision };
+        this.#version(key.model, key.version).record = { value: value as Decoded<"version">, modRevision };
         break;
       case "map":
-        versionOf(key.model, key.version).map = { value: value as Decoded<"map">, modRevision };
+        this.#version(key.model, key.version).map = { value: value as Decoded<"map">, modRevision };
         break;
       case "rollback":
-        versionOf(key.model, key.version).rollback = value as Decoded<"rollback">;
+        this.#version(key.model, key.version).rollback = value as Decoded<"rollback">;
         break;
       case "traffic": // the executors' business
         break;
     }
   }
-  for (const id of drained) {
-    const shard = shards.get(id);
-    if (shard) shards.set(id, { ...shard, isDraining: true });
+
+  /** What is said of shards is said of those that are there: wishes by id, holdings also by instance. */
+  finish(): ClusterState {
+    const shards = this.#shards;
+    for (const id of this.#drained) {
+      const shard = shards.get(id);
+      if (shard) shards.set(id, { ...shard, isDraining: true });
+    }
+    for (const { key, value } of this.#holdings) {
+      const { shard, model, version } = key as Extract<ParsedKey, { kind: "holding" }>;
+      const record = value as Decoded<"holding">;
+      if (shards.get(shard)?.instance === record.instance) this.#version(model, version).holdings.set(shard, record);
+    }
+    return {
+      leader: this.#leader,
+      shards,
+      executors: this.#executors,
+      models: this.#models,
+      unreadable: this.#unreadable,
+    };
   }
-  for (const { key, value } of holdings) {
-    const { shard, model, version } = key as Extract<ParsedKey, { kind: "holding" }>;
-    const record = value as Decoded<"holding">;
-    if (shards.get(shard)?.instance === record.instance) versionOf(model, version).holdings.set(shard, record);
+
+  #model(name: string): MutableModel {
+    let found = this.#models.get(name);
+    if (!found) {
+      found = { aspired: undefined, levelRevision: undefined, labels: undefined, versions: new Map() };
+      this.#models.set(name, found);
+    }
+    return found;
   }
-  return { leader, shards, executors, models, unreadable };
+
+  #version(model: string, version: number): MutableVersion {
+    const { versions } = this.#model(model);
+    let found = versions.get(version);
+    if (!found) {
+      found = { record: undefined, map: undefined, holdings: new Map() };
+      versions.set(version, found);
+    }
+    return found;
+  }
 }
