@@ -1,4 +1,4 @@
-import { seededRandom } from "@shardserve/core";
+import { type Random, seededRandom } from "@shardserve/core";
 import { type ChoiceOptions, Hedging, ReplicaChoice, ShardHealth, sizeClass } from "@shardserve/lookup";
 import { type PartitionMap, place } from "@shardserve/placement";
 
@@ -34,63 +34,125 @@ const TAIL_MS = 0.15;
 const STALL_EVERY_MS = 2_000;
 const STALL_MS = 25;
 
-interface Link {
+/** A shard as the executor sees it, which pauses now and then. Has what a choice of replicas looks at. */
+class Link {
   readonly health: ShardHealth;
-  readonly zone: string;
-  rowsInFlight: number;
+  readonly zone = "";
+  rowsInFlight = 0;
+  readonly #random: Random;
   /** When the next pause begins and ends. */
-  stallFromMs: number;
-  stallUntilMs: number;
-  holds(partition: number): boolean;
+  #stallFromMs: number;
+  #stallUntilMs: number;
+
+  constructor(random: Random) {
+    this.health = new ShardHealth(random);
+    this.#random = random;
+    this.#stallFromMs = STALL_EVERY_MS * random.next();
+    this.#stallUntilMs = this.#stallFromMs + STALL_MS;
+  }
+
+  holds(): boolean {
+    return true;
+  }
+
+  /** How long a frame's answer takes; times of sending ascend, nearly. */
+  answerMs(sentMs: number): number {
+    while (sentMs >= this.#stallUntilMs) {
+      this.#stallFromMs += STALL_EVERY_MS * (0.5 + this.#random.next());
+      this.#stallUntilMs = this.#stallFromMs + STALL_MS * (0.5 + this.#random.next());
+    }
+    const usualMs = BASE_MS - TAIL_MS * Math.log(1 - this.#random.next());
+    return (sentMs >= this.#stallFromMs ? this.#stallUntilMs - sentMs : 0) + usualMs;
+  }
 }
 
 type Links = ConstructorParameters<typeof ReplicaChoice>[0]["links"];
+
+/** What one link is asked for: rows by partition. */
+interface PlannedFrame {
+  rows: number;
+  readonly partitions: Map<number, number>;
+}
 
 /**
  * The tail of requests that ask many shards, by the executor's own choice of replicas and hedging: a request is as slow as
  * the slowest of its frames, so a pause of any shard is felt by nearly all of them.
  */
 export function simulateFanOut(options: FanOutOptions): FanOutResult {
-  const { shardCount, partitionCount, replication, requestCount, rowsPerRequest, hedgeShare } = options;
+  const { requestCount, rowsPerRequest } = options;
   const random = seededRandom(options.seed);
-  const shards = Array.from({ length: shardCount }, (_, i) => ({
-    id: `shard-${String(i).padStart(4, "0")}`,
-    weight: 1,
-    zone: "",
-  }));
-  const map = place(shards, partitionCount, replication, { model: "m", version: 1, generation: 1 });
-  const links = map.shards.map(
-    (): Link => ({
-      health: new ShardHealth(random),
-      zone: "",
-      rowsInFlight: 0,
-      stallFromMs: STALL_EVERY_MS * random.next(),
-      stallUntilMs: 0,
-      holds: () => true,
-    }),
-  );
-  for (const link of links) link.stallUntilMs = link.stallFromMs + STALL_MS;
-  const hedging = new Hedging({ budgetShare: hedgeShare });
+  const fanOut = new FanOut(options, random);
   const latencies = new Float64Array(requestCount);
-  let [frames, hedges] = [0, 0];
-
-  const answerMs = (link: Link, sentMs: number): number => {
-    while (sentMs >= link.stallUntilMs) {
-      link.stallFromMs += STALL_EVERY_MS * (0.5 + random.next());
-      link.stallUntilMs = link.stallFromMs + STALL_MS * (0.5 + random.next());
-    }
-    const usualMs = BASE_MS - TAIL_MS * Math.log(1 - random.next());
-    return (sentMs >= link.stallFromMs ? link.stallUntilMs - sentMs : 0) + usualMs;
+  for (let r = 0; r < requestCount; r++) {
+    latencies[r] = fanOut.requestMs(rowsByPartition(fanOut.map, rowsPerRequest, random), r * REQUEST_EVERY_MS);
+  }
+  latencies.sort();
+  const quantile = (q: number) => latencies[Math.min(requestCount - 1, Math.floor(q * requestCount))] as number;
+  return {
+    p50Ms: quantile(0.5),
+    p99Ms: quantile(0.99),
+    p999Ms: quantile(0.999),
+    extraFrames: fanOut.hedgeCount / fanOut.frameCount,
+    framesPerRequest: fanOut.frameCount / requestCount,
   };
-  const planned = (
+}
+
+/** One executor and its shards. */
+class FanOut {
+  readonly map: PartitionMap;
+  readonly #random: Random;
+  readonly #links: readonly Link[];
+  readonly #hedging: Hedging;
+  /** Sent by requests, hedges not counted. */
+  frameCount = 0;
+  hedgeCount = 0;
+
+  constructor({ shardCount, partitionCount, replication, hedgeShare }: FanOutOptions, random: Random) {
+    const ids = Array.from({ length: shardCount }, (_, i) => `shard-${String(i).padStart(4, "0")}`);
+    const shards = ids.map((id) => ({ id, weight: 1, zone: "" }));
+    this.map = place(shards, partitionCount, replication, { model: "m", version: 1, generation: 1 });
+    this.#random = random;
+    this.#links = this.map.shards.map(() => new Link(random));
+    this.#hedging = new Hedging({ budgetShare: hedgeShare });
+  }
+
+  /** Sends a request's frames at once. @returns when the last was answered */
+  requestMs(partitions: ReadonlyMap<number, number>, sentMs: number): number {
+    let slowestMs = 0;
+    for (const [index, frame] of this.#plan(partitions, sentMs, { avoid: new Set(), isHedge: false }) ?? []) {
+      slowestMs = Math.max(slowestMs, this.#frameMs(this.#links[index] as Link, frame, sentMs));
+    }
+    return slowestMs;
+  }
+
+  /** One frame's answer, or its hedges' where those come first. */
+  #frameMs(link: Link, frame: PlannedFrame, sentMs: number): number {
+    const hedging = this.#hedging;
+    this.frameCount++;
+    hedging.earn();
+    const bytes = frame.rows * ROW_BYTES;
+    const doneMs = link.answerMs(sentMs);
+    const delayMs = hedging.delayMs(sizeClass(bytes), this.#links, sentMs);
+    link.health.observe(doneMs, bytes, sentMs);
+    if (!hedging.isOn || doneMs <= delayMs) return doneMs;
+    const hedgedAtMs = sentMs + delayMs;
+    const avoid = new Set([link]) as unknown as ChoiceOptions["avoid"];
+    const second = this.#plan(frame.partitions, hedgedAtMs, { avoid, isHedge: true });
+    if (!second || !hedging.spend(second.size)) return doneMs;
+    this.hedgeCount += second.size;
+    const answers = [...second.keys()].map((other) => delayMs + (this.#links[other] as Link).answerMs(hedgedAtMs));
+    return Math.min(doneMs, Math.max(...answers));
+  }
+
+  /** Frames by link; undefined = some partition has no replica that may be asked. */
+  #plan(
     partitions: ReadonlyMap<number, number>,
     nowMs: number,
     how: Pick<ChoiceOptions, "avoid" | "isHedge">,
-  ) => {
-    // The links of the simulation have what a choice looks at.
-    const routes = { map, links: links as unknown as Links };
-    const choice = new ReplicaChoice(routes, { ...how, zone: "", nowMs }, random);
-    const plan = new Map<number, { rows: number; readonly partitions: Map<number, number> }>();
+  ): Map<number, PlannedFrame> | undefined {
+    const routes = { map: this.map, links: this.#links as unknown as Links };
+    const choice = new ReplicaChoice(routes, { ...how, zone: "", nowMs }, this.#random);
+    const plan = new Map<number, PlannedFrame>();
     for (const [partition, rows] of partitions) {
       const link = choice.choose(partition);
       if (link < 0) return undefined;
@@ -101,49 +163,10 @@ export function simulateFanOut(options: FanOutOptions): FanOutResult {
       plan.set(link, frame);
     }
     return plan;
-  };
-
-  for (let r = 0; r < requestCount; r++) {
-    const sentMs = r * REQUEST_EVERY_MS;
-    const plan = planned(rowsByPartition(map, rowsPerRequest, random), sentMs, { avoid: new Set(), isHedge: false });
-    let slowestMs = 0;
-    for (const [index, frame] of plan ?? []) {
-      const link = links[index] as Link;
-      frames++;
-      hedging.earn();
-      const bytes = frame.rows * ROW_BYTES;
-      let doneMs = answerMs(link, sentMs);
-      const size = sizeClass(bytes);
-      const delayMs = hedging.delayMs(size, links, sentMs);
-      link.health.observe(doneMs, bytes, sentMs);
-      if (hedging.isOn && doneMs > delayMs) {
-        const atMs = sentMs + delayMs;
-        const second = planned(frame.partitions, atMs, {
-          avoid: new Set([link]) as unknown as ChoiceOptions["avoid"],
-          isHedge: true,
-        });
-        if (second && hedging.spend(second.size)) {
-          hedges += second.size;
-          const answers = [...second.keys()].map((other) => delayMs + answerMs(links[other] as Link, atMs));
-          doneMs = Math.min(doneMs, Math.max(...answers));
-        }
-      }
-      slowestMs = Math.max(slowestMs, doneMs);
-    }
-    latencies[r] = slowestMs;
   }
-  latencies.sort();
-  const quantile = (q: number) => latencies[Math.min(requestCount - 1, Math.floor(q * requestCount))] as number;
-  return {
-    p50Ms: quantile(0.5),
-    p99Ms: quantile(0.99),
-    p999Ms: quantile(0.999),
-    extraFrames: hedges / frames,
-    framesPerRequest: frames / requestCount,
-  };
 }
 
-function rowsByPartition(map: PartitionMap, rows: number, random: { next(): number }): Map<number, number> {
+function rowsByPartition(map: PartitionMap, rows: number, random: Random): Map<number, number> {
   const counts = new Map<number, number>();
   for (let i = 0; i < rows; i++) {
     const partition = Math.floor(random.next() * map.partitionCount);
