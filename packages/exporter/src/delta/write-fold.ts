@@ -65,38 +65,8 @@ export async function writeFold(
   const files: DeltaFile[] = [];
   try {
     for (const stored of chain) files.push(await DeltaFile.open(join(versionDir, epochPath(refOf(stored))), tables));
-    const merges = new Map<number, Merge[]>();
-    const counts = [];
-    for (let partition = 0; partition < partitionCount; partition++) {
-      const found = await prove(files, tables, partition, rowsOf(last, partition), signal);
-      const sections = found.flatMap(({ rowCount }, table): DeltaSection[] => {
-        const { rowBytes } = tables[table] as TableInfo;
-        return rowCount > 0 ? [{ table, rowBytes, rowCount }] : [];
-      });
-      if (sections.length === 0) continue;
-      merges.set(partition, found);
-      counts.push({ partition, sections });
-    }
-    const rows = await DeltaRowsWriter.create(staging.dir, epoch, partitionCount, counts);
-    const changed = tables.map(() => 0);
-    const segments = await (async () => {
-      try {
-        for (const [table, { rowBytes }] of tables.entries()) {
-          for (const [partition, ofPartition] of merges) {
-            const merge = ofPartition[table] as Merge;
-            if (merge.rowCount === 0) continue;
-            signal?.throwIfAborted();
-            changed[table]! += merge.rowCount;
-            const merged = await mergeRows(merge, rowBytes, rowsOf(last, partition)[table] as number);
-            await rows.append(table, partition, merged.positions, merged.rows);
-            await nextTurn();
-          }
-        }
-        return await rows.finish();
-      } finally {
-        await rows.close();
-      }
-    })();
+    const found = await proveChain(files, base, last, signal);
+    const { segments, changed } = await writeMerged(staging.dir, base, last, found, signal);
     const dense = chain.findLast(({ manifest }) => manifest.files.length > 0);
     if (dense) await takeFiles(join(versionDir, epochPath(refOf(dense))), staging.dir, dense);
     const applied = appliedBy(chain);
@@ -126,6 +96,61 @@ export async function writeFold(
   } finally {
     for (const file of files) await file[Symbol.asyncDispose]();
   }
+}
+
+/**
+ * Reads and verifies all deltas, partition by partition.
+ *
+ * @returns by partition and table, what there is to merge; partitions without any rows are left out
+ */
+async function proveChain(
+  files: readonly DeltaFile[],
+  { manifest: { tables, partitionCount } }: StoredManifest,
+  last: StoredDelta,
+  signal: AbortSignal | undefined,
+): Promise<ReadonlyMap<number, readonly Merge[]>> {
+  const merges = new Map<number, Merge[]>();
+  for (let partition = 0; partition < partitionCount; partition++) {
+    const found = await prove(files, tables, partition, rowsOf(last, partition), signal);
+    if (found.some(({ rowCount }) => rowCount > 0)) merges.set(partition, found);
+  }
+  return merges;
+}
+
+/** Writes the rows file of the fold. @returns its segments, and how many rows of each table it has */
+async function writeMerged(
+  directory: string,
+  { manifest: { tables, partitionCount } }: StoredManifest,
+  last: StoredDelta,
+  merges: ReadonlyMap<number, readonly Merge[]>,
+  signal: AbortSignal | undefined,
+) {
+  const counts = [...merges].map(([partition, found]) => ({ partition, sections: sectionsOf(found, tables) }));
+  const rows = await DeltaRowsWriter.create(directory, last.manifest.epoch, partitionCount, counts);
+  try {
+    const changed = tables.map(() => 0);
+    for (const [table, { rowBytes }] of tables.entries()) {
+      for (const [partition, ofPartition] of merges) {
+        const merge = ofPartition[table] as Merge;
+        if (merge.rowCount === 0) continue;
+        signal?.throwIfAborted();
+        changed[table]! += merge.rowCount;
+        const merged = await mergeRows(merge, rowBytes, rowsOf(last, partition)[table] as number);
+        await rows.append(table, partition, merged.positions, merged.rows);
+        await nextTurn();
+      }
+    }
+    return { segments: await rows.finish(), changed };
+  } finally {
+    await rows.close();
+  }
+}
+
+function sectionsOf(merges: readonly Merge[], tables: readonly TableInfo[]): DeltaSection[] {
+  return merges.flatMap(({ rowCount }, table) => {
+    const { rowBytes } = tables[table] as TableInfo;
+    return rowCount > 0 ? [{ table, rowBytes, rowCount }] : [];
+  });
 }
 
 /** Rows that each table has in a partition at the end of the chain. */
