@@ -156,7 +156,7 @@ export interface WholeRunContext {
 const CALLABLES_MAX = 64;
 
 /** Runs one signature in the model's session. */
-export class WholeRunner {
+class WholeRunner {
   readonly #session: TfSession;
   readonly #signature: Signature;
   readonly #context: WholeRunContext & { readonly isStateful: boolean; readonly isUnbounded: boolean };

@@ -32,7 +32,6 @@ export {
 } from "./plan/plan-signature.js";
 export { exportNode } from "./import/export.js";
 export { composedOps, decompose } from "./passes/compositions.js";
-export { FOLD_BYTES_MAX } from "./passes/fold.js";
 export { formatDot } from "./plan/dot.js";
 export { openModel, type OpenedModel } from "./import/open-model.js";
 export { firstOfEqual } from "./plan/same-computation.js";

@@ -7,15 +7,13 @@ export {
   adviseHugePages,
   allocate,
   NativeMemory,
-  VIEW_BYTES_MAX,
 } from "./memory/native-memory.js";
 export { type OpAttribute, type OpValue, opModel } from "./ort/op-model.js";
 export { loadOrt, Ort, type OrtOptions, type SessionOptions } from "./ort/ort.js";
 export { ORT_GPU_PROVIDERS, type OrtGpu, type OrtGpuOptions, type OrtGpuProvider } from "./ort/ort-gpu.js";
 export { bundledLibraryPath } from "./ort/ort-library.js";
-export { ORT_CODES } from "./ort/ort-runtime.js";
 export { OrtSession, type RunOptions, type ValueInfo } from "./ort/ort-session.js";
-export { dtypeFromOnnx, OrtValue } from "./ort/ort-value.js";
+export { OrtValue } from "./ort/ort-value.js";
 export {
   loadTensorFlow,
   TensorFlow,

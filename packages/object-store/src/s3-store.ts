@@ -147,7 +147,7 @@ function objectsOf(page: ListObjectsV2CommandOutput, place: StoreUri): StoredObj
 }
 
 /** What the client does not find out by itself. */
-export function s3Settings(environment: Environment): S3ClientConfig {
+function s3Settings(environment: Environment): S3ClientConfig {
   const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, S3_ENDPOINT, S3_USE_HTTPS, S3_REGION } = environment;
   const isSet = Boolean(AWS_ENDPOINT_URL_S3 || AWS_ENDPOINT_URL);
   const endpoint = isSet || !S3_ENDPOINT ? undefined : withScheme(S3_ENDPOINT, S3_USE_HTTPS !== "0");

@@ -75,7 +75,7 @@ interface StoredFileOptions {
  * One object, open for reading. The first piece is asked for alone, which is all that a reader of a small range takes; when the
  * next one goes on behind it, the rest of the object comes in one request.
  */
-export class StoredFile implements AsyncDisposable {
+class StoredFile implements AsyncDisposable {
   readonly size: number;
   readonly #options: StoredFileOptions;
   #stream: AsyncIterator<Uint8Array> | undefined;

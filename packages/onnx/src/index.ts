@@ -3,7 +3,7 @@ export { OnnxBuilder } from "./proto/builder.js";
 export type { Value, Weight, WeightSource } from "./proto/value.js";
 export { CHECK_LABEL } from "./proto/emit.js";
 export { KERNELS } from "./proto/kernels.js";
-export { encodeModel, type FileRange, ONNX_OPSET, type OnnxGraph } from "./proto/model-proto.js";
+export { encodeModel, type FileRange, type OnnxGraph } from "./proto/model-proto.js";
 export {
   type CutLookup,
   cutModel,

@@ -7,7 +7,7 @@ export const REPLICATION_MAX = 16;
 /** Most shards a map may name: indexes are 16 bits wide. */
 export const SHARD_COUNT_MAX = 0xffff;
 /** Longest model name or shard id, in UTF-16 units. */
-export const NAME_LENGTH_MAX = 512;
+const NAME_LENGTH_MAX = 512;
 
 /**
  * Which shards hold which partition of one model version. Immutable; swapped as a whole; never merged.

@@ -2,7 +2,7 @@ import type { Pieces } from "@shardserve/core";
 import { hashPoints } from "./hash.js";
 
 /** Points of a shard of weight 1. More points = evener arcs: 256 hold a shard's arc within about 6 % of its share. */
-export const POINTS_PER_WEIGHT = 256;
+const POINTS_PER_WEIGHT = 256;
 /** A shard has at least this many points however light it is, and at most this many however heavy. */
 const POINTS_MIN = 16;
 const POINTS_MAX = 4096;

@@ -13,4 +13,3 @@ export * from "./registry.js";
 export * from "./remote/registry-server.js";
 export * from "./registry-view.js";
 export * from "./remote/remote-registry.js";
-export { TXN_BYTES_MAX, TXN_OPERATIONS_MAX } from "./txn-rules.js";

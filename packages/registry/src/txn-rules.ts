@@ -2,9 +2,9 @@ import { ServingError } from "@shardserve/core";
 import type { Compare } from "./registry.js";
 
 /** etcd's own limits (--max-txn-ops, --max-request-bytes), held by every implementation so that none allows more. */
-export const TXN_OPERATIONS_MAX = 128;
+const TXN_OPERATIONS_MAX = 128;
 /** Largest transaction, keys and values together, in bytes: etcd refuses requests above 1.5 MiB. */
-export const TXN_BYTES_MAX = 1_400_000;
+const TXN_BYTES_MAX = 1_400_000;
 
 interface Operation {
   readonly put?: string;

@@ -67,7 +67,8 @@ function versionsText({ models }: ClusterStatus): string {
 
 /** What is under way with a version, or wrong. */
 function concernsOf(version: VersionStatus): string[] {
-  const { replication, movingCount, movesLeftCount, degradedCount, darkCount, estrangedShards, error, failures } = version;
+  const { replication, movingCount, movesLeftCount, degradedCount, darkCount, estrangedShards, error, failures } =
+    version;
   const concerns: string[] = [];
   if (version.isMoving) concerns.push(`moving ${movingCount} partitions, ${movesLeftCount} after them`);
   if (degradedCount > 0) concerns.push(`${degradedCount} partitions below ${replication} replicas`);

@@ -72,7 +72,7 @@ export async function carryFiles(source: string, dir: string, without: ReadonlyS
 }
 
 /** The tensors of a checkpoint. */
-export class CheckpointTensors implements SourceTensors {
+class CheckpointTensors implements SourceTensors {
   readonly bundle: BundleReader;
 
   constructor(bundle: BundleReader) {

@@ -18,7 +18,7 @@ import { filesBelow, type LocalFile } from "../files-below.js";
 import { putFiles, PUTS_MAX, type PutTarget } from "./put-files.js";
 
 /** What says that an upload was begun, and of what: its content is the digest of the manifest that is to come. Removed at the end. */
-export const CLAIM_FILE = "shardserve.upload";
+const CLAIM_FILE = "shardserve.upload";
 /** What makes servers take a folder for a model; put after all else but the manifest. */
 const GRAPH = /^(saved_model\.pb|model\.onnx)$/;
 

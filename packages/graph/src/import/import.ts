@@ -65,7 +65,7 @@ export function importAttrs(def: NodeDef): Attrs {
   return attrs;
 }
 
-export function importAttrMap(attrs: Readonly<Record<string, WireAttr>>): Map<string, AttrValue> {
+function importAttrMap(attrs: Readonly<Record<string, WireAttr>>): Map<string, AttrValue> {
   const values = new Map<string, AttrValue>();
   for (const [name, wire] of Object.entries(attrs)) {
     const value = importAttr(wire);

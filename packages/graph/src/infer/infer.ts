@@ -179,7 +179,7 @@ function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | unde
 }
 
 /** The dtypes of one argument's values. */
-export function argDTypes(arg: ArgDef, attrs: Attrs): (DType | undefined)[] {
+function argDTypes(arg: ArgDef, attrs: Attrs): (DType | undefined)[] {
   try {
     if (arg.typeListAttr) return attrs.dtypes(arg.typeListAttr);
     const dtype = arg.typeAttr ? attrs.dtype(arg.typeAttr) : arg.dtype;

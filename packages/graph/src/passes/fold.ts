@@ -10,7 +10,7 @@ import { opDef } from "../op-table.js";
 import { hasEffect } from "./effects.js";
 
 /** A folded value may take this much memory, in bytes. */
-export const FOLD_BYTES_MAX = 16 * 2 ** 20;
+const FOLD_BYTES_MAX = 16 * 2 ** 20;
 
 /** Folding has no servable yet: what asks for state is not folded. */
 export const NO_STATE: HostState = {

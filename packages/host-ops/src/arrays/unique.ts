@@ -27,7 +27,7 @@ export interface ElementIndex {
 const bits = new Float64Array(1);
 const bitLanes = new Int32Array(bits.buffer);
 
-export function elementIndex(source: Tensor): ElementIndex {
+function elementIndex(source: Tensor): ElementIndex {
   return source.dtype === "string" ? bytesElements(source) : numericElements(source);
 }
 

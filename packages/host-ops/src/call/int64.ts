@@ -20,7 +20,7 @@ export function signedAt(lanes: Int32Array, i: number): number {
 }
 
 /** Element i of unsigned lanes as a number; rounded beyond 2^53. */
-export function unsignedAt(lanes: Int32Array, i: number): number {
+function unsignedAt(lanes: Int32Array, i: number): number {
   return (lanes[2 * i + 1]! >>> 0) * TWO_32 + (lanes[2 * i]! >>> 0);
 }
 

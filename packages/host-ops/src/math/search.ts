@@ -55,7 +55,7 @@ export function where(value: Tensor): Tensor<"int64"> {
 }
 
 /** Elements as numbers that order as the elements do. 64-bit integers beyond 2^53 are ranked first. */
-export function orderKeys(value: Tensor): ArrayLike<number> {
+function orderKeys(value: Tensor): ArrayLike<number> {
   if (!is64Bit(value.dtype) || allSafe(value.data as BigInt64Array)) return numbersOf(value);
   const data = value.data as BigInt64Array;
   const sorted = BigInt64Array.from(data).sort();
@@ -207,13 +207,7 @@ function arg(sign: 1 | -1): Kernel {
 }
 
 /** First position in sorted `keys[from .. from + count)` whose key is >= x, or > x when `isUpper`. */
-export function searchSorted(
-  keys: ArrayLike<number>,
-  from: number,
-  count: number,
-  x: number,
-  isUpper: boolean,
-): number {
+function searchSorted(keys: ArrayLike<number>, from: number, count: number, x: number, isUpper: boolean): number {
   let low = 0;
   let high = count;
   while (low < high) {

@@ -43,7 +43,7 @@ const scripts = new Runs(SCRIPT_RUNS);
 const textScripts = new Runs(TEXT_SCRIPT_RUNS);
 
 /** TensorFlow's UScriptCode of a code point; -1 of what is none. */
-export function scriptOf(code: number): number {
+function scriptOf(code: number): number {
   return code < 0 || code > LAST_CODE_POINT ? NO_SCRIPT : scripts.at(code);
 }
 

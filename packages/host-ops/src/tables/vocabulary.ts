@@ -8,8 +8,8 @@ import { is64Bit, isFloating } from "../call/numeric.js";
 import { boundsOf, parseFloatText, parseIntegerText } from "../strings/string-numbers.js";
 
 /** Which part of a line a key or value is: a column from 0 on, the whole line, or the line's number. */
-export const WHOLE_LINE = -2;
-export const LINE_NUMBER = -1;
+const WHOLE_LINE = -2;
+const LINE_NUMBER = -1;
 
 export interface VocabularyFormat {
   readonly keyIndex: number;

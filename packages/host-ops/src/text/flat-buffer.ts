@@ -2,7 +2,7 @@
 import { invalid } from "../call/errors.js";
 
 /** One table: fields by their position in the schema, absent ones with their default. */
-export class FlatTable {
+class FlatTable {
   readonly #view: DataView;
   readonly #at: number;
 

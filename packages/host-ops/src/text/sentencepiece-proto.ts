@@ -12,7 +12,7 @@ export const UNUSED = 5;
 export const BYTE = 6;
 
 /** ModelType of the proto. */
-export const UNIGRAM = 1;
+const UNIGRAM = 1;
 export const BPE = 2;
 export const WORD = 3;
 export const CHAR = 4;

@@ -9,7 +9,7 @@ const WEIGHT_SLOWER = 0.3;
 const HALF_LIFE_MS = 5_000;
 
 /** Frames of about one size are compared with each other: up to 16 KiB of rows, 256 KiB, 4 MiB, more. */
-export const SIZE_CLASS_COUNT = 4;
+const SIZE_CLASS_COUNT = 4;
 
 /** Replies of like size are compared with each other: 0 up to 16 KiB, 1 to 256 KiB, 2 to 4 MiB, 3 above. */
 export function sizeClass(rowBytes: number): number {

@@ -20,7 +20,7 @@ export interface JsonDocument {
 }
 
 /** A deeper text is refused: the deepest tensor that TensorFlow knows has 254 dimensions. */
-export const JSON_DEPTH_MAX = 512;
+const JSON_DEPTH_MAX = 512;
 
 /** Bytes looked at between two pauses; a slice takes a few milliseconds. */
 const SLICE_BYTES = 512 * 1024;

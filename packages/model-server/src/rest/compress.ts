@@ -20,7 +20,7 @@ export function gzipped(body: Buffer): Promise<Buffer> {
 }
 
 /** Whether an Accept-Encoding header names gzip, and not with the weight zero. */
-export function acceptsGzip(header: unknown): boolean {
+function acceptsGzip(header: unknown): boolean {
   if (typeof header !== "string") return false;
   return header.split(",").some((item) => {
     const [coding, ...parameters] = item.split(";").map((part) => part.trim().toLowerCase());

@@ -15,7 +15,7 @@ import {
 } from "./libc.js";
 
 /** Largest view given out; V8 refuses larger ArrayBuffers on some versions and koffi aborts on them. */
-export const VIEW_BYTES_MAX = 2 ** 31;
+const VIEW_BYTES_MAX = 2 ** 31;
 
 /**
  * A range of memory outside the JavaScript heap: an anonymous allocation, a mapped file, or a part of either.

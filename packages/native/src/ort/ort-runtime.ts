@@ -3,7 +3,7 @@ import koffi from "koffi";
 import type { OrtLibrary, Pointer } from "./ort-library.js";
 
 /** ORT's error codes by number (OrtErrorCode). */
-export const ORT_CODES = [
+const ORT_CODES = [
   "OK",
   "FAIL",
   "INVALID_ARGUMENT",

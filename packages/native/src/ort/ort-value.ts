@@ -27,7 +27,7 @@ export function dtypeOfElements(onnx: number): DType | undefined {
 }
 
 /** @throws ServingError UNIMPLEMENTED for an ONNX element type that tensors do not have (float8, int4) */
-export function dtypeFromOnnx(onnx: number): DType {
+function dtypeFromOnnx(onnx: number): DType {
   const dtype = dtypeOfElements(onnx);
   if (!dtype) throw new ServingError("UNIMPLEMENTED", `ONNX element type ${onnx} is not supported`);
   return dtype;

@@ -2,7 +2,7 @@ import { bytesOf, type DType, DTYPES, type NumericData, type Tensor } from "@sha
 import { WireWriter } from "./wire.js";
 
 /** Opset and IR version of every model that we write: what ONNX Runtime 1.17 and later all load. */
-export const ONNX_OPSET = 20;
+const ONNX_OPSET = 20;
 const IR_VERSION = 9;
 
 /** A node attribute: number = INT, {float} = FLOAT, arrays = INTS, text = STRING, {branch} = GRAPH. */

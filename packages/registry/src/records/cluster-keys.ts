@@ -31,7 +31,7 @@ export const MODELS_PREFIX = "models/";
 /** Of the keys of partition maps. */
 export const MAPS_PREFIX = "maps/";
 /** Of the keys of what operators want of shards. */
-export const WISHES_PREFIX = "wishes/";
+const WISHES_PREFIX = "wishes/";
 /** Of the keys of labels. */
 export const LABELS_PREFIX = "labels/";
 /** Of the keys of traffic splits. */

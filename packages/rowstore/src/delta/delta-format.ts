@@ -16,7 +16,7 @@ const FORMAT_VERSION = 1;
 export const SEGMENT_FIELDS_BYTES = 64;
 const DIRECTORY_ENTRY_BYTES = 32;
 /** Heads, sections and segments begin at multiples of this. */
-export const SEGMENT_ALIGN_BYTES = 64;
+const SEGMENT_ALIGN_BYTES = 64;
 /** Bounds on what a head may announce, so that a hostile one allocates little. */
 const SECTIONS_MAX = 0xffff;
 const HEAD_BYTES_MAX = 2 ** 31;

@@ -2,7 +2,7 @@
  * Partition files that this process has mapped and verified, by identity on the disk. Versions that share a file (a hard
  * link) share its pages in memory, so what is mapped already need not be read and verified once more.
  */
-export class MappedFiles {
+class MappedFiles {
   readonly #files = new Map<string, { readonly digest: string; uses: number }>();
 
   /** Digest that the file was verified to have, as long as it is mapped somewhere here. */

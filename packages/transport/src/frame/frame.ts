@@ -63,7 +63,7 @@ export function writeHeader(
 }
 
 /** murmur3's finaliser over the three words: any changed bit changes about half of the check. */
-export function headerCheck(word: number, requestId: number, payloadBytes: number): number {
+function headerCheck(word: number, requestId: number, payloadBytes: number): number {
   return mix(mix(mix(word) ^ requestId) ^ payloadBytes);
 }
 
@@ -97,7 +97,7 @@ export function checkHeader(source: DataView, offset: number, role: FrameRole, l
 }
 
 /** @returns the largest payload, in bytes; -1 where this role does not accept the type */
-export function payloadBytesMax(type: number, role: FrameRole, limits: TransportLimits): number {
+function payloadBytesMax(type: number, role: FrameRole, limits: TransportLimits): number {
   switch (type) {
     case FRAME.HELLO:
     case FRAME.CALL:

@@ -5,7 +5,7 @@ import { GUARD_FLAGS } from "./guard-flags.js";
 import { TRACING_FLAGS } from "./tracing-flags.js";
 
 /** Flags of tensorflow_model_server that are taken and change nothing, with the reason in their help. */
-export const IGNORED_FLAGS = {
+const IGNORED_FLAGS = {
   restApiNumThreads: flag.int("no effect: one event loop serves all connections", 0, 1_000_000, 0),
   grpcMaxThreads: flag.int("no effect: one event loop serves all connections", 0, 1_000_000, 0),
   grpcChannelArguments: flag.text("no effect: limits and keepalive are set by the server", "LIST", ""),

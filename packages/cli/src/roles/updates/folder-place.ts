@@ -14,7 +14,7 @@ import { versionDirectory } from "../versions/version-directory.js";
 import type { EpochPlace, EpochPlaces } from "./epoch-place.js";
 
 /** A version in a folder that every process sees: what is written there is there, by a rename. */
-export class FolderPlace implements EpochPlace {
+class FolderPlace implements EpochPlace {
   readonly versionDir: string;
   readonly base: StoredManifest;
 

@@ -15,7 +15,7 @@ import { formatAddress, listenGrpc, parseAddress } from "@shardserve/transport";
 import { UpdateWriter, type UpdateWriterOptions } from "./update-writer.js";
 
 /** Largest message of a stream. */
-export const UPDATE_MESSAGE_BYTES_MAX = 8 * 2 ** 20;
+const UPDATE_MESSAGE_BYTES_MAX = 8 * 2 ** 20;
 /** Streams at once, over all models; each may have one message waiting. */
 const STREAMS_MAX = 64;
 

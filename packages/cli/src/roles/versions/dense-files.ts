@@ -33,7 +33,7 @@ export function openDenseFiles({ base, stored }: ModelRepository, dataDir: strin
 }
 
 /** In the folders of a repository that this machine sees. */
-export class FolderDenseFiles implements DenseFiles {
+class FolderDenseFiles implements DenseFiles {
   readonly #repository: string;
 
   constructor(repository: string) {
