@@ -1,10 +1,7 @@
-import { access, constants, mkdir } from "node:fs/promises";
 import { totalmem } from "node:os";
-import { join } from "node:path";
 import { ServerCredentials, type Server as GrpcServer } from "@grpc/grpc-js";
-import { type Clock, invariant, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { type Clock, type Logger, Service, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { addressOf } from "@shardserve/native";
-import { type PartitionMap, replicasOf } from "@shardserve/placement";
 import {
   KnownMaps,
   LeasedKeys,
@@ -13,7 +10,6 @@ import {
   RegistryView,
   type ShardRecord,
   type StateFile,
-  SHARDS_PREFIX,
   shardKey,
   shardRecord,
 } from "@shardserve/registry";
@@ -31,11 +27,9 @@ import {
   type ShardProof,
   type TransportLimits,
 } from "@shardserve/transport";
-import { CopiedFiles } from "./files/copied-files.js";
-import { type FileSource, RepositorySource } from "./files/file-source.js";
-import { FileServer, PeerSource, READ_FILE_METHOD } from "./files/peer-files.js";
-import { StaleCopies } from "./files/stale-copies.js";
-import { RepositoryFiles, type VersionFiles } from "./files/version-files.js";
+import type { FileSource } from "./files/file-source.js";
+import { HeldFiles } from "./files/held-files.js";
+import { FileServer, READ_FILE_METHOD } from "./files/peer-files.js";
 import { ByteBudget } from "./lookup/byte-budget.js";
 import { frameLookup } from "./lookup/frame-lookup.js";
 import { LookupTracer, type SpanSink } from "./lookup/lookup-tracer.js";
@@ -99,9 +93,6 @@ export interface ShardServerOptions {
   readonly logger?: Logger;
 }
 
-/** Below the data directory: nothing else in it is ever touched. */
-const COPIES_DIR = "shardserve-copies";
-
 const NEVER = new Promise<never>(() => undefined);
 
 const DEFAULT_REPLY_BYTES_IN_FLIGHT = 512 * 2 ** 20;
@@ -126,13 +117,10 @@ export class ShardServer extends Service {
   #keys: LeasedKeys | undefined;
   #keeper: Keeper | undefined;
   readonly #maps: RegistryView;
-  readonly #staleCopies: StaleCopies | undefined;
-  /** Where other shards are; only where files are copied from them. */
-  readonly #shards: RegistryView | undefined;
+  readonly #files: HeldFiles;
 
   constructor(options: ShardServerOptions) {
     super();
-    invariant(!options.sourceOf || options.dataDir !== undefined, "a repository that is no folder needs a dataDir");
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silentLogger;
@@ -173,10 +161,9 @@ export class ShardServer extends Service {
     });
     const { registry, state } = options;
     this.#maps = new RegistryView(registry, MAPS_PREFIX, { logger: this.#logger, clock, ...(state && { state }) });
-    if (options.dataDir !== undefined) {
-      this.#shards = new RegistryView(registry, SHARDS_PREFIX, { logger: this.#logger, clock });
-      this.#staleCopies = new StaleCopies(join(options.dataDir, COPIES_DIR), this.#logger);
-    }
+    const { copiedBytes } = this.metrics;
+    const onCopied = (from: "peer" | "repository", bytes: number) => copiedBytes.inc({ from }, bytes);
+    this.#files = new HeldFiles({ ...options, clock, logger: this.#logger, onCopied });
     this.#grpc = createRowServer({
       versions: this.#versions,
       lookup,
@@ -225,8 +212,8 @@ export class ShardServer extends Service {
   }
 
   protected async onStart(signal: AbortSignal): Promise<void> {
-    const { grpcListen, dataDir } = this.#options;
-    if (dataDir !== undefined) await checkWritable(dataDir);
+    const { grpcListen } = this.#options;
+    await this.#files.checkWritable();
     await this.#frames.start({ signal });
     if (grpcListen !== undefined) {
       const credentials = ServerCredentials.createInsecure();
@@ -237,12 +224,12 @@ export class ShardServer extends Service {
       clock: this.#clock,
       logger: this.#logger,
     });
-    this.#shards?.start();
+    this.#files.start();
     const { id, instance, capacityBytes, dropAfterMs, loadsMax, retryMs, moveBytesPerSecond } = this.#options;
     this.#keeper = new Keeper({
       shard: id,
       instance,
-      filesOf: (model, version, enabled) => this.#filesOf(model, version, enabled),
+      filesOf: (model, version, enabled) => this.#files.of(model, version, enabled),
       capacityBytes: capacityBytes ?? Number.POSITIVE_INFINITY,
       residentBytesMax: this.#residentBytesMax,
       deltaBytesMax: this.#options.deltaBytesMax ?? Math.floor(0.5 * memoryBytes()),
@@ -272,12 +259,11 @@ export class ShardServer extends Service {
 
   protected async onClose(): Promise<void> {
     await this.#maps.close();
-    await this.#shards?.close();
     await this.#keys?.close().catch(() => undefined); // the lease ends by itself
     await this.#frames.close({ drainMs: 0 });
     this.#grpc.forceShutdown();
     await this.#keeper?.close();
-    await this.#staleCopies?.whenIdle();
+    await this.#files.close();
   }
 
   /** The CALL `open`: proves what is held of a version. */
@@ -293,57 +279,31 @@ export class ShardServer extends Service {
     return proofOf(served, ours, id);
   }
 
-  #filesOf(model: string, version: number, enabled: () => PartitionMap | undefined): VersionFiles {
-    const { repository, sourceOf, dataDir, id, cluster } = this.#options;
-    const directory = join(repository, model, String(version));
-    if (dataDir === undefined) return new RepositoryFiles(directory);
-    const { copiedBytes } = this.metrics;
-    const common = { self: `shard ${id}`, cluster, model, version, clock: this.#clock, logger: this.#logger };
-    const peers = (path: string): PeerSource[] => {
-      const map = enabled();
-      if (!map) return [];
-      const partition = /^partitions\/p-(\d+)\.rows$/.exec(path)?.[1];
-      const holders = partition === undefined ? map.shards : replicasOf(map, Number(partition));
-      return holders.flatMap((shard) => {
-        const address = shard === id ? undefined : this.#addressOfShard(shard);
-        return address ? [new PeerSource({ shard, address, ...common })] : [];
-      });
-    };
-    return new CopiedFiles({
-      directory: join(dataDir, COPIES_DIR, model, String(version)),
-      peers,
-      repository: sourceOf?.(model, version) ?? new RepositorySource(directory),
-      onCopied: (from, bytes) => copiedBytes.inc({ from }, bytes),
-      logger: this.#logger,
-    });
-  }
-
-  #addressOfShard(shard: string): Address | undefined {
-    const entry = this.#shards?.entries.get(shardKey(shard));
-    const tcp = entry && shardRecord.decode(entry.value, entry.key).addresses.tcp;
-    return tcp === undefined ? undefined : parseAddress(tcp);
-  }
-
   async #register(isDraining: boolean, signal?: AbortSignal): Promise<void> {
-    const { id, instance, machine, zone, weight, capacityBytes, unixPath, advertisedHost } = this.#options;
+    const record = this.#record(isDraining);
+    await this.#keys?.set(shardKey(record.id), shardRecord.encode(record), { ...(signal && { signal }) });
+  }
+
+  /** What the registry is told of this shard. */
+  #record(isDraining: boolean): ShardRecord {
+    const { id, instance, machine, zone = "", weight = 1, capacityBytes, unixPath, advertisedHost } = this.#options;
     const tcp = this.#frames.addresses.find((address) => "port" in address);
-    const record: ShardRecord = {
+    const grpc = this.#grpcAddress;
+    const advertised = (address: Address) => formatAddress(advertisedAddress(address, advertisedHost));
+    return {
       id,
       instance,
       machine,
-      zone: zone ?? "",
-      weight: weight ?? 1,
+      zone,
+      weight,
       isDraining,
       addresses: {
-        ...(tcp && { tcp: formatAddress(advertisedAddress(tcp, advertisedHost)) }),
+        ...(tcp && { tcp: advertised(tcp) }),
         ...(unixPath !== undefined && { unix: unixPath }),
-        ...(this.#grpcAddress !== undefined && {
-          grpc: formatAddress(advertisedAddress(this.#grpcAddress, advertisedHost)),
-        }),
+        ...(grpc && { grpc: advertised(grpc) }),
       },
       ...(capacityBytes !== undefined && { capacityBytes }),
     };
-    await this.#keys?.set(shardKey(id), shardRecord.encode(record), { ...(signal && { signal }) });
   }
 
   /** Works towards every new set of maps. */
@@ -354,7 +314,7 @@ export class ShardServer extends Service {
       this.metrics.mapsSavedAtMs = this.#maps.savedAtMs;
       const maps = [...known.all.values()];
       keeper.setMaps(maps);
-      if (this.#maps.savedAtMs === undefined) this.#staleCopies?.removeBeside(maps);
+      if (this.#maps.savedAtMs === undefined) this.#files.removeBeside(maps);
     });
     this.#maps.start();
   }
@@ -378,14 +338,4 @@ export class ShardServer extends Service {
 function memoryBytes(): number {
   const limitBytes = process.constrainedMemory();
   return limitBytes > 0 && limitBytes < totalmem() ? limitBytes : totalmem();
-}
-
-/** A shard that could copy nothing would be given partitions all the same, and their versions would wait for it. */
-async function checkWritable(dataDir: string): Promise<void> {
-  try {
-    await mkdir(dataDir, { recursive: true });
-    await access(dataDir, constants.W_OK | constants.X_OK);
-  } catch (cause) {
-    throw new ServingError("CONFIG_INVALID", `--data-dir=${dataDir}: ${(cause as Error).message}`, { cause });
-  }
 }
