@@ -1,7 +1,7 @@
 import { connect, type NetConnectOpts } from "node:net";
 import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { type CancelSignal, type Clock, type Logger, ServingError } from "@shardserve/core";
+import { type Clock, type Logger, ServingError } from "@shardserve/core";
 import { type Address, formatAddress } from "../address/address.js";
 import type { BufferPool } from "../frame/buffer-pool.js";
 import { FLAG_STREAM, FRAME } from "../frame/frame.js";
@@ -10,23 +10,10 @@ import { FrameWriter } from "../frame/frame-writer.js";
 import { PROTOCOL_VERSION, readWelcome, type Welcome } from "../frame/handshake.js";
 import type { TransportLimits } from "../limits.js";
 import { Liveness } from "./liveness.js";
+import { type Pending, PendingRequests, type ReplyPayload, type RequestOptions } from "./pending-requests.js";
 import { decodeMessage, encodeMessage } from "../frame/message.js";
-import { RequestTable } from "../frame/request-table.js";
 import { type MutualTls, tlsConnectOptions } from "../address/mutual-tls.js";
 import { decodeError } from "../frame/wire-error.js";
-
-/** When to give up on one request. */
-export interface RequestOptions {
-  readonly signal?: CancelSignal;
-  /** On the injected clock's `nowMs` scale; the server is told what remains of it. */
-  readonly deadlineMs?: number;
-}
-
-/** A reply's payload. Call `release` once when its bytes are no longer read: the buffer is used again. */
-export interface ReplyPayload {
-  readonly bytes: Uint8Array;
-  release(): void;
-}
 
 export interface ClientSessionOptions {
   readonly address: Address;
@@ -44,22 +31,6 @@ export interface ClientSessionOptions {
   readonly onGoAway: () => void;
   /** True: the server owes answers and is silent, even to a ping. False: it came to life again. */
   readonly onSuspect: (isSuspect: boolean) => void;
-}
-
-/** A request without an answer. One object each: a client has a thousand of them and sends a hundred thousand a second. */
-interface Pending {
-  readonly requestId: number;
-  /** Type of the frame that answers it; PUSH frames go to `onItem` before. */
-  readonly replyType: number;
-  readonly onReply: (reply: ReplyPayload) => void;
-  readonly onFail: (error: unknown) => void;
-  readonly onItem: ((bytes: Uint8Array) => void) | undefined;
-  /** On the clock's `nowMs` scale; Infinity = none. */
-  readonly deadlineMs: number;
-  /** What it had when it began, for the message. */
-  readonly timeoutMs: number;
-  readonly signal: CancelSignal | undefined;
-  onAbort: (() => void) | undefined;
 }
 
 class PooledReply implements ReplyPayload {
@@ -82,21 +53,24 @@ export class ClientSession {
   readonly #socket: Socket;
   readonly #writer: FrameWriter;
   readonly #liveness: Liveness;
-  readonly #pending = new RequestTable<Pending>();
+  readonly #pending: PendingRequests;
   readonly #name: string;
   #welcome: Welcome | undefined;
   #onWelcome: ((error?: ServingError) => void) | undefined;
-  #nextId = 1;
   #isDraining = false;
   #closed: ServingError | undefined;
-  #cancelWake: () => void = () => undefined;
-  /** When the next deadline is looked at, on the clock's `nowMs` scale. */
-  #wakeMs = Number.POSITIVE_INFINITY;
 
   /** Begins to connect; `open` settles when the server's WELCOME is here. */
   constructor(options: ClientSessionOptions) {
     this.#options = options;
     this.#name = formatAddress(options.address);
+    this.#pending = new PendingRequests({
+      name: this.#name,
+      clock: options.clock,
+      onGiveUp: (pending, reason) => {
+        if (this.#cancel(pending)) pending.onFail(reason);
+      },
+    });
     this.#liveness = this.#watchOver();
     const decoder = new FrameDecoder("client", options.limits, options.pool, (type, flags, requestId, payload) => {
       this.#onFrame(type, flags, requestId, payload);
@@ -251,48 +225,9 @@ export class ClientSession {
       onFail(refusal);
       return undefined;
     }
-    const requestId = this.#takeId();
-    const { signal, deadlineMs = Number.POSITIVE_INFINITY } = options;
-    const pending: Pending = {
-      requestId,
-      replyType,
-      onReply,
-      onFail,
-      onItem,
-      deadlineMs,
-      timeoutMs,
-      signal,
-      onAbort: undefined,
-    };
-    this.#pending.add(requestId, pending);
+    const pending = this.#pending.add(replyType, onReply, onFail, onItem, options, timeoutMs);
     if (!onItem) this.#liveness.asked();
-    if (deadlineMs < this.#wakeMs) this.#wakeIn(deadlineMs, timeoutMs);
-    if (signal) {
-      pending.onAbort = () => this.#abandon(pending, signal.reason);
-      signal.addEventListener("abort", pending.onAbort, { once: true });
-    }
     return pending;
-  }
-
-  /** One timer for all deadlines, the earliest: most requests are answered long before theirs. */
-  #wakeIn(deadlineMs: number, waitMs: number): void {
-    this.#cancelWake();
-    this.#wakeMs = deadlineMs;
-    // After a busy turn, or when the process stood still, timers come first: what has arrived meanwhile is read before anybody is late.
-    this.#cancelWake = this.#options.clock.after(waitMs, () => void setImmediate(() => this.#expire()));
-  }
-
-  #expire(): void {
-    this.#wakeMs = Number.POSITIVE_INFINITY;
-    const nowMs = this.#options.clock.nowMs();
-    let nextMs = Number.POSITIVE_INFINITY;
-    for (const pending of this.#pending.all()) {
-      if (pending.deadlineMs <= nowMs) {
-        const text = `${this.#name} did not answer in ${pending.timeoutMs} ms`;
-        this.#abandon(pending, new ServingError("DEADLINE_EXCEEDED", text));
-      } else if (pending.deadlineMs < nextMs) nextMs = pending.deadlineMs;
-    }
-    if (nextMs < this.#wakeMs && !this.#closed) this.#wakeIn(nextMs, Math.max(1, nextMs - nowMs));
   }
 
   #refusal(options: RequestOptions, timeoutMs: number): unknown {
@@ -321,16 +256,6 @@ export class ClientSession {
     return options.deadlineMs === undefined ? null : options.deadlineMs - this.#options.clock.nowMs();
   }
 
-  #takeId(): number {
-    do this.#nextId = (this.#nextId + 1) >>> 0 || 1;
-    while (this.#pending.get(this.#nextId));
-    return this.#nextId;
-  }
-
-  #abandon(pending: Pending, reason: unknown): void {
-    if (this.#cancel(pending)) pending.onFail(reason);
-  }
-
   /** @returns false when the request was finished before */
   #cancel(pending: Pending): boolean {
     if (!this.#finish(pending)) return false;
@@ -341,8 +266,7 @@ export class ClientSession {
 
   /** @returns false when the request was finished before */
   #finish(pending: Pending): boolean {
-    if (!this.#pending.take(pending.requestId)) return false;
-    if (pending.signal && pending.onAbort) pending.signal.removeEventListener("abort", pending.onAbort);
+    if (!this.#pending.take(pending)) return false;
     if (this.#isDraining && this.#pending.size === 0) this.#close(this.#lost("the server drained"));
     return true;
   }
@@ -386,20 +310,15 @@ export class ClientSession {
       onPing: () => this.#writer.send(FRAME.PING, 0, 0, []),
       onSuspect,
       onDead: () => this.#close(this.#lost(`no sign of life for ${2 * limits.pingIntervalMs} ms`)),
-      isWaiting: () => this.#isWaiting(),
+      isWaiting: () => this.#pending.isAnswerOwed,
     });
-  }
-
-  #isWaiting(): boolean {
-    for (const pending of this.#pending.all()) if (!pending.onItem) return true;
-    return false;
   }
 
   #close(reason: ServingError): void {
     if (this.#closed) return;
     this.#closed = reason;
     this.#liveness.stop();
-    this.#cancelWake();
+    this.#pending.close();
     this.#socket.destroy();
     this.#onWelcome?.(reason);
     for (const pending of this.#pending.all()) {

@@ -11,7 +11,9 @@ import {
 import { type Address, formatAddress } from "../address/address.js";
 import { Backoff, type BackoffOptions, DEFAULT_BACKOFF } from "./backoff.js";
 import { BufferPool } from "../frame/buffer-pool.js";
-import { ClientSession, type ReplyPayload, type RequestOptions } from "./client-session.js";
+import { ClientSession } from "./client-session.js";
+import type { ReplyPayload, RequestOptions } from "./pending-requests.js";
+import { PullQueue } from "./pull-queue.js";
 import { FRAME } from "../frame/frame.js";
 import { DEFAULT_LIMITS, type TransportLimits } from "../limits.js";
 import type { MutualTls } from "../address/mutual-tls.js";
@@ -148,39 +150,18 @@ export class FramedClient extends Service {
    */
   async *stream(method: string, params: unknown, options: RequestOptions = {}): AsyncGenerator<unknown, void, void> {
     await this.whenReady(options);
-    const queue: unknown[] = [];
-    let ended: { error: unknown } | undefined;
-    let wake = () => {};
+    const queue = new PullQueue(this.#limits.streamItemsMax, method);
     const stop = (this.#session as ClientSession).stream(
       method,
       params,
       (item) => {
-        if (queue.length >= this.#limits.streamItemsMax) {
-          const text = `${queue.length} items of ${method} wait for their reader; the stream is ended`;
-          ended ??= { error: new ServingError("RESOURCE_EXHAUSTED", text) };
-          stop();
-        } else queue.push(item);
-        wake();
+        if (!queue.push(item)) stop();
       },
-      (error) => {
-        ended ??= { error };
-        wake();
-      },
+      (error) => queue.end(error),
       options,
     );
     try {
-      for (;;) {
-        const batch = queue.splice(0);
-        yield* batch;
-        if (queue.length > 0) continue;
-        if (ended) {
-          if (ended.error !== undefined) throw ended.error;
-          return;
-        }
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
+      yield* queue.read();
     } finally {
       stop();
     }
