@@ -1,5 +1,6 @@
 import { type DescMessage, equals, type MessageShape } from "@shardserve/api";
-import { type Clock, type Logger, Service, silentLogger, ServingError, sleep, systemClock } from "@shardserve/core";
+import type { Clock, Logger, ServingError } from "@shardserve/core";
+import { FilePoll } from "../file-poll.js";
 import { readTextFile } from "./text-file.js";
 
 /** For {@link ConfigFilePoll}: which file is looked at, how often, and what its contents go to. */
@@ -21,58 +22,28 @@ export interface ConfigFilePollOptions<D extends DescMessage> {
  * Reads a configuration file in protobuf's text format again and again, and applies it when it changed or could not be
  * applied whole. What is wrong with it is logged, once; what was applied before stays.
  */
-export class ConfigFilePoll<D extends DescMessage> extends Service {
+export class ConfigFilePoll<D extends DescMessage> extends FilePoll {
   readonly #options: ConfigFilePollOptions<D>;
-  readonly #clock: Clock;
-  readonly #logger: Logger;
-  readonly #stop = new AbortController();
+  /** `null` from when another is tried until it could be applied. */
   #applied: MessageShape<D> | null;
-  #complaint = "";
-  #polling: Promise<void> = Promise.resolve();
 
   constructor(options: ConfigFilePollOptions<D>) {
-    super();
+    super(options);
     this.#options = options;
     this.#applied = options.applied;
-    this.#clock = options.clock ?? systemClock;
-    this.#logger = options.logger ?? silentLogger;
   }
 
-  protected override async onStart(): Promise<void> {
-    this.#polling = this.#poll();
+  protected override async look(signal: AbortSignal): Promise<string | undefined> {
+    const { what, schema, path, apply } = this.#options;
+    const config = await readTextFile(schema, path);
+    if (this.#applied && equals(schema, this.#applied, config)) return undefined;
+    this.#applied = null;
+    await apply(config, { signal });
+    this.#applied = config;
+    return `the ${what} was read again and applied`;
   }
 
-  protected override async onDrain(): Promise<void> {}
-
-  protected override async onClose(): Promise<void> {
-    this.#stop.abort(new Error("the poll is closed"));
-    await this.#polling;
-  }
-
-  async #poll(): Promise<void> {
-    const { signal } = this.#stop;
-    const { what, schema, path, intervalMs, apply } = this.#options;
-    while (!signal.aborted) {
-      await sleep(this.#clock, intervalMs, signal).catch(() => undefined); // only an abort ends a sleep early
-      if (signal.aborted) return;
-      try {
-        const config = await readTextFile(schema, path);
-        if (this.#applied && equals(schema, this.#applied, config)) continue;
-        this.#applied = null;
-        await apply(config, { signal });
-        this.#applied = config;
-        this.#complaint = "";
-        this.#logger.info({ path }, `the ${what} was read again and applied`);
-      } catch (reason) {
-        if (!signal.aborted) this.#complain(ServingError.from(reason));
-      }
-    }
-  }
-
-  #complain(error: ServingError): void {
-    if (this.#complaint === error.message) return;
-    this.#complaint = error.message;
-    const { what, path } = this.#options;
-    this.#logger.error({ code: error.code, path }, `the ${what}: ${error.message}`);
+  protected override complaintOf(error: ServingError): string {
+    return `the ${this.#options.what}: ${error.message}`;
   }
 }

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { type Clock, type Logger, Service, ServingError, silentLogger, sleep, systemClock } from "@shardserve/core";
+import { type Clock, type Logger, ServingError } from "@shardserve/core";
+import { FilePoll } from "../file-poll.js";
 
 const INTERVAL_MS = 2000;
 
@@ -20,59 +21,27 @@ export interface WatchedFileOptions<T> {
  * Looks at a small file again and again and hands on what it says when that has changed. By content, not by notification:
  * mounted secrets are swapped through links that watchers do not see.
  */
-export class WatchedFile<T> extends Service {
+export class WatchedFile<T> extends FilePoll {
   readonly #options: WatchedFileOptions<T>;
-  readonly #clock: Clock;
-  readonly #logger: Logger;
-  readonly #stop = new AbortController();
   #text: string;
-  #complaint = "";
-  #polling: Promise<void> = Promise.resolve();
 
   constructor(options: WatchedFileOptions<T>) {
-    super();
+    super({ ...options, intervalMs: options.intervalMs ?? INTERVAL_MS });
     this.#options = options;
-    this.#clock = options.clock ?? systemClock;
-    this.#logger = options.logger ?? silentLogger;
     this.#text = options.text;
   }
 
-  protected override async onStart(): Promise<void> {
-    this.#polling = this.#poll();
+  protected override async look(): Promise<string | undefined> {
+    const { path, parse, onChange } = this.#options;
+    const text = await readWatched(path);
+    if (text === this.#text) return undefined;
+    onChange(parse(text, path));
+    this.#text = text;
+    return "the file changed and is in force";
   }
 
-  protected override async onDrain(): Promise<void> {}
-
-  protected override async onClose(): Promise<void> {
-    this.#stop.abort(new Error("the file is not watched any more"));
-    await this.#polling;
-  }
-
-  async #poll(): Promise<void> {
-    const { signal } = this.#stop;
-    const { path, intervalMs = INTERVAL_MS, parse, onChange } = this.#options;
-    while (!signal.aborted) {
-      await sleep(this.#clock, intervalMs, signal).catch(() => undefined); // only an abort ends a sleep early
-      if (signal.aborted) return;
-      try {
-        const text = await readWatched(path);
-        if (text === this.#text) continue;
-        const value = parse(text, path);
-        onChange(value);
-        this.#text = text;
-        this.#complaint = "";
-        this.#logger.info({ path }, "the file changed and is in force");
-      } catch (reason) {
-        this.#complain(ServingError.from(reason));
-      }
-    }
-  }
-
-  #complain(error: ServingError): void {
-    if (this.#complaint === error.message) return;
-    this.#complaint = error.message;
-    const text = `${error.message}; what was read before stays in force`;
-    this.#logger.error({ code: error.code, path: this.#options.path }, text);
+  protected override complaintOf(error: ServingError): string {
+    return `${error.message}; what was read before stays in force`;
   }
 }
 

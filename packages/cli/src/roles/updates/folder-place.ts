@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { isServingError, ServingError } from "@shardserve/core";
+import { ServingError } from "@shardserve/core";
 import { forgetFolded } from "@shardserve/exporter";
 import {
   foldPath,
@@ -12,6 +12,7 @@ import {
 } from "@shardserve/rowstore";
 import { versionDirectory } from "../versions/version-directory.js";
 import type { EpochPlace, EpochPlaces } from "./epoch-place.js";
+import { type FoldAccess, readableFolds } from "./readable-folds.js";
 
 /** A version in a folder that every process sees: what is written there is there, by a rename. */
 class FolderPlace implements EpochPlace {
@@ -32,18 +33,13 @@ class FolderPlace implements EpochPlace {
   async publish(): Promise<void> {}
 
   async waitingFolds(foldedUpTo: number, onDamage: (error: ServingError) => void): Promise<number[]> {
-    const waiting: number[] = [];
-    for (const epoch of (await listFolds(this.versionDir)).filter((one) => one > foldedUpTo)) {
-      const directory = join(this.versionDir, foldPath(epoch));
-      try {
-        if (await readDeltaManifest(directory)) waiting.push(epoch);
-      } catch (error) {
-        if (!isServingError(error, "DELTA_INVALID")) throw error;
-        onDamage(error);
-        await rm(directory, { recursive: true, force: true }); // nobody reads it: the leader refused it too
-      }
-    }
-    return waiting;
+    const directoryOf = (epoch: number) => join(this.versionDir, foldPath(epoch));
+    const folds: FoldAccess = {
+      read: (epoch) => readDeltaManifest(directoryOf(epoch)),
+      remove: (epoch) => rm(directoryOf(epoch), { recursive: true, force: true }),
+    };
+    const waiting = (await listFolds(this.versionDir)).filter((epoch) => epoch > foldedUpTo);
+    return readableFolds(waiting, folds, onDamage);
   }
 
   forgetFolded(inForce: number): Promise<number> {

@@ -20,6 +20,7 @@ import {
 import type { CopiedFiles } from "@shardserve/shard";
 import { copyEpoch, READS_MAX } from "../versions/version-copy.js";
 import type { EpochPlace } from "./epoch-place.js";
+import { type FoldAccess, readableFolds } from "./readable-folds.js";
 
 const [DELTAS, FOLDS] = EPOCH_FOLDERS;
 
@@ -104,20 +105,17 @@ export class StoredPlace implements EpochPlace {
     onDamage: (error: ServingError) => void,
     signal: AbortSignal,
   ): Promise<number[]> {
-    const waiting: number[] = [];
-    for (const epoch of (await this.#numbers(FOLDS, signal)).filter((one) => one > foldedUpTo)) {
-      const path = foldPath(epoch);
-      if (!(await this.#isWhole(path, signal))) continue;
-      await this.#options.files.forget(`${path}/${DELTA_MANIFEST_FILE}`); // the leader's is meant, not ours
-      try {
-        if (await this.#manifest(path, signal)) waiting.push(epoch);
-      } catch (error) {
-        if (!isServingError(error, "DELTA_INVALID")) throw error;
-        onDamage(error);
-        await this.#remove(path, signal);
-      }
-    }
-    return waiting;
+    const folds: FoldAccess = {
+      read: async (epoch) => {
+        const path = foldPath(epoch);
+        if (!(await this.#isWhole(path, signal))) return undefined;
+        await this.#options.files.forget(`${path}/${DELTA_MANIFEST_FILE}`); // the leader's is meant, not ours
+        return this.#manifest(path, signal);
+      },
+      remove: (epoch) => this.#remove(foldPath(epoch), signal),
+    };
+    const waiting = (await this.#numbers(FOLDS, signal)).filter((epoch) => epoch > foldedUpTo);
+    return readableFolds(waiting, folds, onDamage);
   }
 
   async forgetFolded(inForce: number, signal: AbortSignal): Promise<number> {
