@@ -25,13 +25,32 @@ function ofOneRank(n: NodeLowering, from: number, to: number | undefined): Value
 
 const pack: Lower = (n) => {
   const axis = n.attrs.int("axis");
+  const values = ofOneRank(n, 0, undefined);
+  const shape = packedShape(n, axis);
+  if (shape) return n.b.op("Reshape", [concat(n.b, values, shape.axis), n.b.ints(shape.dims)]);
   const axes = n.b.ints([axis]);
   return concat(
     n.b,
-    ofOneRank(n, 0, undefined).map((value) => n.b.op("Unsqueeze", [value, axes])),
+    values.map((value) => n.b.op("Unsqueeze", [value, axes])),
     axis,
   );
 };
+
+/**
+ * What a Reshape makes of inputs that were joined along `axis`, so that they lie as Pack wants them: one node in the place of
+ * one for each input. Undefined where the lengths from there on are not known to be the same in all.
+ */
+function packedShape(n: NodeLowering, axis: number): { readonly axis: number; readonly dims: number[] } | undefined {
+  const first = n.shape(0);
+  if (!first || n.inputs.length === 1) return undefined;
+  const at = axis < 0 ? axis + first.length + 1 : axis;
+  const inner = first.slice(at);
+  if (inner.length === 0 || !inner.every((length) => length > 0)) return undefined; // to Reshape a 0 says "as it was"
+  for (let i = 1; i < n.inputs.length; i++) {
+    if (!inner.every((length, k) => n.shape(i)?.[at + k] === length)) return undefined;
+  }
+  return { axis: at, dims: [...Array<number>(at).fill(0), n.inputs.length, ...inner] };
+}
 
 const unpack: Lower = (n) => {
   const count = n.attrs.int("num");
