@@ -142,7 +142,7 @@ export class SegmentedModel {
     const table = this.#sharded.get(lookup.checkpointKey);
     if (table !== undefined) return { source: rowSource!, table };
     const planned = plan.tables.find(({ checkpointKey }) => checkpointKey === lookup.checkpointKey);
-    return { source: checkpoint.table(planned!), table: 0 };
+    return checkpoint.table(planned!);
   }
 
   async #initialise(plans: readonly SignaturePlan[], context: BindContext): Promise<void> {

@@ -12,10 +12,9 @@ describe("local rows", () => {
     const path = join(dir.path, "data");
     const values = Float32Array.from({ length: 40 }, (_, i) => i / 2);
     await writeFile(path, Buffer.concat([Buffer.alloc(3), Buffer.from(values.buffer)]));
-    const rows = LocalRows.open([
-      { info: tableOf("a", 10, [2, 2]), path, offset: 3 },
-      { info: tableOf("b", 40, []), path, offset: 3 },
-    ]);
+    const rows = new LocalRows();
+    assert.equal(rows.add({ info: tableOf("a", 10, [2, 2]), path, offset: 3 }), 0);
+    assert.equal(rows.add({ info: tableOf("b", 40, []), path, offset: 3 }), 1);
     const lease = await rows.lookup([
       { table: 0, ids: new BigInt64Array([9n, 0n, 9n]) },
       { table: 1, ids: new Int32Array([39]) },
@@ -50,7 +49,7 @@ describe("local rows", () => {
     const path = join(dir.path, "data");
     await writeFile(path, Buffer.alloc(100));
     assert.throws(
-      () => LocalRows.open([{ info: tableOf("a", 10, [4]), path, offset: 0 }]),
+      () => new LocalRows().add({ info: tableOf("a", 10, [4]), path, offset: 0 }),
       (error) => isServingError(error, "INVALID_ARGUMENT"),
     );
   });

@@ -43,7 +43,9 @@ export class Checkpoint {
   readonly tensors: ReadonlyMap<string, CheckpointTensor & { readonly size: number; readonly crc32c: number }>;
   readonly reader: BundleReader | undefined;
   readonly #values = new Map<string, Promise<Tensor>>();
-  readonly #tables = new Map<string, LocalRows>();
+  readonly #localRows = new LocalRows();
+  /** Indexes of mapped tables by checkpoint key. */
+  readonly #tables = new Map<string, number>();
   /** Mapped data files by path. */
   readonly #files = new Map<string, MappedFile>();
   /** Keys whose bytes are used where they lie, with the comparison of their checksum once it was begun. */
@@ -136,20 +138,20 @@ export class Checkpoint {
     return table.rows <= LOCAL_ROWS_MAX && table.rows > 0 && this.reader.ranges(table.checkpointKey)?.length === 1;
   }
 
-  /** Rows of a table from the mapped checkpoint: a source with one table. */
-  table({ checkpointKey, name, rows, rowShape, dtype }: PlannedTable): LocalRows {
-    let source = this.#tables.get(checkpointKey);
-    if (!source) {
+  /** Where rows of a table come from: one source has the mapped tables of the checkpoint, so that a run asks once for all. */
+  table({ checkpointKey, name, rows, rowShape, dtype }: PlannedTable): { source: LocalRows; table: number } {
+    let table = this.#tables.get(checkpointKey);
+    if (table === undefined) {
       const range = this.#need(checkpointKey).ranges(checkpointKey)?.[0];
       invariant(range && isNumeric(dtype), `${checkpointKey} is no local table`);
       const dim = elementCount(rowShape);
       const rowBytes = storedRowBytes("same", dtype, dim);
       const info = { name, checkpointKey, rows, rowShape, dim, dtype, rowDtype: "same" as const, rowBytes };
-      source = LocalRows.open([{ info, path: range.path, offset: range.offset }]);
-      this.#tables.set(checkpointKey, source);
+      table = this.#localRows.add({ info, path: range.path, offset: range.offset });
+      this.#tables.set(checkpointKey, table);
       this.#useInPlace(checkpointKey);
     }
-    return source;
+    return { source: this.#localRows, table };
   }
 
   /**
@@ -167,7 +169,7 @@ export class Checkpoint {
   }
 
   async close(): Promise<void> {
-    for (const table of this.#tables.values()) await table.close();
+    await this.#localRows.close();
     this.#tables.clear();
     for (const file of this.#files.values()) file.close();
     this.#files.clear();

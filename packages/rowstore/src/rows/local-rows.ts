@@ -1,5 +1,6 @@
 import { invariant } from "@shardserve/core";
 import { loadOrt, type MappedFile, mapFile, OrtValue } from "@shardserve/native";
+import { lanesOf, zeroedArray } from "@shardserve/tensor";
 import { type RowBatch, type RowLease, type RowRequest, type RowSource, rowOutOfRange } from "./row-source.js";
 import type { TableInfo } from "../manifest/table-info.js";
 
@@ -20,47 +21,49 @@ const ROWS_MAX = 2 ** 31;
  * and the ids are the slots, checked.
  */
 export class LocalRows implements RowSource {
-  readonly tables: readonly TableInfo[];
-  readonly #files: readonly MappedFile[];
-  readonly #values: readonly OrtValue[];
+  readonly #tables: TableInfo[] = [];
+  readonly #files: MappedFile[] = [];
+  readonly #values: OrtValue[] = [];
   #leases = 0;
   #closing: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
-  private constructor(tables: readonly TableInfo[], files: readonly MappedFile[]) {
-    this.tables = tables;
-    this.#files = files;
-    this.#values = files.map((file, i) => {
-      const { dtype, rows, rowShape } = tables[i] as TableInfo;
-      return OrtValue.overMemory(dtype, [rows, ...rowShape], file.memory);
-    });
+  get tables(): readonly TableInfo[] {
+    return this.#tables;
   }
 
-  /** @throws ServingError NOT_FOUND or INVALID_ARGUMENT when a file is absent or too short */
-  static open(tables: readonly LocalTable[]): LocalRows {
+  /**
+   * Maps a table.
+   *
+   * @returns its index in `tables`
+   * @throws ServingError NOT_FOUND or INVALID_ARGUMENT when the file is absent or too short
+   */
+  add({ info, path, offset }: LocalTable): number {
     loadOrt();
-    const files: MappedFile[] = [];
-    try {
-      for (const { info, path, offset } of tables) {
-        invariant(info.rowDtype === "same" && info.rows <= ROWS_MAX, `${info.name} cannot be read in one piece`);
-        files.push(mapFile(path, { offset, length: info.rows * info.rowBytes }));
-      }
-    } catch (error) {
-      for (const file of files) file.close();
-      throw error;
-    }
-    return new LocalRows(
-      tables.map((table) => table.info),
-      files,
-    );
+    invariant(!this.#closed, "the row source is closed");
+    const { name, dtype, rowDtype, rows, rowShape, rowBytes } = info;
+    invariant(rowDtype === "same" && rows <= ROWS_MAX, `${name} cannot be read in one piece`);
+    const file = mapFile(path, { offset, length: rows * rowBytes });
+    this.#files.push(file);
+    this.#values.push(OrtValue.overMemory(dtype, [rows, ...rowShape], file.memory));
+    return this.#tables.push(info) - 1;
   }
 
   async lookup(requests: readonly RowRequest[]): Promise<RowLease> {
     invariant(!this.#closed, "the row source is closed");
-    const batches: RowBatch[] = requests.map(({ table, ids }) => ({
-      rows: this.#values[table] as OrtValue,
-      slots: slotsOf(this.tables[table] as TableInfo, ids),
-    }));
+    // One array for all: what V8 keeps for an array whose address is asked costs more than the slots of a small lookup.
+    let wide = 0;
+    for (const { ids } of requests) if (ids instanceof BigInt64Array) wide += ids.length;
+    const slots = zeroedArray(Int32Array, wide);
+    let used = 0;
+    const batches: RowBatch[] = requests.map(({ table, ids }) => {
+      const info = this.#tables[table]!;
+      const rows = this.#values[table]!;
+      if (ids instanceof Int32Array) return { rows, slots: checked(info, ids) };
+      const part = slots.subarray(used, (used += ids.length));
+      narrow(info, ids, part);
+      return { rows, slots: part };
+    });
     this.#leases++;
     let isHeld = true;
     const release = () => {
@@ -82,22 +85,21 @@ export class LocalRows implements RowSource {
   }
 }
 
-/** Ids as int32 slots. @throws ServingError ROW_OUT_OF_RANGE */
-function slotsOf(table: TableInfo, ids: BigInt64Array | Int32Array): Int32Array {
-  const { rows } = table;
-  if (ids instanceof Int32Array) {
-    for (let i = 0; i < ids.length; i++) {
-      const id = ids[i]!;
-      if (id < 0 || id >= rows) throw rowOutOfRange(table, i, id);
-    }
-    return ids;
+/** @throws ServingError ROW_OUT_OF_RANGE */
+function checked(table: TableInfo, ids: Int32Array): Int32Array {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    if (id < 0 || id >= table.rows) throw rowOutOfRange(table, i, id);
   }
-  const lanes = new Int32Array(ids.buffer, ids.byteOffset, ids.length * 2);
-  const slots = new Int32Array(ids.length);
+  return ids;
+}
+
+/** Writes ids as int32 slots. @throws ServingError ROW_OUT_OF_RANGE */
+function narrow(table: TableInfo, ids: BigInt64Array, slots: Int32Array): void {
+  const lanes = lanesOf(ids);
   for (let i = 0; i < slots.length; i++) {
     const low = lanes[2 * i]!;
-    if (lanes[2 * i + 1] !== 0 || low < 0 || low >= rows) throw rowOutOfRange(table, i, ids[i]!);
+    if (lanes[2 * i + 1] !== 0 || low < 0 || low >= table.rows) throw rowOutOfRange(table, i, ids[i]!);
     slots[i] = low;
   }
-  return slots;
 }
