@@ -1,7 +1,16 @@
 /** Ops that copy a strided view of one tensor: slices, transposes, repeats. */
-import { elementCount, type Tensor } from "@shardserve/tensor";
+import { elementCount, isNumeric, type Tensor } from "@shardserve/tensor";
 import { broadcastTo } from "../call/broadcast.js";
-import { appender, build, copyStrided, forEachOffset, reshaped, stridesOf } from "../call/elements.js";
+import {
+  appender,
+  build,
+  copyStrided,
+  cutRows,
+  forEachOffset,
+  reshaped,
+  stridesOf,
+  withData,
+} from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { isComplex } from "../call/numeric.js";
@@ -233,12 +242,23 @@ function broadcastToKernel(op: OpCall): Tensor[] {
   return [broadcastTo(value, shape)];
 }
 
-/** Cuts `value` along `axis` into parts of the given sizes. */
-function cut(value: Tensor, axis: number, sizes: readonly number[]): Tensor[] {
+/**
+ * Cuts `value` along `axis` into parts of the given sizes, which add up to it.
+ *
+ * @param shape  of each part where it is not the value's with the part's size
+ */
+function cut(value: Tensor, axis: number, sizes: readonly number[], shape?: readonly number[]): Tensor[] {
+  if (isNumeric(value.dtype)) {
+    const inner = countOf(value.shape, axis + 1);
+    const runs = sizes.map((size) => size * inner);
+    const parts = cutRows(value, countOf(value.shape, 0, axis), runs);
+    return parts.map((data, k) => withData(value.dtype, shape ?? value.shape.with(axis, sizes[k]!), data));
+  }
   const strides = stridesOf(value.shape);
   let offset = 0;
   return sizes.map((size) => {
-    const part = copyStrided(value, offset, value.shape.with(axis, size), strides);
+    const partShape = value.shape.with(axis, size);
+    const part = copyStrided(value, offset, partShape, strides, shape ?? partShape);
     offset += size * strides[axis]!;
     return part;
   });
@@ -302,11 +322,7 @@ function unpack(op: OpCall): Tensor[] {
     () => `Input shape axis ${axis} must equal ${count}, got shape ${printShape(value.shape)}`,
   );
   const shape = value.shape.toSpliced(axis, 1);
-  return cut(
-    value,
-    axis,
-    Array.from({ length: count }, (): number => 1),
-  ).map((part) => reshaped(part, shape));
+  return cut(value, axis, Array<number>(count).fill(1), shape);
 }
 
 export const SLICE_KERNELS: Readonly<Record<string, Kernel>> = {

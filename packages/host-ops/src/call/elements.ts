@@ -260,6 +260,34 @@ export function copyStrided(
   return build(source.dtype, resultShape, out);
 }
 
+/**
+ * Cuts numbers that lie in `outer` rows into columns: part k has the `runs[k]` next elements of every row. The parts share an
+ * array, and have the source's own elements where there is one row.
+ *
+ * @param runs  adds up to a row
+ */
+export function cutRows(source: Tensor, outer: number, runs: readonly number[]): TensorData[] {
+  const lanes = lanesPerElement(source.dtype);
+  const data = source.data as Float32Array; // of any numeric dtype
+  const all = outer === 1 ? data : (newData(source.dtype as "float32", data.length) as Float32Array);
+  if (outer > 1) cutUnits(source, all, outer, runs);
+  let at = 0;
+  return runs.map((run) => all.subarray(at, (at += outer * run * lanes)));
+}
+
+function cutUnits({ dtype, data }: Tensor, all: NumericData, outer: number, runs: readonly number[]): void {
+  const from = unitsOf(dtype, data as NumericData);
+  const to = unitsOf(dtype, all);
+  const width = from.length / outer;
+  let start = 0;
+  let at = 0;
+  for (let k = 0; k < runs.length; k++) {
+    const run = runs[k]! * unitsPerElement(dtype);
+    for (let row = 0; row < outer; row++, at += run) copyUnits(from, row * width + start, to, at, run);
+    start += run;
+  }
+}
+
 /** Drops dims of 1, joins dims that are contiguous in the source, and splits off the contiguous run at the end. */
 function collapse(
   shape: readonly number[],
