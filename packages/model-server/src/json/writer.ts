@@ -4,7 +4,7 @@ import { formatFloat32, NUMBER_BYTES_MAX, writeFloat32, writeInteger } from "./f
 const DIGITS = "0123456789abcdef";
 
 /** A small answer shares memory with others, as Node's small Buffers do; what needs more gets larger and larger pieces. */
-const FIRST_BYTES = 512;
+const FIRST_BYTES = 128;
 const GROWTH = 8;
 const CHUNK_BYTES_MAX = 64 * 1024;
 const SHORT_TEXT = 16;

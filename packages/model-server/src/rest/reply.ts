@@ -4,6 +4,9 @@ import type { GrpcStatusName } from "@shardserve/core";
 /** Names and values in turns, as Node takes them without looking each one up. */
 export type HeaderList = readonly string[];
 
+/** A buffer and its headers are two pieces for the system to write; up to here they are joined instead, as Node joins strings with headers. */
+const JOINED_BYTES_MAX = 8 * 1024;
+
 /** The one answer to a request, written with its headers at once; tells when it is over for this server. */
 export class Reply {
   readonly #response: ServerResponse;
@@ -44,12 +47,11 @@ export class Reply {
     const length = String(Buffer.byteLength(body));
     const all = [...this.#headers(), ...headers, "Content-Type", contentType, "Content-Length", length];
     this.#response.writeHead(status, all);
-    if (!whenToEnd) {
-      this.#response.end(body);
-      return;
-    }
-    this.#response.write(body);
-    whenToEnd(() => this.#response.end());
+    if (whenToEnd) {
+      this.#response.write(body);
+      whenToEnd(() => this.#response.end());
+    } else if (typeof body === "string" || body.length > JOINED_BYTES_MAX) this.#response.end(body);
+    else this.#response.end(body.toString("latin1"), "latin1"); // a byte a character, and back: whatever the bytes are
   }
 }
 
