@@ -54,6 +54,60 @@ describe("ort", () => {
     empty.dispose();
   });
 
+  describe("values for runs", () => {
+    const ids = (...values: number[]) => tensor("int64", [1, values.length], BigInt64Array.from(values, BigInt));
+
+    it("copy what is small, alias what is not, and keep strings", () => {
+      const source = new Float32Array([1, 2]);
+      using small = OrtValue.forRun(tensor("float32", [2], source));
+      source[0] = 9;
+      assert.deepEqual(small.toTensor(), floats(1, 2));
+      const large = new Float32Array(1000);
+      using alias = OrtValue.forRun(tensor("float32", [1000], large));
+      large[999] = 7;
+      assert.equal(alias.view<"float32">()[999], 7);
+      const words = tensor("string", [1], StringColumn.from(["word"]));
+      using text = OrtValue.forRun(words);
+      assert.deepEqual(text.toTensor(), words);
+      using nothing = OrtValue.forRun(floats());
+      assert.deepEqual(nothing.toTensor(), floats());
+    });
+
+    it("are used again by values of the same dtype and shape only, one at a time", () => {
+      const { values } = ort.live;
+      const first = OrtValue.forRun(ids(1, 2, 3));
+      using other = OrtValue.forRun(ids(4, 5, 6));
+      assert.notEqual(other.handle, first.handle);
+      const { handle } = first;
+      first.dispose();
+      first.dispose(); // has given its memory back already
+      assert.equal(ort.live.values, values + 1);
+      using line = OrtValue.forRun(tensor("int64", [3], new BigInt64Array(3)));
+      using unsigned = OrtValue.forRun(tensor("uint64", [1, 3], new BigUint64Array(3)));
+      using next = OrtValue.forRun(ids(7, 8, 9));
+      using last = OrtValue.forRun(ids(10, 11, 12));
+      assert.equal(next.handle, handle);
+      assert.equal(new Set([line.handle, unsigned.handle, next.handle, last.handle, other.handle]).size, 5);
+      assert.deepEqual(next.toTensor(), ids(7, 8, 9));
+      assert.deepEqual(last.toTensor(), ids(10, 11, 12));
+      assert.deepEqual(other.toTensor(), ids(4, 5, 6));
+    });
+
+    it("are not used again while a run reads them", async () => {
+      using session = await ort.createSession(addModel);
+      const fed = OrtValue.forRun(floats(1, 2, 3, 4));
+      const running = session.run([fed, fed]);
+      fed.dispose();
+      using meanwhile = OrtValue.forRun(floats(5, 6, 7, 8));
+      assert.notEqual(meanwhile.handle, fed.handle);
+      const [sum] = await running;
+      assert.deepEqual(sum?.toTensor(), floats(2, 4, 6, 8));
+      sum?.dispose();
+      using after = OrtValue.forRun(floats(0, 0, 0, 0));
+      assert.equal(after.handle, fed.handle);
+    });
+  });
+
   it("runs without a pattern of its memory", () => {
     using session = ort.createSessionSync(addModel, { memoryPattern: false });
     using a = OrtValue.fromTensor(floats(1, 2));

@@ -129,7 +129,7 @@ class OrtSegment implements DeviceSession {
   feed(value: Tensor | DeviceValue): DeviceValue {
     if (value instanceof OrtValue) return value;
     invariant(!(value instanceof TfTensor), "a model's device steps run on one engine");
-    return OrtValue.fromTensor(value);
+    return OrtValue.forRun(value);
   }
 
   /**

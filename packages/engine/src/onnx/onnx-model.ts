@@ -74,7 +74,7 @@ class OnnxModel implements EngineModel {
       let size = 1;
       for (const info of this.#session.session.inputs) {
         const input = inputs.get(info.name)!;
-        feeds.push(OrtValue.fromTensor(input));
+        feeds.push(OrtValue.forRun(input));
         size += elementCount(input.shape);
       }
       const startMs = this.#clock.nowMs();

@@ -16,7 +16,7 @@ import {
 } from "@shardserve/onnx";
 import type { RowLease, RowSource } from "@shardserve/rowstore";
 import type { RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
-import { elementCount, type Tensor } from "@shardserve/tensor";
+import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { deviceError } from "../device/device-error.js";
 import { gatherIds } from "../steps/gather-ids.js";
 import { type LoadOnnxOptions, onnxEngine, onnxSessionOptions } from "./onnx-options.js";
@@ -153,7 +153,7 @@ class Frame {
 
   constructor(inputs: ReadonlyMap<string, Tensor>) {
     this.inputs = inputs;
-    for (const [name, value] of inputs) this.set(name, OrtValue.fromTensor(value));
+    for (const [name, value] of inputs) this.set(name, OrtValue.forRun(value));
   }
 
   set(name: string, value: OrtValue): void {
@@ -250,7 +250,7 @@ class ShardedOnnxModel implements EngineModel {
     for (const [i, { cut }] of lookups.entries()) {
       const { rows, slots } = lease.batches[i]!;
       frame.values.set(cut.rows, rows); // the lease owns it
-      frame.set(cut.slots, OrtValue.overMemory("int32", slotShape(ids[i]!, cut), slots));
+      frame.set(cut.slots, OrtValue.forRun(tensor("int32", slotShape(ids[i]!, cut), slots)));
     }
   }
 }

@@ -2,7 +2,7 @@ import { invariant, ServingError } from "@shardserve/core";
 import type { LookupStep, PlannedLookup } from "@shardserve/graph";
 import { OrtValue } from "@shardserve/native";
 import type { RowRequest, RowSource } from "@shardserve/rowstore";
-import { lanesOf, type Tensor } from "@shardserve/tensor";
+import { lanesOf, type Tensor, tensor } from "@shardserve/tensor";
 import type { Run, SlotMap } from "./frame.js";
 
 /** Where one lookup's rows come from. */
@@ -68,7 +68,7 @@ async function fetch(source: RowSource, lookups: readonly BoundLookup[], run: Ru
   for (let i = 0; i < lookups.length; i++) {
     const { rows, slots } = lease.batches[i]!;
     run.values[lookups[i]!.rows] = rows; // the lease owns it
-    run.values[lookups[i]!.slots] = run.own(OrtValue.overMemory("int32", tensors[i]!.shape, slots));
+    run.values[lookups[i]!.slots] = run.own(OrtValue.forRun(tensor("int32", tensors[i]!.shape, slots)));
   }
 }
 

@@ -6,6 +6,7 @@ import {
   dataFromBytes,
   elementCount,
   isNumeric,
+  type NumericData,
   type NumericDType,
   StringColumn,
   type Tensor,
@@ -13,6 +14,7 @@ import {
 } from "@shardserve/tensor";
 import { memcpy } from "../memory/libc.js";
 import { addressOf, NativeMemory } from "../memory/native-memory.js";
+import { cellKey, type SmallCell, SmallCells } from "./small-cells.js";
 import { checkStatus, type OrtRuntime, ortRuntime, outInt, outPointer } from "./ort-runtime.js";
 
 /** dtype of an ONNX element type; ONNX has no quantised types, so plain integers stand for them. */
@@ -44,6 +46,47 @@ function release(runtime: OrtRuntime, handle: bigint): void {
   runtime.live.values--;
 }
 
+const cells = new SmallCells();
+
+/** A cell with memory of its own, like `like`. */
+function makeCell(
+  runtime: OrtRuntime,
+  key: number,
+  dtype: NumericDType,
+  shape: readonly number[],
+  like: NumericData,
+): SmallCell {
+  const data = new (like.constructor as new (length: number) => NumericData)(like.length);
+  return { key, handle: wrap(runtime, dtype, shape, data), data };
+}
+
+/** An OrtValue over memory of ours. */
+function wrap(
+  { library, cpuMemory }: OrtRuntime,
+  dtype: NumericDType,
+  shape: readonly number[],
+  memory: ArrayBufferView | NativeMemory,
+): bigint {
+  const info = DTYPES[dtype];
+  const bytes = elementCount(shape) * info.bytes;
+  invariant(
+    bytes <= memory.byteLength,
+    () => `${dtype} tensor of shape [${shape.join(",")}] needs ${bytes} bytes, the memory has ${memory.byteLength}`,
+  );
+  const address = memory instanceof NativeMemory ? memory.address : addressOf(memory);
+  return outPointer(library, "wrap a tensor", (out) =>
+    library.functions.CreateTensorWithDataAsOrtValue(
+      cpuMemory,
+      address === 0n ? addressOf(EMPTY) : address,
+      bytes,
+      shapeCells(shape),
+      shape.length,
+      info.onnx,
+      out,
+    ),
+  );
+}
+
 /** Where pointers to nothing point: ORT refuses null data even for empty tensors. */
 const EMPTY = new Uint8Array(64);
 
@@ -61,6 +104,8 @@ export class OrtValue implements Disposable {
   readonly #runtime: OrtRuntime;
   /** Keeps aliased memory reachable: the collector must not free it under ORT. */
   readonly #memory: ArrayBufferView | NativeMemory | undefined;
+  /** Whose handle it is, where another value may have it afterwards. */
+  readonly #cell: SmallCell | undefined;
   #pins = 0;
   #isDisposed = false;
 
@@ -70,7 +115,9 @@ export class OrtValue implements Disposable {
     dtype: DType,
     shape: readonly number[],
     memory?: ArrayBufferView | NativeMemory,
+    cell?: SmallCell,
   ) {
+    this.#cell = cell;
     this.#runtime = runtime;
     this.handle = handle;
     this.dtype = dtype;
@@ -89,25 +136,7 @@ export class OrtValue implements Disposable {
    */
   static overMemory(dtype: NumericDType, shape: readonly number[], memory: ArrayBufferView | NativeMemory): OrtValue {
     const runtime = ortRuntime();
-    const info = DTYPES[dtype];
-    const bytes = elementCount(shape) * info.bytes;
-    invariant(
-      bytes <= memory.byteLength,
-      () => `${dtype} tensor of shape [${shape.join(",")}] needs ${bytes} bytes, the memory has ${memory.byteLength}`,
-    );
-    const address = memory instanceof NativeMemory ? memory.address : addressOf(memory);
-    const handle = outPointer(runtime.library, "wrap a tensor", (out) =>
-      runtime.library.functions.CreateTensorWithDataAsOrtValue(
-        runtime.cpuMemory,
-        address === 0n ? addressOf(EMPTY) : address,
-        bytes,
-        shapeCells(shape),
-        shape.length,
-        info.onnx,
-        out,
-      ),
-    );
-    return new OrtValue(runtime, handle, dtype, shape, memory);
+    return new OrtValue(runtime, wrap(runtime, dtype, shape, memory), dtype, shape, memory);
   }
 
   /** A tensor over the data of `value`: an alias for numbers, a copy for strings. */
@@ -115,6 +144,21 @@ export class OrtValue implements Disposable {
     if (value.dtype === "string") return OrtValue.strings(value.data as StringColumn, value.shape);
     invariant(isNumeric(value.dtype), () => `a ${value.dtype} tensor has no place in ONNX Runtime`);
     return OrtValue.overMemory(value.dtype, value.shape, value.data as DataOf[NumericDType]);
+  }
+
+  /**
+   * A tensor to feed to a run: as {@link fromTensor}, but a few numbers are copied. Making a value costs about a microsecond, and a
+   * run may be fed with a hundred; small ones are kept for the next run.
+   */
+  static forRun(value: Tensor): OrtValue {
+    const { dtype, shape, data } = value;
+    const key = isNumeric(dtype) ? cellKey(dtype, shape) : -1;
+    if (key < 0 || !isNumeric(dtype)) return OrtValue.fromTensor(value);
+    const runtime = ortRuntime();
+    const cell = cells.take(key) ?? makeCell(runtime, key, dtype, shape, data as NumericData);
+    invariant(cell.data.length === data.length, () => `${data.length} elements for shape [${shape.join(",")}]`);
+    cell.data.set(data as never);
+    return new OrtValue(runtime, cell.handle, dtype, shape, cell.data, cell);
   }
 
   /** A string tensor with copies of the column's bytes; any bytes, NUL included. */
@@ -180,7 +224,7 @@ export class OrtValue implements Disposable {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     if (this.#memory === undefined) forgotten.unregister(this);
-    if (this.#pins === 0) release(this.#runtime, this.handle);
+    if (this.#pins === 0) this.#release();
   }
 
   [Symbol.dispose](): void {
@@ -195,7 +239,12 @@ export class OrtValue implements Disposable {
 
   /** @internal The run ended. */
   unpin(): void {
-    if (--this.#pins === 0 && this.#isDisposed) release(this.#runtime, this.handle);
+    if (--this.#pins === 0 && this.#isDisposed) this.#release();
+  }
+
+  #release(): void {
+    if (this.#cell && cells.give(this.#cell)) this.#runtime.live.values--;
+    else release(this.#runtime, this.handle);
   }
 
   #fill(column: StringColumn): void {
