@@ -221,7 +221,8 @@ export class OrtSession implements Disposable {
     const values: OrtValue[] = [];
     try {
       for (let i = 0; i < call.outputs.length; i++) {
-        values.push(call.into?.[i] ?? OrtValue.adopt(this.#runtime, call.pointers.outputs[i]!));
+        const { dtype } = this.outputs[call.outputs[i]!]!;
+        values.push(call.into?.[i] ?? OrtValue.adopt(this.#runtime, call.pointers.outputs[i]!, dtype));
       }
     } catch (error) {
       for (const [i, value] of values.entries()) if (call.into?.[i] !== value) value.dispose();

@@ -6,6 +6,8 @@ import {
   dataFromBytes,
   elementCount,
   isNumeric,
+  lanesPerElement,
+  newData,
   type NumericData,
   type NumericDType,
   StringColumn,
@@ -179,10 +181,14 @@ export class OrtValue implements Disposable {
     return value;
   }
 
-  /** @internal Takes over a handle that ORT made. */
-  static adopt(runtime: OrtRuntime, handle: bigint): OrtValue {
+  /**
+   * @internal Takes over a handle that ORT made.
+   *
+   * @param declared  dtype where it is known to be a tensor of that
+   */
+  static adopt(runtime: OrtRuntime, handle: bigint, declared?: DType): OrtValue {
     try {
-      const { dtype, shape } = describe(runtime, handle);
+      const { dtype, shape } = describe(runtime, handle, declared);
       return new OrtValue(runtime, handle, dtype, shape);
     } catch (error) {
       runtime.library.functions.ReleaseValue(handle);
@@ -215,8 +221,10 @@ export class OrtValue implements Disposable {
   /** A copy that outlives this value. */
   toTensor(): Tensor {
     if (this.dtype === "string") return tensor("string", this.shape, this.#strings());
-    const bytes = this.memory().bytes.slice();
-    return tensor(this.dtype, this.shape, dataFromBytes(this.dtype as NumericDType, bytes) as never);
+    // Not by a view: V8 would make a buffer for it, and one more for the copy.
+    const data = newData(this.dtype as NumericDType, elementCount(this.shape) * lanesPerElement(this.dtype));
+    if (data.byteLength > 0) memcpy(addressOf(data), this.memory().address, data.byteLength);
+    return tensor(this.dtype, this.shape, data as never);
   }
 
   /** Releases the value, and the memory that ORT owns for it. A second call does nothing. */
@@ -322,14 +330,16 @@ function cStrings(column: StringColumn): { texts: Uint8Array; pointers: BigUint6
   return { texts, pointers };
 }
 
-function describe(runtime: OrtRuntime, handle: bigint): { dtype: DType; shape: number[] } {
+function describe(runtime: OrtRuntime, handle: bigint, declared: DType | undefined): { dtype: DType; shape: number[] } {
   const { library } = runtime;
   const { GetValueType, GetTensorTypeAndShape, ReleaseTensorTypeAndShapeInfo } = library.functions;
-  const kind = outInt(library, "read a value's type", (out) => GetValueType(handle, out));
-  if (kind !== 1) throw new ServingError("UNIMPLEMENTED", `an output is no tensor (ONNX value kind ${kind})`);
+  if (declared === undefined) {
+    const kind = outInt(library, "read a value's type", (out) => GetValueType(handle, out));
+    if (kind !== 1) throw new ServingError("UNIMPLEMENTED", `an output is no tensor (ONNX value kind ${kind})`);
+  }
   const info = outPointer(library, "read a tensor's shape", (out) => GetTensorTypeAndShape(handle, out));
   try {
-    return { dtype: dtypeFromOnnx(elementTypeOf(runtime, info)), shape: dimsOf(runtime, info) };
+    return { dtype: declared ?? dtypeFromOnnx(elementTypeOf(runtime, info)), shape: dimsOf(runtime, info) };
   } finally {
     ReleaseTensorTypeAndShapeInfo(info);
   }
