@@ -112,7 +112,8 @@ export class ModelServer extends Service {
     const clock = this.#clock;
     const logger = options.logger ?? silentLogger;
     const { manager, host = "0.0.0.0" } = options;
-    const scopes = new RequestScopes(clock);
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const scopes = new RequestScopes(clock, limits.messageBytesInFlightMax);
     const metrics = new ServerMetrics(
       options.metricsRegistry ?? new Registry(),
       () => scopes.count,
@@ -120,7 +121,6 @@ export class ModelServer extends Service {
     );
     this.#metrics = metrics;
     this.#scopes = scopes;
-    const limits = { ...DEFAULT_LIMITS, ...options.limits };
     const batcher = new Batcher({
       batching: { ...DEFAULT_BATCHING, ...options.batching },
       ...(options.batchingOf && { batchingOf: options.batchingOf }),

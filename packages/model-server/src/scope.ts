@@ -36,11 +36,23 @@ export class RequestScope implements RosterMember {
   readonly #cancel = new CancelSource();
   readonly #cancelTimer: (() => void) | null;
   readonly #onEnd: (scope: RequestScope) => void;
+  readonly #onFilled: (bytes: number) => void;
+  #filledBytes = 0;
   #isEnded = false;
 
-  /** @param timeoutMs  time left to the caller's deadline; undefined = none */
-  constructor(clock: Clock, timeoutMs: number | undefined, onEnd: (scope: RequestScope) => void, wishes: Wishes = {}) {
+  /**
+   * @param timeoutMs  time left to the caller's deadline; undefined = none
+   * @param onFilled  called by {@link filled}, before the bytes count; throws when they are too many
+   */
+  constructor(
+    clock: Clock,
+    timeoutMs: number | undefined,
+    onEnd: (scope: RequestScope) => void,
+    wishes: Wishes = {},
+    onFilled: (bytes: number) => void = () => undefined,
+  ) {
     this.#onEnd = onEnd;
+    this.#onFilled = onFilled;
     this.stickyKey = wishes.stickyKey;
     this.degradedLimit = wishes.degradedLimit;
     this.explanation = wishes.isExplained ? new RequestExplanation() : undefined;
@@ -55,6 +67,21 @@ export class RequestScope implements RosterMember {
 
   get signal(): CancelSignal {
     return this.#cancel;
+  }
+
+  /** Bytes of tensors that the request did not send, see {@link filled}. */
+  get filledBytes(): number {
+    return this.#filledBytes;
+  }
+
+  /**
+   * Counts bytes of tensors that the request did not send: of one value that stands for many.
+   *
+   * @throws ServingError RESOURCE_EXHAUSTED when all requests have too many
+   */
+  filled(bytes: number): void {
+    this.#onFilled(bytes);
+    this.#filledBytes += bytes;
   }
 
   abort(reason: ServingError): void {
@@ -78,11 +105,15 @@ export class RequestScope implements RosterMember {
 export class RequestScopes {
   readonly #clock: Clock;
   readonly #live = new Roster<RequestScope>();
+  readonly #filledBytesMax: number;
   #onIdle: (() => void)[] = [];
   #begun = 0;
+  #filledBytes = 0;
 
-  constructor(clock: Clock) {
+  /** @param filledBytesMax  bytes of tensors that all requests may have without sending them */
+  constructor(clock: Clock, filledBytesMax: number) {
     this.#clock = clock;
+    this.#filledBytesMax = filledBytesMax;
   }
 
   get count(): number {
@@ -98,14 +129,24 @@ export class RequestScopes {
    * @param timeoutMs  time left to the caller's deadline; undefined = none
    */
   begin(timeoutMs: number | undefined, wishes?: Wishes): RequestScope {
-    const scope = new RequestScope(this.#clock, timeoutMs, this.#onEnd, wishes);
+    const scope = new RequestScope(this.#clock, timeoutMs, this.#onEnd, wishes, this.#onFilled);
     this.#live.add(scope);
     this.#begun++;
     return scope;
   }
 
+  readonly #onFilled = (bytes: number): void => {
+    if (this.#filledBytes + bytes > this.#filledBytesMax) {
+      const text = `tensors without all their values would take more than ${this.#filledBytesMax} bytes together; try again later`;
+      throw new ServingError("RESOURCE_EXHAUSTED", text);
+    }
+    this.#filledBytes += bytes;
+  };
+
   readonly #onEnd = (ended: RequestScope): void => {
-    if (!this.#live.remove(ended) || this.#live.size > 0) return;
+    if (!this.#live.remove(ended)) return;
+    this.#filledBytes -= ended.filledBytes;
+    if (this.#live.size > 0) return;
     for (const resolve of this.#onIdle.splice(0)) resolve();
   };
 

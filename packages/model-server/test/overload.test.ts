@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
+import { create, TensorProtoSchema, toBinary } from "@shardserve/api";
 import { ManualClock, ServingError, silentLogger } from "@shardserve/core";
 import { tensor } from "@shardserve/tensor";
 import type { ServiceError } from "@grpc/grpc-js";
@@ -239,6 +240,32 @@ describe("clients that misbehave", function () {
     await first;
     release = undefined;
     const second = callRaw(server.client, PREDICT, small);
+    while (!release) await new Promise((resolve) => setImmediate(resolve));
+    (release as () => void)();
+    await second;
+  });
+
+  it("bounds what tensors of one repeated value take, all together", async () => {
+    let release: (() => void) | undefined;
+    const model = timedModel(() => new Promise((resolve) => (release = resolve)), false);
+    await using server = await startServer({ m: { 1: model } }, { limits: { messageBytesInFlightMax: 1_000_000 } });
+    const ofRows = (rows: number) => {
+      const dims = { dim: [{ size: BigInt(rows) }] };
+      const one = create(TensorProtoSchema, { dtype: 1, tensorShape: dims, floatVal: [1] });
+      return predictRequest({ x: toBinary(TensorProtoSchema, one) });
+    };
+    const refused = {
+      code: 8,
+      details: /tensors without all their values would take more than 1000000 bytes together/,
+    };
+    await assert.rejects(callRaw(server.client, PREDICT, ofRows(300_000)), refused);
+    const first = callRaw(server.client, PREDICT, ofRows(150_000));
+    while (!release) await new Promise((resolve) => setImmediate(resolve));
+    await assert.rejects(callRaw(server.client, PREDICT, ofRows(150_000)), refused);
+    release();
+    await first;
+    release = undefined;
+    const second = callRaw(server.client, PREDICT, ofRows(150_000));
     while (!release) await new Promise((resolve) => setImmediate(resolve));
     (release as () => void)();
     await second;

@@ -1,6 +1,7 @@
 import { ServingError } from "@shardserve/core";
 import type { Manager, ServableHandle, SignatureInfo } from "@shardserve/servable";
-import { decodeTensorProto, type Tensor, tfDTypeString } from "@shardserve/tensor";
+import { decodeTensorProto, type NumericData, type StringColumn, type Tensor, tfDTypeString } from "@shardserve/tensor";
+import type { RequestScope } from "../scope.js";
 import type { ModelSpecFields } from "./wire.js";
 
 /** The signature that a request means when it names none. */
@@ -110,16 +111,28 @@ export function fillInputs<T>(
   return inputs;
 }
 
+/** No encoding of all values is shorter than an eighth of them: an int64 takes a byte at least. */
+const EXPANSION_MAX = 8;
+
 /** @throws ServingError INVALID_ARGUMENT for bytes that are no TensorProto, RESOURCE_EXHAUSTED */
-export function decodeInput(alias: string, bytes: Uint8Array): Tensor {
+export function decodeInput(alias: string, bytes: Uint8Array, scope: RequestScope): Tensor {
   try {
-    return decodeTensorProto(bytes);
+    const value = decodeTensorProto(bytes);
+    const filledBytes = byteLength(value) - EXPANSION_MAX * bytes.length;
+    if (filledBytes > 0) scope.filled(filledBytes);
+    return value;
   } catch (error) {
     const reason = ServingError.from(error);
     // A tensor that asks for more memory than its bytes justify is refused as such; TensorFlow would allocate it.
     if (reason.code === "RESOURCE_EXHAUSTED") throw reason;
     throw new ServingError("INVALID_ARGUMENT", `tensor parsing error: ${alias}`, { cause: error });
   }
+}
+
+function byteLength({ dtype, data }: Tensor): number {
+  if (dtype !== "string") return (data as NumericData).byteLength;
+  const { bytes, offsets } = data as StringColumn;
+  return bytes.length + offsets.byteLength;
 }
 
 /** @throws ServingError INVALID_ARGUMENT for an output that is unknown or asked for twice */

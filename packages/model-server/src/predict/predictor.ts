@@ -98,7 +98,7 @@ export class Predictor {
     scope: RequestScope,
   ): Promise<Answer> {
     const signature = predictSignature(handle, request.modelSpec?.signatureName ?? "");
-    const inputs = fillInputs(signature, request.inputs, decodeInput);
+    const inputs = fillInputs(signature, request.inputs, (alias, value) => decodeInput(alias, value, scope));
     const outputs = checkOutputFilter(signature, request.outputFilter);
     const result = await this.run(handle, signature, inputs, outputs, scope, "Predict");
     const answer = this.encode(handle.id, signature.name, scope, () => ({

@@ -46,7 +46,7 @@ export async function sessionRun(
 
   const aliasOf = new Map([...signature.inputs.values()].map((spec) => [names(spec), spec.name]));
   const sent = new Map([...feeds].map(([name, bytes]) => [aliasOf.get(name)!, bytes]));
-  const inputs = fillInputs(signature, sent, decodeInput);
+  const inputs = fillInputs(signature, sent, (alias, value) => decodeInput(alias, value, scope));
   const outputs = [...signature.outputs.values()].filter((spec) => fetches.includes(names(spec)));
   const aliases = outputs.map((spec) => spec.name);
   const result = await predictor.run(handle, signature, inputs, aliases, scope, "SessionRun");
