@@ -3,6 +3,7 @@
 import zlib
 
 import numpy as np
+import tensorflow as tf
 
 from golden_cases.values import i32, i64, texts
 
@@ -52,4 +53,51 @@ def corners(g):
     g.case("OneHot", indices=i32(0, 2, -1), depth=np.int32(0), on_value=np.float32(1), off_value=np.float32(0), axis=-1)
 
 
-FAMILIES = {"corners": corners}
+def order_of_nan(g):
+    """What compares with nothing, among what is put in order: every comparison that is made shows."""
+    draw = np.random.default_rng(3)
+
+    def row(dtype, *shape):
+        x = draw.integers(-9, 9, shape).astype(dtype)
+        x[draw.random(shape) < draw.choice([0.05, 0.2, 0.6])] = np.nan
+        return x
+
+    for dtype in [np.float32, np.float64, np.float16, tf.bfloat16.as_numpy_dtype]:
+        for length, k in [(5, 1), (9, 1), (16, 1), (21, 1), (7, 7), (16, 16), (40, 40), (9, 4), (30, 10), (30, 28)]:
+            for _ in range(3 if dtype == np.float32 else 1):
+                g.case("TopKV2", input=row(dtype, 4, length), k=np.int32(k))
+        for k in [1, 3, 6]:
+            g.case("TopKV2", input=np.full((2, 6), np.nan, dtype), k=np.int32(k))
+    g.case("TopKV2", input=row(np.float32, 300), k=np.int32(300))
+    g.case("TopKV2", input=row(np.float32, 300), k=np.int32(100))
+    for dtype in [np.float32, np.float64]:
+        for op in ["LowerBound", "UpperBound"]:
+            for _ in range(3):
+                g.case(op, sorted_inputs=row(dtype, 2, 13), values=row(dtype, 2, 9), out_type=tf.int32)
+            g.case(op, sorted_inputs=np.array([[-1, 0, 2, np.nan, np.nan]], dtype), values=np.array([[np.nan, 3, 0, -np.inf, np.inf]], dtype), out_type=tf.int64)
+    f = np.float32
+    for _ in range(4):
+        boxes = (draw.integers(0, 6, (14, 4)) / 4).astype(f)
+        boxes[draw.random((14, 4)) < 0.06] = np.nan
+        boxes[draw.random((14, 4)) < 0.03] = np.inf
+        scores = (draw.integers(-2, 8, 14) / 10).astype(f)
+        scores[3] = np.nan
+        common = dict(boxes=boxes, scores=scores, max_output_size=np.int32(9), iou_threshold=f(0.4))
+        g.case("NonMaxSuppressionV2", **common)
+        for least in [-1, 0.1]:
+            g.case("NonMaxSuppressionV3", **common, score_threshold=f(least))
+            for soft in [0, 0.5]:
+                g.case("NonMaxSuppressionV5", **common, score_threshold=f(least), soft_nms_sigma=f(soft))
+        overlaps = draw.random((9, 9)).astype(f)
+        overlaps[draw.random((9, 9)) < 0.2] = np.nan
+        g.case("NonMaxSuppressionWithOverlaps", overlaps=overlaps, scores=scores[:9], max_output_size=np.int32(5), overlap_threshold=f(0.4), score_threshold=f(-1))
+        g.case("CombinedNonMaxSuppression", boxes=boxes.reshape(1, 14, 1, 4), scores=scores.reshape(1, 14, 1), max_output_size_per_class=np.int32(9), max_total_size=np.int32(9), iou_threshold=f(0.4), score_threshold=f(0.05), pad_per_class=False, clip_boxes=False)
+
+    # Ties, which the steps of the kernel's heap and sort break.
+    for classes, per_class in [(1, 5), (3, 4), (6, 9)]:
+        boxes = (draw.integers(0, 9, (1, 12, 1, 4)) / 4).astype(f)
+        scores = (draw.integers(0, 4, (1, 12, classes)) / 4).astype(f)
+        g.case("CombinedNonMaxSuppression", boxes=boxes, scores=scores, max_output_size_per_class=np.int32(per_class), max_total_size=np.int32(11), iou_threshold=f(0.6), score_threshold=f(0.05), pad_per_class=False, clip_boxes=False)
+
+
+FAMILIES = {"corners": corners, "order-of-nan": order_of_nan}

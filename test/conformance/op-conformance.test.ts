@@ -5,6 +5,7 @@ import { composedOps } from "@shardserve/graph";
 import { hostOps } from "@shardserve/host-ops";
 import { lowerings } from "@shardserve/onnx";
 import { readSavedModel, selectMetaGraph } from "@shardserve/savedmodel";
+import { toNumbers } from "@shardserve/tensor";
 import { readGolden, REPO_DIR } from "@shardserve/testkit";
 import { holdSection } from "./support/coverage-doc.js";
 import { OpCoverage } from "./support/op-coverage.js";
@@ -39,6 +40,8 @@ const EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
 /** Known differences of ONNX Runtime: NaN among values that are compared, sums of squares that leave float16, infinities beside others. */
 const DEVICE_EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
   ...Object.fromEntries(["Max", "Min", "MaxPool", "MaxPool3D"].map((op) => [op, hasNaN])),
+  // The order is what each comparison of TensorFlow's heap or sort happens to say; rows of NaN alone keep theirs.
+  TopKV2: ({ inputs }) => hasNaN({ inputs }) && toNumbers(inputs[0]!).some((x) => !Number.isNaN(x)),
   // Sums that leave float16 on the way.
   Conv3DBackpropInputV2: ({ inputs }) => inputs[1]!.dtype === "float16" && hasNaN({ inputs }),
   LRN: ({ inputs }) => inputs[0]!.dtype === "float16",

@@ -27,10 +27,14 @@ function slow(overlapOf: (i: number, j: number) => number, scores: readonly numb
       if (softness > 0) {
         next.score = fround(next.score * fround(Math.exp(fround(fround(decay * overlap) * overlap))));
         isOut = next.score <= scoreMin;
-      } else isOut = overlap > overlapMax;
+      } else if (overlap > overlapMax) isOut = true;
+      else if (Number.isNaN(overlap)) {
+        next.score *= 0;
+        if (next.score <= scoreMin) break;
+      }
     }
     next.met = chosen.length;
-    if (softness > 0 && next.score !== before && next.score > scoreMin) continue;
+    if (!(isOut && softness === 0) && next.score !== before && next.score > scoreMin) continue;
     left = left.slice(1);
     if (!isOut && next.score === before) chosen.push(next);
   }

@@ -31,9 +31,10 @@ export function overlapIn(boxes: ArrayLike<number>): OverlapOf {
     const x = boxes[at + 1]!;
     const otherY = boxes[at + 2]!;
     const otherX = boxes[at + 3]!;
-    tops[i] = y < otherY ? y : otherY;
+    // A second corner that is NaN is passed over: such a box has no area.
+    tops[i] = otherY < y ? otherY : y;
     bottoms[i] = y < otherY ? otherY : y;
-    lefts[i] = x < otherX ? x : otherX;
+    lefts[i] = otherX < x ? otherX : x;
     rights[i] = x < otherX ? otherX : x;
     areas[i] = fround(bottoms[i]! - tops[i]!) * fround(rights[i]! - lefts[i]!);
   }
@@ -45,7 +46,7 @@ export function overlapIn(boxes: ArrayLike<number>): OverlapOf {
     const bottom = bottoms[i]! < bottoms[j]! ? bottoms[i]! : bottoms[j]!;
     const left = lefts[i]! > lefts[j]! ? lefts[i]! : lefts[j]!;
     const right = rights[i]! < rights[j]! ? rights[i]! : rights[j]!;
-    // A corner that is NaN makes the area NaN, and so the answer, whatever is taken for the corner here.
+    // A first corner that is NaN makes the area NaN, and so the answer, whatever is taken for the corner here.
     const height = bottom > top ? fround(bottom - top) : 0;
     const width = right > left ? fround(right - left) : 0;
     const shared = fround(height * width);
@@ -91,31 +92,42 @@ export function suppress(
 
   const boxes = new Int32Array(Math.min(countMax, left));
   let count = 0;
-  const decay = softness > 0 ? fround(-0.5 / softness) : 0;
   /** How many of the chosen boxes each box has met. */
-  const met = new Int32Array(softness > 0 ? scores.length : 0);
+  const met = new Int32Array(scores.length);
+  const decay = fround(-0.5 / softness);
+  /** What overlap with the boxes chosen since then leaves of a score: nothing where it is NaN, -Infinity where it ends it. */
+  const hardened = (box: number): number => {
+    let rest = scores[box]!;
+    for (let j = count - 1; j >= met[box]!; j--) {
+      const similarity = overlapOf(box, boxes[j]!);
+      if (similarity <= overlapMax) continue;
+      if (similarity > overlapMax) return Number.NEGATIVE_INFINITY;
+      rest *= 0;
+      if (rest <= scoreMin) break;
+    }
+    return rest;
+  };
+  const softened = (box: number): number => {
+    let rest = scores[box]!;
+    for (let j = count - 1; j >= met[box]!; j--) {
+      const similarity = overlapOf(box, boxes[j]!);
+      rest = fround(rest * fround(Math.exp(fround(fround(decay * similarity) * similarity))));
+      if (rest <= scoreMin) break;
+    }
+    return rest;
+  };
+  const lowered = softness > 0 ? softened : hardened;
   while (count < boxes.length && left > 0) {
     const box = waiting[0]!;
-    let isChosen = true;
-    if (softness > 0) {
-      const score = scores[box]!;
-      let lowered = score;
-      for (let j = count - 1; j >= met[box]!; j--) {
-        const similarity = overlapOf(box, boxes[j]!);
-        lowered = fround(lowered * fround(Math.exp(fround(fround(decay * similarity) * similarity))));
-        if (lowered <= scoreMin) break;
-      }
-      met[box] = count;
-      isChosen = lowered === score;
-      if (!isChosen && lowered > scoreMin) {
-        scores[box] = lowered;
-        sink(waiting, left, scores, 0);
-        continue;
-      }
-    } else {
-      for (let j = count - 1; j >= 0 && isChosen; j--) isChosen = !(overlapOf(box, boxes[j]!) > overlapMax);
+    const score = scores[box]!;
+    const rest = lowered(box);
+    met[box] = count;
+    if (rest !== score && rest > scoreMin) {
+      scores[box] = rest;
+      sink(waiting, left, scores, 0);
+      continue;
     }
-    if (isChosen) boxes[count++] = box;
+    if (rest === score) boxes[count++] = box;
     waiting[0] = waiting[--left]!;
     sink(waiting, left, scores, 0);
   }

@@ -9,12 +9,14 @@ import {
   exactNumbersOf,
   is64Bit,
   isComplex,
+  isFloating,
   numberArray,
   numbersOf,
   packNumbers,
   roundingOf,
 } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { topWithNaN } from "./rows-with-nan.js";
 import { countOf, indexData, integerOf, integersOf, sameShape } from "../call/shapes.js";
 
 /** Flat positions of all elements that are not zero, in row-major order. */
@@ -76,8 +78,11 @@ function topK(op: OpCall, k: number): Tensor[] {
   const starts = new Float64Array(rows * k);
   const indices = new Int32Array(rows * k);
   const heap = new Int32Array(k);
+  const lanes = value.dtype === "float64" ? 4 : 8;
+  const mayHoldNaN = isFloating(value.dtype);
   for (let r = 0; r < rows; r++) {
-    topOfRow(keys, r * dim, dim, heap);
+    if (mayHoldNaN && hasNaN(keys, r * dim, dim)) topWithNaN(keys, r * dim, dim, lanes, heap);
+    else topOfRow(keys, r * dim, dim, heap);
     for (let i = 0; i < k; i++) {
       starts[r * k + i] = r * dim + heap[i]!;
       indices[r * k + i] = heap[i]!;
@@ -88,6 +93,11 @@ function topK(op: OpCall, k: number): Tensor[] {
     takeRuns(value, starts, 1, shape),
     withData(indexType, shape, indexType === "int16" ? Int16Array.from(indices) : indexData(indexType, indices)),
   ];
+}
+
+function hasNaN(keys: ArrayLike<number>, from: number, count: number): boolean {
+  for (let i = from; i < from + count; i++) if (Number.isNaN(keys[i]!)) return true;
+  return false;
 }
 
 /** On the CPU TensorFlow's is exact, and has kernels for the largest along the last dimension alone. */
@@ -148,11 +158,6 @@ function topOfRow(keys: ArrayLike<number>, from: number, count: number, heap: In
       heap[0] = i;
       sink(0, k);
     }
-  }
-  // NaN is neither worse nor better: where there is nothing else, the first stand in their order, as TensorFlow has them.
-  if (heap.every((at) => Number.isNaN(keys[from + at]!))) {
-    for (let i = 0; i < k; i++) heap[i] = i;
-    return;
   }
   for (let end = k - 1; end > 0; end--) {
     const worst = heap[0]!;
