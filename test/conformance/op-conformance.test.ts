@@ -49,8 +49,8 @@ const DEVICE_EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
   ResizeBilinear: hasInfinity,
 };
 
-/** Convolutions whose groups or sizes are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
-const GUESSES = new Set(["Conv2D", "Einsum"]);
+/** Products whose sizes are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
+const GUESSES = new Set(["Einsum"]);
 
 /** Outputs behind these are for gradients, or vectors that have no sign (packages/host-ops/test/matrix-factors.property.test.ts). */
 const PROMISED: Readonly<Record<string, readonly number[]>> = {

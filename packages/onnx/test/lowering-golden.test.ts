@@ -46,9 +46,6 @@ const REFUSED: Readonly<Record<string, RegExp>> = {
   MatrixBandPart: /bool/,
 };
 
-/** Convolutions whose groups are ambiguous without shapes: the guess is checked, so they fail instead of answering wrongly. */
-const FAILS_UNKNOWN = new Set(["Conv2D"]);
-
 /** float16 as a number, for comparing. */
 function halfToNumber(bits: number): number {
   const exponent = (bits >> 10) & 31;
@@ -105,8 +102,7 @@ for (const [family, cases] of goldenCases()) {
                 for (const [k, index] of wanted.entries())
                   assertClose(outputs[k]!, opGoldenTensor(golden.out![index]!));
             } catch (error) {
-              const mayFail = golden.error || (knowledge !== "static shapes" && FAILS_UNKNOWN.has(op));
-              const isExpected = mayFail && error instanceof ServingError && error.code === "ENGINE_FAILED";
+              const isExpected = golden.error && error instanceof ServingError && error.code === "ENGINE_FAILED";
               if (!isExpected) wrong.push(`${label}: ${(error as Error).message}`);
             }
           }

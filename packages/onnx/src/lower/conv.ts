@@ -1,3 +1,4 @@
+import type { OnnxAttr } from "../proto/model-proto.js";
 import type { Value } from "../proto/value.js";
 import { channelsLast, columnOfRow, rowOfColumn } from "./channels.js";
 import {
@@ -13,7 +14,7 @@ import {
   spatialInts,
   toChannelsFirst,
 } from "./conv-layout.js";
-import { cast, concat, shapeOf, slice } from "../proto/emit.js";
+import { cast, concat, equal, shapeOf, slice } from "../proto/emit.js";
 import { isNarrow, narrowConvolution } from "./narrow-conv.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
 import { type Padding, paddedInput, paddingOf } from "./padding.js";
@@ -40,36 +41,56 @@ function convolution(spatial: number): Lower {
     if (!hasWindowKernel(n.dtype(0))) return windowConvolution(n, spatial);
     const layout = layoutOf(n, spatial);
     const kernel = partialKernelShape(n, 1, layout);
-    const [inPerGroup, out] = [kernel[spatial]!, kernel[spatial + 1]!];
+    const inPerGroup = kernel[spatial]!;
     const isWhole = !kernel.includes(-1);
-    const channels = n.dim(0, layout.isChannelsLast ? -1 : 1) ?? inPerGroup;
+    const channels = n.dim(0, layout.isChannelsLast ? -1 : 1);
     const volume = spatial === 3 && isWhole ? planeConvolution(n, layout, kernel) : undefined;
     if (volume) return volume;
     const strides = spatialInts(n, layout, "strides");
     const dilations = spatialInts(n, layout, "dilations");
     const padding = paddingOf(n, layout, kernel, strides, dilations);
-    const isPlain = isWhole && channels === inPerGroup && [...strides, ...dilations].every((step) => step === 1);
-    if (spatial === 2 && isPlain && n.dtype(0) === "float32" && isNarrow(kernel, pixelsOf(n, layout))) {
-      const lengths = [kernel[0]!, kernel[1]!] as const;
-      const { pads = [0, 0, 0, 0] } = padding.attrs;
-      if (pads.every((pad, side) => pad < lengths[side % 2]!)) {
-        const weights = permutedKernel(n, 1, [2, 3, 0, 1], [inPerGroup, out, ...lengths]);
-        const value = toChannelsFirst(n, layout, n.x(0));
-        return fromChannelsFirst(n, layout, narrowConvolution(n.b, value, weights, lengths, pads));
-      }
-    }
+    const isPlain = isWhole && [...strides, ...dilations].every((step) => step === 1);
+    const ofOneGroup = (): Value =>
+      (isPlain ? narrow(n, layout, kernel, padding) : undefined) ?? convolved(n, layout, kernel, padding, attrs);
     const attrs = { strides, dilations, ...lengthsOf(kernel, spatial), ...padding.attrs };
-    const value = paddedInput(n, layout, kernel, padding);
-    if (inPerGroup < 0) {
-      return fromChannelsFirst(
-        n,
-        layout,
-        convolvedByGroups(n.b, value, kernelGroups(n.b, value, n.x(1), spatial), attrs),
-      );
+    if (channels === inPerGroup && inPerGroup >= 0) return fromChannelsFirst(n, layout, ofOneGroup());
+    if (inPerGroup >= 0 && channels !== undefined) {
+      const grouped = convolved(n, layout, kernel, padding, { ...attrs, group: channels / inPerGroup });
+      return fromChannelsFirst(n, layout, grouped);
     }
-    const group = channels / inPerGroup;
-    return fromChannelsFirst(n, layout, n.b.op("Conv", [value, outputsFirst(n, 1, kernel)], { ...attrs, group }));
+    const value = paddedInput(n, layout, kernel, padding);
+    const inGroups = (): Value => convolvedByGroups(n.b, value, kernelGroups(n.b, value, n.x(1), spatial), attrs);
+    if (inPerGroup < 0) return fromChannelsFirst(n, layout, inGroups());
+    const isOne = equal(n.b, slice(n.b, shapeOf(n.b, value), [1], [2]), n.b.ints([inPerGroup]));
+    const [result] = n.b.choose(
+      isOne,
+      [value.dtype],
+      () => [ofOneGroup()],
+      () => [inGroups()],
+    );
+    return fromChannelsFirst(n, layout, result!);
   };
+}
+
+function convolved(
+  n: NodeLowering,
+  layout: Layout,
+  kernel: readonly number[],
+  padding: Padding,
+  attrs: Readonly<Record<string, OnnxAttr>>,
+): Value {
+  return n.b.op("Conv", [paddedInput(n, layout, kernel, padding), outputsFirst(n, 1, kernel)], attrs);
+}
+
+/** A convolution with steps of 1 on small images; undefined where another way is as fast. */
+function narrow(n: NodeLowering, layout: Layout, kernel: readonly number[], padding: Padding): Value | undefined {
+  if (layout.spatial !== 2 || n.dtype(0) !== "float32" || !isNarrow(kernel, pixelsOf(n, layout))) return undefined;
+  const [height, width, inputs, outputs] = kernel as [number, number, number, number];
+  const lengths = [height, width] as const;
+  const { pads = [0, 0, 0, 0] } = padding.attrs;
+  if (!pads.every((pad, side) => pad < lengths[side % 2]!)) return undefined;
+  const weights = permutedKernel(n, 1, [2, 3, 0, 1], [inputs, outputs, height, width]);
+  return narrowConvolution(n.b, toChannelsFirst(n, layout, n.x(0)), weights, lengths, pads);
 }
 
 const depthwise: Lower = (n) => {
