@@ -100,4 +100,16 @@ def order_of_nan(g):
         g.case("CombinedNonMaxSuppression", boxes=boxes, scores=scores, max_output_size_per_class=np.int32(per_class), max_total_size=np.int32(11), iou_threshold=f(0.6), score_threshold=f(0.05), pad_per_class=False, clip_boxes=False)
 
 
-FAMILIES = {"corners": corners, "order-of-nan": order_of_nan}
+def order_of_heaps(g):
+    """The largest elements where no order is asked for: as the heap happens to hold them."""
+    draw = np.random.default_rng(4)
+    for dtype in [np.float32, np.float64, np.float16, np.int32, np.int64, np.uint8]:
+        for length, k in [(6, 0), (6, 1), (6, 2), (6, 6), (17, 9), (40, 5), (40, 39)]:
+            g.case("TopKV2", input=draw.integers(0, 20, (2, length)).astype(dtype), k=np.int32(k), sorted=False)
+    x = draw.integers(0, 20, (3, 30)).astype(np.float32)
+    x[draw.random((3, 30)) < 0.1] = np.nan
+    g.case("TopKV2", input=x, k=np.int32(12), sorted=False)
+    g.case("TopKV2", input=x, k=np.int32(0))
+
+
+FAMILIES = {"corners": corners, "order-of-nan": order_of_nan, "order-of-heaps": order_of_heaps}

@@ -13,7 +13,12 @@ import { type Before, makeHeap, popHeap, pushHeap, sortAsGnu, sortHeap } from ".
 export function topWithNaN(keys: ArrayLike<number>, from: number, count: number, lanes: number, top: Int32Array): void {
   if (top.length === 1) top[0] = positionOfLargest(keys, from, count, lanes);
   else if (top.length === count) sortAll(keys, from, top);
-  else heapOfBest(keys, from, count, top);
+  else sortHeap(top, heapOfBest(keys, from, count, top));
+}
+
+/** The same of any row, fewer than all of it and more than one, in the order in which TensorFlow leaves its heap where no order is asked for. */
+export function topAsHeap(keys: ArrayLike<number>, from: number, count: number, top: Int32Array): void {
+  heapOfBest(keys, from, count, top);
 }
 
 /** Whole groups of lanes pass NaN over, the elements behind them are taken up by it: then the first position stands for it. */
@@ -43,10 +48,13 @@ function sortAll(keys: ArrayLike<number>, from: number, positions: Int32Array): 
   }
 }
 
-/** A heap of the best with the worst at its root; ties, and NaN beside anything, by position. */
-function heapOfBest(keys: ArrayLike<number>, from: number, count: number, top: Int32Array): void {
+/**
+ * A heap of the best with the worst at its root; ties, and NaN beside anything, by position.
+ *
+ * @returns the heap's order
+ */
+function heapOfBest(keys: ArrayLike<number>, from: number, count: number, top: Int32Array): Before {
   const k = top.length;
-  if (k === 0) return;
   const isBefore: Before = (a, b) => {
     const [x, y] = [keys[from + a]!, keys[from + b]!];
     return y < x || (!(y > x) && a < b);
@@ -61,5 +69,5 @@ function heapOfBest(keys: ArrayLike<number>, from: number, count: number, top: I
     pushHeap(heap, k, isBefore);
   }
   top.set(heap.subarray(0, k));
-  sortHeap(top, isBefore);
+  return isBefore;
 }

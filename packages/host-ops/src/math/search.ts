@@ -16,7 +16,7 @@ import {
   roundingOf,
 } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { topWithNaN } from "./rows-with-nan.js";
+import { topAsHeap, topWithNaN } from "./rows-with-nan.js";
 import { countOf, indexData, integerOf, integersOf, sameShape } from "../call/shapes.js";
 
 /** Flat positions of all elements that are not zero, in row-major order. */
@@ -80,8 +80,10 @@ function topK(op: OpCall, k: number): Tensor[] {
   const heap = new Int32Array(k);
   const lanes = value.dtype === "float64" ? 4 : 8;
   const mayHoldNaN = isFloating(value.dtype);
+  const isHeap = k > 1 && k < dim && op.attrs.has("sorted") && !op.attrs.bool("sorted");
   for (let r = 0; r < rows; r++) {
-    if (mayHoldNaN && hasNaN(keys, r * dim, dim)) topWithNaN(keys, r * dim, dim, lanes, heap);
+    if (isHeap) topAsHeap(keys, r * dim, dim, heap);
+    else if (k > 0 && mayHoldNaN && hasNaN(keys, r * dim, dim)) topWithNaN(keys, r * dim, dim, lanes, heap);
     else topOfRow(keys, r * dim, dim, heap);
     for (let i = 0; i < k; i++) {
       starts[r * k + i] = r * dim + heap[i]!;

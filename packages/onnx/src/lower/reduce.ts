@@ -182,6 +182,9 @@ function whereFilled(n: NodeLowering, value: Value, k: Value, compute: () => Val
 const topK: Lower = (n) => {
   const asked = n.inputs.length > 1 ? intVector(n.b, n.x(1)) : n.b.ints([n.attrs.int("k")]);
   const k = asked.tensor ? asked : boundedLength(n.b, asked);
+  const count = k.tensor && toNumbers(k.tensor)[0];
+  const isOrdered = n.attrs.bool("sorted") || count === 1 || (count !== undefined && count === n.dim(0, -1));
+  if (!isOrdered) n.fail("the order in which TensorFlow leaves its heap");
   const via = { uint16: "int32", uint32: "int64" } as const;
   const { dtype } = n.x(0);
   const value = TOPK_KERNELS.has(dtype)
@@ -190,8 +193,7 @@ const topK: Lower = (n) => {
   const attrs = { axis: -1, largest: 1, sorted: 1 };
   const compute = () => n.b.ops("TopK", [value, k], [value.dtype, "int64"], attrs);
   const [values, indices] = isSurelyFilled(n, 0) ? compute() : whereFilled(n, value, k, compute);
-  const isOne = k.tensor !== undefined && toNumbers(k.tensor)[0] === 1;
-  const places = isFloat(value.dtype) && !isOne ? inOrderWhereNaN(n.b, values!, indices!, k) : indices!;
+  const places = isFloat(value.dtype) && count !== 1 ? inOrderWhereNaN(n.b, values!, indices!, k) : indices!;
   return [cast(n.b, values!, dtype), cast(n.b, places, n.outDtype(1))];
 };
 
