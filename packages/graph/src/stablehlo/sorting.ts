@@ -1,6 +1,7 @@
 import type { HloOp, HloRegion, HloValue } from "@shardserve/savedmodel";
 import { attr } from "@shardserve/savedmodel";
 import { ordered } from "./elementwise.js";
+import { computed, type Expression, expressionsOf } from "./expressions.js";
 import type { Ref } from "./function-builder.js";
 import { axesOf, checkedAxes, type OpTranslation, type Translate } from "./translation.js";
 
@@ -17,6 +18,8 @@ interface Key {
   readonly isDescending: boolean;
   readonly isCanonical: boolean;
   readonly isTotal: boolean;
+  /** What of the operand is compared, where the comparator computes it in another way than JAX does in StableHLO. */
+  readonly computed?: { readonly value: HloValue; readonly expression: Expression };
 }
 
 /**
@@ -26,6 +29,7 @@ interface Key {
  */
 function keysOf(region: HloRegion): Key[] | undefined {
   const definitions = new Map(region.ops.flatMap((op) => op.results.map((value) => [value, op] as const)));
+  const expressions = expressionsOf(region);
   const keys: Key[] = [];
   const result = region.ops.at(-1);
   let open = result?.name === "return" ? result.operands[0] : undefined;
@@ -35,22 +39,33 @@ function keysOf(region: HloRegion): Key[] | undefined {
     const named = (name: string): HloOp | undefined =>
       parts.map((value) => definitions.get(value)).find((part) => part?.name === name);
     const [compare, and] = [named("compare"), named("and")];
-    const key = compare && keyOf(compare, region, definitions);
+    const key = compare && (keyOf(compare, region, definitions) ?? computedKey(compare, expressions));
     if (!key || parts.length !== (and ? 2 : 1)) return undefined;
     keys.push(key);
-    open = and && restOf(and, key, region, definitions);
+    open = and && restOf(and, key, region, definitions, expressions);
     if (and && !open) return undefined;
   }
   return keys;
 }
 
 type Definitions = ReadonlyMap<HloValue, HloOp>;
+type Expressions = ReadonlyMap<HloValue, Expression>;
 
 /** Of (a = b and rest): the rest, if a and b are the key's. */
-function restOf(and: HloOp, key: Key, region: HloRegion, definitions: Definitions): HloValue | undefined {
+function restOf(
+  and: HloOp,
+  key: Key,
+  region: HloRegion,
+  definitions: Definitions,
+  expressions: Expressions,
+): HloValue | undefined {
   const isTie = (value: HloValue): boolean => {
     const op = definitions.get(value);
     if (op?.name !== "compare" || op.attrs.enum("comparison_direction") !== EQUAL) return false;
+    if (key.computed) {
+      const operand = computedPair(op, expressions);
+      return operand === key.operand && expressions.get(op.operands[0]!)!.id === key.computed.expression.id;
+    }
     const [a, b] = op.operands.map((side) => argumentBehind(side, region, definitions));
     return a?.position === 2 * key.operand && b?.position === 2 * key.operand + 1 && a.part === key.part;
   };
@@ -63,14 +78,41 @@ function keyOf(compare: HloOp, region: HloRegion, definitions: Definitions): Key
   if (direction !== GREATER && direction !== LESS) return undefined;
   const [a, b] = compare.operands.map((value) => argumentBehind(value, region, definitions));
   if (!a || !b || a.position % 2 !== 0 || b.position !== a.position + 1 || a.part !== b.part) return undefined;
-  const kind = compare.attrs.get("compare_type");
   return {
     operand: a.position / 2,
     part: a.part,
     isDescending: direction === GREATER,
     isCanonical: a.isChanged,
-    isTotal: kind?.kind === "enum" && kind.value === TOTAL_ORDER,
+    isTotal: isTotalOrder(compare),
   };
+}
+
+/** A comparison of what one operand has, computed in the same way on both sides. */
+function computedKey(compare: HloOp, expressions: Expressions): Key | undefined {
+  const direction = compare.attrs.enum("comparison_direction");
+  const operand = computedPair(compare, expressions);
+  if ((direction !== GREATER && direction !== LESS) || operand === undefined) return undefined;
+  const [value] = compare.operands as [HloValue];
+  return {
+    operand,
+    part: undefined,
+    isDescending: direction === GREATER,
+    isCanonical: false,
+    isTotal: isTotalOrder(compare),
+    computed: { value, expression: expressions.get(value)! },
+  };
+}
+
+/** Which operand has its two elements compared. */
+function computedPair({ operands }: HloOp, expressions: Expressions): number | undefined {
+  const [a, b] = operands.map((value) => expressions.get(value));
+  const isPair = a?.position !== undefined && a.position % 2 === 0 && b?.position === a.position + 1 && a.id === b.id;
+  return isPair ? a.position! / 2 : undefined;
+}
+
+function isTotalOrder(compare: HloOp): boolean {
+  const kind = compare.attrs.get("compare_type");
+  return kind?.kind === "enum" && kind.value === TOTAL_ORDER;
 }
 
 interface Compared {
@@ -131,7 +173,12 @@ export function firstInOrder(t: OpTranslation, comparator: HloRegion, count: num
   const values = t.ins(0, count).map((value) => t.transpose(value, toLast));
   const picked = (value: Ref, places: Ref): Ref =>
     t.emit("GatherV2", [value, places, t.b.scalar("int32", -1)], { batch_dims: attr.int(rank - 1) });
-  const comparables = keys.map((key) => comparable(t, values[key.operand] ?? t.fail("no such key"), key));
+  const comparables = keys.map((key) => {
+    const operand = values[key.operand] ?? t.fail("no such key");
+    if (!key.computed) return comparable(t, operand, key);
+    const both = values.flatMap((value) => [value, value]);
+    return comparable(t, computed(t, comparator, key.computed.value, both), key);
+  });
   // By the least important key first: an order that leaves equal ones where they are keeps what came before it.
   let order: Ref | undefined;
   for (const [i, key] of [...comparables.entries()].reverse()) {
