@@ -32,6 +32,7 @@ export {
 } from "./plan/plan-signature.js";
 export { exportNode } from "./import/export.js";
 export { composedOps, decompose } from "./passes/compositions.js";
+export { describedOps } from "./xla/descriptions.js";
 export { formatDot } from "./plan/dot.js";
 export { openModel, type OpenedModel } from "./import/open-model.js";
 export { firstOfEqual } from "./plan/same-computation.js";

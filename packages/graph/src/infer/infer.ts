@@ -15,6 +15,7 @@ import { NN_SHAPES } from "./nn.js";
 import { PART_SHAPES } from "./parts.js";
 import { type PartialValue, repeat, sameShape, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
 import { TEXT_SHAPES } from "./text.js";
+import { XLA_SHAPES } from "./xla.js";
 import { VALUE_FUNCTIONS, valueOfTensor } from "./values.js";
 
 const SHAPES: Readonly<Record<string, ShapeFunction>> = {
@@ -26,6 +27,7 @@ const SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...MATH_SHAPES,
   ...NN_SHAPES,
   ...TEXT_SHAPES,
+  ...XLA_SHAPES,
 };
 
 /**
@@ -179,7 +181,7 @@ function outputDTypes(node: GraphNode, dtypeOf: (ref: TensorRef) => DType | unde
 }
 
 /** The dtypes of one argument's values. */
-function argDTypes(arg: ArgDef, attrs: Attrs): (DType | undefined)[] {
+export function argDTypes(arg: ArgDef, attrs: Attrs): (DType | undefined)[] {
   try {
     if (arg.typeListAttr) return attrs.dtypes(arg.typeListAttr);
     const dtype = arg.typeAttr ? attrs.dtype(arg.typeAttr) : arg.dtype;

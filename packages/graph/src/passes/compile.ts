@@ -30,6 +30,7 @@ import { settleReshapes } from "./reshapes.js";
 import { simplify } from "./simplify.js";
 import { multiplySpectra } from "./spectra.js";
 import { dropSparseReshapes } from "./sparse-reshapes.js";
+import { expandXlaNodes } from "../xla/expand-nodes.js";
 
 /** Passes repeat while they find something; a model that needs more rounds than this is left as it is then. */
 const ROUNDS_MAX = 32;
@@ -59,6 +60,7 @@ export function* compiling(
   budget = new RegionBudget(),
 ): Pieces<Compiled> {
   const source = decompose(given);
+  let { library } = model;
   let program = formLoops(formDatasets(openAssertGuards(source, model.library), model.library));
   let known: Inference | undefined;
   const mutable = new Map<string, string | undefined>();
@@ -81,18 +83,22 @@ export function* compiling(
           )
         : asserted;
     yield;
-    const decided = formLoops(resolveBranches(folded, model.library));
+    const decided = formLoops(resolveBranches(folded, library));
     program = decided;
     yield;
-    if (decided === clean) break;
+    if (decided !== clean) continue;
+    // When all is known of their operands that can be.
+    const expanded = yield* expandXlaNodes(clean, inference, library);
+    if (expanded.program === clean) break;
+    ({ program, library } = expanded);
   }
   const unguarded = unguardAsserts(program);
   yield;
   const branched = dropSides(formBranches(unguarded, infer(unguarded, known)));
   yield;
-  const formed = liftLists(internLeaves(formRegions(branched, model.library)));
+  const formed = liftLists(internLeaves(formRegions(branched, library)));
   const controls = yield* compileControls(formed, infer(formed, known), (region) =>
-    compiling(model, region, kernels, budget.enter()),
+    compiling({ ...model, library }, region, kernels, budget.enter()),
   );
   program = controls.program;
   const before = controls.inference;

@@ -89,12 +89,24 @@ const volumeGradient: Compose = ({ inputs, attrs }, parts) => {
   parts.end("Conv3DBackpropInputV2", [sizes, ...inputs.slice(1)], { T, Tshape: "int32", ...rest });
 };
 
+/** What XLA's compiler is told about devices, of which there is one. */
+const asItIs: Compose = ({ inputs, attrs }, parts) =>
+  parts.end("Identity", inputs.slice(0, 1), { T: attrs.dtype("T") });
+
+const barrier: Compose = ({ inputs }, parts) => parts.end("IdentityN", inputs, {});
+
+const einsum: Compose = ({ inputs, attrs }, parts) =>
+  parts.end("Einsum", inputs, { T: attrs.dtype("T"), N: 2, equation: attrs.text("equation") });
+
 const COMPOSITIONS: ReadonlyMap<string, Compose> = new Map([
   ["BatchNormWithGlobalNormalization", globalNormalization],
   ["FusedPadConv2D", paddedConvolution],
   ["FusedResizeAndPadConv2D", paddedConvolution],
   ["Conv", convolution],
   ["Conv3DBackpropInput", volumeGradient],
+  ["XlaSharding", asItIs],
+  ["XlaOptimizationBarrier", barrier],
+  ["XlaEinsum", einsum],
 ]);
 
 /** Ops of TensorFlow that {@link decompose} puts others in the place of. */

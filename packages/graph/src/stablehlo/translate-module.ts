@@ -20,6 +20,8 @@ export interface ModuleOptions {
   readonly platformIndex: number | undefined;
   /** TensorFlow functions that the module calls by number. */
   readonly hostFunctions: readonly string[];
+  /** Ops that give what arguments of `main` are known to be: the functions take the arguments nevertheless. */
+  readonly definitions?: readonly HloOp[];
 }
 
 /**
@@ -53,6 +55,7 @@ class ModuleTranslation implements ModuleState {
   }
 
   *run(): Pieces<readonly FunctionDef[]> {
+    for (const op of this.options.definitions ?? []) this.record(op);
     yield* this.#main();
     for (let make = this.#open.pop(); make; make = this.#open.pop()) yield* make();
     return this.#functions;
