@@ -4,14 +4,14 @@ const NO_ROOM = ["ENOSPC", "EDQUOT"];
 const NOT_ALLOWED = ["EACCES", "EPERM", "EROFS", "ENOTDIR"];
 
 /**
- * A failure of writing an export, saying where: DISK_FULL, FAILED_PRECONDITION where the process may not write. Others, and
+ * A failure of writing a version, delta or fold, saying where: DISK_FULL, FAILED_PRECONDITION where the process may not write. Others, and
  * those that say it already, as `ServingError.from` has them.
  */
 export function writeError(target: string, error: unknown): ServingError {
   const { code = "", message } = error as NodeJS.ErrnoException;
   if (!(error instanceof ServingError)) {
     if (NO_ROOM.includes(code))
-      return new ServingError("DISK_FULL", `${target}: ${message}; --dry-run says how many bytes it takes`, {
+      return new ServingError("DISK_FULL", `${target}: ${message}; make room there, and run it again`, {
         cause: error,
       });
     if (NOT_ALLOWED.includes(code))

@@ -14,41 +14,18 @@ import {
   epochPath,
   type EpochRef,
   foldPath,
-  newestEpoch,
   readDeltaChain,
   readManifest,
   refOf,
   type StoredManifest,
-  tablesAt,
 } from "@shardserve/rowstore";
 import { bytesOf } from "@shardserve/tensor";
 import { tempDir } from "@shardserve/testkit";
-import { PendingRows, planDelta, proveFold, runDelta, runExport, writeApplied, writeFold } from "../src/index.js";
+import { planDelta, proveFold, runDelta, runExport, writeFold } from "../src/index.js";
 import { plan } from "./models.js";
-import { changedCopy, DIM, readAll, tableOf, writeModel } from "./versions.js";
+import { changedCopy, DIM, readAll, stream, tableOf, writeModel } from "./versions.js";
 
 const run = { writer: "test", chunkBytes: 8 * 1024 };
-
-/** Streams the same row to some ids of each table, in place. */
-async function stream(version: string, base: StoredManifest, ids: readonly number[], value: number, sequence: number) {
-  const chain = await readDeltaChain(version, base, await newestEpoch(version));
-  const last = chain.at(-1);
-  const tables = tablesAt(base.manifest.tables, last?.manifest);
-  const pending = new PendingRows(tables);
-  pending.put(
-    tables.map(({ checkpointKey }) => ({
-      table: checkpointKey,
-      ids: bytesOf(BigInt64Array.from(ids, BigInt)),
-      rows: bytesOf(new Float32Array(ids.length * DIM).fill(value)),
-    })),
-  );
-  const parent: EpochRef = last ? refOf(last) : { epoch: 0, digest: base.digest };
-  return writeApplied({ versionDir: version, base, parent, tables }, pending, {
-    writer: "test",
-    createdAtMs: sequence,
-    applied: [{ source: "trainer", sequence }],
-  });
-}
 
 /** Where the rows of a fold's first partition begin in its file. */
 async function firstRowByte(version: string, base: StoredManifest, ref: EpochRef): Promise<number> {

@@ -4,14 +4,18 @@ import { seededRandom } from "@shardserve/core";
 import {
   DeltaFile,
   epochPath,
+  type EpochRef,
+  newestEpoch,
   partitionPath,
   PartitionSet,
   readDeltaChain,
   refOf,
   type StoredManifest,
+  tablesAt,
 } from "@shardserve/rowstore";
 import { attr, GraphBuilder, predictSignature, writeSavedModel } from "@shardserve/savedmodel";
 import { bytesOf } from "@shardserve/tensor";
+import { PendingRows, writeApplied } from "../src/index.js";
 
 /** Elements of a row. */
 export const DIM = 4;
@@ -43,6 +47,33 @@ export async function writeModel(dir: string, tables: readonly Float32Array[], b
         await writer.add(`t${i}`, "float32", [table.length / DIM, DIM], bytesOf(table));
       }
     },
+  });
+}
+
+/** Streams the same row to some ids of each table, in place. */
+export async function stream(
+  version: string,
+  base: StoredManifest,
+  ids: readonly number[],
+  value: number,
+  sequence: number,
+) {
+  const chain = await readDeltaChain(version, base, await newestEpoch(version));
+  const last = chain.at(-1);
+  const tables = tablesAt(base.manifest.tables, last?.manifest);
+  const pending = new PendingRows(tables);
+  pending.put(
+    tables.map(({ checkpointKey }) => ({
+      table: checkpointKey,
+      ids: bytesOf(BigInt64Array.from(ids, BigInt)),
+      rows: bytesOf(new Float32Array(ids.length * DIM).fill(value)),
+    })),
+  );
+  const parent: EpochRef = last ? refOf(last) : { epoch: 0, digest: base.digest };
+  return writeApplied({ versionDir: version, base, parent, tables }, pending, {
+    writer: "test",
+    createdAtMs: sequence,
+    applied: [{ source: "trainer", sequence }],
   });
 }
 

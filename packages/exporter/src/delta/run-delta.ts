@@ -80,13 +80,14 @@ export async function runDelta(plan: DeltaPlan, options: DeltaRunOptions): Promi
     if (table.rowDtype !== "same") parity.push(await checkParity(tensors, table, table.rowDtype));
   }
   if (options.isDryRun) return { ...(await compareOnly(plan, tensors, options)), parity };
-  const staging = await Staging.openNew(join(plan.versionDir, deltaPath(plan.epoch)));
+  const target = join(plan.versionDir, deltaPath(plan.epoch));
+  const staging = await Staging.openNew(target);
   try {
     const report = await writeDelta(plan, tensors, staging, options);
     return { ...report, parity };
   } catch (error) {
     await staging.abandon(false);
-    throw options.signal?.aborted ? error : writeError(plan.versionDir, error);
+    throw options.signal?.aborted ? error : writeError(target, error);
   }
 }
 

@@ -14,6 +14,7 @@ import {
 } from "@shardserve/rowstore";
 import type { PendingRows } from "../export/pending-rows.js";
 import { Staging } from "../export/staging.js";
+import { writeError } from "../write-error.js";
 
 /** What an epoch of streamed rows stands on. */
 export interface AppliedParent {
@@ -38,7 +39,8 @@ export interface AppliedOptions {
  * Writes rows that were streamed as the next delta of a version; when it returns, the delta is on the disk and found by the
  * leader.
  *
- * @throws ServingError OUTPUT_EXISTS when somebody else writes this epoch; DISK_FULL and the like from the disk
+ * @throws ServingError OUTPUT_EXISTS when somebody else writes this epoch; DISK_FULL or FAILED_PRECONDITION where
+ *   nothing can be written
  */
 export async function writeApplied(
   { versionDir, base, parent, tables, takenUpTo = 0 }: AppliedParent,
@@ -47,7 +49,8 @@ export async function writeApplied(
 ): Promise<EpochRef> {
   const { partitionCount } = base.manifest;
   const epoch = Math.max(parent.epoch, takenUpTo, (await listEpochs(versionDir)).at(-1) ?? 0) + 1;
-  const staging = await Staging.openNew(join(versionDir, deltaPath(epoch)));
+  const target = join(versionDir, deltaPath(epoch));
+  const staging = await Staging.openNew(target);
   try {
     const sections = [];
     const counts = new Map<number, DeltaSection[]>();
@@ -88,6 +91,6 @@ export async function writeApplied(
     return ref;
   } catch (error) {
     await staging.abandon(false);
-    throw error;
+    throw writeError(target, error);
   }
 }

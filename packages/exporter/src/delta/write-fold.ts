@@ -18,6 +18,7 @@ import {
   writeDeltaManifest,
 } from "@shardserve/rowstore";
 import { Staging, syncPath } from "../export/staging.js";
+import { writeError } from "../write-error.js";
 
 /** How a fold, one delta in the place of many, is written. */
 export interface FoldOptions {
@@ -61,7 +62,8 @@ export async function writeFold(
   invariant(last, "a fold of no delta");
   const { tables, partitionCount } = base.manifest;
   const { epoch } = last.manifest;
-  const staging = await Staging.openNew(join(versionDir, foldPath(epoch)));
+  const target = join(versionDir, foldPath(epoch));
+  const staging = await Staging.openNew(target);
   const files: DeltaFile[] = [];
   try {
     for (const stored of chain) files.push(await DeltaFile.open(join(versionDir, epochPath(refOf(stored))), tables));
@@ -92,7 +94,7 @@ export async function writeFold(
     return ref;
   } catch (error) {
     await staging.abandon(false);
-    throw error;
+    throw signal?.aborted ? error : writeError(target, error);
   } finally {
     for (const file of files) await file[Symbol.asyncDispose]();
   }
