@@ -249,9 +249,10 @@ export class SimCluster {
         }
         const bad = this.#bad.get(`${id} ${model} ${version}`);
         const before = new Set(map?.value.enabled && partitionsOf(map.value.enabled, id));
-        const partitions = wanted.filter((partition) =>
-          bad?.kind === "full" ? before.has(partition) : bad?.kind !== "error" || partition !== bad.partition,
-        );
+        const partitions = wanted.filter((partition, i) => {
+          if (bad?.kind.startsWith("slow")) return i < bad.partition; // it has so many by now, and failed at something
+          return bad?.kind === "full" ? before.has(partition) : bad?.kind !== "error" || partition !== bad.partition;
+        });
         const held = this.#held.get(`${id} ${model} ${version}`);
         const deltas = held?.epoch ? heldEpochs(held, contents) : epochsOf(map?.value.epochs, bad);
         if (bad?.kind === "unopened") {
@@ -270,7 +271,13 @@ export class SimCluster {
             bad?.kind === "digest" && bad.partition === p ? "other" : (contents.digests[p] ?? ""),
           ),
           ...(held && { heldGeneration: held.generation }),
+          ...(bad?.kind === "slow" && { error: { code: "UNAVAILABLE", message: "a partition cannot be copied" } }),
+          ...(bad?.kind === "slow-delta" && {
+            error: { code: "RESOURCE_EXHAUSTED", message: "the delta does not fit" },
+            isDeltaError: true,
+          }),
           ...(bad?.kind === "delta" && {
+            isDeltaError: true,
             error: { code: "CHECKSUM_MISMATCH", message: `deltas/${bad.partition}/rows.delta: block 0 is damaged` },
           }),
           ...(bad?.kind === "full" &&
@@ -384,9 +391,14 @@ function epochsOf(
   plan: EpochPlan | undefined,
   bad: { readonly partition: number; readonly kind: string } | undefined,
 ): Pick<HoldingRecord, "epoch" | "epochDigest" | "oldestEpoch"> {
-  const whole = plan?.chain.filter(({ epoch }) => bad?.kind !== "delta" || epoch < bad.partition);
+  const whole = plan?.chain.filter(({ epoch }) => isTaken(epoch, bad));
   const newest = whole?.at(-1);
   return newest && plan ? { epoch: newest.epoch, epochDigest: newest.digest, oldestEpoch: plan.oldest } : { epoch: 0 };
+}
+
+function isTaken(epoch: number, bad: { readonly partition: number; readonly kind: string } | undefined): boolean {
+  if (bad?.kind === "slow-delta") return false;
+  return bad?.kind !== "delta" || epoch < bad.partition;
 }
 
 function describeEpochs({ chain, oldest }: EpochPlan, enabled: PartitionMap | undefined): string {

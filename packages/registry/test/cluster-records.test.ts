@@ -50,6 +50,7 @@ const EXAMPLES = [
       partitions: [0, 5],
       digests: ["aa", "bb"],
       error: { code: "PARTITION_INVALID", message: "block 3" },
+      isDeltaError: true,
     },
   ],
   [

@@ -85,8 +85,8 @@ describe("deltas in a shard's memory", () => {
 
     await cluster.put({ enabled: cluster.map(["s0"], 1, 1), epochs: { chain, oldest: 0 } });
     await eventually(async () => (await holding())?.error !== undefined, { timeoutMs: 20_000 });
-    const { error, epoch } = (await holding()) ?? {};
-    assert.equal(epoch, 1);
+    const { error, epoch, isDeltaError } = (await holding()) ?? {};
+    assert.deepEqual([epoch, isDeltaError], [1, true]);
     assert.equal(error?.code, "RESOURCE_EXHAUSTED");
     assert.match(
       error?.message ?? "",

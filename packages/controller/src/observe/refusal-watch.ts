@@ -1,5 +1,6 @@
 import { type PartitionMap, partitionsOf } from "@shardserve/placement";
 import type { HoldingRecord } from "@shardserve/registry";
+import { answers } from "../decide/epoch-steps.js";
 import type { ClusterState, VersionState } from "./cluster-state.js";
 
 /** For how long a shard that refused what moved to it gets no more of that version, in milliseconds; then it is asked anew. */
@@ -8,7 +9,10 @@ const AVOIDED_MS = 5 * 60_000;
 /** One shard's refusals of one version. */
 interface Refusal {
   readonly instance: string;
-  readonly sinceMs: number;
+  /** Since when nothing more of what moves to it came. */
+  sinceMs: number;
+  /** Of the partitions that move to it, how many were missing the last time. */
+  missingCount: number;
   /** Until when it gets no more; 0 = it may still come to take what it was given. */
   avoidedUntilMs: number;
 }
@@ -32,10 +36,10 @@ export class RefusalWatch {
     const refusing = new Set<string>();
     for (const [model, { versions }] of state.models) {
       for (const [version, found] of versions) {
-        for (const shard of refusingShards(found)) {
+        for (const [shard, missingCount] of missingOfRefusing(found)) {
           const key = refusalKey(model, version, shard);
           refusing.add(key);
-          this.#count(key, found.holdings.get(shard) as HoldingRecord, nowMs);
+          this.#count(key, found.holdings.get(shard) as HoldingRecord, missingCount, nowMs);
         }
       }
     }
@@ -48,9 +52,12 @@ export class RefusalWatch {
     return avoided;
   }
 
-  #count(key: string, { instance }: HoldingRecord, nowMs: number): void {
+  #count(key: string, { instance }: HoldingRecord, missingCount: number, nowMs: number): void {
     const before = this.#refusals.get(key);
-    const refusal = before?.instance === instance ? before : { instance, sinceMs: nowMs, avoidedUntilMs: 0 };
+    const refusal =
+      before?.instance === instance ? before : { instance, sinceMs: nowMs, missingCount, avoidedUntilMs: 0 };
+    if (missingCount < refusal.missingCount) refusal.sinceMs = nowMs; // slow, but it goes on
+    refusal.missingCount = missingCount;
     if (nowMs - refusal.sinceMs >= this.#patienceMs) refusal.avoidedUntilMs = nowMs + AVOIDED_MS;
     this.#refusals.set(key, refusal);
   }
@@ -65,18 +72,25 @@ function shardOf(key: string): string {
   return (JSON.parse(key) as [string, number, string])[2];
 }
 
-/** Shards that a move of an enabled version gives something that they report to fail at. */
-function refusingShards({ map, holdings, record }: VersionState): string[] {
+/**
+ * Shards that a move of an enabled version gives something that they report to fail at, with how many partitions of it are missing.
+ * A delta that is not in force yet is no part of the move: the shard that failed at it may be loading.
+ */
+function missingOfRefusing({ map, holdings, record }: VersionState): Map<string, number> {
+  const refusing = new Map<string, number>();
   const { enabled, staged } = map?.value ?? {};
-  if (!enabled || !staged) return [];
-  return staged.shards.filter((shard) => {
+  if (!enabled || !staged) return refusing;
+  for (const shard of staged.shards) {
     const holding = holdings.get(shard);
-    if (!holding) return false;
+    if (!holding) continue;
     const isOther = record !== undefined && holding.manifestDigest !== record.value.manifestDigest;
-    if (!holding.error && !(isOther && holding.manifestDigest !== "")) return false;
-    const held = new Set(isOther ? [] : holding.partitions);
-    return gainedBy(shard, enabled, staged).some((partition) => !held.has(partition));
-  });
+    const isFailing = holding.error !== undefined && !(holding.isDeltaError && answers(holding, enabled.epoch));
+    if (!isFailing && !(isOther && holding.manifestDigest !== "")) continue;
+    const held = new Set(isOther || !answers(holding, enabled.epoch) ? [] : holding.partitions);
+    const missingCount = gainedBy(shard, enabled, staged).filter((partition) => !held.has(partition)).length;
+    if (missingCount > 0) refusing.set(shard, missingCount);
+  }
+  return refusing;
 }
 
 /** Partitions that a shard has in the one map and not in the other. */

@@ -51,8 +51,10 @@ export interface HoldingRecord {
   readonly partitions: readonly number[];
   /** Digest of each partition's file as the shard computed it, hex, in the order of `partitions`. */
   readonly digests: readonly string[];
-  /** Why partitions of the version are missing here; absent = nothing went wrong. */
+  /** Why partitions of the version, or deltas, are missing here; absent = nothing went wrong. */
   readonly error?: RecordedError;
+  /** True where `error` is of deltas: what partitions are missing are still being loaded. Absent where an older program says it. */
+  readonly isDeltaError?: boolean;
   /** Generation of the map that the shard goes on with because the registry, having lost its history, has an older one. */
   readonly heldGeneration?: number;
 }
@@ -234,6 +236,7 @@ export const holdingRecord: RecordCodec<HoldingRecord> = codec((reader) => {
     partitions,
     digests,
     ...reader.optional("error", () => readError(reader.object("error"))),
+    ...reader.optional("isDeltaError", () => reader.boolean("isDeltaError")),
     ...reader.optional("heldGeneration", () => reader.integer("heldGeneration")),
   };
 });

@@ -93,7 +93,8 @@ export function nextChangeMs({ dropAtMs, failures, epochFailure, openFailure }: 
 export function holdingOf(held: HeldVersion, instance: string, heldGeneration: number | undefined): HoldingRecord {
   const { served } = held;
   const partitions = [...(served?.digests.keys() ?? [])].sort((a, b) => a - b);
-  const error = held.openFailure?.error ?? firstFailure(held) ?? held.epochFailure?.error;
+  const loadError = held.openFailure?.error ?? firstFailure(held);
+  const error = loadError ?? held.epochFailure?.error;
   const newest = served?.epochs.newest;
   return {
     instance,
@@ -103,6 +104,7 @@ export function holdingOf(held: HeldVersion, instance: string, heldGeneration: n
     partitions,
     digests: partitions.map((partition) => served?.digests.get(partition) ?? ""),
     ...(error && { error }),
+    ...(error && !loadError && { isDeltaError: true }),
     ...(heldGeneration !== undefined && { heldGeneration }),
   };
 }
