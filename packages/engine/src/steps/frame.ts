@@ -41,6 +41,7 @@ export class Run {
   readonly request: RunRequest;
   readonly #owned: DeviceValue[] = [];
   readonly #leases: RowLease[] = [];
+  #isOver = false;
 
   /** @param template  values that every run starts with: constants and variables of host steps */
   constructor(template: readonly FrameValue[], request: RunRequest) {
@@ -48,10 +49,19 @@ export class Run {
     this.request = request;
   }
 
-  /** Rows for this run; they are released with it. */
-  hold(lease: RowLease): void {
+  /**
+   * Rows for this run; they are released with it.
+   *
+   * @returns false when the run is over, because rows of another source failed first: these are released at once
+   */
+  hold(lease: RowLease): boolean {
+    if (this.#isOver) {
+      lease.release();
+      return false;
+    }
     this.#leases.push(lease);
     this.request.rows.add(lease);
+    return true;
   }
 
   /** A value for the engine: what the engine made, or an alias of a tensor. */
@@ -87,6 +97,7 @@ export class Run {
 
   /** Gives everything back. */
   end(): void {
+    this.#isOver = true;
     for (const value of this.#owned) value.dispose();
     for (const lease of this.#leases) lease.release();
   }

@@ -64,7 +64,7 @@ async function fetch(source: RowSource, lookups: readonly BoundLookup[], run: Ru
     .catch((error: unknown) => {
       throw inTensorFlowsWords(error, lookups, tensors);
     });
-  run.hold(lease);
+  if (!run.hold(lease)) return;
   for (let i = 0; i < lookups.length; i++) {
     const { rows, slots } = lease.batches[i]!;
     run.values[lookups[i]!.rows] = rows; // the lease owns it
