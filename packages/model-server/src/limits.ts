@@ -12,7 +12,8 @@ export interface ServerLimits {
   /** Bytes of all REST bodies under way, as sent and inflated, default 1 GiB; beyond: UNAVAILABLE. */
   readonly bodyBytesInFlightMax: number;
   /**
-   * Bytes of all gRPC messages under way, default 1 GiB, and again of those that are still on their way in, those that are being inflated, and of tensors that came without all their values;
+   * Bytes of all gRPC messages under way, default 1 GiB, and again of those that are still on their way in, of compressed ones as inflated until
+   * their requests have ended (inflating one takes up to twice its bytes), and of tensors that came without all their values;
    * beyond: RESOURCE_EXHAUSTED. One alone may have any size, unless it is compressed.
    */
   readonly messageBytesInFlightMax: number;

@@ -8,6 +8,7 @@ import {
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
 } from "node:http2";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTcp, type Socket } from "node:net";
 import { deflateSync, gzipSync } from "node:zlib";
 import { tensor } from "@shardserve/tensor";
@@ -41,6 +42,22 @@ function rstCode(stream: ClientHttp2Stream): Promise<number> {
     if (stream.closed) resolve(stream.rstCode);
     else stream.once("close", () => resolve(stream.rstCode));
   });
+}
+
+/** What a call was answered: status and text. Resolves when it is over for both sides. */
+async function answerOf(stream: ClientHttp2Stream): Promise<string> {
+  let trailers: IncomingHttpHeaders = {};
+  stream.on("trailers", (entries) => (trailers = entries));
+  stream.on("response", (headers) => (trailers = headers));
+  await once(stream, "close");
+  return `${String(trailers["grpc-status"])}: ${decodeURIComponent(trailers["grpc-message"]?.toString() ?? "")}`;
+}
+
+function compressedMessage(message: Buffer): Buffer {
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt8(1);
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
 }
 
 async function isAnswering({ client }: TestServer): Promise<void> {
@@ -110,17 +127,10 @@ describe("hostile HTTP/2 clients", function () {
     const limits = { messageBytesInFlightMax: 2 ** 20 };
     await using server = await startServer({ m: { 1: halfPlus(2) } }, { limits });
     const session = connect(`http://127.0.0.1:${server.server.grpcPort}`);
-    const send = async (message: Buffer, encoding: string) => {
+    const send = (message: Buffer, encoding: string) => {
       const stream = open(session, { "grpc-encoding": encoding });
-      const prefix = Buffer.alloc(5);
-      prefix.writeUInt8(1);
-      prefix.writeUInt32BE(message.length, 1);
-      let trailers: IncomingHttpHeaders = {};
-      stream.on("trailers", (entries) => (trailers = entries));
-      stream.on("response", (headers) => (trailers = headers));
-      stream.end(Buffer.concat([prefix, message]));
-      await once(stream, "close");
-      return `${String(trailers["grpc-status"])}: ${decodeURIComponent(trailers["grpc-message"]?.toString() ?? "")}`;
+      stream.end(compressedMessage(message));
+      return answerOf(stream);
     };
     assert.equal(await send(gzipSync(REQUEST), "gzip"), "0: OK");
     assert.equal(await send(deflateSync(REQUEST), "deflate"), "0: OK");
@@ -141,6 +151,51 @@ describe("hostile HTTP/2 clients", function () {
     assert.match(await send(Buffer.from(REQUEST), "br"), /^12: /);
     assert.equal(await send(gzipSync(REQUEST), "gzip"), "0: OK", "what was refused is given back");
     session.destroy();
+  });
+
+  it("counts what a compressed message inflates to until its request has ended or its client is gone", async () => {
+    const limits = { messageBytesInFlightMax: 2 ** 20 };
+    await using server = await startServer({ m: { 1: halfPlus(2) } }, { limits });
+    const session = connect(`http://127.0.0.1:${server.server.grpcPort}`);
+    const begin = (bytes: number) => {
+      const stream = open(session, { "grpc-encoding": "gzip" });
+      stream.write(compressedMessage(gzipSync(Buffer.alloc(bytes))));
+      return stream;
+    };
+    const isSmallRefused = async () => (await answerOf(begin(60_000).end())).startsWith("8: compressed messages");
+    /** Holds nearly all that may be. */
+    const beginLarge = async () => {
+      const stream = begin(1_000_000);
+      await sleep(200); // were it inflated side by side with a small one, it could be the one that is refused
+      for (let tries = 0; !(await isSmallRefused()); tries++) assert.ok(tries < 100, "a message that is kept counts");
+      return stream;
+    };
+    const ended = await beginLarge();
+    assert.match(await answerOf(ended.end()), /^3: /, "zeros are no request");
+    assert.equal(await isSmallRefused(), false, "the request ended");
+    const gone = await beginLarge();
+    gone.close(constants.NGHTTP2_CANCEL);
+    while (await isSmallRefused()); // the server may notice a little later that the client is gone
+    session.destroy();
+  });
+
+  it("inflates nothing more of a call that its deadline has ended", async () => {
+    const limits = { messageBytesInFlightMax: 2 ** 24 };
+    await using server = await startServer({ m: { 1: halfPlus(2) } }, { limits });
+    const session = connect(`http://127.0.0.1:${server.server.grpcPort}`);
+    const late = open(session, { "grpc-encoding": "gzip", "grpc-timeout": "1m" });
+    const answered = once(late, "response") as Promise<[IncomingHttpHeaders]>;
+    late.write(compressedMessage(gzipSync(Buffer.alloc(15 * 2 ** 20))));
+    assert.equal((await answered)[0]["grpc-status"], "4");
+    const ends = new Set<string>();
+    for (let tries = 0; tries < 20; tries++) {
+      const other = open(session, { "grpc-encoding": "gzip" });
+      const end = answerOf(other.end(compressedMessage(gzipSync(Buffer.alloc(2 ** 21)))));
+      ends.add((await end).slice(0, 2));
+      await sleep(20);
+    }
+    session.destroy();
+    assert.deepEqual([...ends], ["3:"], "the late one would fill nearly all, for it is never ended");
   });
 
   it("refuses streams beyond the bound, over all connections, and takes new ones when others have gone", async () => {
