@@ -132,6 +132,13 @@ describe("files copied to a shard's own disk", () => {
     await files.provide(FILE, signal);
     assert.ok((await at(FILE)).equals(content));
     assert.equal(repository.asked[0], 0);
+    for (const refused of [repository, peer, repository]) {
+      const other = refused === peer ? repository : peer;
+      const askedBefore = refused.asked.length;
+      await files.discard(FILE);
+      await files.provide(FILE, signal);
+      assert.equal(refused.asked.length, askedBefore, `${refused.name} gave the last one, ${other.name} is asked`);
+    }
   });
 
   it("are given away only as what a version consists of, and partitions only once verified", async () => {

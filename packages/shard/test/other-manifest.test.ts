@@ -1,12 +1,19 @@
 import assert from "node:assert/strict";
-import { rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { holdingKey, holdingRecord } from "@shardserve/registry";
 import type { StoredManifest } from "@shardserve/rowstore";
 import { eventually, tempDir } from "@shardserve/testkit";
+import type { ShardServer } from "../src/index.js";
 import { MODEL, tableOf, TestCluster, VERSION, writeVersion } from "./support/fixture.js";
 
 const NAME = `${MODEL}/${VERSION}`;
+
+/** How often it refused a manifest or a partition. */
+async function refusalsOf({ metrics }: ShardServer): Promise<number> {
+  const { values } = await metrics.loadFailures.get();
+  return values.reduce((sum, { value }) => sum + value, 0);
+}
 
 describe("a shard whose manifest is another one than the leader's", () => {
   const write = (folder: string, rows: number) => writeVersion(folder, [tableOf("user", rows, 4)], 7);
@@ -30,6 +37,23 @@ describe("a shard whose manifest is another one than the leader's", () => {
     await rm(join(own, MODEL), { recursive: true });
     await write(own, 100);
     await eventually(() => assert.equal(shard.holdings.get(NAME)?.length, 7));
+  });
+
+  it("is copied from somebody else where the first who was asked has another one", async () => {
+    await using folder = await tempDir();
+    const repository = join(folder.path, "repository");
+    const first = await write(repository, 100);
+    await using cluster = new TestCluster(repository, first);
+    const old = await cluster.startShard("s0", { dataDir: join(folder.path, "copies") });
+    await cluster.put({ enabled: cluster.map(["s0"], 1), manifestDigest: first.digest });
+    await eventually(() => assert.equal(old.holdings.get(NAME)?.length, 7));
+    await rename(join(repository, MODEL), join(folder.path, "first"));
+    const second = await write(repository, 90);
+    const shard = await cluster.startShard("s1", { dataDir: join(folder.path, "own") });
+    await cluster.put({ enabled: cluster.map(["s0", "s1"], 1), manifestDigest: second.digest });
+    await eventually(() => assert.ok((shard.holdings.get(NAME)?.length ?? 0) > 0));
+    assert.equal(await refusalsOf(shard), 1);
+    assert.equal(old.isReady, true); // with the first one, which is in use
   });
 
   it("reads a version anew that was exported again before it was in use, and keeps one that is in use", async () => {

@@ -44,7 +44,7 @@ export class CopiedFiles implements VersionFiles {
   readonly #options: CopiedFilesOptions;
   /** Who gave a file last. */
   readonly #givers = new Map<string, string>();
-  /** By path, who gave what was refused. */
+  /** By path, who gave what was refused; the last one last. */
   readonly #distrusted = new Map<string, Set<string>>();
 
   constructor(options: CopiedFilesOptions) {
@@ -99,6 +99,7 @@ export class CopiedFiles implements VersionFiles {
     const giver = this.#givers.get(path);
     if (giver === undefined) return; // it lay here already
     const distrusted = this.#distrusted.get(path) ?? new Set();
+    distrusted.delete(giver); // the last one who was refused comes last
     this.#distrusted.set(path, distrusted.add(giver));
   }
 
@@ -128,12 +129,12 @@ export class CopiedFiles implements VersionFiles {
     return isOfAll ? [repository, ...peers] : [...peers, repository];
   }
 
-  /** Those who gave something wrong come last. */
+  /** Those who gave something wrong come last, whoever did so last behind the others: all of them are asked in turn. */
   #trusted(path: string, sources: readonly FileSource[]): readonly FileSource[] {
     const distrusted = this.#distrusted.get(path);
     if (!distrusted) return sources;
-    const trusted = sources.filter(({ name }) => !distrusted.has(name));
-    return [...trusted, ...sources.filter(({ name }) => distrusted.has(name))];
+    const order = [...distrusted];
+    return sources.toSorted((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
   }
 
   async #copy(

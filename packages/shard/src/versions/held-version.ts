@@ -2,6 +2,7 @@ import { type Clock, invariant, type Logger, ServingError } from "@shardserve/co
 import { type HoldingRecord, recordError, type RecordedError } from "@shardserve/registry";
 import type { ShardMetrics } from "../metrics.js";
 import type { ServedVersion } from "./served-version.js";
+import type { VersionFiles } from "../files/version-files.js";
 
 const RETRY_MAX_MS = 60_000;
 
@@ -39,6 +40,8 @@ export interface HeldVersion {
   readonly version: number;
   wanted: ReadonlySet<number>;
   served: ServedVersion | undefined;
+  /** Kept while the version cannot be opened: they know who gave a manifest that was refused. */
+  files: VersionFiles | undefined;
   /** Partitions that moved here and whose files were fetched. */
   readonly fetched: Set<number>;
   /** Per partition that is no longer wanted: when it goes, on the clock's `nowMs` scale. */
@@ -61,6 +64,7 @@ export function newHeldVersion(model: string, version: number): HeldVersion {
     version,
     wanted: new Set(),
     served: undefined,
+    files: undefined,
     fetched: new Set(),
     dropAtMs: new Map(),
     failures: new Map(),

@@ -147,7 +147,7 @@ export class Keeper {
     }
     const isGone = held.wanted.size === 0 && (held.served?.digests.size ?? 0) === 0;
     if (!isGone) return this.#publish(held);
-    const files = held.served?.files;
+    const { files } = held;
     await this.#closeServed(held);
     await files?.remove();
     this.#held.delete(servableName(held.model, held.version));
@@ -160,11 +160,8 @@ export class Keeper {
     if (held.openFailure && clock.nowMs() < held.openFailure.retryAtMs) return;
     try {
       checkName(held);
-      const files = this.#options.filesOf(
-        model,
-        version,
-        () => this.#maps.get(servableName(model, version))?.record.enabled,
-      );
+      const enabled = () => this.#maps.get(servableName(model, version))?.record.enabled;
+      const files = (held.files ??= this.#options.filesOf(model, version, enabled));
       await files.provide(MANIFEST_FILE, this.#abort.signal);
       const stored = await readManifest(files.directory);
       if (!stored)
@@ -310,6 +307,7 @@ export class Keeper {
     if (!served) return;
     this.#options.versions.remove(served);
     held.served = undefined;
+    held.files = undefined;
     await served.set.close();
     await served.epochs.close();
     this.#options.metrics.epochs.forget(served);
