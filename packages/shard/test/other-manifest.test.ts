@@ -39,6 +39,19 @@ describe("a shard whose manifest is another one than the leader's", () => {
     await eventually(() => assert.equal(shard.holdings.get(NAME)?.length, 7));
   });
 
+  it("is asked for the leader's other one at once, however long it would have waited", async () => {
+    await using folder = await tempDir();
+    const right = await write(join(folder.path, "right"), 100);
+    const own = join(folder.path, "own");
+    const written = await write(own, 90);
+    await using cluster = new TestCluster(own, right);
+    const shard = await cluster.startShard("s0", { retryMs: 60_000 });
+    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: right.digest });
+    await eventually(() => refusalsOf(shard).then((count) => assert.equal(count, 1)));
+    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: written.digest });
+    await eventually(() => assert.equal(shard.holdings.get(NAME)?.length, 7));
+  });
+
   it("is copied from somebody else where the first who was asked has another one", async () => {
     await using folder = await tempDir();
     const repository = join(folder.path, "repository");
@@ -56,27 +69,32 @@ describe("a shard whose manifest is another one than the leader's", () => {
     assert.equal(old.isReady, true); // with the first one, which is in use
   });
 
-  it("reads a version anew that was exported again before it was in use, and keeps one that is in use", async () => {
-    await using folder = await tempDir();
-    const first = await write(folder.path, 100);
-    await using cluster = new TestCluster(folder.path, first);
-    const shard = await cluster.startShard("s0");
-    const held = async ({ digest }: StoredManifest) => {
-      const key = holdingKey("s0", MODEL, VERSION);
-      const [entry] = (await cluster.registry.list(key)).entries;
-      const record = holdingRecord.decode(entry!.value, key);
-      assert.deepEqual([record.manifestDigest, record.partitions.length], [digest, 7]);
-    };
-    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: first.digest });
-    await eventually(() => held(first));
-    await rm(join(folder.path, MODEL), { recursive: true });
-    const second = await write(folder.path, 90);
-    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: second.digest });
-    await eventually(() => held(second));
-    await cluster.put({ enabled: cluster.map(["s0"], 1), manifestDigest: second.digest });
-    await eventually(() => assert.equal(shard.isReady, true));
-    await cluster.put({ enabled: cluster.map(["s0"], 1), manifestDigest: first.digest });
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    await held(second);
-  });
+  for (const [where, dataDir] of [
+    ["in its repository", undefined],
+    ["as copies on its own disk", "data"],
+  ] as const)
+    it(`reads a version anew, ${where}, that was exported again before it was in use, and keeps one that is in use`, async () => {
+      await using folder = await tempDir();
+      const first = await write(folder.path, 100);
+      await using cluster = new TestCluster(folder.path, first);
+      const shard = await cluster.startShard("s0", dataDir ? { dataDir: join(folder.path, dataDir) } : {});
+      const held = async ({ digest }: StoredManifest) => {
+        const key = holdingKey("s0", MODEL, VERSION);
+        const [entry] = (await cluster.registry.list(key)).entries;
+        const record = holdingRecord.decode(entry!.value, key);
+        assert.deepEqual([record.manifestDigest, record.partitions.length], [digest, 7]);
+      };
+      await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: first.digest });
+      await eventually(() => held(first));
+      await rm(join(folder.path, MODEL), { recursive: true });
+      const second = await write(folder.path, 90);
+      await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: second.digest });
+      await eventually(() => held(second));
+      assert.equal(await refusalsOf(shard), 0);
+      await cluster.put({ enabled: cluster.map(["s0"], 1), manifestDigest: second.digest });
+      await eventually(() => assert.equal(shard.isReady, true));
+      await cluster.put({ enabled: cluster.map(["s0"], 1), manifestDigest: first.digest });
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await held(second);
+    });
 });

@@ -73,6 +73,7 @@ export class Keeper {
       held.wanted = wanted;
       if (held.served) this.#setEnabled(held.served, record);
       held.epochFailure = undefined; // what the maps want now may be whole
+      if (record.manifestDigest !== this.#maps.get(name)?.record.manifestDigest) held.openFailure = undefined;
     }
     for (const [name, held] of this.#held) {
       if (byName.has(name)) continue;
@@ -210,7 +211,7 @@ export class Keeper {
   /** The version was exported anew in its place before it was in use. */
   async #reopen(held: HeldVersion, { files }: ServedVersion): Promise<void> {
     await this.#closeServed(held);
-    await files.discard(MANIFEST_FILE);
+    await files.remove(); // copies of what the other manifest names
     held.failures.clear();
     held.fetched.clear();
     held.dropAtMs.clear();
