@@ -77,12 +77,13 @@ function* finishMove(
   // What is only a part of the way may still name a shard that is leaving; the end of the way may not.
   const why = lost(version, target ?? staged);
   if (why !== undefined) return yield* rebalance(version, contents, enabled, why);
-  const refusal = refused(version, enabled, target ?? staged);
-  const other = refusal === undefined ? undefined : yield* rebalance(version, contents, enabled, refusal);
-  if (other) return other;
   const proof = proveMap(staged, contents, holdings, enabled);
   yield; // what follows compares whole maps
-  if (!proof.isComplete) return version.wait(`a move is staged: ${describeProof(proof)}`);
+  if (!proof.isComplete) {
+    const refusal = refused(version, enabled, target ?? staged);
+    const other = refusal === undefined ? undefined : yield* rebalance(version, contents, enabled, refusal);
+    return other ?? version.wait(`a move is staged: ${describeProof(proof)}`);
+  }
   const step = flip(version, staged, target);
   return step && { ...step, movedBytes: movedCount(enabled, staged) * contents.partitionBytes };
 }
@@ -121,6 +122,12 @@ function* rebalance(
   const target = yield* placed(version, contents, { previous: enabled, generation, isLevelled });
   if (!target) return undefined;
   yield;
+  const refusal = refused(version, enabled, target);
+  if (refusal !== undefined) {
+    // It would get something in exchange for what it has, and the move would be planned anew each round.
+    const others = why === refusal ? why : `${why}; but ${refusal}`;
+    return version.wait(`${others}, and the others have no room for it as they are`);
+  }
   if (!isSamePlacement(target, enabled)) {
     return move(version, "rebalance", { from: enabled, target, generation, why });
   }
