@@ -459,6 +459,21 @@ describe("REST", () => {
     assert.match(text, /^HTTP\/1.1 413 .*Connection: close.*the request body has 20971520 bytes, the limit is 200000/s);
   });
 
+  it("counts a refused request no longer as under way while its client goes on sending", async () => {
+    await using other = await startServer({ m: { 1: halfPlus(2) } }, { limits: { requestsInFlightMax: 1 } });
+    const { port } = new URL(other.baseUrl);
+    const socket = connect(Number(port), "127.0.0.1");
+    let text = "";
+    socket.on("data", (chunk) => (text += String(chunk)));
+    socket.write("POST /v1/models/m:nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{");
+    while (!text.includes("Malformed request")) await new Promise((resolve) => setTimeout(resolve, 2));
+    assert.equal(other.server.inFlight, 0);
+    const next = await fetch(`${other.baseUrl}/v1/models/m:predict`, { method: "POST", body: '{"instances": [1.0]}' });
+    assert.equal(next.status, 200);
+    assert.ok(!socket.closed, "it may still read its answer");
+    socket.destroy();
+  });
+
   it("says so when the time is over before a body is whole", async () => {
     await using other = await startServer({ m: { 1: halfPlus(2) } }, { limits: { restTimeoutMs: 100 } });
     const { port } = new URL(other.baseUrl);
@@ -493,7 +508,10 @@ describe("REST", () => {
     const send = (body: Buffer) => fetch(`${other.baseUrl}/v1/models/m:predict`, { method: "POST", body, headers });
     assert.equal((await send(bomb)).status, 413);
     const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await send(bomb)).status));
-    assert.deepEqual(new Set(statuses), new Set([413, 503]), statuses.join(","));
+    assert.ok(
+      statuses.every((status) => status === 413 || status === 503), // how many of which: body.test.ts has it without chance
+      statuses.join(","),
+    );
     assert.equal((await send(gzipSync('{"instances": [1.0]}'))).status, 200, "what was refused is given back");
   });
 

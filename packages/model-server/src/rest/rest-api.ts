@@ -46,6 +46,7 @@ export class RestApi {
     let target: Target | undefined;
     let failure: ServingError | undefined;
     let by: ServableId | undefined;
+    let isUnread = false;
     try {
       this.#admit();
       const isInfer = isInferPath(path);
@@ -58,14 +59,17 @@ export class RestApi {
       await sendAnswer(reply, answer, scope, headers["accept-encoding"]);
     } catch (reason) {
       failure = ServingError.from(reason);
-      this.#sendFailure(reply, failure, request, path);
+      isUnread = this.#sendFailure(reply, failure, request, path);
     }
-    reply.onOver(() => {
+    const over = () => {
       scope.end();
       this.#count(target, httpMethod, failure, startMs);
       const attributes = { "http.request.method": httpMethod, "shardserve.method": target?.method ?? "" };
       scope.trace?.end({ ...traceAttributes(this.#knownName(target), by), ...attributes }, failure);
-    });
+    };
+    // A client that goes on sending what nobody reads keeps its connection, but no place among the requests under way.
+    if (isUnread) over();
+    else reply.onOver(over);
   }
 
   /** @throws ServingError UNAUTHENTICATED */
@@ -97,7 +101,8 @@ export class RestApi {
     }
   }
 
-  #sendFailure(reply: Reply, error: ServingError, request: IncomingMessage, path: string): void {
+  /** @returns whether some of the request's body has not come and will not be read */
+  #sendFailure(reply: Reply, error: ServingError, request: IncomingMessage, path: string): boolean {
     const { code, status, message } = error;
     if (status === "INTERNAL") this.#options.logger.error({ err: error, path }, "a request failed");
     // A body that is not read makes the connection useless.
@@ -107,6 +112,7 @@ export class RestApi {
     const headers = [...ending, "x-shardserve-error", code, ...challengeOf(status)];
     const whenToEnd = isUnread ? (end: () => void) => linger(request, this.#options.clock, end) : undefined;
     reply.send(httpStatus, "application/json", errorBody(message), headers, whenToEnd);
+    return isUnread;
   }
 
   #count(target: Target | undefined, httpMethod: string, failure: ServingError | undefined, startMs: number): void {
