@@ -21,6 +21,7 @@ export function inflated(
   signal?: CancelSignal,
 ): Promise<Buffer[]> {
   return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason as Error);
     const pieces: Buffer[] = [];
     const inflater = (coding === "gzip" ? createGunzip : createInflate)({ chunkSize: PIECE_BYTES });
     const fail = (error: Error) => {
@@ -41,8 +42,13 @@ export function inflated(
     });
     inflater.on("end", () => {
       signal?.removeEventListener("abort", onAbort);
-      resolve(pieces);
+      resolve(pieces.length === 1 ? [unpinned(pieces[0]!)] : pieces);
     });
     inflater.end(bytes);
   });
+}
+
+/** A small piece without the buffer for large ones that it lies in. */
+function unpinned(piece: Buffer): Buffer {
+  return piece.length < PIECE_BYTES / 2 ? Buffer.from(piece) : piece;
 }
