@@ -9,11 +9,30 @@ export type Before = (a: number, b: number) => boolean;
 /** Lists up to this length, and what a sort leaves of longer ones, are sorted by insertion. */
 const SHORT = 16;
 
-/** std::sort */
-export function sortAsGnu(list: Int32Array, isBefore: Before): void {
+/**
+ * std::sort
+ *
+ * @param isApart  of items that come neither before nor after any, if there may be such: NaN
+ */
+export function sortAsGnu(list: Int32Array, isBefore: Before, isApart?: (item: number) => boolean): void {
   introsort(list, 0, list.length, 2 * Math.floor(Math.log2(list.length)), isBefore);
   insertionSort(list, Math.min(SHORT, list.length), isBefore);
-  for (let i = SHORT; i < list.length; i++) insertBackwards(list, i, isBefore);
+  if (isApart) sortRuns(list, isBefore, isApart);
+  else for (let i = SHORT; i < list.length; i++) insertBackwards(list, i, isBefore);
+}
+
+/**
+ * What inserting one item after the other comes to where no item passes those that are apart: the stable order of each run between two of
+ * them. With such items introsort may leave others far from their places, and then inserting takes time in the square of the length.
+ */
+function sortRuns(list: Int32Array, isBefore: Before, isApart: (item: number) => boolean): void {
+  const order = (a: number, b: number): number => (isBefore(a, b) ? -1 : Number(isBefore(b, a)));
+  for (let start = 0; start < list.length; ) {
+    let end = start;
+    while (end < list.length && !isApart(list[end]!)) end++;
+    list.subarray(start, end).sort(order);
+    start = end + 1;
+  }
 }
 
 function introsort(list: Int32Array, first: number, last: number, depth: number, isBefore: Before): void {

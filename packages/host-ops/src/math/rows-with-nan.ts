@@ -38,7 +38,7 @@ function sortAll(keys: ArrayLike<number>, from: number, positions: Int32Array): 
   const count = positions.length;
   const isBefore: Before = (a, b) => keys[from + b]! < keys[from + a]!;
   for (let i = 0; i < count; i++) positions[i] = i;
-  sortAsGnu(positions, isBefore);
+  sortAsGnu(positions, isBefore, (position) => Number.isNaN(keys[from + position]!));
   for (let start = 0; start < count; ) {
     const key = keys[from + positions[start]!]!;
     let end = start + 1;
