@@ -31,7 +31,9 @@ function withNodes(metaGraph: MetaGraphDef, change: (node: NodeDef) => NodeDef):
 
 function planOf(metaGraph: MetaGraphDef, signature = "serving_default"): SignaturePlan {
   const model = importModel(metaGraph, { bindings: new Map(), entries: new Map() });
-  const device = fakeDevice("XlaConvV2 XlaGather XlaScatter XlaReduceWindow XlaVariadicReduceV2 XlaVariadicSort");
+  const device = fakeDevice(
+    "XlaConvV2 XlaDotV2 XlaGather XlaScatter XlaReduceWindow XlaVariadicReduceV2 XlaVariadicSort",
+  );
   const options: PlanOptions = { kernels: fakeKernels(), device };
   return planSignature(model, signature, options);
 }
@@ -58,13 +60,17 @@ describe("nodes that stand for ops of XLA", function () {
     assert.match(reasons(planOf(metaGraph)), /XlaVariadicReduceV2: its function "\S+" has an op Xdivy/);
   });
 
-  it("dimension numbers that no tensor has are refused", async () => {
-    const metaGraph = withNodes(await metaGraphOf("jax-graph-cnn-batch-norm"), (node) =>
-      node.op === "XlaConvV2"
-        ? { ...node, attr: { ...node.attr, dimension_numbers: attr.text(String.fromCharCode(3 << 3, 99)) } }
-        : node,
-    );
-    assert.throws(() => planOf(metaGraph), /dimension numbers: there is no dimension 99/);
+  it("dimension numbers that no tensor has are refused, by node", async () => {
+    const graphs = { XlaConvV2: "cnn-batch-norm", XlaDotV2: "transformer", XlaGather: "two-towers" };
+    const numbers = attr.text(String.fromCharCode(3 << 3, 99));
+    for (const [op, name] of Object.entries(graphs)) {
+      const metaGraph = withNodes(await metaGraphOf(`jax-graph-${name}`), (node) =>
+        node.op === op ? { ...node, attr: { ...node.attr, dimension_numbers: numbers } } : node,
+      );
+      const { unsupported } = planOf(metaGraph);
+      const whys = new Set(unsupported.filter((node) => node.op === op).map(({ why }) => why));
+      assert.deepEqual([...whys], ["its dimension numbers: there is no dimension 99"], op);
+    }
   });
 
   it("changed bytes and numbers give a plan or a ServingError, never a crash or a hang", async () => {

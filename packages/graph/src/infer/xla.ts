@@ -1,3 +1,4 @@
+import { ServingError } from "@shardserve/core";
 import type { Shape } from "../ir/attrs.js";
 import { type DimensionNumbers, readDimensionNumbers } from "../xla/dimension-numbers.js";
 import { each, repeat, same, type ShapeCall, type ShapeFunction, UNKNOWN, unknowns, withDim } from "./shapes.js";
@@ -21,8 +22,14 @@ function element(call: ShapeCall, input: number, i: number): number {
   return call.value(input)?.values[i] ?? UNKNOWN;
 }
 
-function numbersOf(call: ShapeCall, kind: Parameters<typeof readDimensionNumbers>[0]): DimensionNumbers {
-  return readDimensionNumbers(kind, call.attrs.bytes("dimension_numbers"));
+/** Undefined where they cannot be read: what translates the node says why, and fails no other. */
+function numbersOf(call: ShapeCall, kind: Parameters<typeof readDimensionNumbers>[0]): DimensionNumbers | undefined {
+  try {
+    return readDimensionNumbers(kind, call.attrs.bytes("dimension_numbers"));
+  } catch (error) {
+    if (error instanceof ServingError) return undefined;
+    throw error;
+  }
 }
 
 /** What a window of `size` makes of a dimension. @param spread  the dimension with gaps and paddings */
@@ -47,8 +54,9 @@ function paddedBy(call: ShapeCall, size: number, input: number, axis: number): n
 
 function convolution(call: ShapeCall): Shape {
   const [image, kernel] = [call.shape(0), call.shape(1)];
-  if (!image || kernel?.length !== image.length) return undefined;
-  const { numbers, lists } = numbersOf(call, "CONVOLUTION");
+  const known = numbersOf(call, "CONVOLUTION");
+  if (!known || !image || kernel?.length !== image.length) return undefined;
+  const { numbers, lists } = known;
   const result = unknowns(image.length);
   const groups = call.node.op === "XlaConvV2" ? call.attrs.int("batch_group_count") : 1;
   const batch = image[numbers["input_batch_dimension"]!] ?? UNKNOWN;
@@ -66,8 +74,9 @@ function convolution(call: ShapeCall): Shape {
 
 function dot(call: ShapeCall): Shape {
   const [left, right] = [call.shape(0), call.shape(1)];
-  if (!left || !right) return undefined;
-  const { lists } = numbersOf(call, "DOT");
+  const known = numbersOf(call, "DOT");
+  if (!known || !left || !right) return undefined;
+  const { lists } = known;
   const side = (name: string): readonly number[] => lists[name]!;
   const batch = side("lhs_batching_dimensions").map((axis, i) => {
     const other = right[side("rhs_batching_dimensions")[i] ?? -1] ?? UNKNOWN;
@@ -82,8 +91,9 @@ function dot(call: ShapeCall): Shape {
 
 function gather(call: ShapeCall): Shape {
   const [operand, indices] = [call.shape(0), call.shape(1)];
-  if (!operand || !indices) return undefined;
-  const { numbers, lists } = numbersOf(call, "GATHER");
+  const known = numbersOf(call, "GATHER");
+  if (!known || !operand || !indices) return undefined;
+  const { numbers, lists } = known;
   const batch = indices.filter((_, axis) => axis !== numbers["index_vector_dim"]);
   const gone = [...lists["collapsed_slice_dims"]!, ...lists["operand_batching_dims"]!];
   const window = operand.flatMap((_, axis) => (gone.includes(axis) ? [] : [element(call, 2, axis)]));
