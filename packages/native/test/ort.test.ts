@@ -73,6 +73,15 @@ describe("ort", () => {
       assert.deepEqual(nothing.toTensor(), floats());
     });
 
+    it("are refused where elements and shape do not fit, which costs the next ones nothing", () => {
+      for (const length of [1, 3]) {
+        const wrong = { ...floats(1, 2), data: new Float32Array(length) };
+        assert.throws(() => OrtValue.forRun(wrong), /elements for shape \[2\]/);
+      }
+      using next = OrtValue.forRun(floats(1, 2));
+      assert.deepEqual(next.toTensor(), floats(1, 2));
+    });
+
     it("are used again by values of the same dtype and shape only, one at a time", () => {
       const { values } = ort.live;
       const first = OrtValue.forRun(ids(1, 2, 3));

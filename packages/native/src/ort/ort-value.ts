@@ -44,11 +44,16 @@ function dtypeFromOnnx(onnx: number): DType {
 const forgotten = new FinalizationRegistry<bigint>((handle) => release(ortRuntime(), handle));
 
 function release(runtime: OrtRuntime, handle: bigint): void {
-  runtime.library.functions.ReleaseValue(handle);
+  free(runtime, handle);
   runtime.live.values--;
 }
 
-const cells = new SmallCells();
+function free({ library }: OrtRuntime, handle: bigint): void {
+  library.functions.ReleaseValue(handle);
+}
+
+/** They are not among the live values: nobody holds them. */
+const cells = new SmallCells(({ handle }) => free(ortRuntime(), handle));
 
 /** A cell with memory of its own, like `like`. */
 function makeCell(
@@ -156,9 +161,10 @@ export class OrtValue implements Disposable {
     const { dtype, shape, data } = value;
     const key = isNumeric(dtype) ? cellKey(dtype, shape) : -1;
     if (key < 0 || !isNumeric(dtype)) return OrtValue.fromTensor(value);
+    const length = elementCount(shape) * lanesPerElement(dtype);
+    invariant(data.length === length, () => `${data.length} elements for shape [${shape.join(",")}]`);
     const runtime = ortRuntime();
     const cell = cells.take(key) ?? makeCell(runtime, key, dtype, shape, data as NumericData);
-    invariant(cell.data.length === data.length, () => `${data.length} elements for shape [${shape.join(",")}]`);
     cell.data.set(data as never);
     return new OrtValue(runtime, cell.handle, dtype, shape, cell.data, cell);
   }
@@ -251,8 +257,9 @@ export class OrtValue implements Disposable {
   }
 
   #release(): void {
-    if (this.#cell && cells.give(this.#cell)) this.#runtime.live.values--;
-    else release(this.#runtime, this.handle);
+    if (!this.#cell) return release(this.#runtime, this.handle);
+    cells.give(this.#cell);
+    this.#runtime.live.values--;
   }
 
   #fill(column: StringColumn): void {

@@ -3,8 +3,8 @@ import { type NumericData, type NumericDType, DTYPES, elementCount } from "@shar
 /** Copying this much costs less than what is saved. */
 const CELL_BYTES_MAX = 1024;
 const RANK_MAX = 2;
-/** What idle cells may take together; what comes back beyond it is released. */
-const IDLE_BYTES_MAX = 4 * 2 ** 20;
+/** What idle cells may take together. */
+export const IDLE_BYTES_MAX = 4 * 2 ** 20;
 /** Of a cell beside its data, here and in ORT. */
 const OVERHEAD_BYTES = 512;
 
@@ -25,10 +25,18 @@ export function cellKey(dtype: NumericDType, shape: readonly number[]): number {
   return key;
 }
 
-/** Cells that no value uses, by key. */
+/**
+ * Cells that no value uses, by key. Where they take too much, those go whose key came first, so that shapes that requests no longer
+ * have make room for those that they do have now.
+ */
 export class SmallCells {
   readonly #idle = new Map<number, SmallCell[]>();
+  readonly #release: (cell: SmallCell) => void;
   #idleBytes = 0;
+
+  constructor(release: (cell: SmallCell) => void) {
+    this.#release = release;
+  }
 
   take(key: number): SmallCell | undefined {
     const cell = this.#idle.get(key)?.pop();
@@ -36,15 +44,23 @@ export class SmallCells {
     return cell;
   }
 
-  /** @returns false when there is no room: the caller releases the handle */
-  give(cell: SmallCell): boolean {
-    const bytes = bytesOf(cell);
-    if (this.#idleBytes + bytes > IDLE_BYTES_MAX) return false;
-    this.#idleBytes += bytes;
+  give(cell: SmallCell): void {
+    this.#idleBytes += bytesOf(cell);
+    if (this.#idleBytes > IDLE_BYTES_MAX) this.#makeRoom();
     const idle = this.#idle.get(cell.key);
     if (idle) idle.push(cell);
     else this.#idle.set(cell.key, [cell]);
-    return true;
+  }
+
+  #makeRoom(): void {
+    for (const [key, cells] of this.#idle) {
+      this.#idle.delete(key);
+      for (const cell of cells) {
+        this.#idleBytes -= bytesOf(cell);
+        this.#release(cell);
+      }
+      if (this.#idleBytes <= IDLE_BYTES_MAX) return;
+    }
   }
 }
 
