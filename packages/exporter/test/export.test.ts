@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { cp, mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -115,13 +115,36 @@ describe("export", () => {
     assert.equal(resumed.manifestDigest, undisturbed.manifestDigest);
   });
 
+  it("ends where somebody else took this process for dead and goes on, and leaves that one's files alone", async () => {
+    await using dir = await tempDir();
+    const source = join(dir.path, "model");
+    await writeTables(source, [40_000], 16);
+    const theirs = join(dir.path, ".1.partial.theirs");
+    let isTaken = false;
+    const advance = () => {
+      if (isTaken) return;
+      isTaken = true;
+      const [ours] = readdirSync(dir.path).filter((name) => /^\.1\.partial\.(?!lock)/.test(name));
+      writeFileSync(join(dir.path, ".1.partial.lock"), "4711 other-machine a-token\n");
+      renameSync(join(dir.path, ours!), theirs);
+    };
+    const progress = { task: () => ({ advance, done() {} }) };
+    const writing = runExport(await plan(source), join(dir.path, "1"), { ...run, journalEveryBytes: 1, progress });
+    await assert.rejects(writing, (error) => isServingError(error, "OUTPUT_EXISTS"));
+    assert.deepEqual(readdirSync(dir.path).sort(), [".1.partial.lock", ".1.partial.theirs", "model"]);
+    assert.ok(!existsSync(join(theirs, "shardserve.manifest")));
+  });
+
   it("begins anew by itself when what a killed run left is damaged", async () => {
     await using dir = await tempDir();
     const source = join(dir.path, "model");
     await writeTables(source, [60_000], 16);
     const script = fileURLToPath(new URL("./killed-export.js", import.meta.url));
     spawnSync(process.execPath, [script, source, join(dir.path, "1"), "2500000"]);
-    const partition = join(dir.path, ".1.partial", partitionPath(3));
+    const [left] = readdirSync(dir.path).filter(
+      (name) => /^\.1\.partial\.[^.]+$/.test(name) && !name.endsWith(".lock"),
+    );
+    const partition = join(dir.path, left!, partitionPath(3));
     await flipByte(partition, 5000);
     const again = await runExport(await plan(source), join(dir.path, "1"), run);
     assert.equal(again.isResumed, false);

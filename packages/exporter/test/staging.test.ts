@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isServingError } from "@shardserve/core";
 import { tempDir } from "@shardserve/testkit";
+import { type Journal, JOURNAL_NAME, writeJournal } from "../src/export/journal.js";
 import { Staging } from "../src/export/staging.js";
 
 const isTaken = (error: unknown) => isServingError(error, "OUTPUT_EXISTS");
@@ -29,6 +31,32 @@ describe("the directory in which something grows before it is published", () => 
     await frozen.abandon(false);
     assert.ok(!existsSync(target));
     assert.ok(existsSync(join(dir.path, ".1.partial.lock")));
+  });
+
+  it("that is gone on with goes on elsewhere: whoever was taken for dead finds nothing where it wrote", async () => {
+    await using dir = await tempDir();
+    const target = join(dir.path, "1");
+    const frozen = await Staging.open(target);
+    await frozen.clear();
+    writeFileSync(join(frozen.dir, JOURNAL_NAME), "so far");
+    writeFileSync(join(frozen.dir, "rows"), "rows");
+    writeFileSync(join(dir.path, ".1.partial.lock"), `${2 ** 31 - 2}\n`); // of a successor, which was killed at once
+    const script = `
+      const { Staging } = await import(${JSON.stringify(new URL("../src/export/staging.js", import.meta.url).href)});
+      const { dir } = await Staging.open(${JSON.stringify(target)});
+      process.stdout.write(dir);
+      process.kill(process.pid, "SIGKILL");`;
+    const { stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
+    assert.equal(readFileSync(join(stdout, "rows"), "utf8"), "rows");
+    assert.throws(() => writeFileSync(join(frozen.dir, "rows"), "frozen"), /ENOENT/);
+    await assert.rejects(writeJournal(frozen.dir, {} as Journal), /ENOENT/);
+    await assert.rejects(frozen.publish(), isTaken);
+    await frozen.abandon(false);
+    assert.ok(existsSync(join(stdout, JOURNAL_NAME)));
+    const next = await Staging.open(target);
+    assert.equal(readFileSync(join(next.dir, "rows"), "utf8"), "rows");
+    await next.publish();
+    assert.deepEqual(readdirSync(dir.path), ["1"]);
   });
 
   it("of two machines at once is published by one, whole", async () => {

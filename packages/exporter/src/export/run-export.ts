@@ -1,6 +1,6 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Logger, type Progress, silentLogger, silentProgress } from "@shardserve/core";
+import { type Logger, type Progress, ServingError, silentLogger, silentProgress } from "@shardserve/core";
 import { loadOrt } from "@shardserve/native";
 import {
   digestHex,
@@ -112,8 +112,9 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
       parity,
     };
   } catch (error) {
+    const lost = await staging.checkHeld().catch((reason: unknown) => ServingError.from(reason));
     await staging.abandon(signal?.aborted === true);
-    throw signal?.aborted ? error : writeError(out, error);
+    throw signal?.aborted ? error : (lost ?? writeError(out, error));
   }
 }
 

@@ -1,6 +1,7 @@
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ProcessLock, ServingError } from "@shardserve/core";
+import { JOURNAL_NAME } from "./journal.js";
 import { writeError } from "../write-error.js";
 
 /**
@@ -19,26 +20,35 @@ export class Staging {
   }
 
   /**
-   * A directory that a later run goes on with.
+   * A directory that a later run goes on with. What an earlier run left in one with a journal moves here, so that a process that was taken
+   * for dead and goes on finds nothing where it wrote. (Files that it has open it may write to: the same bytes at the same places.)
    *
    * @throws ServingError OUTPUT_EXISTS when the target is there already, or another export of it is running; DISK_FULL or
    *   FAILED_PRECONDITION where nothing can be written
    */
   static open(target: string): Promise<Staging> {
-    return Staging.#open(target, () => "");
+    return Staging.#open(target, async (left, dir) => {
+      for (const name of left) {
+        const isWorthIt = (await exists(join(name, JOURNAL_NAME))) && !(await exists(dir));
+        await (isWorthIt ? rename(name, dir) : rm(name, { recursive: true, force: true }));
+      }
+    });
   }
 
   /**
-   * A new, empty directory of this run's own: a process that was taken for dead and goes on writes into nobody else's. Those that dead ones
-   * left are removed.
+   * A new, empty directory. Those that dead runs left are removed.
    *
    * @throws as {@link open}
    */
   static openNew(target: string): Promise<Staging> {
-    return Staging.#open(target, ({ token }) => `.${token}`);
+    return Staging.#open(target, async (left, dir) => {
+      for (const name of left) await rm(name, { recursive: true, force: true });
+      await mkdir(dir);
+    });
   }
 
-  static async #open(target: string, suffix: (lock: ProcessLock) => string): Promise<Staging> {
+  /** The directory is this run's own: a process that was taken for dead and goes on writes into nobody else's. */
+  static async #open(target: string, begin: (left: readonly string[], dir: string) => Promise<void>): Promise<Staging> {
     const folder = dirname(target);
     const prefix = `.${basename(target)}.partial`;
     try {
@@ -48,25 +58,16 @@ export class Staging {
       const refusal = (owner: number) =>
         new ServingError("OUTPUT_EXISTS", `process ${owner} is exporting to ${target} now (${file})`);
       const lock = await ProcessLock.take(file, refusal, { isShared: true });
-      const own = suffix(lock);
-      const staging = new Staging(target, join(folder, `${prefix}${own}`), lock);
-      if (own !== "") await staging.#beginNew(folder, prefix);
-      return staging;
+      try {
+        const dir = join(folder, `${prefix}.${lock.token}`);
+        await begin(await leftIn(folder, prefix), dir);
+        return new Staging(target, dir, lock);
+      } catch (error) {
+        await lock.release();
+        throw error;
+      }
     } catch (error) {
       throw writeError(target, error);
-    }
-  }
-
-  async #beginNew(folder: string, prefix: string): Promise<void> {
-    try {
-      for (const name of await readdir(folder)) {
-        if (name === prefix || (name.startsWith(`${prefix}.`) && !name.startsWith(`${prefix}.lock`)))
-          await rm(join(folder, name), { recursive: true, force: true });
-      }
-      await mkdir(this.dir);
-    } catch (error) {
-      await this.#lock.release();
-      throw error;
     }
   }
 
@@ -79,31 +80,47 @@ export class Staging {
   /** @throws ServingError OUTPUT_EXISTS when the target appeared meanwhile, or another process took this one for dead */
   async publish(): Promise<void> {
     await refuseExisting(this.#target);
+    await this.checkHeld();
     await syncPath(this.dir);
-    if (!(await this.#lock.isHeld())) {
-      const text = `another process took this one for dead and exports to ${this.#target} (${this.#lock.path})`;
-      throw new ServingError("OUTPUT_EXISTS", text);
-    }
+    await this.checkHeld();
     await rename(this.dir, this.#target);
     await syncPath(dirname(this.#target));
     await this.#lock.release();
   }
 
-  /** Gives up. `isKept` leaves the directory for a later run that resumes. */
+  /** @throws ServingError OUTPUT_EXISTS when another process took this one for dead: what failed here failed because of that */
+  async checkHeld(): Promise<void> {
+    if (await this.#lock.isHeld()) return;
+    const text = `another process took this one for dead and exports to ${this.#target} (${this.#lock.path})`;
+    throw new ServingError("OUTPUT_EXISTS", text);
+  }
+
+  /** Gives up. `isKept` leaves the directory for a later run that resumes; one that somebody else goes on with is not here any more. */
   async abandon(isKept: boolean): Promise<void> {
-    if (!isKept && (await this.#lock.isHeld())) await rm(this.dir, { recursive: true, force: true });
+    if (!isKept) await rm(this.dir, { recursive: true, force: true });
     await this.#lock.release();
   }
 }
 
+/** Directories in which earlier runs grew. */
+async function leftIn(folder: string, prefix: string): Promise<string[]> {
+  const names = await readdir(folder);
+  return names
+    .filter((name) => name === prefix || (name.startsWith(`${prefix}.`) && !name.startsWith(`${prefix}.lock`)))
+    .map((name) => join(folder, name));
+}
+
 /** Known before anything is read or planned. @throws ServingError OUTPUT_EXISTS when the version is there already */
 export async function refuseExisting(target: string): Promise<void> {
-  const exists = await stat(target).then(
+  if (!(await exists(target))) return;
+  throw new ServingError("OUTPUT_EXISTS", `${target} exists and is never overwritten; choose another version number`);
+}
+
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(
     () => true,
     () => false,
   );
-  if (!exists) return;
-  throw new ServingError("OUTPUT_EXISTS", `${target} exists and is never overwritten; choose another version number`);
 }
 
 /** Hands a file, or the names in a directory, to the disk. */
