@@ -32,6 +32,21 @@ function merged(nodes: readonly GraphNode[], outputs: readonly string[]): Progra
 }
 
 describe("mergeEqual", () => {
+  it("asks attributes that nodes of several ops share for all that each op has", () => {
+    const kept = (keep_dims: boolean) => new Attrs("Sum", { ...T, Tidx: "int32", keep_dims });
+    const pair = ([first, second]: readonly string[], op: string, inputs: readonly string[]): GraphNode[] => [
+      { ...node(first!, op, inputs), attrs: narrow },
+      { ...node(second!, op, inputs), attrs: wide },
+    ];
+    const [narrow, wide] = [kept(false), kept(true)];
+    const nodes = [FED, axis("one", 1), ...pair(["a", "b"], "Neg", ["x"]), ...pair(["c", "d"], "Sum", ["x", "one"])];
+    const { outputs } = merged(nodes, ["a", "b", "c", "d"]);
+    assert.deepEqual(
+      outputs.map((output) => output.node),
+      ["a", "a", "c", "d"],
+    );
+  });
+
   it("lets equal ops of equal inputs share one node, whatever their constants are called", () => {
     const { graph, outputs } = merged(
       [

@@ -68,13 +68,13 @@ function isPure(node: GraphNode, inference: Inference): boolean {
   });
 }
 
-/** Nodes keep their attributes from one program to the next, and signatures share them. */
-const KEYS = new WeakMap<Attrs, { readonly key: string | undefined }>();
+/** Nodes keep their attributes from one program to the next, and signatures share them. What they say depends on the op that reads them. */
+const KEYS = new WeakMap<Attrs, { readonly op: string; readonly key: string | undefined }>();
 
 /** Equal for equal attributes; undefined where they are not compared. */
 function attrsKey(node: GraphNode): string | undefined {
   let known = KEYS.get(node.attrs);
-  if (!known) KEYS.set(node.attrs, (known = { key: makeAttrsKey(node) }));
+  if (known?.op !== node.op) KEYS.set(node.attrs, (known = { op: node.op, key: makeAttrsKey(node) }));
   return known.key;
 }
 
