@@ -22,7 +22,6 @@ export * from "./plan/plan.js";
 export { topologicalOrder } from "./ir/program.js";
 export { TensorList } from "./ir/tensor-list.js";
 export {
-  planInit,
   planInitInTurns,
   planSignature,
   planSignatureInTurns,

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { AttrValueSchema, create, DataType } from "@shardserve/api";
 import { importModel, type ModelGraph } from "../src/import/model.js";
-import { planInit, planInitInTurns, planSignature, type CutPolicy } from "../src/plan/plan-signature.js";
+import { planInitInTurns, planSignature, type CutPolicy } from "../src/plan/plan-signature.js";
 import { formatPlan } from "../src/plan/report.js";
 import { findTables } from "../src/plan/tables.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
@@ -368,7 +368,7 @@ describe("a table that a signature writes", () => {
   });
 });
 
-describe("planInit", () => {
+describe("planInitInTurns", () => {
   const nodes = `
     keys = Placeholder() dtype=string shape=[]
     asset = Const() value=string[]:vocab.txt dtype=string
@@ -387,11 +387,12 @@ describe("planInit", () => {
     y = LookupTableFindV2(table, x, one) Tin=string Tout=int64`;
   const model = modelOf({ nodes, signatures: { s: "x=x:string[-1] -> y=y:int64[-1]" } }, {}, "init");
 
-  it("runs the effects that serving can notice, in order, with the paths of assets", () => {
+  it("runs the effects that serving can notice, in order, with the paths of assets", async () => {
     const kernels = fakeKernels(`${HOST} AssignVariableOp ReadVariableOp VarHandleOp`);
-    const plan = planInit(model, { kernels, assets: new Map([["asset:0", "/models/m/1/assets/vocab.txt"]]) })!;
-    assertGolden("init", formatPlan(plan));
-    const path = plan.graph.get("asset/asset")!.attrs.tensor("value");
+    const assets = new Map([["asset:0", "/models/m/1/assets/vocab.txt"]]);
+    const plan = await planInitInTurns(model, { kernels, assets });
+    assertGolden("init", formatPlan(plan!));
+    const path = plan!.graph.get("asset/asset")!.attrs.tensor("value");
     assert.equal((path.data as { textAt(i: number): string }).textAt(0), "/models/m/1/assets/vocab.txt");
   });
 
@@ -403,14 +404,12 @@ describe("planInit", () => {
     let pauseCount = 0;
     const pause = (): Promise<void> => Promise.resolve(void pauseCount++);
     const plan = await planInitInTurns(model, { ...options, pause });
-    assert.equal(formatPlan(plan!), formatPlan(planInit(model, options)!));
+    assert.equal(formatPlan(plan!), formatPlan((await planInitInTurns(model, options))!));
     assert.ok(pauseCount >= 10, `${pauseCount} pauses`);
   });
 
-  it("is absent when the model has no init op", () => {
-    assert.equal(
-      planInit(modelOf({ nodes: "x = NoOp()" }, {}), { kernels: fakeKernels(), assets: new Map() }),
-      undefined,
-    );
+  it("is absent when the model has no init op", async () => {
+    const without = modelOf({ nodes: "x = NoOp()" }, {});
+    assert.equal(await planInitInTurns(without, { kernels: fakeKernels(), assets: new Map() }), undefined);
   });
 });

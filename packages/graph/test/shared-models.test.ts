@@ -4,7 +4,7 @@ import { FIXTURE_MODELS, modelDirs, needSharedModels, sharedModelsDir } from "@s
 import { contextOf, infer } from "../src/infer/infer.js";
 import { refKey, type TensorRef } from "../src/ir/ir.js";
 import type { ModelGraph } from "../src/import/model.js";
-import { planInit, planSignature } from "../src/plan/plan-signature.js";
+import { planInitInTurns, planSignature } from "../src/plan/plan-signature.js";
 import type { SignaturePlan } from "../src/plan/plan.js";
 import { findTables } from "../src/plan/tables.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
@@ -92,7 +92,7 @@ describe("SavedModels made elsewhere", function () {
             dir,
           );
       }
-      const init = planInit(model, { kernels: options.kernels, assets: await assetPaths(dir) });
+      const init = await planInitInTurns(model, { kernels: options.kernels, assets: await assetPaths(dir) });
       if (!init) continue;
       assert.deepEqual(init.unsupported, [], dir);
       assertRunnable(init);

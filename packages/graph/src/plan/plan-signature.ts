@@ -85,11 +85,6 @@ export interface InitPlanOptions {
 }
 
 /** The plan that fills tables and assigns what the init op assigns, all on the host; undefined without an init op. */
-export function planInit(model: ModelGraph, options: InitPlanOptions): SignaturePlan | undefined {
-  return runAtOnce(planningInit(model, options));
-}
-
-/** {@link planInit} for servers. */
 export function planInitInTurns(
   model: ModelGraph,
   options: InitPlanOptions & { readonly signal?: AbortSignal; readonly pause?: Pause | undefined },
