@@ -137,7 +137,7 @@ function translated(node: GraphNode, inputs: readonly HloValue[], ops: HloOp[], 
   const compared = (direction: number, operands: readonly HloValue[]) =>
     add("compare", operands, "bool", {
       comparison_direction: enumeration(direction),
-      compare_type: enumeration(FLOAT!),
+      compare_type: enumeration(FLOAT),
     });
   if (Object.hasOwn(DIRECTIONS, node.op)) return compared(DIRECTIONS[node.op as keyof typeof DIRECTIONS], inputs);
   if (node.op === "IsNan") return compared(DIRECTIONS.NotEqual, [first, first]);

@@ -109,7 +109,7 @@ const sort: Describe = (n) => {
   const isLess = value("bool", []);
   const compare = {
     comparison_direction: enumeration(DIRECTIONS.Less),
-    compare_type: enumeration(n.dtype(0).includes("float") ? TOTAL_ORDER! : FLOAT!),
+    compare_type: enumeration(n.dtype(0).includes("float") ? TOTAL_ORDER : FLOAT),
   };
   const ops = [hloOp("compare", [first, second], compare, [isLess]), hloOp("return", [isLess], {}, [])];
   const axis = (n.shape(0)?.length ?? 0) - 1;

@@ -49,7 +49,8 @@ export function dimensions({ numbers, lists }: DimensionNumbers): Record<string,
 export const DIRECTIONS = { Equal: 0, NotEqual: 1, GreaterEqual: 2, Greater: 3, LessEqual: 4, Less: 5 } as const;
 
 /** How floats are compared: as numbers, or in the order of all of them, NaN too. */
-export const [FLOAT, TOTAL_ORDER] = [1, 2];
+export const FLOAT = 1;
+export const TOTAL_ORDER = 2;
 
 export function enumeration(number: number): HloAttr {
   return { kind: "enum", value: number };
