@@ -137,8 +137,8 @@ function unlessEmpty(b: OnnxBuilder, pair: Pair, adjoint: readonly [boolean, boo
     const ofLeft = zeros(sum, [batch(left), length(left, rows), one]);
     return zeros(ofLeft, [batch(right), one, length(right, columns)]);
   };
-  const entries = b.op("ReduceProd", [b.op("Concat", [left, right], { axis: 0 })], { keepdims: 0 });
-  const isEmpty = b.op("Equal", [entries, b.scalar("int64", 0)], {}, "bool");
+  const shortest = b.op("ReduceMin", [b.op("Concat", [left, right], { axis: 0 })], { keepdims: 0 });
+  const isEmpty = b.op("Equal", [shortest, b.scalar("int64", 0)], {}, "bool");
   return b.choose(
     isEmpty,
     [pair[0].dtype],
