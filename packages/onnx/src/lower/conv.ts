@@ -50,9 +50,9 @@ function convolution(spatial: number): Lower {
     const dilations = spatialInts(n, layout, "dilations");
     const padding = paddingOf(n, layout, kernel, strides, dilations);
     const isPlain = isWhole && [...strides, ...dilations].every((step) => step === 1);
+    const attrs = { strides, dilations, ...lengthsOf(kernel, spatial), ...padding.attrs };
     const ofOneGroup = (): Value =>
       (isPlain ? narrow(n, layout, kernel, padding) : undefined) ?? convolved(n, layout, kernel, padding, attrs);
-    const attrs = { strides, dilations, ...lengthsOf(kernel, spatial), ...padding.attrs };
     if (channels === inPerGroup && inPerGroup >= 0) return fromChannelsFirst(n, layout, ofOneGroup());
     if (inPerGroup >= 0 && channels !== undefined) {
       const grouped = convolved(n, layout, kernel, padding, { ...attrs, group: channels / inPerGroup });
