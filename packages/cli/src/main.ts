@@ -1,8 +1,9 @@
 import { isServingError, ServingError, systemClock } from "@shardserve/core";
-import { destination, pino, stdSerializers } from "pino";
+import { pino, stdSerializers } from "pino";
 import type { Command, CommandTable, Terminal } from "./command.js";
 import { helpText } from "./command.js";
 import { parseArguments } from "./flags.js";
+import { logOutput } from "./log-output.js";
 import { progressOn } from "./terminal.js";
 import { VERSION } from "./version.js";
 
@@ -76,10 +77,12 @@ function briefError(error: Error): object {
 function terminal(verbose: boolean): Terminal {
   const environment = process.env;
   const stop = new AbortController();
-  // SIGHUP comes when a terminal closes, and from who takes it for "read your files again": both follow by themselves.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => stop.abort(new ServingError("CANCELLED", `stopped by ${signal}`)));
-  }
+  const stopBy = (signal: NodeJS.Signals) => stop.abort(new ServingError("CANCELLED", `stopped by ${signal}`));
+  // A second one ends the process at once.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stopBy);
+  // It comes when a terminal closes, then often twice, and from who takes it for "read your files again": both follow by themselves.
+  process.on("SIGHUP", stopBy);
+  process.stderr.on("error", () => undefined); // progress to a terminal that was closed
   if (process.connected) {
     // `shardserve up` starts the roles as its children; one that outlives it, however it ended, has no purpose.
     process.once("disconnect", () => stop.abort(new ServingError("CANCELLED", "the parent process ended")));
@@ -96,7 +99,7 @@ function terminal(verbose: boolean): Terminal {
     progress: progressOn(process.stderr, () => systemClock.nowMs()),
     logger: pino(
       { level, base: { pid: process.pid }, serializers: { err: verbose ? stdSerializers.err : briefError } },
-      destination({ dest: 2, sync: true }),
+      logOutput(2),
     ),
     environment,
     signal: stop.signal,

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { once } from "node:events";
+import { closeSync, existsSync, openSync } from "node:fs";
+import { type IncomingMessage, request as httpRequest } from "node:http";
 import { cp, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -168,6 +170,37 @@ describe("serve", function () {
     child.kill("SIGHUP");
     assert.equal(await exitOf(child), 0);
     await until(() => /"why":"stopped by SIGHUP".*"draining"[^]*"drained; the process ends"/.test(log()));
+  });
+
+  it("answers what is under way when its terminal closes: it hangs up, often twice, and takes no line any more", async function () {
+    if (!existsSync("/dev/full")) return this.skip();
+    // A closed terminal refuses each write, too.
+    const closed = openSync("/dev/full", "w");
+    const flags = ["serve", "--port=0", "--rest-api-port=0", "--host=127.0.0.1", "--model_name=two"];
+    const child = spawn(
+      process.execPath,
+      [PROGRAM, ...flags, `--model_base_path=${join(MODELS, "saved_model_half_plus_two_cpu")}`],
+      { stdio: ["ignore", "pipe", closed] },
+    );
+    closeSync(closed);
+    children.push(child);
+    const [line] = (await once(child.stdout!, "data")) as [Buffer];
+    const url = `http://${/REST on (\S+)/.exec(String(line))![1]}`;
+    const body = '{"instances": [1.0]}';
+    const headers = { "content-length": body.length };
+    const request = httpRequest(`${url}/v1/models/two:predict`, { method: "POST", headers });
+    const answered = once(request, "response") as Promise<[IncomingMessage]>;
+    request.write(body.slice(0, 5));
+    const metrics = async () => (await fetch(`${url}/monitoring/prometheus/metrics`)).text();
+    await until(async () => /requests_in_flight 1$/m.test(await metrics()));
+    const exit = exitOf(child);
+    child.kill("SIGHUP");
+    await until(async () => (await fetch(`${url}/readyz`).catch(() => undefined))?.status !== 200);
+    child.kill("SIGHUP");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    request.end(body.slice(5));
+    assert.equal((await answered)[0].statusCode, 200);
+    assert.equal(await exit, 0);
   });
 
   it("serves the others and the other labels when a version of a label is not there; the label is good once it is", async () => {
