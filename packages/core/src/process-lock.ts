@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { link, open, readFile, readlink, rename, rm, unlink, utimes, writeFile } from "node:fs/promises";
+import { link, open, readdir, readFile, readlink, rename, rm, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
 /** How often a holder of a shared lock shows that it lives, in milliseconds. */
@@ -9,6 +9,10 @@ const BEAT_MS = 1_000;
 /** How long a holder in another place must have been silent to count as gone, in milliseconds. */
 const SILENT_MS = 10_000;
 const LOOK_MS = 100;
+/** Older than it is nothing that a living process writes on the way to a lock, in milliseconds. */
+const DRAFT_MS = 60_000;
+/** What such files are called behind the lock's name: a token. */
+const DRAFT = /^\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.dead)?$/;
 
 /** Paths that this process holds. */
 const held = new Set<string>();
@@ -36,7 +40,7 @@ export class ProcessLock {
     this.path = path;
     this.token = token;
     this.#text = text;
-    if (isShared) this.#beat = setInterval(() => void touch(path), BEAT_MS).unref();
+    if (isShared) this.#beat = setInterval(() => void this.#showLife(), BEAT_MS).unref();
   }
 
   /**
@@ -57,6 +61,7 @@ export class ProcessLock {
       const place = await placeOfProcess();
       const text = `${process.pid} ${place} ${token}\n`;
       await create(path, text, (owner) => isLiving(path, owner, place, isShared), refuse);
+      await removeDrafts(path);
       return new ProcessLock(path, token, text, isShared);
     } catch (error) {
       held.delete(path);
@@ -64,9 +69,18 @@ export class ProcessLock {
     }
   }
 
-  /** False once somebody else took this process for dead and has the lock. */
+  /** False once somebody else took this process for dead and has the lock. One that cannot be read now has been taken by nobody. */
   async isHeld(): Promise<boolean> {
-    return (await read(this.path)) === this.#text;
+    try {
+      return (await readFile(this.path, "utf8")) === this.#text;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code !== "ENOENT";
+    }
+  }
+
+  /** A successor's lock is not kept alive: who comes after it would wait for this process. */
+  async #showLife(): Promise<void> {
+    if (await this.isHeld()) await touch(this.path);
   }
 
   /** A lock that is gone is as good as released. */
@@ -111,8 +125,23 @@ async function clear(path: string, text: string, aside: string): Promise<boolean
     return false;
   }
   if ((await read(aside)) !== text) await link(aside, path).catch(() => undefined);
-  await unlink(aside);
+  await rm(aside, { force: true });
   return true;
+}
+
+/** Removes what processes left that were killed while they took the lock. */
+async function removeDrafts(path: string): Promise<void> {
+  try {
+    const folder = dirname(path);
+    const { mtimeMs: nowMs } = await stat(path); // as the folder's machine has it, whose clock may be another one
+    for (const name of await readdir(folder)) {
+      if (!name.startsWith(basename(path)) || !DRAFT.test(name.slice(basename(path).length))) continue;
+      const left = join(folder, name);
+      if ((await stat(left)).mtimeMs < nowMs - DRAFT_MS) await rm(left, { force: true });
+    }
+  } catch {
+    // They are in nobody's way: another process removes them, or the next one.
+  }
 }
 
 /** Whether the owner of a lock lives; where its number says nothing here, whether it shows a sign of life. */

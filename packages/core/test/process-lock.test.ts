@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ProcessLock } from "@shardserve/core";
@@ -44,6 +44,27 @@ describe("ProcessLock", () => {
     });
   }
 
+  it("removes what killed processes left on the way to it, and nothing that may be another's", async () => {
+    const token = "01234567-89ab-cdef-0123-456789abcdef";
+    for (const name of [`lock.${token}`, `lock.${token}.dead`, "lock.other", `unlock.${token}`]) {
+      writeFileSync(join(dir, name), "");
+      utimesSync(join(dir, name), 1, 1);
+    }
+    writeFileSync(join(dir, `lock.f${token.slice(1)}`), "");
+    await (await ProcessLock.take(path, refuse)).release();
+    assert.deepEqual(readdirSync(dir).sort(), [`lock.f${token.slice(1)}`, "lock.other", `unlock.${token}`]);
+  });
+
+  it("that cannot be read for a moment is still held", async () => {
+    const lock = await ProcessLock.take(path, refuse);
+    rmSync(path);
+    mkdirSync(path); // EISDIR: as any failure to read
+    assert.ok(await lock.isHeld());
+    rmSync(path, { recursive: true });
+    assert.ok(!(await lock.isHeld()));
+    await lock.release();
+  });
+
   describe("in a folder that other machines see", function () {
     this.timeout(30_000);
     const elsewhere = "4711 other-machine a-token\n";
@@ -76,7 +97,10 @@ describe("ProcessLock", () => {
       const lock = await ProcessLock.take(path, refuse, { isShared: true });
       assert.ok(await lock.isHeld());
       writeFileSync(path, elsewhere);
+      utimesSync(path, 1, 1);
       assert.ok(!(await lock.isHeld()));
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      assert.equal(statSync(path).mtimeMs, 1_000); // it is not kept alive in that one's name
       await lock.release();
       assert.deepEqual(readdirSync(dir), ["lock"]);
     });
