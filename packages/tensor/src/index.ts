@@ -1,4 +1,5 @@
 export * from "./dtype.js";
+export * from "./float-narrowing.js";
 export { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from "./half.js";
 export { zeroedArray } from "./small-data.js";
 export * from "./strings.js";

@@ -1,4 +1,4 @@
-import type { DType } from "@shardserve/tensor";
+import { type DType, narrowingBlock, narrowRange, narrowsThroughUint16 } from "@shardserve/tensor";
 import type { NumberArray } from "../call/numeric.js";
 
 /**
@@ -12,43 +12,18 @@ const TWO_31 = 2 ** 31;
 const TWO_32 = 2 ** 32;
 const TWO_63 = 2 ** 63;
 
-/** Elements that a kernel narrows at a time to 8 and 16 bits, by the dtype that it reads. */
-const NARROW_BLOCKS: Partial<Record<DType, number>> = {
-  float16: 16,
-  bfloat16: 8,
-  float32: 32,
-  float64: 16,
-  complex128: 16,
-};
-/** The same to uint32. */
-const UINT32_BLOCKS: Partial<Record<DType, number>> = { float16: 8, bfloat16: 8, float32: 8, float64: 8, complex64: 8 };
-
-/** What an integer dtype holds. */
-const RANGES: Partial<Record<DType, readonly [number, number]>> = {
-  int8: [-128, 127],
-  int16: [-TWO_15, TWO_15 - 1],
-  uint8: [0, 255],
-  uint16: [0, 65535],
-};
-
 /**
  * @param from  dtype of what `numbers` (real parts, of complex numbers) were read from
  * @param out   typed array of `to`; storing into it truncates and takes the low bits
  */
 export function floatsToIntegers(from: DType, numbers: NumberArray, out: NumberArray, to: DType): void {
-  const blocks = to === "uint32" ? UINT32_BLOCKS : NARROW_BLOCKS;
-  const range = RANGES[to];
-  const size = blocks[from];
-  const whole = size === undefined || to === "int32" ? 0 : numbers.length - (numbers.length % size);
-  if (range) saturate(numbers, out, whole, range, hasSignedStep(from, to) ? TWO_15 : TWO_31);
+  const range = narrowRange(to);
+  const size = narrowingBlock(from, to);
+  const whole = size === undefined ? 0 : numbers.length - (numbers.length % size);
+  if (range) saturate(numbers, out, whole, range, narrowsThroughUint16(from, to) ? TWO_15 : TWO_31);
   else
     for (let i = 0; i < whole; i++) out[i] = numbers[i]! > -TWO_31 - 1 && numbers[i]! < TWO_32 ? numbers[i]! : TWO_31;
   takeLowBits(numbers, out, whole, to);
-}
-
-/** To uint8 by way of uint16, whose upper half the next instruction takes for negative numbers. */
-function hasSignedStep(from: DType, to: DType): boolean {
-  return to === "uint8" && from !== "float32" && from !== "bfloat16";
 }
 
 /** @param limit  numbers from here on, and NaN, become the smallest */

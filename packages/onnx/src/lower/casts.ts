@@ -1,4 +1,4 @@
-import type { DType } from "@shardserve/tensor";
+import { type DType, narrowingBlock, narrowRange, narrowsThroughUint16 } from "@shardserve/tensor";
 import { cast, concat, INT64_MAX, isFloat, less, not, shapeOf, slice, where } from "../proto/emit.js";
 import type { OnnxBuilder } from "../proto/builder.js";
 import type { Value } from "../proto/value.js";
@@ -9,18 +9,6 @@ import type { LoweringTable, NodeLowering } from "./node-lowering.js";
  * what does not fit becomes the smallest, and narrow that. Whole blocks of elements saturate, those behind the last
  * whole block keep their low bits. What ONNX Runtime's kernel makes of such floats is up to the compiler that made it.
  */
-
-/** Elements that TensorFlow narrows at a time to 8 and 16 bits, by the dtype that it reads. */
-const NARROW_BLOCKS: Partial<Record<DType, number>> = { float16: 16, bfloat16: 8, float32: 32, float64: 16 };
-const UINT32_BLOCK = 8;
-
-/** What an integer dtype holds. */
-const RANGES: Partial<Record<DType, readonly [number, number]>> = {
-  int8: [-128, 127],
-  int16: [-(2 ** 15), 2 ** 15 - 1],
-  uint8: [0, 255],
-  uint16: [0, 65535],
-};
 
 /**
  * Factors of just over half the smallest number: magnitudes below the normal ones become 0, all others stay different from 0.
@@ -44,21 +32,17 @@ function lowerCast(n: NodeLowering): Value {
   if (!isFloat(x.dtype)) return cast(b, x, to);
   if (to === "bool") return cast(b, withoutDenormals(b, x, from), to);
   if (to === "uint64") return toUint64(b, x);
-  if (to === "uint32") return inBlocks(n, cast(b, x, "int64"), UINT32_BLOCK, (wide) => withinUint32(b, wide), to);
-  const range = RANGES[to];
+  const block = narrowingBlock(from, to) ?? 1;
+  if (to === "uint32") return inBlocks(n, cast(b, x, "int64"), block, (wide) => withinUint32(b, wide), to);
+  const range = narrowRange(to);
   if (!range) return cast(b, x, to);
-  const narrowed = (wide: Value): Value => saturated(b, wide, range, to === "uint8" && hasSignedStep(from));
-  return inBlocks(n, cast(b, x, "int32"), NARROW_BLOCKS[from] ?? 1, narrowed, to);
+  const narrowed = (wide: Value): Value => saturated(b, wide, range, narrowsThroughUint16(from, to));
+  return inBlocks(n, cast(b, x, "int32"), block, narrowed, to);
 }
 
 function withoutDenormals(b: OnnxBuilder, x: Value, from: DType): Value {
   const factor = VANISHING[from];
   return factor === undefined ? x : b.op("Mul", [x, b.scalar(from, factor)]);
-}
-
-/** To uint8 by way of uint16, whose upper half the next instruction takes for negative numbers. */
-function hasSignedStep(from: DType): boolean {
-  return from === "float16" || from === "float64";
 }
 
 function saturated(b: OnnxBuilder, wide: Value, [low, high]: readonly [number, number], isSigned: boolean): Value {
