@@ -57,9 +57,8 @@ export abstract class FilePoll extends Service {
       if (signal.aborted) return;
       try {
         const change = await this.look(signal);
-        if (change === undefined) continue;
-        this.#complaint = "";
-        this.#logger.info({ path }, change);
+        this.#complaint = ""; // also where the file says again what is in force
+        if (change !== undefined) this.#logger.info({ path }, change);
       } catch (reason) {
         if (!signal.aborted) this.#complain(ServingError.from(reason));
       }
