@@ -14,8 +14,9 @@ export class PullQueue<T> {
     this.#what = what;
   }
 
-  /** @returns false when the queue is full, and thereby ended */
+  /** @returns false when the queue is ended, or full, and thereby ended: the item is not taken */
   push(item: T): boolean {
+    if (this.#ended) return false;
     const hasRoom = this.#items.length < this.#itemsMax;
     if (hasRoom) {
       this.#items.push(item);
