@@ -48,7 +48,7 @@ export async function exportToStore(
   try {
     const finished = await reportOfExport(plan, dir);
     if (!finished) {
-      await refuseExisting(stores, uri, signal);
+      await refuseVersion(stores, uri, signal);
       await rm(dir, { recursive: true, force: true }); // of another export
     }
     const report = finished ?? (await run(dir));
@@ -71,13 +71,13 @@ export async function refuseStored(uri: string, stagingDir: string, terminal: St
   if (existsSync(join(stagingFolder(stagingDir, uri), basename(uri)))) return;
   const stores = new Stores(terminal.environment);
   try {
-    await refuseExisting(stores, uri, terminal.signal);
+    await refuseVersion(stores, uri, terminal.signal);
   } finally {
     await stores.close();
   }
 }
 
-async function refuseExisting(stores: Stores, uri: string, signal: AbortSignal): Promise<void> {
+async function refuseVersion(stores: Stores, uri: string, signal: AbortSignal): Promise<void> {
   const place = parseStoreUri(uri);
   if (!(await (await stores.of(place)).find(place, MANIFEST_FILE, signal))) return;
   throw new ServingError("OUTPUT_EXISTS", `${uri} exists and is never overwritten; choose another version number`);
