@@ -48,7 +48,10 @@ export function inflated(
   });
 }
 
-/** A small piece without the buffer for large ones that it lies in. */
+/** A small piece without the buffer for large ones that it lies in, nor Node's pool, which may be as large. */
 function unpinned(piece: Buffer): Buffer {
-  return piece.length < PIECE_BYTES / 2 ? Buffer.from(piece) : piece;
+  if (piece.length >= PIECE_BYTES / 2) return piece;
+  const copy = Buffer.allocUnsafeSlow(piece.length);
+  copy.set(piece);
+  return copy;
 }
