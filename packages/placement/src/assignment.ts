@@ -13,6 +13,8 @@ export class Assignment {
   /** Replicas on each shard. */
   readonly load: Int32Array;
   readonly #bound: Int32Array;
+  /** Shards that get nothing but what they are given as kept. */
+  readonly #closed: ReadonlySet<number>;
   /** Domain of each shard. */
   #domains: Int32Array;
   /** [partition, REPLICATION_MAX]: the shards of each partition in no order, and how many they are. */
@@ -23,11 +25,13 @@ export class Assignment {
   /** Shards that no path leads on from, for augment without and with kept replicas; undefined = none known. */
   #dead: [Uint8Array | undefined, Uint8Array | undefined] = [undefined, undefined];
 
-  constructor(partitionCount: number, bound: Int32Array) {
+  /** @param closed  shards that get nothing but what they are given as kept */
+  constructor(partitionCount: number, bound: Int32Array, closed: ReadonlySet<number> = new Set()) {
     this.partitionCount = partitionCount;
     this.shardCount = bound.length;
     this.load = new Int32Array(bound.length);
     this.#bound = bound;
+    this.#closed = closed;
     this.#domains = Int32Array.from(bound, (_, shard) => shard);
     this.#rows = new Uint16Array(partitionCount * REPLICATION_MAX);
     this.#rowLengths = new Uint8Array(partitionCount);
@@ -99,8 +103,12 @@ export class Assignment {
     return mayMoveKept || this.#isKept[this.#slotOf(partition, shard)] === 0;
   }
 
+  isClosed(shard: number): boolean {
+    return this.#closed.has(shard);
+  }
+
   hasRoom(shard: number): boolean {
-    return (this.load[shard] as number) < (this.#bound[shard] as number);
+    return !this.isClosed(shard) && (this.load[shard] as number) < (this.#bound[shard] as number);
   }
 
   excess(shard: number): number {

@@ -28,7 +28,7 @@ export function augmentingPath(
   const { shardCount } = assignment;
   const unmet = new Map<number, number[]>();
   for (let s = 0; s < shardCount; s++) {
-    if (isDead[s] === 1) continue;
+    if (isDead[s] === 1 || assignment.isClosed(s)) continue; // a path through a shard gives it something
     const domain = assignment.domainOf(s);
     const others = unmet.get(domain);
     if (others) others.push(s);

@@ -36,7 +36,7 @@ const PARTITIONS_PER_TURN = 256;
  * - No shard holds more than 1.1 x its weighted share (rounded; never less than the share rounded up).
  * - Replicas stand in distinct zones wherever the bounds allow it, given at least as many zones as replicas.
  * - With `previous`: a shard that joins takes its share and nothing else moves; a shard that leaves gives up what it held
- *   and nothing else moves.
+ *   and nothing else moves; a shard that is closed gets nothing.
  *
  * @throws ServingError PLACEMENT_INFEASIBLE with the numbers; INVALID_ARGUMENT when an argument is out of range
  */
@@ -64,7 +64,8 @@ export function* placePieces(
   const previous = options.previous?.partitionCount === partitionCount ? options.previous : undefined;
 
   const zones = zoneDomains(sorted, replication);
-  const assignment = new Assignment(partitionCount, quota.bound);
+  const closed = new Set(sorted.flatMap(({ isClosed }, i) => (isClosed ? [i] : [])));
+  const assignment = new Assignment(partitionCount, quota.bound, closed);
   if (zones) assignment.setDomains(zones);
   const newcomers = previous ? keep(assignment, previous, sorted, replication) : [];
   yield;
@@ -81,7 +82,27 @@ export function* placePieces(
   shed(assignment, preference);
   yield* fillAll();
   if (previous && options.isLevelled) yield* takeShares(assignment, sorted.keys(), quota, preference);
+  if (closed.size > 0) checkPlaced(what, assignment, sorted, replication);
   return yield* toMap(assignment, sorted, preference, partitionCount, replication, options);
+}
+
+/** Where some shards get nothing, the room of all is not yet a way to use it. */
+function checkPlaced(
+  what: string,
+  assignment: Assignment,
+  sorted: readonly PlacementShard[],
+  replication: number,
+): void {
+  let missingCount = 0;
+  for (let p = 0; p < assignment.partitionCount; p++) missingCount += replication - assignment.countOf(p);
+  if (missingCount === 0) return;
+  const names = sorted.filter(({ isClosed }) => isClosed).map(({ id }) => id);
+  throw new ServingError(
+    "PLACEMENT_INFEASIBLE",
+    `${what}: ${missingCount} of ${assignment.partitionCount * replication} replicas find no place beside ` +
+      `${names.join(", ")}, which gets no more of it; add shards, or mend that`,
+    { details: { missingCount, closed: names } },
+  );
 }
 
 function checkArguments(
@@ -216,7 +237,7 @@ function* takeShares(
   const heldBy = (shard: number) => partitions.subarray(first[shard], first[shard + 1]);
   for (const taker of takers) {
     const wanted = Math.floor((share[taker] as number) + 1e-9);
-    if ((assignment.load[taker] as number) >= wanted) continue;
+    if ((assignment.load[taker] as number) >= wanted || assignment.isClosed(taker)) continue;
     takeShare(assignment, taker, wanted, { share, heldBy, preference });
     yield;
   }

@@ -9,6 +9,8 @@ export interface PlacementShard {
   readonly zone: string;
   /** Bytes that this version may still take here; absent = not limited. */
   readonly capacityBytes?: number;
+  /** It may keep what it has, and gets nothing else, in exchange neither. Default false. */
+  readonly isClosed?: boolean;
 }
 
 /** How many replicas each shard should hold and may hold at most. */

@@ -174,6 +174,42 @@ describe("place", () => {
     );
   });
 
+  it("a shard that is closed gets nothing, in exchange neither, while the others take what a lost one had", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 4, max: 12 }),
+        fc.integer({ min: 61, max: 200 }),
+        fc.integer({ min: 1, max: 2 }),
+        fc.integer({ min: 1, max: 3 }),
+        fc.nat(),
+        (n, count, replication, zones, which) => {
+          const shards = shardsOf(n, zones);
+          const before = place(shards, count, replication, NAME);
+          const [gone, closed] = [shards[which % n] as PlacementShard, shards[(which + 1) % n] as PlacementShard];
+          const capacityBytes = partitionsOf(before, closed.id).length;
+          const staying = shards
+            .filter((shard) => shard !== gone)
+            .map((shard) => (shard === closed ? { ...shard, capacityBytes, isClosed: true } : shard));
+          const after = place(staying, count, replication, { ...NAME, previous: before, partitionBytes: 1 });
+          for (const { added } of moves(before, after)) assert.ok(!added.includes(closed.id));
+          assert.ok(!after.shards.includes(gone.id));
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it("says so when a shard that is closed leaves no way", () => {
+    const before = place(shardsOf(2), 3, 1, NAME);
+    const closed = { ...(shardsOf(1)[0] as PlacementShard), isClosed: true };
+    assert.throws(
+      () => place([closed], 3, 1, { ...NAME, previous: before }),
+      (error) =>
+        isServingError(error, "PLACEMENT_INFEASIBLE") &&
+        /of 3 replicas find no place beside shard-0/.test(error.message),
+    );
+  });
+
   it("stays within its bounds over a long life of joins and leaves", () => {
     fc.assert(
       fc.property(

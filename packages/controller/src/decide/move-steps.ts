@@ -122,12 +122,6 @@ function* rebalance(
   const target = yield* placed(version, contents, { previous: enabled, generation, isLevelled });
   if (!target) return undefined;
   yield;
-  const refusal = refused(version, enabled, target);
-  if (refusal !== undefined) {
-    // It would get something in exchange for what it has, and the move would be planned anew each round.
-    const others = why === refusal ? why : `${why}; but ${refusal}`;
-    return version.wait(`${others}, and the others have no room for it as they are`);
-  }
   if (!isSamePlacement(target, enabled)) {
     return move(version, "rebalance", { from: enabled, target, generation, why });
   }

@@ -88,7 +88,8 @@ export function shardsFor(version: VersionCase): PlacementShard[] {
     const held = map?.enabled ? partitionsOf(map.enabled, shard.id).length : 0;
     if (held === 0 || !contents) return [];
     const heldBytes = held * contents.partitionBytes;
-    return [{ ...shard, capacityBytes: Math.min(heldBytes, shard.capacityBytes ?? heldBytes) }];
+    const room = Math.min(heldBytes, shard.capacityBytes ?? heldBytes);
+    return [{ ...shard, capacityBytes: room, isClosed: true }]; // nothing in exchange for what it has either
   });
 }
 
