@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isServingError, seededRandom, ServingError, silentLogger } from "@shardserve/core";
-import { MANIFEST_FILE, partitionPath } from "@shardserve/rowstore";
+import { MANIFEST_FILE, partitionPath, readManifest, writeManifest } from "@shardserve/rowstore";
 import { tempDir } from "@shardserve/testkit";
 import { CopiedFiles } from "../src/files/copied-files.js";
 import type { FileSource } from "../src/files/file-source.js";
@@ -121,6 +121,38 @@ describe("files copied to a shard's own disk", () => {
     repository.failsFrom = Number.POSITIVE_INFINITY;
     repository.content = content.subarray(0, 1010);
     await assert.rejects(files.provideSegment("deltas/8", segment, signal), /it has 1010 bytes, 2501000 are needed/);
+  });
+
+  it("stay where the version's next manifest names them with the same digest; others and deltas go", async () => {
+    await using dir = await tempDir();
+    const manifestOf = async (name: string, ends: readonly string[]) => {
+      const folder = join(dir.path, name);
+      await mkdir(folder);
+      const files = ends.map((end, i) => ({ path: `asset-${i}`, bytes: 1, digest: end.repeat(32) }));
+      const manifest = {
+        writer: "test",
+        sourceDigest: "0".repeat(32),
+        partitionCount: 3,
+        tables: [],
+        lookups: [],
+        files,
+      };
+      await writeManifest(folder, manifest);
+      return { stored: (await readManifest(folder))!, bytes: await readFile(join(folder, MANIFEST_FILE)) };
+    };
+    const [first, second] = [await manifestOf("first", ["a", "b", "c"]), await manifestOf("second", ["a", "d"])];
+    const copies = join(dir.path, "copies");
+    const before = setUp(copies);
+    before.peer.content = first.bytes;
+    await before.files.provide(MANIFEST_FILE, signal);
+    for (const path of [FILE, "asset-0", "asset-1.part", "asset-2", "deltas/1/rows.delta"])
+      await before.files.provide(path, signal);
+    const { peer, files } = setUp(copies); // the next process
+    peer.content = second.bytes;
+    await files.provide(MANIFEST_FILE, signal);
+    await files.dropOutdated(second.stored);
+    const left = (await readdir(copies, { recursive: true })).filter((name) => /\d/.test(name));
+    assert.deepEqual(left.sort(), ["asset-0", FILE], "what no manifest named is the readers' business");
   });
 
   it("that were refused come from another the next time", async () => {

@@ -69,6 +69,24 @@ describe("a shard whose manifest is another one than the leader's", () => {
     assert.equal(old.isReady, true); // with the first one, which is in use
   });
 
+  it("has no copies of the version that was exported anew while it was down: they go at once, and none is refused", async () => {
+    await using folder = await tempDir();
+    const repository = join(folder.path, "repository");
+    const dataDir = join(folder.path, "copies");
+    const first = await write(repository, 100);
+    await using cluster = new TestCluster(repository, first);
+    const old = await cluster.startShard("s0", { dataDir });
+    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: first.digest });
+    await eventually(() => assert.equal(old.holdings.get(NAME)?.length, 7));
+    await old.close();
+    await rm(join(repository, MODEL), { recursive: true });
+    const second = await write(repository, 90);
+    await cluster.put({ staged: cluster.map(["s0"], 1), manifestDigest: second.digest });
+    const shard = await cluster.startShard("s0", { dataDir, instance: "s0-2", retryMs: 60_000 });
+    await eventually(() => assert.equal(shard.holdings.get(NAME)?.length, 7));
+    assert.equal(await refusalsOf(shard), 0);
+  });
+
   for (const [where, dataDir] of [
     ["in its repository", undefined],
     ["as copies on its own disk", "data"],

@@ -1,8 +1,17 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type BytePace, type Logger, ServingError } from "@shardserve/core";
-import { DELTA_ROWS_FILE, type DeltaSegment, MANIFEST_FILE, partitionPath, segmentFile } from "@shardserve/rowstore";
+import {
+  DELTA_ROWS_FILE,
+  type DeltaSegment,
+  MANIFEST_FILE,
+  partitionPath,
+  readManifest,
+  segmentFile,
+  type StoredManifest,
+} from "@shardserve/rowstore";
 import { type FileSource, type OpenSource, PIECE_BYTES, sliceOf } from "./file-source.js";
+import { removeOutdated } from "./outdated-copies.js";
 import type { VersionFiles } from "./version-files.js";
 
 /** Of one version whose files are copied before they are mapped. */
@@ -46,6 +55,8 @@ export class CopiedFiles implements VersionFiles {
   readonly #givers = new Map<string, string>();
   /** By path, who gave what was refused; the last one last. */
   readonly #distrusted = new Map<string, Set<string>>();
+  /** The manifest that the copies here are of; undefined = nobody knows, null = not looked at yet. */
+  #copiedOf: StoredManifest | undefined | null = null;
 
   constructor(options: CopiedFilesOptions) {
     this.directory = options.directory;
@@ -53,6 +64,9 @@ export class CopiedFiles implements VersionFiles {
   }
 
   async provide(path: string, signal: AbortSignal, pace?: BytePace): Promise<void> {
+    // One that cannot be read tells nothing of the copies: each is proved by its reader.
+    if (path === MANIFEST_FILE && this.#copiedOf === null)
+      this.#copiedOf = await readManifest(this.directory).catch(() => undefined);
     const ways = this.#trusted(path, this.#sources(path)).map((source) => ({
       source,
       open: () => source.open(path, signal),
@@ -92,6 +106,15 @@ export class CopiedFiles implements VersionFiles {
     }
     if (isThere) return; // a manifest that was right when it was copied; the leader compares its digest
     throw new ServingError("UNAVAILABLE", `${target} cannot be copied; ${failures.join("; ")}`);
+  }
+
+  async dropOutdated(stored: StoredManifest): Promise<void> {
+    const before = this.#copiedOf;
+    this.#copiedOf = stored;
+    if (!before || before.digest === stored.digest) return;
+    const outdated = await removeOutdated(this.directory, before.manifest, stored.manifest);
+    const { directory, logger } = this.#options;
+    logger.info({ path: directory, outdated }, "the version was exported anew: copies of the files that changed go");
   }
 
   async discard(path: string): Promise<void> {

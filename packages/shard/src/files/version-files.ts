@@ -1,6 +1,6 @@
 import type { BytePace } from "@shardserve/core";
 import { join } from "node:path";
-import type { DeltaSegment } from "@shardserve/rowstore";
+import type { DeltaSegment, StoredManifest } from "@shardserve/rowstore";
 import { openFile, readPiece } from "./file-source.js";
 
 /** The files of one version, as a shard reads them; paths are relative to the version directory. */
@@ -23,6 +23,8 @@ export interface VersionFiles {
    * @throws ServingError as {@link provide}
    */
   provideSegment(folder: string, segment: DeltaSegment, signal: AbortSignal): Promise<void>;
+  /** The version's manifest, once it is known to be the right one: copies of what another one named go, all at once. */
+  dropOutdated(stored: StoredManifest): Promise<void>;
   /** A reader refused the file: the next time it comes from somebody else. */
   discard(path: string): Promise<void>;
   /** Nobody here needs the file any more. */
@@ -59,6 +61,7 @@ export class RepositoryFiles implements VersionFiles {
   }
 
   async provideSegment(): Promise<void> {}
+  async dropOutdated(): Promise<void> {}
   async discard(): Promise<void> {}
   async forget(): Promise<void> {}
   async keepOnly(): Promise<void> {}

@@ -177,6 +177,7 @@ export class Keeper {
           `${path} has digest ${digest}, the leader wants ${wantedDigest}; is it the same model repository?`,
         );
       }
+      await files.dropOutdated(stored);
       await files.keepOnly("partitions", [...held.wanted].map(partitionPath)); // some went while the shard was down
       const set = new PartitionSet(manifest.tables, manifest.partitionCount, { residentBytesMax });
       held.served = {

@@ -100,6 +100,7 @@ export class CopiedDenseFiles implements DenseFiles {
     const files = new CopiedFiles({ directory: this.#directoryOf(id), peers: () => [], repository, onCopied, logger });
     await files.provide(MANIFEST_FILE, signal);
     const stored = await readManifest(files.directory);
+    if (stored) await files.dropOutdated(stored);
     for (const file of stored?.manifest.files ?? []) {
       if (!isPartitionPath(file.path)) await provideProved(files, "", file, signal);
     }

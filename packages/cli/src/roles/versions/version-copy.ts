@@ -46,6 +46,7 @@ export async function copyVersion(options: VersionCopyOptions): Promise<void> {
   const files = copiedVersion({ stores, uri, directory, logger });
   await files.provide(MANIFEST_FILE, signal);
   const stored = await readManifest(directory);
+  if (stored) await files.dropOutdated(stored);
   const wanted = stored?.manifest.files ?? [];
   const task = progress.task(
     `copying ${uri}`,
