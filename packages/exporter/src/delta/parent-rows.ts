@@ -1,4 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
+import { readAt } from "@shardserve/core";
 import { join } from "node:path";
 import {
   DeltaFile,
@@ -75,7 +76,9 @@ export class ParentRows implements AsyncDisposable {
     const inFile = Math.max(0, Math.min(count, rowCount - first));
     const bytes = inFile * rowBytes;
     into.fill(0, bytes, count * rowBytes);
-    await readAll(this.#files[partition] as FileHandle, into.subarray(0, bytes), offset + first * rowBytes);
+    const start = offset + first * rowBytes;
+    const read = await readAt(this.#files[partition] as FileHandle, into.subarray(0, bytes), start);
+    if (read < bytes) throw new Error(`the file of partition ${partition} ends at ${start + read}`);
     for (const cursor of this.#cursors.get(partition) ?? []) await patch(cursor, rowBytes, first, first + count, into);
   }
 
@@ -128,12 +131,4 @@ async function patch(cursor: Cursor, rowBytes: number, first: number, end: numbe
   for (let i = 0; i < count; i++)
     into.set(rows.subarray(i * rowBytes, (i + 1) * rowBytes), ((positions[i] as number) - first) * rowBytes);
   cursor.next = next + count;
-}
-
-async function readAll(file: FileHandle, into: Uint8Array, offset: number): Promise<void> {
-  for (let at = 0; at < into.length; ) {
-    const { bytesRead } = await file.read(into, at, into.length - at, offset + at);
-    if (bytesRead === 0) throw new Error(`a partition file ends at ${offset + at}`);
-    at += bytesRead;
-  }
 }

@@ -1,4 +1,5 @@
 import { type FileHandle, open, unlink } from "node:fs/promises";
+import { readAt } from "@shardserve/core";
 
 const BUFFER_BYTES = 4 * 2 ** 20;
 const HEAD_BYTES = 16;
@@ -76,11 +77,8 @@ export class RowSpool implements AsyncDisposable {
   }
 
   async #readInto(into: Uint8Array, offset: number): Promise<number> {
-    for (let at = 0; at < into.length; ) {
-      const { bytesRead } = await this.#file.read(into, at, into.length - at, offset + at);
-      if (bytesRead === 0) throw new Error(`${this.#path} ends at ${offset + at}`);
-      at += bytesRead;
-    }
-    return into.length;
+    const count = await readAt(this.#file, into, offset);
+    if (count < into.length) throw new Error(`${this.#path} ends at ${offset + count}`);
+    return count;
   }
 }

@@ -1,7 +1,7 @@
 import { type FileHandle, open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { clearField, create, onnx, toBinary } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { ServingError, writeAt } from "@shardserve/core";
 import {
   decodeOnnxModel,
   findOnnxTables,
@@ -222,10 +222,7 @@ async function copyRange(
       signal?.throwIfAborted();
       const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, size - done), offset + done);
       if (bytesRead === 0) throw new ServingError("CHECKPOINT_INVALID", `${path} ends while it is read`);
-      for (let written = 0; written < bytesRead; ) {
-        const result = await target.write(buffer, written, bytesRead - written, start + done + written);
-        written += result.bytesWritten;
-      }
+      await writeAt(target, buffer.subarray(0, bytesRead), start + done);
       done += bytesRead;
     }
   } finally {

@@ -1,7 +1,7 @@
 import { type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, relative, sep } from "node:path";
 import { onnx, toBinary } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { readAt, ServingError } from "@shardserve/core";
 import { isExternal, ONNX_MODEL_FILE } from "@shardserve/onnx";
 import type { SourceTensors, StoredPart } from "./export-source.js";
 
@@ -99,11 +99,8 @@ export class OnnxTensors implements SourceTensors {
     let file = this.#files.get(path);
     if (!file) this.#files.set(path, (file = await open(path)));
     const out = new Uint8Array(length);
-    for (let filled = 0; filled < length; ) {
-      const { bytesRead } = await file.read(out, filled, length - filled, offset + start + filled);
-      if (bytesRead === 0) throw new ServingError("CHECKPOINT_INVALID", `${path} ends while it is read`);
-      filled += bytesRead;
-    }
+    if ((await readAt(file, out, offset + start)) < length)
+      throw new ServingError("CHECKPOINT_INVALID", `${path} ends while it is read`);
     return out;
   }
 

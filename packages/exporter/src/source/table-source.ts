@@ -1,5 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { ServingError } from "@shardserve/core";
+import { readAt, ServingError } from "@shardserve/core";
 import { checksum, maskChecksum } from "@shardserve/savedmodel";
 import type { SourceTensors, StoredPart } from "./export-source.js";
 
@@ -67,15 +67,9 @@ export class TableSource implements AsyncDisposable {
       await this[Symbol.asyncDispose]();
       this.#file = { path: part.path, handle: await open(part.path) };
     }
-    for (let at = 0; at < slice.length; ) {
-      const { bytesRead } = await this.#file.handle.read(slice, at, slice.length - at, offset + at);
-      if (bytesRead === 0)
-        throw new ServingError(
-          "CHECKPOINT_INVALID",
-          `${part.path} ends at byte ${offset + at}; "${this.#key}" goes on`,
-        );
-      at += bytesRead;
-    }
+    const count = await readAt(this.#file.handle, slice, offset);
+    if (count === slice.length) return;
+    throw new ServingError("CHECKPOINT_INVALID", `${part.path} ends at byte ${offset + count}; "${this.#key}" goes on`);
   }
 
   #verify(part: StoredPart): void {

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { ServingError } from "@shardserve/core";
+import { readAt, ServingError } from "@shardserve/core";
 import { checksum, maskChecksum } from "@shardserve/savedmodel";
 
 /** uint64 length and the masked crc32c of it. */
@@ -23,11 +23,11 @@ export async function* readRecords(path: string): AsyncGenerator<Buffer> {
           `${path}: ${what} at byte ${at}. Please verify your warmup data is in TFRecord format.`,
         );
       if (at + HEADER_BYTES + FOOTER_BYTES > size) throw damaged("truncated record");
-      const header = await readAt(file, at, HEADER_BYTES);
+      const header = await readExactly(file, at, HEADER_BYTES);
       if (maskChecksum(checksum(header.subarray(0, 8))) !== header.readUInt32LE(8)) throw damaged("corrupted record");
       const length = header.readBigUInt64LE(0);
       if (length > BigInt(size - at - HEADER_BYTES - FOOTER_BYTES)) throw damaged("truncated record");
-      const body = await readAt(file, at + HEADER_BYTES, Number(length) + FOOTER_BYTES);
+      const body = await readExactly(file, at + HEADER_BYTES, Number(length) + FOOTER_BYTES);
       const data = body.subarray(0, Number(length));
       if (maskChecksum(checksum(data)) !== body.readUInt32LE(data.length)) throw damaged("corrupted record");
       at += HEADER_BYTES + body.length;
@@ -39,12 +39,9 @@ export async function* readRecords(path: string): AsyncGenerator<Buffer> {
 }
 
 /** @throws ServingError CHECKSUM_MISMATCH when the file has become shorter */
-async function readAt(file: FileHandle, at: number, length: number): Promise<Buffer> {
+async function readExactly(file: FileHandle, at: number, length: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await file.read(buffer, done, length - done, at + done);
-    if (bytesRead === 0) throw new ServingError("CHECKSUM_MISMATCH", `the file ends at byte ${at + done}`);
-    done += bytesRead;
-  }
+  const count = await readAt(file, buffer, at);
+  if (count < length) throw new ServingError("CHECKSUM_MISMATCH", `the file ends at byte ${at + count}`);
   return buffer;
 }

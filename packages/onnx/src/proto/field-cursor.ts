@@ -1,4 +1,5 @@
 import type { FileHandle } from "node:fs/promises";
+import { readAt } from "@shardserve/core";
 import { WIRE_BYTES, WIRE_FIXED32, WIRE_FIXED64, WIRE_VARINT, type WireField } from "@shardserve/tensor";
 
 const WINDOW_BYTES = 64 * 1024;
@@ -84,10 +85,7 @@ export class FieldCursor {
   }
 
   async #read(into: Uint8Array, start: number): Promise<void> {
-    for (let done = 0; done < into.length; ) {
-      const { bytesRead } = await this.#file.read(into, done, into.length - done, start + done);
-      if (bytesRead === 0) throw new Error(`the file became shorter than ${start + done} bytes`);
-      done += bytesRead;
-    }
+    const count = await readAt(this.#file, into, start);
+    if (count < into.length) throw new Error(`the file became shorter than ${start + count} bytes`);
   }
 }

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
-import { invariant, ServingError } from "@shardserve/core";
+import { invariant, readAt, ServingError } from "@shardserve/core";
 import { xxh3 } from "@node-rs/xxhash";
 import {
   decodeSegmentHead,
@@ -219,10 +219,7 @@ function read(place: Place, offset: number, length: number): Promise<Buffer> {
 /** @throws ServingError DELTA_INVALID where the file ends */
 async function readInto<T extends Uint8Array>(place: Place, offset: number, into: T): Promise<T> {
   const from = place.offset + offset;
-  for (let at = 0; at < into.length; ) {
-    const { bytesRead } = await place.handle.read(into, at, into.length - at, from + at);
-    if (bytesRead === 0) throw deltaInvalid(place.path, `it ends at ${from + at}; it was cut off`);
-    at += bytesRead;
-  }
+  const count = await readAt(place.handle, into, from);
+  if (count < into.length) throw deltaInvalid(place.path, `it ends at ${from + count}; it was cut off`);
   return into;
 }

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
-import { invariant } from "@shardserve/core";
+import { invariant, readAt, writeAt } from "@shardserve/core";
 import {
   BlockHasher,
   type DeltaSection,
@@ -31,7 +31,7 @@ class Column {
   async append(file: FileHandle, bytes: Uint8Array): Promise<void> {
     if (this.#filled + bytes.length > this.#buffer.length) await this.flush(file);
     if (bytes.length > this.#buffer.length) {
-      await writeAll(file, bytes, this.#offset);
+      await writeAt(file, bytes, this.#offset);
       this.#offset += bytes.length;
       return;
     }
@@ -40,7 +40,7 @@ class Column {
   }
 
   async flush(file: FileHandle): Promise<void> {
-    await writeAll(file, this.#buffer.subarray(0, this.#filled), this.#offset);
+    await writeAt(file, this.#buffer.subarray(0, this.#filled), this.#offset);
     this.#offset += this.#filled;
     this.#filled = 0;
   }
@@ -148,32 +148,17 @@ export class DeltaRowsWriter {
     const head = encodeSegmentHead(layout);
     const positionsAt = layout.positionOffsets[0] ?? layout.headBytes;
     const written = head.subarray(positionsAt);
-    await readAll(this.#file, written, offset + positionsAt); // beyond the last position the file has a hole: zeros
-    await writeAll(this.#file, head, offset);
+    await readAt(this.#file, written, offset + positionsAt); // beyond the last position the file has a hole: zeros
+    await writeAt(this.#file, head, offset);
     const hasher = new BlockHasher();
     const buffer = Buffer.allocUnsafeSlow(COPY_BYTES);
     for (let at = 0; at < layout.dataBytes; at += COPY_BYTES) {
       const piece = buffer.subarray(0, Math.min(COPY_BYTES, layout.dataBytes - at)).fill(0);
-      await readAll(this.#file, piece, offset + layout.headBytes + at);
+      await readAt(this.#file, piece, offset + layout.headBytes + at);
       hasher.add(piece);
     }
     const footer = hasher.finish();
-    if (layout.dataBytes > 0) await writeAll(this.#file, footer, offset + layout.headBytes + layout.dataBytes);
+    if (layout.dataBytes > 0) await writeAt(this.#file, footer, offset + layout.headBytes + layout.dataBytes);
     return { partition: layout.partition, offset, bytes: layout.bytes, digest: segmentDigest(head, footer) };
-  }
-}
-
-async function writeAll(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
-  for (let at = 0; at < bytes.length; ) {
-    at += (await file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten;
-  }
-}
-
-/** Reads as far as the file goes; what lies behind its end stays as it is. */
-async function readAll(file: FileHandle, into: Uint8Array, offset: number): Promise<void> {
-  for (let at = 0; at < into.length; ) {
-    const { bytesRead } = await file.read(into, at, into.length - at, offset + at);
-    if (bytesRead === 0) return;
-    at += bytesRead;
   }
 }

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { ServingError } from "@shardserve/core";
+import { readAt, ServingError } from "@shardserve/core";
 import { xxh3 } from "@node-rs/xxhash";
 import {
   decodePartitionFooter,
@@ -127,10 +127,7 @@ async function readExactly(handle: FileHandle, path: string, offset: number, len
 }
 
 async function readInto(handle: FileHandle, path: string, offset: number, into: Buffer): Promise<Buffer> {
-  for (let at = 0; at < into.length; ) {
-    const { bytesRead } = await handle.read(into, at, into.length - at, offset + at);
-    if (bytesRead === 0) throw partitionInvalid(path, `it ends at ${offset + at}`);
-    at += bytesRead;
-  }
+  const count = await readAt(handle, into, offset);
+  if (count < into.length) throw partitionInvalid(path, `it ends at ${offset + count}`);
   return into;
 }

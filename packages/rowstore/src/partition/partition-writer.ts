@@ -1,5 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { invariant } from "@shardserve/core";
+import { invariant, readAt, writeAt } from "@shardserve/core";
 import { xxh3 } from "@node-rs/xxhash";
 import { encodePartitionFooter, encodePartitionHeader, partitionDigest, partitionInvalid } from "./partition-format.js";
 import { BLOCK_BYTES, type PartitionLayout } from "./partition-layout.js";
@@ -54,7 +54,7 @@ export class PartitionFileWriter {
     const handle = await open(path, "wx+");
     return closeOnError(handle, async () => {
       await handle.truncate(layout.fileBytes);
-      await writeAll(handle, encodePartitionHeader(layout, partition), 0);
+      await writeAt(handle, encodePartitionHeader(layout, partition), 0);
       const writer = new PartitionFileWriter(path, partition, layout, handle);
       writer.#skipToNextSection();
       return writer;
@@ -122,7 +122,7 @@ export class PartitionFileWriter {
     );
     if (this.#dataBytes % BLOCK_BYTES !== 0) this.#blockDigests[this.#layout.blockCount - 1] = this.#hash.digest();
     const footer = encodePartitionFooter(this.#blockDigests);
-    await writeAll(this.#handle, footer, this.#layout.fileBytes - footer.length);
+    await writeAt(this.#handle, footer, this.#layout.fileBytes - footer.length);
     await this.#handle.sync();
     await this.close();
     return {
@@ -141,7 +141,7 @@ export class PartitionFileWriter {
   async #write(bytes: Uint8Array, offset: number): Promise<void> {
     this.#pendingCount++;
     try {
-      await writeAll(this.#handle, bytes, offset);
+      await writeAt(this.#handle, bytes, offset);
     } finally {
       this.#pendingCount--;
     }
@@ -179,12 +179,12 @@ export class PartitionFileWriter {
       throw refuse("the journal does not fit the file");
     }
     const header = encodePartitionHeader(this.#layout, this.partition);
-    if (!(await readAll(this.#handle, 0, header.length)).equals(header)) throw refuse("its header differs");
+    if (!(await readZeroed(this.#handle, 0, header.length)).equals(header)) throw refuse("its header differs");
     const expected = new DataView(blockDigests.buffer, blockDigests.byteOffset, blockDigests.byteLength);
     for (let block = 0; block <= wholeBlocks; block++) {
       signal?.throwIfAborted();
       const length = Math.min(BLOCK_BYTES, dataBytes - block * BLOCK_BYTES);
-      if (length > 0) this.#digest(await readAll(this.#handle, this.#layout.headerBytes + this.#dataBytes, length));
+      if (length > 0) this.#digest(await readZeroed(this.#handle, this.#layout.headerBytes + this.#dataBytes, length));
       if (block < wholeBlocks && this.#blockDigests[block] !== expected.getBigUint64(block * 8, true)) {
         throw refuse(`block ${block} does not hold what the journal says`);
       }
@@ -209,20 +209,9 @@ async function closeOnError<T>(handle: FileHandle, action: () => Promise<T>): Pr
   }
 }
 
-async function writeAll(handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
-  for (let at = 0; at < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, offset + at);
-    at += bytesWritten;
-  }
-}
-
 /** Bytes behind the end of the file read as zeros. */
-async function readAll(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
+async function readZeroed(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
   const bytes = Buffer.alloc(length);
-  for (let at = 0; at < length; ) {
-    const { bytesRead } = await handle.read(bytes, at, length - at, offset + at);
-    if (bytesRead === 0) break;
-    at += bytesRead;
-  }
+  await readAt(handle, bytes, offset);
   return bytes;
 }
