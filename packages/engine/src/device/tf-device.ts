@@ -8,6 +8,7 @@ import {
   opDef,
   refKey,
   type TensorRef,
+  tensorName,
   type ValueInfo,
 } from "@shardserve/graph";
 import {
@@ -153,7 +154,7 @@ class SegmentWriter {
   }
 
   nameOf(prefix: string, ref: TensorRef): string {
-    return this.#fed.get(prefix + refKey(ref)) ?? `${prefix}${ref.node}:${ref.index}`;
+    return this.#fed.get(prefix + refKey(ref)) ?? prefix + tensorName(ref);
   }
 
   node(prefix: string, node: GraphNode, infos: ReadonlyMap<string, ValueInfo>): void {

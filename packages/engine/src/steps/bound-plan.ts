@@ -17,6 +17,7 @@ import {
   refKey,
   type SignaturePlan,
   type TensorRef,
+  tensorName,
 } from "@shardserve/graph";
 import type { RunResult, RunTimings } from "@shardserve/servable";
 import { type DType, type Tensor, tensor, tfDTypeString } from "@shardserve/tensor";
@@ -212,7 +213,7 @@ export class BoundPlan {
     const fed = wanted.find((alias) => this.#fedOutputs.has(alias));
     if (fed === undefined) return;
     const ref = this.#plan.inputs.find((input) => input.alias === fed)?.ref;
-    throw new ServingError("INVALID_ARGUMENT", `${ref ? `${ref.node}:${ref.index}` : fed} is both fed and fetched.`);
+    throw new ServingError("INVALID_ARGUMENT", `${ref ? tensorName(ref) : fed} is both fed and fetched.`);
   }
 
   #result(run: Run, wanted: readonly string[], timings: RunTimings): RunResult {

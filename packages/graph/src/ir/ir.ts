@@ -8,6 +8,11 @@ export interface TensorRef {
   readonly index: number;
 }
 
+/** TensorFlow's name of a value, as its error texts and graphs have it: "node:index". For maps take {@link refKey}. */
+export function tensorName({ node, index }: TensorRef): string {
+  return `${node}:${index}`;
+}
+
 /** The key of a value in maps: see {@link outputKey}. */
 export function refKey(ref: TensorRef): string {
   return outputKey(ref.node, ref.index);

@@ -8,7 +8,15 @@ import {
   type Tensor,
   tensor,
 } from "@shardserve/tensor";
-import type { Attrs, GraphNode, HostState, HostValue, KernelCall, ResourceHandle } from "@shardserve/graph";
+import {
+  type Attrs,
+  type GraphNode,
+  type HostState,
+  type HostValue,
+  type KernelCall,
+  type ResourceHandle,
+  tensorName,
+} from "@shardserve/graph";
 import { check, invalid } from "./errors.js";
 import { allocate, checkOutput } from "./limits.js";
 
@@ -51,7 +59,7 @@ export class OpCall {
   /** Name of the tensor that feeds input i, as error texts show it. */
   inputName(i: number): string {
     const ref = this.#call.node.inputs[i];
-    return ref ? `${ref.node}:${ref.index}` : "";
+    return ref ? tensorName(ref) : "";
   }
 
   value(i: number): HostValue {
