@@ -2,7 +2,6 @@ import { join } from "node:path";
 import { ServingError } from "@shardserve/core";
 import { PARTITION_COUNT_MAX } from "@shardserve/placement";
 import { encodeMessage } from "@shardserve/transport";
-import { FieldReader } from "../manifest/manifest-fields.js";
 import {
   DIGEST,
   type ManifestFile,
@@ -186,35 +185,22 @@ export function decodeDeltaManifest(bytes: Uint8Array, where: string): StoredDel
     sourceDigest: fields.text("sourceDigest", 32, DIGEST),
     createdAtMs: fields.int("createdAtMs", 0, Number.MAX_SAFE_INTEGER),
     partitionCount,
-    tables: fields.list("tables", TABLES_MAX, (value, at) => {
-      const table = new FieldReader(value, `${at}.`, refuse);
+    tables: fields.records("tables", TABLES_MAX, (table) => {
       const rows = table.int("rows", 0, Number.MAX_SAFE_INTEGER);
-      const read = { rows, changed: table.int("changed", 0, rows) };
-      table.end();
-      return read;
+      return { rows, changed: table.int("changed", 0, rows) };
     }),
-    segments: fields.list("segments", partitionCount, (value, at) => {
-      const segment = new FieldReader(value, `${at}.`, refuse);
-      const read = {
-        partition: segment.int("partition", 0, partitionCount - 1),
-        offset: segment.int("offset", 0, Number.MAX_SAFE_INTEGER),
-        bytes: segment.int("bytes", 1, Number.MAX_SAFE_INTEGER),
-        digest: segment.text("digest", 32, DIGEST),
-      };
-      segment.end();
-      return read;
-    }),
+    segments: fields.records("segments", partitionCount, (segment) => ({
+      partition: segment.int("partition", 0, partitionCount - 1),
+      offset: segment.int("offset", 0, Number.MAX_SAFE_INTEGER),
+      bytes: segment.int("bytes", 1, Number.MAX_SAFE_INTEGER),
+      digest: segment.text("digest", 32, DIGEST),
+    })),
     files: readFiles(fields, refuse),
     ...(fields.has("applied") && {
-      applied: fields.list("applied", SOURCES_MAX, (value, at) => {
-        const item = new FieldReader(value, `${at}.`, refuse);
-        const read = {
-          source: item.text("source", SOURCE_LENGTH_MAX, /./),
-          sequence: item.int("sequence", 1, Number.MAX_SAFE_INTEGER),
-        };
-        item.end();
-        return read;
-      }),
+      applied: fields.records("applied", SOURCES_MAX, (item) => ({
+        source: item.text("source", SOURCE_LENGTH_MAX, /./),
+        sequence: item.int("sequence", 1, Number.MAX_SAFE_INTEGER),
+      })),
     }),
     ...(fields.has("folded") && { folded: fields.text("folded", 32, DIGEST) }),
   };

@@ -47,6 +47,16 @@ export class FieldReader {
     return value.map((entry, i) => item(entry, `${this.#where}${name}[${i}]`));
   }
 
+  /** A list of records, each of which `read` takes whole. */
+  records<T>(name: string, lengthMax: number, read: (record: FieldReader, where: string) => T): T[] {
+    return this.list(name, lengthMax, (value, where) => {
+      const record = new FieldReader(value, `${where}.`, this.#refuse);
+      const item = read(record, where);
+      record.end();
+      return item;
+    });
+  }
+
   /** True when the record has the field. */
   has(name: string): boolean {
     return Object.hasOwn(this.#fields, name);

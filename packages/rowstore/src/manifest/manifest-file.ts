@@ -42,14 +42,12 @@ export function openManifest(bytes: Uint8Array, what: string, format: string, re
 
 /** Reads the list of files, each of which must lie inside the directory. */
 export function readFiles(fields: FieldReader, refuse: Refuse): ManifestFile[] {
-  return fields.list("files", FILES_MAX, (value, at) => {
-    const file = new FieldReader(value, `${at}.`, refuse);
+  return fields.records("files", FILES_MAX, (file) => {
     const read = {
       path: file.text("path", TEXT_LENGTH_MAX),
       bytes: file.int("bytes", 0, Number.MAX_SAFE_INTEGER),
       digest: file.text("digest", 32, DIGEST),
     };
-    file.end();
     const isInside = read.path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
     if (!isInside || /[\\\0]/.test(read.path)) throw refuse(`${JSON.stringify(read.path)} leads out of the directory`);
     return read;

@@ -3,7 +3,7 @@ import { invariant, ServingError } from "@shardserve/core";
 import { KEY_HASH, PARTITION_COUNT_MAX } from "@shardserve/placement";
 import { DTYPES, isNumeric, type NumericDType } from "@shardserve/tensor";
 import { encodeMessage } from "@shardserve/transport";
-import { FieldReader } from "./manifest-fields.js";
+import type { FieldReader } from "./manifest-fields.js";
 import {
   DIGEST,
   type ManifestFile,
@@ -96,10 +96,8 @@ export function decodeManifest(bytes: Uint8Array, where: string): StoredManifest
     writer: fields.text("writer", TEXT_LENGTH_MAX),
     sourceDigest: fields.text("sourceDigest", 32, DIGEST),
     partitionCount: fields.int("partitionCount", 1, PARTITION_COUNT_MAX),
-    tables: fields.list("tables", TABLES_MAX, (value, at) =>
-      readTable(new FieldReader(value, `${at}.`, refuse), at, refuse),
-    ),
-    lookups: fields.list("lookups", LOOKUPS_MAX, (value, at) => readLookup(new FieldReader(value, `${at}.`, refuse))),
+    tables: fields.records("tables", TABLES_MAX, (table, at) => readTable(table, at, refuse)),
+    lookups: fields.records("lookups", LOOKUPS_MAX, readLookup),
     files: readFiles(fields, refuse),
   };
   fields.oneOf("partitioning", ["id-mod-count/1"]);
@@ -128,7 +126,6 @@ function readTable(fields: FieldReader, where: string, refuse: (why: string) => 
   const rowDtype = fields.oneOf("rowDtype", ROW_DTYPES);
   const rowBytes = fields.int("rowBytes", 1, 2 ** 31 - 1);
   const bytes = fields.int("bytes", 0, Number.MAX_SAFE_INTEGER);
-  fields.end();
   const dim = rowShape.reduce((product, size) => product * size, 1);
   if (rowDtype !== "same" && dtype !== "float32") throw refuse(`${where}: only float32 rows can be ${rowDtype}`);
   if (rowBytes !== storedRowBytes(rowDtype, dtype, dim)) throw refuse(`${where}.rowBytes does not fit its row`);
@@ -137,13 +134,11 @@ function readTable(fields: FieldReader, where: string, refuse: (why: string) => 
 }
 
 function readLookup(fields: FieldReader): ManifestLookup {
-  const lookup = {
+  return {
     signature: fields.text("signature", TEXT_LENGTH_MAX),
     node: fields.text("node", TEXT_LENGTH_MAX),
     table: fields.int("table", 0, TABLES_MAX),
   };
-  fields.end();
-  return lookup;
 }
 
 /** Rules between fields. */
