@@ -242,15 +242,15 @@ describe("partition set", function () {
         fc.integer({ min: 0, max: 2 ** 40 }),
         (ids, partitionCount, base) => {
           const rows = 2 ** 40 + 1;
-          const rowsPerSlot = Math.ceil(rows / partitionCount) + 7;
+          const rowsPerSpan = Math.ceil(rows / partitionCount) + 7;
           const indexes = new BigInt64Array(ids.length + 1);
           const lanes = new Int32Array(new BigInt64Array(ids).buffer);
           const isHeld = new Uint8Array(partitionCount).fill(1);
           const out = new Int32Array(indexes.buffer);
-          assert.equal(locateRows(lanes, rows, partitionCount, isHeld, base, rowsPerSlot, out, 1), -1);
+          assert.equal(locateRows(lanes, rows, partitionCount, isHeld, base, rowsPerSpan, out, 1), -1);
           const count = BigInt(partitionCount);
           for (const [i, value] of ids.entries()) {
-            assert.equal(indexes[i + 1], BigInt(base) + (value % count) * BigInt(rowsPerSlot) + value / count);
+            assert.equal(indexes[i + 1], BigInt(base) + (value % count) * BigInt(rowsPerSpan) + value / count);
           }
         },
       ),

@@ -7,7 +7,7 @@ import type { RowIndexes } from "./row-indexes.js";
  */
 
 /**
- * Writes one row index per id: `base + (id mod P) * rowsPerSlot + id div P`.
+ * Writes one row index per id: `base + (id mod P) * rowsPerSpan + id div P`.
  *
  * @param ids      lanes of the ids
  * @param isHeld   per partition: 1 when its rows are mapped
@@ -23,20 +23,20 @@ export function locateRows(
   partitionCount: number,
   isHeld: Uint8Array,
   base: number,
-  rowsPerSlot: number,
+  rowsPerSpan: number,
   indexes: Int32Array,
   at: number,
   first = 0,
   end = ids.length >> 1,
 ): number {
-  return isNarrow(rows, partitionCount, rowsPerSlot)
-    ? locateNarrow(ids, rows, partitionCount, isHeld, base, rowsPerSlot, indexes, at, first, end)
-    : locateWide(ids, rows, partitionCount, isHeld, base, rowsPerSlot, indexes, at, first, end);
+  return isNarrow(rows, partitionCount, rowsPerSpan)
+    ? locateNarrow(ids, rows, partitionCount, isHeld, base, rowsPerSpan, indexes, at, first, end)
+    : locateWide(ids, rows, partitionCount, isHeld, base, rowsPerSpan, indexes, at, first, end);
 }
 
 /** Whether ids and indexes fit 31 bits. */
-function isNarrow(rows: number, partitionCount: number, rowsPerSlot: number): boolean {
-  return rows < 2 ** 31 && rowsPerSlot * partitionCount <= 2 ** 31;
+function isNarrow(rows: number, partitionCount: number, rowsPerSpan: number): boolean {
+  return rows < 2 ** 31 && rowsPerSpan * partitionCount <= 2 ** 31;
 }
 
 /** Everything fits 31 bits: integer arithmetic only. */
@@ -46,7 +46,7 @@ function locateNarrow(
   partitionCount: number,
   isHeld: Uint8Array,
   base: number,
-  rowsPerSlot: number,
+  rowsPerSpan: number,
   indexes: Int32Array,
   at: number,
   first: number,
@@ -58,7 +58,7 @@ function locateNarrow(
     const position = (id / partitionCount) | 0;
     const partition = (id - Math.imul(position, partitionCount)) | 0;
     if (isHeld[partition] === 0) return lane >> 1;
-    indexes[out] = (base + Math.imul(partition, rowsPerSlot) + position) | 0;
+    indexes[out] = (base + Math.imul(partition, rowsPerSpan) + position) | 0;
     indexes[out + 1] = 0;
   }
   return -1;
@@ -70,7 +70,7 @@ function locateWide(
   partitionCount: number,
   isHeld: Uint8Array,
   base: number,
-  rowsPerSlot: number,
+  rowsPerSpan: number,
   indexes: Int32Array,
   at: number,
   first: number,
@@ -82,7 +82,7 @@ function locateWide(
     const position = Math.floor(id / partitionCount); // exact: id < 2^53
     const partition = id - position * partitionCount;
     if (isHeld[partition] === 0) return lane >> 1;
-    const index = base + partition * rowsPerSlot + position;
+    const index = base + partition * rowsPerSpan + position;
     const high = Math.floor(index / 0x1_0000_0000);
     indexes[out] = index - high * 0x1_0000_0000;
     indexes[out + 1] = high;
@@ -95,19 +95,19 @@ export interface NarrowPlaces {
   readonly rows: Int32Array;
   /** Index of the table's first row in partition 0. */
   readonly bases: Int32Array;
-  readonly rowsPerSlot: Int32Array;
+  readonly rowsPerSpan: Int32Array;
 }
 
 /** @returns undefined where a table does not fit */
 export function narrowPlaces(
   tables: readonly { readonly rows: number }[],
   bases: ArrayLike<number>,
-  rowsPerSlot: readonly number[],
+  rowsPerSpan: readonly number[],
   partitionCount: number,
 ): NarrowPlaces | undefined {
-  if (!tables.every(({ rows }, i) => isNarrow(rows, partitionCount, rowsPerSlot[i]!))) return undefined;
+  if (!tables.every(({ rows }, i) => isNarrow(rows, partitionCount, rowsPerSpan[i]!))) return undefined;
   const rows = Int32Array.from(tables, (table) => table.rows);
-  return { rows, bases: Int32Array.from(bases), rowsPerSlot: Int32Array.from(rowsPerSlot) };
+  return { rows, bases: Int32Array.from(bases), rowsPerSpan: Int32Array.from(rowsPerSpan) };
 }
 
 /**
@@ -133,7 +133,7 @@ export function locateNarrowColumns(
     const count = words[column + 1]!;
     const rows = places.rows[table]!;
     const base = places.bases[table]!;
-    const rowsPerSlot = places.rowsPerSlot[table]!;
+    const rowsPerSpan = places.rowsPerSpan[table]!;
     const target = into[table]!;
     const { lanes } = target;
     let out = 2 * target.count;
@@ -144,7 +144,7 @@ export function locateNarrowColumns(
       const position = (id / partitionCount) | 0;
       const partition = (id - Math.imul(position, partitionCount)) | 0;
       if (isHeld[partition] === 0) return false;
-      lanes[out] = (base + Math.imul(partition, rowsPerSlot) + position) | 0;
+      lanes[out] = (base + Math.imul(partition, rowsPerSpan) + position) | 0;
       lanes[out + 1] = 0;
     }
     target.count += count;

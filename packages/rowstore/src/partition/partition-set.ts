@@ -90,8 +90,8 @@ export class PartitionSet {
         base += section.rowCount;
       }
     }
-    const rowsPerSlot = tables.map(({ rowBytes }) => this.#arena(rowBytes).rowsPerSlot);
-    this.#narrow = narrowPlaces(tables, this.#bases, rowsPerSlot, partitionCount);
+    const rowsPerSpan = tables.map(({ rowBytes }) => this.#arena(rowBytes).rowsPerSpan);
+    this.#narrow = narrowPlaces(tables, this.#bases, rowsPerSpan, partitionCount);
     this.#overlay = this.newOverlay();
   }
 
@@ -222,7 +222,7 @@ export class PartitionSet {
       this.partitionCount,
       this.#isHeld,
       this.#bases[table]!,
-      this.#arena(info.rowBytes).rowsPerSlot,
+      this.#arena(info.rowBytes).rowsPerSpan,
       indexLanes,
       at,
       first,

@@ -12,36 +12,36 @@ const OVERLAY_BYTES_MIN = 4 * 2 ** 30;
 const OVERLAY_SHARE = 3;
 
 /**
- * All rows of one width of one version, as one array: partition p's group of that width is mapped `p` slots from the
- * start. A slot is a whole number of pages and of rows, so row indexes are plain arithmetic, one Gather serves every
+ * All rows of one width of one version, as one array: partition p's group of that width is mapped `p` spans from the
+ * start. A span is a whole number of pages and of rows, so row indexes are plain arithmetic, one Gather serves every
  * table and partition, and a partition that comes or goes moves nothing. Addresses are reserved for all partitions of
- * the version; those without a file cost nothing. Behind the slots of partitions lie the rows that deltas brought.
+ * the version; those without a file cost nothing. Behind the spans of partitions lie the rows that deltas brought.
  */
 export class StrideArena {
   readonly rowBytes: number;
-  /** Row index of the first row of partition p is `p * rowsPerSlot`. */
-  readonly rowsPerSlot: number;
+  /** Row index of the first row of partition p is `p * rowsPerSpan`. */
+  readonly rowsPerSpan: number;
   readonly rowCount: number;
   /** Rows of deltas. */
   readonly overlay: OverlayArea;
   /** For {@link RowKernel}: shape [rowCount, rowBytes]. */
   readonly table: OrtValue;
   readonly #group: StrideGroup;
-  readonly #slotBytes: number;
+  readonly #spanBytes: number;
   readonly #range: AddressRange;
 
   constructor(group: StrideGroup, partitionCount: number) {
     const unit = leastCommonMultiple(PAGE_BYTES, group.rowBytes);
     this.#group = group;
-    this.#slotBytes = Math.max(1, Math.ceil((group.rowCount * group.rowBytes) / unit)) * unit;
+    this.#spanBytes = Math.max(1, Math.ceil((group.rowCount * group.rowBytes) / unit)) * unit;
     this.rowBytes = group.rowBytes;
-    this.rowsPerSlot = this.#slotBytes / group.rowBytes;
-    const slotsBytes = this.#slotBytes * partitionCount;
-    const bytes = slotsBytes + Math.ceil(Math.max(OVERLAY_BYTES_MIN, OVERLAY_SHARE * slotsBytes) / unit) * unit;
+    this.rowsPerSpan = this.#spanBytes / group.rowBytes;
+    const spansBytes = this.#spanBytes * partitionCount;
+    const bytes = spansBytes + Math.ceil(Math.max(OVERLAY_BYTES_MIN, OVERLAY_SHARE * spansBytes) / unit) * unit;
     invariant(Number.isSafeInteger(bytes), "an arena exceeds 2^53 bytes");
     this.rowCount = bytes / group.rowBytes;
     this.#range = reserveAddresses(bytes);
-    this.overlay = new OverlayArea(this.#range, slotsBytes, group.rowBytes, unit);
+    this.overlay = new OverlayArea(this.#range, spansBytes, group.rowBytes, unit);
     this.table = RowKernel.table(this.#range.memory, this.rowCount, group.rowBytes);
   }
 
@@ -58,7 +58,7 @@ export class StrideArena {
    */
   async map(partition: number, fd: number, isCold: boolean): Promise<void> {
     if (this.groupBytes === 0) return;
-    const at = partition * this.#slotBytes;
+    const at = partition * this.#spanBytes;
     this.#range.mapFile(fd, this.#group.offset, this.groupBytes, at);
     if (isCold) this.#range.memory.advise("random", at, this.groupBytes);
     else await this.#range.memory.populate(at, this.groupBytes);
@@ -66,7 +66,7 @@ export class StrideArena {
 
   /** Takes a partition's rows away. Nothing may gather from them any more. */
   unmap(partition: number): void {
-    if (this.groupBytes > 0) this.#range.unmap(partition * this.#slotBytes, this.groupBytes);
+    if (this.groupBytes > 0) this.#range.unmap(partition * this.#spanBytes, this.groupBytes);
   }
 
   close(): void {
