@@ -2,13 +2,14 @@ export { type DeltaSection, deltaInvalid } from "./delta/delta-format.js";
 export {
   appliedBy,
   CHAIN_LENGTH_MAX,
+  checkFollows,
   listEpochs,
   listFolds,
   newestEpoch,
   readDeltaChain,
-  refOf,
 } from "./delta/delta-chain.js";
 export * from "./delta/delta-manifest.js";
+export * from "./delta/delta-paths.js";
 export { DeltaFile, type OpenSegment } from "./delta/delta-reader.js";
 export { DeltaRowsWriter } from "./delta/delta-writer.js";
 export { fileDigest } from "./manifest/file-digest.js";

@@ -8,7 +8,7 @@ import {
   encodeManifest,
   partitionLayout,
 } from "../src/index.js";
-import { decodeSegmentHead, encodeSegmentHead, readHeadBytes, segmentLayout } from "../src/delta/delta-format.js";
+import { decodeSegmentHead, encodeSegmentHead, readSegmentSizes, segmentLayout } from "../src/delta/delta-format.js";
 import {
   decodePartitionFooter,
   decodePartitionHeader,
@@ -90,8 +90,8 @@ describe("formats under fuzz", function () {
     }
     assert.equal(decodeSegmentHead(good, "s").positions.length, 2);
     fuzz(good, "DELTA_INVALID", (bytes) => {
-      const length = readHeadBytes(bytes, segment.bytes, "s");
-      if (length === bytes.length) decodeSegmentHead(bytes, "s");
+      const { headBytes } = readSegmentSizes(bytes, segment.bytes, "s");
+      if (headBytes === bytes.length) decodeSegmentHead(bytes, "s");
     });
   });
 

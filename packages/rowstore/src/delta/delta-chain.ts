@@ -1,17 +1,9 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isServingError, ServingError } from "@shardserve/core";
-import {
-  checkFollows,
-  deltaPath,
-  epochNumber,
-  epochPath,
-  type EpochRef,
-  foldPath,
-  readDeltaManifest,
-  type StoredDelta,
-} from "./delta-manifest.js";
-import type { StoredManifest } from "../manifest/manifest.js";
+import { type EpochRef, readDeltaManifest, refOf, type StoredDelta } from "./delta-manifest.js";
+import { deltaPath, epochNumber, epochPath, foldPath } from "./delta-paths.js";
+import type { Manifest, StoredManifest } from "../manifest/manifest.js";
 
 /** The deltas that a version may have in force, a fold counted as one: more are refused, as every restart reads them all. */
 export const CHAIN_LENGTH_MAX = 1000;
@@ -77,6 +69,42 @@ export async function readDeltaChain(versionDir: string, base: StoredManifest, e
   return chain;
 }
 
+/**
+ * Refuses a delta that does not stand on this version and follow this epoch.
+ *
+ * @param where  names the delta in errors
+ * @throws ServingError DELTA_OUT_OF_ORDER saying what it follows and what it should
+ */
+export function checkFollows(
+  { manifest }: StoredDelta,
+  base: Manifest,
+  parent: EpochRef,
+  baseDigest: string,
+  where: string,
+): void {
+  const refuse = (why: string) => new ServingError("DELTA_OUT_OF_ORDER", `${where}: ${why}`, { details: { where } });
+  if (manifest.baseDigest !== baseDigest) {
+    throw refuse(
+      `it changes version ${manifest.baseDigest}, this one is ${baseDigest}; export it against this version`,
+    );
+  }
+  if (manifest.parent.epoch !== parent.epoch) {
+    throw refuse(
+      `it follows epoch ${manifest.parent.epoch}, the one before it here is ${parent.epoch}; a delta is missing or out of order`,
+    );
+  }
+  if (manifest.parent.digest !== parent.digest) {
+    throw refuse(
+      `it follows another epoch ${parent.epoch} (${manifest.parent.digest}) than the one here (${parent.digest}); export it anew`,
+    );
+  }
+  if (manifest.partitionCount !== base.partitionCount || manifest.tables.length !== base.tables.length) {
+    throw refuse(
+      `it has ${manifest.tables.length} tables in ${manifest.partitionCount} partitions, the version ${base.tables.length} in ${base.partitionCount}`,
+    );
+  }
+}
+
 /** A fold; undefined when it is not there, an error when it is and cannot be read. */
 function readFold(versionDir: string, epoch: number): Promise<StoredDelta | ServingError | undefined> {
   return readEpoch(join(versionDir, foldPath(epoch)), epoch).catch((error: unknown) => {
@@ -94,11 +122,6 @@ async function readEpoch(directory: string, epoch: number): Promise<StoredDelta 
       `${directory} holds epoch ${stored.manifest.epoch}; a delta lies in the folder of its epoch`,
     );
   return stored;
-}
-
-/** A delta or fold that was read, as others name it. */
-export function refOf({ manifest, digest, fold }: StoredDelta): EpochRef {
-  return { epoch: manifest.epoch, digest, ...(fold !== undefined && { fold }) };
 }
 
 /** The newest epoch of a version directory that is whole; 0 = none. A folder without a manifest is still being written. */

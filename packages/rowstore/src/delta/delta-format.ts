@@ -1,5 +1,4 @@
 import { ServingError } from "@shardserve/core";
-import { xxh3 } from "@node-rs/xxhash";
 import { digestHex } from "../partition/partition-format.js";
 import { BLOCK_BYTES, BLOCK_DIGEST_BYTES } from "../partition/partition-layout.js";
 
@@ -111,8 +110,17 @@ export function encodeSegmentHead(layout: SegmentLayout): Uint8Array {
   return head;
 }
 
-/** How long the head of a segment is, from its fixed fields; checked against the segment's size. */
-export function readHeadBytes(fields: Uint8Array, segmentBytes: number, where: string): number {
+/**
+ * How long the head of a segment and the list of checksums at its end are, from its fixed fields; checked against the
+ * segment's size.
+ *
+ * @throws ServingError DELTA_INVALID
+ */
+export function readSegmentSizes(
+  fields: Uint8Array,
+  segmentBytes: number,
+  where: string,
+): { readonly headBytes: number; readonly blockCount: number } {
   const view = new DataView(fields.buffer, fields.byteOffset, fields.byteLength);
   if (fields.length < SEGMENT_FIELDS_BYTES || view.getBigUint64(0, true) !== MAGIC) {
     throw deltaInvalid(where, "it does not begin as rows of a delta");
@@ -123,7 +131,10 @@ export function readHeadBytes(fields: Uint8Array, segmentBytes: number, where: s
   const headBytes = Number(view.getBigUint64(32, true));
   if (headBytes < SEGMENT_FIELDS_BYTES || headBytes > Math.min(segmentBytes, HEAD_BYTES_MAX))
     throw deltaInvalid(where, `its head ends at ${headBytes}`);
-  return headBytes;
+  const blockCount = view.getUint32(48, true);
+  if (headBytes + blockCount * BLOCK_DIGEST_BYTES > segmentBytes)
+    throw deltaInvalid(where, `it counts ${blockCount} blocks`);
+  return { headBytes, blockCount };
 }
 
 /** A segment's head, taken apart. */
@@ -177,34 +188,6 @@ export function decodeSegmentHead(head: Uint8Array, where: string): SegmentHead 
 /** Digest of a segment: xxh3-128 of head and block checksums behind one another; covers every byte, as a partition's does. */
 export function segmentDigest(head: Uint8Array, blockDigests: Uint8Array): string {
   return digestHex(Buffer.concat([head, blockDigests]));
-}
-
-/** Checksums of a segment's blocks, from its data in pieces of any size; 1 MiB of memory at most is hashed at a time. */
-export class BlockHasher {
-  readonly #digests: bigint[] = [];
-  readonly #block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-  #filled = 0;
-
-  add(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) {
-      const length = Math.min(BLOCK_BYTES - this.#filled, bytes.length - at);
-      this.#block.set(bytes.subarray(at, at + length), this.#filled);
-      this.#filled += length;
-      at += length;
-      if (this.#filled === BLOCK_BYTES) this.#end();
-    }
-  }
-
-  /** The checksums as they stand in the file; then it can be used again. */
-  finish(): Uint8Array {
-    if (this.#filled > 0) this.#end();
-    return new Uint8Array(BigUint64Array.from(this.#digests.splice(0)).buffer);
-  }
-
-  #end(): void {
-    this.#digests.push(xxh3.xxh64(this.#block.subarray(0, this.#filled)));
-    this.#filled = 0;
-  }
 }
 
 /** DELTA_INVALID: a delta that is not what it says, or says nothing. */

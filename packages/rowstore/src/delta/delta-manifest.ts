@@ -12,21 +12,9 @@ import {
   TEXT_LENGTH_MAX,
   writeManifestBytes,
 } from "../manifest/manifest-file.js";
-import type { Manifest } from "../manifest/manifest.js";
+import { DELTA_DENSE_DIR, DELTA_MANIFEST_FILE } from "./delta-paths.js";
 import { digestHex } from "../partition/partition-format.js";
 import type { TableInfo } from "../manifest/table-info.js";
-
-/** Name of a delta's manifest in its directory; written last: a directory that has it is whole. */
-export const DELTA_MANIFEST_FILE = "shardserve.delta";
-/** Name of the file with the changed rows of all partitions. */
-export const DELTA_ROWS_FILE = "rows.delta";
-
-/** Name of the file that has one partition's segment of the rows file alone, where deltas are copied by partition. */
-export function segmentFile(partition: number): string {
-  return `p-${String(partition).padStart(5, "0")}.delta`;
-}
-/** Folder of a delta with the dense SavedModel of its epoch, where that changed. */
-export const DELTA_DENSE_DIR = "dense";
 
 const MANIFEST_BYTES_MAX = 64 * 2 ** 20;
 const TABLES_MAX = 0xffff;
@@ -111,27 +99,9 @@ export interface StoredDelta {
   readonly fold?: string;
 }
 
-/** Folders of a version that hold epochs, each in a folder with its number for a name. */
-export const EPOCH_FOLDERS = ["deltas", "folds"] as const;
-
-/** The epoch that such a folder's name means; undefined when it is none. */
-export function epochNumber(name: string): number | undefined {
-  return /^[1-9]\d{0,15}$/.test(name) && Number.isSafeInteger(Number(name)) ? Number(name) : undefined;
-}
-
-/** "deltas/7", relative to the version directory. */
-export function deltaPath(epoch: number): string {
-  return `deltas/${epoch}`;
-}
-
-/** "folds/7", relative to the version directory. */
-export function foldPath(epoch: number): string {
-  return `folds/${epoch}`;
-}
-
-/** Where an epoch of a chain lies, relative to the version directory. */
-export function epochPath({ epoch, fold }: { readonly epoch: number; readonly fold?: string }): string {
-  return fold === undefined ? deltaPath(epoch) : foldPath(epoch);
+/** A delta or fold that was read, as others name it. */
+export function refOf({ manifest, digest, fold }: StoredDelta): EpochRef {
+  return { epoch: manifest.epoch, digest, ...(fold !== undefined && { fold }) };
 }
 
 /** The bytes of the manifest file; the same for the same contents, as its digest is the epoch's identity. */
@@ -253,45 +223,9 @@ export async function readDeltaManifest(directory: string): Promise<StoredDelta 
 export async function writeDeltaManifest(directory: string, manifest: DeltaManifest): Promise<EpochRef> {
   const bytes = encodeDeltaManifest(manifest);
   const path = join(directory, DELTA_MANIFEST_FILE);
-  const { digest, fold } = decodeDeltaManifest(bytes, path); // what cannot be read back is not written
+  const stored = decodeDeltaManifest(bytes, path); // what cannot be read back is not written
   await writeManifestBytes(path, bytes);
-  return { epoch: manifest.epoch, digest, ...(fold !== undefined && { fold }) };
-}
-
-/**
- * Refuses a delta that does not stand on this version and follow this epoch.
- *
- * @param where  names the delta in errors
- * @throws ServingError DELTA_OUT_OF_ORDER saying what it follows and what it should
- */
-export function checkFollows(
-  { manifest }: StoredDelta,
-  base: Manifest,
-  parent: EpochRef,
-  baseDigest: string,
-  where: string,
-): void {
-  const refuse = (why: string) => new ServingError("DELTA_OUT_OF_ORDER", `${where}: ${why}`, { details: { where } });
-  if (manifest.baseDigest !== baseDigest) {
-    throw refuse(
-      `it changes version ${manifest.baseDigest}, this one is ${baseDigest}; export it against this version`,
-    );
-  }
-  if (manifest.parent.epoch !== parent.epoch) {
-    throw refuse(
-      `it follows epoch ${manifest.parent.epoch}, the one before it here is ${parent.epoch}; a delta is missing or out of order`,
-    );
-  }
-  if (manifest.parent.digest !== parent.digest) {
-    throw refuse(
-      `it follows another epoch ${parent.epoch} (${manifest.parent.digest}) than the one here (${parent.digest}); export it anew`,
-    );
-  }
-  if (manifest.partitionCount !== base.partitionCount || manifest.tables.length !== base.tables.length) {
-    throw refuse(
-      `it has ${manifest.tables.length} tables in ${manifest.partitionCount} partitions, the version ${base.tables.length} in ${base.partitionCount}`,
-    );
-  }
+  return refOf(stored);
 }
 
 /** The version's tables as they are at a delta's epoch: some may have grown. */

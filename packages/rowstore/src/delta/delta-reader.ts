@@ -5,19 +5,13 @@ import { xxh3 } from "@node-rs/xxhash";
 import {
   decodeSegmentHead,
   deltaInvalid,
-  readHeadBytes,
+  readSegmentSizes,
   SEGMENT_FIELDS_BYTES,
   type SegmentHead,
   segmentDigest,
 } from "./delta-format.js";
-import {
-  DELTA_ROWS_FILE,
-  type DeltaManifest,
-  type DeltaSegment,
-  readDeltaManifest,
-  segmentFile,
-  type StoredDelta,
-} from "./delta-manifest.js";
+import { type DeltaManifest, type DeltaSegment, readDeltaManifest, type StoredDelta } from "./delta-manifest.js";
+import { DELTA_ROWS_FILE, segmentFile } from "./delta-paths.js";
 import { BLOCK_BYTES, BLOCK_DIGEST_BYTES } from "../partition/partition-layout.js";
 import type { TableInfo } from "../manifest/table-info.js";
 
@@ -102,11 +96,9 @@ export class DeltaFile implements AsyncDisposable {
     await using place = await this.#placeOf(segment);
     const where = `${place.path}: partition ${partition}`;
     const fields = await read(place, 0, Math.min(SEGMENT_FIELDS_BYTES, segment.bytes));
-    const headBytes = readHeadBytes(fields, segment.bytes, where);
+    const { headBytes, blockCount } = readSegmentSizes(fields, segment.bytes, where);
     const head = await read(place, 0, headBytes);
-    const blockCount = new DataView(head.buffer, head.byteOffset).getUint32(48, true);
     const footerBytes = blockCount * BLOCK_DIGEST_BYTES;
-    if (headBytes + footerBytes > segment.bytes) throw deltaInvalid(where, `it counts ${blockCount} blocks`);
     const footer = await read(place, segment.bytes - footerBytes, footerBytes);
     const digest = segmentDigest(head, footer);
     if (digest !== segment.digest) {

@@ -1,8 +1,8 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { invariant, readAt, writeAt } from "@shardserve/core";
+import { BlockHasher } from "./block-hasher.js";
 import {
-  BlockHasher,
   type DeltaSection,
   encodeSegmentHead,
   segmentDigest,
@@ -10,7 +10,8 @@ import {
   segmentLayout,
   aligned,
 } from "./delta-format.js";
-import { DELTA_ROWS_FILE, type DeltaSegment } from "./delta-manifest.js";
+import type { DeltaSegment } from "./delta-manifest.js";
+import { DELTA_ROWS_FILE } from "./delta-paths.js";
 
 /** Memory for rows that wait to be written, over all partitions, and what one partition gets of it at most. */
 const BUFFER_BYTES_MAX = 64 * 2 ** 20;

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { loadOrt, OrtValue } from "@shardserve/native";
 import { newData } from "@shardserve/tensor";
-import { refOf } from "../delta/delta-chain.js";
-import { epochPath, type StoredDelta, tablesAt } from "../delta/delta-manifest.js";
+import { refOf, type StoredDelta, tablesAt } from "../delta/delta-manifest.js";
+import { epochPath } from "../delta/delta-paths.js";
 import { DeltaFile } from "../delta/delta-reader.js";
 import { type Manifest, partitionDigestOf } from "../manifest/manifest.js";
 import { partitionPath } from "../partition/partition-layout.js";
