@@ -10,6 +10,7 @@ export { RowCache } from "./cache/row-cache.js";
 export { type ChoiceOptions, ReplicaChoice } from "./replicas/replica-choice.js";
 export { ShardHealth, sizeClass } from "./replicas/shard-health.js";
 export type { ShardDirectory, ShardLocation } from "./replicas/shard-link.js";
+export type { ReadyOptions } from "./replicas/shard-links.js";
 export { ShardRows, type ShardRowsOptions } from "./shard-rows.js";
 export type { CacheUse, ChangedRows } from "./cache/table-states.js";
 export { createHotRowsServer, type HottestIds, HotRowsPeer } from "./cache/hot-rows-peer.js";

@@ -1,5 +1,4 @@
 import {
-  type CancelSignal,
   type Clock,
   invariant,
   type Logger,
@@ -34,7 +33,7 @@ import type { RedisLevel } from "./redis/redis-level.js";
 import { RedisRows } from "./redis/redis-rows.js";
 import { reportRows, ROW_SOURCES } from "./report/row-report.js";
 import type { ShardDirectory } from "./replicas/shard-link.js";
-import { ShardLinks } from "./replicas/shard-links.js";
+import { type ReadyOptions, ShardLinks } from "./replicas/shard-links.js";
 import { type CacheUse, type ChangedRows, TableStates } from "./cache/table-states.js";
 
 /** What rows of one model version are fetched with; a cluster's executor makes one for each version it serves. */
@@ -219,7 +218,7 @@ export class ShardRows implements RowSource {
   }
 
   /** Waits until every partition has a replica that proved it. Errors as {@link ShardLinks.whenReady}. */
-  async whenReady(options: { readonly signal?: CancelSignal; readonly deadlineMs: number }): Promise<void> {
+  async whenReady(options: ReadyOptions): Promise<void> {
     if (this.tables.length > 0) await this.#links.whenReady(options); // of nothing, nothing has to be proved
   }
 

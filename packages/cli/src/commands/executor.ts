@@ -24,7 +24,7 @@ import { machineIdentity, newInstance } from "../roles/process/identity.js";
 import { ModelFront, runUntilStopped } from "../roles/serving/model-front.js";
 import { openRegistry, REGISTRY_FLAGS, STATE_FLAG, stateFile } from "../roles/flags/registry-flags.js";
 import { openRedis, REDIS_FLAGS } from "../roles/flags/redis-flags.js";
-import { reportServedVersions } from "../roles/executor/served-versions.js";
+import { ServedReport } from "../roles/executor/served-versions.js";
 import { SERVING_FLAGS } from "../roles/flags/serving-flags.js";
 import { openRepository, REPOSITORY_FLAGS } from "../roles/flags/repository-flags.js";
 import { type DenseFiles, openDenseFiles } from "../roles/versions/dense-files.js";
@@ -140,10 +140,15 @@ export const executor = defineCommand({
       const { manager, server } = front;
       engines.pace.follow(() => server.requestCount);
       await hotRows.start({ signal });
+      const report = new ServedReport(
+        manager,
+        keys,
+        { id: flags.id, zone: flags.zone, instance: newInstance() },
+        loader,
+      );
+      report.start();
       await front.start({ signal });
-      const addresses = advertisedAddresses(flags, server, hotRows.address);
-      const identity = { id: flags.id, instance: newInstance(), addresses, zone: flags.zone };
-      reportServedVersions(manager, keys, identity, loader);
+      report.listens(advertisedAddresses(flags, server, hotRows.address));
       following = [followLabels(registry, manager, logger), followTraffic(registry, manager, logger)];
       terminal.print(`executor ${flags.id}: ${front.describe(flags)}`);
       await runUntilStopped(front, terminal, flags.drainSeconds * 1000);

@@ -33,7 +33,7 @@ function shardsText({ shards }: ClusterStatus): string {
 function executorsText({ executors }: ClusterStatus): string {
   const rows = executors.map(({ id, addresses, serving }) => [
     `  ${id}`,
-    addresses.grpc ?? "",
+    addresses.grpc ?? "not yet",
     serving.map(servedText).join(", "),
   ]);
   return table([["  executor", "gRPC at", "serving"], ...rows]);

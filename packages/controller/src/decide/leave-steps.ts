@@ -42,8 +42,9 @@ function executorsBehind(executors: Iterable<ExecutorRecord>, model: string, ver
   const behind: string[] = [];
   for (const { id, serving } of executors) {
     const ours = serving.filter((served) => served.model === model && served.state !== "unloading");
-    const isThere = ours.some((served) => served.version === version && served.state === "available");
-    if (ours.length > 0 && !isThere) behind.push(id);
+    const available = ours.filter((served) => served.state === "available");
+    // One that answers from no version yet, because it starts, has nothing to lose.
+    if (available.length > 0 && !available.some((served) => served.version === version)) behind.push(id);
   }
   return behind.sort();
 }

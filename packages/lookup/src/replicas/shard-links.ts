@@ -21,6 +21,14 @@ export interface ShardLinksOptions {
   readonly logger: Logger;
 }
 
+/** How long to wait until a version is ready. */
+export interface ReadyOptions {
+  readonly signal?: CancelSignal;
+  readonly deadlineMs: number;
+  /** Told, with each look, what it still waits for. */
+  readonly onWaiting?: (why: string) => void;
+}
+
 /** How often proofs are looked at while a version becomes ready. */
 const READY_POLL_MS = 50;
 
@@ -56,14 +64,14 @@ export class ShardLinks {
    *
    * @throws ServingError UNAVAILABLE naming a partition and why, when the deadline passes first; the signal's reason
    */
-  async whenReady(options: { readonly signal?: CancelSignal; readonly deadlineMs: number }): Promise<void> {
+  async whenReady(options: ReadyOptions): Promise<void> {
     const { clock, servable } = this.#options;
     for (;;) {
       const gap = this.#findGap();
       if (gap === undefined) return;
-      if (clock.nowMs() >= options.deadlineMs) {
-        throw new ServingError("UNAVAILABLE", `${servable} is not ready: ${gap}`);
-      }
+      const why = `${servable} is not ready: ${gap}`;
+      if (clock.nowMs() >= options.deadlineMs) throw new ServingError("UNAVAILABLE", why);
+      options.onWaiting?.(why);
       options.signal?.throwIfAborted();
       this.#refreshLacking();
       await new Promise<void>((resolve) => clock.after(READY_POLL_MS, resolve));

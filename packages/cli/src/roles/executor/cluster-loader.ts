@@ -6,6 +6,7 @@ import {
   type HottestIds,
   type LookupMetrics,
   proofExpectation,
+  type ReadyOptions,
   type RedisFor,
   type RedisLevel,
   ShardRows,
@@ -16,6 +17,7 @@ import { readManifest, type StoredManifest } from "@shardserve/rowstore";
 import { type Loader, type LoadOptions, type Model, type ServableId, servableIdText } from "@shardserve/servable";
 import type { Engines } from "../serving/engines.js";
 import { type DenseLoader, EpochModel, type EpochSource } from "./epoch-model.js";
+import { LoadTroubles } from "./load-troubles.js";
 import type { HotRowsSource } from "./peer-executors.js";
 import type { DenseFiles } from "../versions/dense-files.js";
 
@@ -58,16 +60,22 @@ export class ClusterLoader implements Loader {
   readonly #models = new Map<string, EpochModel>();
   readonly #rows = new Map<string, { readonly id: ServableId; readonly rows: ShardRows }>();
   readonly #listeners = new Set<() => void>();
+  readonly #troubles = new LoadTroubles(systemClock, () => this.#notify());
 
   constructor(options: ClusterLoaderOptions) {
     this.#options = options;
   }
 
   async load(id: ServableId, path: string, options: LoadOptions): Promise<Model> {
+    this.#troubles.begin(id);
     try {
-      return await this.#load(id, path, options);
+      const model = await this.#load(id, path, options);
+      this.#troubles.end(id);
+      return model;
     } catch (error) {
       this.#options.files.distrust(id);
+      if (options.signal.aborted) this.#troubles.end(id);
+      else this.#troubles.failed(id, ServingError.from(error));
       throw error;
     }
   }
@@ -87,7 +95,8 @@ export class ClusterLoader implements Loader {
       epochs: () => follower.epochs(id.name, id.version),
       subscribe: (listener) => follower.subscribe(listener),
     };
-    await whenRowsReady(rows, source, { signal, deadlineMs: systemClock.nowMs() + this.#options.readyTimeoutMs });
+    const deadlineMs = systemClock.nowMs() + this.#options.readyTimeoutMs;
+    await whenRowsReady(rows, source, { signal, deadlineMs, onWaiting: (why) => this.#troubles.waits(id, why) });
     await this.#warmUp(id, rows, signal);
     const model = await EpochModel.load(
       {
@@ -201,8 +210,13 @@ export class ClusterLoader implements Loader {
     return this.#models.get(servableIdText(id));
   }
 
-  /** Calls back after what {@link epochOf} says has changed. */
-  onEpoch(listener: () => void): void {
+  /** What keeps a version that is being loaded from being served; undefined = nothing that is known. */
+  troubleOf(id: ServableId): ServingError | undefined {
+    return this.#troubles.of(id);
+  }
+
+  /** Calls back after what {@link epochOf} or {@link troubleOf} says has changed. */
+  onChange(listener: () => void): void {
     this.#listeners.add(listener);
   }
 
@@ -216,11 +230,7 @@ export class ClusterLoader implements Loader {
  *
  * @throws ServingError UNAVAILABLE at the deadline, the signal's reason; then the rows are closed
  */
-async function whenRowsReady(
-  rows: ShardRows,
-  source: EpochSource,
-  options: { readonly signal: AbortSignal; readonly deadlineMs: number },
-): Promise<void> {
+async function whenRowsReady(rows: ShardRows, source: EpochSource, options: ReadyOptions): Promise<void> {
   const update = () => {
     const map = source.map();
     if (map && map !== rows.map) rows.setMap(map);
