@@ -49,6 +49,30 @@ const batches = fc.array(
 );
 
 describe("PendingRows", () => {
+  it("takes tables by their names as well, where a name is of one table alone", () => {
+    const named = (name: string, checkpointKey: string) => ({ ...table(name, 3, "same"), checkpointKey });
+    const tables = [
+      named("user", "layers/0"),
+      named("item", "layers/1"),
+      named("item", "layers/2"),
+      named("x", "user"),
+    ];
+    const pending = new PendingRows(tables);
+    const take = (name: string) => pending.put([{ ...update(tables[0]!, [1], 1), table: name }]);
+    for (const name of ["layers/0", "layers/2", "x", "user"]) take(name);
+    assert.deepEqual(
+      tables.map((_, index) => pending.countOf(index)),
+      [1, 0, 1, 1],
+      "a key goes before a name",
+    );
+    assert.throws(
+      () => take("item"),
+      (error) =>
+        isServingError(error, "INVALID_ARGUMENT") &&
+        error.message.endsWith("there are layers/0, layers/1, layers/2, user"),
+    );
+  });
+
   it("keeps the last row of each id and hands them out by table, partition and position: as a Map does", () => {
     fc.assert(
       fc.property(batches, fc.integer({ min: 16, max: 70 }), (all, partitionCount) => {

@@ -71,4 +71,5 @@ export {
   type RowDType,
   storedRowBytes,
   type TableInfo,
+  tablesByName,
 } from "./manifest/table-info.js";

@@ -16,7 +16,11 @@ import { DTYPES } from "@shardserve/tensor";
 import { eventually, tempDir } from "@shardserve/testkit";
 import { element, MODEL, tableOf, TestCluster, VERSION, writeVersion } from "./support/fixture.js";
 
-const TABLES = [tableOf("user", 500, 4), tableOf("half", 100, 4, "float16"), tableOf("byte", 100, 6, "int8")];
+const TABLES = [
+  { ...tableOf("user", 500, 4), name: "tower/user_embedding" },
+  tableOf("half", 100, 4, "float16"),
+  tableOf("byte", 100, 6, "int8"),
+];
 const P = 7;
 
 function unary<I, O>(client: Client, path: string, encode: (value: I) => Uint8Array, decode: (bytes: Buffer) => O) {
@@ -64,7 +68,7 @@ describe("RowService", () => {
         create(LookupRequestSchema, {
           model: MODEL,
           tables: [
-            { table: "user", ids: idBytes(499n, 3n, 3n) },
+            { table: "tower/user_embedding", ids: idBytes(499n, 3n, 3n) }, // its name, or its key as below
             { table: "nothing", ids: idBytes(1n) },
             { table: "half", ids: idBytes(2n) },
             { table: "user", ids: idBytes(0n, 500n) },

@@ -1,5 +1,5 @@
 import { invariant, ServingError } from "@shardserve/core";
-import { encodeRows, type TableInfo } from "@shardserve/rowstore";
+import { encodeRows, type TableInfo, tablesByName } from "@shardserve/rowstore";
 import { DTYPES } from "@shardserve/tensor";
 
 /** Distinct rows of one epoch at most: executors still look for each of so many in their caches. A power of two. */
@@ -17,7 +17,7 @@ export interface PendingSection {
 
 /** New rows for some ids of one table. */
 export interface TableRows {
-  /** Checkpoint key. */
+  /** Name or checkpoint key, as {@link tablesByName} knows them. */
   readonly table: string;
   /** int64, little-endian. */
   readonly ids: Uint8Array;
@@ -31,13 +31,11 @@ export interface TableRows {
  */
 export class PendingRows {
   readonly #tables: readonly TableInfo[];
-  readonly #byKey: ReadonlyMap<string, number>;
   readonly #columns: readonly Column[];
 
   /** @param tables  of the version, with the rows that they have at the epoch before */
   constructor(tables: readonly TableInfo[]) {
     this.#tables = tables;
-    this.#byKey = new Map(tables.map(({ checkpointKey }, i) => [checkpointKey, i]));
     this.#columns = tables.map(({ rowBytes }) => new Column(rowBytes));
   }
 
@@ -107,11 +105,12 @@ export class PendingRows {
   }
 
   #indexOf(table: string): number {
-    const index = this.#byKey.get(table);
+    const index = tablesByName(this.#tables).get(table);
     if (index !== undefined) return index;
+    const known = this.#tables.map(({ checkpointKey }) => checkpointKey).join(", ");
     throw new ServingError(
       "INVALID_ARGUMENT",
-      `there is no sharded table ${JSON.stringify(table.slice(0, 200))}; there are ${[...this.#byKey.keys()].join(", ")}`,
+      `there is no sharded table ${JSON.stringify(table.slice(0, 200))}; there are ${known}`,
     );
   }
 }

@@ -1,3 +1,4 @@
+import { byIdentity } from "@shardserve/core";
 import { type DType, DTYPES, isNumeric, type NumericDType } from "@shardserve/tensor";
 
 /**
@@ -36,6 +37,22 @@ export function storedRowBytes(rowDtype: RowDType, dtype: NumericDType, dim: num
   if (rowDtype === "int8") return Math.ceil((INT8_HEAD_BYTES + dim) / 4) * 4;
   return dim * DTYPES[dtype].bytes;
 }
+
+/**
+ * The indexes of tables by what callers of public interfaces may call them: the checkpoint key, and the name that `inspect` prints
+ * where no other table has it as a name or a key.
+ */
+export const tablesByName = byIdentity((tables: readonly TableInfo[]): ReadonlyMap<string, number> => {
+  const byName = new Map<string, number>();
+  const shared = new Set<string>();
+  for (const [index, { name }] of tables.entries()) {
+    if (byName.has(name)) shared.add(name);
+    byName.set(name, index);
+  }
+  for (const name of shared) byName.delete(name);
+  for (const [index, { checkpointKey }] of tables.entries()) byName.set(checkpointKey, index);
+  return byName;
+});
 
 /** True for element types whose rows can be sharded. */
 export function isTableDType(dtype: DType): dtype is NumericDType {

@@ -13,7 +13,7 @@ import {
   toBinary,
 } from "@shardserve/api";
 import { type Clock, GRPC_STATUS, ServingError } from "@shardserve/core";
-import { rowDecoder, StoredRows, type TableInfo } from "@shardserve/rowstore";
+import { rowDecoder, StoredRows, type TableInfo, tablesByName } from "@shardserve/rowstore";
 import { DTYPES } from "@shardserve/tensor";
 import { statusCode, TABLE_STATUS } from "@shardserve/transport";
 import { type handleUnaryCall, Server, type ServerUnaryCall, type ServiceDefinition } from "@grpc/grpc-js";
@@ -98,8 +98,7 @@ async function answer(
   request.tables.forEach(({ table, ids }, i) => {
     if (ids.length % 8 !== 0)
       throw new ServingError("INVALID_ARGUMENT", `ids of ${table}: ${ids.length} bytes are no int64s`);
-    const index = set.tables.findIndex(({ checkpointKey }) => checkpointKey === table);
-    columns[i * 2] = index < 0 ? UNKNOWN_TABLE : index;
+    columns[i * 2] = tablesByName(set.tables).get(table) ?? UNKNOWN_TABLE;
     columns[i * 2 + 1] = ids.length / 8;
     idCount += ids.length / 8;
   });

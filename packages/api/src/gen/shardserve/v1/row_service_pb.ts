@@ -57,7 +57,7 @@ export const LookupRequestSchema: GenMessage<LookupRequest> = /*@__PURE__*/
  */
 export type TableIds = Message<"shardserve.v1.TableIds"> & {
   /**
-   * Table name as `shardserve inspect` prints it (the variable's checkpoint key).
+   * Name of the table as `shardserve inspect` prints it, or the variable's checkpoint key (needed where two tables share a name).
    *
    * @generated from field: string table = 1;
    */

@@ -107,7 +107,7 @@ export const RowUpdatesSchema: GenMessage<RowUpdates> = /*@__PURE__*/
  */
 export type TableUpdate = Message<"shardserve.v1.TableUpdate"> & {
   /**
-   * Table name as `shardserve inspect` prints it (the variable's checkpoint key).
+   * Name of the table as `shardserve inspect` prints it, or the variable's checkpoint key (needed where two tables share a name).
    *
    * @generated from field: string table = 1;
    */
