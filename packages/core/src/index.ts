@@ -1,6 +1,7 @@
 export * from "./by-identity.js";
 export * from "./byte-pace.js";
 export * from "./cancel-signal.js";
+export * from "./changes.js";
 export * from "./clock.js";
 export * from "./config.js";
 export * from "./cooperative.js";

@@ -1,4 +1,4 @@
-import { type Logger, ServingError, silentLogger } from "@shardserve/core";
+import { Changes, type Logger, ServingError, silentLogger } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
 import { mapKey, MAPS_PREFIX, parseKey, SHARDS_PREFIX, shardKey } from "./records/cluster-keys.js";
 import { type EpochPlan, type ShardRecord, shardRecord } from "./records/cluster-records.js";
@@ -29,7 +29,7 @@ export class MapFollower {
   readonly #maps: RegistryView;
   readonly #shardView: RegistryView;
   readonly #logger: Logger;
-  readonly #listeners = new Set<() => void>();
+  readonly #changes = new Changes();
   readonly #known: KnownMaps;
   #byModel = new Map<string, Map<number, PartitionMap>>();
   readonly #shards = new Map<string, { readonly modRevision: number; shard: KnownShard }>();
@@ -67,8 +67,7 @@ export class MapFollower {
 
   /** Calls back after something changed: maps or shards. @returns a function that ends it */
   subscribe(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#changes.subscribe(listener);
   }
 
   /** Models that have an enabled version, sorted. */
@@ -116,7 +115,7 @@ export class MapFollower {
     }
     this.#byModel = byModel;
     this.#forgetShards();
-    this.#notify();
+    this.#changes.notify();
   }
 
   #readShards(): void {
@@ -133,7 +132,7 @@ export class MapFollower {
       }
     }
     this.#forgetShards();
-    this.#notify();
+    this.#changes.notify();
   }
 
   /** Shards that are neither alive nor named by a map. */
@@ -143,10 +142,6 @@ export class MapFollower {
       for (const map of versions.values()) for (const id of map.shards) named.add(id);
     }
     for (const [id, { shard }] of this.#shards) if (!shard.isAlive && !named.has(id)) this.#shards.delete(id);
-  }
-
-  #notify(): void {
-    for (const listener of this.#listeners) listener();
   }
 }
 

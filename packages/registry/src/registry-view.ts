@@ -1,4 +1,5 @@
 import {
+  Changes,
   type Clock,
   type Logger,
   OutageLog,
@@ -39,7 +40,7 @@ export class RegistryView {
   readonly #stateAfterMs: number;
   readonly #saves: OutageLog;
   readonly #entries = new Map<string, Entry>();
-  readonly #listeners = new Set<() => void>();
+  readonly #changes = new Changes();
   readonly #stop = new AbortController();
   #revision = 0;
   #historyCount = 0;
@@ -95,8 +96,7 @@ export class RegistryView {
 
   /** Calls back after every event was applied. @returns a function that ends it */
   subscribe(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#changes.subscribe(listener);
   }
 
   /**
@@ -106,19 +106,9 @@ export class RegistryView {
    * @throws the signal's reason; ServingError when the watch ended
    */
   async reach(revision = 1, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    const { signal } = options;
     while (this.#revision < revision) {
-      signal?.throwIfAborted();
       if (this.#failure) throw this.#failure;
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          unsubscribe();
-          signal?.removeEventListener("abort", wake);
-          resolve();
-        };
-        const unsubscribe = this.subscribe(wake);
-        signal?.addEventListener("abort", wake, { once: true });
-      });
+      await this.#changes.next(options.signal);
     }
   }
 
@@ -149,7 +139,7 @@ export class RegistryView {
         }
         this.#revision = event.revision;
         this.#isFromDisk = false;
-        this.#notify();
+        this.#changes.notify();
         this.#saveSoon();
       }
       this.#failure = new ServingError("REGISTRY_UNAVAILABLE", `the watch on ${this.prefix} is closed`);
@@ -158,7 +148,7 @@ export class RegistryView {
       this.#logger.error({ prefix: this.prefix, error: this.#failure.message }, "watch ended for good");
     }
     cancel();
-    this.#notify();
+    this.#changes.notify();
   }
 
   /** A revision that went back shows another history; where that one has run further by now, one of its keys does. */
@@ -196,7 +186,7 @@ export class RegistryView {
       { prefix: this.prefix, revision, ageSeconds, keys: entries.length },
       "the registry is away: going on with the last known state from disk",
     );
-    this.#notify();
+    this.#changes.notify();
   }
 
   #saveSoon(): void {
@@ -230,9 +220,5 @@ export class RegistryView {
       this.#saves.failed(ServingError.from(error), { path: this.#state?.path });
       return false;
     }
-  }
-
-  #notify(): void {
-    for (const listener of this.#listeners) listener();
   }
 }

@@ -1,5 +1,6 @@
 import {
   type CancelSignal,
+  Changes,
   type Clock,
   type Logger,
   type Random,
@@ -10,7 +11,6 @@ import {
   systemRandom,
 } from "@shardserve/core";
 import { whenAvailable } from "./availability.js";
-import { Changes } from "./changes.js";
 import type { LoadedVersion, ServableHandle } from "./handle.js";
 import { Harness } from "./harness.js";
 import type { Loader } from "./loader.js";

@@ -1,5 +1,4 @@
-import type { CancelSignal } from "@shardserve/core";
-import { Changes } from "./changes.js";
+import { type CancelSignal, Changes } from "@shardserve/core";
 
 /** Names that change, and who waits for which of them: a change asks those alone who wait for its name. */
 export class NameChanges {

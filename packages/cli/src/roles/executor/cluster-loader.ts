@@ -1,4 +1,4 @@
-import { type Logger, ServingError, systemClock } from "@shardserve/core";
+import { Changes, type Logger, ServingError, systemClock } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import {
@@ -59,8 +59,8 @@ export class ClusterLoader implements Loader {
   /** Loaded versions by servable. */
   readonly #models = new Map<string, EpochModel>();
   readonly #rows = new Map<string, { readonly id: ServableId; readonly rows: ShardRows }>();
-  readonly #listeners = new Set<() => void>();
-  readonly #troubles = new LoadTroubles(systemClock, () => this.#notify());
+  readonly #changes = new Changes();
+  readonly #troubles = new LoadTroubles(systemClock, () => this.#changes.notify());
 
   constructor(options: ClusterLoaderOptions) {
     this.#options = options;
@@ -106,7 +106,7 @@ export class ClusterLoader implements Loader {
         rows,
         source,
         load: this.#denseLoader(onPlanned),
-        onChange: () => this.#notify(),
+        onChange: () => this.#changes.notify(),
         clock: systemClock,
         logger,
       },
@@ -217,11 +217,7 @@ export class ClusterLoader implements Loader {
 
   /** Calls back after what {@link epochOf} or {@link troubleOf} says has changed. */
   onChange(listener: () => void): void {
-    this.#listeners.add(listener);
-  }
-
-  #notify(): void {
-    for (const listener of this.#listeners) listener();
+    this.#changes.subscribe(listener);
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Clock, isServingError, type Logger, ServingError } from "@shardserve/core";
+import { Changes, type Clock, isServingError, type Logger, ServingError } from "@shardserve/core";
 import { type TableRows, writeApplied } from "@shardserve/exporter";
 import type { EpochRecord, MapFollower } from "@shardserve/registry";
 import {
@@ -13,7 +13,6 @@ import {
 import { VERSION } from "../../version.js";
 import type { Refusal } from "./refusals.js";
 import { chainInForce, isSameEpoch } from "./chain-in-force.js";
-import { Changes } from "./changes.js";
 import { ChainFolder, type FoldSettings } from "./chain-folder.js";
 import type { EpochPlace, EpochPlaces } from "./epoch-place.js";
 import { GatheredEpoch } from "./gathered-epoch.js";
@@ -59,9 +58,11 @@ export class UpdateWriter {
   readonly #options: UpdateWriterOptions;
   readonly #place: EpochPlace;
   readonly #tables: readonly TableInfo[];
+  /** Of what decides whether a batch is taken and whether an epoch is written. */
   readonly #changes = new Changes();
   readonly #stop = new AbortController();
-  readonly #listeners = new Set<() => void>();
+  /** Of what is in force. */
+  readonly #outcomes = new Changes();
   readonly #unsubscribe: () => void;
   readonly #folder: ChainFolder;
   /** Deltas in force, this writer's included. */
@@ -144,8 +145,7 @@ export class UpdateWriter {
 
   /** Calls back after an epoch came into force, or after the writer failed. @returns a function that ends it */
   subscribe(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#outcomes.subscribe(listener);
   }
 
   /**
@@ -165,12 +165,12 @@ export class UpdateWriter {
         this.#options.metrics.rows.inc({ model: this.model }, taken);
         if (gathering.sinceMs === undefined) {
           gathering.sinceMs = this.#options.clock.nowMs();
-          this.#changes.happened();
+          this.#changes.notify();
         }
         return;
       }
       this.#isFull = true;
-      this.#changes.happened();
+      this.#changes.notify();
       await this.#changes.next();
     }
   }
@@ -187,7 +187,7 @@ export class UpdateWriter {
     try {
       for (;;) {
         await this.#until(() => this.#gathering.sinceMs !== undefined);
-        const cancel = clock.after(Math.max(0, dueMs - clock.nowMs()), () => this.#changes.happened());
+        const cancel = clock.after(Math.max(0, dueMs - clock.nowMs()), () => this.#changes.notify());
         try {
           await this.#until(() => this.#isFull || clock.nowMs() >= dueMs);
         } finally {
@@ -199,7 +199,7 @@ export class UpdateWriter {
         this.#isFull = false;
         metrics.pendingRows.set({ model }, rows.count);
         this.#isWriting = true;
-        this.#changes.happened();
+        this.#changes.notify();
         const { signal } = this.#stop;
         const { versionDir, base } = this.#place;
         const takenUpTo = await this.#place.newestTaken(signal);
@@ -268,8 +268,8 @@ export class UpdateWriter {
       this.#head = sealed.ref;
       this.#durable = sealed.accepted;
       this.#sealed = undefined;
-      this.#changes.happened();
-      this.#tell();
+      this.#changes.notify();
+      this.#outcomes.notify();
     }
     const head = chain?.at(-1) ?? (chain && { epoch: 0, digest: this.#place.base.digest });
     if (chain && head && isSameEpoch(head, this.#head)) {
@@ -307,12 +307,8 @@ export class UpdateWriter {
       metrics.epochs.inc({ model: this.model, result: "failed" });
       logger.warn({ model: this.model, version: this.version, error: reason.message }, "streams begin again");
     }
-    this.#changes.happened();
-    this.#tell();
-  }
-
-  #tell(): void {
-    for (const listener of this.#listeners) listener();
+    this.#changes.notify();
+    this.#outcomes.notify();
   }
 
   async #until(isSo: () => boolean): Promise<void> {

@@ -1,6 +1,6 @@
-import type { CancelSignal } from "@shardserve/core";
+import type { CancelSignal } from "./cancel-signal.js";
 
-/** Something that changes, and who waits for that. */
+/** Something that changes, and who waits for that: each change wakes all of them, and they look again. */
 export class Changes {
   readonly #listeners = new Set<() => void>();
 
@@ -9,17 +9,18 @@ export class Changes {
     return this.#listeners.size === 0;
   }
 
+  /** It has changed. Listeners are called in this turn; they do not throw. */
   notify(): void {
     for (const listener of this.#listeners) listener();
   }
 
-  /** @returns the unsubscriber */
+  /** Calls back after every change. @returns a function that ends it */
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** @throws the signal's reason */
+  /** Resolves at the next change. @throws the signal's reason */
   next(signal?: CancelSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason as Error);
