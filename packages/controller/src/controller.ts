@@ -1,5 +1,6 @@
 import {
   type Clock,
+  isServingError,
   type Logger,
   OutageLog,
   type Random,
@@ -200,7 +201,7 @@ export class Controller extends Service {
       this.#logger.info({ kind, model, version, why }, "step taken");
       return revision;
     } catch (error) {
-      if (!(error instanceof ServingError && error.code === "REGISTRY_CONFLICT")) throw error;
+      if (!isServingError(error, "REGISTRY_CONFLICT")) throw error;
       this.#metrics?.conflict();
       this.#logger.debug({ kind, model, version, error: error.message }, "step refused");
       return undefined;

@@ -1,4 +1,4 @@
-import { type Clock, type Logger, runInTurns, Semaphore, ServingError } from "@shardserve/core";
+import { type Clock, isServingError, type Logger, runInTurns, Semaphore, ServingError } from "@shardserve/core";
 import {
   type CutPolicy,
   type DeviceStep,
@@ -225,8 +225,7 @@ export class SegmentedModel {
 
 /** True of what an engine says of a graph that it cannot make sense of; false of what may be otherwise at another time. */
 function isOfGraph(error: unknown): error is ServingError {
-  const said = deviceError(error);
-  return said instanceof ServingError && (said.code === "ENGINE_FAILED" || said.code === "INVALID_ARGUMENT");
+  return isServingError(deviceError(error), "ENGINE_FAILED", "INVALID_ARGUMENT");
 }
 
 /** The plan of a signature that computes the same under another name; it shares the steps, and with them their sessions. */

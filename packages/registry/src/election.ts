@@ -1,5 +1,6 @@
 import {
   type Clock,
+  isServingError,
   type Logger,
   type Random,
   ServingError,
@@ -83,7 +84,7 @@ async function tryTake(
   try {
     return await registry.txn([{ key, modRevision: 0 }], [{ put: key, value, lease }], { signal });
   } catch (error) {
-    if (!(error instanceof ServingError && error.code === "REGISTRY_CONFLICT")) throw error;
+    if (!isServingError(error, "REGISTRY_CONFLICT")) throw error;
   }
   // Perhaps an earlier try went through and only its answer was lost.
   const entry = await registry.get(key, { signal });

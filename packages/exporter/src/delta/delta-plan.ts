@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { ServingError } from "@shardserve/core";
+import { isServingError, ServingError } from "@shardserve/core";
 import type { KernelTable } from "@shardserve/graph";
 import {
   CHAIN_LENGTH_MAX,
@@ -79,7 +79,7 @@ export async function planDelta(
     kernels,
     signal,
   ).catch((error: unknown) => {
-    if (!(error instanceof ServingError && error.code === "CONFIG_INVALID")) throw error;
+    if (!isServingError(error, "CONFIG_INVALID")) throw error;
     throw new ServingError(
       "FAILED_PRECONDITION",
       `${source} lacks a table of ${versionDir} (${error.message}); export it as a new version`,

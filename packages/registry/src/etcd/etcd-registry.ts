@@ -1,5 +1,6 @@
 import {
   type Clock,
+  isServingError,
   type Logger,
   OutageLog,
   type Random,
@@ -176,7 +177,7 @@ export class EtcdRegistry implements Registry {
     try {
       await this.#call("revoke", () => this.#client.leaseClient.leaseRevoke({ ID: id }), options);
     } catch (error) {
-      if (!(error instanceof ServingError && error.code === "LEASE_LOST")) throw error;
+      if (!isServingError(error, "LEASE_LOST")) throw error;
     }
   }
 

@@ -4,7 +4,7 @@
  * table.cc). Every block carries a checksum, which is always verified.
  */
 import { setImmediate } from "node:timers/promises";
-import { ServingError } from "@shardserve/core";
+import { isServingError, ServingError } from "@shardserve/core";
 import { WireReader } from "@shardserve/tensor";
 import { checksum, maskChecksum } from "./checksum.js";
 import { snappyUncompress } from "./snappy.js";
@@ -123,7 +123,7 @@ class Table {
       reader.position = start + unshared + valueLength;
       return { key, value: reader.bytes.subarray(start + unshared, reader.position), offset: blockOffset };
     } catch (cause) {
-      if (cause instanceof ServingError && cause.code === "CHECKPOINT_INVALID") throw cause;
+      if (isServingError(cause, "CHECKPOINT_INVALID")) throw cause;
       throw new ServingError("CHECKPOINT_INVALID", `${this.#file}, byte ${blockOffset}: a block's entry is cut off`, {
         cause,
       });
