@@ -190,11 +190,12 @@ def colour(g):
         g.case(op, images=images_of(f, (2, 4)))
         g.case(op, images=f(1))
     for value in [-1, -0.4, 0, 0.1, 0.5, 1]:
-        g.case("AdjustHue", 1e-5, images=images_of(f, (2, 3, 2, 3)), delta=f(value))
-        g.case("AdjustHue", 1e-5, images=edges[None], delta=f(value))
+        for images in [images_of(f, (2, 8, 9, 3)), edges[None]]:
+            g.case("AdjustHue", 0, images=images, delta=f(value))
     for value in [0, 0.5, 1, 2, -1]:
-        g.case("AdjustSaturation", 1e-5, images=images_of(f, (2, 3, 2, 3)), scale=f(value))
-        g.case("AdjustSaturation", 1e-5, images=edges[None, :8], scale=f(value))
+        # A red whose hue rounds up to a whole turn: it has no side of the colour circle, and turns grey.
+        for images in [images_of(f, (2, 8, 9, 3)), edges[None], np.array([[[1, 0, 1e-9]]], f)]:
+            g.case("AdjustSaturation", 0, images=images, scale=f(value))
         g.case("AdjustContrastv2", 1e-5, images=images_of(f, (2, 3, 2, 4)), contrast_factor=f(value))
     for op, name in [("AdjustHue", "delta"), ("AdjustSaturation", "scale"), ("AdjustContrastv2", "contrast_factor")]:
         for images, by in [(images_of(f, (0, 2, 3)), f(0.5)), (images_of(f, (2, 3)), f(1)), (images_of(f, (2, 2, 4)), f(1)), (images_of(f, (2, 2, 3)), np.ones(2, f))]:

@@ -5,6 +5,7 @@ import { withData } from "../call/elements.js";
 import { check, checkScalar, printShape } from "../call/errors.js";
 import { numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { scaleSaturations, turnHues } from "./colour-adjustments.js";
 
 /** Changes the three channels at `at` in place; `round` rounds intermediate results to the precision of the dtype. */
 type PixelChange = (pixels: NumberArray, at: number, round: (value: number) => number) => void;
@@ -66,23 +67,13 @@ function adjusted(op: OpCall, parameter: string, isOfColours: boolean): [Tensor,
   return [images, numbersOf(by)[0]!];
 }
 
-function adjustHue(op: OpCall): Tensor[] {
-  const [images, delta] = adjusted(op, "delta", true);
-  return eachPixel(images, (pixels, at, round) => {
-    rgbToHsv(pixels, at, round);
-    const hue = pixels[at]! + delta;
-    pixels[at] = hue - Math.floor(hue);
-    hsvToRgb(pixels, at, round);
-  });
-}
-
-function adjustSaturation(op: OpCall): Tensor[] {
-  const [images, scale] = adjusted(op, "scale", true);
-  return eachPixel(images, (pixels, at, round) => {
-    rgbToHsv(pixels, at, round);
-    pixels[at + 1] = unit(pixels[at + 1]! * scale);
-    hsvToRgb(pixels, at, round);
-  });
+/** @param change  of the pixels by the op's number */
+function adjustment(parameter: string, change: (pixels: Float32Array, by: number) => Float32Array): Kernel {
+  return (op) => {
+    const [images, by] = adjusted(op, parameter, true);
+    const pixels = change(numbersOf(images) as Float32Array, by);
+    return [withData(images.dtype, images.shape, packNumbers(images.dtype, pixels))];
+  };
 }
 
 /** Away from, or to, the mean of each channel of each image. */
@@ -114,11 +105,12 @@ function contrasted(images: Tensor, factor: number, dtype: Tensor["dtype"]): Ten
   for (let image = 0; image < count; image++) {
     const [start, end] = [image * perImage, (image + 1) * perImage];
     means.fill(0);
-    for (let i = start; i < end; i++) means[i % channels]! += pixels[i]!;
+    for (let at = start; at < end; at += channels) {
+      for (let c = 0; c < channels; c++) means[c]! += pixels[at + c]!;
+    }
     for (let c = 0; c < channels; c++) means[c]! /= height * width;
-    for (let i = start; i < end; i++) {
-      const mean = means[i % channels]!;
-      out[i] = mean + (pixels[i]! - mean) * factor;
+    for (let at = start; at < end; at += channels) {
+      for (let c = 0; c < channels; c++) out[at + c] = means[c]! + (pixels[at + c]! - means[c]!) * factor;
     }
   }
   return withData(dtype, images.shape, packNumbers(dtype, out));
@@ -127,8 +119,8 @@ function contrasted(images: Tensor, factor: number, dtype: Tensor["dtype"]): Ten
 export const COLOUR_KERNELS: Readonly<Record<string, Kernel>> = {
   RGBToHSV: conversion(rgbToHsv),
   HSVToRGB: conversion(hsvToRgb),
-  AdjustHue: adjustHue,
-  AdjustSaturation: adjustSaturation,
+  AdjustHue: adjustment("delta", turnHues),
+  AdjustSaturation: adjustment("scale", scaleSaturations),
   AdjustContrast: clippedContrast,
   AdjustContrastv2: adjustContrast,
 };
