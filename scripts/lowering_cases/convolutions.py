@@ -157,3 +157,11 @@ def reflections_of_nothing():
     for mode in ["REFLECT", "SYMMETRIC"]:
         for shape, paddings in [([0, 4], [[0, 0], [1, 1]]), ([0, 3, 4, 2], [[0, 0], [1, 1], [2, 1], [0, 0]]), ([0, 3], [[0, 0], [0, 0]]), ([2, 3], [[0, 0], [0, 0]]), ([2, 0], [[1, 0], [0, 0]])]:
             case("MirrorPad", input=rand(F32, shape), paddings=C(np.array(paddings, I32)), mode=mode)
+
+
+@family
+def contrasts():
+    for shape in [[2, 5, 4, 3], [3, 2, 1], [0, 2, 2, 3], [2, 0, 2, 3], [2, 2, 3, 4, 2], [1, 16, 24, 3]]:
+        for factor in [0, 0.5, 1.2, -1]:
+            case("AdjustContrastv2", images=rand(F32, shape, 0, 255), contrast_factor=C(np.array(factor, F32)))
+        case("AdjustContrastv2", images=rand(F32, shape), contrast_factor=np.array(1.5, F32))

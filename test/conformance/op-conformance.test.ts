@@ -29,7 +29,7 @@ const EXCEPTIONS: Readonly<Record<string, (item: OpCase) => boolean>> = {
   // Shapes beyond 2^53.
   BroadcastArgs: ({ inputs }) => inputs[0]!.dtype === "int64" && inputs.some(({ data }) => hasHuge(data)),
   // Colours of NaN and infinity, and factors of matrices that have none: TensorFlow's answer is what its buffer held.
-  ...Object.fromEntries(["RGBToHSV", "AdjustHue", "AdjustSaturation"].map((op) => [op, hasNaN])),
+  ...Object.fromEntries(["RGBToHSV"].map((op) => [op, hasNaN])),
   Cholesky: ({ inputs, outputs }) => outputs !== undefined && hasNaN({ inputs: outputs }) && !hasNaN({ inputs }),
   // TensorFlow multiplies what is not a number with the zeros around the image too.
   DepthwiseConv2dNativeBackpropInput: hasNaN,

@@ -1,5 +1,6 @@
 import { arrays } from "./array.js";
 import { casts } from "./casts.js";
+import { contrasts } from "./contrast.js";
 import { convolutions } from "./conv.js";
 import { einsums } from "./einsum.js";
 import { elementwise } from "./elementwise.js";
@@ -24,6 +25,7 @@ export const lowerings: ReadonlyMap<string, LoweringTable[string]> = new Map(
   [
     arrays,
     casts,
+    contrasts,
     convolutions,
     einsums,
     elementwise,
