@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { FLOORS, packageSources, REPO } from "./sources.js";
+import { FLOORS, filesUnder, packageSources, REPO } from "./sources.js";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -14,16 +14,14 @@ describe("imports between packages", () => {
   it("go down only, by package name, and only where package.json and tsconfig.json declare them", () => {
     const wrong: string[] = [];
     for (const { pkg, path, text } of packageSources()) {
-      const manifest = JSON.parse(readFileSync(join(REPO, "packages", pkg, "package.json"), "utf8")) as {
-        dependencies?: Record<string, string>;
-      };
+      const dependencies = dependenciesOf(pkg);
       for (const target of importsOf(text)) {
         if (target.startsWith(".")) {
           if (join(path, "..", target).startsWith(join("packages", pkg, "src"))) continue;
           wrong.push(`${path} reaches out of its package: ${target}`);
         } else if (target.startsWith("@shardserve/")) {
           const sibling = target.slice("@shardserve/".length);
-          if (!manifest.dependencies?.[target]) wrong.push(`${path}: ${target} is not declared`);
+          if (!dependencies[target]) wrong.push(`${path}: ${target} is not declared`);
           if ((floorOf.get(sibling) ?? Infinity) >= floorOf.get(pkg)!)
             wrong.push(`${path} imports up or sideways: ${target}`);
         } else if (!target.startsWith("node:")) {
@@ -31,13 +29,30 @@ describe("imports between packages", () => {
             .split("/")
             .slice(0, target.startsWith("@") ? 2 : 1)
             .join("/");
-          if (!manifest.dependencies?.[name]) wrong.push(`${path}: ${name} is not declared`);
+          if (!dependencies[name]) wrong.push(`${path}: ${name} is not declared`);
         }
       }
     }
     assert.deepEqual(wrong, []);
   });
+
+  it("are of all that package.json declares", () => {
+    const unused: string[] = [];
+    for (const pkg of new Set(packageSources().map((source) => source.pkg))) {
+      const texts = filesUnder(join(REPO, "packages", pkg, "src")).map((file) => readFileSync(file, "utf8"));
+      for (const name of Object.keys(dependenciesOf(pkg)))
+        if (!texts.some((text) => text.includes(`"${name}`))) unused.push(`packages/${pkg}: ${name}`);
+    }
+    assert.deepEqual(unused, []);
+  });
 });
+
+function dependenciesOf(pkg: string): Readonly<Record<string, string>> {
+  const manifest = JSON.parse(readFileSync(join(REPO, "packages", pkg, "package.json"), "utf8")) as {
+    readonly dependencies?: Readonly<Record<string, string>>;
+  };
+  return manifest.dependencies ?? {};
+}
 
 function importsOf(text: string): string[] {
   return [
