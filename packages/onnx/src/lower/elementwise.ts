@@ -4,6 +4,7 @@ import type { OnnxBuilder } from "../proto/builder.js";
 import type { Value } from "../proto/value.js";
 import { cast, dtypes, equal, isFloat, isSignedInt, less, not, where, widened } from "../proto/emit.js";
 import type { Lower, LoweringTable, NodeLowering } from "./node-lowering.js";
+import { wideOperands } from "./row-constants.js";
 
 /** Arithmetic and mathematical functions, element by element with broadcasting. */
 
@@ -11,7 +12,7 @@ const MAX_KERNELS = dtypes("float32 uint8 int8 int32 float16 float64 uint32");
 const RELU_KERNELS = dtypes("float32 float64 float16 int8 int32");
 
 function binary(op: string): Lower {
-  return (n) => n.b.op(op, [n.x(0), n.x(1)]);
+  return (n) => n.b.op(op, wideOperands(n));
 }
 
 /** One ONNX node for float dtypes; `kernels` says which. */
@@ -81,7 +82,7 @@ const truncateDiv: Lower = (n) => {
 };
 
 const divide: Lower = (n) =>
-  isFloat(n.dtype(0)) ? n.b.op("Div", [n.x(0), n.x(1)]) : truncatedQuotient(n.b, n.x(0), n.x(1));
+  isFloat(n.dtype(0)) ? n.b.op("Div", wideOperands(n)) : truncatedQuotient(n.b, n.x(0), n.x(1));
 
 /** `zero` where the guard operand is 0, also for NaN and infinite results, else `compute`. */
 function zeroWhereZero(guard: 0 | 1, compute: (n: NodeLowering) => Value): Lower {

@@ -8,11 +8,31 @@ export interface Kernels {
   readonly worksInTurn: boolean;
   /** Convolutions of images are much faster than those of volumes. */
   readonly prefersPlanes: boolean;
+  /** An operand that is repeated along all but the last, short dimension costs a call for each repetition. */
+  readonly repeatsFewSlowly: boolean;
 }
 
 /** The kernels of ONNX Runtime's execution providers, as far as a lowering depends on them. */
 export const KERNELS = {
-  cpu: { computesHalves: false, resizesChannelsLast: true, worksInTurn: true, prefersPlanes: true },
-  cuda: { computesHalves: true, resizesChannelsLast: false, worksInTurn: false, prefersPlanes: false },
-  webgpu: { computesHalves: false, resizesChannelsLast: false, worksInTurn: false, prefersPlanes: false },
+  cpu: {
+    computesHalves: false,
+    resizesChannelsLast: true,
+    worksInTurn: true,
+    prefersPlanes: true,
+    repeatsFewSlowly: true,
+  },
+  cuda: {
+    computesHalves: true,
+    resizesChannelsLast: false,
+    worksInTurn: false,
+    prefersPlanes: false,
+    repeatsFewSlowly: false,
+  },
+  webgpu: {
+    computesHalves: false,
+    resizesChannelsLast: false,
+    worksInTurn: false,
+    prefersPlanes: false,
+    repeatsFewSlowly: false,
+  },
 } as const satisfies Readonly<Record<string, Kernels>>;
