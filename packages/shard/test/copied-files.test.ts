@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isServingError, seededRandom, ServingError, silentLogger } from "@shardserve/core";
 import { MANIFEST_FILE, partitionPath, readManifest, writeManifest } from "@shardserve/rowstore";
@@ -153,6 +153,19 @@ describe("files copied to a shard's own disk", () => {
     await files.dropOutdated(second.stored);
     const left = (await readdir(copies, { recursive: true })).filter((name) => /\d/.test(name));
     assert.deepEqual(left.sort(), ["asset-0", FILE], "what no manifest named is the readers' business");
+  });
+
+  it("are asked of nobody else where the own disk is full", async () => {
+    await using dir = await tempDir();
+    const { repository, files } = setUp(dir.path);
+    await mkdir(join(dir.path, "partitions"));
+    await symlink("/dev/full", join(dir.path, `${FILE}.part`));
+    await assert.rejects(files.provide(FILE, signal), (error) => {
+      assert.ok(isServingError(error, "DISK_FULL"));
+      assert.match(error.message, /p-00003\.rows: ENOSPC.*; make room there/);
+      return true;
+    });
+    assert.equal(repository.asked.length, 0);
   });
 
   it("that were refused come from another the next time", async () => {

@@ -101,7 +101,11 @@ export class CopiedFiles implements VersionFiles {
         return;
       } catch (error) {
         signal.throwIfAborted();
-        failures.push(`${way.source.name}: ${ServingError.from(error).message}`);
+        const { code, message } = ServingError.from(error);
+        // It is this disk that is full, whoever gives the file.
+        if (code === "DISK_FULL")
+          throw new ServingError(code, `${target}: ${message}; make room there, or lower --capacity`, { cause: error });
+        failures.push(`${way.source.name}: ${message}`);
       }
     }
     if (isThere) return; // a manifest that was right when it was copied; the leader compares its digest

@@ -11,7 +11,7 @@ export interface VersionFiles {
    * Makes a file readable; whether it is whole is its reader's business.
    *
    * @param pace  bounds how fast it is fetched; absent = nothing does
-   * @throws ServingError UNAVAILABLE saying whom it was asked of in vain; the signal's reason
+   * @throws ServingError UNAVAILABLE saying whom it was asked of in vain; DISK_FULL; the signal's reason
    */
   provide(path: string, signal: AbortSignal, pace?: BytePace): Promise<void>;
   /** Whether the rows of deltas are here by partition, each segment as a file of its own; else the rows file is. */
