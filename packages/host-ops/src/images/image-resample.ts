@@ -5,14 +5,9 @@ import { check, checkVector, invalid } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { resampled, type Tap } from "./weighted-samples.js";
 
 const { fround } = Math;
-
-/** What makes one output row or column: neighbouring inputs from `start` on, or single ones, with weights. */
-interface Tap {
-  readonly indices: readonly number[];
-  readonly weights: readonly number[];
-}
 
 interface ImageShape {
   readonly batch: number;
@@ -35,34 +30,6 @@ function targetSize(op: OpCall, at = 1): [number, number] {
   check(size.shape[0] === 2, () => `shape_t must have two elements [${size.shape.join(",")}]`);
   check(height! > 0 && width! > 0, () => "output dimensions must be positive");
   return [height!, width!];
-}
-
-/** Rows by rows, then columns: every result is a weighted sum of inputs. */
-function resampled(images: Tensor, rows: readonly Tap[], columns: readonly Tap[]): Tensor {
-  const { batch, height, width, channels } = imageShape(images);
-  const shape = [batch, rows.length, columns.length, channels];
-  const input = numbersOf(images);
-  const out = numberArray("float32", checkedCount("float32", shape));
-  const line = new Float64Array(width * channels);
-  let at = 0;
-  for (let b = 0; b < batch; b++) {
-    for (const row of rows) {
-      line.fill(0);
-      for (const [k, y] of row.indices.entries()) {
-        const weight = row.weights[k]!;
-        const from = (b * height + y) * width * channels;
-        for (let i = 0; i < line.length; i++) line[i]! += weight * input[from + i]!;
-      }
-      for (const column of columns) {
-        for (let c = 0; c < channels; c++) {
-          let sum = 0;
-          for (const [k, x] of column.indices.entries()) sum += column.weights[k]! * line[x * channels + c]!;
-          out[at++] = sum;
-        }
-      }
-    }
-  }
-  return tensor("float32", shape, packNumbers("float32", out) as never);
 }
 
 function scaleOf(inSize: number, outSize: number, alignCorners: boolean): number {
