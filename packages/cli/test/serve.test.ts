@@ -7,7 +7,9 @@ import { type IncomingMessage, request as httpRequest } from "node:http";
 import { cp, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ServerDescription } from "@shardserve/model-server";
+import { Client, credentials } from "@grpc/grpc-js";
+import { create, ModelServerConfigSchema, ReloadConfigRequestSchema, toBinary } from "@shardserve/api";
+import { parseTextFormat, type ServerDescription } from "@shardserve/model-server";
 import { OtlpCollector } from "@shardserve/testkit";
 import { describeServed } from "../src/server-status.js";
 
@@ -15,8 +17,17 @@ const REPO = join(import.meta.dirname, "../../../..");
 const PROGRAM = join(REPO, "packages/cli/bin/shardserve.js");
 const MODELS = join(process.env["SHARDSERVE_SHARED"] ?? join(REPO, "../shared"), "savedmodels/tf-serving");
 
+interface Serving {
+  readonly child: ChildProcess;
+  /** HOST:PORT of gRPC. */
+  readonly grpc: string;
+  /** Of REST. */
+  readonly url: string;
+  readonly log: () => string;
+}
+
 /** The program, once it has said where it listens. */
-async function serve(...args: readonly string[]): Promise<{ child: ChildProcess; url: string; log: () => string }> {
+async function serve(...args: readonly string[]): Promise<Serving> {
   const child = spawn(process.execPath, [
     PROGRAM,
     "serve",
@@ -27,16 +38,33 @@ async function serve(...args: readonly string[]): Promise<{ child: ChildProcess;
   ]);
   let log = "";
   child.stderr.on("data", (chunk) => (log += String(chunk)));
-  const url = await new Promise<string>((resolve, reject) => {
+  const [grpc, rest] = await new Promise<[string, string]>((resolve, reject) => {
     let text = "";
     child.stdout.on("data", (chunk) => {
       text += String(chunk);
-      const found = /REST on (\S+)/.exec(text);
-      if (found) resolve(`http://${found[1]}`);
+      const found = /gRPC on (\S+), REST on (\S+)/.exec(text);
+      if (found) resolve([found[1]!, found[2]!]);
     });
     child.on("exit", (code) => reject(new Error(`ended with ${code}: ${log}`)));
   });
-  return { child, url, log: () => log };
+  return { child, grpc, url: `http://${rest}`, log: () => log };
+}
+
+/** Sends a HandleReloadConfigRequest with a configuration in protobuf's text format. */
+async function reload(address: string, text: string): Promise<void> {
+  const client = new Client(address, credentials.createInsecure());
+  const config = parseTextFormat(ModelServerConfigSchema, text, "test");
+  const request = create(ReloadConfigRequestSchema, { config });
+  const path = "/tensorflow.serving.ModelService/HandleReloadConfigRequest";
+  const asIs = (bytes: Buffer) => bytes;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const bytes = Buffer.from(toBinary(ReloadConfigRequestSchema, request));
+      client.makeUnaryRequest(path, asIs, asIs, bytes, (error) => (error ? reject(error) : resolve()));
+    });
+  } finally {
+    client.close();
+  }
 }
 
 const exitOf = (child: ChildProcess) => new Promise((resolve) => child.on("exit", resolve));
@@ -125,6 +153,25 @@ describe("serve", function () {
     await rename(join(dir, "late.partial"), base);
     await until(async () => (await statusOf("/readyz")) === 200);
     assert.equal(await predict(url, "late"), 2.5);
+  });
+
+  it("is ready once a reload left no model to wait for, by its file or by a call", async () => {
+    const file = join(dir, "emptied.config");
+    const absent = `model_config_list { ${config(["gone", "nowhere"])} }`;
+    const emptied = "model_config_list { }";
+    for (const way of ["file", "call"]) {
+      await writeFile(file, absent);
+      const { child, grpc, url } = await serve(
+        `--model_config_file=${file}`,
+        ...(way === "file" ? ["--model_config_file_poll_wait_seconds=0.05"] : []),
+      );
+      children.push(child);
+      const ready = async () => (await fetch(`${url}/readyz`)).status;
+      assert.equal(await ready(), 503);
+      if (way === "file") await writeFile(file, emptied);
+      else await reload(grpc, emptied);
+      await until(async () => (await ready()) === 200);
+    }
   });
 
   it("loads a version that failed again once its files are whole", async () => {

@@ -78,8 +78,11 @@ export interface ModelServerOptions {
    * drainMs. Default 0.
    */
   readonly drainDelayMs?: number;
-  /** Whether it reports that it is not ready until the first model is available. Default false: it is ready once it listens. */
-  readonly needsModel?: boolean;
+  /**
+   * Whether it reports that it is not ready until the first model is available; asked again whenever a model changed, until
+   * it has been ready once. Default never: it is ready once it listens.
+   */
+  readonly needsModel?: () => boolean;
   /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
   readonly reload?: Reload;
 }
@@ -216,14 +219,14 @@ export class ModelServer extends Service {
   }
 
   protected override async onStart(): Promise<void> {
-    const { manager } = this.#options;
-    let isWaiting = this.#options.needsModel ?? false;
-    this.#report(!isWaiting);
+    const { manager, needsModel = () => false } = this.#options;
+    let isWaiting = true;
+    this.#report(false);
     const look = () => {
       this.#metrics.retainVersions(({ name, version }) =>
         (manager.statuses(name) ?? []).some((status) => status.version === version && status.state !== "END"),
       );
-      if (!isWaiting || !manager.names().some((name) => manager.isAvailable(name))) return;
+      if (!isWaiting || (needsModel() && !manager.names().some((name) => manager.isAvailable(name)))) return;
       isWaiting = false;
       if (this.state === "starting" || this.state === "ready") this.#report(true);
     };

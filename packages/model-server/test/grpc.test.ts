@@ -450,7 +450,7 @@ describe("gRPC", () => {
     const { SERVING, NOT_SERVING } = HealthCheckResponse_ServingStatus;
     const manager = new Manager({ loader: { load: async () => halfPlus(2) } });
     await manager.start();
-    const server = new ModelServer({ manager, grpcPort: 0, restPort: 0, host: "127.0.0.1", needsModel: true });
+    const server = new ModelServer({ manager, grpcPort: 0, restPort: 0, host: "127.0.0.1", needsModel: () => true });
     await server.start();
     const client = new Client(`127.0.0.1:${server.grpcPort}`, credentials.createInsecure());
     const isServing = async () => {

@@ -75,7 +75,7 @@ export const serve = defineCommand({
     };
     const front: ModelFront = await ModelFront.open(loader, whenLoaded, flags, logger, {
       reload: (next, options) => catalog.apply(next, options),
-      needsModel: config.config.case === "modelConfigList" && config.config.value.config.length > 0,
+      needsModel: () => catalog.models.length > 0,
       config: () => ({
         modelServerConfig: toJson(ModelServerConfigSchema, catalog.config),
         absentModels: Object.fromEntries(catalog.problems),

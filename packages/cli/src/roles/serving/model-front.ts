@@ -48,8 +48,8 @@ export interface ModelFrontOptions {
   readonly config?: () => Readonly<Record<string, unknown>>;
   /** Applies the configuration of a HandleReloadConfigRequest; absent = such requests are refused. */
   readonly reload?: Reload;
-  /** Whether it is ready only once a model is available; default false. */
-  readonly needsModel?: boolean;
+  /** Whether it is ready only once a model is available; see {@link ModelServerOptions.needsModel}. */
+  readonly needsModel?: () => boolean;
   /** Called when a version on probation lost its place to the one before. */
   readonly onRollback?: (id: ServableId, to: number, reason: string) => void;
   /** Version directory of what the loader is given; default the path itself. */
@@ -125,7 +125,7 @@ export class ModelFront extends Service {
       manager,
       metricsRegistry: options.metrics ?? new Registry(),
       ...(options.reload && { reload: options.reload }),
-      ...(options.needsModel !== undefined && { needsModel: options.needsModel }),
+      ...(options.needsModel && { needsModel: options.needsModel }),
       config: () => ({ flags: shownFlags(flags), ...options.config?.() }),
       ...(metricsPath !== undefined && { metricsPath }),
       ...(requestLog && { requestLog }),
