@@ -2,10 +2,7 @@
 export interface ServerLimits {
   /** Requests under way at once over both transports, default 10 000; beyond: RESOURCE_EXHAUSTED. */
   readonly requestsInFlightMax: number;
-  /**
-   * Bytes of one REST body as sent, default 128 MiB; beyond: 413. Reading a body takes one to two times its bytes, at
-   * worst (nothing but brackets) twelve times. gRPC messages have protobuf's own limit, 2 GiB.
-   */
+  /** Bytes of one REST body as sent, default 128 MiB; beyond: 413. gRPC messages have protobuf's own limit, 2 GiB. */
   readonly bodyBytesMax: number;
   /** Bytes of one gzip or deflate body after inflating, default 100 MiB, as in TensorFlow Serving. */
   readonly inflatedBytesMax: number;
@@ -13,8 +10,9 @@ export interface ServerLimits {
   readonly bodyBytesInFlightMax: number;
   /**
    * Bytes of all gRPC messages under way, default 1 GiB, and again of those that are still on their way in, of compressed ones as inflated until
-   * their requests have ended (inflating one takes up to twice its bytes), and of tensors that came without all their values;
-   * beyond: RESOURCE_EXHAUSTED. One alone may have any size, unless it is compressed.
+   * their requests have ended (inflating one takes up to twice its bytes), and of what requests of both transports take beyond
+   * their own bytes: tensors that came without all their values, a context before each example, values and brackets of JSON. Counted
+   * until no run reads them; beyond: RESOURCE_EXHAUSTED. One message alone may have any size, unless it is compressed.
    */
   readonly messageBytesInFlightMax: number;
   /** Open gRPC connections, default 10 000; further ones are dropped. */

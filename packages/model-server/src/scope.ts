@@ -36,23 +36,25 @@ export class RequestScope implements RosterMember {
   readonly #cancel = new CancelSource();
   readonly #cancelTimer: (() => void) | null;
   readonly #onEnd: (scope: RequestScope) => void;
-  readonly #onFilled: (bytes: number) => void;
-  #filledBytes = 0;
+  readonly #hold: (bytes: number) => void;
+  #heldBytes = 0;
+  #pins = 0;
+  #onUnpinned: (() => void) | undefined;
   #isEnded = false;
 
   /**
    * @param timeoutMs  time left to the caller's deadline; undefined = none
-   * @param onFilled  called by {@link filled}, before the bytes count; throws when they are too many
+   * @param hold  counts bytes over all requests, negative ones when they are given back; throws when they are too many
    */
   constructor(
     clock: Clock,
     timeoutMs: number | undefined,
     onEnd: (scope: RequestScope) => void,
     wishes: Wishes = {},
-    onFilled: (bytes: number) => void = () => undefined,
+    hold: (bytes: number) => void = () => undefined,
   ) {
     this.#onEnd = onEnd;
-    this.#onFilled = onFilled;
+    this.#hold = hold;
     this.stickyKey = wishes.stickyKey;
     this.degradedLimit = wishes.degradedLimit;
     this.explanation = wishes.isExplained ? new RequestExplanation() : undefined;
@@ -69,19 +71,34 @@ export class RequestScope implements RosterMember {
     return this.#cancel;
   }
 
-  /** Bytes of tensors that the request did not send, see {@link filled}. */
-  get filledBytes(): number {
-    return this.#filledBytes;
+  /**
+   * Counts memory that the request takes beyond its own bytes, until it is freed: of one value that stands for many, say. Negative
+   * bytes give some back.
+   *
+   * @throws ServingError RESOURCE_EXHAUSTED when all requests take too much
+   */
+  readonly hold = (bytes: number): void => {
+    this.#hold(bytes);
+    this.#heldBytes += bytes;
+  };
+
+  /** A run began to read the request's tensors. It may outlive the request: what cannot be stopped reads on when its caller gave up. */
+  pin(): void {
+    this.#pins++;
   }
 
-  /**
-   * Counts bytes of tensors that the request did not send: of one value that stands for many.
-   *
-   * @throws ServingError RESOURCE_EXHAUSTED when all requests have too many
-   */
-  filled(bytes: number): void {
-    this.#onFilled(bytes);
-    this.#filledBytes += bytes;
+  /** Call once for each {@link pin}. */
+  unpin(): void {
+    if (--this.#pins > 0) return;
+    this.#onUnpinned?.();
+    this.#onUnpinned = undefined;
+    this.#giveBack();
+  }
+
+  /** Calls back once no run reads the request's tensors: at once, mostly. To be asked once, by who keeps their bytes. */
+  whenUnpinned(callback: () => void): void {
+    if (this.#pins === 0) callback();
+    else this.#onUnpinned = callback;
   }
 
   abort(reason: ServingError): void {
@@ -95,9 +112,17 @@ export class RequestScope implements RosterMember {
 
   /** Call once the answer is out, on every path. */
   end(): void {
+    if (this.#isEnded) return;
     this.#isEnded = true;
     this.#cancelTimer?.();
     this.#onEnd(this);
+    this.#giveBack();
+  }
+
+  #giveBack(): void {
+    if (!this.#isEnded || this.#pins > 0 || this.#heldBytes === 0) return;
+    this.#hold(-this.#heldBytes);
+    this.#heldBytes = 0;
   }
 }
 
@@ -105,15 +130,15 @@ export class RequestScope implements RosterMember {
 export class RequestScopes {
   readonly #clock: Clock;
   readonly #live = new Roster<RequestScope>();
-  readonly #filledBytesMax: number;
+  readonly #heldBytesMax: number;
   #onIdle: (() => void)[] = [];
   #begun = 0;
-  #filledBytes = 0;
+  #heldBytes = 0;
 
-  /** @param filledBytesMax  bytes of tensors that all requests may have without sending them */
-  constructor(clock: Clock, filledBytesMax: number) {
+  /** @param heldBytesMax  bytes that all requests may take beyond those that they sent */
+  constructor(clock: Clock, heldBytesMax: number) {
     this.#clock = clock;
-    this.#filledBytesMax = filledBytesMax;
+    this.#heldBytesMax = heldBytesMax;
   }
 
   get count(): number {
@@ -129,23 +154,22 @@ export class RequestScopes {
    * @param timeoutMs  time left to the caller's deadline; undefined = none
    */
   begin(timeoutMs: number | undefined, wishes?: Wishes): RequestScope {
-    const scope = new RequestScope(this.#clock, timeoutMs, this.#onEnd, wishes, this.#onFilled);
+    const scope = new RequestScope(this.#clock, timeoutMs, this.#onEnd, wishes, this.#hold);
     this.#live.add(scope);
     this.#begun++;
     return scope;
   }
 
-  readonly #onFilled = (bytes: number): void => {
-    if (this.#filledBytes + bytes > this.#filledBytesMax) {
-      const text = `tensors without all their values would take more than ${this.#filledBytesMax} bytes together; try again later`;
+  readonly #hold = (bytes: number): void => {
+    if (bytes > 0 && this.#heldBytes + bytes > this.#heldBytesMax) {
+      const text = `requests under way would take more than ${this.#heldBytesMax} bytes beyond those that they sent; try again later`;
       throw new ServingError("RESOURCE_EXHAUSTED", text);
     }
-    this.#filledBytes += bytes;
+    this.#heldBytes += bytes;
   };
 
   readonly #onEnd = (ended: RequestScope): void => {
     if (!this.#live.remove(ended)) return;
-    this.#filledBytes -= ended.filledBytes;
     if (this.#live.size > 0) return;
     for (const resolve of this.#onIdle.splice(0)) resolve();
   };

@@ -256,7 +256,7 @@ describe("clients that misbehave", function () {
     };
     const refused = {
       code: 8,
-      details: /tensors without all their values would take more than 1000000 bytes together/,
+      details: /requests under way would take more than 1000000 bytes beyond those that they sent/,
     };
     await assert.rejects(callRaw(server.client, PREDICT, ofRows(300_000)), refused);
     const first = callRaw(server.client, PREDICT, ofRows(150_000));
@@ -270,6 +270,47 @@ describe("clients that misbehave", function () {
     (release as () => void)();
     await second;
   });
+
+  for (const way of ["gRPC", "REST"]) {
+    it(`counts what a run reads until it is over, also when its caller has gone: ${way}`, async () => {
+      const releases: (() => void)[] = [];
+      const model = timedModel(() => new Promise((resolve) => releases.push(resolve)), true);
+      const limits = { messageBytesInFlightMax: 1000, bodyBytesInFlightMax: 1000 };
+      await using server = await startServer({ m: { 1: model } }, { limits });
+      const ask = async (signal: AbortSignal): Promise<string> => {
+        if (way === "REST") {
+          const body = JSON.stringify({ instances: Array.from({ length: 250 }, () => 1) });
+          const url = `${server.baseUrl}/v1/models/m:predict`;
+          return String((await fetch(url, { method: "POST", body, signal })).status);
+        }
+        const request = predictRequest({ x: tensor("float32", [150], new Float32Array(150)) });
+        const onCall = (cancel: () => void) => signal.addEventListener("abort", cancel);
+        return callRaw(server.client, PREDICT, request, { onCall }).then(
+          () => "200",
+          (error) => (error.code === 8 ? "503" : String(error.code)),
+        );
+      };
+      const leaving = new AbortController();
+      const gone = ask(leaving.signal).catch(() => "gone");
+      while (releases.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      leaving.abort();
+      assert.match(await gone, /^(gone|1)$/);
+      while (server.server.inFlight > 0) await new Promise((resolve) => setImmediate(resolve));
+      const { signal } = new AbortController();
+      assert.equal(await ask(signal), "503");
+      releases.pop()!();
+      const answered = async () => {
+        const asked = ask(signal);
+        while (releases.length === 0) {
+          const early = await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, 10))]);
+          if (early !== undefined) return early;
+        }
+        releases.pop()!();
+        return asked;
+      };
+      while ((await answered()) !== "200");
+    });
+  }
 
   it("answers others while thousands of connections are open, half-open and slow ones among them", async () => {
     const limits = { restConnectionsMax: 1500, receiveTimeoutMs: 1500 };

@@ -162,10 +162,12 @@ export class Batcher {
       const members = this.#take(queue);
       if (!members) return;
       queue.runs++;
-      // The run outlives a caller that gives up, so it pins the version by itself.
+      // The run outlives a caller that gives up, so it pins the version and its inputs by itself.
       const pin = members[0]!.request.handle.clone();
+      for (const { request } of members) request.memory?.pin();
       void this.#runMembers(queue, members).finally(() => {
         pin.release();
+        for (const { request } of members) request.memory?.unpin();
         queue.runs--;
         this.#start(queue);
       });

@@ -2,6 +2,12 @@ import type { CancelSignal, TraceParent } from "@shardserve/core";
 import type { RunResult, ServableHandle, SignatureInfo } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 
+/** Memory that is counted as long as somebody may read it. */
+export interface PinnedMemory {
+  pin(): void;
+  unpin(): void;
+}
+
 export interface BatchRequest {
   /** Pins the version; stays the caller's to release. */
   readonly handle: ServableHandle;
@@ -10,6 +16,8 @@ export interface BatchRequest {
   readonly outputs: readonly string[] | undefined;
   readonly signal: CancelSignal;
   readonly deadlineMs: number | undefined;
+  /** Of the inputs: a run that outlives its caller pins it. Absent = it is not counted. */
+  readonly memory?: PinnedMemory;
   /** Its rows are to be told from others': it is not joined. */
   readonly isExplained?: boolean;
   /** Absent = it is not traced. Of the requests of a joined run one is traced into other processes. */

@@ -173,7 +173,7 @@ export class GrpcFront {
       callback(grpcError(error));
       this.#count(api, model, error.status, startMs);
     } finally {
-      this.#bytesInFlight -= bytes;
+      scope.whenUnpinned(() => (this.#bytesInFlight -= bytes));
       scope.end();
       scope.trace?.end({ ...traceAttributes(model, by), "rpc.system": "grpc" }, failure);
     }

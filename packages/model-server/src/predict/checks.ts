@@ -119,7 +119,7 @@ export function decodeInput(alias: string, bytes: Uint8Array, scope: RequestScop
   try {
     const value = decodeTensorProto(bytes);
     const filledBytes = byteLength(value) - EXPANSION_MAX * bytes.length;
-    if (filledBytes > 0) scope.filled(filledBytes);
+    if (filledBytes > 0) scope.hold(filledBytes);
     return value;
   } catch (error) {
     const reason = ServingError.from(error);

@@ -142,6 +142,7 @@ export class Predictor {
         outputs,
         signal,
         deadlineMs,
+        memory: scope,
         isExplained,
         traceParent: lookup,
       });
@@ -160,7 +161,7 @@ export class Predictor {
     checkDegradedLimit(scope.degradedLimit, result.report);
     if (trace) traceRun(trace, startMs, result, lookup);
     explanation?.ran(result);
-    this.#shadow?.mirror(handle, signature, inputs, outputs, result.outputs);
+    this.#shadow?.mirror({ handle, signature, inputs, outputs, memory: scope }, result.outputs);
     return { outputs: inOrder(signature, outputs, result.outputs), report: result.report };
   }
 

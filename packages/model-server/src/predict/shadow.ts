@@ -1,8 +1,9 @@
 import { CancelSource, type Clock, type Random, ServingError } from "@shardserve/core";
-import type { Manager, ServableHandle, SignatureInfo } from "@shardserve/servable";
+import type { Manager, ServableHandle } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import { isSameTensor } from "../batching/batch-plan.js";
 import type { Batcher } from "../batching/batcher.js";
+import type { BatchRequest } from "../batching/member.js";
 
 /** What became of a copied request; `dropped` = too many copies were under way. */
 export type ShadowOutcome = (typeof SHADOW_OUTCOMES)[number];
@@ -16,6 +17,10 @@ export interface ShadowTrafficOptions {
   readonly random: Random;
   readonly onOutcome: (model: string, version: number, outcome: ShadowOutcome) => void;
 }
+
+/** A request and the version that answered it. */
+export type AnsweredRequest = Pick<BatchRequest, "handle" | "signature" | "inputs" | "outputs"> &
+  Required<Pick<BatchRequest, "memory">>;
 
 /** Copies under way at once, over all models: what is copied must not slow down what is answered. */
 const COPIES_MAX = 16;
@@ -36,15 +41,9 @@ export class ShadowMirror {
   }
 
   /** Call with the answer of a version, before its handle is released. */
-  mirror(
-    answeredBy: ServableHandle,
-    { name: signature }: SignatureInfo,
-    inputs: ReadonlyMap<string, Tensor>,
-    outputs: readonly string[] | undefined,
-    answer: ReadonlyMap<string, Tensor>,
-  ): void {
+  mirror(request: AnsweredRequest, answer: ReadonlyMap<string, Tensor>): void {
     const { manager, random, onOutcome } = this.#options;
-    const { name, version } = answeredBy.id;
+    const { name, version } = request.handle.id;
     const shadow = manager.trafficOf(name)?.shadow;
     if (!shadow || shadow.version === version || random.next() >= shadow.fraction) return;
     if (this.#copies >= COPIES_MAX) return onOutcome(name, shadow.version, "dropped");
@@ -55,8 +54,10 @@ export class ShadowMirror {
       return onOutcome(name, shadow.version, "unavailable"); // not loaded, or leaving
     }
     this.#copies++;
-    void this.#run(handle, signature, inputs, outputs, answer).then((outcome) => {
+    request.memory.pin();
+    void this.#run(handle, request, answer).then((outcome) => {
       this.#copies--;
+      request.memory.unpin();
       handle.release();
       onOutcome(name, shadow.version, outcome);
     });
@@ -64,9 +65,7 @@ export class ShadowMirror {
 
   async #run(
     handle: ServableHandle,
-    signatureName: string,
-    inputs: ReadonlyMap<string, Tensor>,
-    outputs: readonly string[] | undefined,
+    { signature: { name: signatureName }, inputs, outputs, memory }: AnsweredRequest,
     answer: ReadonlyMap<string, Tensor>,
   ): Promise<ShadowOutcome> {
     const { batcher, clock } = this.#options;
@@ -78,7 +77,7 @@ export class ShadowMirror {
     );
     try {
       const deadlineMs = clock.nowMs() + TIMEOUT_MS;
-      const copy = await batcher.run({ handle, signature, inputs, outputs, signal: cancel, deadlineMs });
+      const copy = await batcher.run({ handle, signature, inputs, outputs, signal: cancel, deadlineMs, memory });
       const isSame = [...answer].every(([alias, tensor]) => {
         const other = copy.outputs.get(alias);
         return other !== undefined && isSameTensor(tensor, other, TOLERANCE);

@@ -97,7 +97,7 @@ export class RestApi {
         ? this.#calls.run(target, body.bytes, scope)
         : this.#infer.infer(target, request.headers, body.bytes, scope));
     } finally {
-      body.release();
+      scope.whenUnpinned(() => body.release());
     }
   }
 
