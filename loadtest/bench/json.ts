@@ -97,7 +97,7 @@ function readLine(
   const signature = signatureOf(dtypes);
   const slices = new Slices();
   const ours = (): number => {
-    const document = slices.run(indexJson(bytes));
+    const document = slices.run(indexJson(bytes, () => undefined));
     const { inputs } = slices.run(readPredictBody(document, rootObject(document), signature));
     let count = 0;
     for (const { data } of inputs.values()) count += data.length;

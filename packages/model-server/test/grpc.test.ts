@@ -30,7 +30,17 @@ import { type CancelSignal, ServingError } from "@shardserve/core";
 import { ModelServer } from "@shardserve/model-server";
 import { Manager } from "@shardserve/servable";
 import { scalar, strings, type Tensor, tensor } from "@shardserve/tensor";
-import { call, callRaw, failureOf, PREDICT, predict, predictRequest, startServer, type TestServer } from "./harness.js";
+import {
+  call,
+  callRaw,
+  exampleInput,
+  failureOf,
+  PREDICT,
+  predict,
+  predictRequest,
+  startServer,
+  type TestServer,
+} from "./harness.js";
 import { FunctionModel, halfPlus } from "./models.js";
 
 const PREDICTION = "/tensorflow.serving.PredictionService";
@@ -256,8 +266,19 @@ describe("gRPC", () => {
     );
   });
 
+  it("refuses requests of nothing but fields, before each becomes an object", async () => {
+    const fieldsOf = (tag: number) => Buffer.alloc(200_002).map((_, i) => (i % 2 === 0 ? tag : 0));
+    const tooMany = async (path: string, tag: number) => {
+      assert.match(await failureOf(callRaw(server.client, path, fieldsOf(tag))), /^3: .* more than 100000 fields/);
+    };
+    await tooMany(PREDICT, 0x12);
+    await tooMany(`${PREDICTION}/MultiInference`, 0x0a);
+    await tooMany("/tensorflow.serving.SessionService/SessionRun", 0x12);
+    await tooMany("/inference.GRPCInferenceService/ModelInfer", 0x2a);
+  });
+
   it("classifies and regresses examples, with a context in front", async () => {
-    const input = { kind: { case: "exampleList" as const, value: { examples: [example({ x: [80] })] } } };
+    const input = exampleInput([example({ x: [80] })]);
     const regression = await call(
       server.client,
       `${PREDICTION}/Regress`,
@@ -270,12 +291,7 @@ describe("gRPC", () => {
       [42],
     );
     assert.equal(regression.modelSpec!.signatureName, "regress_x_to_y");
-    const withContext = {
-      kind: {
-        case: "exampleListWithContext" as const,
-        value: { context: example({ x: [20] }), examples: [example({}), example({ x: [80] })] },
-      },
-    };
+    const withContext = exampleInput([example({}), example({ x: [80] })], example({ x: [20] }));
     const classification = await call(
       server.client,
       `${PREDICTION}/Classify`,
@@ -294,7 +310,7 @@ describe("gRPC", () => {
       failureOf(
         call(server.client, `${PREDICTION}/${method}`, RegressionRequestSchema, RegressionResponseSchema, {
           modelSpec: { name: "m", signatureName },
-          input: { kind: { case: "exampleList", value: { examples } } },
+          input: exampleInput(examples),
         }),
       );
     assert.equal(await failure("Regress", "nope", []), "3: No signature was found with the name: nope");
@@ -324,7 +340,7 @@ describe("gRPC", () => {
     const infer = (...tasks: ReturnType<typeof task>[]) =>
       call(server.client, `${PREDICTION}/MultiInference`, MultiInferenceRequestSchema, MultiInferenceResponseSchema, {
         tasks,
-        input: { kind: { case: "exampleList", value: { examples: [example({ x: [80] })] } } },
+        input: exampleInput([example({ x: [80] })]),
       });
     const { results } = await infer(task("regress_x_to_y2", "regress"), task("classify_x_to_y", "classify"));
     assert.deepEqual(
@@ -431,7 +447,7 @@ describe("gRPC", () => {
       "13: Expected prediction signature method_name to be one of {tensorflow/serving/predict, " +
         "tensorflow/serving/classify, tensorflow/serving/regress}. Was: odd",
     );
-    const input = { kind: { case: "exampleList" as const, value: { examples: [example({ x: [1] })] } } };
+    const input = exampleInput([example({ x: [1] })]);
     const [path, modelSpec] = [`${PREDICTION}/Classify`, { name: "odd", signatureName: "c" }];
     assert.equal(
       await failureOf(

@@ -7,7 +7,7 @@ import {
   type MessageShape,
   toBinary,
 } from "@shardserve/api";
-import { PredictRequestSchema, PredictResponseSchema } from "@shardserve/api";
+import { InputSchema, PredictRequestSchema, PredictResponseSchema } from "@shardserve/api";
 import { Manager, type Model } from "@shardserve/servable";
 import { decodeTensorProto, encodeTensorProto, type Tensor } from "@shardserve/tensor";
 import { ModelServer, type ModelServerOptions } from "@shardserve/model-server";
@@ -112,6 +112,15 @@ export async function call<Q extends DescMessage, A extends DescMessage>(
 ): Promise<MessageShape<A>> {
   const { body } = await callRaw(client, path, toBinary(request, create(request, message)));
   return fromBinary(answer, body);
+}
+
+/** The serialised Input of a Classify, Regress or MultiInference request. */
+export function exampleInput(examples: readonly Uint8Array[], context?: Uint8Array): Uint8Array {
+  const list = { examples: [...examples] };
+  const kind = context
+    ? ({ case: "exampleListWithContext", value: { ...list, context } } as const)
+    : ({ case: "exampleList", value: list } as const);
+  return toBinary(InputSchema, create(InputSchema, { kind }));
 }
 
 export const PREDICT = "/tensorflow.serving.PredictionService/Predict";

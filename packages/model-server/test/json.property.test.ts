@@ -153,7 +153,7 @@ describe("large bodies", () => {
     ];
     for (const [what, text, names] of bodies) {
       const bytes = Buffer.from(text);
-      const [indexing, document] = pauses(indexJson(bytes));
+      const [indexing, document] = pauses(indexJson(bytes, () => undefined));
       assert.ok(indexing >= Math.floor(bytes.length / 2 ** 19), `${what}: ${indexing} pauses while indexing`);
       const [reading, { inputs }] = pauses(readPredictBody(document, rootObject(document), signatureOf(...names)));
       assert.ok(reading >= 5, `${what}: ${reading} pauses while reading`);
@@ -284,7 +284,7 @@ describe("JSON numbers out", () => {
         const written = members.map(
           ({ name, isEscaped }, i) => `${isEscaped ? escaped(name) : JSON.stringify(name)}:"${i}"`,
         );
-        const document = drain(indexJson(Buffer.from(`{${written.join(",")}}`)));
+        const document = drain(indexJson(Buffer.from(`{${written.join(",")}}`), () => undefined));
         const found = findMember(document, rootObject(document), wanted);
         const index = found ? Number(document.bytes.toString("latin1", found.offset + 1, found.offset + 2)) : -1;
         assert.equal(

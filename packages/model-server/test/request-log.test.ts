@@ -19,7 +19,7 @@ import { ModelServerConfigSchema } from "@shardserve/api";
 import { type TempDir, tempDir } from "@shardserve/testkit";
 import { RecordFileWriter } from "../src/request-log/record-file-writer.js";
 import { readRecords } from "../src/warm-up/record-file.js";
-import { callRaw, PREDICT, predictRequest, startServer } from "./harness.js";
+import { callRaw, exampleInput, PREDICT, predictRequest, startServer } from "./harness.js";
 import { halfPlus } from "./models.js";
 
 const x = tensor("float32", [2, 1], Float32Array.of(1, 2));
@@ -62,7 +62,7 @@ describe("request log", () => {
         "/v2/models/m/infer",
         '{"inputs": [{"name": "x", "shape": [2, 1], "datatype": "FP32", "data": [1, 2]}]}',
       );
-      const input = { kind: { case: "exampleList" as const, value: { examples: [example] } } };
+      const input = exampleInput([example]);
       const spec = { name: "m", signatureName: "classify_x_to_y" };
       const classification = create(ClassificationRequestSchema, { modelSpec: spec, input });
       await grpc(
@@ -110,7 +110,7 @@ describe("request log", () => {
         assert.deepEqual([...(decodeTensorProto(response!.outputs["y"]!).data as Float32Array)], [2.5, 3]);
         assert.equal(modelSpec!.signatureName, "serving_default");
       } else if (logType.case === "classifyLog") {
-        assert.deepEqual(logType.value.request!.input!.kind.value!.examples.length, 1);
+        assert.deepEqual(Buffer.from(logType.value.request!.input), Buffer.from(exampleInput([example])));
         assert.equal(logType.value.response!.result!.classifications[0]!.classes[0]!.score, 4);
       } else if (logType.case === "regressLog") {
         assert.equal(logType.value.response!.result!.regressions[0]!.value, 4);

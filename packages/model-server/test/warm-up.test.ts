@@ -17,6 +17,7 @@ import { encodeTensorProto, tensor } from "@shardserve/tensor";
 import fc from "fast-check";
 import { readRecords } from "../src/warm-up/record-file.js";
 import { type FunctionModel, halfPlus } from "./models.js";
+import { exampleInput } from "./harness.js";
 
 const uint32 = (value: number) => {
   const bytes = Buffer.alloc(4);
@@ -40,7 +41,7 @@ const example = toBinary(
   ExampleSchema,
   create(ExampleSchema, { features: { feature: { x: { kind: { case: "floatList", value: { value: [3] } } } } } }),
 );
-const input = { kind: { case: "exampleList" as const, value: { examples: [example] } } };
+const input = exampleInput([example]);
 const predict = (inputs: Record<string, Uint8Array>, modelSpec?: object) =>
   record({
     case: "predictLog",

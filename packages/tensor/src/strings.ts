@@ -69,6 +69,11 @@ export class StringColumnBuilder {
     return this.#count;
   }
 
+  /** Of all strings so far. */
+  get byteLength(): number {
+    return this.#byteLength;
+  }
+
   push(value: Uint8Array): void {
     this.pushRange(value, 0, value.length);
   }

@@ -7,6 +7,7 @@ import {
   FieldDescriptorProto_Type,
   type FileDescriptorProto,
   FileDescriptorProtoSchema,
+  InputSchema,
   TensorProtoSchema,
   toBinary,
 } from "@shardserve/api";
@@ -23,6 +24,9 @@ const TYPES = new Map(
     ["tensorflow.NamedTensorProto.tensor", TensorProtoSchema],
     ["tensorflow.AttrValue.tensor", TensorProtoSchema],
     ["tensorflow.AttrValue.ListValue.tensor", TensorProtoSchema],
+    ["tensorflow.serving.ClassificationRequest.input", InputSchema],
+    ["tensorflow.serving.RegressionRequest.input", InputSchema],
+    ["tensorflow.serving.MultiInferenceRequest.input", InputSchema],
     ["tensorflow.serving.ExampleList.examples", ExampleSchema],
     ["tensorflow.serving.ExampleListWithContext.examples", ExampleSchema],
     ["tensorflow.serving.ExampleListWithContext.context", ExampleSchema],
@@ -42,7 +46,7 @@ export class DescriptorIndex {
 
   constructor(services: readonly DescService[]) {
     this.services = services.map((service) => service.typeName);
-    const types = [TensorProtoSchema.file, ExampleSchema.file];
+    const types = [TensorProtoSchema.file, InputSchema.file, ExampleSchema.file];
     for (const file of [...services.map((service) => service.file), ...types]) this.#add(file);
   }
 

@@ -1,6 +1,7 @@
 import { type DescMessage, fromBinary, type MessageShape } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import type { Answer } from "../predict/predictor.js";
+import { decodeFields } from "../predict/wire.js";
 import type { RequestScope } from "../scope.js";
 
 /**
@@ -12,6 +13,7 @@ export type Handler = (bytes: Buffer, scope: RequestScope, onModel: (name: strin
 
 /** @throws ServingError INVALID_ARGUMENT for bytes that are no such message */
 export function decodeMessage<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageShape<D> {
+  decodeFields(schema.name, bytes, () => false); // too many fields are refused before each becomes an object
   try {
     return fromBinary(schema, bytes);
   } catch (error) {

@@ -17,12 +17,14 @@ import { type CancelSignal, ServingError } from "@shardserve/core";
 import type { Manager } from "@shardserve/servable";
 import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
-import { classifyAnswer, exampleTensor, regressAnswer } from "../predict/examples.js";
+import { exampleTensor } from "../predict/example-input.js";
+import { classifyAnswer, type ExampleReader, regressAnswer } from "../predict/examples.js";
 import { multiInference } from "../predict/multi-inference.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import { sessionRun } from "../predict/session-run.js";
 import type { LoggedCall } from "../request-log/request-log.js";
 import type { RequestScope } from "../scope.js";
+import { runInSlices } from "../slices.js";
 import { decodeMessage } from "./handler.js";
 import { describing, type Method, predicting } from "./method.js";
 
@@ -52,14 +54,14 @@ function predictionMethods({ manager, predictor }: TensorflowServiceOptions): Re
       const { modelSpec, input } = decodeMessage(ClassificationRequestSchema, bytes);
       onModel(modelSpec?.name ?? "");
       return logged(predictor, "Classify", bytes, modelSpec, () =>
-        classifyAnswer(predictor, specFields(modelSpec), () => exampleTensor(input), scope),
+        classifyAnswer(predictor, specFields(modelSpec), examplesIn(input, scope), scope),
       );
     }),
     Regress: predicting("Regress", (bytes, scope, onModel) => {
       const { modelSpec, input } = decodeMessage(RegressionRequestSchema, bytes);
       onModel(modelSpec?.name ?? "");
       return logged(predictor, "Regress", bytes, modelSpec, () =>
-        regressAnswer(predictor, specFields(modelSpec), () => exampleTensor(input), scope),
+        regressAnswer(predictor, specFields(modelSpec), examplesIn(input, scope), scope),
       );
     }),
     MultiInference: predicting("", (bytes, scope, onModel) => {
@@ -73,6 +75,10 @@ function predictionMethods({ manager, predictor }: TensorflowServiceOptions): Re
       return getModelMetadata(manager, request);
     }),
   };
+}
+
+function examplesIn(input: Uint8Array, scope: RequestScope): ExampleReader {
+  return () => runInSlices(exampleTensor(input, scope.hold), scope.signal);
 }
 
 function sessionMethods({ predictor }: TensorflowServiceOptions): Readonly<Record<string, Method>> {

@@ -17,6 +17,8 @@ export interface JsonDocument {
   readonly ends: Int32Array;
   /** Number of the next container after it has closed. */
   readonly nexts: Int32Array;
+  /** Counts memory that is taken beyond the text: brackets and short values take many times their bytes. */
+  readonly hold: (bytes: number) => void;
 }
 
 /** A deeper text is refused: the deepest tensor that TensorFlow knows has 254 dimensions. */
@@ -51,9 +53,10 @@ const AFTER_KEY = 5;
  * iterative, NaN and Inf allowed): the tokens NaN, Inf, Infinity with an optional minus are numbers, and whatever
  * follows the top value is ignored. Error texts and offsets are RapidJSON's.
  *
- * @throws ServingError INVALID_ARGUMENT "JSON Parse error: ... at offset: N"
+ * @param hold  counts bytes of the index, and then of what is made of the text; throws when they are too many
+ * @throws ServingError INVALID_ARGUMENT "JSON Parse error: ... at offset: N"; what `hold` throws
  */
-export function* indexJson(bytes: Buffer): Generator<undefined, JsonDocument> {
+export function* indexJson(bytes: Buffer, hold: JsonDocument["hold"]): Generator<undefined, JsonDocument> {
   if (bytes.length === 0) throw new ServingError("INVALID_ARGUMENT", "JSON Parse error: The document is empty");
   const hasMark = bytes.length >= 3 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
   const start = skipSpace(bytes, hasMark ? 3 : 0);
@@ -116,7 +119,11 @@ export function* indexJson(bytes: Buffer): Generator<undefined, JsonDocument> {
     // A value, or the end of an empty list.
     if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       if (depth >= JSON_DEPTH_MAX) throw parseError(`Nesting is deeper than ${JSON_DEPTH_MAX} levels.`, offset);
-      if (index.size === index.capacity) index = index.grown();
+      if (index.size === index.capacity) {
+        const capacity = grownCapacity(index.capacity, bytes.length - offset);
+        hold((capacity - index.capacity) * CONTAINER_BYTES);
+        index = index.grown(capacity);
+      }
       open[depth] = index.open();
       isList[depth] = byte === OPEN_LIST ? 1 : 0;
       depth++;
@@ -139,7 +146,7 @@ export function* indexJson(bytes: Buffer): Generator<undefined, JsonDocument> {
     state = AFTER_VALUE;
   }
   idleNestings.push(nesting);
-  return { bytes, start, counts: index.counts, ends: index.ends, nexts: index.nexts };
+  return { bytes, start, counts: index.counts, ends: index.ends, nexts: index.nexts, hold };
 }
 
 const MISS_MEMBER_END = "Missing a comma or } after an object member.";
@@ -152,6 +159,14 @@ class Nesting {
 
 /** Of texts that were read to their end: to make and to clear one takes longer than to read a small text. */
 const idleNestings: Nesting[] = [];
+
+/** Of a container in the index: three integers. */
+const CONTAINER_BYTES = 12;
+
+/** What a full list of values or containers is enlarged to: twice as many, and no more than the rest of the text can hold, two bytes each. */
+export function grownCapacity(capacity: number, bytesLeft: number): number {
+  return capacity + Math.min(capacity, (bytesLeft >>> 1) + 1);
+}
 
 class ContainerIndex {
   readonly counts: Int32Array;
@@ -178,8 +193,8 @@ class ContainerIndex {
     this.nexts[container] = this.size;
   }
 
-  grown(): ContainerIndex {
-    const larger = new ContainerIndex(this.capacity * 2);
+  grown(capacity: number): ContainerIndex {
+    const larger = new ContainerIndex(capacity);
     larger.counts.set(this.counts);
     larger.ends.set(this.ends);
     larger.nexts.set(this.nexts);

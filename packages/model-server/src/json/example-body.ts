@@ -1,11 +1,15 @@
-import { create, ExampleSchema, type Feature, FeatureSchema, toBinary } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
-import { StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { StringColumnBuilder, type Tensor } from "@shardserve/tensor";
+import { withContext } from "../predict/example-input.js";
 import { base64Text, type Cursor, enter, findMember, kindAt, skipValue, toMemberValue, toNext } from "./cursor.js";
 import type { JsonDocument } from "./document.js";
+import { ExampleWriter, type FeatureKind } from "./example-writer.js";
 import { NumberReader } from "./number.js";
 import { formatError } from "./predict-body.js";
 import { decodeBase64, stringBytes } from "./string.js";
+
+/** Bytes of text between two pauses. */
+const SLICE_BYTES = 256 * 1024;
 
 /**
  * The body of a REST classify or regress request as serialised tf.Examples; TensorFlow Serving's rules and texts. A
@@ -13,7 +17,8 @@ import { decodeBase64, stringBytes } from "./string.js";
  */
 export function* readExampleBody(document: JsonDocument, root: Cursor): Generator<undefined, Tensor<"string">> {
   const contextValue = findMember(document, root, "context");
-  const context = contextValue ? readExample(document, { ...contextValue }) : new Uint8Array();
+  const context = new StringColumnBuilder(1);
+  if (contextValue) yield* new ExampleReader(document).read({ ...contextValue }, context);
   const list = findMember(document, root, "examples");
   if (!list) throw formatError(document, root, "When method is classify, key 'examples' is expected and was not found");
   if (kindAt(document, list.offset) !== "Array") {
@@ -22,122 +27,114 @@ export function* readExampleBody(document: JsonDocument, root: Cursor): Generato
   const count = document.counts[list.container]!;
   if (count === 0) throw formatError(document, root, "'examples' value is an empty array");
 
+  const reader = new ExampleReader(document);
   const column = new StringColumnBuilder(count);
   const cursor = { ...list };
   enter(document, cursor);
   for (let i = 0; i < count; i++) {
-    const example = readExample(document, cursor);
-    column.push(context.length === 0 ? example : Buffer.concat([context, example]));
-    toNext(document, cursor);
-    if ((i & 1023) === 1023) yield;
-  }
-  return tensor("string", [count], column.build());
-}
-
-/** Reads one example and moves behind it. */
-function readExample(document: JsonDocument, cursor: Cursor): Uint8Array {
-  const kind = kindAt(document, cursor.offset);
-  if (kind !== "Object") throw invalid(`Example must be JSON object but got JSON ${kind}`);
-  const feature = Object.create(null) as Record<string, Feature>;
-  const count = document.counts[cursor.container]!;
-  enter(document, cursor);
-  for (let i = 0; i < count; i++) {
-    const name = stringBytes(document.bytes, cursor.offset).toString();
-    toMemberValue(document, cursor);
-    feature[name] = readFeature(document, cursor, name);
+    yield* reader.read(cursor, column);
     toNext(document, cursor);
   }
-  cursor.offset++;
-  return toBinary(ExampleSchema, create(ExampleSchema, { features: { feature } }));
+  const contextBytes = contextValue ? context.build().at(0) : new Uint8Array();
+  return yield* withContext(contextBytes, column.build(), document.hold);
 }
 
-function readFeature(document: JsonDocument, cursor: Cursor, name: string): Feature {
-  const values = new FeatureValues(name);
-  if (kindAt(document, cursor.offset) !== "Array") {
-    values.add(document, cursor);
-    return values.build();
-  }
-  const count = document.counts[cursor.container]!;
-  enter(document, cursor);
-  for (let i = 0; i < count; i++) {
-    values.add(document, cursor);
-    toNext(document, cursor);
-  }
-  cursor.offset++;
-  return values.build();
-}
+/** Reads examples, one after the other. */
+class ExampleReader {
+  readonly #document: JsonDocument;
+  readonly #writer: ExampleWriter;
+  readonly #numbers = new NumberReader();
+  /** Of the feature under way. */
+  #kind: FeatureKind | undefined;
+  #name: Buffer = Buffer.alloc(0);
+  #pauseAt = SLICE_BYTES;
+  #heldBytes = 0;
 
-/** The values of one feature, all of one kind. */
-class FeatureValues {
-  readonly #name: string;
-  readonly #reader = new NumberReader();
-  #kind: "bytes" | "float" | "int64" | undefined;
-  readonly #bytes: Uint8Array[] = [];
-  readonly #floats: number[] = [];
-  readonly #integers: bigint[] = [];
-
-  constructor(name: string) {
-    this.#name = name;
+  constructor(document: JsonDocument) {
+    this.#document = document;
+    this.#writer = new ExampleWriter(document.hold);
   }
 
-  add(document: JsonDocument, cursor: Cursor): void {
+  /** Appends the example under the cursor and moves behind it. */
+  *read(cursor: Cursor, column: StringColumnBuilder): Generator<undefined, void> {
+    const document = this.#document;
     const kind = kindAt(document, cursor.offset);
-    const { bytes } = document;
+    if (kind !== "Object") throw invalid(`Example must be JSON object but got JSON ${kind}`);
+    const count = document.counts[cursor.container]!;
+    enter(document, cursor);
+    for (let i = 0; i < count; i++) {
+      this.#name = stringBytes(document.bytes, cursor.offset);
+      this.#kind = undefined;
+      toMemberValue(document, cursor);
+      const isList = kindAt(document, cursor.offset) === "Array";
+      const values = isList ? document.counts[cursor.container]! : 1;
+      if (isList) enter(document, cursor);
+      for (let j = 0; j < values; j++) {
+        this.#add(cursor);
+        if (isList) toNext(document, cursor);
+        if (cursor.offset < this.#pauseAt) continue;
+        yield;
+        this.#pauseAt = cursor.offset + SLICE_BYTES;
+      }
+      if (isList) cursor.offset++;
+      this.#writer.endFeature(this.#name, this.#kind);
+      toNext(document, cursor);
+    }
+    cursor.offset++;
+    this.#writer.endExample(column);
+    this.#count(column);
+  }
+
+  #count({ byteLength }: StringColumnBuilder): void {
+    if (byteLength < this.#heldBytes + SLICE_BYTES) return;
+    this.#document.hold(byteLength - this.#heldBytes);
+    this.#heldBytes = byteLength;
+  }
+
+  #add(cursor: Cursor): void {
+    const document = this.#document;
+    const kind = kindAt(document, cursor.offset);
     if (kind === "Null" || kind === "Array") throw this.#unexpected(kind);
     if (kind === "True" || kind === "False") {
       this.#expect("int64");
-      this.#integers.push(kind === "True" ? 1n : 0n);
+      this.#writer.addInt64(kind === "True" ? 1 : 0, 0, false);
       skipValue(document, cursor);
-    } else if (kind === "Number") this.#addNumber(bytes, cursor);
+    } else if (kind === "Number") this.#addNumber(cursor);
     else {
-      const text = kind === "String" ? stringBytes(bytes, cursor.offset) : base64Text(document, cursor);
+      const text = kind === "String" ? stringBytes(document.bytes, cursor.offset) : base64Text(document, cursor);
       if (!text) throw this.#unexpected(kind);
       this.#expect("bytes");
       const content = kind === "String" ? text : decodeBase64(text);
       if (!content) throw invalid("Unable to base64 decode");
-      this.#bytes.push(content);
+      this.#writer.addBytes(content);
       skipValue(document, cursor);
     }
   }
 
-  build(): Feature {
-    switch (this.#kind) {
-      case "bytes":
-        return create(FeatureSchema, { kind: { case: "bytesList", value: { value: this.#bytes } } });
-      case "float":
-        return create(FeatureSchema, { kind: { case: "floatList", value: { value: this.#floats } } });
-      case "int64":
-        return create(FeatureSchema, { kind: { case: "int64List", value: { value: this.#integers } } });
-      default:
-        return create(FeatureSchema);
-    }
-  }
-
-  #addNumber(bytes: Buffer, cursor: Cursor): void {
-    const reader = this.#reader;
-    if (reader.readInteger(bytes, cursor.offset)) {
+  #addNumber(cursor: Cursor): void {
+    const { bytes } = this.#document;
+    const numbers = this.#numbers;
+    if (numbers.readInteger(bytes, cursor.offset)) {
       this.#expect("int64");
-      if (!reader.isNegative && reader.high >= 0x8000_0000) {
-        throw invalid(`Feature: ${this.#name} has uint64_t element. Only int64_t is supported.`);
+      if (!numbers.isNegative && numbers.high >= 0x8000_0000) {
+        throw invalid(`Feature: ${this.#name.toString()} has uint64_t element. Only int64_t is supported.`);
       }
-      const magnitude = (BigInt(reader.high) << 32n) | BigInt(reader.low);
-      this.#integers.push(reader.isNegative ? -magnitude : magnitude);
+      this.#writer.addInt64(numbers.low, numbers.high, numbers.isNegative);
     } else {
       this.#expect("float");
-      this.#floats.push(reader.readDouble(bytes, cursor.offset, true));
+      this.#writer.addFloat(numbers.readDouble(bytes, cursor.offset, true));
     }
-    cursor.offset = reader.end;
+    cursor.offset = numbers.end;
   }
 
-  #expect(kind: "bytes" | "float" | "int64"): void {
+  #expect(kind: FeatureKind): void {
     this.#kind ??= kind;
-    if (this.#kind !== kind) {
-      throw invalid(`Unexpected element type in feature: ${this.#name} expecting type: ${this.#kind}`);
-    }
+    if (this.#kind === kind) return;
+    throw invalid(`Unexpected element type in feature: ${this.#name.toString()} expecting type: ${this.#kind}`);
   }
 
   #unexpected(kind: string): ServingError {
-    return invalid(`Feature: ${this.#name} has element with unexpected JSON type: ${kind}`);
+    return invalid(`Feature: ${this.#name.toString()} has element with unexpected JSON type: ${kind}`);
   }
 }
 

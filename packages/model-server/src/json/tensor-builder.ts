@@ -11,7 +11,7 @@ import {
 } from "@shardserve/tensor";
 import { base64Text, type Cursor, kindAt, skipValue } from "./cursor.js";
 import { describeValue } from "./describe.js";
-import { type JsonDocument, skipScalar, skipString } from "./document.js";
+import { grownCapacity, type JsonDocument, skipScalar, skipString } from "./document.js";
 import { NumberReader } from "./number.js";
 import { decodeBase64, stringBytes } from "./string.js";
 
@@ -29,6 +29,9 @@ const WRITERS: Partial<Record<DType, (builder: TensorBuilder, cursor: Cursor) =>
   bool: (builder, cursor) => builder.pushBool(cursor),
   string: (builder, cursor) => builder.pushString(cursor),
 };
+
+/** Of a string in a column: where it begins. */
+const STRING_BYTES = 4;
 
 const NO_NUMBERS = new Int32Array();
 
@@ -70,7 +73,7 @@ export class TensorBuilder {
    * @throws ServingError INVALID_ARGUMENT or UNIMPLEMENTED with TensorFlow Serving's texts
    */
   push(cursor: Cursor): void {
-    if (this.#count === this.#capacity && this.#strings === null) this.#reserve(this.#capacity * 2);
+    if (this.#count === this.#capacity) this.#grow(cursor.offset);
     if (this.#write?.(this, cursor)) {
       this.#count++;
       return;
@@ -95,6 +98,15 @@ export class TensorBuilder {
     const count = elementCount(shape);
     const data = this.#numbers.length === count ? this.#numbers : this.#numbers.subarray(0, count);
     return tensor(this.dtype as "float64", shape, data as Float64Array);
+  }
+
+  /** String columns grow by themselves; what they take is counted all the same. @param offset  of the next element */
+  #grow(offset: number): void {
+    const capacity = grownCapacity(this.#capacity, this.#document.bytes.length - offset);
+    const elementBytes = this.#strings ? STRING_BYTES : this.#numbers.BYTES_PER_ELEMENT;
+    this.#document.hold((capacity - this.#capacity) * elementBytes);
+    if (this.#strings) this.#capacity = capacity;
+    else this.#reserve(capacity);
   }
 
   #reserve(capacity: number): void {

@@ -3,7 +3,6 @@ import {
   type ClassificationResult,
   ClassificationResultSchema,
   create,
-  type Input,
   Int64ValueSchema,
   type ModelSpec,
   ModelSpecSchema,
@@ -14,7 +13,7 @@ import {
 } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import type { RowsReport, ServableHandle, ServableId, SignatureInfo } from "@shardserve/servable";
-import { type StringColumn, StringColumnBuilder, type Tensor, tensor, tfDTypeName } from "@shardserve/tensor";
+import { type StringColumn, type Tensor, tfDTypeName } from "@shardserve/tensor";
 import type { RequestScope } from "../scope.js";
 import { DEFAULT_SIGNATURE } from "./checks.js";
 import type { Answer, Predictor } from "./predictor.js";
@@ -30,6 +29,9 @@ const CLASSES = "classes";
 const SCORES = "scores";
 const OUTPUTS = "outputs";
 
+/** Reads the examples of a request, once its signature was found fit. */
+export type ExampleReader = () => Tensor<"string"> | Promise<Tensor<"string">>;
+
 interface ExampleResult<R> {
   readonly result: R;
   readonly report: RowsReport | undefined;
@@ -43,7 +45,7 @@ interface ExampleAnswer<R> extends ExampleResult<R> {
 export function classify(
   predictor: Predictor,
   spec: ModelSpecFields | undefined,
-  examples: () => Tensor<"string">,
+  examples: ExampleReader,
   scope: RequestScope,
 ): Promise<ExampleAnswer<ClassificationResult>> {
   return answered(predictor, spec, scope, (handle, signature) =>
@@ -54,7 +56,7 @@ export function classify(
 export function regress(
   predictor: Predictor,
   spec: ModelSpecFields | undefined,
-  examples: () => Tensor<"string">,
+  examples: ExampleReader,
   scope: RequestScope,
 ): Promise<ExampleAnswer<RegressionResult>> {
   return answered(predictor, spec, scope, (handle, signature) =>
@@ -74,33 +76,33 @@ async function answered<R>(
   return { ...(await run(handle, signature)), spec: answeredBy(handle, signature), by: handle.id };
 }
 
-/** Classifies with one signature of a version at hand. `examples` is called once the signature was found fit. */
+/** Classifies with one signature of a version at hand. */
 export async function runClassify(
   predictor: Predictor,
   handle: ServableHandle,
   signature: SignatureInfo,
-  examples: () => Tensor<"string">,
+  examples: ExampleReader,
   scope: RequestScope,
   api: string,
 ): Promise<ExampleResult<ClassificationResult>> {
   const aliases = classifyOutputs(signature);
-  const input = examples();
+  const input = await examples();
   const run = await predictor.run(handle, signature, new Map([[INPUTS, input]]), aliases, scope, api);
   const result = classificationResult(input.shape[0]!, run.outputs.get(CLASSES), run.outputs.get(SCORES));
   return { result, report: run.report };
 }
 
-/** Regresses with one signature of a version at hand. `examples` is called once the signature was found fit. */
+/** Regresses with one signature of a version at hand. */
 export async function runRegress(
   predictor: Predictor,
   handle: ServableHandle,
   signature: SignatureInfo,
-  examples: () => Tensor<"string">,
+  examples: ExampleReader,
   scope: RequestScope,
   api: string,
 ): Promise<ExampleResult<RegressionResult>> {
   checkRegressSignature(signature);
-  const input = examples();
+  const input = await examples();
   const run = await predictor.run(handle, signature, new Map([[INPUTS, input]]), [OUTPUTS], scope, api);
   return { result: regressionResult(input.shape[0]!, run.outputs.get(OUTPUTS)!), report: run.report };
 }
@@ -115,22 +117,6 @@ export async function regressAnswer(...call: Parameters<typeof regress>): Promis
   const { result, spec, report, by } = await regress(...call);
   const response = create(RegressionResponseSchema, { result, modelSpec: spec });
   return { body: Buffer.from(toBinary(RegressionResponseSchema, response)), report, by };
-}
-
-/**
- * The examples of a request as a tensor [n] of serialised tf.Examples. A context goes in front of each example byte by
- * byte: features that both have are the example's.
- *
- * @throws ServingError INVALID_ARGUMENT "Input is empty."
- */
-export function exampleTensor(input: Input | undefined): Tensor<"string"> {
-  const kind = input?.kind;
-  const examples = kind?.value?.examples ?? [];
-  if (examples.length === 0) throw invalid("Input is empty.");
-  const context = kind?.case === "exampleListWithContext" ? kind.value.context : new Uint8Array();
-  const column = new StringColumnBuilder(examples.length);
-  for (const example of examples) column.push(context.length === 0 ? example : Buffer.concat([context, example]));
-  return tensor("string", [examples.length], column.build());
 }
 
 function exampleSignature(handle: ServableHandle, name: string): SignatureInfo {

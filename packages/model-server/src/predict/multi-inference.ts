@@ -11,16 +11,11 @@ import { ServingError } from "@shardserve/core";
 import { type RowsReport, type ServableHandle, type SignatureInfo, totalReport } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
 import type { RequestScope } from "../scope.js";
+import { runInSlices } from "../slices.js";
 import { DEFAULT_SIGNATURE } from "./checks.js";
 import { specFields } from "./describe-model.js";
-import {
-  answeredBy,
-  checkRegressSignature,
-  classifyOutputs,
-  exampleTensor,
-  runClassify,
-  runRegress,
-} from "./examples.js";
+import { answeredBy, checkRegressSignature, classifyOutputs, runClassify, runRegress } from "./examples.js";
+import { exampleTensor } from "./example-input.js";
 import type { Answer, Predictor } from "./predictor.js";
 
 const CLASSIFY = "tensorflow/serving/classify";
@@ -39,7 +34,7 @@ export async function multiInference(
   const [first] = request.tasks;
   using handle = predictor.handle(specFields(first?.modelSpec) ?? NO_NAME, scope);
   const signatures = request.tasks.length === 0 ? [] : checkTasks(handle, request.tasks);
-  const examples = exampleTensor(request.input);
+  const examples = await runInSlices(exampleTensor(request.input, scope.hold), scope.signal);
   const runs = request.tasks.map((task, i) => runTask(predictor, handle, task, signatures[i]!, examples, scope));
   // All runs end before the handle goes, also when one has failed already.
   const settled = await Promise.allSettled(runs);

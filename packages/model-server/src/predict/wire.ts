@@ -39,10 +39,13 @@ export function decodePredictRequest(bytes: Uint8Array): PredictRequestFields {
   return { modelSpec, inputs, outputFilter };
 }
 
+/** No request has so many inputs, outputs or tasks; a field of two bytes may become an object of a hundred. */
+const FIELDS_MAX = 100_000;
+
 /**
  * Calls back for each field until the end; `read` consumes the value and returns true, or returns false to skip it.
  *
- * @throws ServingError INVALID_ARGUMENT for bytes that are no such message
+ * @throws ServingError INVALID_ARGUMENT for bytes that are no such message, or have too many fields
  */
 export function decodeFields(
   what: string,
@@ -51,7 +54,8 @@ export function decodeFields(
 ): void {
   const reader = new BinaryReader(bytes);
   try {
-    while (reader.pos < reader.len) {
+    for (let count = 0; reader.pos < reader.len; count++) {
+      if (count === FIELDS_MAX) throw new RangeError(`more than ${FIELDS_MAX} fields`);
       const [field, wireType] = reader.tag();
       if (!read(reader, field, wireType)) reader.skip(wireType, field);
     }
@@ -190,15 +194,16 @@ function encodeModelSpec(by: AnsweredBy): Buffer {
   return out.subarray(0, at);
 }
 
-function writeBytes(out: Buffer, at: number, tag: number, bytes: Uint8Array): number {
+/** Returns the offset behind them. */
+export function writeBytes(out: Buffer, at: number, tag: number, bytes: Uint8Array): number {
   out[at] = tag;
   at = writeVarint(out, at + 1, bytes.length);
   out.set(bytes, at);
   return at + bytes.length;
 }
 
-/** `value` is a safe integer >= 0. */
-function writeVarint(out: Buffer, at: number, value: number): number {
+/** `value` is a safe integer >= 0. Returns the offset behind it. */
+export function writeVarint(out: Buffer, at: number, value: number): number {
   while (value >= 0x80) {
     out[at++] = (value % 0x80) | 0x80;
     value = Math.floor(value / 0x80);
@@ -207,7 +212,8 @@ function writeVarint(out: Buffer, at: number, value: number): number {
   return at;
 }
 
-function varintBytes(value: number): number {
+/** Bytes that {@link writeVarint} takes. */
+export function varintBytes(value: number): number {
   let bytes = 1;
   for (; value >= 0x80; value = Math.floor(value / 0x80)) bytes++;
   return bytes;

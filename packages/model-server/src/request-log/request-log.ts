@@ -16,8 +16,9 @@ import {
   systemRandom,
 } from "@shardserve/core";
 import type { ServableId } from "@shardserve/servable";
-import type { StringColumn, Tensor } from "@shardserve/tensor";
+import type { Tensor } from "@shardserve/tensor";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { encodeExamples } from "../predict/example-input.js";
 import { encodePredictRequest, encodePredictResponse } from "../predict/wire.js";
 import { RecordFileWriter } from "./record-file-writer.js";
 
@@ -114,12 +115,7 @@ export class RequestLog extends Service {
     by: ServableId,
     signatureName: string,
   ): void {
-    const column: StringColumn = examples.data;
-    const list = { examples: Array.from({ length: column.length }, (_, i) => column.at(i)) };
-    const message = {
-      modelSpec: specOf(by, signatureName),
-      input: { kind: { case: "exampleList", value: list } },
-    } as const;
+    const message = { modelSpec: specOf(by, signatureName), input: encodeExamples(examples.data) };
     const request =
       call === "Classify"
         ? toBinary(ClassificationRequestSchema, create(ClassificationRequestSchema, message))

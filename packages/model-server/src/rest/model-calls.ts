@@ -54,7 +54,7 @@ export class ModelCalls {
 
   async #predict(spec: ModelSpecFields, bytes: Buffer, scope: RequestScope): Promise<Answer> {
     const { predictor } = this.#options;
-    const document = await runInSlices(indexJson(bytes), scope.signal);
+    const document = await runInSlices(indexJson(bytes, scope.hold), scope.signal);
     const root = rootObject(document);
     const signatureName = signatureNameOf(document, root) || DEFAULT_SIGNATURE;
     const handle = predictor.handle(spec, scope);
@@ -97,7 +97,7 @@ export class ModelCalls {
     scope: RequestScope,
   ): Promise<Answer> {
     const { predictor } = this.#options;
-    const document = await runInSlices(indexJson(bytes), scope.signal);
+    const document = await runInSlices(indexJson(bytes, scope.hold), scope.signal);
     const root = rootObject(document);
     const ofSignature = { ...spec, signatureName: signatureNameOf(document, root) };
     const examples = await runInSlices(readExampleBody(document, root), scope.signal);

@@ -27,13 +27,18 @@ export interface RequestedOutput {
  * binary_data_size (the protocol's binary tensor extension).
  *
  * @param jsonBytes  length of the JSON (Inference-Header-Content-Length); undefined = the whole body
- * @throws ServingError INVALID_ARGUMENT
+ * @param hold  see {@link indexJson}
+ * @throws ServingError INVALID_ARGUMENT; what `hold` throws
  */
-export function* readInferBody(body: Buffer, jsonBytes: number | undefined): Generator<undefined, InferBody> {
+export function* readInferBody(
+  body: Buffer,
+  jsonBytes: number | undefined,
+  hold: JsonDocument["hold"],
+): Generator<undefined, InferBody> {
   if (jsonBytes !== undefined && !(jsonBytes <= body.length)) {
     throw invalid(`Inference-Header-Content-Length is ${jsonBytes}, the body has ${body.length} bytes`);
   }
-  const document = yield* indexJson(body.subarray(0, jsonBytes));
+  const document = yield* indexJson(body.subarray(0, jsonBytes), hold);
   const root = rootObject(document);
   const binary = new BinaryTail(body.subarray(jsonBytes ?? body.length));
   const inputs = new Map<string, Tensor>();

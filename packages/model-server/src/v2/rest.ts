@@ -63,7 +63,7 @@ export class InferRest {
     scope: RequestScope,
   ): Promise<InferRestAnswer> {
     const { predictor, clock } = this.#options;
-    const body = await runInSlices(readInferBody(bytes, jsonBytesOf(headers)), scope.signal);
+    const body = await runInSlices(readInferBody(bytes, jsonBytesOf(headers), scope.hold), scope.signal);
     const spec = specOf(model, version, body.parameters);
     const call = { spec, outputs: body.outputs.map(({ name }) => name) };
     const result = await infer(predictor, call, body.inputs, (_name, value) => value, scope);

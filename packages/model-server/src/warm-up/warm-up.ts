@@ -6,10 +6,12 @@ import { LoadedVersion, type Loader, type Model, type ServableHandle, type Serva
 import { Batcher } from "../batching/batcher.js";
 import { DEFAULT_BATCHING } from "../batching/options.js";
 import { specFields } from "../predict/describe-model.js";
-import { classify, exampleTensor, regress } from "../predict/examples.js";
+import { exampleTensor } from "../predict/example-input.js";
+import { classify, regress } from "../predict/examples.js";
 import { multiInference } from "../predict/multi-inference.js";
 import { Predictor } from "../predict/predictor.js";
 import { RequestScope } from "../scope.js";
+import { runInSlices } from "../slices.js";
 import { readRecords } from "./record-file.js";
 
 const FILE = join("assets.extra", "tf_serving_warmup_requests");
@@ -109,12 +111,8 @@ async function runLog(
         const { request } = logType.value;
         if (!request) return;
         const spec = specFields(request.modelSpec) ?? NO_SPEC;
-        await (logType.case === "classifyLog" ? classify : regress)(
-          predictor,
-          spec,
-          () => exampleTensor(request.input),
-          scope,
-        );
+        const examples = () => runInSlices(exampleTensor(request.input, scope.hold), scope.signal);
+        await (logType.case === "classifyLog" ? classify : regress)(predictor, spec, examples, scope);
         return;
       }
       case "multiInferenceLog":

@@ -4,8 +4,6 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Input } from "./input_pb.js";
-import { file_tensorflow_serving_apis_input } from "./input_pb.js";
 import type { ModelSpec } from "./model_pb.js";
 import { file_tensorflow_serving_apis_model } from "./model_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tensorflow_serving/apis/classification.proto.
  */
 export const file_tensorflow_serving_apis_classification: GenFile = /*@__PURE__*/
-  fileDesc("Cix0ZW5zb3JmbG93X3NlcnZpbmcvYXBpcy9jbGFzc2lmaWNhdGlvbi5wcm90bxISdGVuc29yZmxvdy5zZXJ2aW5nIiUKBUNsYXNzEg0KBWxhYmVsGAEgASgJEg0KBXNjb3JlGAIgASgCIj0KD0NsYXNzaWZpY2F0aW9ucxIqCgdjbGFzc2VzGAEgAygLMhkudGVuc29yZmxvdy5zZXJ2aW5nLkNsYXNzIlQKFENsYXNzaWZpY2F0aW9uUmVzdWx0EjwKD2NsYXNzaWZpY2F0aW9ucxgBIAMoCzIjLnRlbnNvcmZsb3cuc2VydmluZy5DbGFzc2lmaWNhdGlvbnMidAoVQ2xhc3NpZmljYXRpb25SZXF1ZXN0EjEKCm1vZGVsX3NwZWMYASABKAsyHS50ZW5zb3JmbG93LnNlcnZpbmcuTW9kZWxTcGVjEigKBWlucHV0GAIgASgLMhkudGVuc29yZmxvdy5zZXJ2aW5nLklucHV0IoUBChZDbGFzc2lmaWNhdGlvblJlc3BvbnNlEjEKCm1vZGVsX3NwZWMYAiABKAsyHS50ZW5zb3JmbG93LnNlcnZpbmcuTW9kZWxTcGVjEjgKBnJlc3VsdBgBIAEoCzIoLnRlbnNvcmZsb3cuc2VydmluZy5DbGFzc2lmaWNhdGlvblJlc3VsdGIGcHJvdG8z", [file_tensorflow_serving_apis_input, file_tensorflow_serving_apis_model]);
+  fileDesc("Cix0ZW5zb3JmbG93X3NlcnZpbmcvYXBpcy9jbGFzc2lmaWNhdGlvbi5wcm90bxISdGVuc29yZmxvdy5zZXJ2aW5nIiUKBUNsYXNzEg0KBWxhYmVsGAEgASgJEg0KBXNjb3JlGAIgASgCIj0KD0NsYXNzaWZpY2F0aW9ucxIqCgdjbGFzc2VzGAEgAygLMhkudGVuc29yZmxvdy5zZXJ2aW5nLkNsYXNzIlQKFENsYXNzaWZpY2F0aW9uUmVzdWx0EjwKD2NsYXNzaWZpY2F0aW9ucxgBIAMoCzIjLnRlbnNvcmZsb3cuc2VydmluZy5DbGFzc2lmaWNhdGlvbnMiWQoVQ2xhc3NpZmljYXRpb25SZXF1ZXN0EjEKCm1vZGVsX3NwZWMYASABKAsyHS50ZW5zb3JmbG93LnNlcnZpbmcuTW9kZWxTcGVjEg0KBWlucHV0GAIgASgMIoUBChZDbGFzc2lmaWNhdGlvblJlc3BvbnNlEjEKCm1vZGVsX3NwZWMYAiABKAsyHS50ZW5zb3JmbG93LnNlcnZpbmcuTW9kZWxTcGVjEjgKBnJlc3VsdBgBIAEoCzIoLnRlbnNvcmZsb3cuc2VydmluZy5DbGFzc2lmaWNhdGlvblJlc3VsdGIGcHJvdG8z", [file_tensorflow_serving_apis_model]);
 
 /**
  * @generated from message tensorflow.serving.Class
@@ -82,9 +80,11 @@ export type ClassificationRequest = Message<"tensorflow.serving.ClassificationRe
   modelSpec?: ModelSpec | undefined;
 
   /**
-   * @generated from field: tensorflow.serving.Input input = 2;
+   * tensorflow.serving.Input, undecoded: a message may hold millions of examples.
+   *
+   * @generated from field: bytes input = 2;
    */
-  input?: Input | undefined;
+  input: Uint8Array;
 };
 
 /**

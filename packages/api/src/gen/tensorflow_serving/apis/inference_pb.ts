@@ -6,8 +6,6 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { ClassificationResult } from "./classification_pb.js";
 import { file_tensorflow_serving_apis_classification } from "./classification_pb.js";
-import type { Input } from "./input_pb.js";
-import { file_tensorflow_serving_apis_input } from "./input_pb.js";
 import type { ModelSpec } from "./model_pb.js";
 import { file_tensorflow_serving_apis_model } from "./model_pb.js";
 import type { RegressionResult } from "./regression_pb.js";
@@ -18,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tensorflow_serving/apis/inference.proto.
  */
 export const file_tensorflow_serving_apis_inference: GenFile = /*@__PURE__*/
-  fileDesc("Cid0ZW5zb3JmbG93X3NlcnZpbmcvYXBpcy9pbmZlcmVuY2UucHJvdG8SEnRlbnNvcmZsb3cuc2VydmluZyJXCg1JbmZlcmVuY2VUYXNrEjEKCm1vZGVsX3NwZWMYASABKAsyHS50ZW5zb3JmbG93LnNlcnZpbmcuTW9kZWxTcGVjEhMKC21ldGhvZF9uYW1lGAIgASgJItwBCg9JbmZlcmVuY2VSZXN1bHQSMQoKbW9kZWxfc3BlYxgBIAEoCzIdLnRlbnNvcmZsb3cuc2VydmluZy5Nb2RlbFNwZWMSSQoVY2xhc3NpZmljYXRpb25fcmVzdWx0GAIgASgLMigudGVuc29yZmxvdy5zZXJ2aW5nLkNsYXNzaWZpY2F0aW9uUmVzdWx0SAASQQoRcmVncmVzc2lvbl9yZXN1bHQYAyABKAsyJC50ZW5zb3JmbG93LnNlcnZpbmcuUmVncmVzc2lvblJlc3VsdEgAQggKBnJlc3VsdCJzChVNdWx0aUluZmVyZW5jZVJlcXVlc3QSMAoFdGFza3MYASADKAsyIS50ZW5zb3JmbG93LnNlcnZpbmcuSW5mZXJlbmNlVGFzaxIoCgVpbnB1dBgCIAEoCzIZLnRlbnNvcmZsb3cuc2VydmluZy5JbnB1dCJOChZNdWx0aUluZmVyZW5jZVJlc3BvbnNlEjQKB3Jlc3VsdHMYASADKAsyIy50ZW5zb3JmbG93LnNlcnZpbmcuSW5mZXJlbmNlUmVzdWx0YgZwcm90bzM", [file_tensorflow_serving_apis_classification, file_tensorflow_serving_apis_input, file_tensorflow_serving_apis_model, file_tensorflow_serving_apis_regression]);
+  fileDesc("Cid0ZW5zb3JmbG93X3NlcnZpbmcvYXBpcy9pbmZlcmVuY2UucHJvdG8SEnRlbnNvcmZsb3cuc2VydmluZyJXCg1JbmZlcmVuY2VUYXNrEjEKCm1vZGVsX3NwZWMYASABKAsyHS50ZW5zb3JmbG93LnNlcnZpbmcuTW9kZWxTcGVjEhMKC21ldGhvZF9uYW1lGAIgASgJItwBCg9JbmZlcmVuY2VSZXN1bHQSMQoKbW9kZWxfc3BlYxgBIAEoCzIdLnRlbnNvcmZsb3cuc2VydmluZy5Nb2RlbFNwZWMSSQoVY2xhc3NpZmljYXRpb25fcmVzdWx0GAIgASgLMigudGVuc29yZmxvdy5zZXJ2aW5nLkNsYXNzaWZpY2F0aW9uUmVzdWx0SAASQQoRcmVncmVzc2lvbl9yZXN1bHQYAyABKAsyJC50ZW5zb3JmbG93LnNlcnZpbmcuUmVncmVzc2lvblJlc3VsdEgAQggKBnJlc3VsdCJYChVNdWx0aUluZmVyZW5jZVJlcXVlc3QSMAoFdGFza3MYASADKAsyIS50ZW5zb3JmbG93LnNlcnZpbmcuSW5mZXJlbmNlVGFzaxINCgVpbnB1dBgCIAEoDCJOChZNdWx0aUluZmVyZW5jZVJlc3BvbnNlEjQKB3Jlc3VsdHMYASADKAsyIy50ZW5zb3JmbG93LnNlcnZpbmcuSW5mZXJlbmNlUmVzdWx0YgZwcm90bzM", [file_tensorflow_serving_apis_classification, file_tensorflow_serving_apis_model, file_tensorflow_serving_apis_regression]);
 
 /**
  * @generated from message tensorflow.serving.InferenceTask
@@ -86,9 +84,11 @@ export type MultiInferenceRequest = Message<"tensorflow.serving.MultiInferenceRe
   tasks: InferenceTask[];
 
   /**
-   * @generated from field: tensorflow.serving.Input input = 2;
+   * tensorflow.serving.Input, undecoded: a message may hold millions of examples.
+   *
+   * @generated from field: bytes input = 2;
    */
-  input?: Input | undefined;
+  input: Uint8Array;
 };
 
 /**

@@ -4,8 +4,6 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Input } from "./input_pb.js";
-import { file_tensorflow_serving_apis_input } from "./input_pb.js";
 import type { ModelSpec } from "./model_pb.js";
 import { file_tensorflow_serving_apis_model } from "./model_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tensorflow_serving/apis/regression.proto.
  */
 export const file_tensorflow_serving_apis_regression: GenFile = /*@__PURE__*/
-  fileDesc("Cih0ZW5zb3JmbG93X3NlcnZpbmcvYXBpcy9yZWdyZXNzaW9uLnByb3RvEhJ0ZW5zb3JmbG93LnNlcnZpbmciGwoKUmVncmVzc2lvbhINCgV2YWx1ZRgBIAEoAiJHChBSZWdyZXNzaW9uUmVzdWx0EjMKC3JlZ3Jlc3Npb25zGAEgAygLMh4udGVuc29yZmxvdy5zZXJ2aW5nLlJlZ3Jlc3Npb24icAoRUmVncmVzc2lvblJlcXVlc3QSMQoKbW9kZWxfc3BlYxgBIAEoCzIdLnRlbnNvcmZsb3cuc2VydmluZy5Nb2RlbFNwZWMSKAoFaW5wdXQYAiABKAsyGS50ZW5zb3JmbG93LnNlcnZpbmcuSW5wdXQifQoSUmVncmVzc2lvblJlc3BvbnNlEjEKCm1vZGVsX3NwZWMYAiABKAsyHS50ZW5zb3JmbG93LnNlcnZpbmcuTW9kZWxTcGVjEjQKBnJlc3VsdBgBIAEoCzIkLnRlbnNvcmZsb3cuc2VydmluZy5SZWdyZXNzaW9uUmVzdWx0YgZwcm90bzM", [file_tensorflow_serving_apis_input, file_tensorflow_serving_apis_model]);
+  fileDesc("Cih0ZW5zb3JmbG93X3NlcnZpbmcvYXBpcy9yZWdyZXNzaW9uLnByb3RvEhJ0ZW5zb3JmbG93LnNlcnZpbmciGwoKUmVncmVzc2lvbhINCgV2YWx1ZRgBIAEoAiJHChBSZWdyZXNzaW9uUmVzdWx0EjMKC3JlZ3Jlc3Npb25zGAEgAygLMh4udGVuc29yZmxvdy5zZXJ2aW5nLlJlZ3Jlc3Npb24iVQoRUmVncmVzc2lvblJlcXVlc3QSMQoKbW9kZWxfc3BlYxgBIAEoCzIdLnRlbnNvcmZsb3cuc2VydmluZy5Nb2RlbFNwZWMSDQoFaW5wdXQYAiABKAwifQoSUmVncmVzc2lvblJlc3BvbnNlEjEKCm1vZGVsX3NwZWMYAiABKAsyHS50ZW5zb3JmbG93LnNlcnZpbmcuTW9kZWxTcGVjEjQKBnJlc3VsdBgBIAEoCzIkLnRlbnNvcmZsb3cuc2VydmluZy5SZWdyZXNzaW9uUmVzdWx0YgZwcm90bzM", [file_tensorflow_serving_apis_model]);
 
 /**
  * @generated from message tensorflow.serving.Regression
@@ -60,9 +58,11 @@ export type RegressionRequest = Message<"tensorflow.serving.RegressionRequest"> 
   modelSpec?: ModelSpec | undefined;
 
   /**
-   * @generated from field: tensorflow.serving.Input input = 2;
+   * tensorflow.serving.Input, undecoded: a message may hold millions of examples.
+   *
+   * @generated from field: bytes input = 2;
    */
-  input?: Input | undefined;
+  input: Uint8Array;
 };
 
 /**
