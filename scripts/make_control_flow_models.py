@@ -411,10 +411,27 @@ def branch_gradients():
     v2("branch-gradients", f, [spec([None, 3], tf.float32, "x")], [{"x": F(1, 3)}, {"x": np.abs(F(2, 3))}, {"x": -np.abs(F(3, 3))}, {"x": -np.abs(F(1, 3))}])
 
 
+def tiles_of_boxes():
+    """Padded suppression compares tiles of 512 boxes with one another, as often as it takes."""
+
+    def f(boxes, scores):
+        kept, count = tf.image.non_max_suppression_padded(boxes, scores, 9, 0.5, 0.2, pad_to_max_output_size=True)
+        return {"kept": kept, "count": count}
+
+    def feed(batch, count):
+        corners = rng.uniform(0, 0.7, (batch, count, 2)).round(3)
+        boxes = np.concatenate([corners, corners + rng.uniform(0.05, 0.4, corners.shape).round(3)], -1)
+        return {"boxes": boxes.astype(np.float32), "scores": rng.uniform(0, 1, (batch, count)).round(4).astype(np.float32)}
+
+    specs = [spec([None, None, 4], tf.float32, "boxes"), spec([None, None], tf.float32, "scores")]
+    v2("tiles-of-boxes", f, specs, [feed(1, 20), feed(2, 520), feed(3, 1), feed(0, 20), feed(2, 0)])
+
+
 MODELS = {
     "branch-gradients": branch_gradients,
     "open-kernels": open_kernels,
     "images": images,
+    "tiles-of-boxes": tiles_of_boxes,
     "list-ops": list_ops,
     "old-arrays": lambda: v1("old-arrays", old_arrays, [{"x": F(3, 2)}, {"x": F(2, 2)}]),
     "old-layers": lambda: v1("old-layers", old_layers, [{"x": F(2, 6, 6, 3)}, {"x": F(1, 6, 6, 3) * 9}], stateful=True),

@@ -41,6 +41,11 @@ describe("control flow", () => {
     }
   });
 
+  it("leaves no loop over large tensors to the host, however plain its arithmetic", async () => {
+    const loops = [...(await planOf("tiles-of-boxes")).controls.keys()].filter((name) => name.endsWith("loop"));
+    assert.deepEqual(loops, []);
+  });
+
   it("runs an LSTM as one op of the engine, other recurrent layers as loops", async () => {
     for (const [name, count] of [
       ["recurrent-layers", 3], // one of given states, two that are the directions of one layer

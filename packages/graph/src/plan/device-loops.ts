@@ -1,5 +1,7 @@
+import { elementCount } from "@shardserve/tensor";
 import type { ModelGraph } from "../import/model.js";
 import { contextOf } from "../infer/infer.js";
+import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
 import type { GraphNode, Region } from "../ir/ir.js";
 import type { Compiled } from "../passes/compile.js";
@@ -41,11 +43,22 @@ function withRegions(node: GraphNode, regions: readonly Compiled[]): GraphNode {
 
 function isWorthwhile(regions: readonly Compiled[], kernels: KernelTable): boolean {
   return regions.some(
-    ({ program, regions: inner }) =>
+    ({ program, inference, regions: inner }) =>
       [...program.graph.values()].some(
-        (node) => isHeavy(node) || (!isLeaf(node) && !node.regions && !kernels.get(node.op)),
+        (node) =>
+          isHeavy(node) || isLarge(node, inference) || (!isLeaf(node) && !node.regions && !kernels.get(node.op)),
       ) || [...inner.values()].some((own) => isWorthwhile(own, kernels)),
   );
+}
+
+/** Numbers that an engine computes sooner than the host, for which the turn's calls of an engine are then no matter. */
+const LARGE_ELEMENTS_MIN = 16 * 1024;
+
+/** True when the dimensions that are known make a turn's tensor of floats large, such as the overlaps of a tile of boxes with one another. */
+function isLarge(node: GraphNode, inference: Inference): boolean {
+  const info = inference.first(node.name);
+  if (isLeaf(node) || !info?.shape || !/^b?float/.test(info.dtype)) return false;
+  return elementCount(info.shape.map((dim) => Math.max(dim, 1))) >= LARGE_ELEMENTS_MIN;
 }
 
 /** True when a turn needs rows that are not here. */
