@@ -13,6 +13,7 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.core.protobuf import saved_model_pb2
 
 tf1 = tf.compat.v1
 OUT = os.path.join(os.path.dirname(__file__), "..", "packages", "engine", "test", "testdata", "control-flow")
@@ -68,7 +69,24 @@ def v2(name, function, specs, feeds, stateful=False, module=None):
     module = module or tf.Module()
     module.f = tf.function(function, input_signature=specs)
     tf.saved_model.save(module, os.path.join(OUT, name), signatures=module.f)
+    slim(os.path.join(OUT, name, "saved_model.pb"))
     write_golden(name, feeds, stateful)
+
+
+def slim(path):
+    """Drops what only debuggers read, so that the models stay small."""
+    with open(path, "rb") as file:
+        message = saved_model_pb2.SavedModel.FromString(file.read())
+    for meta in message.meta_graphs:
+        for node in [*meta.graph_def.node, *(n for f in meta.graph_def.library.function for n in f.node_def)]:
+            node.attr.pop("_output_shapes", None)
+            node.ClearField("experimental_debug_info")
+        for function in meta.graph_def.library.function:
+            for arg in function.arg_attr.values():
+                arg.attr.pop("_output_shapes", None)
+        meta.meta_info_def.ClearField("stripped_op_list")
+    with open(path, "wb") as file:
+        file.write(message.SerializeToString())
 
 
 def v1(name, build, feeds, stateful=False):
@@ -427,8 +445,52 @@ def tiles_of_boxes():
     v2("tiles-of-boxes", f, specs, [feed(1, 20), feed(2, 520), feed(3, 1), feed(0, 20), feed(2, 0)])
 
 
+def loop_gradients():
+    """What a gradient needs of every turn is a list; of a loop in a loop, and of a turn with lists of its own, a list of lists."""
+
+    def f(x, n):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = x
+            for i in tf.range(n):
+                for j in tf.range(i + 1):
+                    y = tf.tanh(y) * x + tf.cast(j, tf.float32)
+                if tf.reduce_sum(y) > 3:
+                    y = y * 0.5
+            each = tf.map_fn(lambda row: tf.nn.softmax(row) * row, x)
+            run = tf.scan(lambda sum, row: sum * 0.5 + tf.tanh(row), x)
+            all_of_them = tf.reduce_sum(y) + tf.reduce_sum(each) + tf.reduce_sum(run)
+        return {"gradient": tape.gradient(all_of_them, x), "y": y}
+
+    feeds = [{"x": F(rows, 2), "n": I(n)} for rows, n in ((2, 3), (1, 0), (3, 1))]
+    v2("loop-gradients", f, [spec([None, 2], tf.float32, "x"), spec([], tf.int32, "n")], feeds)
+
+
+def nested_lists():
+    raw = tf.raw_ops
+
+    def f(x, words):
+        pushed = lambda values: raw.TensorListPushBack(input_handle=empty(), tensor=values)
+        empty = lambda: raw.EmptyTensorList(element_shape=-1, max_num_elements=-1, element_dtype=x.dtype)
+        batch = raw.TensorListPushBackBatch(input_handles=tf.stack([pushed(x), pushed(2 * x)]), tensor=tf.stack([3 * x, 4 * x]))
+        both = raw.TensorListConcatLists(input_a=batch, input_b=tf.stack([batch[1], batch[0]]), element_dtype=x.dtype)
+        one = raw.TensorListConcatLists(input_a=both[0], input_b=pushed(5 * x), element_dtype=x.dtype)
+        stacked = lambda list: raw.TensorListStack(input_handle=list, element_shape=-1, element_dtype=x.dtype)
+        total = raw.AddN(inputs=[both[0], both[1], raw.ZerosLike(x=both[0])])
+        kept = raw.TensorListPushBack(input_handle=raw.EmptyTensorList(element_shape=tf.zeros([0], tf.int32), max_num_elements=-1, element_dtype=tf.variant), tensor=one)
+        _, last = raw.TensorListPopBack(input_handle=kept, element_shape=tf.zeros([0], tf.int32), element_dtype=tf.variant)
+        sparse = tf.strings.split(words).to_sparse()
+        joined = tf.map_fn(lambda row: tf.strings.reduce_join(row.values, separator="+"), sparse, fn_output_signature=tf.string)
+        return {"batch": stacked(both[1]), "one": stacked(last), "total": stacked(total), "joined": joined}
+
+    feeds = [{"x": F(n), "words": np.array(words)} for n, words in ((2, ["a b c", "", "d"]), (0, ["e"]))]
+    v2("nested-lists", f, [spec([None], tf.float32, "x"), spec([None], tf.string, "words")], feeds)
+
+
 MODELS = {
     "branch-gradients": branch_gradients,
+    "loop-gradients": loop_gradients,
+    "nested-lists": nested_lists,
     "open-kernels": open_kernels,
     "images": images,
     "tiles-of-boxes": tiles_of_boxes,

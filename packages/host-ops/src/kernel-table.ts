@@ -1,4 +1,11 @@
-import type { GraphNode, HostKernel, KernelTable, NodeContext } from "@shardserve/graph";
+import {
+  type GraphNode,
+  type HostKernel,
+  isTensor,
+  type KernelCall,
+  type KernelTable,
+  type NodeContext,
+} from "@shardserve/graph";
 import { BOUNDED_IDS_KERNELS } from "./arrays/bounded-ids.js";
 import { GATHER_KERNELS } from "./arrays/array-gather.js";
 import { SCATTER_KERNELS } from "./arrays/array-scatter.js";
@@ -104,6 +111,7 @@ import { LIST_KERNELS } from "./state/tensor-list.js";
 import { UNFED_KERNELS } from "./state/unfed.js";
 import { VARIABLE_SCATTER_KERNELS } from "./state/variable-scatter.js";
 import { VARIABLE_KERNELS } from "./state/variables.js";
+import { VARIANT_SUMS } from "./state/variant-sums.js";
 import { EDIT_DISTANCE_KERNELS } from "./strings/edit-distance.js";
 import { READ_FILE_KERNELS } from "./strings/read-file.js";
 import { STRING_CODE_KERNELS } from "./strings/string-code.js";
@@ -291,18 +299,25 @@ const KERNELS: ReadonlyMap<string, HostKernel> = new Map([...TENSORFLOWS, ...ker
 function kernelsOf(families: readonly Family[]): Map<string, HostKernel> {
   return new Map(
     families.flatMap((family) =>
-      Object.entries(family).map(([op, kernel]): [string, HostKernel] => [op, hostKernel(kernel, COMPLEX[op])]),
+      Object.entries(family).map(([op, kernel]): [string, HostKernel] => [
+        op,
+        hostKernel(kernel, COMPLEX[op], VARIANT_SUMS[op]),
+      ]),
     ),
   );
 }
 
-/** @param complex  the kernel for complex numbers, where it is another one */
-function hostKernel(kernel: Kernel, complex: Kernel | undefined): HostKernel {
-  if (!complex) return (call) => kernel(new OpCall(call));
-  return (call) => {
-    const isOfComplex = call.inputs.some((value) => "dtype" in value && isComplex(value.dtype));
-    return (isOfComplex ? complex : kernel)(new OpCall(call));
-  };
+/** @param complex, variant  the kernels for complex numbers and for variants, where they are others */
+function hostKernel(kernel: Kernel, complex: Kernel | undefined, variant: Kernel | undefined): HostKernel {
+  if (!complex && !variant) return (call) => kernel(new OpCall(call));
+  return (call) => (kernelFor(call, complex, variant) ?? kernel)(new OpCall(call));
+}
+
+function kernelFor({ inputs }: KernelCall, complex?: Kernel, variant?: Kernel): Kernel | undefined {
+  if (complex && inputs.some((value) => isTensor(value) && isComplex(value.dtype))) return complex;
+  return inputs.some((value) => (isTensor(value) ? value.dtype === "variant" : value.kind === "list"))
+    ? variant
+    : undefined;
 }
 
 const REAL_ONLY: ReadonlySet<string> = new Set(
@@ -315,6 +330,7 @@ const VARIANTS_TOO: readonly Family[] = [
   ARRAY_KERNELS,
   OPTIONAL_KERNELS,
   RAGGED_VARIANT_KERNELS,
+  SPARSE_SERIALIZED_KERNELS,
   CSR_KERNELS,
   CSR_PRODUCT_KERNELS,
   SHAPE_KERNELS,
@@ -325,7 +341,7 @@ const VARIANTS_TOO: readonly Family[] = [
 ];
 
 function takesVariants(op: string): boolean {
-  return VARIANTS_TOO.some((family) => op in family);
+  return op in VARIANT_SUMS || VARIANTS_TOO.some((family) => op in family);
 }
 
 /** True, or what about the node's dtypes and attributes its kernel cannot take. */

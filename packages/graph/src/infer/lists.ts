@@ -5,10 +5,11 @@ import { each, type ShapeCall, type ShapeFunction, UNKNOWN } from "./shapes.js";
 export const LIST_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ...each(
     "TensorListReserve TensorListFromTensor TensorListSetItem TensorListPushBack EmptyTensorList TensorListResize " +
-      "TensorListScatter TensorListScatterV2 TensorListScatterIntoExistingList TensorListSplit TensorListPushBackBatch " +
+      "TensorListScatter TensorListScatterV2 TensorListScatterIntoExistingList TensorListSplit " +
       "TensorArraySizeV3",
     () => [[]],
   ),
+  ...each("TensorListPushBackBatch TensorListConcatLists", (call) => [call.shape(0)]),
   TensorListGetItem: (call) => [elementShape(call, 2)],
   TensorListPopBack: (call) => [[], elementShape(call, 1)],
   ...each("TensorListStack", (call) => [leading(elementShape(call, 1), UNKNOWN)]),

@@ -69,7 +69,7 @@ export class OpCall {
   }
 
   /**
-   * Input i as a tensor; a variable (an input of a reference type) is read.
+   * Input i as a tensor; a variable (an input of a reference type) is read, a list is a scalar variant.
    *
    * @throws ServingError FAILED_PRECONDITION for a variable without a value
    */
@@ -79,12 +79,7 @@ export class OpCall {
   }
 
   #read(value: Exclude<HostValue, Tensor>, i: number): Tensor {
-    if (value.kind === "list") {
-      throw new ServingError(
-        "UNIMPLEMENTED",
-        `input ${i} of ${this.node.op} ${this.node.name} is a list of tensors, which ops on lists alone can take here`,
-      );
-    }
+    if (value.kind === "list") return tensor("variant", [], [value]);
     invariant(
       value.kind === "variable",
       () => `input ${i} of ${this.node.op} ${this.node.name} is a ${value.kind}, no tensor`,

@@ -10,7 +10,7 @@ import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, indexData, integersOf, sameShape } from "../call/shapes.js";
 
 /** One element of a variant tensor: a ragged tensor, outermost splits first; without splits a dense one. */
-class RaggedValue {
+export class RaggedValue {
   readonly splits: readonly Tensor[];
   readonly values: Tensor;
 

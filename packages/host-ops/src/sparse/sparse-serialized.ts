@@ -1,4 +1,4 @@
-/** Sparse tensors as strings: three TensorProto messages (indices, values, dense shape) each. */
+/** Sparse tensors as elements of others: three TensorProto messages, or variants that hold a tensor (indices, values, dense shape), each. */
 import { ServingError } from "@shardserve/core";
 import {
   decodeTensorProto,
@@ -21,16 +21,19 @@ function bytesOf(value: Tensor): Uint8Array {
   return encodeTensorProto(value, { asContent: true });
 }
 
-function serialized({ indices, values, shape }: Sparse): Uint8Array[] {
-  return [indicesTensor(indices, shape.length), values, shapeTensor(shape)].map(bytesOf);
+function partsOf({ indices, values, shape }: Sparse): Tensor[] {
+  return [indicesTensor(indices, shape.length), values, shapeTensor(shape)];
+}
+
+/** The parts of sparse tensors in the form that the op is asked for. */
+function serialized(op: OpCall, shape: readonly number[], parts: readonly Tensor[]): Tensor {
+  if (op.attrs.dtype("out_type") === "variant") return tensor("variant", shape, parts);
+  return tensor("string", shape, StringColumn.from(parts.map(bytesOf)));
 }
 
 function serializeSparse(op: OpCall): Tensor[] {
   const sparse = sparseAt(op, 0, 1, 2);
-  const indices = op.tensor(0);
-  return [
-    tensor("string", [PARTS], StringColumn.from([bytesOf(indices), bytesOf(sparse.values), bytesOf(op.tensor(2))])),
-  ];
+  return [serialized(op, [PARTS], [op.tensor(0), sparse.values, op.tensor(2)])];
 }
 
 /** One sparse tensor for each row of a batch; rows without values are empty ones. */
@@ -39,7 +42,7 @@ function serializeMany(op: OpCall): Tensor[] {
   const rank = shape.length;
   check(rank > 1, () => `Rank of input SparseTensor should be > 1, but saw rank: ${rank}`);
   const rows = shape[0]!;
-  const texts: Uint8Array[] = [];
+  const parts: Tensor[] = [];
   const inner = shape.slice(1);
   let at = 0;
   for (let row = 0; row < rows; row++) {
@@ -48,10 +51,10 @@ function serializeMany(op: OpCall): Tensor[] {
     const own: number[] = [];
     for (let i = start; i < at; i++) for (let d = 1; d < rank; d++) own.push(indices[i * rank + d]!);
     const members = Int32Array.from({ length: at - start }, (_, i) => start + i);
-    texts.push(...serialized({ indices: own, values: pick(values, members), shape: inner, count: at - start }));
+    parts.push(...partsOf({ indices: own, values: pick(values, members), shape: inner, count: at - start }));
   }
   check(at === count, () => `Received an index that is out of order or not within [0, ${rows}) in its first column`);
-  return [tensor("string", [rows, PARTS], StringColumn.from(texts))];
+  return [serialized(op, [rows, PARTS], parts)];
 }
 
 function parse(bytes: Uint8Array, what: string): Tensor {
@@ -63,10 +66,17 @@ function parse(bytes: Uint8Array, what: string): Tensor {
   }
 }
 
-function parsed(column: StringColumn, i: number, dtype: Tensor["dtype"]): Sparse {
-  const indices = parse(column.at(i * PARTS), `serialized[${i}, 0]`);
-  const values = parse(column.at(i * PARTS + 1), `serialized[${i}, 1]`);
-  const shape = parse(column.at(i * PARTS + 2), `serialized[${i}, 2]`);
+/** One part of a sparse tensor. */
+function partAt({ data }: Tensor, i: number): Tensor {
+  const what = `serialized[${Math.floor(i / PARTS)}, ${i % PARTS}]`;
+  if (data instanceof StringColumn) return parse(data.at(i), what);
+  const element = (data as readonly object[])[i]!;
+  if ("dtype" in element) return element as Tensor;
+  throw invalid(`Could not get a tensor from ${what}`);
+}
+
+function parsed(from: Tensor, i: number, dtype: Tensor["dtype"]): Sparse {
+  const [indices, values, shape] = [0, 1, 2].map((k) => partAt(from, i * PARTS + k)) as [Tensor, Tensor, Tensor];
   check(
     indices.dtype === "int64" && indices.shape.length === 2,
     () => `Expected serialized[${i}, 0] to represent an index matrix but received shape ${printShape(indices.shape)}`,
@@ -126,19 +136,16 @@ function joined(batch: readonly number[], parts: readonly Sparse[], dtype: Tenso
   );
 }
 
-function checkParts(op: OpCall): { batch: readonly number[]; column: StringColumn } {
-  const { shape } = op.tensor(0);
+function deserializeSparse(op: OpCall): Tensor[] {
+  const from = op.tensor(0);
+  const { shape } = from;
   check(
     shape.length > 0 && shape.at(-1) === PARTS,
     () => `Serialized sparse should have non-zero rank and 3 as the last dimension but got shape ${printShape(shape)}`,
   );
-  return { batch: shape.slice(0, -1), column: op.strings(0) };
-}
-
-function deserializeSparse(op: OpCall): Tensor[] {
-  const { batch, column } = checkParts(op);
+  const batch = shape.slice(0, -1);
   const dtype = op.attrs.dtype("dtype");
-  const parts = Array.from({ length: elementCount(batch) }, (_, i) => parsed(column, i, dtype));
+  const parts = Array.from({ length: elementCount(batch) }, (_, i) => parsed(from, i, dtype));
   return joined(batch, parts, dtype);
 }
 

@@ -1,7 +1,7 @@
 /** Lists as values: made, taken apart, resized, stacked. */
 import { ServingError } from "@shardserve/core";
-import { type Shape, TensorList } from "@shardserve/graph";
-import { type DType, elementCount, type Tensor } from "@shardserve/tensor";
+import { isTensor, type Shape, TensorList } from "@shardserve/graph";
+import { type DType, elementCount, type Tensor, tensor } from "@shardserve/tensor";
 import { appender, build, takeRuns } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
@@ -25,7 +25,15 @@ export function checkLength(length: number): void {
 export function listOf(op: OpCall, i: number): TensorList {
   const value = op.value(i);
   if (value instanceof TensorList) return value;
+  // An element of a list of lists, or of a tensor of lists.
+  const element = isTensor(value) && value.dtype === "variant" ? (value.data as readonly object[])[0] : undefined;
+  if (element instanceof TensorList && isTensor(value) && value.shape.length === 0) return element;
   throw invalid(`Input handle is not a list: input ${i} of ${op.node.op} ${op.node.name}`);
+}
+
+/** A list as an element that lists and tensors may hold. */
+export function asVariant(list: TensorList): Tensor {
+  return tensor("variant", [], [list]);
 }
 
 /** The full shape of elements, from those that are set where nothing else says it. */

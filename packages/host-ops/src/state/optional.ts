@@ -9,7 +9,7 @@ import type { Kernel, OpCall } from "../call/op-call.js";
 import { isCompatible, printPartial } from "./partial-shape.js";
 
 /** The element of a scalar variant. */
-class OptionalValue {
+export class OptionalValue {
   /** undefined = absent. */
   readonly components: readonly HostValue[] | undefined;
 

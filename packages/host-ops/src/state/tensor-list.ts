@@ -251,6 +251,58 @@ function popBack(op: OpCall): readonly (TensorList | Tensor)[] {
   return [new TensorList(list.elementDType, list.elementShape, items), value];
 }
 
+/** The lists that a tensor of variants holds. */
+function listsOf(op: OpCall, i: number): readonly TensorList[] {
+  const value = op.tensor(i);
+  const items = value.dtype === "variant" ? (value.data as readonly object[]) : [];
+  return items.map((item) => {
+    if (item instanceof TensorList) return item;
+    throw invalid(`input_handles element of ${op.node.op} ${op.node.name} is not a list`);
+  });
+}
+
+/** Row i of a tensor goes to the end of list i. */
+function pushBackBatch(op: OpCall): Tensor[] {
+  const lists = listsOf(op, 0);
+  const value = op.tensor(1);
+  const batch = op.tensor(0).shape;
+  check(value.shape.length > 0, () => "Expected tensor to be at least a vector, but saw shape: []");
+  check(
+    batch.length === 1 && batch[0] === value.shape[0],
+    () =>
+      `Expected handles.shape to be a prefix of tensor.shape, but saw ${printPartial(batch)} and ${printPartial(value.shape)}`,
+  );
+  const rows = partsOf(value, undefined);
+  const longer = lists.map((list, i) => {
+    checkDType(op, list);
+    checkElement(list, rows[i]!);
+    checkLength(list.length + 1);
+    return new TensorList(list.elementDType, list.elementShape, [...list.items, rows[i]]);
+  });
+  return [tensor("variant", batch, longer)];
+}
+
+/** The elements of one list behind those of another: of two lists, or of two tensors of lists, pair by pair. */
+function concatLists(op: OpCall): readonly (Tensor | TensorList)[] {
+  const [a, b] = [listsOf(op, 0), listsOf(op, 1)];
+  const { shape } = op.tensor(0);
+  check(
+    sameShape(shape, op.tensor(1).shape),
+    () =>
+      `input_a and input_b must be the same shape, but saw ${printPartial(shape)} and ${printPartial(op.tensor(1).shape)}`,
+  );
+  const joined = a.map((left, i) => {
+    checkDType(op, left);
+    checkDType(op, b[i]!);
+    const merged = mergedShape(left.elementShape, b[i]!.elementShape);
+    if (!merged) throw invalid("input_a and input_b TensorList element shapes are not identical");
+    const items = left.items.slice();
+    checkLength(items.length + b[i]!.length);
+    return new TensorList(left.elementDType, merged.shape, [...items, ...b[i]!.items]);
+  });
+  return shape.length === 0 ? joined : [tensor("variant", shape, joined)];
+}
+
 function elementShape(op: OpCall): Tensor[] {
   const { elementShape: shape } = listOf(op, 0);
   const dtype = op.attrs.dtype("shape_type");
@@ -281,5 +333,7 @@ export const LIST_KERNELS: Readonly<Record<string, Kernel>> = {
     return [resized(listOf(op, 0), size)];
   },
   TensorListPushBack: pushBack,
+  TensorListPushBackBatch: pushBackBatch,
+  TensorListConcatLists: concatLists,
   TensorListPopBack: popBack,
 };
