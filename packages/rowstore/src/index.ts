@@ -42,7 +42,8 @@ export {
 export { Overlay, type OverlayUse } from "./delta/overlay.js";
 export { PartitionFile } from "./partition/partition-reader.js";
 export { type OpenPartitionRowsOptions, PartitionRows } from "./rows/partition-rows.js";
-export { type AddOptions, PartitionSet, type PartitionSetOptions } from "./partition/partition-set.js";
+export type { AddOptions } from "./partition/mapped-partitions.js";
+export { PartitionSet, type PartitionSetOptions } from "./partition/partition-set.js";
 export { RowIndexes } from "./partition/row-indexes.js";
 export {
   type FinishedPartition,

@@ -1,13 +1,10 @@
-import { setImmediate } from "node:timers/promises";
 import { type CancelSignal, invariant, ServingError } from "@shardserve/core";
 import { lanesOf } from "@shardserve/tensor";
 import { GatherEras } from "./gather-eras.js";
 import { locateNarrowColumns, locateRows, type NarrowPlaces, narrowPlaces } from "./locate.js";
-import { mappedFiles } from "./mapped-files.js";
+import { type AddOptions, MappedPartitions } from "./mapped-partitions.js";
 import { Overlay } from "../delta/overlay.js";
-import { encodePartitionHeader, partitionInvalid } from "./partition-format.js";
 import { type PartitionLayout, partitionLayout } from "./partition-layout.js";
-import { PartitionFile } from "./partition-reader.js";
 import type { RowIndexes } from "./row-indexes.js";
 import { rowOutOfRange } from "../rows/row-source.js";
 import { RowKernel } from "../rows/row-kernel.js";
@@ -28,26 +25,9 @@ export interface PartitionSetOptions {
   readonly residentBytesMax?: number;
 }
 
-/** How a partition is checked and prepared before ids find it. */
-export interface AddOptions {
-  /** What the manifest says of the file; refused when the file says otherwise. */
-  readonly expectedDigest?: string;
-  /**
-   * Whether every block is read and compared with its checksum first; default true. A file that another set of this process
-   * verified and still maps is not read again.
-   */
-  readonly verify?: boolean;
-  /** Awaited when the partition is mapped and before ids find it: to add the rows of deltas. */
-  readonly prepare?: () => Promise<void>;
-  readonly signal?: AbortSignal;
-}
-
 /**
  * The partitions of one version that this process holds, mapped so that one Gather per row width answers a request over
- * any of its tables.
- *
- * Partitions come and go while gathers run: a partition is mapped whole before the first id finds it, and unmapped only
- * after the last gather that could have found it has ended.
+ * any of its tables. They come and go while gathers run: {@link MappedPartitions}.
  */
 export class PartitionSet {
   readonly tables: readonly TableInfo[];
@@ -58,19 +38,12 @@ export class PartitionSet {
   readonly #bases: Float64Array;
   /** Undefined where a table does not fit. */
   readonly #narrow: NarrowPlaces | undefined;
+  readonly #mapped: MappedPartitions;
+  /** Of the mapped partitions, where loops look at it. */
   readonly #isHeld: Uint8Array;
-  /** By partition: being added, held, or being removed. */
-  readonly #isBusy: Uint8Array;
-  /** By partition: its file, once it was verified. */
-  readonly #identities = new Map<number, string>();
   readonly #kernel = RowKernel.shared();
-  #heldCount = 0;
   readonly #eras = new GatherEras();
-  /** Adds that are mapping now; `close` waits for them. */
-  #mappingCount = 0;
-  #mapped: (() => void) | undefined;
   #closing: Promise<void> | undefined;
-  #isClosed = false;
   #overlay: Overlay;
   #lastIndexes: BigInt64Array = new BigInt64Array(0);
   #lastIndexLanes = lanesOf(this.#lastIndexes);
@@ -79,8 +52,6 @@ export class PartitionSet {
     this.tables = tables;
     this.layout = partitionLayout(tables, partitionCount);
     this.#options = { syncBytesMax: 128 * 1024, residentBytesMax: Number.POSITIVE_INFINITY, ...options };
-    this.#isHeld = new Uint8Array(partitionCount);
-    this.#isBusy = new Uint8Array(partitionCount);
     this.#bases = new Float64Array(tables.length);
     for (const group of this.layout.groups) {
       this.#arenas.set(group.rowBytes, new StrideArena(group, partitionCount));
@@ -92,6 +63,14 @@ export class PartitionSet {
     }
     const rowsPerSpan = tables.map(({ rowBytes }) => this.#arena(rowBytes).rowsPerSpan);
     this.#narrow = narrowPlaces(tables, this.#bases, rowsPerSpan, partitionCount);
+    this.#mapped = new MappedPartitions({
+      layout: this.layout,
+      arenas: [...this.#arenas.values()],
+      eras: this.#eras,
+      residentBytesMax: this.#options.residentBytesMax,
+      onGone: (partition) => this.#overlay.drop(partition),
+    });
+    this.#isHeld = this.#mapped.isHeld;
     this.#overlay = this.newOverlay();
   }
 
@@ -108,7 +87,7 @@ export class PartitionSet {
       (rowBytes) => this.#arena(rowBytes).overlay,
       async () => {
         await this.#eras.next();
-        return !this.#isClosed;
+        return !this.#mapped.isClosed;
       },
     );
   }
@@ -126,14 +105,12 @@ export class PartitionSet {
 
   /** Partitions held, ascending. */
   get partitions(): number[] {
-    const held: number[] = [];
-    for (let p = 0; p < this.#isHeld.length; p++) if (this.#isHeld[p] === 1) held.push(p);
-    return held;
+    return this.#mapped.all;
   }
 
   /** Bytes of rows mapped, whether they are in memory or not. */
   get mappedBytes(): number {
-    return this.#heldCount * this.layout.dataBytes;
+    return this.#mapped.bytes;
   }
 
   /** Whether rows are expected to be in memory: otherwise a gather may wait for the disk. */
@@ -152,42 +129,13 @@ export class PartitionSet {
    * @throws ServingError NOT_FOUND, PARTITION_INVALID, DIGEST_MISMATCH, or CHECKSUM_MISMATCH naming file and block; then
    *   nothing has changed. A partition that is held already, or is being added or removed, is a bug
    */
-  async add(partition: number, path: string, options: AddOptions = {}): Promise<{ digest: string; bytes: number }> {
-    invariant(!this.#isClosed && partition < this.partitionCount, `partition ${partition} of ${this.partitionCount}`);
-    invariant(this.#isBusy[partition] === 0, `partition ${partition} is held already`);
-    this.#isBusy[partition] = 1;
-    try {
-      const file = await PartitionFile.open(path);
-      try {
-        this.#checkIdentity(file, partition, options.expectedDigest);
-        const identity = await file.identity();
-        const isVerified = mappedFiles.digestOf(identity) === file.digest;
-        if (options.verify !== false && !isVerified) await file.verify({ signal: options.signal });
-        options.signal?.throwIfAborted();
-        await this.#map(partition, file, options.prepare);
-        if (options.verify !== false) this.#remember(partition, identity, file.digest);
-      } finally {
-        await file.close();
-      }
-      return { digest: file.digest, bytes: file.header.fileBytes };
-    } catch (error) {
-      this.#isBusy[partition] = 0;
-      throw error;
-    }
+  add(partition: number, path: string, options: AddOptions = {}): Promise<{ digest: string; bytes: number }> {
+    return this.#mapped.add(partition, path, options);
   }
 
   /** Lets a partition go: ids of it are refused at once, its mapping ends with the gathers that still use it. */
-  async remove(partition: number): Promise<void> {
-    if (this.#isHeld[partition] !== 1) return;
-    this.#isHeld[partition] = 0;
-    this.#heldCount--;
-    await this.#eras.next();
-    if (!this.#isClosed) {
-      this.#unmap(partition);
-      this.#forget(partition);
-      this.#overlay.drop(partition);
-    }
-    this.#isBusy[partition] = 0;
+  remove(partition: number): Promise<void> {
+    return this.#mapped.remove(partition);
   }
 
   /**
@@ -296,14 +244,14 @@ export class PartitionSet {
       this.gatherNow(rowBytes, indexes, at, count, output);
       return undefined;
     }
-    invariant(!this.#isClosed, "the partition set is closed");
+    invariant(!this.#mapped.isClosed, "the partition set is closed");
     const { table } = this.#arena(rowBytes);
     return this.#eras.during(this.#kernel.gather(table, indexes, at, count, output, options.signal));
   }
 
   /** As {@link gather}, always on this thread: for callers that know how much they ask of the event loop. */
   gatherNow(rowBytes: number, indexes: BigInt64Array, at: number, count: number, output: Uint8Array): void {
-    invariant(!this.#isClosed, "the partition set is closed");
+    invariant(!this.#mapped.isClosed, "the partition set is closed");
     this.#kernel.gatherSync(this.#arena(rowBytes).table, indexes, at, count, output);
   }
 
@@ -313,16 +261,7 @@ export class PartitionSet {
   }
 
   async #close(): Promise<void> {
-    const held = this.partitions;
-    this.#isClosed = true;
-    this.#isHeld.fill(0);
-    await this.#eras.next();
-    if (this.#mappingCount > 0) await new Promise<void>((resolve) => (this.#mapped = resolve));
-    for (const partition of held) {
-      this.#unmap(partition);
-      this.#forget(partition);
-      await setImmediate(); // freeing the pages of all partitions in one go would stop the event loop
-    }
+    await this.#mapped.close();
     for (const arena of this.#arenas.values()) arena.close();
   }
 
@@ -339,64 +278,6 @@ export class PartitionSet {
     const arena = this.#arenas.get(rowBytes);
     invariant(arena, () => `no table has rows of ${rowBytes} bytes`);
     return arena;
-  }
-
-  #checkIdentity(file: PartitionFile, partition: number, expectedDigest: string | undefined): void {
-    if (expectedDigest !== undefined && file.digest !== expectedDigest) {
-      throw new ServingError(
-        "DIGEST_MISMATCH",
-        `${file.path}: its header and checksums have digest ${file.digest}, the manifest says ${expectedDigest}; ` +
-          "copy the file again or export the version anew",
-        { details: { path: file.path, digest: file.digest, expectedDigest } },
-      );
-    }
-    const expected = encodePartitionHeader(this.layout, partition);
-    if (Buffer.compare(expected, file.headerBytes) === 0) return;
-    const { header } = file;
-    throw partitionInvalid(
-      file.path,
-      header.partition === partition && header.partitionCount === this.partitionCount
-        ? "its directory does not fit the manifest's tables"
-        : `it is partition ${header.partition} of ${header.partitionCount}, wanted is ${partition} of ${this.partitionCount}`,
-    );
-  }
-
-  async #map(partition: number, file: PartitionFile, prepare: AddOptions["prepare"]): Promise<void> {
-    const refuseIfClosed = () => {
-      if (this.#isClosed) throw new ServingError("DRAINING", `${file.path}: the partition set was closed meanwhile`);
-    };
-    refuseIfClosed();
-    const isCold = this.mappedBytes + this.layout.dataBytes > this.#options.residentBytesMax;
-    this.#mappingCount++;
-    try {
-      for (const arena of this.#arenas.values()) await arena.map(partition, file.fd, isCold);
-      await prepare?.();
-    } catch (error) {
-      this.#unmap(partition);
-      this.#overlay.drop(partition);
-      throw error;
-    } finally {
-      if (--this.#mappingCount === 0) this.#mapped?.();
-    }
-    refuseIfClosed();
-    this.#isHeld[partition] = 1;
-    this.#heldCount++;
-  }
-
-  #remember(partition: number, identity: string, digest: string): void {
-    this.#identities.set(partition, identity);
-    mappedFiles.add(identity, digest);
-  }
-
-  #forget(partition: number): void {
-    const identity = this.#identities.get(partition);
-    if (identity === undefined) return;
-    this.#identities.delete(partition);
-    mappedFiles.remove(identity);
-  }
-
-  #unmap(partition: number): void {
-    for (const arena of this.#arenas.values()) arena.unmap(partition);
   }
 }
 
