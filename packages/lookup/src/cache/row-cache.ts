@@ -3,8 +3,11 @@ import { adviseHugePages } from "@shardserve/native";
 import type { CacheClaim } from "./cache-claim.js";
 import { faded, GhostCounts } from "./ghost-counts.js";
 import { hashLanes } from "./hash-lanes.js";
+import { NewcomerWindow } from "./newcomer-window.js";
 import { countRanks, eachHottest, leastQuarterMean, type RankedSlots } from "./ranked-slots.js";
 
+// These stand here and not in a file of their own: an imported constant is read from memory at each use, which made a hit
+// a tenth dearer. So does the index, whose methods would no longer be inlined: a quarter.
 const EMPTY = 0;
 const FILLING = 1;
 const READY = 2;
@@ -65,9 +68,7 @@ export class RowCache {
   readonly #index: Int32Array;
   readonly #slots: Int32Array;
   readonly #ghosts: GhostCounts;
-  /** The window, oldest first: a ring of [slot, hash of its id] from `#windowHead` on. */
-  readonly #window: Int32Array;
-  readonly #windowMask: number;
+  readonly #window: NewcomerWindow;
   readonly #windowMax: number;
   readonly #eraLength: number;
   /** Hashes of the ids that were touched, and one word more: what was read ends there, or no compiler would read it. */
@@ -77,8 +78,6 @@ export class RowCache {
   #accessCount = 0;
   /** Slots from here on were never used. */
   #freshFrom = 0;
-  #windowHead = 0;
-  #windowCount = 0;
   #hand = 0;
   #validFromEpoch = 0;
   #indexedCount = 0;
@@ -98,9 +97,7 @@ export class RowCache {
     adviseHugePages(this.#slots);
     this.#ghosts = new GhostCounts(capacity * GHOSTS_PER_SLOT);
     this.#windowMax = Math.max(1, Math.floor(capacity * WINDOW_SHARE));
-    const ringSize = 2 ** Math.ceil(Math.log2(this.#windowMax + 1));
-    this.#window = new Int32Array(2 * ringSize);
-    this.#windowMask = ringSize - 1;
+    this.#window = new NewcomerWindow(this.#windowMax + 1);
     this.#eraLength = capacity * ERA_PER_SLOT;
     this.#ranked = { usedCount: () => this.#freshFrom, rank: (slot) => this.#rank(slot) };
   }
@@ -113,6 +110,11 @@ export class RowCache {
   /** Rows that had to go for others so far. */
   get evictionCount(): number {
     return this.#evictionCount;
+  }
+
+  /** Rows asked for so far, repeated ones within a batch counted once. */
+  get accessCount(): number {
+    return this.#erasPassed * this.#eraLength + this.#accessCount;
   }
 
   /**
@@ -174,12 +176,7 @@ export class RowCache {
       }
       slots[i] = slot;
     }
-    this.#accessCount += pinnedCount - pinnedStart;
-    if (this.#accessCount >= this.#eraLength) {
-      this.#accessCount = 0;
-      this.#erasPassed++;
-      this.#era = (this.#era + 1) & 0xff;
-    }
+    this.#countAccesses(pinnedCount - pinnedStart);
     claim.pinnedCount = pinnedCount;
     claim.missCount = missCount;
     return cachedCount;
@@ -281,11 +278,6 @@ export class RowCache {
     });
   }
 
-  /** Rows asked for so far, repeated ones within a batch counted once. */
-  get accessCount(): number {
-    return this.#erasPassed * this.#eraLength + this.#accessCount;
-  }
-
   /**
    * Which part of the accesses one slot more would turn into hits, about: what the least asked-for quarter of the rows gets each.
    * A count that is halved each era stands at 1.5 times what one era adds. Lets other work go on in between.
@@ -338,6 +330,14 @@ export class RowCache {
     return (meta & FLAGS) | (count << 8) | (this.#era << 16);
   }
 
+  #countAccesses(count: number): void {
+    this.#accessCount += count;
+    if (this.#accessCount < this.#eraLength) return;
+    this.#accessCount = 0;
+    this.#erasPassed++;
+    this.#era = (this.#era + 1) & 0xff;
+  }
+
   /**
    * Hashes the next ids, and reads one word of every line that they will need. Nothing here depends on what was read for the
    * id before, so the processor waits for many lines at once; the loop that claims slots would wait for one after the other.
@@ -364,10 +364,9 @@ export class RowCache {
       }
     }
     // so many rows will leave the window
-    for (let i = Math.min(absent, this.#windowCount) - 1; i >= 0; i--) {
-      const at = ((this.#windowHead + i) & this.#windowMask) * 2;
-      const hash = this.#window[at + 1] as number;
-      touched ^= words[(this.#window[at] as number) * SLOT_WORDS] as number;
+    for (let i = Math.min(absent, this.#window.count) - 1; i >= 0; i--) {
+      const hash = this.#window.hashAt(i);
+      touched ^= words[this.#window.slotAt(i) * SLOT_WORDS] as number;
       touched ^= (index[(hash & mask) * ENTRY_WORDS] as number) ^ this.#ghosts.touch(hash);
     }
     hashes[TOUCH_IDS] = touched;
@@ -404,7 +403,7 @@ export class RowCache {
     words[at + META] = FILLING | (this.#ghosts.take(hash, this.#era) << 8) | (this.#era << 16);
     this.#insert(slot, hash);
     this.#pushWindow(slot, hash);
-    if (this.#windowCount > this.#windowMax) this.#popWindow(); // there is room for it yet
+    if (this.#window.count > this.#windowMax) this.#popWindow(); // there is room for it yet
     return slot;
   }
 
@@ -423,7 +422,7 @@ export class RowCache {
 
   /** Nothing outside the window is free. */
   #reuseInWindow(): number {
-    for (let i = this.#windowCount; i > 0; i--) {
+    for (let i = this.#window.count; i > 0; i--) {
       const slot = this.#popWindow();
       if (!this.#isInUse(slot)) return this.#evict(slot);
       this.#pushWindow(slot, this.#hash(slot));
@@ -472,17 +471,13 @@ export class RowCache {
 
   #pushWindow(slot: number, hash: number): void {
     this.#slots[slot * SLOT_WORDS + META] = this.#meta(slot) | IN_WINDOW;
-    const at = ((this.#windowHead + this.#windowCount++) & this.#windowMask) * 2;
-    this.#window[at] = slot;
-    this.#window[at + 1] = hash;
+    this.#window.push(slot, hash);
   }
 
   /** The oldest of the window leaves it. */
   #popWindow(): number {
-    const slot = this.#window[this.#windowHead * 2] as number;
+    const slot = this.#window.shift();
     this.#slots[slot * SLOT_WORDS + META] = this.#meta(slot) & ~IN_WINDOW;
-    this.#windowHead = (this.#windowHead + 1) & this.#windowMask;
-    this.#windowCount--;
     return slot;
   }
 
