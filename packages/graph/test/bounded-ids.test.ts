@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
 import { fuseColumns } from "../src/passes/columns.js";
 import { fakeKernels } from "./fakes.js";
@@ -33,7 +34,7 @@ const EMBED = `
 function fused(text: string, outputs = "filled"): string[] {
   const program = programOf(text, outputs);
   const kernels = fakeKernels("BoundedIds FilledIds PooledLookup PresentElements");
-  const found = fuseColumns(program, infer(program), kernels, new Set()).program;
+  const found = runAtOnce(fuseColumns(program, infer(program), kernels, new Set())).program;
   return textOf(found).filter((line) => !/ = (Const|Placeholder)\(|Lookup|GatherRows/.test(line));
 }
 

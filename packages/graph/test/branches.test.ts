@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { resolveBranches } from "../src/passes/branches.js";
 import { reduceControls } from "../src/passes/effects.js";
 import { importGraph, parseRef } from "../src/import/import.js";
@@ -16,7 +17,7 @@ describe("resolveBranches", () => {
   const functions = [branch("yes", "Neg"), branch("no", "Exp")];
 
   function decided(nodes: string): string[] {
-    const { graph, library } = importGraph(metaGraphOf({ nodes, functions }).graphDef!);
+    const { graph, library } = runAtOnce(importGraph(metaGraphOf({ nodes, functions }).graphDef!));
     const program = prune({ graph, outputs: [parseRef("y")], targets: [] });
     return textOf(prune(resolveBranches(program, library)));
   }
@@ -54,14 +55,14 @@ describe("resolveBranches", () => {
     y = Merge(b, a)`;
 
   it("follows a constant predicate through Switch and Merge", () => {
-    const yes = reduceControls(programOf(CONDITIONAL.replace("%", "1"), "y y:1"));
+    const yes = runAtOnce(reduceControls(programOf(CONDITIONAL.replace("%", "1"), "y y:1")));
     const result = prune(resolveBranches(yes, new Map()));
     assert.deepEqual(textOf(result), ["a = Neg(x)", "x = Placeholder()", "y/value_index = Const()"]);
     assert.deepEqual(result.outputs[0], { node: "a", index: 0 });
   });
 
   it("knows a constant of the dead branch by the branch that it waits for", () => {
-    const no = reduceControls(programOf(CONDITIONAL.replace("%", "0"), "y"));
+    const no = runAtOnce(reduceControls(programOf(CONDITIONAL.replace("%", "0"), "y")));
     const result = prune(resolveBranches(no, new Map()));
     assert.deepEqual(result.outputs[0], { node: "b", index: 0 });
   });

@@ -41,7 +41,7 @@ const COLUMN = `
 
 function fused(text: string, outputs = "pooled", shortRows: readonly string[] = ["rows"]): string[] {
   const program = programOf(text, outputs);
-  return textOf(fuseColumns(program, infer(program), KERNELS, new Set(shortRows)).program).filter(
+  return textOf(runAtOnce(fuseColumns(program, infer(program), KERNELS, new Set(shortRows))).program).filter(
     (line) => !/ = (Const|Placeholder|Variable)\(/.test(line),
   );
 }
@@ -135,7 +135,7 @@ describe("a feature column", () => {
        values = GatherNd(x, at) Tparams=int64 Tindices=int64`,
       "at values",
     );
-    assert.equal(fuseColumns(program, infer(program), KERNELS, new Set()).program, program);
+    assert.equal(runAtOnce(fuseColumns(program, infer(program), KERNELS, new Set())).program, program);
   });
 
   it("side by side with others is the host's, where it is most of an input layer", () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
 import type { KernelTable } from "../src/ir/host.js";
 import { deferAsserts } from "../src/passes/deferred-asserts.js";
@@ -33,7 +34,7 @@ describe("deferAsserts", () => {
         return true;
       },
     };
-    const { program: deferred, dropped } = deferAsserts(program, infer(program), kernels);
+    const { program: deferred, dropped } = runAtOnce(deferAsserts(program, infer(program), kernels));
     assert.equal(deferred.targets.length, 60, "all are checked, of what is computed anyway");
     assert.equal(dropped.size, 0);
     assert.ok(asked.size > 100);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import type { KernelTable } from "../src/ir/host.js";
 import { fold } from "../src/passes/fold.js";
@@ -10,7 +11,7 @@ import { fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";
 
 const folded = (program: Program, kernels: KernelTable = fakeKernels()): Program =>
-  fold(program, infer(program), kernels);
+  runAtOnce(fold(program, infer(program), kernels));
 
 function valueOf(program: Program, name: string): number[] {
   return toNumbers(program.graph.get(name)!.attrs.tensor("value"));
@@ -91,7 +92,7 @@ describe("fold", () => {
 describe("simplify", () => {
   const simplified = (text: string, outputs: string) => {
     const program = programOf(text, outputs);
-    return simplify(program, infer(program));
+    return runAtOnce(simplify(program, infer(program)));
   };
 
   it("drops Identity and its kin, casts to the same dtype and shape checks that hold", () => {
@@ -103,7 +104,7 @@ describe("simplify", () => {
       n = IdentityN(d, x)
       y = Neg(n) T=float32`;
     let program = programOf(text, "y n:1");
-    for (let i = 0; i < 3; i++) program = simplify(program, infer(program));
+    for (let i = 0; i < 3; i++) program = runAtOnce(simplify(program, infer(program)));
     assert.deepEqual(textOf(program), ["x = Placeholder()", "y = Neg(x)"]);
     assert.deepEqual(program.outputs[1], { node: "x", index: 0 });
   });
@@ -131,7 +132,7 @@ describe("settleReshapes", () => {
       shape = Pack(n, eight) N=2 T=int32
       y = Reshape(x, shape) T=float32`;
     const program = programOf(text, "y");
-    const result = settleReshapes(program, infer(program));
+    const result = runAtOnce(settleReshapes(program, infer(program)));
     assert.deepEqual(textOf(result), ["x = Placeholder()", "y = Reshape(x, y/settled)", "y/settled = Const()"]);
     assert.deepEqual(valueOf(result, "y/settled"), [-1, 8]);
   });
@@ -145,6 +146,6 @@ describe("settleReshapes", () => {
       t = Pack(b, zero) N=2 T=int32
       z = Reshape(x, t) T=float32`;
     const program = programOf(text, "y z");
-    assert.equal(settleReshapes(program, infer(program)), program);
+    assert.equal(runAtOnce(settleReshapes(program, infer(program))), program);
   });
 });

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { importGraph, parseRef } from "../src/import/import.js";
 import { inlineCalls } from "../src/ir/inline.js";
 import { type Program, prune } from "../src/ir/program.js";
 import { metaGraphOf, type ModelText, textOf } from "./text-graph.js";
 
 function inlined(text: ModelText, outputs: string, targets = ""): Program {
-  const { graph, library } = importGraph(metaGraphOf(text).graphDef!);
+  const { graph, library } = runAtOnce(importGraph(metaGraphOf(text).graphDef!));
   const names = targets.split(" ").filter((name) => name !== "");
   return inlineCalls(prune({ graph, outputs: outputs.split(" ").map(parseRef), targets: names }), library);
 }
@@ -20,8 +21,8 @@ const DOUBLE = {
 
 describe("importGraph", () => {
   it("reads the three spellings of an input", () => {
-    const { graph } = importGraph(
-      metaGraphOf({ nodes: "a = Placeholder()\nb = IdentityN(a:0, a, c:2, ^a)\nc = Split()" }).graphDef!,
+    const { graph } = runAtOnce(
+      importGraph(metaGraphOf({ nodes: "a = Placeholder()\nb = IdentityN(a:0, a, c:2, ^a)\nc = Split()" }).graphDef!),
     );
     assert.deepEqual(graph.get("b")!.inputs, [
       { node: "a", index: 0 },
@@ -32,13 +33,16 @@ describe("importGraph", () => {
   });
 
   it("refuses two nodes of one name", () => {
-    assert.throws(() => importGraph(metaGraphOf({ nodes: "a = NoOp()\na = NoOp()" }).graphDef!), /two nodes named "a"/);
+    assert.throws(
+      () => runAtOnce(importGraph(metaGraphOf({ nodes: "a = NoOp()\na = NoOp()" }).graphDef!)),
+      /two nodes named "a"/,
+    );
   });
 
   it("refuses names that read like another node's output", () => {
     const { graphDef } = metaGraphOf({ nodes: "a = Split()\nb = NoOp()" });
     graphDef!.node[1]!.name = "a:1";
-    assert.throws(() => importGraph(graphDef!), /the name of node "a:1" has a ":" in it/);
+    assert.throws(() => runAtOnce(importGraph(graphDef!)), /the name of node "a:1" has a ":" in it/);
     const body = { ...DOUBLE, nodes: "add:1 = AddV2(x, x) T=float32" };
     const text = { nodes: "x = Placeholder()\ncall = double(x)", functions: [body] };
     assert.throws(() => inlined(text, "call"), /the name of node "add:1" has a ":" in it/);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { tensor } from "@shardserve/tensor";
 import { Attrs, type AttrValue } from "../src/ir/attrs.js";
 import { infer } from "../src/infer/infer.js";
@@ -28,7 +29,7 @@ function merged(nodes: readonly GraphNode[], outputs: readonly string[]): Progra
     outputs: outputs.map(ref),
     targets: [],
   };
-  return mergeEqual(program, infer(program));
+  return runAtOnce(mergeEqual(program, infer(program)));
 }
 
 describe("mergeEqual", () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import { infer } from "../src/infer/infer.js";
 import type { Program } from "../src/ir/program.js";
@@ -6,7 +7,7 @@ import { useReciprocals } from "../src/passes/reciprocals.js";
 import { fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";
 
-const rewritten = (program: Program): Program => useReciprocals(program, infer(program), fakeKernels());
+const rewritten = (program: Program): Program => runAtOnce(useReciprocals(program, infer(program), fakeKernels()));
 
 describe("division by a constant", () => {
   it("becomes a product, as in TensorFlow's optimiser", () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
 import { findVariableUses } from "../src/passes/lookups.js";
 import { findShortRows } from "../src/plan/short-rows.js";
@@ -20,7 +21,7 @@ const COLUMN = `
 function shortNodes(text: string, outputs: string, isHosts = true): string[] {
   const program = programOf(text, outputs);
   const { lookups } = findVariableUses(program, infer(program));
-  return [...findShortRows(program, lookups, () => isHosts).nodes].sort();
+  return [...runAtOnce(findShortRows(program, lookups, () => isHosts)).nodes].sort();
 }
 
 describe("short rows of small tables", () => {

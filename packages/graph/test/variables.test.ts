@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runAtOnce } from "@shardserve/core";
 import type { VariableBinding } from "@shardserve/savedmodel";
 import { resolveVariables } from "../src/import/resolve-variables.js";
 import { type VariableTable, writtenVariables } from "../src/import/variables.js";
@@ -15,7 +16,7 @@ function table(bindings: Record<string, VariableBinding>, written: string[] = []
 describe("resolveVariables", () => {
   it("makes frozen variables leaves that know their checkpoint tensor", () => {
     const program = programOf("v = VarHandleOp()\nh = Identity(v)\nr = ReadVariableOp(h)\ny = Neg(r)", "y");
-    const { program: result, mutable } = resolveVariables(program, table({ v: { checkpointKey: "key" } }));
+    const { program: result, mutable } = runAtOnce(resolveVariables(program, table({ v: { checkpointKey: "key" } })));
     assert.deepEqual(textOf(result), ["r = Identity(v)", "v = Variable()", "y = Neg(r)"]);
     const { attrs } = result.graph.get("v")!;
     assert.deepEqual(
@@ -27,7 +28,7 @@ describe("resolveVariables", () => {
 
   it("reads TensorFlow 1 references", () => {
     const program = programOf("v = VariableV2() dtype=float32 shape=[]\nread = Identity(v)\ny = Neg(read)", "y");
-    const { program: result } = resolveVariables(program, table({ v: { checkpointKey: "key" } }));
+    const { program: result } = runAtOnce(resolveVariables(program, table({ v: { checkpointKey: "key" } })));
     assert.deepEqual(textOf(result), ["read = Identity(v)", "v = Variable()", "y = Neg(read)"]);
   });
 
@@ -40,7 +41,7 @@ describe("resolveVariables", () => {
        c = ResourceGather(v, ids) dtype=float32 Tindices=int64 batch_dims=1`,
       "a b c",
     );
-    const { program: result } = resolveVariables(program, table({ v: { checkpointKey: "key" } }));
+    const { program: result } = runAtOnce(resolveVariables(program, table({ v: { checkpointKey: "key" } })));
     assert.deepEqual(textOf(result), [
       "a = Gather(v, ids)",
       "b = GatherNd(v, ids)",
@@ -54,16 +55,21 @@ describe("resolveVariables", () => {
   it("knows the shape of a part of a partitioned variable", () => {
     const program = programOf("v = VarHandleOp()\ns = VariableShape(v) out_type=int32", "s");
     const slice = { fullShape: [10, 2], start: [6, 0], shape: [4, 2] };
-    const { program: result } = resolveVariables(program, table({ v: { checkpointKey: "whole", slice } }));
+    const { program: result } = runAtOnce(resolveVariables(program, table({ v: { checkpointKey: "whole", slice } })));
     assert.deepEqual([...(result.graph.get("s")!.attrs.tensor("value").data as Int32Array)], [4, 2]);
   });
 
   it("leaves written variables, and those that the checkpoint lacks, to the host", () => {
     const text = "v = VarHandleOp() shared_name=counter shape=[]\nr = ReadVariableOp(v) dtype=float32";
-    const { program, mutable } = resolveVariables(programOf(text, "r"), table({ v: { checkpointKey: "key" } }, ["v"]));
+    const { program, mutable } = runAtOnce(
+      resolveVariables(programOf(text, "r"), table({ v: { checkpointKey: "key" } }, ["v"])),
+    );
     assert.deepEqual(textOf(program), ["r = ReadVariableOp(v)", "v = VarHandleOp()"]);
     assert.deepEqual([...mutable], [["counter", "key"]]);
-    assert.deepEqual([...resolveVariables(programOf(text, "r"), table({})).mutable], [["counter", undefined]]);
+    assert.deepEqual(
+      [...runAtOnce(resolveVariables(programOf(text, "r"), table({}))).mutable],
+      [["counter", undefined]],
+    );
   });
 
   it("rewrites mutable TensorFlow 1 references to handles, and reads after a write anew", () => {
@@ -76,7 +82,7 @@ describe("resolveVariables", () => {
        sum = AddV2(v, one, ^twice)`,
       "after sum v",
     );
-    const { program: result } = resolveVariables(program, table({ v: { checkpointKey: "key" } }, ["v"]));
+    const { program: result } = runAtOnce(resolveVariables(program, table({ v: { checkpointKey: "key" } }, ["v"])));
     assert.deepEqual(textOf(result), [
       "add = AssignAdd(v/handle, one)",
       "after = ReadVariableOp(v/handle, ^twice)",
@@ -95,14 +101,14 @@ describe("resolveVariables", () => {
       "add v",
     );
     const bindings = table({ v: { checkpointKey: "key" } }, ["v"]);
-    const once = resolveVariables(program, bindings).program;
-    assert.deepEqual(textOf(resolveVariables(once, bindings).program), textOf(once));
+    const once = runAtOnce(resolveVariables(program, bindings)).program;
+    assert.deepEqual(textOf(runAtOnce(resolveVariables(once, bindings)).program), textOf(once));
   });
 
   it("says which read leads nowhere", () => {
     const program = programOf("x = Placeholder()\nr = ReadVariableOp(x) dtype=float32", "r");
     assert.throws(
-      () => resolveVariables(program, table({})),
+      () => runAtOnce(resolveVariables(program, table({}))),
       /node "r" \(ReadVariableOp\) reads a resource that leads to no variable/,
     );
   });

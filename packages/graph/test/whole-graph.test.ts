@@ -9,7 +9,7 @@ import {
   type NodeDef,
   NodeDefSchema,
 } from "@shardserve/api";
-import { isServingError } from "@shardserve/core";
+import { isServingError, runAtOnce } from "@shardserve/core";
 import { type GraphNode, importGraph, type Signature, wholeGraph, exportNode } from "@shardserve/graph";
 import { attr, readSavedModel } from "@shardserve/savedmodel";
 import { type DType, encodeTensorProto, type Tensor } from "@shardserve/tensor";
@@ -169,12 +169,14 @@ describe("exportNode", () => {
   for (const model of ["wide-deep", "dlrm", "half-plus-two"]) {
     it(`writes the nodes of ${model} as they were read`, async () => {
       const saved = await readSavedModel(join(REPO_DIR, "test/fixtures/models", model, "1"));
-      const { graph } = importGraph(saved.message.metaGraphs[0]!.graphDef!);
+      const { graph } = runAtOnce(importGraph(saved.message.metaGraphs[0]!.graphDef!));
       let count = 0;
       for (const original of graph.values()) {
         if (/Call$|^(Save|Restore)/.test(original.op)) continue; // functions have no place in a segment
         const def = exportNode(original, original.name, new Map(), ({ node: name, index }) => `${name}:${index}`);
-        const [again] = importGraph({ ...saved.message.metaGraphs[0]!.graphDef!, node: [def] }).graph.values();
+        const [again] = runAtOnce(
+          importGraph({ ...saved.message.metaGraphs[0]!.graphDef!, node: [def] }),
+        ).graph.values();
         assert.deepEqual(again!.inputs, original.inputs);
         const names = new Set([...original.attrs.entries()].map(([name]) => name));
         const own = {
@@ -196,7 +198,7 @@ describe("exportNode", () => {
       ["axis", info("int32")],
       ["joined", info("int64")],
     ]);
-    const { graph } = importGraph(meta([node("joined", "ConcatV2", ["a", "b", "axis"])]).graphDef!);
+    const { graph } = runAtOnce(importGraph(meta([node("joined", "ConcatV2", ["a", "b", "axis"])]).graphDef!));
     const def = exportNode(graph.get("joined")!, "joined", infos, ({ node: name }) => name);
     assert.deepEqual(def.attr["N"]?.value, { case: "i", value: 2n });
     assert.deepEqual(def.attr["T"]?.value, { case: "type", value: 9 });

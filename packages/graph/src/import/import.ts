@@ -6,7 +6,7 @@ import {
   type NodeDef,
   type TensorShapeProto,
 } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { eachInPieces, type Pieces, ServingError } from "@shardserve/core";
 import { Attrs, type AttrValue, type FunctionRef, LazyTensor } from "../ir/attrs.js";
 import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
 
@@ -24,15 +24,15 @@ export interface ImportedGraph {
  *
  * @throws ServingError GRAPH_INVALID when two nodes share a name, or one has no node's name
  */
-export function importGraph(graphDef: GraphDef): ImportedGraph {
+export function* importGraph(graphDef: GraphDef): Pieces<ImportedGraph> {
   const graph = new Map<string, GraphNode>();
-  for (const def of graphDef.node) {
+  yield* eachInPieces(graphDef.node, (def) => {
     checkNodeName(def.name);
     if (graph.has(def.name)) {
       throw new ServingError("GRAPH_INVALID", `the graph has two nodes named "${def.name}"`);
     }
     graph.set(def.name, importNode(def));
-  }
+  });
   const library = new Map<string, FunctionDef>();
   for (const def of graphDef.library?.function ?? []) {
     if (def.signature) library.set(def.signature.name, def);

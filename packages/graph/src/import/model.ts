@@ -1,12 +1,12 @@
 import { GraphDefSchema, create, type MetaGraphDef, type SignatureDef, type TensorInfo } from "@shardserve/api";
-import { type Pause, type Pieces, runAtOnce, runInTurns, ServingError } from "@shardserve/core";
+import { eachInPieces, type Pause, type Pieces, runAtOnce, runInTurns, ServingError } from "@shardserve/core";
 import type { VariableBinding } from "@shardserve/savedmodel";
 import { type DType, dtypeFromTf, strings } from "@shardserve/tensor";
 import { Attrs, type Shape } from "../ir/attrs.js";
 import { resourceKey } from "../ir/host.js";
-import { inlineCalls, uniqueName } from "../ir/inline.js";
+import { inlining, uniqueName } from "../ir/inline.js";
 import { type Graph, type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
-import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
+import { nodeOf, type Program, pruning, rewriting } from "../ir/program.js";
 import { hasEffect } from "../passes/effects.js";
 import { constantNode } from "../passes/fold.js";
 import { expandModules } from "../stablehlo/expand-modules.js";
@@ -86,7 +86,7 @@ export function importModelInTurns(
 }
 
 function* importing(metaGraph: MetaGraphDef, options: ModelOptions): Pieces<ModelGraph> {
-  const { graph, library } = importGraph(yield* expandModules(metaGraph.graphDef ?? create(GraphDefSchema)));
+  const { graph, library } = yield* importGraph(yield* expandModules(metaGraph.graphDef ?? create(GraphDefSchema)));
   const read = readSignatures(metaGraph);
   const signatures = new Map<string, Signature>();
   const broken = new Map(read.broken);
@@ -95,8 +95,11 @@ function* importing(metaGraph: MetaGraphDef, options: ModelOptions): Pieces<Mode
   for (const [name, signature] of read.signatures) {
     yield;
     try {
-      const fed = feed({ graph, outputs: signature.outputs.map(({ ref }) => ref), targets: [] }, signature.inputs);
-      const program = inlineCalls(prune(fed.program), library);
+      const fed = yield* feed(
+        { graph, outputs: signature.outputs.map(({ ref }) => ref), targets: [] },
+        signature.inputs,
+      );
+      const program = yield* inlining(yield* pruning(fed.program), library);
       const rename = (tensor: SignatureTensor, ref: TensorRef): SignatureTensor => ({ ...tensor, ref });
       signatures.set(name, {
         ...signature,
@@ -112,11 +115,12 @@ function* importing(metaGraph: MetaGraphDef, options: ModelOptions): Pieces<Mode
   }
   const { bindings, entries, initOp } = options;
   if (initOp !== undefined && graph.has(initOp)) {
-    const init = observableInit(initProgram(graph, library, initOp, new Map()), programs);
+    const init = yield* observableInit(yield* initProgram(graph, library, initOp, new Map()), programs);
     for (const variable of writtenVariables(init, library)) written.add(variable);
   }
   const variables = { bindings, entries, written };
-  return { graph, library, signatures, broken, programs, variables, names: variableNames(graph, bindings), initOp };
+  const names = yield* variableNames(graph, bindings);
+  return { graph, library, signatures, broken, programs, variables, names, initOp };
 }
 
 /**
@@ -124,12 +128,12 @@ function* importing(metaGraph: MetaGraphDef, options: ModelOptions): Pieces<Mode
  *
  * @param assets path of each asset by the name of the tensor that takes it ("asset_path:0")
  */
-export function initProgram(
+export function* initProgram(
   graph: Graph,
   library: FunctionLibrary,
   initOp: string,
   assets: ReadonlyMap<string, string>,
-): Program {
+): Pieces<Program> {
   const aliases = new Map<string, TensorRef>();
   const added = new Map<string, GraphNode>();
   for (const [tensorName, path] of assets) {
@@ -139,28 +143,30 @@ export function initProgram(
     aliases.set(refKey(ref), { node: name, index: 0 });
   }
   const { node } = parseRef(initOp);
-  return inlineCalls(prune(rewrite({ graph, outputs: [], targets: [node] }, aliases, added)), library);
+  const program = yield* rewriting({ graph, outputs: [], targets: [node] }, aliases, added);
+  return yield* inlining(yield* pruning(program), library);
 }
 
 /**
  * Leaves out of an init program what no signature can notice: initialisers of variables and tables that serving never
  * reads (optimiser slots, counters of steps), which may need ops that serving does not.
  */
-export function observableInit(program: Program, programs: ReadonlyMap<string, Program>): Program {
-  const observed = new Set([...programs.values()].flatMap(({ graph }) => [...graph.keys()]));
+export function* observableInit(program: Program, programs: ReadonlyMap<string, Program>): Pieces<Program> {
+  const observed = new Set<string>();
+  for (const { graph } of programs.values()) yield* eachInPieces(graph.keys(), (name) => observed.add(name));
   for (;;) {
     const isKept = (node: GraphNode): boolean => {
       const resources = node.inputs.map((ref) => resourceOf(program.graph, ref)).filter((name) => name !== undefined);
       return !hasEffect(node) || resources.length === 0 || resources.some((name) => observed.has(name));
     };
     const graph = new Map<string, GraphNode>();
-    for (const [name, node] of program.graph) {
+    yield* eachInPieces(program.graph, ([name, node]) => {
       graph.set(
         name,
         isKept(node) ? node : { name, op: "NoOp", inputs: [], controls: node.controls, attrs: new Attrs("NoOp") },
       );
-    }
-    const kept = prune({ ...program, graph });
+    });
+    const kept = yield* pruning({ ...program, graph });
     // What a kept initialiser reads is observed in turn: a table that is filled from a variable.
     const before = observed.size;
     for (const name of kept.graph.keys()) observed.add(name);
@@ -207,7 +213,10 @@ function readTensorInfo(signature: string, alias: string, info: TensorInfo): Sig
 }
 
 /** Puts a Placeholder in the place of every fed value; the value's own producer stays for its other outputs. */
-function feed(program: Program, inputs: readonly SignatureTensor[]): { program: Program; inputs: TensorRef[] } {
+function* feed(
+  program: Program,
+  inputs: readonly SignatureTensor[],
+): Pieces<{ program: Program; inputs: TensorRef[] }> {
   const aliases = new Map<string, TensorRef>();
   const added = new Map<string, GraphNode>();
   const refs = inputs.map(({ ref, dtype, shape }): TensorRef => {
@@ -229,7 +238,7 @@ function feed(program: Program, inputs: readonly SignatureTensor[]): { program: 
     if (!isWhole) aliases.set(refKey(ref), { node: name, index: 0 });
     return { node: name, index: 0 };
   });
-  return { program: rewrite(program, aliases, added), inputs: refs };
+  return { program: yield* rewriting(program, aliases, added), inputs: refs };
 }
 
 const KEY_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE";
@@ -238,16 +247,16 @@ const KEY_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE";
  * Names of the variables by checkpoint key: the shared_name, which Keras and estimators make readable; the object path of
  * the key where that is taken, or for parts of a partitioned variable, whose key is the name of the whole.
  */
-function variableNames(graph: Graph, bindings: ReadonlyMap<string, VariableBinding>): Map<string, string> {
+function* variableNames(graph: Graph, bindings: ReadonlyMap<string, VariableBinding>): Pieces<Map<string, string>> {
   const candidates = new Map<string, string>();
   const uses = new Map<string, number>();
-  for (const [nodeName, { checkpointKey, slice }] of bindings) {
+  yield* eachInPieces(bindings, ([nodeName, { checkpointKey, slice }]) => {
     const node = graph.get(nodeName);
-    if (candidates.has(checkpointKey) || !node || !isVariableNode(node)) continue;
+    if (candidates.has(checkpointKey) || !node || !isVariableNode(node)) return;
     const name = slice ? checkpointKey : resourceKey(node);
     candidates.set(checkpointKey, name);
     uses.set(name, (uses.get(name) ?? 0) + 1);
-  }
+  });
   const names = new Map<string, string>();
   for (const [key, name] of candidates) {
     const path = key.endsWith(KEY_SUFFIX) ? key.slice(0, -KEY_SUFFIX.length) : key;

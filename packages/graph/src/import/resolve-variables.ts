@@ -1,9 +1,9 @@
-import { ServingError } from "@shardserve/core";
+import { eachInPieces, type Pieces, ServingError } from "@shardserve/core";
 import { tensor, type Tensor } from "@shardserve/tensor";
 import { Attrs } from "../ir/attrs.js";
 import { resourceKey } from "../ir/host.js";
 import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
-import { nodeOf, type Program, prune, rewrite } from "../ir/program.js";
+import { nodeOf, type Program, pruning, rewriting } from "../ir/program.js";
 import { shapeTensor } from "../ir/shape-tensor.js";
 import { opDef } from "../op-table.js";
 import { type VariableTable, REF_VARIABLES, PASS_THROUGH, READS, isVariableNode, variableOf } from "./variables.js";
@@ -27,10 +27,11 @@ export interface ResolvedVariables {
  *
  * @throws ServingError GRAPH_INVALID when a read leads to no variable
  */
-export function resolveVariables(program: Program, table: VariableTable): ResolvedVariables {
+export function* resolveVariables(program: Program, table: VariableTable): Pieces<ResolvedVariables> {
   const resolver = new Resolver(program.graph, table);
-  for (const node of program.graph.values()) resolver.visit(node);
-  return { program: prune(rewrite(program, resolver.aliases, resolver.replaced)), mutable: resolver.mutable };
+  yield* eachInPieces(program.graph.values(), (node) => resolver.visit(node));
+  const rewritten = yield* rewriting(program, resolver.aliases, resolver.replaced);
+  return { program: yield* pruning(rewritten), mutable: resolver.mutable };
 }
 
 class Resolver {

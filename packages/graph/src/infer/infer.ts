@@ -1,9 +1,9 @@
 import type { DType } from "@shardserve/tensor";
-import { ServingError } from "@shardserve/core";
+import { eachInPieces, type Pieces, runAtOnce, ServingError } from "@shardserve/core";
 import type { Attrs, Shape } from "../ir/attrs.js";
 import { argSize } from "../ir/inline.js";
 import { constantOf, type GraphNode, type NodeContext, type TensorRef, type ValueInfo } from "../ir/ir.js";
-import { type Program, topologicalOrder } from "../ir/program.js";
+import { ordering, type Program } from "../ir/program.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { Inference, type NodeKnowledge } from "./inference.js";
 import { ARRAY_SHAPES } from "./arrays.js";
@@ -38,9 +38,14 @@ const SHAPES: Readonly<Record<string, ShapeFunction>> = {
  * @param previous an inference of a program that this one was made from: what did not change is not inferred again
  */
 export function infer(program: Program, previous?: Inference): Inference {
+  return runAtOnce(inferring(program, previous));
+}
+
+/** {@link infer} in pieces. */
+export function* inferring(program: Program, previous?: Inference): Pieces<Inference> {
   if (previous?.program === program) return previous;
   const knowledge = new Knowledge(previous);
-  for (const node of topologicalOrder(program)) knowledge.add(node);
+  yield* eachInPieces(yield* ordering(program), (node) => knowledge.add(node));
   return knowledge.of(program);
 }
 

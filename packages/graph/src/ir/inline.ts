@@ -1,11 +1,11 @@
 import { type FunctionDef, type NodeDef, type OpDef as WireOpDef } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { eachInPieces, type Pieces, runAtOnce, ServingError } from "@shardserve/core";
 import { checkNodeName, type FunctionLibrary, importAttr, importAttrs } from "../import/import.js";
 import { markEffects } from "../import/function-effects.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { Attrs, type AttrValue, type FunctionRef } from "./attrs.js";
 import type { GraphNode, TensorRef } from "./ir.js";
-import { type Program, prune } from "./program.js";
+import { PIECE_STEPS, type Program, pruning } from "./program.js";
 
 /** A model that inlines to more nodes, or calls that are nested deeper, are refused: recursion, or a bomb. */
 const NODES_MAX = 1_000_000;
@@ -25,17 +25,24 @@ const CALL_OPS = new Set(["PartitionedCall", "StatefulPartitionedCall", "BatchFu
  * @throws ServingError GRAPH_INVALID for an unknown function, a dangling name, or recursion without end
  */
 export function inlineCalls(program: Program, library: FunctionLibrary): Program {
+  return runAtOnce(inlining(program, library));
+}
+
+/** {@link inlineCalls} in pieces. */
+export function* inlining(program: Program, library: FunctionLibrary): Pieces<Program> {
   const graph = new Map(program.graph);
   const queue = [...graph.values()].map((node) => ({ node, depth: 0 }));
+  let steps = 0;
   for (let next = queue.pop(); next; next = queue.pop()) {
+    if (++steps % PIECE_STEPS === 0) yield;
     const { node, depth } = next;
     const call = callOf(node, library);
     if (!call) continue;
-    const body = instantiate(node, call, library, (name) => graph.has(name));
-    for (const inner of body.nodes) {
+    const body = yield* instantiating(node, call, library, (name) => graph.has(name));
+    yield* eachInPieces(body.nodes, (inner) => {
       graph.set(inner.name, inner);
       queue.push({ node: inner, depth: depth + 1 });
-    }
+    });
     graph.set(node.name, body.result);
     if (graph.size > NODES_MAX || depth > DEPTH_MAX) {
       const what = depth > DEPTH_MAX ? `${DEPTH_MAX} calls deep` : `${NODES_MAX} nodes`;
@@ -45,8 +52,9 @@ export function inlineCalls(program: Program, library: FunctionLibrary): Program
       );
     }
   }
-  const result = prune({ ...program, graph: markEffects(graph, library) });
-  checkArity(result);
+  yield;
+  const result = yield* pruning({ ...program, graph: markEffects(graph, library) });
+  yield* checkArity(result);
   return result;
 }
 
@@ -56,13 +64,13 @@ export function inlineCalls(program: Program, library: FunctionLibrary): Program
  *
  * @throws ServingError GRAPH_INVALID naming the node
  */
-function checkArity({ graph, outputs }: Program): void {
+function* checkArity({ graph, outputs }: Program): Pieces<void> {
   const outputCounts = new Map<string, number>();
-  for (const node of graph.values()) {
+  yield* eachInPieces(graph.values(), (node) => {
     const def = opDef(node.op);
     const isResult = node.op === "IdentityN" && !node.attrs.has("T");
     if (isResult) outputCounts.set(node.name, node.inputs.length);
-    if (!def || isResult) continue;
+    if (!def || isResult) return;
     const count = (args: readonly ArgDef[]): number => args.reduce((sum, arg) => sum + argSize(arg, node.attrs), 0);
     outputCounts.set(node.name, count(def.outputs));
     const expected = count(def.inputs);
@@ -72,13 +80,15 @@ function checkArity({ graph, outputs }: Program): void {
         `node "${node.name}" has ${node.inputs.length} inputs, its op ${node.op} takes ${expected}`,
       );
     }
-  }
-  for (const ref of [...outputs, ...[...graph.values()].flatMap(({ inputs }) => inputs)]) {
+  });
+  const check = (ref: TensorRef): void => {
     const count = outputCounts.get(ref.node);
     if (count !== undefined && ref.index >= count) {
       throw new ServingError("GRAPH_INVALID", `output ${ref.index} of node "${ref.node}" is used, but it has ${count}`);
     }
-  }
+  };
+  outputs.forEach(check);
+  yield* eachInPieces(graph.values(), ({ inputs }) => inputs.forEach(check));
 }
 
 /** The function that a node calls, with the attributes that fill its placeholders. */
@@ -104,6 +114,16 @@ export function instantiate(
   library: FunctionLibrary,
   taken: (name: string) => boolean,
 ): Body {
+  return runAtOnce(instantiating(call, ref, library, taken));
+}
+
+/** {@link instantiate} in pieces. */
+function* instantiating(
+  call: GraphNode,
+  ref: FunctionRef,
+  library: FunctionLibrary,
+  taken: (name: string) => boolean,
+): Pieces<Body> {
   const def = library.get(ref.func);
   if (!def?.signature) {
     throw new ServingError("GRAPH_INVALID", `node "${call.name}" calls function "${ref.func}", which the model lacks`);
@@ -112,16 +132,18 @@ export function instantiate(
   const names = new Map<string, string>();
   const assigned = new Set<string>();
   const isTaken = (name: string): boolean => assigned.has(name) || taken(name);
-  for (const node of def.nodeDef) {
+  const attrsOf = new Map<string, Attrs>();
+  yield* eachInPieces(def.nodeDef, (node) => {
     checkNodeName(node.name);
     const name = uniqueName(`${call.name}/${node.name}`, isTaken);
     assigned.add(name);
     names.set(node.name, name);
-  }
+    attrsOf.set(node.name, substituted(node, callAttrs));
+  });
   const entry = call.controls.length > 0 ? uniqueName(`${call.name}/entry`, isTaken) : undefined;
-  const attrsOf = new Map(def.nodeDef.map((node) => [node.name, substituted(node, callAttrs)]));
   const scope = new Scope(call, def, callAttrs, names, attrsOf, library);
-  const nodes = def.nodeDef.map((node) => bodyNode(node, scope, attrsOf.get(node.name)!, entry));
+  const nodes: GraphNode[] = [];
+  yield* eachInPieces(def.nodeDef, (node) => nodes.push(bodyNode(node, scope, attrsOf.get(node.name)!, entry)));
   if (entry) nodes.push({ name: entry, op: "NoOp", inputs: [], controls: call.controls, attrs: new Attrs("NoOp") });
   const outputs = def.signature.outputArg.map((arg) => {
     const value = def.ret[arg.name];

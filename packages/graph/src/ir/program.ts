@@ -1,4 +1,4 @@
-import { ServingError } from "@shardserve/core";
+import { eachInPieces, type Pieces, runAtOnce, ServingError } from "@shardserve/core";
 import { type Graph, type GraphNode, type Program, refKey, type TensorRef } from "./ir.js";
 
 export type { Program } from "./ir.js";
@@ -14,6 +14,15 @@ export function rewrite(
   aliases: ReadonlyMap<string, TensorRef>,
   replaced: ReadonlyMap<string, GraphNode> = new Map(),
 ): Program {
+  return runAtOnce(rewriting(program, aliases, replaced));
+}
+
+/** {@link rewrite} in pieces. */
+export function* rewriting(
+  program: Program,
+  aliases: ReadonlyMap<string, TensorRef>,
+  replaced: ReadonlyMap<string, GraphNode> = new Map(),
+): Pieces<Program> {
   if (aliases.size === 0 && replaced.size === 0) return program;
   const resolve = (ref: TensorRef): TensorRef => {
     if (aliases.size === 0) return ref;
@@ -26,31 +35,41 @@ export function rewrite(
   const put = (node: GraphNode, name: string): void => {
     graph.set(name, node.inputs.every(isSettled) ? node : { ...node, inputs: node.inputs.map(resolve) });
   };
-  for (const [name, node] of program.graph) if (!replaced.has(name)) put(node, name);
-  replaced.forEach(put);
+  yield* eachInPieces(program.graph, ([name, node]) => {
+    if (!replaced.has(name)) put(node, name);
+  });
+  yield* eachInPieces(replaced, ([name, node]) => put(node, name));
   return { ...program, graph, outputs: program.outputs.map(resolve) };
 }
 
 /** Names of the nodes that the outputs and targets need, over data and control edges. */
 export function reachable(program: Program): Set<string> {
-  const seen = new Set<string>();
-  const stack = [...program.targets, ...program.outputs.map((ref) => ref.node)];
-  for (let name = stack.pop(); name !== undefined; name = stack.pop()) {
-    if (seen.has(name)) continue;
-    seen.add(name);
-    const node = nodeOf(program.graph, name);
-    for (const ref of node.inputs) stack.push(ref.node);
-    for (const control of node.controls) stack.push(control);
-  }
+  return runAtOnce(reaching(program));
+}
+
+function* reaching({ graph, outputs, targets }: Program): Pieces<Set<string>> {
+  const seen = new Set(targets);
+  for (const { node } of outputs) seen.add(node);
+  // What is added meanwhile is walked over, too.
+  yield* eachInPieces(seen, (name) => {
+    const node = nodeOf(graph, name);
+    for (const ref of node.inputs) seen.add(ref.node);
+    for (const control of node.controls) seen.add(control);
+  });
   return seen;
 }
 
 /** Keeps what {@link reachable} finds. */
 export function prune(program: Program): Program {
-  const live = reachable(program);
+  return runAtOnce(pruning(program));
+}
+
+/** {@link prune} in pieces. */
+export function* pruning(program: Program): Pieces<Program> {
+  const live = yield* reaching(program);
   if (live.size === program.graph.size) return program;
   const graph = new Map<string, GraphNode>();
-  for (const name of live) graph.set(name, program.graph.get(name)!);
+  yield* eachInPieces(live, (name) => graph.set(name, program.graph.get(name)!));
   return { ...program, graph };
 }
 
@@ -61,6 +80,9 @@ export function nodeOf(graph: Graph, name: string): GraphNode {
   return node;
 }
 
+/** Edges that a walk follows between two places where it may pause. */
+export const PIECE_STEPS = 256;
+
 /**
  * Nodes in an order in which data and control edges point forward; nodes without such a relation keep the order in which
  * a depth-first walk from the outputs meets them, so that equal graphs give equal orders. The back edges of TF1 loops
@@ -69,19 +91,26 @@ export function nodeOf(graph: Graph, name: string): GraphNode {
  * @throws ServingError GRAPH_INVALID for a cycle
  */
 export function topologicalOrder(program: Program): GraphNode[] {
+  return runAtOnce(ordering(program));
+}
+
+/** {@link topologicalOrder} in pieces. */
+export function* ordering(program: Program): Pieces<GraphNode[]> {
   const order: GraphNode[] = [];
   const state = new Map<string, "open" | "done">();
   // The open nodes and, for each, the position of its next predecessor; recursion would overflow on deep graphs.
   const path: GraphNode[] = [];
   const next: number[] = [];
+  let steps = 0;
   const enter = (node: GraphNode): void => {
     state.set(node.name, "open");
     path.push(node);
     next.push(0);
   };
-  const visit = (root: string): void => {
+  const visit = function* (root: string): Pieces<void> {
     enter(nodeOf(program.graph, root));
     for (let node = path.at(-1); node; node = path.at(-1)) {
+      if (++steps % PIECE_STEPS === 0) yield;
       const dataCount = node.inputs.length;
       const index = next[next.length - 1]!++;
       if (index >= dataCount + node.controls.length) {
@@ -103,8 +132,8 @@ export function topologicalOrder(program: Program): GraphNode[] {
         throw new ServingError("GRAPH_INVALID", `the graph has a cycle through node "${name}"`);
     }
   };
-  for (const ref of program.outputs) if (!state.has(ref.node)) visit(ref.node);
-  for (const target of program.targets) if (!state.has(target)) visit(target);
+  for (const ref of program.outputs) if (!state.has(ref.node)) yield* visit(ref.node);
+  for (const target of program.targets) if (!state.has(target)) yield* visit(target);
   return order;
 }
 

@@ -16,24 +16,23 @@ export function resolveBranches(program: Program, library: FunctionLibrary): Pro
 
 /** If and Case nodes with a constant condition become the body of the branch that it picks. */
 function inlineBranches(program: Program, library: FunctionLibrary): Program {
-  const graph = new Map(program.graph);
-  let changed = false;
+  let graph: Map<string, GraphNode> | undefined;
   for (const node of program.graph.values()) {
-    const condition = node.inputs[0] && constantOf(program.graph.get(node.inputs[0].node));
+    if (!IF_OPS.has(node.op) && !CASE_OPS.has(node.op)) continue;
+    const condition = constantOf(program.graph.get(node.inputs[0]!.node));
     const branch = condition && branchOf(node, condition);
     if (!branch) continue;
+    const grown = (graph ??= new Map(program.graph));
     const call = { ...node, inputs: node.inputs.slice(1) };
-    const body = instantiate(call, branch, library, (name) => graph.has(name));
-    for (const inner of body.nodes) graph.set(inner.name, inner);
-    graph.set(node.name, body.result);
-    changed = true;
+    const body = instantiate(call, branch, library, (name) => grown.has(name));
+    for (const inner of body.nodes) grown.set(inner.name, inner);
+    grown.set(node.name, body.result);
   }
-  return changed ? inlineCalls({ ...program, graph }, library) : program;
+  return graph ? inlineCalls({ ...program, graph }, library) : program;
 }
 
 function branchOf(node: GraphNode, condition: Tensor): FunctionRef | undefined {
   if (IF_OPS.has(node.op)) return node.attrs.func(isTrue(condition) ? "then_branch" : "else_branch");
-  if (!CASE_OPS.has(node.op)) return undefined;
   const branches = node.attrs.funcs("branches");
   const index = toNumbers(condition)[0]!;
   // An index out of range picks the last branch, as TensorFlow does.
@@ -52,7 +51,7 @@ function isTrue(condition: Tensor): boolean {
  * one live input is that input.
  */
 function resolveSwitches(program: Program): Program {
-  if (![...program.graph.values()].some(isSwitch)) return program;
+  if (!hasSwitch(program)) return program;
   const aliases = new Map<string, TensorRef>();
   const added = new Map<string, GraphNode>();
   const dead = new Set<string>();
@@ -77,6 +76,11 @@ function resolveSwitches(program: Program): Program {
     }
   }
   return aliases.size === 0 ? program : prune(rewrite(program, aliases, added));
+}
+
+function hasSwitch({ graph }: Program): boolean {
+  for (const node of graph.values()) if (isSwitch(node)) return true;
+  return false;
 }
 
 function isSwitch({ op }: GraphNode): boolean {

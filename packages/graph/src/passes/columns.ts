@@ -1,4 +1,5 @@
-import { infer } from "../infer/infer.js";
+import type { Pieces } from "@shardserve/core";
+import { inferring } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
 import type { Program } from "../ir/program.js";
@@ -14,20 +15,23 @@ import { Readers } from "./readers.js";
  *
  * @param shortRows  names of the gathers whose rows are added up on the host
  */
-export function fuseColumns(
+export function* fuseColumns(
   given: Program,
   before: Inference,
   kernels: KernelTable,
   shortRows: ReadonlySet<string>,
-): { readonly program: Program; readonly inference: Inference } {
+): Pieces<{ readonly program: Program; readonly inference: Inference }> {
   if (!kernels.get("FilledIds")) return { program: given, inference: before };
   let program = given;
   let inference = before;
+  let readers = yield* Readers.reading(program);
   for (const pass of [findFilledIds, findPresentElements, poolFilledIds, findBoundedIds]) {
-    const next = pass(program, inference, new Readers(program), shortRows);
+    const next = pass(program, inference, readers, shortRows);
+    yield;
     if (next === program) continue;
     program = next;
-    inference = infer(next, inference);
+    inference = yield* inferring(next, inference);
+    readers = yield* Readers.reading(next);
   }
   return { program, inference };
 }

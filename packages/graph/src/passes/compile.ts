@@ -2,7 +2,7 @@ import { type Pieces, runAtOnce } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import type { ModelGraph } from "../import/model.js";
 import { resolveVariables } from "../import/resolve-variables.js";
-import { infer } from "../infer/infer.js";
+import { inferring } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
 import type { Shape } from "../ir/attrs.js";
 import type { KernelTable } from "../ir/host.js";
@@ -60,28 +60,24 @@ export function* compiling(
   budget = new RegionBudget(),
 ): Pieces<Compiled> {
   const source = decompose(given);
+  yield;
   let { library } = model;
-  let program = formLoops(formDatasets(openAssertGuards(source, model.library), model.library));
+  const opened = openAssertGuards(source, library);
+  yield;
+  let program = formLoops(formDatasets(opened, library));
+  yield;
   let known: Inference | undefined;
   const mutable = new Map<string, string | undefined>();
   for (let round = 0; round < ROUNDS_MAX; round++) {
-    const resolved = resolveVariables(program, model.variables);
+    const resolved = yield* resolveVariables(program, model.variables);
     for (const [key, checkpointKey] of resolved.mutable) {
       if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
     }
-    yield;
-    const reduced = reduceControls(resolved.program);
-    yield;
+    const reduced = yield* reduceControls(resolved.program);
     const { program: clean, inference } = yield* settling(reduced, known);
     known = inference;
-    const asserted = dropAsserts(clean, satisfiedAsserts(clean));
-    const folded =
-      asserted === clean
-        ? dropSparseReshapes(
-            useReciprocals(settleReshapes(fold(clean, inference, kernels), inference), inference, kernels),
-            inference,
-          )
-        : asserted;
+    const asserted = yield* dropAsserts(clean, satisfiedAsserts(clean));
+    const folded = asserted === clean ? yield* foldAll(clean, inference, kernels) : asserted;
     yield;
     const decided = formLoops(resolveBranches(folded, library));
     program = decided;
@@ -94,10 +90,10 @@ export function* compiling(
   }
   const unguarded = unguardAsserts(program);
   yield;
-  const branched = dropSides(formBranches(unguarded, infer(unguarded, known)));
+  const branched = dropSides(formBranches(unguarded, yield* inferring(unguarded, known)));
   yield;
   const formed = liftLists(internLeaves(formRegions(branched, library)));
-  const controls = yield* compileControls(formed, infer(formed, known), (region) =>
+  const controls = yield* compileControls(formed, yield* inferring(formed, known), (region) =>
     compiling({ ...model, library }, region, kernels, budget.enter()),
   );
   program = controls.program;
@@ -105,16 +101,15 @@ export function* compiling(
   for (const { mutable: inner } of [...controls.regions.values()].flat()) {
     for (const [key, checkpointKey] of inner) if (mutable.get(key) === undefined) mutable.set(key, checkpointKey);
   }
-  const checked = deferAsserts(program, before, kernels);
-  yield;
+  const checked = yield* deferAsserts(program, before, kernels);
   const light = yield* settling(checked.program, before);
-  const merged = mergeEqual(light.program, light.inference);
-  yield;
-  const equal = merged === light.program ? light.inference : infer(merged, light.inference);
-  yield;
+  const merged = yield* mergeEqual(light.program, light.inference);
+  const equal = yield* inferring(merged, light.inference);
   const direct = multiplySpectra(dilateConvolutions(merged, equal), equal);
   yield;
-  const { program: exposed, inference } = yield* settling(poolRows(exposeLookups(direct, equal), equal), equal);
+  const pooled = poolRows(exposeLookups(direct, equal), equal);
+  yield;
+  const { program: exposed, inference } = yield* settling(pooled, equal);
   const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));
   return { program: exposed, inference, mutable, droppedAsserts: checked.dropped, regions };
 }
@@ -122,16 +117,25 @@ export function* compiling(
 /** Simplifies until the inferred types have nothing more to say. */
 function* settling(program: Program, previous?: Inference): Pieces<{ program: Program; inference: Inference }> {
   let current = program;
-  for (let inference = infer(current, previous); ; inference = infer(current, inference)) {
-    yield;
-    const next = simplify(current, inference);
+  let inference = previous;
+  for (;;) {
+    inference = yield* inferring(current, inference);
+    const next = yield* simplify(current, inference);
     if (next === current) return { program: current, inference };
     current = next;
   }
 }
 
+/** All that follows from what is known already. */
+function* foldAll(program: Program, inference: Inference, kernels: KernelTable): Pieces<Program> {
+  const folded = yield* fold(program, inference, kernels);
+  const settled = yield* settleReshapes(folded, inference);
+  return dropSparseReshapes(yield* useReciprocals(settled, inference, kernels), inference);
+}
+
 /** Replaces what a program assumes of its fed values. */
 export function withInputShapes(program: Program, shapes: ReadonlyMap<string, Shape>): Program {
+  if (shapes.size === 0) return program;
   const graph = new Map(program.graph);
   for (const [name, shape] of shapes) {
     const node = graph.get(name);

@@ -61,9 +61,10 @@ export function* compileControls<C extends CompiledRegion>(
   known: Inference,
   compileRegion: (region: Region) => Pieces<C>,
 ): Pieces<CompiledControls<C>> {
+  const regions = new Map<string, readonly C[]>();
+  if (!known.order.some((node) => node.regions)) return { program: source, inference: known, regions };
   const graph = new Map(source.graph);
   const knowledge = new Knowledge(known);
-  const regions = new Map<string, readonly C[]>();
   for (const node of known.order) {
     const inputs = node.regions && node.inputs.map((ref) => knowledge.info(ref));
     // Something before it cannot run; that is reported.

@@ -1,3 +1,4 @@
+import type { Pieces } from "@shardserve/core";
 import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
 import { uniqueName } from "../ir/inline.js";
@@ -20,7 +21,7 @@ export interface DeferredAsserts {
  *
  * @param inference  of `program`
  */
-export function deferAsserts(program: Program, inference: Inference, kernels: KernelTable): DeferredAsserts {
+export function* deferAsserts(program: Program, inference: Inference, kernels: KernelTable): Pieces<DeferredAsserts> {
   const asserts = inference.order.filter(({ op }) => op === "Assert");
   if (asserts.length === 0) return { program, dropped: new Map() };
   const cone = coneOf(
@@ -45,7 +46,7 @@ export function deferAsserts(program: Program, inference: Inference, kernels: Ke
   if (costly.length === 0) return { program, dropped: new Map() };
   const isOrdered = inference.order.some((node) => hasEffect(node) && !isCheck(node));
   const names = new Set(costly.map(({ name }) => name));
-  const bare = dropAsserts(program, names);
+  const bare = yield* dropAsserts(program, names);
   /** What would be computed for an Assert alone, by a detour over the device. */
   const dear = new Set<string>();
   for (const part of parts) {
@@ -64,7 +65,7 @@ export function deferAsserts(program: Program, inference: Inference, kernels: Ke
     graph.set(name, { ...withoutCostlyData(node, (part) => !before.has(part)), name });
     targets.push(name);
   }
-  return { program: dropAsserts({ ...program, graph, targets }, names), dropped };
+  return { program: yield* dropAsserts({ ...program, graph, targets }, names), dropped };
 }
 
 function predecessors({ inputs, controls }: GraphNode): string[] {

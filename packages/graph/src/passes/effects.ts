@@ -1,6 +1,7 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import { Attrs } from "../ir/attrs.js";
 import { type GraphNode, outputKey, type TensorRef } from "../ir/ir.js";
-import { nodeOf, type Program, prune, rewrite, topologicalOrder } from "../ir/program.js";
+import { nodeOf, ordering, type Program, pruning, rewrite } from "../ir/program.js";
 import { type OpDef, opDef } from "../op-table.js";
 
 /** Ops without outputs that change nothing a request could see: they order, print, or let go of what a run ends with. */
@@ -82,8 +83,8 @@ function opHasEffect({ name, inputs, outputs }: OpDef): boolean {
  *
  * @returns the same program where all of that is so already
  */
-export function reduceControls(program: Program): Program {
-  const order = topologicalOrder(program);
+export function* reduceControls(program: Program): Pieces<Program> {
+  const order = yield* ordering(program);
   const changesState = order.some((node) => hasEffect(node) && !isCheck(node));
   // The side of a Switch that a branch hangs on: without it, constants of a dead branch would look alive.
   const pivot = ({ op, inputs }: GraphNode): boolean =>
@@ -93,20 +94,24 @@ export function reduceControls(program: Program): Program {
   // Anchors that a node, or what it is computed from, must wait for.
   const found = new Map<string, readonly string[]>();
   const NONE: readonly string[] = [];
-  for (const node of order) {
-    if (anchors(node)) {
-      found.set(node.name, [node.name]);
-      continue;
-    }
-    const before = [...node.inputs.map((ref) => ref.node), ...node.controls]
-      .map((name) => found.get(name) ?? NONE)
-      .filter((names) => names.length > 0);
-    found.set(node.name, before.length === 0 ? NONE : before.length === 1 ? before[0]! : [...new Set(before.flat())]);
-  }
+  const before = ({ inputs, controls }: GraphNode): readonly string[] => {
+    let union = NONE;
+    const add = (name: string): void => {
+      const names = found.get(name) ?? NONE;
+      if (union.length === 0) union = names;
+      else if (names !== union && names.length > 0) union = [...new Set([...union, ...names])];
+    };
+    for (const ref of inputs) add(ref.node);
+    controls.forEach(add);
+    return union;
+  };
+  yield* eachInPieces(order, (node) => {
+    found.set(node.name, anchors(node) ? [node.name] : before(node));
+  });
   const graph = new Map<string, GraphNode>();
   // Every anchor among a node's ancestors: what its inputs wait for already needs no edge of its own.
   const behind = new Map<string, ReadonlySet<string>>();
-  for (const node of order) {
+  yield* eachInPieces(order, (node) => {
     const direct =
       node.controls.length === 0 ? NONE : [...new Set(node.controls.flatMap((name) => found.get(name) ?? NONE))];
     const sources = [...node.inputs.map((ref) => ref.node), ...direct];
@@ -116,11 +121,11 @@ export function reduceControls(program: Program): Program {
     const controls = direct.filter((control) => !implied(control));
     graph.set(node.name, isSameList(controls, node.controls) ? node : { ...node, controls });
     behind.set(node.name, unionOf(sources, behind, anchors(node) ? node.name : undefined));
-  }
+  });
   const targets = [...new Set(program.targets.flatMap((name) => found.get(name) ?? NONE))];
   const isReduced = order.every((node) => graph.get(node.name) === node) && isSameList(targets, program.targets);
   const reduced = isReduced && order.length === program.graph.size ? program : { ...program, graph, targets };
-  return prune(splitResults(reduced));
+  return yield* pruning(splitResults(reduced));
 }
 
 function isSameList(a: readonly string[], b: readonly string[]): boolean {
@@ -161,7 +166,7 @@ function splitResults(program: Program): Program {
 }
 
 /** Removes the named Asserts. What waited for one waits for the effects that it waited for. */
-export function dropAsserts(program: Program, names: ReadonlySet<string>): Program {
+export function* dropAsserts(program: Program, names: ReadonlySet<string>): Pieces<Program> {
   if (names.size === 0) return program;
   const graph = new Map(program.graph);
   for (const name of names) {
@@ -169,7 +174,7 @@ export function dropAsserts(program: Program, names: ReadonlySet<string>): Progr
     const before = [...controls, ...inputs.map(({ node }) => node)];
     graph.set(name, { name, op: "NoOp", inputs: [], controls: before, attrs: new Attrs("NoOp") });
   }
-  return reduceControls({ ...program, graph });
+  return yield* reduceControls({ ...program, graph });
 }
 
 /** All data and control ancestors of some nodes, themselves included. */

@@ -1,3 +1,4 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import { elementCount, DTYPES, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { contextOf } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
@@ -5,7 +6,7 @@ import { knownValues, type PartialValue } from "../infer/shapes.js";
 import { Attrs } from "../ir/attrs.js";
 import { type HostState, type HostValue, isTensor, type KernelTable } from "../ir/host.js";
 import { constantOf, type GraphNode, type NodeContext, outputKey, refKey, type TensorRef } from "../ir/ir.js";
-import { type Program, prune, rewrite } from "../ir/program.js";
+import { type Program, pruning, rewriting } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect } from "./effects.js";
 
@@ -24,17 +25,17 @@ export const NO_STATE: HostState = {
  * what shape arithmetic knows already. Nodes that keep state, have effects, wait for effects, or give more than
  * {@link FOLD_BYTES_MAX} stay; so do nodes whose kernel fails, which fail when the request runs, as in TensorFlow.
  */
-export function fold(program: Program, inference: Inference, kernels: KernelTable): Program {
+export function* fold(program: Program, inference: Inference, kernels: KernelTable): Pieces<Program> {
   const constants = new Map<string, Tensor>();
   const aliases = new Map<string, TensorRef>();
   const added = new Map<string, GraphNode>();
   const conditional = conditionalNodes(inference.order);
-  for (const node of inference.order) {
-    if (conditional.has(node.name)) continue;
+  yield* eachInPieces(inference.order, (node) => {
+    if (conditional.has(node.name)) return;
     if (node.op === "Const") {
       const value = constantOf(node);
       if (value) constants.set(outputKey(node.name), value);
-      continue;
+      return;
     }
     const results = known(node, inference) ?? evaluate(node, inference, program, kernels, constants) ?? [];
     // A node that is a constant altogether keeps its name.
@@ -47,8 +48,8 @@ export function fold(program: Program, inference: Inference, kernels: KernelTabl
       added.set(name, constantNode(name, value));
       if (!isWhole) aliases.set(key, { node: name, index: 0 });
     }
-  }
-  return added.size === 0 ? program : prune(rewrite(program, aliases, added));
+  });
+  return added.size === 0 ? program : yield* pruning(yield* rewriting(program, aliases, added));
 }
 
 /**

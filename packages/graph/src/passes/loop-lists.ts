@@ -1,3 +1,4 @@
+import { runAtOnce } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
 import { Inference } from "../infer/inference.js";
 import { uniqueName } from "../ir/inline.js";
@@ -67,7 +68,8 @@ class LoopLists {
     const [condition, body] = loop.regions!.map(plain);
     this.#condition = condition!;
     this.#body = body!;
-    this.#readers = { program: new Readers(program), condition: new Readers(condition!), body: new Readers(body!) };
+    const readers = (of: Program): Readers => runAtOnce(Readers.reading(of));
+    this.#readers = { program: readers(program), condition: readers(condition!), body: readers(body!) };
   }
 
   lifted(): Program {
@@ -218,7 +220,7 @@ class LoopLists {
 /** A region without nodes that only hand values on. */
 function plain(region: Region): Region {
   // What hands values on by its op alone: nothing is inferred yet.
-  const reduced = simplify(reduceControls(region), new Inference(region, [], new Map()));
+  const reduced = runAtOnce(simplify(runAtOnce(reduceControls(region)), new Inference(region, [], new Map())));
   return { ...reduced, args: region.args };
 }
 

@@ -1,8 +1,9 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import { bytesOf, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
 import type { Inference } from "../infer/inference.js";
 import { type Attrs, type AttrValue, LazyTensor } from "../ir/attrs.js";
 import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
-import { type Program, prune, rewrite } from "../ir/program.js";
+import { type Program, pruning, rewriting } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect } from "./effects.js";
 
@@ -13,31 +14,35 @@ const CONSTANT_BYTES_MAX = 1024;
  * Lets nodes that compute the same share one: the same op of the same inputs with the same attributes, where it depends on
  * nothing else. Exporters repeat themselves: Keras checks every input with the reductions that it then computes with.
  */
-export function mergeEqual(given: Program, inference: Inference): Program {
+export function* mergeEqual(given: Program, inference: Inference): Pieces<Program> {
   const program = freeConstants(given);
-  const awaited = new Set([...program.graph.values()].flatMap(({ controls }) => controls));
-  for (const target of program.targets) awaited.add(target);
+  const awaited = new Set(program.targets);
+  for (const { controls } of program.graph.values()) for (const control of controls) awaited.add(control);
+  yield;
   const known = new Map<string, string>();
   const merged = new Map<string, string>();
   const resolved = ({ node, index }: TensorRef): string => outputKey(merged.get(node) ?? node, index);
-  for (const { name } of inference.order) {
+  yield* eachInPieces(inference.order, ({ name }) => {
     const node = program.graph.get(name)!;
-    if (!isPure(node, inference) || awaited.has(node.name)) continue;
+    if (!isPure(node, inference) || awaited.has(node.name)) return;
     const attrs = attrsKey(node);
-    if (attrs === undefined) continue;
+    if (attrs === undefined) return;
     const key = `${node.op}(${node.inputs.map(resolved).join()})${attrs}`;
     const first = known.get(key);
     if (first === undefined) known.set(key, node.name);
     else merged.set(node.name, first);
-  }
+  });
   if (merged.size === 0) return program;
   const aliases = new Map<string, TensorRef>();
-  const used = [...program.outputs, ...[...program.graph.values()].flatMap(({ inputs }) => inputs)];
-  for (const ref of used) {
-    const node = merged.get(ref.node);
-    if (node !== undefined) aliases.set(refKey(ref), { node, index: ref.index });
-  }
-  return prune(rewrite(program, aliases));
+  const addAliases = (refs: readonly TensorRef[]): void => {
+    for (const ref of refs) {
+      const node = merged.get(ref.node);
+      if (node !== undefined) aliases.set(refKey(ref), { node, index: ref.index });
+    }
+  };
+  addAliases(program.outputs);
+  yield* eachInPieces(program.graph.values(), ({ inputs }) => addAliases(inputs));
+  return yield* pruning(yield* rewriting(program, aliases));
 }
 
 /**

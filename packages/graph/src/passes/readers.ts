@@ -1,3 +1,4 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import { type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 
@@ -7,16 +8,24 @@ export class Readers {
   readonly #outputs: readonly string[];
   readonly #fetched: ReadonlySet<string>;
 
-  constructor({ graph, outputs }: Program) {
-    for (const node of graph.values()) {
-      for (const key of new Set(node.inputs.map(refKey))) {
-        const list = this.#readers.get(key);
-        if (list) list.push(node);
-        else this.#readers.set(key, [node]);
-      }
-    }
+  static *reading(program: Program): Pieces<Readers> {
+    const readers = new Readers(program);
+    yield* eachInPieces(program.graph.values(), (node) => readers.#add(node));
+    return readers;
+  }
+
+  private constructor({ outputs }: Program) {
     this.#outputs = outputs.map(refKey);
     this.#fetched = new Set(this.#outputs);
+  }
+
+  #add(node: GraphNode): void {
+    for (const ref of node.inputs) {
+      const key = refKey(ref);
+      const list = this.#readers.get(key);
+      if (!list) this.#readers.set(key, [node]);
+      else if (list.at(-1) !== node) list.push(node);
+    }
   }
 
   /** Nodes that read a value, each once. */

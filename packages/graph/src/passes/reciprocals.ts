@@ -1,8 +1,9 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import type { Inference } from "../infer/inference.js";
 import { isTensor, type KernelTable } from "../ir/host.js";
 import { uniqueName } from "../ir/inline.js";
 import { constantOf, type GraphNode } from "../ir/ir.js";
-import { type Program, prune, rewrite } from "../ir/program.js";
+import { type Program, pruning, rewriting } from "../ir/program.js";
 import { constantNode, NO_STATE } from "./fold.js";
 
 const FLOATS = new Set(["float32", "float64", "float16", "bfloat16"]);
@@ -11,15 +12,15 @@ const FLOATS = new Set(["float32", "float64", "float16", "bfloat16"]);
  * x / constant becomes x * (1 / constant), as TensorFlow's own optimiser (Grappler's constant folding) has it before any
  * kernel runs. The last bit differs, and is seen: tf.image.resize_with_pad takes the floor of such a quotient's reciprocal.
  */
-export function useReciprocals(program: Program, inference: Inference, kernels: KernelTable): Program {
+export function* useReciprocals(program: Program, inference: Inference, kernels: KernelTable): Pieces<Program> {
   const kernel = kernels.get("Reciprocal");
   if (!kernel) return program;
   const replaced = new Map<string, GraphNode>();
-  for (const node of program.graph.values()) {
+  yield* eachInPieces(program.graph.values(), (node) => {
     const [dividend, divisor] = node.inputs;
-    if (!divisor || (node.op !== "RealDiv" && node.op !== "Div")) continue;
+    if (!divisor || (node.op !== "RealDiv" && node.op !== "Div")) return;
     const value = constantOf(program.graph.get(divisor.node));
-    if (!value || !FLOATS.has(value.dtype) || !inference.info(dividend!)) continue;
+    if (!value || !FLOATS.has(value.dtype) || !inference.info(dividend!)) return;
     const name = uniqueName(
       `${node.name}/reciprocal`,
       (candidate) => program.graph.has(candidate) || replaced.has(candidate),
@@ -29,7 +30,7 @@ export function useReciprocals(program: Program, inference: Inference, kernels: 
       inputs: [value],
       state: NO_STATE,
     });
-    if (outputs instanceof Promise || !isTensor(outputs[0]!)) continue;
+    if (outputs instanceof Promise || !isTensor(outputs[0]!)) return;
     replaced.set(name, constantNode(name, outputs[0]));
     replaced.set(node.name, {
       ...node,
@@ -37,6 +38,6 @@ export function useReciprocals(program: Program, inference: Inference, kernels: 
       attrs: node.attrs.with({}, "Mul"),
       inputs: [dividend!, { node: name, index: 0 }],
     });
-  }
-  return replaced.size === 0 ? program : prune(rewrite(program, new Map(), replaced));
+  });
+  return replaced.size === 0 ? program : yield* pruning(yield* rewriting(program, new Map(), replaced));
 }

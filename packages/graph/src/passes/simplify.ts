@@ -1,7 +1,8 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import type { Inference } from "../infer/inference.js";
 import { constantOf, type Graph, type GraphNode, outputKey, refKey, type TensorRef, type ValueInfo } from "../ir/ir.js";
-import { type Program, prune, rewrite } from "../ir/program.js";
+import { type Program, pruning, rewriting } from "../ir/program.js";
 
 /** Ops that hand input 0 on. CheckNumerics stays: it fails on purpose. */
 const PASS_THROUGH = new Set([
@@ -28,18 +29,19 @@ const PASS_THROUGH = new Set([
  *
  * @param inference of the program
  */
-export function simplify(program: Program, inference: Inference): Program {
+export function* simplify(program: Program, inference: Inference): Pieces<Program> {
   const aliases = new Map<string, TensorRef>();
-  for (const node of program.graph.values()) {
-    if (node.controls.length > 0) continue;
+  yield* eachInPieces(program.graph.values(), (node) => {
+    if (node.controls.length > 0) return;
     const bound = boundOf(node, program.graph, inference);
     if (bound) aliases.set(outputKey(node.name), bound);
-    if (!isNoOp(node, program.graph, inference)) continue;
+    if (!isNoOp(node, program.graph, inference)) return;
     const count = node.op === "IdentityN" ? node.inputs.length : 1;
     for (let i = 0; i < count; i++) aliases.set(outputKey(node.name, i), node.inputs[i]!);
-  }
+  });
   // A node that others only wait for stays in the graph, but has nothing left to replace.
-  return aliases.size > 0 && usesAny(program, aliases) ? prune(rewrite(program, aliases)) : program;
+  if (aliases.size === 0 || !usesAny(program, aliases)) return program;
+  return yield* pruning(yield* rewriting(program, aliases));
 }
 
 function usesAny({ graph, outputs }: Program, aliases: ReadonlyMap<string, TensorRef>): boolean {

@@ -1,4 +1,4 @@
-import type { Pieces } from "@shardserve/core";
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import { elementCount } from "@shardserve/tensor";
 import { contextOf } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
@@ -40,9 +40,6 @@ export function isLeaf(node: GraphNode): boolean {
   return node.op === "Const" || node.op === "Variable" || (node.op === "Placeholder" && node.attrs.has("fed"));
 }
 
-/** A node is lowered on trial, to learn whether the device takes it: of so many that takes a millisecond. */
-const PIECE_NODES = 64;
-
 export interface PlaceOptions {
   /** The program is part of a loop or branch: small outputs are wanted on the host. */
   readonly isRegion?: boolean;
@@ -66,21 +63,19 @@ export function* placing(
 ): Pieces<Placement> {
   const unsupported = new Map<string, string>();
   const abilities = new Map<string, Ability>();
-  for (const [i, node] of inference.order.entries()) {
-    if (i % PIECE_NODES === 0) yield;
+  yield* eachInPieces(inference.order, (node) => {
     if (isLeaf(node)) {
       const why = leafObstacle(node, inference);
       if (why !== undefined) unsupported.set(node.name, why);
-      continue;
+      return;
     }
-    if (node.op === "Lookup") continue;
+    if (node.op === "Lookup") return;
     const ability = abilityOf(node, program, inference, kernels, device);
     if (ability.host !== true && ability.device !== true) unsupported.set(node.name, whyNot(node, ability));
     else abilities.set(node.name, ability);
-  }
-  yield;
+  });
   if (unsupported.size > 0) return { places: new Map(), unsupported };
-  const places = earliest(
+  const places = yield* earliest(
     inference.order,
     abilities,
     hostNeeds(inference.order, abilities, shortRows, isRegion ? smallOutputs(program, inference) : []),
@@ -90,7 +85,7 @@ export function* placing(
       return isBookkeeping(node, inference) ? "a few integers that the host has" : undefined;
     },
   );
-  return { places: latest(program, inference.order, places), unsupported };
+  return { places: yield* latest(inference.order, places), unsupported };
 }
 
 function leafObstacle(node: GraphNode, inference: Inference): string | undefined {
@@ -194,13 +189,13 @@ function joinsPooledRows(node: GraphNode, { graph }: Program, inference: Inferen
   return isNarrow && pooled * 2 >= pieces.length;
 }
 
-function earliest(
+function* earliest(
   order: readonly GraphNode[],
   abilities: ReadonlyMap<string, Ability>,
   needed: ReadonlySet<string>,
   /** Why the host had better keep a node whose inputs it has; undefined for the others. */
   whyHost: (node: GraphNode) => string | undefined,
-): Map<string, Place> {
+): Pieces<Map<string, Place>> {
   const places = new Map<string, Place>();
   // Round in which a value is at hand for a step of each kind: a device step sees this round's host and lookup steps.
   const ready = (name: string, by: Place["where"]): number => {
@@ -209,8 +204,8 @@ function earliest(
     const rank = { host: 0, lookup: 1, device: 2 };
     return source.round + (rank[source.where] > rank[by] ? 1 : 0);
   };
-  for (const node of order) {
-    if (isLeaf(node)) continue;
+  yield* eachInPieces(order, (node) => {
+    if (isLeaf(node)) return;
     const before = [...node.inputs.map((ref) => ref.node), ...node.controls];
     const round = (by: Place["where"]): number =>
       before.reduce((latestRound, name) => Math.max(latestRound, ready(name, by)), 0);
@@ -219,7 +214,7 @@ function earliest(
     };
     if (node.op === "Lookup") {
       put("lookup", "rows are fetched by id", false);
-      continue;
+      return;
     }
     const { host, device } = abilities.get(node.name)!;
     if (device !== true) put("host", device, false);
@@ -234,21 +229,22 @@ function earliest(
       else put("device", "only the device needs it", true);
     } else if (round("host") === round("device")) put("host", "host nodes or ids depend on it", true);
     else put("device", "its inputs are on the device", true);
-  }
+  });
   return places;
 }
 
 /** Moves device nodes and lookups to the latest round in which every user still finds them. */
-function latest(program: Program, order: readonly GraphNode[], places: ReadonlyMap<string, Place>): Map<string, Place> {
+function* latest(order: readonly GraphNode[], places: ReadonlyMap<string, Place>): Pieces<Map<string, Place>> {
   const moved = new Map(places);
-  const last = Math.max(0, ...[...places.values()].filter(({ where }) => where === "device").map(({ round }) => round));
+  let last = 0;
+  for (const { where, round } of places.values()) if (where === "device") last = Math.max(last, round);
   const limits = new Map<string, number>();
   const limit = (name: string, round: number): void => {
     limits.set(name, Math.min(limits.get(name) ?? last, round));
   };
-  for (const node of [...order].reverse()) {
+  yield* eachInPieces(order.toReversed(), (node) => {
     const current = moved.get(node.name);
-    if (!current) continue;
+    if (!current) return;
     let { round } = current;
     if (current.where !== "host") {
       round = Math.max(current.round, limits.get(node.name) ?? last);
@@ -261,6 +257,6 @@ function latest(program: Program, order: readonly GraphNode[], places: ReadonlyM
       const same = current.where === "device" || (current.where === "lookup" && source.where === "lookup");
       limit(name, same ? round : round - 1);
     }
-  }
+  });
   return moved;
 }

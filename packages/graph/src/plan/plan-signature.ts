@@ -1,4 +1,4 @@
-import { type Pause, type Pieces, runAtOnce, runInTurns, ServingError } from "@shardserve/core";
+import { eachInPieces, type Pause, type Pieces, runAtOnce, runInTurns, ServingError } from "@shardserve/core";
 import {
   INIT_SIGNATURE,
   initProgram,
@@ -7,12 +7,12 @@ import {
   type Signature,
   type SignatureTensor,
 } from "../import/model.js";
-import { contextOf, infer } from "../infer/infer.js";
+import { contextOf, inferring } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
 import type { Shape } from "../ir/attrs.js";
 import { type DeviceSupport, type KernelTable, resourceKey } from "../ir/host.js";
 import { type GraphNode, type TensorRef } from "../ir/ir.js";
-import { type Program, rewrite } from "../ir/program.js";
+import { type Program, rewriting } from "../ir/program.js";
 import { type Compiled, compiling, withInputShapes } from "../passes/compile.js";
 import { fuseColumns } from "../passes/columns.js";
 import { coneOf } from "../passes/effects.js";
@@ -94,9 +94,9 @@ export function planInitInTurns(
 
 function* planningInit(model: ModelGraph, options: InitPlanOptions): Pieces<SignaturePlan | undefined> {
   if (model.initOp === undefined) return undefined;
-  const whole = initProgram(model.graph, model.library, model.initOp, options.assets);
+  const whole = yield* initProgram(model.graph, model.library, model.initOp, options.assets);
   yield;
-  const source = observableInit(whole, model.programs);
+  const source = yield* observableInit(whole, model.programs);
   yield;
   const signature: Signature = { name: INIT_SIGNATURE, method: "", inputs: [], outputs: [] };
   const device: DeviceSupport = { supports: () => "initialisation runs on the host" };
@@ -116,16 +116,15 @@ function* planningProgram(
   yield;
   const onDevice = deviceLoops(model, compiled, options);
   const controls = yield* planningControls(model, signature, compiled, options, onDevice);
-  const { chosen, tables, conflicts, shortRows } = chooseLookups(model, compiled, options);
+  const { chosen, tables, conflicts, shortRows } = yield* chooseLookups(model, compiled, options);
   yield;
-  const cut = cutLookups(rewrite(compiled.program, new Map(), onDevice), chosen);
-  const whole = infer(cut, compiled.inference);
+  const cut = cutLookups(yield* rewriting(compiled.program, new Map(), onDevice), chosen);
+  const whole = yield* inferring(cut, compiled.inference);
   yield;
-  const { program, inference } = fuseColumns(cut, whole, options.kernels, shortRows);
+  const { program, inference } = yield* fuseColumns(cut, whole, options.kernels, shortRows);
   yield;
   const kernels = withControls(options.kernels, onDevice);
   const placement = yield* placing(program, inference, kernels, options.device, { isRegion, shortRows });
-  yield;
   const handles = (isRegion ? [] : program.outputs).flatMap((ref): [string, string][] => {
     const dtype = inference.info(ref)?.dtype;
     return dtype === "resource" || dtype === "variant" ? [[ref.node, `a response cannot hold a ${dtype}`]] : [];
@@ -138,7 +137,8 @@ function* planningProgram(
     why,
   }));
   const unsupported = [...own, ...inside.map((node) => ({ ...node, signature: signature.name }))];
-  const steps = unsupported.length > 0 ? [] : makeSteps(program, inference, placement.places, signature.name, isRegion);
+  const steps =
+    unsupported.length > 0 ? [] : yield* makeSteps(program, inference, placement.places, signature.name, isRegion);
   return {
     signature: signature.name,
     method: signature.method,
@@ -221,9 +221,10 @@ interface Chosen {
   readonly shortRows: ReadonlySet<string>;
 }
 
-function chooseLookups(model: ModelGraph, compiled: Compiled, options: PlanOptions): Chosen {
+function* chooseLookups(model: ModelGraph, compiled: Compiled, options: PlanOptions): Pieces<Chosen> {
   const { program, inference } = compiled;
   const uses = findVariableUses(program, inference);
+  yield;
   const tables = new Map<string, PlannedTable>();
   const conflicts: [string, string][] = [];
   const policyOf = (variable: GraphNode): CutPolicy => {
@@ -236,18 +237,18 @@ function chooseLookups(model: ModelGraph, compiled: Compiled, options: PlanOptio
   }
   const policies = new Map(uses.lookups.map((lookup) => [lookup, policyOf(program.graph.get(lookup.variable)!)]));
   const cheap = uses.lookups.filter((lookup) => policies.get(lookup) === "cheap");
-  const onHost = throughout(
+  const onHost = yield* throughout(
     inference,
     cheap,
     (node) => hostObstacle(node, program, inference, options.kernels) === undefined,
   );
   const free = new Set(cheap.filter(({ ids }) => onHost.has(ids.node)));
-  const onDevice = throughout(inference, [...free], (node) => {
+  const onDevice = yield* throughout(inference, [...free], (node) => {
     const context = isLeaf(node) ? undefined : contextOf(node, inference, program);
     return context === undefined || options.device.supports(node, context) === true;
   });
   const needsHost = (lookup: FoundLookup): boolean => free.has(lookup) && !onDevice.has(lookup.ids.node);
-  const short = findShortRows(program, uses.lookups, needsHost);
+  const short = yield* findShortRows(program, uses.lookups, needsHost);
   const chosen = uses.lookups.filter((lookup) => {
     if (short.lookups.has(lookup)) return false;
     const isCut = policies.get(lookup) === "always" || free.has(lookup);
@@ -259,21 +260,21 @@ function chooseLookups(model: ModelGraph, compiled: Compiled, options: PlanOptio
 }
 
 /** Of the nodes that the ids of some lookups follow from: those that pass a test, and so does all that they follow from. */
-function throughout(
+function* throughout(
   { program, order }: Inference,
   lookups: readonly FoundLookup[],
   test: (node: GraphNode) => boolean,
-): ReadonlySet<string> {
+): Pieces<ReadonlySet<string>> {
   const cone = coneOf(
     program,
     lookups.map(({ ids }) => ids.node),
   );
   const passed = new Set<string>();
-  for (const node of order) {
+  yield* eachInPieces(order, (node) => {
     const isBehind =
       node.inputs.every((ref) => passed.has(ref.node)) && node.controls.every((name) => passed.has(name));
     if (isBehind && cone.has(node) && test(node)) passed.add(node.name);
-  }
+  });
   return passed;
 }
 

@@ -1,8 +1,9 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import type { Inference } from "../infer/inference.js";
 import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { isHeavy } from "./host-cost.js";
-import { isLeaf, type Place } from "./place.js";
+import type { Place } from "./place.js";
 import type { PlannedLookup, Step } from "./plan.js";
 
 interface Draft {
@@ -17,37 +18,63 @@ interface Draft {
  * @param prefix   start of the step ids
  * @param isRegion the program is part of a loop or branch: the host holds what it is given
  */
-export function makeSteps(
+export function* makeSteps(
   program: Program,
   inference: Inference,
   places: ReadonlyMap<string, Place>,
   prefix: string,
   isRegion = false,
-): Step[] {
+): Pieces<Step[]> {
   const drafts = mergeHostSteps(absorbSmallDevice(drafted(inference.order, places), inference, places, isRegion));
   addGivenLeaves(drafts, program);
+  yield;
+  const crossing = yield* crossings(drafts, program);
   const counts = { host: 0, device: 0, lookup: 0 };
-  return drafts.map((draft, i): Step => {
-    const { kind } = draft;
-    if (kind === "lookup") return { kind, lookups: draft.nodes.map(plannedLookup) };
-    const nodes = withLeaves(draft.nodes, program);
-    const own = new Set(nodes.map((node) => node.name));
-    const inputs = distinct(draft.nodes.flatMap((node) => node.inputs).filter((ref) => !own.has(ref.node)));
-    const given = new Set(draft.nodes.map((node) => node.name));
-    // Later host and device steps have their own copies of constants; lookups and the caller have not.
-    const crossing = drafts
-      .slice(i + 1)
-      .flatMap((next) =>
-        next.nodes
-          .flatMap((node) => node.inputs)
-          .filter((ref) => next.kind === "lookup" || !isLeaf(program.graph.get(ref.node)!)),
-      );
-    const outputs = distinct([...crossing, ...program.outputs].filter((ref) => given.has(ref.node)));
-    const variables = new Map(
-      nodes.filter((node) => node.op === "Variable").map((node) => [node.name, node.attrs.text("checkpointKey")]),
-    );
-    return { kind, id: `${prefix}/${kind}${counts[kind]++}`, nodes, inputs, outputs, variables };
-  });
+  const steps: Step[] = [];
+  for (const [i, { kind, nodes: placed }] of drafts.entries()) {
+    if (kind === "lookup") {
+      steps.push({ kind, lookups: placed.map(plannedLookup) });
+      continue;
+    }
+    const { inputs, outputs } = crossing[i]!;
+    const nodes = withLeaves(placed, program);
+    yield;
+    const variables = new Map<string, string>();
+    for (const { name, op, attrs } of nodes) if (op === "Variable") variables.set(name, attrs.text("checkpointKey"));
+    const id = `${prefix}/${kind}${counts[kind]++}`;
+    steps.push({ kind, id, nodes, inputs: [...inputs.values()], outputs: [...outputs.values()], variables });
+    yield;
+  }
+  return steps;
+}
+
+/** What comes into a step and goes out of it, by `refKey`. */
+interface Crossing {
+  readonly inputs: Map<string, TensorRef>;
+  readonly outputs: Map<string, TensorRef>;
+}
+
+/** By draft. Host and device steps have their own copies of constants and variables; lookups and the caller have not. */
+function* crossings(drafts: readonly Draft[], { graph, outputs }: Program): Pieces<Crossing[]> {
+  const makers = new Map<string, number>();
+  for (const [i, { nodes }] of drafts.entries()) yield* eachInPieces(nodes, ({ name }) => makers.set(name, i));
+  const all = drafts.map((): Crossing => ({ inputs: new Map(), outputs: new Map() }));
+  for (const [i, { kind, nodes }] of drafts.entries()) {
+    yield* eachInPieces(nodes, (node) => {
+      for (const ref of node.inputs) {
+        const maker = makers.get(ref.node);
+        const { op } = graph.get(ref.node)!;
+        if (maker === i || (kind !== "lookup" && (op === "Const" || op === "Variable"))) continue;
+        all[i]!.inputs.set(refKey(ref), ref);
+        if (maker !== undefined) all[maker]!.outputs.set(refKey(ref), ref);
+      }
+    });
+  }
+  for (const ref of outputs) {
+    const maker = makers.get(ref.node);
+    if (maker !== undefined) all[maker]!.outputs.set(refKey(ref), ref);
+  }
+  return all;
 }
 
 /**
@@ -159,8 +186,4 @@ function plannedLookup(node: GraphNode): PlannedLookup {
     rows: { node: node.name, index: 0 },
     slots: { node: node.name, index: 1 },
   };
-}
-
-function distinct(refs: readonly TensorRef[]): TensorRef[] {
-  return [...new Map(refs.map((ref) => [refKey(ref), ref])).values()];
 }

@@ -1,3 +1,4 @@
+import type { Pieces } from "@shardserve/core";
 import { elementCount } from "@shardserve/tensor";
 import { nodeOf, type Program } from "../ir/program.js";
 import { type FoundLookup, SPARSE_SEGMENT } from "../passes/lookups.js";
@@ -21,12 +22,12 @@ export interface ShortRows {
  *
  * @param isHosts whether the ids of a lookup are work of the host in any case
  */
-export function findShortRows(
+export function* findShortRows(
   program: Program,
   lookups: readonly FoundLookup[],
   isHosts: (lookup: FoundLookup) => boolean,
-): ShortRows {
-  const readers = new Readers(program);
+): Pieces<ShortRows> {
+  const readers = yield* Readers.reading(program);
   const short = new Map<FoundLookup, readonly string[]>();
   for (const lookup of lookups) {
     const nodes = shortRowsOf(program, lookup, readers);
