@@ -281,6 +281,13 @@ describe("ort", () => {
     assert.equal(ort.live.sessions, before.sessions);
   });
 
+  it("frees hundreds of sessions that are closed at once on other threads", async () => {
+    const before = ort.live.sessions;
+    const sessions = Array.from({ length: 400 }, () => ort.createSessionSync(addModel));
+    await Promise.all(sessions.map((session) => session.closeElsewhere()));
+    assert.equal(ort.live.sessions, before);
+  });
+
   it("frees a session on another thread, after its last run", async () => {
     const before = ort.live;
     const idle = ort.createSessionSync(addModel);

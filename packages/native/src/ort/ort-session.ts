@@ -1,10 +1,13 @@
-import { type CancelSignal, invariant, type Semaphore } from "@shardserve/core";
+import { type CancelSignal, invariant, Semaphore } from "@shardserve/core";
 import type { DType, Tensor } from "@shardserve/tensor";
 import koffi from "koffi";
 import { addressOf } from "../memory/native-memory.js";
 import type { OrtLibrary } from "./ort-library.js";
 import { checkStatus, type OrtRuntime, outInt, outPointer, takeText } from "./ort-runtime.js";
 import { dimsOf, dtypeOfElements, elementTypeOf, OrtValue } from "./ort-value.js";
+
+/** Sessions that are freed at once: more than 256 calls that wait for a thread are refused, and a server may drop thousands of models. */
+const CLOSES = new Semaphore(2, Number.POSITIVE_INFINITY);
 
 /** A declared input or output of a model. */
 export interface ValueInfo {
@@ -137,11 +140,16 @@ export class OrtSession implements Disposable {
     if (this.#isClosed) return;
     this.#isClosed = true;
     if (this.#running > 0) return;
-    await new Promise<void>((resolve, reject) => {
-      this.#runtime.library.functions.ReleaseSession.async(this.#handle, (error) =>
-        error ? reject(error) : resolve(),
-      );
-    });
+    await CLOSES.acquire();
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#runtime.library.functions.ReleaseSession.async(this.#handle, (error) =>
+          error ? reject(error) : resolve(),
+        );
+      });
+    } finally {
+      CLOSES.release();
+    }
     this.#released();
   }
 
