@@ -1,4 +1,4 @@
-import { type CancelSignal, Changes } from "@shardserve/core";
+import { CancelSource, type CancelSignal, Changes } from "@shardserve/core";
 
 /** Names that change, and who waits for which of them: a change asks those alone who wait for its name. */
 export class NameChanges {
@@ -17,11 +17,18 @@ export class NameChanges {
    * @throws the signal's reason
    */
   async whenAll(names: readonly string[], isSettled: (name: string) => boolean, signal?: CancelSignal): Promise<void> {
-    for (;;) {
-      signal?.throwIfAborted();
-      const open = names.filter((name) => !isSettled(name));
-      if (open.length === 0) return;
-      await Promise.all(open.map((name) => this.#whenSettled(name, isSettled, signal)));
+    const cancel = new CancelSource(); // one listener on the signal, however many names
+    const onAbort = () => cancel.abort(signal!.reason as Error);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      for (;;) {
+        signal?.throwIfAborted();
+        const open = names.filter((name) => !isSettled(name));
+        if (open.length === 0) return;
+        await Promise.all(open.map((name) => this.#whenSettled(name, isSettled, cancel)));
+      }
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
     }
   }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { type CancelSignal, CancelSource } from "@shardserve/core";
 import { NameChanges } from "../src/name-changes.js";
 
 describe("waiting for names", () => {
@@ -18,6 +19,27 @@ describe("waiting for names", () => {
     }
     await waiting;
     assert.ok(asked <= 4 * names.length, `${asked} questions`);
+  });
+
+  it("listens once to who may give up, however many names it waits for", async () => {
+    const changes = new NameChanges();
+    const gone = new CancelSource();
+    let listeners = 0;
+    const signal: CancelSignal = {
+      aborted: false,
+      reason: new Error("gone"),
+      throwIfAborted: () => gone.throwIfAborted(),
+      addEventListener: (type, listener) => {
+        listeners++;
+        gone.addEventListener(type, listener);
+      },
+      removeEventListener: (type, listener) => gone.removeEventListener(type, listener),
+    };
+    const names = Array.from({ length: 200 }, (_, i) => `m${i}`);
+    const waiting = changes.whenAll(names, () => false, signal);
+    assert.equal(listeners, 1);
+    gone.abort(new Error("gone"));
+    await assert.rejects(waiting, /gone/);
   });
 
   it("resolves only at a moment at which all are settled", async () => {
