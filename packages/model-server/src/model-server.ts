@@ -102,6 +102,7 @@ export class ModelServer extends Service {
   readonly #grpc: GrpcFront | undefined;
   readonly #rest: RestFront | undefined;
   #stopWatching: (() => void) | null = null;
+  #isDropQueued = false;
   #isOpen = true;
   /** Whether probes and the health service are told that it is ready. */
   #isReporting = true;
@@ -223,9 +224,7 @@ export class ModelServer extends Service {
     let isWaiting = true;
     this.#report(false);
     const look = () => {
-      this.#metrics.retainVersions(({ name, version }) =>
-        (manager.statuses(name) ?? []).some((status) => status.version === version && status.state !== "END"),
-      );
+      this.#dropMetricsLater();
       if (!isWaiting || (needsModel() && !manager.names().some((name) => manager.isAvailable(name)))) return;
       isWaiting = false;
       if (this.state === "starting" || this.state === "ready") this.#report(true);
@@ -264,6 +263,19 @@ export class ModelServer extends Service {
     await restClosed;
     this.#stopWatching?.();
     this.#metrics.close();
+  }
+
+  /** Once for all changes of one turn: thousands of models may be loaded and dropped together. */
+  #dropMetricsLater(): void {
+    if (this.#isDropQueued) return;
+    this.#isDropQueued = true;
+    setImmediate(() => {
+      this.#isDropQueued = false;
+      const { manager } = this.#options;
+      this.#metrics.retainVersions(({ name, version }) =>
+        (manager.statuses(name) ?? []).some((status) => status.version === version && status.state !== "END"),
+      );
+    });
   }
 
   #report(isReady: boolean): void {

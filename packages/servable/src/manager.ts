@@ -27,6 +27,8 @@ import type { VersionStatus } from "./status.js";
 import type { TrafficPolicy } from "./traffic.js";
 import { VersionTable } from "./version-table.js";
 
+/** Versions that leave in one step: each takes a moment, and a configuration may drop thousands of models. */
+const UNLOADS_PER_STEP = 32;
 /** How long close waits for handles whose requests were already aborted. */
 const CLOSE_GRACE_MS = 5000;
 const NO_SIGNATURES: ReadonlyMap<string, string> = new Map();
@@ -55,6 +57,10 @@ export class Manager extends Service {
   readonly #nameChanges = new NameChanges();
   readonly #routing = new Routing();
   readonly #judge: ProbationJudge;
+  /** Names that changed since the last step: one change among thousands of models looks at one. */
+  readonly #changedNames = new Set<string>();
+  /** Names with a version to load, in line for a load to end. */
+  readonly #waitingNames = new Set<string>();
   #isStepQueued = false;
 
   constructor(options: ManagerOptions) {
@@ -80,7 +86,7 @@ export class Manager extends Service {
       ...(onRollback && { onRollback }),
       clock: this.#clock,
       logger: this.#logger,
-      condemn: (candidate, verdict) => this.#unload(candidate, verdict),
+      condemn: (candidate, verdict) => this.#unload([candidate], verdict),
       ...(!this.#options.stepByHand && { again: () => this.state === "ready" && this.step() }),
     });
   }
@@ -88,9 +94,11 @@ export class Manager extends Service {
   /** The full set of versions wanted for `name` from now on; a version left out is unloaded, an empty set unloads all. */
   setAspired(name: string, versions: AspiredSet): void {
     if (this.state === "draining" || this.state === "closed") return;
+    const before = this.#versions.aspired.get(name);
     this.#versions.aspired.set(name, versions);
     for (const harness of this.#versions.harnesses.get(name)?.values() ?? []) void this.#forgetIfMended(harness);
-    this.#changed(name);
+    // Sources say the same again with each look. That nothing is wanted is news to who waits for a model.
+    if (versions.length === 0 || !before || !isSameSet(before, versions)) this.#changed(name);
   }
 
   /**
@@ -202,10 +210,26 @@ export class Manager extends Service {
 
   /** Takes what can be done now: at most one transition per model. Called by itself unless `stepByHand`. */
   step(): void {
-    for (const harnesses of this.#versions.harnesses.values()) this.#judge.judge(harnesses);
-    for (const [name, versions] of this.#versions.aspired) this.#reconcile(name, versions);
+    this.#step([...this.#versions.aspired.keys(), ...this.#versions.harnesses.keys()]);
+  }
+
+  #step(changed: Iterable<string>): void {
+    const names = new Set(changed);
+    this.#changedNames.clear();
+    for (const name of names) this.#judge.judge(this.#harnessesOf(name));
+    for (const name of names) {
+      const aspired = this.#versions.aspired.get(name);
+      if (aspired) this.#reconcile(name, aspired);
+      this.#waitingNames.delete(name); // asked again below
+    }
+    const leaving: Harness[] = [];
     let loads = this.#options.loadsMax - this.#versions.loadingCount;
-    for (const [name, harnesses] of this.#versions.harnesses) if (this.#stepModel(name, harnesses, loads > 0)) loads--;
+    for (const name of [...this.#waitingNames, ...names]) {
+      if (loads <= 0 && !names.has(name)) continue;
+      this.#waitingNames.delete(name);
+      if (this.#stepModel(name, loads > 0, leaving)) loads--;
+    }
+    if (leaving.length > 0) this.#unload(leaving);
   }
 
   protected override async onStart(): Promise<void> {
@@ -219,8 +243,8 @@ export class Manager extends Service {
     for (const harness of this.#versions.all()) {
       harness.isAspired = false;
       if (harness.state === "loading") harness.cancelLoad();
-      if (harness.state === "ready") this.#unload(harness);
     }
+    this.#unload(this.#versions.all().filter(({ state }) => state === "ready"));
     await this.#untilIdle(drainMs);
   }
 
@@ -240,9 +264,16 @@ export class Manager extends Service {
     cancel();
   }
 
-  #reconcile(name: string, aspired: AspiredSet): void {
-    const harnesses = this.#versions.harnesses.get(name) ?? new Map<number, Harness>();
+  #harnessesOf(name: string): Map<number, Harness> {
+    const known = this.#versions.harnesses.get(name);
+    if (known) return known;
+    const harnesses = new Map<number, Harness>();
     this.#versions.harnesses.set(name, harnesses);
+    return harnesses;
+  }
+
+  #reconcile(name: string, aspired: AspiredSet): void {
+    const harnesses = this.#harnessesOf(name);
     const wanted = new Map(aspired.map((entry) => [entry.version, entry.path]));
     const kept = keptVersion(aspired, harnesses, this.#judge.watched(harnesses));
     if (kept) wanted.set(kept.id.version, kept.path);
@@ -296,7 +327,7 @@ export class Manager extends Service {
 
   #onHarness(harness: Harness): void {
     if (harness.state === "ready") {
-      if (this.state !== "ready") return this.#unload(harness);
+      if (this.state !== "ready") return this.#unload([harness]);
       this.#serveReady();
       harness.publishAvailable();
       this.#logger.info({ model: harness.id.name, version: harness.id.version }, "version is available");
@@ -306,33 +337,42 @@ export class Manager extends Service {
   }
 
   /** @returns whether it began to load a version */
-  #stepModel(name: string, harnesses: Map<number, Harness>, mayLoad: boolean): boolean {
+  #stepModel(name: string, mayLoad: boolean, leaving: Harness[]): boolean {
+    const harnesses = this.#harnessesOf(name);
     const action = this.#policy(
       [...harnesses.values()].map(({ id, state, isAspired }) => ({ version: id.version, state, isAspired })),
     );
     if (!action) return false;
     const harness = harnesses.get(action.version)!;
-    if (action.action === "unload") this.#unload(harness);
-    if (action.action === "unload" || !mayLoad) return false;
+    if (action.action === "unload") {
+      if (leaving.length < UNLOADS_PER_STEP) leaving.push(harness);
+      else this.#changed(name); // with the next step
+      return false;
+    }
+    if (!mayLoad) {
+      this.#waitingNames.add(name);
+      return false;
+    }
     this.#versions.ended.forget(name, action.version);
     void harness.load(); // never rejects; its end comes back through #onHarness
     this.#changed(name);
     return true;
   }
 
-  #unload(harness: Harness, verdict?: ServingError): void {
-    harness.publishUnloading();
-    const leaving = harness.ready;
-    this.#serveReady(leaving);
-    harness.unload(verdict);
-    this.#changed(harness.id.name);
+  #unload(harnesses: readonly Harness[], verdict?: ServingError): void {
+    for (const harness of harnesses) harness.publishUnloading();
+    this.#serveReady(new Set(harnesses.map(({ ready }) => ready)));
+    for (const harness of harnesses) {
+      harness.unload(verdict);
+      this.#changed(harness.id.name);
+    }
   }
 
-  #serveReady(leaving: unknown = null): void {
+  #serveReady(leaving: ReadonlySet<LoadedVersion | null> = new Set()): void {
     const ready = this.#versions
       .all()
       .map((harness) => harness.ready)
-      .filter((loaded): loaded is LoadedVersion => loaded !== null && loaded !== leaving);
+      .filter((loaded): loaded is LoadedVersion => loaded !== null && !leaving.has(loaded));
     this.#routing.serve(ready);
   }
 
@@ -340,16 +380,22 @@ export class Manager extends Service {
   #changed(name?: string): void {
     this.#changes.notify();
     this.#nameChanges.notify(name);
+    const changed = name === undefined ? this.#versions.aspired.keys() : [name];
+    for (const each of changed) this.#changedNames.add(each);
     if (this.#options.stepByHand || this.#isStepQueued) return;
     if (this.state !== "ready" && this.state !== "starting") return;
     this.#isStepQueued = true;
     setImmediate(() => {
       this.#isStepQueued = false;
-      if (this.state === "ready") this.step();
+      if (this.state === "ready") this.#step([...this.#changedNames]);
     });
   }
 }
 
 function isBusy(harness: Harness): boolean {
   return harness.state === "quiescing" || harness.state === "unloading" || harness.state === "loading";
+}
+
+function isSameSet(a: AspiredSet, b: AspiredSet): boolean {
+  return a.length === b.length && a.every(({ version, path }, i) => version === b[i]!.version && path === b[i]!.path);
 }

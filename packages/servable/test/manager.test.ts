@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { ManualClock, ServingError } from "@shardserve/core";
-import { Manager, type ManagerOptions, resourcePreserving } from "@shardserve/servable";
-import { FakeLoader, settle } from "./fakes.js";
+import { availabilityPreserving, Manager, type ManagerOptions, resourcePreserving } from "@shardserve/servable";
+import { FakeLoader, FakeModel, settle } from "./fakes.js";
 
 async function startManager(options: Partial<ManagerOptions> = {}) {
   const loader = new FakeLoader();
@@ -25,6 +25,72 @@ const errorOf = (call: () => unknown) => {
   }
   return undefined;
 };
+
+describe("a manager of many models", () => {
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+  /** All models at version 1, by name; `asked` counts what the policy was asked since it was reset. */
+  async function startMany(count: number) {
+    const asked = { count: 0 };
+    const closed: string[] = [];
+    const manager = new Manager({
+      loader: {
+        load: async ({ name }) => {
+          const model = new FakeModel();
+          model.close = async () => void closed.push(name);
+          return model;
+        },
+      },
+      loadsMax: 4,
+      policy: (versions) => {
+        asked.count++;
+        return availabilityPreserving(versions);
+      },
+    });
+    const names = Array.from({ length: count }, (_, i) => `m${i}`);
+    const aspire = (name: string, ...versions: number[]) =>
+      manager.setAspired(
+        name,
+        versions.map((version) => ({ version, path: "" })),
+      );
+    await manager.start();
+    for (const name of names) aspire(name, 1);
+    await manager.whenAvailable(names);
+    for (let i = 0; i < 5; i++) await turn();
+    return { manager, names, aspire, asked, closed };
+  }
+
+  it("looks at those that changed: each look for versions says the same of all others", async () => {
+    const { manager, names, aspire, asked } = await startMany(200);
+    assert.ok(asked.count < 200 * 20, `${asked.count} questions for 200 loads`);
+    asked.count = 0;
+    for (const name of names) aspire(name, 1);
+    await turn();
+    assert.equal(asked.count, 0);
+    aspire("m7", 2);
+    await manager.whenSettled("m7", [2]);
+    for (let i = 0; i < 5; i++) await turn();
+    assert.deepEqual(
+      manager.statuses("m7")!.map(({ version, state }) => `${version} ${state}`),
+      ["2 AVAILABLE", "1 END"],
+    );
+    assert.ok(asked.count < 20, `${asked.count} questions for one model`);
+    await manager.close();
+  });
+
+  it("lets thousands go a few in each turn of the event loop", async () => {
+    const { manager, names, aspire, closed } = await startMany(200);
+    for (const name of names) aspire(name);
+    let most = 0;
+    for (let before = 0; closed.length < 200; before = closed.length) {
+      await turn();
+      most = Math.max(most, closed.length - before);
+    }
+    assert.ok(most <= 64, `${most} in one turn`);
+    assert.ok(!manager.isAvailable("m0") && !manager.isAvailable("m199"));
+    await manager.close();
+  });
+});
 
 describe("manager", () => {
   it("loads an aspired version and serves it as latest", async () => {
