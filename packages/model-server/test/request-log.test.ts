@@ -131,7 +131,7 @@ describe("request log", () => {
       logger: silentLogger,
       onSettled: () => undefined,
     });
-    for (const record of kept) assert.ok(writer.write(Buffer.from(record)));
+    for (const record of kept) assert.ok(writer.write("m", Buffer.from(record)));
     await writer.close();
     assert.ok(file);
     const written = (await readdir(dir.path)).find((name) => name.startsWith("w-"))!;
@@ -155,7 +155,7 @@ describe("request log", () => {
 
   it("begins a new file when one is full, and shows only whole ones under their name", async () => {
     let settled = 0;
-    const onSettled = (count: number) => (settled += count);
+    const onSettled = (_model: string, count: number) => (settled += count);
     const options = {
       directory: dir.path,
       prefix: "m",
@@ -167,7 +167,7 @@ describe("request log", () => {
     };
     const writer = new RecordFileWriter(options);
     for (let i = 0; i < 5; i++) {
-      assert.ok(writer.write(Buffer.alloc(100, i)));
+      assert.ok(writer.write("m", Buffer.alloc(100, i)));
       while (settled <= i) await new Promise((resolve) => setImmediate(resolve));
     }
     assert.deepEqual(
@@ -185,19 +185,19 @@ describe("request log", () => {
   it("drops what a slow disk does not take, and counts what it lost", async () => {
     const lost: (ServingError | undefined)[] = [];
     const common = { directory: dir.path, prefix: "m", pid: 7, clock: new ManualClock(0), logger: silentLogger };
-    const onSettled = (count: number, error: ServingError | undefined) =>
+    const onSettled = (_model: string, count: number, error: ServingError | undefined) =>
       lost.push(...Array<ServingError | undefined>(count).fill(error));
     const small = new RecordFileWriter({ ...common, onSettled, queueBytesMax: 250 });
-    const taken = Array.from({ length: 5 }, () => small.write(Buffer.alloc(100)));
+    const taken = Array.from({ length: 5 }, () => small.write("m", Buffer.alloc(100)));
     assert.deepEqual(taken, [true, true, false, false, false]);
     await small.close();
     assert.deepEqual(lost.splice(0), [undefined, undefined]);
-    assert.ok(small.write(Buffer.alloc(100)), "there is room again");
+    assert.ok(small.write("m", Buffer.alloc(100)), "there is room again");
     await small.close();
 
     await writeFile(join(dir.path, "file"), "");
     const blocked = new RecordFileWriter({ ...common, prefix: "file/m", onSettled });
-    assert.ok(blocked.write(Buffer.alloc(100)));
+    assert.ok(blocked.write("m", Buffer.alloc(100)));
     await blocked.close();
     assert.deepEqual(
       lost.splice(0).map((error) => error?.code),
@@ -212,10 +212,10 @@ describe("request log", () => {
     const { writeFile: written } = handles;
     const common = { directory: dir.path, prefix: "m", pid: 7, clock: new ManualClock(0), logger: silentLogger };
     let settled = 0;
-    const writer = new RecordFileWriter({ ...common, onSettled: (count) => (settled += count) });
+    const writer = new RecordFileWriter({ ...common, onSettled: (_model, count) => (settled += count) });
     const write = async () => {
       const before = settled;
-      assert.ok(writer.write(Buffer.alloc(100, 1)));
+      assert.ok(writer.write("m", Buffer.alloc(100, 1)));
       while (settled === before) await new Promise((resolve) => setImmediate(resolve));
     };
     await write();
@@ -245,9 +245,9 @@ describe("request log", () => {
         pid: 7,
         clock: new ManualClock(1_700_000_000_000),
         logger: silentLogger,
-        onSettled: (_count, error) => assert.equal(error, undefined),
+        onSettled: (_model, _count, error) => assert.equal(error, undefined),
       });
-      assert.ok(writer.write(Buffer.alloc(10)));
+      assert.ok(writer.write("m", Buffer.alloc(10)));
       await writer.close();
     }
     assert.equal((await readdir(inside)).length, 2);
@@ -255,6 +255,37 @@ describe("request log", () => {
       (await readdir(dir.path)).filter((name) => name.startsWith("inside")),
       ["inside"],
     );
+  });
+
+  it("counts the records of models that share a prefix under each of them", async () => {
+    const log = logOf();
+    const logged: string[] = [];
+    log.onLogged = (model, status, count) => logged.push(`${model} ${status} ${count}`);
+    const shared = { samplingRate: 1, filePrefix: "shared" };
+    log.configure(
+      new Map([
+        ["a", shared],
+        ["b", shared],
+      ]),
+    );
+    await log.start();
+    const outputs = new Map([["y", x]]);
+    for (const name of ["a", "b", "b"]) log.writePredict(new Map([["x", x]]), outputs, { name, version: 1 }, "s");
+    await log.close();
+    const counts = new Map<string, number>();
+    for (const line of logged) {
+      const [model, status, count] = line.split(" ");
+      assert.equal(status, "OK");
+      counts.set(model!, (counts.get(model!) ?? 0) + Number(count));
+    }
+    assert.deepEqual(
+      [...counts],
+      [
+        ["a", 1],
+        ["b", 2],
+      ],
+    );
+    assert.equal((await readdir(dir.path)).length, 1);
   });
 
   it("is configured by logging_config, inside its directory only", () => {

@@ -14,8 +14,8 @@ export interface RecordFileWriterOptions {
   readonly pid: number;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** What became of records that were taken: on disk, or lost. */
-  readonly onSettled: (count: number, error: ServingError | undefined) => void;
+  /** What became of a model's records that were taken: on disk, or lost. */
+  readonly onSettled: (model: string, count: number, error: ServingError | undefined) => void;
   readonly queueBytesMax?: number;
   readonly fileBytesMax?: number;
 }
@@ -26,7 +26,7 @@ export interface RecordFileWriterOptions {
  */
 export class RecordFileWriter {
   readonly #options: RecordFileWriterOptions;
-  #queue: Buffer[] = [];
+  #queue: { readonly model: string; readonly bytes: Buffer }[] = [];
   #queuedBytes = 0;
   #file: FileHandle | null = null;
   #path = "";
@@ -39,10 +39,13 @@ export class RecordFileWriter {
     this.#options = options;
   }
 
-  /** @returns false when too much waits already; the record is not taken then */
-  write(record: Buffer): boolean {
+  /**
+   * @param model  whose record it is: several models may share a prefix
+   * @returns false when too much waits already; the record is not taken then
+   */
+  write(model: string, record: Buffer): boolean {
     if (this.#queuedBytes + record.length > (this.#options.queueBytesMax ?? QUEUE_BYTES_MAX)) return false;
-    this.#queue.push(framed(record));
+    this.#queue.push({ model, bytes: framed(record) });
     this.#queuedBytes += record.length;
     this.#writes.ask();
     return true;
@@ -60,14 +63,16 @@ export class RecordFileWriter {
       this.#queue = [];
       let error: ServingError | undefined;
       try {
-        await this.#append(Buffer.concat(records));
+        await this.#append(Buffer.concat(records.map(({ bytes }) => bytes)));
         this.#hasComplained = false;
       } catch (reason) {
         error = this.#complain(reason);
         await this.#abandonFile().catch(() => undefined); // the first failure was reported
       }
-      this.#queuedBytes = this.#queue.reduce((bytes, record) => bytes + record.length - FRAME_BYTES, 0);
-      this.#options.onSettled(records.length, error);
+      this.#queuedBytes = this.#queue.reduce((total, { bytes }) => total + bytes.length - FRAME_BYTES, 0);
+      const counts = new Map<string, number>();
+      for (const { model } of records) counts.set(model, (counts.get(model) ?? 0) + 1);
+      for (const [model, count] of counts) this.#options.onSettled(model, count, error);
     }
   }
 

@@ -91,7 +91,10 @@ export class RequestLog extends Service {
     writer.tag(1, WireType.LengthDelimited).bytes(request);
     writer.tag(2, WireType.LengthDelimited).bytes(response);
     const bytes = writer.join().finish();
-    const isTaken = this.#writerOf(by.name).write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    const isTaken = this.#writerOf(by.name).write(
+      by.name,
+      Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+    );
     if (!isTaken) this.#onLogged(by.name, "RESOURCE_EXHAUSTED", 1);
   }
 
@@ -145,8 +148,8 @@ export class RequestLog extends Service {
     let writer = this.#writers.get(prefix);
     if (!writer) {
       const { directory, pid, logger = silentLogger } = this.#options;
-      const onSettled = (count: number, error: { status: string } | undefined) =>
-        this.#onLogged(model, error?.status ?? "OK", count);
+      const onSettled = (of: string, count: number, error: { status: string } | undefined) =>
+        this.#onLogged(of, error?.status ?? "OK", count);
       writer = new RecordFileWriter({ directory, prefix, pid, clock: this.#clock, logger, onSettled });
       this.#writers.set(prefix, writer);
     }
