@@ -254,6 +254,30 @@ function noSplits(dtype: DType): Tensor {
   return withData(dtype, [], indexData(dtype, [0]));
 }
 
+/** Where the features that are asked for lie in each example: those of the context, and the lists. */
+function scanSequences(
+  { bytes, count, nameOf }: Batch,
+  offsets: ArrayLike<number>,
+  specs: readonly [context: Specs, lists: Specs],
+): [context: RangeTable, lists: RangeTable] {
+  const tables = specs.map(({ sparse, dense, ragged }): RangeTable => {
+    const keys = new BytesIndex();
+    for (const { key } of [...sparse, ...dense, ...ragged]) {
+      const before = keys.count;
+      keys.add(key, 0, key.length);
+      check(keys.count > before, () => `Feature ${decoder.decode(key)} is asked for twice`);
+    }
+    checkOutput("int64", count * keys.count);
+    return { keys, starts: new Uint32Array(count * keys.count), ends: new Uint32Array(count * keys.count) };
+  }) as [RangeTable, RangeTable];
+  for (let e = 0; e < count; e++) {
+    if (!scanSequence(bytes, offsets[e]!, offsets[e + 1]!, tables, e)) {
+      throw invalid(`Invalid protocol message input, example id: ${nameOf(e)}`);
+    }
+  }
+  return tables;
+}
+
 /**
  * Outputs in the order that the ops have them, with a dim of examples where `serialized` has one.
  *
@@ -276,27 +300,12 @@ export function parseSequences(
     names.length === 0 || names.length === count,
     () => `example_names must be empty or have the correct number of elements`,
   );
-  const tables = [context, lists].map((specs): RangeTable => {
-    const keys = new BytesIndex();
-    for (const { key } of [...specs.sparse, ...specs.dense, ...specs.ragged]) {
-      const before = keys.count;
-      keys.add(key, 0, key.length);
-      check(keys.count > before, () => `Feature ${decoder.decode(key)} is asked for twice`);
-    }
-    checkOutput("int64", count * keys.count);
-    return { keys, starts: new Uint32Array(count * keys.count), ends: new Uint32Array(count * keys.count) };
-  }) as [RangeTable, RangeTable];
   const batch: Batch = {
     bytes: column.bytes,
     count,
     nameOf: (example) => (example < names.length ? names.textAt(example) : "<unknown>"),
   };
-  for (let e = 0; e < count; e++) {
-    if (!scanSequence(column.bytes, column.offsets[e]!, column.offsets[e + 1]!, tables, e)) {
-      throw invalid(`Invalid protocol message input, example id: ${batch.nameOf(e)}`);
-    }
-  }
-  const [contextTable, listTable] = tables;
+  const [contextTable, listTable] = scanSequences(batch, column.offsets, [context, lists]);
   const dropBatch = (value: Tensor): Tensor =>
     isBatch ? value : withData(value.dtype, value.shape.slice(1), value.data);
   const contextSparse = context.sparse.map(({ key, dtype }) =>

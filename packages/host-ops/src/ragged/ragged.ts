@@ -55,7 +55,29 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
   const first = hasFirst ? integersOf(partitions[0]!)[0]! : partitions[0]!.shape[0]! - 1;
   check(hasFirst || types[0] === "ROW_SPLITS", () => `Cannot handle VALUE_ROWIDS in first dimension.`);
   const levels = types.slice(hasFirst ? 1 : 0).map((type, k) => levelOf(type, partitions[k + (hasFirst ? 1 : 0)]!));
-  const raggedRank = levels.length;
+  const rowShape = values.shape.slice(1);
+  const shape = denseShape(shapeInput, [first, ...levels.map((level) => level.longest)], values);
+  const total = checkedCount(values.dtype, shape);
+  const places = placesOf(levels, first, shape);
+  check(
+    places.length === values.shape[0],
+    () => `values has ${values.shape[0]} rows, the row partitions say ${places.length}`,
+  );
+  const run = elementCount(rowShape);
+  const padding = broadcastTo(filler, rowShape);
+  if (!isNumeric(values.dtype)) return [placeTexts(values, places, shape, run, padding)];
+  const out = paddingOf(values.dtype, total, padding);
+  if (run !== 1) for (let i = 0; i < places.length; i++) if (places[i]! > 0) places[i] = places[i]! * run;
+  placeRuns(out, values, places, run);
+  return [withData(values.dtype, shape, out)];
+}
+
+/**
+ * The shape asked for, in its unknown dims that which all rows fit into.
+ *
+ * @param rowDims  dims of the rows' places: the count of the outermost, then the longest of each level
+ */
+function denseShape(shapeInput: Tensor, rowDims: readonly number[], values: Tensor): number[] {
   const rowShape = values.shape.slice(1);
   const given = shapeInput.shape.length === 0 ? undefined : Array.from(integersOf(shapeInput));
   if (!given)
@@ -63,23 +85,24 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
       integersOf(shapeInput)[0] === -1,
       () => "The only valid scalar shape tensor is the fully unknown shape specified as -1.",
     );
-  const rank = raggedRank + 1 + rowShape.length;
+  const rank = rowDims.length + rowShape.length;
   check(!given || given.length === rank, () => `shape must have ${rank} dims, got ${given?.length}`);
-  const computed = [first, ...levels.map((level) => level.longest), ...rowShape];
-  const shape = computed.map((dim, d) => (given && given[d]! >= 0 ? given[d]! : dim));
+  const shape = [...rowDims, ...rowShape].map((dim, d) => (given && given[d]! >= 0 ? given[d]! : dim));
   check(
-    rowShape.every((dim, d) => dim === shape[raggedRank + 1 + d]),
+    rowShape.every((dim, d) => dim === shape[rowDims.length + d]),
     () => `shape ${printShape(shape)} does not fit values of shape ${printShape(values.shape)}`,
   );
-  const total = checkedCount(values.dtype, shape);
-  const run = elementCount(rowShape);
-  // Output row of every node of the current level, -1 where it was cut off.
-  const multiplier = (level: number) => countOf(shape, level + 1, raggedRank + 1);
+  return shape;
+}
+
+/** The output row of every row of values, -1 where it is cut off. */
+function placesOf(levels: readonly Level[], first: number, shape: readonly number[]): Float64Array {
+  const stepOf = (level: number) => countOf(shape, level + 1, levels.length + 1);
   let parents = new Float64Array(Math.max(0, first)).fill(-1);
-  for (let i = 0, step = multiplier(0); i < Math.min(parents.length, shape[0]!); i++) parents[i] = i * step;
+  for (let i = 0, step = stepOf(0); i < Math.min(parents.length, shape[0]!); i++) parents[i] = i * step;
   levels.forEach(({ rowIds }, k) => {
     const children = new Float64Array(rowIds.length);
-    const step = multiplier(k + 1);
+    const step = stepOf(k + 1);
     const width = shape[k + 1]!;
     for (let i = 0, position = 0, before = -1; i < rowIds.length; i++) {
       const row = rowIds[i]!;
@@ -91,21 +114,21 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
     }
     parents = children;
   });
-  check(
-    parents.length === values.shape[0],
-    () => `values has ${values.shape[0]} rows, the row partitions say ${parents.length}`,
-  );
-  if (isNumeric(values.dtype)) {
-    const out = paddingOf(values.dtype, total, broadcastTo(filler, rowShape));
-    if (run !== 1) for (let i = 0; i < parents.length; i++) if (parents[i]! > 0) parents[i] = parents[i]! * run;
-    placeRuns(out, values, parents, run);
-    return [withData(values.dtype, shape, out)];
-  }
-  const rows = countOf(shape, 0, raggedRank + 1);
+  return parents;
+}
+
+/** Strings have no place to be put: they are appended in the order of the output, neighbours together. */
+function placeTexts(
+  values: Tensor,
+  places: Float64Array,
+  shape: readonly number[],
+  run: number,
+  padding: Tensor,
+): Tensor {
+  const rows = countOf(shape, 0, shape.length - (values.shape.length - 1));
   const from = new Int32Array(rows).fill(-1);
-  for (let i = 0; i < parents.length; i++) if (parents[i]! >= 0) from[parents[i]!] = i;
-  const padding = broadcastTo(filler, rowShape);
-  const out = appender(values.dtype, total);
+  for (let i = 0; i < places.length; i++) if (places[i]! >= 0) from[places[i]!] = i;
+  const out = appender(values.dtype, elementCount(shape));
   for (let r = 0; r < rows; ) {
     if (from[r]! < 0) {
       out.append(padding.data, 0, run);
@@ -117,7 +140,7 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
     out.append(values.data, from[r]! * run, (end - r) * run);
     r = end;
   }
-  return [build(values.dtype, shape, out)];
+  return build(values.dtype, shape, out);
 }
 
 function raggedRange(op: OpCall): Tensor[] {

@@ -40,51 +40,61 @@ function unflatten(position: number, shape: readonly number[]): number[] {
   return out;
 }
 
+/** Which dims the axes name, negative ones counted from the last. */
+function reducedDims(axes: Tensor, rank: number): boolean[] {
+  check(
+    axes.shape.length <= 1,
+    () => `Expected reduction_axes to be a scalar or a vector; got shape: ${printShape(axes.shape)}`,
+  );
+  const isReduced = Array.from({ length: rank }, () => false);
+  for (const axis of integersOf(axes)) {
+    check(
+      axis >= -rank && axis < rank,
+      () => `Invalid reduction dimension ${axis}, for input with ${rank} dimensions.`,
+    );
+    isReduced[axis < 0 ? axis + rank : axis] = true;
+  }
+  return isReduced;
+}
+
+/** What the elements of each group give, groups ascending; within one in row-major order, which decides how sums are rounded. */
+function reduceGroups(
+  { values, count }: Sparse,
+  groups: Float64Array,
+  within: Float64Array,
+  fold: (before: number, value: number) => number,
+  op: OpCall,
+): { readonly found: number[]; readonly results: number[] } {
+  const order = Array.from({ length: count }, (_, i) => i).sort(
+    (i, j) => groups[i]! - groups[j]! || within[i]! - within[j]!,
+  );
+  const numbers = exactNumbersOf(values, op.node.op);
+  const found: number[] = [];
+  const results: number[] = [];
+  for (const i of order) {
+    const last = results.length - 1;
+    if (last < 0 || found[last] !== groups[i]) {
+      found.push(groups[i]!);
+      results.push(numbers[i]!);
+    } else results[last] = fold(results[last]!, numbers[i]!);
+  }
+  return { found, results };
+}
+
 function sparseReduce(kind: "sum" | "max", isSparseResult: boolean): Kernel {
   return (op) => {
     const input = sparseAt(op, 0, 1, 2);
-    const rank = input.shape.length;
-    const axes = op.tensor(3);
-    check(
-      axes.shape.length <= 1,
-      () => `Expected reduction_axes to be a scalar or a vector; got shape: ${printShape(axes.shape)}`,
-    );
-    const isReduced = input.shape.map(() => false);
-    for (const axis of integersOf(axes)) {
-      check(
-        axis >= -rank && axis < rank,
-        () => `Invalid reduction dimension ${axis}, for input with ${rank} dimensions.`,
-      );
-      isReduced[axis < 0 ? axis + rank : axis] = true;
-    }
+    const isReduced = reducedDims(op.tensor(3), input.shape.length);
     const dims = input.shape.map((_, d) => d);
     const kept = dims.filter((d) => !isReduced[d]);
+    const reduced = dims.filter((d) => isReduced[d]);
     const keepDims = op.attrs.bool("keep_dims");
     const keptShape = kept.map((d) => input.shape[d]!);
     const shape = keepDims ? input.shape.map((dim, d) => (isReduced[d] ? 1 : dim)) : keptShape;
-    const groups = positions(input, kept);
-    const within = positions(
-      input,
-      dims.filter((d) => isReduced[d]),
-    );
-    const order = Array.from({ length: input.count }, (_, i) => i).sort(
-      (i, j) => groups[i]! - groups[j]! || within[i]! - within[j]!,
-    );
     const { dtype } = input.values;
-    const numbers = exactNumbersOf(input.values, op.node.op);
     const round = roundingOf(dtype);
-    const found: number[] = [];
-    const results: number[] = [];
-    for (const i of order) {
-      const last = results.length - 1;
-      const value = numbers[i]!;
-      if (last < 0 || found[last] !== groups[i]) {
-        found.push(groups[i]!);
-        results.push(value);
-      } else {
-        results[last] = kind === "sum" ? round(results[last]! + value) : Math.max(results[last]!, value);
-      }
-    }
+    const fold = kind === "sum" ? (sum: number, value: number) => round(sum + value) : Math.max;
+    const { found, results } = reduceGroups(input, positions(input, kept), positions(input, reduced), fold, op);
     if (!isSparseResult) {
       const out = numberArray(dtype, checkedCount(dtype, shape));
       found.forEach((group, k) => {
