@@ -20,6 +20,7 @@ import { checkParity, type ParityReport } from "./parity.js";
 import { CHUNK_BYTES, JOURNAL_EVERY_BYTES, RowWriter } from "./row-writer.js";
 import { shareFiles } from "./share-files.js";
 import { Staging } from "./staging.js";
+import type { SourceTensors } from "../source/export-source.js";
 import { writeError } from "../write-error.js";
 
 /** How an export runs: what it reports to, how much memory it takes, what may stop it. */
@@ -62,7 +63,7 @@ export interface ExportReport {
  * @throws ServingError OUTPUT_EXISTS, CHECKSUM_MISMATCH, PARITY_FAILED, DISK_FULL; the signal's reason
  */
 export async function runExport(plan: ExportPlan, out: string, options: RunOptions): Promise<ExportReport> {
-  const { progress = silentProgress, logger = silentLogger, signal } = options;
+  const { signal } = options;
   await using tensors = await plan.source.openTensors();
   const parity: ParityReport[] = [];
   for (const table of plan.tables) {
@@ -70,52 +71,55 @@ export async function runExport(plan: ExportPlan, out: string, options: RunOptio
   }
   const staging = await Staging.open(out);
   try {
-    const exportDigest = digestOfExport(plan);
-    await prepare(staging, exportDigest);
-    const { tableBytes, denseBytes } = bytesOf(plan);
-    const task = progress.task("exporting", sourceBytes(plan) + denseBytes, "bytes");
-    const { chunkBytes = CHUNK_BYTES, journalEveryBytes = JOURNAL_EVERY_BYTES } = options;
-    const { tables, layout } = plan;
-    const writer = new RowWriter({
-      ort: loadOrt(),
-      source: tensors,
-      tables,
-      layout,
-      dir: staging.dir,
-      exportDigest,
-      chunkBytes,
-      journalEveryBytes,
-      progress: task,
-      logger,
-      signal,
-    });
-    const partitions = await writer.write();
-    const sharedPartitions =
-      options.shareWith === undefined ? 0 : await shareFiles(options.shareWith, staging.dir, partitions);
-    await plan.source.writeRemainder({ ...plan, dir: staging.dir, progress: task, signal });
-    await rm(join(staging.dir, JOURNAL_NAME), { force: true });
-    const files = [
-      ...partitions.map(({ bytes, digest }, partition) => ({ path: partitionPath(partition), bytes, digest })),
-      ...(await otherFiles(staging.dir, signal)),
-    ];
-    const manifestDigest = await writeManifest(staging.dir, manifestOf(plan, options.writer, files));
-    await staging.publish();
-    task.done();
-    return {
-      out,
-      partitionCount: plan.layout.partitionCount,
-      tableBytes,
-      denseBytes,
-      manifestDigest,
-      isResumed: writer.isResumed,
-      sharedPartitions,
-      parity,
-    };
+    return { out, parity, ...(await writeVersion(plan, tensors, staging, options)) };
   } catch (error) {
     const lost = await staging.checkHeld().catch((reason: unknown) => ServingError.from(reason));
     await staging.abandon(signal?.aborted === true);
     throw signal?.aborted ? error : (lost ?? writeError(out, error));
   }
+}
+
+/** Rows, then what remains of the model, then the manifest; what a run before wrote is kept. */
+async function writeVersion(
+  plan: ExportPlan,
+  tensors: SourceTensors,
+  staging: Staging,
+  options: RunOptions,
+): Promise<Omit<ExportReport, "out" | "parity">> {
+  const { progress = silentProgress, logger = silentLogger, signal, shareWith } = options;
+  const { chunkBytes = CHUNK_BYTES, journalEveryBytes = JOURNAL_EVERY_BYTES } = options;
+  const { tables, layout } = plan;
+  const { dir } = staging;
+  const exportDigest = digestOfExport(plan);
+  await prepare(staging, exportDigest);
+  const { tableBytes, denseBytes } = bytesOf(plan);
+  const task = progress.task("exporting", sourceBytes(plan) + denseBytes, "bytes");
+  const writer = new RowWriter({
+    ort: loadOrt(),
+    source: tensors,
+    tables,
+    layout,
+    dir,
+    exportDigest,
+    chunkBytes,
+    journalEveryBytes,
+    progress: task,
+    logger,
+    signal,
+  });
+  const partitions = await writer.write();
+  const sharedPartitions = shareWith === undefined ? 0 : await shareFiles(shareWith, dir, partitions);
+  await plan.source.writeRemainder({ ...plan, dir, progress: task, signal });
+  await rm(join(dir, JOURNAL_NAME), { force: true });
+  const files = [
+    ...partitions.map(({ bytes, digest }, partition) => ({ path: partitionPath(partition), bytes, digest })),
+    ...(await otherFiles(dir, signal)),
+  ];
+  const manifestDigest = await writeManifest(dir, manifestOf(plan, options.writer, files));
+  await staging.publish();
+  task.done();
+  const { partitionCount } = layout;
+  return { partitionCount, tableBytes, denseBytes, manifestDigest, isResumed: writer.isResumed, sharedPartitions };
 }
 
 /**
