@@ -118,7 +118,78 @@ function predicateOf(a: Sides, b: Sides): string | undefined {
   return [...a].find(([key, side]) => b.has(key) && b.get(key) !== side)?.[0];
 }
 
-/** @param onTrue position of the Merge's input that lives where the condition holds */
+/** The conditional that ends at a Merge. */
+interface Conditional {
+  readonly graph: Graph;
+  readonly merge: GraphNode;
+  /** Of the value that its Switches look at. */
+  readonly predicateKey: string;
+  readonly sides: ReadonlyMap<string, Sides>;
+}
+
+/** What one side of a conditional computes. */
+interface Slice {
+  /** The Merge's input. */
+  readonly output: TensorRef;
+  /** What belongs to this side alone. */
+  readonly nodes: ReadonlyMap<string, GraphNode>;
+  /** Values from outside, by their key, as the region's arguments. */
+  readonly aliases: ReadonlyMap<string, TensorRef>;
+  /** What the Switches on its way look at; undefined = there is none on this side. */
+  readonly predicate: TensorRef | undefined;
+}
+
+/**
+ * Follows a Merge's input to the conditional's own Switches.
+ *
+ * @param argName  the region's name for a value from outside
+ */
+function sliceOf(
+  { graph, merge, predicateKey, sides }: Conditional,
+  position: number,
+  argName: (ref: TensorRef) => string,
+): Slice {
+  const output = merge.inputs[position]!;
+  const nodes = new Map<string, GraphNode>();
+  const aliases = new Map<string, TensorRef>();
+  let predicate: TensorRef | undefined;
+  const stack = [output];
+  for (let ref = stack.pop(); ref; ref = stack.pop()) {
+    const node = nodeOf(graph, ref.node);
+    const choice = SWITCH.has(node.op) ? behindIdentity(graph, node.inputs[1]!) : undefined;
+    if (choice && refKey(choice) === predicateKey) {
+      predicate = choice;
+      aliases.set(refKey(ref), { node: argName(node.inputs[0]!), index: 0 });
+      continue;
+    }
+    if (!sidesOf(ref, graph, sides).has(predicateKey)) {
+      aliases.set(refKey(ref), { node: argName(ref), index: 0 });
+      continue;
+    }
+    if (nodes.has(node.name)) continue;
+    const controls = node.controls.filter((name) => {
+      const control = nodeOf(graph, name);
+      if (!sides.get(name)?.has(predicateKey) || SWITCH.has(control.op)) return false;
+      stack.push({ node: name, index: 0 });
+      return true;
+    });
+    nodes.set(node.name, { ...node, controls });
+    stack.push(...node.inputs);
+  }
+  return { output, nodes, aliases, predicate };
+}
+
+/** A slice as a region whose outputs are its value and the position of the Merge's input that it came by. */
+function regionOf({ output, nodes, aliases }: Slice, args: readonly GraphNode[], index: GraphNode): Region {
+  const inner = new Map([...nodes, ...args.map((arg): [string, GraphNode] => [arg.name, arg])]);
+  // Asserts and writes hang on by control edges, from the output's cone.
+  const region = rewrite({ graph: inner, outputs: [output], targets: [] }, aliases);
+  const graph = new Map([...region.graph, [index.name, index]]);
+  const outputs = [...region.outputs, { node: index.name, index: 0 }];
+  return pruneRegion({ ...region, graph, outputs, args: args.map((arg) => arg.name) });
+}
+
+/** @param onTrue  position of the Merge's input that lives where the condition holds */
 function formBranch(
   program: Program,
   merge: GraphNode,
@@ -134,52 +205,17 @@ function formBranch(
     const known = captured.findIndex((other) => refKey(other) === refKey(ref));
     return known >= 0 ? known : captured.push(ref) - 1;
   };
-  let predicate: TensorRef | undefined;
-  const slices = [1 - onTrue, onTrue].map((position, side) => {
-    const output = merge.inputs[position]!;
-    const nodes = new Map<string, GraphNode>();
-    const aliases = new Map<string, TensorRef>();
-    const argName = (ref: TensorRef): string => `${merge.name}/branch_${side}/arg_${capture(ref)}`;
-    const stack = [output];
-    const follow = (ref: TensorRef): void => {
-      const node = nodeOf(graph, ref.node);
-      const isOurs = SWITCH.has(node.op) && refKey(behindIdentity(graph, node.inputs[1]!)) === predicateKey;
-      if (isOurs) {
-        predicate = behindIdentity(graph, node.inputs[1]!);
-        const data = node.inputs[0]!;
-        aliases.set(refKey(ref), { node: argName(data), index: 0 });
-        return;
-      }
-      if (!sidesOf(ref, graph, sides).has(predicateKey)) {
-        aliases.set(refKey(ref), { node: argName(ref), index: 0 });
-        return;
-      }
-      if (nodes.has(node.name)) return;
-      const controls = node.controls.filter((name) => {
-        const control = nodeOf(graph, name);
-        if (!sides.get(name)?.has(predicateKey) || SWITCH.has(control.op)) return false;
-        stack.push({ node: name, index: 0 });
-        return true;
-      });
-      nodes.set(node.name, { ...node, controls });
-      stack.push(...node.inputs);
-    };
-    for (let ref = stack.pop(); ref; ref = stack.pop()) follow(ref);
-    return { output, nodes, aliases };
+  const nameIn = (side: number, what: string) => `${merge.name}/branch_${side}/${what}`;
+  const conditional = { graph, merge, predicateKey, sides };
+  const positions = [1 - onTrue, onTrue];
+  const slices = positions.map((position, side) =>
+    sliceOf(conditional, position, (ref) => nameIn(side, `arg_${capture(ref)}`)),
+  );
+  const regions = slices.map((slice, side) => {
+    const args = captured.map((ref, i) => argument(nameIn(side, `arg_${i}`), dtypeOf(ref)));
+    return regionOf(slice, args, constantNode(nameIn(side, "value_index"), scalar("int32", positions[side]!)));
   });
-  const regions = slices.map(({ output, nodes, aliases }, side): Region => {
-    const args = captured.map((ref, i) => argument(`${merge.name}/branch_${side}/arg_${i}`, dtypeOf(ref)));
-    const inner = new Map([...nodes, ...args.map((arg): [string, GraphNode] => [arg.name, arg])]);
-    // Asserts and writes hang on by control edges, from the output's cone.
-    const region = rewrite({ graph: inner, outputs: [output], targets: [] }, aliases);
-    const index = constantNode(
-      `${merge.name}/branch_${side}/value_index`,
-      scalar("int32", side === 1 ? onTrue : 1 - onTrue),
-    );
-    const withIndex = new Map([...region.graph, [index.name, index]]);
-    const outputs = [...region.outputs, { node: index.name, index: 0 }];
-    return pruneRegion({ ...region, graph: withIndex, outputs, args: args.map((arg) => arg.name) });
-  });
+  const predicate = slices[0]!.predicate ?? slices[1]!.predicate;
   const name = uniqueName(`${merge.name}/branch`, (taken) => graph.has(taken));
   const branch = makeBranch(
     { name, inputs: [predicate!, ...captured], controls: [] },
