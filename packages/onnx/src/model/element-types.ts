@@ -51,61 +51,67 @@ const INDICES = new Set(["TopK", "MaxPool", "Unique"]);
 export function elementTypes(
   model: onnx.ModelProto & { readonly graph: onnx.GraphProto },
 ): ReadonlyMap<Scope, ReadonlyMap<string, number>> {
-  const functions = new Map(model.functions.map((fn) => [`${fn.domain}:${fn.name}:${fn.overload}`, fn]));
-  const found = new Map<Scope, Types>();
-  const called = new Map<string, readonly number[]>();
+  const search = new TypeSearch(model.functions);
+  search.visitGraph(model.graph, new Map());
+  return search.found;
+}
 
-  /** Where a scope is gone through again, as another call of its function, what differs is not known. */
-  function record(scope: Scope, types: Types): void {
-    const before = found.get(scope);
-    if (!before) found.set(scope, types);
-    else for (const [name, type] of before) if (types.get(name) !== type) before.delete(name);
+/** Goes through the graphs of a model, those inside of nodes and the functions that they call. */
+class TypeSearch {
+  readonly found = new Map<Scope, Types>();
+  readonly #functions: ReadonlyMap<string, onnx.FunctionProto>;
+  /** What functions gave, by call. */
+  readonly #called = new Map<string, readonly number[]>();
+
+  constructor(functions: readonly onnx.FunctionProto[]) {
+    this.#functions = new Map(functions.map((fn) => [`${fn.domain}:${fn.name}:${fn.overload}`, fn]));
   }
 
-  function visitGraph(graph: onnx.GraphProto, outer: ReadonlyMap<string, number>, fed: readonly number[] = []): Types {
+  /** @param fed  types of the first inputs, 0 = not known */
+  visitGraph(graph: onnx.GraphProto, outer: ReadonlyMap<string, number>, fed: readonly number[] = []): Types {
     const types: Types = new Map(outer);
     for (const [i, { name }] of graph.input.entries()) note(types, name, fed[i]);
     for (const { name, type } of [...graph.input, ...graph.valueInfo, ...graph.output])
       note(types, name, declared(type));
     for (const { name, dataType } of graph.initializer) types.set(name, dataType);
     for (const { values } of graph.sparseInitializer) if (values) types.set(values.name, values.dataType);
-    visitNodes(graph.node, types);
-    record(graph, types);
+    this.#visitNodes(graph.node, types);
+    this.#record(graph, types);
     return types;
   }
 
   /** What a function gives for inputs of those types. */
-  function visitFunction(key: string, fn: onnx.FunctionProto, fed: readonly number[]): readonly number[] {
+  #visitFunction(key: string, fn: onnx.FunctionProto, fed: readonly number[]): readonly number[] {
     const call = `${key}(${fed.join()})`;
-    const known = called.get(call);
+    const known = this.#called.get(call);
     if (known) return known;
     const types: Types = new Map();
     for (const [i, name] of fn.input.entries()) note(types, name, fed[i]);
-    visitNodes(fn.node, types);
-    record(fn, types);
+    this.#visitNodes(fn.node, types);
+    this.#record(fn, types);
     const results = fn.output.map((name) => types.get(name) ?? 0);
-    called.set(call, results);
+    this.#called.set(call, results);
     return results;
   }
 
-  function visitNodes(nodes: readonly onnx.NodeProto[], types: Types): void {
+  #visitNodes(nodes: readonly onnx.NodeProto[], types: Types): void {
     for (const node of nodes) {
-      const results = resultTypes(node, types);
+      const results = this.#resultTypes(node, types);
       for (const [i, name] of node.output.entries()) note(types, name, results(i));
     }
   }
 
-  function resultTypes(node: onnx.NodeProto, types: Types): (output: number) => number | undefined {
+  #resultTypes(node: onnx.NodeProto, types: Types): (output: number) => number | undefined {
     const fed = node.input.map((name) => types.get(name) ?? 0);
     const key = `${node.domain}:${node.opType}:${node.overload}`;
-    const fn = functions.get(key);
+    const fn = this.#functions.get(key);
     if (fn) {
-      const results = visitFunction(key, fn, fed);
+      const results = this.#visitFunction(key, fn, fed);
       return (i) => results[i];
     }
     const isLoop = isOp(node, "Loop");
     const given = isLoop ? [INT64, ...fed.slice(1)] : fed;
-    const inner = innerGraphs(node).map((graph) => ({ graph, types: visitGraph(graph, types, given) }));
+    const inner = innerGraphs(node).map((graph) => ({ graph, types: this.visitGraph(graph, types, given) }));
     const [first] = inner;
     // A Loop's body gives first whether to go on.
     if (first) return (i) => first.types.get(first.graph.output[isLoop ? i + 1 : i]?.name ?? "");
@@ -113,8 +119,12 @@ export function elementTypes(
     return (i) => (i > 0 && INDICES.has(node.opType) ? INT64 : own);
   }
 
-  visitGraph(model.graph, new Map());
-  return found;
+  /** Where a scope is gone through again, as another call of its function, what differs is not known. */
+  #record(scope: Scope, types: Types): void {
+    const before = this.found.get(scope);
+    if (!before) this.found.set(scope, types);
+    else for (const [name, type] of before) if (types.get(name) !== type) before.delete(name);
+  }
 }
 
 /** The type of what an operator of the standard gives. */
