@@ -115,3 +115,13 @@ def scatters():
         case("Bucketize", input=rand(dtype, [2, 6], -5, 5), boundaries=[-2.0, 0.0, 1.5, 3.0])
         case("Bucketize", input=np.array([-2, 0, 3, 100], dtype), boundaries=[-2.0, 0.0, 1.5, 3.0])
     case("Bucketize", input=SPECIAL.astype(F32), boundaries=[0.1, 0.5, 1.0])
+    for op in ["UnsortedSegmentSum", "UnsortedSegmentMax"]:
+        case(op, data=rand(F32, [3]), segment_ids=np.array([1, -5, 0], I32), num_segments=np.array(2, I64))
+        case(op, data=rand(F32, [2, 2]), segment_ids=np.array([0, 1], I32), num_segments=np.array(-1, I32))
+        case(op, data=rand(F32, [3, 2]), segment_ids=np.array([0, 1], I32), num_segments=np.array(2, I32))
+        case(op, data=rand(F32, [2, 2]), segment_ids=np.array([0, 2**63 - 1], I64), num_segments=np.array(2, I32))
+        case(op, data=rand(F32, [0, 2]), segment_ids=np.zeros([0], I32), num_segments=np.array(0, I32))
+    for op in ["SegmentSum", "SegmentMean", "SegmentMax"]:
+        case(op, data=rand(F32, [3]), segment_ids=np.array([0, 2, 2], I32))
+        case(op, data=rand(F32, [2, 2]), segment_ids=np.array([-1, 0], I32))
+        case(op, data=rand(F32, [3, 2]), segment_ids=np.array([0, 1], I32))

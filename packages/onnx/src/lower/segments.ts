@@ -1,5 +1,5 @@
 /** Rows reduced by the segment that they belong to. */
-import type { DType } from "@shardserve/tensor";
+import { type DType, elementCount } from "@shardserve/tensor";
 import type { Value } from "../proto/value.js";
 import {
   boundedLength,
@@ -72,10 +72,57 @@ function reduceSegments(n: NodeLowering, { rows, ids, count, inner }: SegmentedR
   return scatterND(n, base, column(n, ids), rows, reduction);
 }
 
+/** Shape of a row where it is known and holds something; ops over such rows have short forms, as they are all overhead. */
+function rowShape(n: NodeLowering): readonly number[] | undefined {
+  const shape = n.shape(0);
+  if (!shape || shape.length === 0 || !SHORT_DTYPES.has(n.dtype(0))) return undefined;
+  const inner = shape.slice(1);
+  return inner.every((length) => length > 0) && elementCount(inner) <= ROW_ELEMENTS_MAX ? inner : undefined;
+}
+
+const SHORT_DTYPES: ReadonlySet<DType> = new Set(["float32", "float64", "int32", "int64"]);
+const ROW_ELEMENTS_MAX = 2 ** 20;
+
+/** Most rows of a shape that an answer may have. */
+function rowsMax(inner: readonly number[]): number {
+  return Math.floor(ELEMENTS_MAX / elementCount(inner));
+}
+
+/** One reduction by index tuples into new rows; ids beyond them make the run fail. */
+function scatteredInto(
+  n: NodeLowering,
+  count: Value,
+  inner: readonly number[],
+  { at, rows, reduction }: { at: Value; rows: Value; reduction: Reduction },
+): Value {
+  const { b } = n;
+  const shape = inner.length === 0 ? count : concat(b, [count, b.ints(inner)]);
+  const base = filled(b, shape, rows.dtype, startOf(n, reduction, rows.dtype));
+  return b.ops("ScatterND", [base, at, rows], [rows.dtype], { reduction }, CHECK_LABEL)[0]!;
+}
+
+/**
+ * UnsortedSegment* of rows of a known shape by one id each, as graph networks sum messages, in half the nodes of the general
+ * way. The first row made takes what is dropped and is cut off.
+ */
+function shortUnsortedSegment(n: NodeLowering, reduction: Reduction, inner: readonly number[]): Value {
+  const { b } = n;
+  const count = cast(b, b.op("Reshape", [n.x(2), b.ints([1])]), "int64");
+  // 0 for a number of segments that may be, else no index of a table of one element.
+  const excess = b.op("Sub", [count, b.op("Mod", [count, b.scalar("int64", rowsMax(inner))])]);
+  const one = b.ops("Gather", [b.ints([1]), excess], ["int64"], {}, CHECK_LABEL)[0]!;
+  const kept = b.op("Max", [cast(b, n.x(1), "int64"), b.scalar("int64", -1)]);
+  const at = column(n, b.op("Add", [kept, b.scalar("int64", 1)]));
+  const all = scatteredInto(n, b.op("Add", [count, one]), inner, { at, rows: n.x(0), reduction });
+  return slice(b, all, [1], [INT64_MAX]);
+}
+
 /** UnsortedSegment*: negative ids are dropped, here into one row more that is cut off again. */
 function unsortedSegment(reduction: Reduction): Lower {
   return (n) => {
     const { b } = n;
+    const known = rowShape(n);
+    if (known && n.rank(1) === 1) return shortUnsortedSegment(n, reduction, known);
     const count = boundedLength(b, cast(b, b.op("Reshape", [n.x(2), b.ints([1])]), "int64"));
     const ids = cast(b, n.x(1), "int64");
     const one = b.ints([1]);
@@ -120,21 +167,51 @@ const REDUCTION: Record<SegmentKind, Reduction> = {
 };
 
 function sortedSegments(n: NodeLowering, kind: SegmentKind, segmented: SegmentedRows): Value {
-  const { b } = n;
   const { dtype } = segmented.rows;
   const reduced = reduceSegments(n, segmented, REDUCTION[kind]);
   if (kind === "sum" || kind === "prod") return reduced;
   if (!isFloat(dtype) && kind !== "max" && kind !== "min") n.fail(`a ${kind} of ${dtype}`);
-  const counts = countPerSegment(n, segmented);
-  const zero = b.scalar(dtype, 0);
+  return overCounts(n, kind, reduced, countPerSegment(n, segmented));
+}
+
+/**
+ * Segment* and SparseSegment* over rows of a known shape, in half the nodes of the general way. Ids ascend, so the last one
+ * tells how many segments there are; whatever is wrong with them sends an element out of range, and ScatterND refuses it.
+ */
+function shortSegment(n: NodeLowering, kind: SegmentKind, rows: Value, ids: Value, inner: readonly number[]): Value {
+  const { b } = n;
+  const { dtype } = rows;
+  const led = concat(b, [b.ints([-1]), ids]);
+  const floor = b.op("Max", [slice(b, led, [0], [-1]), b.scalar("int64", 0)]);
+  const checked = where(b, less(b, ids, floor), b.scalar("int64", INT64_MAX), ids);
+  const last = slice(b, led, [-1], [INT64_MAX]);
+  const bounded = b.op("Clip", [last, b.scalar("int64", -1), b.scalar("int64", rowsMax(inner) - 1)]);
+  const count = b.op("Add", [bounded, b.ints([1])]);
+  const at = column(n, checked);
+  const reduced = scatteredInto(n, count, inner, { at, rows, reduction: REDUCTION[kind] });
+  if (kind === "sum" || kind === "prod") return reduced;
+  if (!isFloat(dtype) && kind !== "max" && kind !== "min") n.fail(`a ${kind} of ${dtype}`);
+  const single = inner.map(() => 1);
+  const ones = filled(b, concat(b, [shapeOf(b, ids), ...(single.length > 0 ? [b.ints(single)] : [])]), dtype, 1);
+  const counts = scatteredInto(n, count, single, { at, rows: ones, reduction: "add" });
+  return overCounts(n, kind, reduced, counts);
+}
+
+/** What becomes of sums or extremes by the number of elements of each segment; those of none are 0. */
+function overCounts(n: NodeLowering, kind: SegmentKind, reduced: Value, counts: Value): Value {
+  const { b } = n;
+  const zero = b.scalar(reduced.dtype, 0);
   if (kind === "max" || kind === "min") return where(b, equal(b, counts, zero), zero, reduced);
-  const divisor = b.op("Max", [counts, b.scalar(dtype, 1)]);
+  const divisor = b.op("Max", [counts, b.scalar(reduced.dtype, 1)]);
   return b.op("Div", [reduced, kind === "mean" ? divisor : b.op("Sqrt", [divisor])]);
 }
 
 function segment(kind: SegmentKind): Lower {
   return (n) => {
-    const ids = sortedIds(n, cast(n.b, n.x(1), "int64"));
+    const wide = cast(n.b, n.x(1), "int64");
+    const known = rowShape(n);
+    if (known && n.rank(1) === 1) return shortSegment(n, kind, n.x(0), wide, known);
+    const ids = sortedIds(n, wide);
     return sortedSegments(n, kind, {
       rows: n.x(0),
       ids,
@@ -144,41 +221,15 @@ function segment(kind: SegmentKind): Lower {
   };
 }
 
-/**
- * SparseSegment* over rows of a known length, in half the nodes of the general way: such ops are all overhead. Ids ascend,
- * so the last one tells how many segments there are; whatever is wrong with them sends an element out of range, and
- * ScatterND refuses it.
- */
-function shortSparseSegment(n: NodeLowering, kind: "sum" | "mean" | "sqrtn", width: number): Value {
-  const { b } = n;
-  const ids = cast(b, n.x(2), "int64");
-  const led = concat(b, [b.ints([-1]), ids]);
-  const floor = b.op("Max", [slice(b, led, [0], [-1]), b.scalar("int64", 0)]);
-  const checked = where(b, less(b, ids, floor), b.scalar("int64", INT64_MAX), ids);
-  const last = slice(b, led, [-1], [INT64_MAX]);
-  const rowsMax = Math.floor(ELEMENTS_MAX / width);
-  const bounded = b.op("Clip", [last, b.scalar("int64", -1), b.scalar("int64", rowsMax - 1)]);
-  const count = b.op("Add", [bounded, b.ints([1])]);
-  const at = column(n, checked);
-  const zeros = (length: number) => filled(b, concat(b, [count, b.ints([length])]), n.dtype(0), 0);
-  const added = (base: Value, rows: Value) =>
-    b.ops("ScatterND", [base, at, rows], [rows.dtype], { reduction: "add" }, CHECK_LABEL)[0]!;
-  const sums = added(zeros(width), b.op("Gather", [n.x(0), guardedIndices(b, n.x(1))], { axis: 0 }));
-  if (kind === "sum") return sums;
-  const counts = added(zeros(1), filled(b, shapeOf(b, at), n.dtype(0), 1));
-  const divisor = b.op("Max", [counts, b.scalar(n.dtype(0), 1)]);
-  return b.op("Div", [sums, kind === "mean" ? divisor : b.op("Sqrt", [divisor])]);
-}
-
 /** SparseSegment*: rows of input 0 picked by input 1, reduced by input 2. */
 function sparseSegment(kind: "sum" | "mean" | "sqrtn"): Lower {
   return (n) => {
     const { b } = n;
-    const width = n.rank(0) === 2 ? n.dim(0, 1) : undefined;
-    const isWide = n.dtype(0) === "float32" || n.dtype(0) === "float64";
-    if (n.inputs.length === 3 && isWide && width) return shortSparseSegment(n, kind, width);
-    const ids = sortedIds(n, cast(b, n.x(2), "int64"));
     const rows = b.op("Gather", [n.x(0), guardedIndices(b, n.x(1))], { axis: 0 });
+    const wide = cast(b, n.x(2), "int64");
+    const known = rowShape(n);
+    if (n.inputs.length === 3 && known) return shortSegment(n, kind, rows, wide, known);
+    const ids = sortedIds(n, wide);
     const inner = slice(b, shapeOf(b, n.x(0)), [1], [INT64_MAX]);
     const count =
       n.inputs.length > 3
