@@ -1,4 +1,4 @@
-import { isServingError, ServingError, systemClock } from "@shardserve/core";
+import { isServingError, type Progress, ServingError, systemClock } from "@shardserve/core";
 import { pino, stdSerializers } from "pino";
 import type { Command, CommandTable, Terminal } from "./command.js";
 import { helpText } from "./command.js";
@@ -40,6 +40,7 @@ export async function main(commands: CommandTable, args: readonly string[]): Pro
   const verbose = rest.includes("--verbose");
   // The clock's timers keep no process alive: one that only waits (for etcd to come back, say) would end without a word.
   const alive = setInterval(() => undefined, 2 ** 30);
+  const progress = progressOn(process.stderr, () => systemClock.nowMs());
   try {
     const { positionals, flags } = parseArguments(
       command.name,
@@ -47,7 +48,7 @@ export async function main(commands: CommandTable, args: readonly string[]): Pro
       rest.filter((argument) => argument !== "--verbose"),
       command.lastFlagCounts,
     );
-    await command.run(positionals, flags, terminal(verbose));
+    await command.run(positionals, flags, terminal(verbose, progress)).finally(() => progress.end());
     return 0;
   } catch (error) {
     const failure = ServingError.from(error);
@@ -74,7 +75,7 @@ function briefError(error: Error): object {
   return error instanceof ServingError ? { code: error.code, message: error.message } : stdSerializers.err(error);
 }
 
-function terminal(verbose: boolean): Terminal {
+function terminal(verbose: boolean, progress: Progress): Terminal {
   const environment = process.env;
   const stop = new AbortController();
   const stopBy = (signal: NodeJS.Signals) => stop.abort(new ServingError("CANCELLED", `stopped by ${signal}`));
@@ -96,7 +97,7 @@ function terminal(verbose: boolean): Terminal {
     );
   return {
     print: (line) => console.log(line),
-    progress: progressOn(process.stderr, () => systemClock.nowMs()),
+    progress,
     logger: pino(
       { level, base: { pid: process.pid }, serializers: { err: verbose ? stdSerializers.err : briefError } },
       logOutput(2),

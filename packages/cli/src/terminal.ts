@@ -3,21 +3,38 @@ import { SingleBar } from "cli-progress";
 
 const LINE_EVERY_MS = 2_000;
 
+/** Progress that ends with the command that shows it. */
+export interface EndingProgress extends Progress {
+  /** Leaves what is not done as it stands: a bar that goes on being drawn keeps the process alive. */
+  end(): void;
+}
+
 /**
  * Progress for people: a bar where the stream is a terminal, a line every two seconds elsewhere. Both go to standard
  * error, so that standard output holds results only.
  */
-export function progressOn(stream: NodeJS.WriteStream, nowMs: () => number): Progress {
+export function progressOn(stream: NodeJS.WriteStream, nowMs: () => number): EndingProgress {
+  const bars = new Set<SingleBar>();
   return {
     task: (label, total, unit) =>
-      stream.isTTY ? bar(stream, label, total, unit) : lines(stream, nowMs, label, total, unit),
+      stream.isTTY ? bar(stream, bars, label, total, unit) : lines(stream, nowMs, label, total, unit),
+    end: () => {
+      for (const view of bars) view.stop();
+      bars.clear();
+    },
   };
 }
 
-function bar(stream: NodeJS.WriteStream, label: string, total: number, unit: string): ProgressTask {
+function bar(
+  stream: NodeJS.WriteStream,
+  bars: Set<SingleBar>,
+  label: string,
+  total: number,
+  unit: string,
+): ProgressTask {
   const view = new SingleBar({
     stream,
-    hideCursor: true,
+    linewrap: true, // a second Ctrl-C ends the process at once, and the terminal must be as it was
     clearOnComplete: false,
     fps: 8,
     format: (options, params) => {
@@ -27,7 +44,11 @@ function bar(stream: NodeJS.WriteStream, label: string, total: number, unit: str
     },
   });
   view.start(total, 0);
-  return { advance: (by) => view.increment(by), done: once(() => view.stop()) };
+  bars.add(view);
+  const done = () => {
+    if (bars.delete(view)) view.stop();
+  };
+  return { advance: (by) => view.increment(by), done };
 }
 
 function lines(
