@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { ManualClock, ServingError } from "@shardserve/core";
 import { availabilityPreserving, Manager, type ManagerOptions, resourcePreserving } from "@shardserve/servable";
 import { FakeLoader, FakeModel, settle } from "./fakes.js";
@@ -383,7 +384,7 @@ describe("manager", () => {
     manager.setAspired("m", [{ version: 1, path: "p" }]);
     await manager.start();
     const ready = manager.whenAvailable(["m"]);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await nextTurn(); // it steps
     const model = await loader.succeed();
     await ready;
     const handle = manager.handle({ name: "m" });
