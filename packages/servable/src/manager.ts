@@ -208,6 +208,11 @@ export class Manager extends Service {
     return this.#versions.isAvailable(name);
   }
 
+  /** What the loaded versions and those that load hold by their plans; undefined where none are made. */
+  get memory(): MemoryState | undefined {
+    return this.#budget?.state;
+  }
+
   /** Takes what can be done now: at most one transition per model. Called by itself unless `stepByHand`. */
   step(): void {
     this.#step([...this.#versions.aspired.keys(), ...this.#versions.harnesses.keys()]);
@@ -298,11 +303,6 @@ export class Manager extends Service {
     this.#logger.info({ model: name, version }, "the files of a failed version changed; it is loaded again");
     this.#versions.forget(harness);
     this.#changed(name);
-  }
-
-  /** What the loaded versions and those that load hold by their plans; undefined where none are made. */
-  get memory(): MemoryState | undefined {
-    return this.#budget?.state;
   }
 
   /** Memory became free: versions that lacked it are forgotten, so that the next step loads them as new ones. */

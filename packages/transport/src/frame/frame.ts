@@ -25,9 +25,9 @@ export const FRAME = {
   REPLY: 4,
   /** server -> client, msgpack item of a stream. */
   PUSH: 5,
-  /** client -> server, ids in columns (lookup-frames.ts). */
+  /** client -> server, ids in columns (rows/lookup-request.ts). */
   LOOKUP: 6,
-  /** server -> client, rows packed per table (lookup-frames.ts). */
+  /** server -> client, rows packed per table (rows/rows-reply.ts). */
   ROWS: 7,
   /** server -> client, msgpack {code, message, details}: the request failed as a whole. */
   ERROR: 8,
