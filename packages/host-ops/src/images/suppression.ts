@@ -19,38 +19,43 @@ export interface Selection {
   readonly scores: Float32Array;
 }
 
-/** Intersection over union of two of some boxes [y1, x1, y2, x2], corners in any order. */
+/** Of a box that somebody asked about: its corners in order, and its area. */
+const [TOP, LEFT, BOTTOM, RIGHT, AREA, FIELDS] = [0, 1, 2, 3, 4, 5];
+
+/** Intersection over union of two of some boxes [y1, x1, y2, x2], corners in any order. The boxes must stay as they are meanwhile. */
 export function overlapIn(boxes: ArrayLike<number>): OverlapOf {
   const count = boxes.length / 4;
-  // Each box meets many others: its corners are put in order and its area is taken once.
-  const [tops, lefts] = [new Float32Array(count), new Float32Array(count)];
-  const [bottoms, rights] = [new Float32Array(count), new Float32Array(count)];
-  const areas = new Float32Array(count);
-  for (let i = 0, at = 0; i < count; i++, at += 4) {
-    const y = boxes[at]!;
-    const x = boxes[at + 1]!;
-    const otherY = boxes[at + 2]!;
-    const otherX = boxes[at + 3]!;
+  // A box that is met meets many others; most boxes of a detector have too low a score to be met at all.
+  const known = new Float32Array(count * FIELDS);
+  const isKnown = new Uint8Array(count);
+  const know = (i: number): void => {
+    isKnown[i] = 1;
+    const [y, x, otherY, otherX] = [boxes[i * 4]!, boxes[i * 4 + 1]!, boxes[i * 4 + 2]!, boxes[i * 4 + 3]!];
+    const at = i * FIELDS;
     // A second corner that is NaN is passed over: such a box has no area.
-    tops[i] = otherY < y ? otherY : y;
-    bottoms[i] = y < otherY ? otherY : y;
-    lefts[i] = otherX < x ? otherX : x;
-    rights[i] = x < otherX ? otherX : x;
-    areas[i] = fround(bottoms[i]! - tops[i]!) * fround(rights[i]! - lefts[i]!);
-  }
+    known[at + TOP] = otherY < y ? otherY : y;
+    known[at + BOTTOM] = y < otherY ? otherY : y;
+    known[at + LEFT] = otherX < x ? otherX : x;
+    known[at + RIGHT] = x < otherX ? otherX : x;
+    known[at + AREA] = fround(known[at + BOTTOM]! - known[at + TOP]!) * fround(known[at + RIGHT]! - known[at + LEFT]!);
+  };
   return (i, j) => {
-    const area = areas[i]!;
-    const otherArea = areas[j]!;
+    if (isKnown[i] === 0) know(i);
+    if (isKnown[j] === 0) know(j);
+    const [p, q] = [i * FIELDS, j * FIELDS];
+    const area = known[p + AREA]!;
+    const otherArea = known[q + AREA]!;
     if (area <= 0 || otherArea <= 0) return 0;
-    const top = tops[i]! > tops[j]! ? tops[i]! : tops[j]!;
-    const bottom = bottoms[i]! < bottoms[j]! ? bottoms[i]! : bottoms[j]!;
-    const left = lefts[i]! > lefts[j]! ? lefts[i]! : lefts[j]!;
-    const right = rights[i]! < rights[j]! ? rights[i]! : rights[j]!;
+    const top = known[p + TOP]! > known[q + TOP]! ? known[p + TOP]! : known[q + TOP]!;
+    const bottom = known[p + BOTTOM]! < known[q + BOTTOM]! ? known[p + BOTTOM]! : known[q + BOTTOM]!;
     // A first corner that is NaN makes the area NaN, and so the answer, whatever is taken for the corner here.
-    const height = bottom > top ? fround(bottom - top) : 0;
-    const width = right > left ? fround(right - left) : 0;
-    const shared = fround(height * width);
-    return fround(shared / fround(fround(area + otherArea) - shared));
+    const both = fround(area + otherArea);
+    if (!(bottom > top)) return both > 0 ? 0 : Number.NaN;
+    const left = known[p + LEFT]! > known[q + LEFT]! ? known[p + LEFT]! : known[q + LEFT]!;
+    const right = known[p + RIGHT]! < known[q + RIGHT]! ? known[p + RIGHT]! : known[q + RIGHT]!;
+    if (!(right > left)) return both > 0 ? 0 : Number.NaN;
+    const shared = fround(fround(bottom - top) * fround(right - left));
+    return fround(shared / fround(both - shared));
   };
 }
 
@@ -78,27 +83,33 @@ function sink(heap: Int32Array, size: number, scores: Float32Array, from: number
   heap[at] = box;
 }
 
+/** A heap of the boxes above a score: most calls choose few of many, so the rest need no order. */
+function heapOf(scores: Float32Array, scoreMin: number): { readonly heap: Int32Array; readonly size: number } {
+  let size = 0;
+  for (let box = 0; box < scores.length; box++) if (scores[box]! > scoreMin) size++;
+  const heap = new Int32Array(size);
+  for (let box = 0, at = 0; at < size; box++) if (scores[box]! > scoreMin) heap[at++] = box;
+  for (let at = (size >> 1) - 1; at >= 0; at--) sink(heap, size, scores, at);
+  return { heap, size };
+}
+
 export function suppress(
   overlapOf: OverlapOf,
   given: ArrayLike<number>,
   { countMax, overlapMax, scoreMin, softness }: SuppressionRules,
 ): Selection {
   const scores = new Float32Array(given);
-  // A heap: most calls choose few of many boxes, so the rest need no order.
-  const waiting = new Int32Array(scores.length);
-  let left = 0;
-  for (let box = 0; box < scores.length; box++) if (scores[box]! > scoreMin) waiting[left++] = box;
-  for (let at = (left >> 1) - 1; at >= 0; at--) sink(waiting, left, scores, at);
-
+  const { heap: waiting, size } = heapOf(scores, scoreMin);
+  let left = size;
   const boxes = new Int32Array(Math.min(countMax, left));
   let count = 0;
-  /** How many of the chosen boxes each box has met. */
-  const met = new Int32Array(scores.length);
+  /** How many of the chosen boxes each box has met that waits again. */
+  const met = new Map<number, number>();
   const decay = fround(-0.5 / softness);
   /** What overlap with the boxes chosen since then leaves of a score: nothing where it is NaN, -Infinity where it ends it. */
-  const hardened = (box: number): number => {
+  const hardened = (box: number, since: number): number => {
     let rest = scores[box]!;
-    for (let j = count - 1; j >= met[box]!; j--) {
+    for (let j = count - 1; j >= since; j--) {
       const similarity = overlapOf(box, boxes[j]!);
       if (similarity <= overlapMax) continue;
       if (similarity > overlapMax) return Number.NEGATIVE_INFINITY;
@@ -107,9 +118,9 @@ export function suppress(
     }
     return rest;
   };
-  const softened = (box: number): number => {
+  const softened = (box: number, since: number): number => {
     let rest = scores[box]!;
-    for (let j = count - 1; j >= met[box]!; j--) {
+    for (let j = count - 1; j >= since; j--) {
       const similarity = overlapOf(box, boxes[j]!);
       rest = fround(rest * fround(Math.exp(fround(fround(decay * similarity) * similarity))));
       if (rest <= scoreMin) break;
@@ -120,9 +131,9 @@ export function suppress(
   while (count < boxes.length && left > 0) {
     const box = waiting[0]!;
     const score = scores[box]!;
-    const rest = lowered(box);
-    met[box] = count;
+    const rest = lowered(box, met.size === 0 ? 0 : (met.get(box) ?? 0));
     if (rest !== score && rest > scoreMin) {
+      met.set(box, count);
       scores[box] = rest;
       sink(waiting, left, scores, 0);
       continue;
