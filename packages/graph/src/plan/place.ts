@@ -75,10 +75,15 @@ export function* placing(
     else abilities.set(node.name, ability);
   });
   if (unsupported.size > 0) return { places: new Map(), unsupported };
+  const wanted = !isRegion
+    ? []
+    : isOfFewNumbers(inference, abilities)
+      ? namesOf(inference)
+      : smallOutputs(program, inference);
   const places = yield* earliest(
     inference.order,
     abilities,
-    hostNeeds(inference.order, abilities, shortRows, isRegion ? smallOutputs(program, inference) : []),
+    hostNeeds(inference.order, abilities, shortRows, wanted),
     (node) => {
       if (shortRows.has(node.name)) return "short rows of a small table";
       if (joinsPooledRows(node, program, inference)) return "rows that the host added up, side by side";
@@ -124,6 +129,31 @@ function abilityOf(
   // Strings are the host's: an engine has few string ops, and copies every string twice.
   if (host === true && values.some(({ dtype }) => dtype === "string")) return { host, device: "it works on strings" };
   return { host, device: device.supports(node, context) };
+}
+
+/** Elements of one row of a turn's values that the host goes through sooner than an engine is called. */
+const TURN_ELEMENTS_MAX = 16;
+
+/**
+ * True for a condition or body of which the host must run a part and can run the rest, without arithmetic that devices are for, and
+ * whose values are as short as the state of a sampler or filter, as far as anything tells their lengths: a call of the engine in each
+ * turn, with values there and back, costs more than its nodes here.
+ */
+function isOfFewNumbers(inference: Inference, abilities: ReadonlyMap<string, Ability>): boolean {
+  const { order } = inference;
+  return (
+    order.some((node) => !isLeaf(node) && abilities.get(node.name)?.device !== true) &&
+    order.every((node) => {
+      if (isLeaf(node)) return true;
+      if (abilities.get(node.name)?.host !== true || isHeavy(node)) return false;
+      const [, ...row] = inference.first(node.name)?.shape ?? [];
+      return elementCount(row.filter((dim) => dim >= 0)) <= TURN_ELEMENTS_MAX;
+    })
+  );
+}
+
+function namesOf({ order }: Inference): string[] {
+  return order.map(({ name }) => name);
 }
 
 /** Conditions and counters. */
