@@ -12,29 +12,38 @@ type PixelChange = (pixels: NumberArray, at: number, round: (value: number) => n
 
 /** tensorflow/core/kernels/image/colorspace_op.h */
 const rgbToHsv: PixelChange = (pixels, at, round) => {
-  const [r, g, b] = [pixels[at]!, pixels[at + 1]!, pixels[at + 2]!];
-  const value = Math.max(r, g, b);
-  const range = round(value - Math.min(r, g, b));
+  const red = pixels[at]!;
+  const green = pixels[at + 1]!;
+  const blue = pixels[at + 2]!;
+  const value = Math.max(red, green, blue);
+  const range = round(value - Math.min(red, green, blue));
   let hue = 0;
   if (range > 0) {
     const norm = round(round(1 / range) * round(1 / 6));
-    const part = (a: number, b: number): number => round(norm * round(a - b));
-    hue = r === value ? part(g, b) : g === value ? part(b, r) + round(2 / 6) : part(r, g) + round(4 / 6);
+    if (red === value) hue = round(norm * round(green - blue));
+    else if (green === value) hue = round(norm * round(blue - red)) + round(2 / 6);
+    else hue = round(norm * round(red - green)) + round(4 / 6);
   }
   pixels[at] = hue < 0 ? hue + 1 : hue;
   pixels[at + 1] = value > 0 ? range / value : 0;
   pixels[at + 2] = value;
 };
 
-const unit = (x: number): number => Math.min(1, Math.max(0, x));
+function unit(x: number): number {
+  return Math.min(1, Math.max(0, x));
+}
 
 const hsvToRgb: PixelChange = (pixels, at, round) => {
-  const [hue, saturation, value] = [round(pixels[at]! * 6), pixels[at + 1]!, pixels[at + 2]!];
+  const hue = round(pixels[at]! * 6);
+  const saturation = pixels[at + 1]!;
+  const value = pixels[at + 2]!;
   const grey = round(1 - saturation);
-  const channel = (x: number): number => round(grey + round(saturation * unit(x))) * value;
-  pixels[at] = channel(round(Math.abs(round(hue - 3)) - 1));
-  pixels[at + 1] = channel(round(2 - Math.abs(round(hue - 2))));
-  pixels[at + 2] = channel(round(2 - Math.abs(round(hue - 4))));
+  const red = unit(round(Math.abs(round(hue - 3)) - 1));
+  const green = unit(round(2 - Math.abs(round(hue - 2))));
+  const blue = unit(round(2 - Math.abs(round(hue - 4))));
+  pixels[at] = round(grey + round(saturation * red)) * value;
+  pixels[at + 1] = round(grey + round(saturation * green)) * value;
+  pixels[at + 2] = round(grey + round(saturation * blue)) * value;
 };
 
 function eachPixel(images: Tensor, change: PixelChange): Tensor[] {
