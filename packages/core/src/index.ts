@@ -11,6 +11,7 @@ export * from "./file-bytes.js";
 export * from "./in-parallel.js";
 export * from "./invariant.js";
 export * from "./logger.js";
+export * from "./make-folder.js";
 export * from "./outage-log.js";
 export * from "./process-lock.js";
 export * from "./progress.js";

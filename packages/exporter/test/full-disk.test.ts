@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { closeSync, fstatSync, ftruncateSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { isServingError } from "@shardserve/core";
+import { isServingError, type Logger, silentLogger } from "@shardserve/core";
 import { readDeltaChain, readManifest } from "@shardserve/rowstore";
 import { tempDir } from "@shardserve/testkit";
 import { runExport, writeFold } from "../src/index.js";
@@ -61,8 +61,21 @@ describe("full disk", () => {
     const source = join(work, "model");
     await writeTables(source, [40_000], 32);
     const out = join(mount, "m/1");
-    await assert.rejects(runExport(await plan(source), out, run), isFullAt(out));
+    const warnings: string[] = [];
+    const logger: Logger = { ...silentLogger, warn: (_fields, message) => warnings.push(message) };
+    await assert.rejects(runExport(await plan(source), out, { ...run, logger }), isFullAt(out));
     assert.deepEqual(readdirSync(join(mount, "m")), []);
+    assert.deepEqual(warnings, ["the disk has less room than what is left to write"]);
+  });
+
+  onSmallDisk("is told from one that is mounted read-only", async (mount, work) => {
+    const source = join(work, "model");
+    await writeTables(source, [10], 4);
+    execFileSync("mount", ["-o", "remount,ro", mount]);
+    await assert.rejects(
+      runExport(await plan(source), join(mount, "m/1"), run),
+      (error) => isServingError(error, "FAILED_PRECONDITION") && error.message.includes("EROFS"),
+    );
   });
 
   onSmallDisk("is named by streamed rows and by a fold, which succeed once there is room", async (mount, work) => {

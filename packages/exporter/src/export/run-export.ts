@@ -15,6 +15,7 @@ import {
 } from "@shardserve/rowstore";
 import { filesBelow } from "../files-below.js";
 import type { ExportPlan } from "./export-plan.js";
+import { warnOfRoom } from "./disk-room.js";
 import { JOURNAL_NAME, readJournal } from "./journal.js";
 import { checkParity, type ParityReport } from "./parity.js";
 import { CHUNK_BYTES, JOURNAL_EVERY_BYTES, RowWriter } from "./row-writer.js";
@@ -93,6 +94,7 @@ async function writeVersion(
   const exportDigest = digestOfExport(plan);
   await prepare(staging, exportDigest);
   const { tableBytes, denseBytes } = bytesOf(plan);
+  await warnOfRoom(dir, layout.fileBytes * layout.partitionCount + denseBytes, logger);
   const task = progress.task("exporting", sourceBytes(plan) + denseBytes, "bytes");
   const writer = new RowWriter({
     ort: loadOrt(),

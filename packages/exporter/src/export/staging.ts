@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { ProcessLock, ServingError } from "@shardserve/core";
+import { makeFolder, ProcessLock, ServingError } from "@shardserve/core";
 import { JOURNAL_NAME } from "./journal.js";
 import { writeError } from "../write-error.js";
 
@@ -52,7 +52,7 @@ export class Staging {
     const folder = dirname(target);
     const prefix = `.${basename(target)}.partial`;
     try {
-      await mkdir(folder, { recursive: true });
+      await makeFolder(folder);
       await refuseExisting(target);
       const file = join(folder, `${prefix}.lock`);
       const refusal = (owner: number) =>

@@ -1,6 +1,6 @@
-import { access, constants, mkdir } from "node:fs/promises";
+import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
-import { type Clock, invariant, type Logger, ServingError } from "@shardserve/core";
+import { type Clock, invariant, type Logger, makeFolder, ServingError } from "@shardserve/core";
 import { type PartitionMap, replicasOf } from "@shardserve/placement";
 import { type Registry, RegistryView, shardKey, shardRecord, SHARDS_PREFIX } from "@shardserve/registry";
 import { type Address, parseAddress } from "@shardserve/transport";
@@ -58,7 +58,7 @@ export class HeldFiles {
     const { dataDir } = this.#options;
     if (dataDir === undefined) return;
     try {
-      await mkdir(dataDir, { recursive: true });
+      await makeFolder(dataDir);
       await access(dataDir, constants.W_OK | constants.X_OK);
     } catch (cause) {
       throw new ServingError("CONFIG_INVALID", `--data-dir=${dataDir}: ${(cause as Error).message}`, { cause });
