@@ -58,10 +58,11 @@ export interface OnnxGraph {
 
 /** Serialises an onnx.ModelProto; field numbers from onnx/onnx.proto. */
 export function encodeModel(graph: OnnxGraph): Uint8Array {
-  const model = new WireWriter();
+  const weightBytes = graph.initializers.reduce((sum, initializer) => sum + embeddedBytes(initializer), 0);
+  const model = new WireWriter(weightBytes + graph.nodes.length * NODE_BYTES + HEADER_BYTES);
   model.int(1, IR_VERSION);
   model.text(2, "shardserve");
-  model.message(7, (out) => writeGraph(out, graph));
+  model.message(7, (out) => writeGraph(out, graph), weightBytes);
   model.message(8, (opset) => opset.int(2, ONNX_OPSET));
   if (hasForeignOps(graph)) {
     model.message(8, (opset) => {
@@ -70,6 +71,14 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
     });
   }
   return model.finish();
+}
+
+/** What a node with its name takes, more or less. */
+const NODE_BYTES = 256;
+const HEADER_BYTES = 512;
+
+function embeddedBytes({ data }: OnnxInitializer): number {
+  return data instanceof Uint8Array ? data.length : 0;
 }
 
 function hasForeignOps({ nodes }: OnnxGraph): boolean {
@@ -86,7 +95,9 @@ function isBranch(value: OnnxAttr): value is { readonly branch: OnnxGraph } {
 function writeGraph(out: WireWriter, graph: OnnxGraph): void {
   for (const node of graph.nodes) out.message(1, (inner) => writeNode(inner, node));
   out.text(2, "segment");
-  for (const initializer of graph.initializers) out.message(5, (inner) => writeInitializer(inner, initializer));
+  for (const initializer of graph.initializers) {
+    out.message(5, (inner) => writeInitializer(inner, initializer), embeddedBytes(initializer));
+  }
   for (const input of graph.inputs) out.message(11, (inner) => writeValue(inner, input));
   for (const output of graph.outputs) out.message(12, (inner) => writeValue(inner, output));
 }

@@ -15,8 +15,13 @@ function varintBytes(value: number): number {
 }
 
 export class WireWriter {
-  #bytes = new Uint8Array(512);
+  #bytes: Uint8Array;
   #length = 0;
+
+  /** @param expectedBytes  about how much will be written: what is reserved at once is never copied to grow */
+  constructor(expectedBytes = 512) {
+    this.#bytes = new Uint8Array(expectedBytes);
+  }
 
   /** What was written, as a view of the writer's memory. */
   finish(): Uint8Array {
@@ -69,26 +74,26 @@ export class WireWriter {
     this.bytes(field, new Uint8Array(Float32Array.from(values).buffer));
   }
 
-  message(field: number, write: (inner: WireWriter) => void): void {
-    this.#delimited(field, () => write(this));
+  /** @param expectedBytes  about how long it will be: it is moved where its length takes another number of bytes than that */
+  message(field: number, write: (inner: WireWriter) => void, expectedBytes = 0): void {
+    this.#delimited(field, () => write(this), expectedBytes);
   }
 
   /**
    * A field whose length is known once it is written. A graph is tens of thousands of them: each is written where it
-   * stands, behind one byte for its length, and moved on where that is not enough.
+   * stands, behind as many bytes as its length is expected to take, and moved where they are too few or too many.
    */
-  #delimited(field: number, write: () => void): void {
+  #delimited(field: number, write: () => void, expectedBytes = 0): void {
     this.#tag(field, 2);
-    const start = this.#room(1) + 1;
+    const reserved = varintBytes(expectedBytes);
+    const start = this.#room(reserved) + reserved;
     write();
     const end = this.#length;
     const length = end - start;
-    if (length >= 128) {
-      const more = varintBytes(length) - 1;
-      this.#room(more);
-      this.#bytes.copyWithin(start + more, start, end);
-    }
-    this.#length = start - 1;
+    const more = varintBytes(length) - reserved;
+    if (more > 0) this.#room(more);
+    if (more !== 0) this.#bytes.copyWithin(start + more, start, end);
+    this.#length = start - reserved;
     this.#varint(length);
     this.#length += length;
   }
