@@ -17,10 +17,11 @@ from golden_cases import (
     sparse,
     strings,
     tensorflow_text,
+    training,
 )
 
 MODULES = [
-    arrays, arithmetic, reductions, strings, tensorflow_text, examples, sparse, ragged, draws, images, signals, linalg, layers, quantized, corners, legacy,
+    arrays, arithmetic, reductions, strings, tensorflow_text, examples, sparse, ragged, draws, images, signals, linalg, layers, quantized, corners, legacy, training,
 ]
 FAMILIES = {name: family for module in MODULES for name, family in module.FAMILIES.items()}
 assert len(FAMILIES) == sum(len(module.FAMILIES) for module in MODULES), "two families of one name write one golden file"

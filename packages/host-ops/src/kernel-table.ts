@@ -31,9 +31,11 @@ import { DECISION_FOREST_KERNELS } from "./forests/decision-forests.js";
 import { COLOUR_KERNELS } from "./images/colour.js";
 import { DETECTION_KERNELS } from "./images/detection.js";
 import { DRAWING_KERNELS } from "./images/drawing.js";
+import { FILTER_GRADIENT_KERNELS } from "./images/filter-gradients.js";
 import { FRACTIONAL_POOL_KERNELS } from "./images/fractional-pool.js";
 import { GLIMPSE_KERNELS } from "./images/glimpses.js";
 import { IMAGE_ENCODE_KERNELS } from "./images/image-encode.js";
+import { RESAMPLE_GRADIENT_KERNELS } from "./images/resample-gradients.js";
 import { RESAMPLE_KERNELS } from "./images/image-resample.js";
 import { IMAGE_KERNELS, supportsImage } from "./images/images.js";
 import { WINDOW_KERNELS } from "./images/windows.js";
@@ -60,6 +62,8 @@ import { EINSUM_KERNELS } from "./math/einsum.js";
 import { GENERATE_KERNELS } from "./math/generate.js";
 import { GRADIENT_KERNELS } from "./math/gradients.js";
 import { ISOTONIC_KERNELS } from "./math/isotonic.js";
+import { CLAMPED_GRADIENT_KERNELS } from "./math/clamped-gradients.js";
+import { LOOKUP_GRADIENT_KERNELS } from "./math/lookup-gradients.js";
 import { LAYER_GRADIENT_KERNELS } from "./math/layer-gradients.js";
 import { ACTIVATION_KERNELS } from "./math/activations.js";
 import { BITS_KERNELS } from "./math/bits.js";
@@ -105,6 +109,7 @@ import { CROSS_KERNELS } from "./sparse/sparse-cross.js";
 import { SPARSE_DENSE_KERNELS } from "./sparse/sparse-dense.js";
 import { SPARSE_MATH_KERNELS } from "./sparse/sparse-math.js";
 import { SPARSE_SERIALIZED_KERNELS } from "./sparse/sparse-serialized.js";
+import { OPTIMIZER_KERNELS } from "./state/optimizers.js";
 import { OPTIONAL_KERNELS } from "./state/optional.js";
 import { ARRAY_KERNELS } from "./state/tensor-array.js";
 import { LIST_KERNELS } from "./state/tensor-list.js";
@@ -245,6 +250,11 @@ const REAL: readonly Family[] = [
   BEAM_SEARCH_KERNELS,
   GRADIENT_KERNELS,
   LAYER_GRADIENT_KERNELS,
+  FILTER_GRADIENT_KERNELS,
+  LOOKUP_GRADIENT_KERNELS,
+  CLAMPED_GRADIENT_KERNELS,
+  RESAMPLE_GRADIENT_KERNELS,
+  OPTIMIZER_KERNELS,
   CROSS_PRODUCT_KERNELS,
   QUANTIZE_AGAIN_KERNELS,
   RANGED_ELEMENT_KERNELS,

@@ -7,11 +7,15 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   Conv3D: (call) => [conv(call, 3, (filter) => filter.at(-1)!)],
   _FusedConv2D: (call) => [conv(call, 2, (filter) => filter.at(-1)!)],
   DepthwiseConv2dNative: (call) => [conv(call, 2, (filter) => times(filter.at(-1)!, filter.at(-2)!))],
-  ...each("Conv2DBackpropInput Conv3DBackpropInputV2", (call) => {
-    const sizes = call.value(0)?.values;
-    const rank = call.shape(2)?.length;
-    return [sizes ? sizes.map((size) => size ?? UNKNOWN) : rank === undefined ? undefined : unknowns(rank)];
-  }),
+  ...each("Conv2DBackpropInput Conv3DBackpropInputV2 DepthwiseConv2dNativeBackpropInput", (call) => [
+    given(call, 0) ?? alike(call, 2),
+  ]),
+  ...each("Conv2DBackpropFilter Conv3DBackpropFilterV2 DepthwiseConv2dNativeBackpropFilter", (call) => [
+    given(call, 1) ?? alike(call, 0),
+  ]),
+  ...each("AvgPoolGrad AvgPool3DGrad", (call) => [given(call, 0) ?? alike(call, 1)]),
+  ...each("MaxPoolGrad MaxPoolGradV2 MaxPoolGradWithArgmax MaxPool3DGrad", (call) => [call.shape(0)]),
+  ...each("ResizeBilinearGrad ResizeBicubicGrad ScaleAndTranslateGrad", (call) => [call.shape(1)]),
   ...each("MaxPool AvgPool", (call) => [pool(call, 2)]),
   ...each("MaxPool3D AvgPool3D", (call) => [pool(call, 3)]),
   MaxPoolWithArgmax: (call) => [pool(call, 2), pool(call, 2)],
@@ -20,7 +24,7 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
     return [call.shape(0), channels, channels, channels, channels, undefined];
   }),
   ...quantized(),
-  LRN: same(),
+  ...each("LRN LRNGrad", same()),
   // Every output has the shape of the state, by the step where there is a sequence.
   LSTMBlockCell: (call) => Array<Shape>(7).fill(call.shape(1)),
   ...each("BlockLSTM BlockLSTMV2", (call) => {
@@ -51,6 +55,17 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
 };
 
 /** The outputs of an op and the scalars of their range. */
+/** The shape that input i holds. */
+function given(call: ShapeCall, i: number): Shape {
+  return call.value(i)?.values.map((size) => size ?? UNKNOWN);
+}
+
+/** A shape of the rank of input i. */
+function alike(call: ShapeCall, i: number): Shape {
+  const shape = call.shape(i);
+  return shape && unknowns(shape.length);
+}
+
 function withRange(shapes: ShapeFunction): ShapeFunction {
   return (call) => [...shapes(call), [], []];
 }

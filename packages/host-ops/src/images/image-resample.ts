@@ -1,26 +1,14 @@
 /** Images sampled anew: resizing, crops, patches, warps. Weights are TensorFlow's; sums are in double precision. */
-import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
+import { elementCount, tensor } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
-import { check, checkVector, invalid } from "../call/errors.js";
+import { check, checkVector } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
+import { areaTaps, cubicTaps, imageShape, spanTaps } from "./sample-taps.js";
 import { resampled, type Tap } from "./weighted-samples.js";
 
 const { fround } = Math;
-
-interface ImageShape {
-  readonly batch: number;
-  readonly height: number;
-  readonly width: number;
-  readonly channels: number;
-}
-
-function imageShape(images: Tensor): ImageShape {
-  check(images.shape.length === 4, () => `input must be 4-dimensional [${images.shape.join(",")}]`);
-  const [batch, height, width, channels] = images.shape as [number, number, number, number];
-  return { batch, height, width, channels };
-}
 
 /** Input 1: height and width of the result. */
 function targetSize(op: OpCall, at = 1): [number, number] {
@@ -32,143 +20,20 @@ function targetSize(op: OpCall, at = 1): [number, number] {
   return [height!, width!];
 }
 
-function scaleOf(inSize: number, outSize: number, alignCorners: boolean): number {
-  return alignCorners && outSize > 1 ? fround((inSize - 1) / (outSize - 1)) : fround(inSize / outSize);
-}
-
-/** Steps of the table that TensorFlow rounds cubic weights to. */
-const CUBIC_STEPS = 1024;
-
-function cubicTap(at: number, scale: number, limit: number, halfPixel: boolean): Tap {
-  const a = halfPixel ? -0.5 : -0.75;
-  const position = halfPixel ? fround(fround(fround(at + 0.5) * scale) - 0.5) : fround(at * scale);
-  const first = Math.floor(position);
-  const step = Math.round(fround(position - first) * CUBIC_STEPS);
-  const near = (x: number): number => ((a + 2) * x - (a + 3)) * x * x + 1;
-  const far = (x: number): number => ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
-  const x = step / CUBIC_STEPS;
-  const weights = [far(x + 1), near(x), near(1 - x), far(2 - x)];
-  const indices = [-1, 0, 1, 2].map((offset) => Math.min(Math.max(first + offset, 0), limit - 1));
-  if (!halfPixel) return { indices, weights };
-  // Samples outside the image count for nothing; the rest is scaled up.
-  const inside = weights.map((weight, i) => (indices[i] === first + i - 1 ? weight : 0));
-  const sum = inside.reduce((total, weight) => total + weight, 0);
-  return { indices, weights: Math.abs(sum) < WEIGHT_SUM_MIN ? inside : inside.map((weight) => weight / sum) };
-}
-
-/** 1000 times the least normal float: below it weights are not scaled to a sum of 1. */
-const WEIGHT_SUM_MIN = 1000 * 1.1754943508222875e-38;
-
-const resizeBicubic: Kernel = (op) => {
-  const images = op.tensor(0);
-  const { height, width } = imageShape(images);
-  const [outHeight, outWidth] = targetSize(op);
-  const align = op.attrs.bool("align_corners");
-  const half = op.attrs.bool("half_pixel_centers");
-  const taps = (inSize: number, outSize: number): Tap[] => {
-    const scale = scaleOf(inSize, outSize, align);
-    return Array.from({ length: outSize }, (_, at) => cubicTap(at, scale, inSize, half));
+/** A resize whose rows and columns are made alike. */
+function resize(tapsOf: (op: OpCall, inSize: number, outSize: number) => Tap[]): Kernel {
+  return (op) => {
+    const images = op.tensor(0);
+    const { height, width } = imageShape(images);
+    const [outHeight, outWidth] = targetSize(op);
+    return [resampled(images, tapsOf(op, height, outHeight), tapsOf(op, width, outWidth))];
   };
-  return [resampled(images, taps(height, outHeight), taps(width, outWidth))];
-};
-
-const resizeArea: Kernel = (op) => {
-  const images = op.tensor(0);
-  const { height, width } = imageShape(images);
-  const [outHeight, outWidth] = targetSize(op);
-  const align = op.attrs.bool("align_corners");
-  const taps = (inSize: number, outSize: number): Tap[] => {
-    const scale = scaleOf(inSize, outSize, align);
-    return Array.from({ length: outSize }, (_, at): Tap => {
-      const [from, to] = [fround(at * scale), fround((at + 1) * scale)];
-      const indices: number[] = [];
-      const weights: number[] = [];
-      for (let i = Math.floor(from); i < Math.ceil(to); i++) {
-        const covered = i < from ? (i + 1 > to ? scale : i + 1 - from) : i + 1 > to ? to - i : 1;
-        indices.push(Math.min(Math.max(i, 0), inSize - 1));
-        weights.push(covered / scale);
-      }
-      return { indices, weights };
-    });
-  };
-  return [resampled(images, taps(height, outHeight), taps(width, outWidth))];
-};
-
-interface SampleKernel {
-  readonly radius: number;
-  readonly at: (distance: number) => number;
-}
-
-function lanczos(radius: number): SampleKernel {
-  const at = (x: number): number => {
-    if (x > radius) return 0;
-    if (x <= 1e-3) return 1;
-    return (radius * Math.sin(Math.PI * x) * Math.sin((Math.PI * x) / radius)) / (Math.PI * Math.PI * x * x);
-  };
-  return { radius, at };
-}
-
-/** tensorflow/core/kernels/image/sampling_kernels.h */
-const SAMPLE_KERNELS: Readonly<Record<string, SampleKernel>> = {
-  lanczos1: lanczos(1),
-  lanczos3: lanczos(3),
-  lanczos5: lanczos(5),
-  gaussian: { radius: 1.5, at: (x) => (x >= 1.5 ? 0 : Math.exp((-x * x) / (2 * 0.5 * 0.5))) },
-  box: { radius: 0.5, at: (x) => (x < 0.5 ? 1 : x === 0.5 ? 0.5 : 0) },
-  triangle: { radius: 1, at: (x) => (x < 1 ? 1 - x : 0) },
-  keyscubic: {
-    radius: 2,
-    at: (x) => (x >= 2 ? 0 : x >= 1 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : (1.5 * x - 2.5) * x * x + 1),
-  },
-  mitchellcubic: {
-    radius: 2,
-    at: (x) =>
-      x >= 2 ? 0 : x >= 1 ? (((-7 / 18) * x + 2) * x - 10 / 3) * x + 16 / 9 : ((7 / 6) * x - 2) * x * x + 8 / 9,
-  },
-};
-
-function spanTaps(
-  inSize: number,
-  outSize: number,
-  scale: number,
-  translation: number,
-  kernel: SampleKernel,
-  antialias: boolean,
-): Tap[] {
-  const inverse = fround(1 / scale);
-  const shift = fround(-inverse * translation);
-  const stretch = antialias ? Math.max(inverse, 1) : 1;
-  const clamp = (at: number): number => Math.min(Math.max(at, 0), inSize - 1);
-  return Array.from({ length: outSize }, (_, at): Tap => {
-    const centre = fround(fround((at + 0.5) * inverse) + shift);
-    if (centre < 0 || centre > inSize) return { indices: [], weights: [] };
-    const reach = fround(kernel.radius * stretch);
-    const first = clamp(Math.ceil(fround(centre - reach - 0.5)));
-    const last = clamp(Math.floor(fround(centre + reach - 0.5)));
-    const indices: number[] = [];
-    const weights: number[] = [];
-    for (let i = first; i <= last; i++) {
-      indices.push(i);
-      weights.push(kernel.at(Math.abs(i + 0.5 - centre) / stretch));
-    }
-    const sum = weights.reduce((total, weight) => total + weight, 0);
-    return { indices, weights: Math.abs(sum) < WEIGHT_SUM_MIN ? weights.map(() => 0) : weights.map((w) => w / sum) };
-  });
 }
 
 const scaleAndTranslate: Kernel = (op) => {
   const images = op.tensor(0);
   const { height, width } = imageShape(images);
-  const [outHeight, outWidth] = targetSize(op);
-  const [scales, shifts] = [numbersOf(op.tensor(2)), numbersOf(op.tensor(3))];
-  check(scales.length === 2 && shifts.length === 2, () => "scale and translation must have two elements");
-  check(scales[0]! > 0 && scales[1]! > 0, () => "Scale must be greater than zero.");
-  const name = op.attrs.text("kernel_type");
-  const kernel = SAMPLE_KERNELS[name.toLowerCase()];
-  if (!kernel) throw invalid(`Unrecognized kernel type: ${name}`);
-  const antialias = op.attrs.bool("antialias");
-  const rows = spanTaps(height, outHeight, scales[0]!, shifts[0]!, kernel, antialias);
-  return [resampled(images, rows, spanTaps(width, outWidth, scales[1]!, shifts[1]!, kernel, antialias))];
+  return [resampled(images, ...spanTaps(op, [height, width], targetSize(op)))];
 };
 
 const extractPatches: Kernel = (op) => {
@@ -290,6 +155,12 @@ function slid(first: number, second: number, part: number): number {
   return fround(first + fround(fround(second - first) * fround(part)));
 }
 
+/** Where row or column `at` of a crop lies in the image. */
+export function cropPlace(from: number, to: number, at: number, crop: number, size: number): number {
+  if (crop === 1) return fround(0.5 * fround(from + to) * (size - 1));
+  return fround(fround(from * (size - 1)) + fround(at * fround(fround((to - from) * (size - 1)) / (crop - 1))));
+}
+
 const cropAndResize: Kernel = (op) => {
   const images = op.tensor(0);
   const { batch, height, width, channels } = imageShape(images);
@@ -303,10 +174,6 @@ const cropAndResize: Kernel = (op) => {
   const shape = [count, cropHeight, cropWidth, channels];
   const [input, corners, indexes] = [numbersOf(images), numbersOf(boxes), numbersOf(of)];
   const out = numberArray("float32", checkedCount("float32", shape));
-  const place = (from: number, to: number, at: number, crop: number, size: number): number =>
-    crop > 1
-      ? fround(fround(from * (size - 1)) + fround(at * fround(fround((to - from) * (size - 1)) / (crop - 1))))
-      : fround(0.5 * fround(from + to) * (size - 1));
   if (indexes.some((b) => b < 0 || b >= batch)) {
     throw new ServingError("OUT_OF_RANGE", "box_index has values outside [0, batch_size)");
   }
@@ -317,9 +184,9 @@ const cropAndResize: Kernel = (op) => {
     const [y1, x1, y2, x2] = corners.subarray(box * 4, box * 4 + 4) as unknown as [number, number, number, number];
     const pixel = (y: number, x: number, c: number): number => input[((b * height + y) * width + x) * channels + c]!;
     for (let row = 0; row < cropHeight; row++) {
-      const y = place(y1, y2, row, cropHeight, height);
+      const y = cropPlace(y1, y2, row, cropHeight, height);
       for (let column = 0; column < cropWidth; column++) {
-        const x = place(x1, x2, column, cropWidth, width);
+        const x = cropPlace(x1, x2, column, cropWidth, width);
         const isOutside = y < 0 || y > height - 1 || x < 0 || x > width - 1;
         const [top, left, bottom, right] = [Math.floor(y), Math.floor(x), Math.ceil(y), Math.ceil(x)];
         for (let c = 0; c < channels; c++) {
@@ -338,8 +205,8 @@ const cropAndResize: Kernel = (op) => {
 };
 
 export const RESAMPLE_KERNELS: Readonly<Record<string, Kernel>> = {
-  ResizeBicubic: resizeBicubic,
-  ResizeArea: resizeArea,
+  ResizeBicubic: resize(cubicTaps),
+  ResizeArea: resize(areaTaps),
   ScaleAndTranslate: scaleAndTranslate,
   ExtractImagePatches: extractPatches,
   ImageProjectiveTransformV2: projectiveTransform,

@@ -1,0 +1,195 @@
+/**
+ * Gradients of convolutions by their filters, and of pooling over volumes: signatures that train a model, or tell how much weights matter,
+ * carry them. Images are volumes of depth 1. Sums are in double precision.
+ */
+import type { DType, Tensor } from "@shardserve/tensor";
+import { withData } from "../call/elements.js";
+import { check, printShape } from "../call/errors.js";
+import { checkedCount } from "../call/limits.js";
+import { exactNumbersOf, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import type { Kernel, OpCall } from "../call/op-call.js";
+import { integersOf, shapeOf } from "../call/shapes.js";
+import { inTurns, type Pieces } from "../call/turns.js";
+import { type Slide, slide } from "./sliding.js";
+
+/** [batch, depth, height, width, channels] */
+type VolumesShape = readonly [batch: number, depth: number, height: number, width: number, channels: number];
+
+/** Three numbers for the dimensions that windows slide along. */
+type Triple = readonly [number, number, number];
+
+/** Images as volumes of depth 1. */
+function volumesShape(shape: readonly number[], rank: number): VolumesShape {
+  check(shape.length === rank, () => `input must be ${rank}-dimensional, got ${printShape(shape)}`);
+  const [batch, ...rest] = shape as [number, ...number[]];
+  return (rank === 4 ? [batch, 1, ...rest] : shape) as VolumesShape;
+}
+
+/** What an attribute such as strides says of the dimensions that windows slide along. */
+function inner(op: OpCall, values: readonly number[], rank: number): Triple {
+  const format = op.attrs.has("data_format") ? op.attrs.text("data_format") : "NHWC";
+  check(format.endsWith("C"), () => `${op.node.op} only supports channels at the end on CPU`);
+  return (rank === 4 ? [1, values[1]!, values[2]!] : values.slice(1, 4)) as unknown as Triple;
+}
+
+/** Calls `visit` for every element of every window that lies in its volume: the window, the element of the window, the place in the volumes. */
+function* eachElement(
+  [batch, depth, height, width]: VolumesShape,
+  slides: readonly Slide[],
+  workPerElement: number,
+  visit: (window: number, element: number, place: number) => void,
+): Pieces<void> {
+  const [planes, rows, columns] = slides as [Slide, Slide, Slide];
+  const elements = planes.size * rows.size * columns.size;
+  let window = 0;
+  for (let b = 0; b < batch; b++) {
+    for (let p = 0; p < planes.count; p++) {
+      for (let r = 0; r < rows.count; r++) {
+        yield columns.count * elements * workPerElement;
+        for (let c = 0; c < columns.count; c++, window++) {
+          for (let k = 0; k < elements; k++) {
+            const z = p * planes.stride - planes.before + Math.floor(k / (rows.size * columns.size)) * planes.rate;
+            const y = r * rows.stride - rows.before + (Math.floor(k / columns.size) % rows.size) * rows.rate;
+            const x = c * columns.stride - columns.before + (k % columns.size) * columns.rate;
+            if (z < 0 || z >= depth || y < 0 || y >= height || x < 0 || x >= width) continue;
+            visit(window, k, ((b * depth + z) * height + y) * width + x);
+          }
+        }
+      }
+    }
+  }
+}
+
+function packed(dtype: DType, shape: readonly number[], sums: Float64Array): Tensor {
+  const out = numberArray(dtype, sums.length);
+  out.set(sums);
+  return withData(dtype, shape, packNumbers(dtype, out));
+}
+
+function checkGradient(gradient: Tensor, batch: number, slides: readonly Slide[], channels: number): void {
+  const counts = slides.slice(gradient.shape.length === 4 ? 1 : 0).map(({ count }) => count);
+  const shape = [batch, ...counts, channels];
+  check(
+    printShape(gradient.shape) === printShape(shape),
+    () => `${printShape(gradient.shape)} is not the shape of the gradient, which is ${printShape(shape)}`,
+  );
+}
+
+/** What becomes of a window's input channels: each with every filter, or each with those of its own. */
+type Rule = "all" | "own";
+
+/** Input, shape of the filter, gradient -> gradient by the filter. */
+function filterGrad(rank: 4 | 5, rule: Rule): Kernel {
+  return inTurns(function* (op: OpCall): Pieces<Tensor[]> {
+    const [input, gradient] = [op.tensor(0), op.tensor(2)];
+    const filterShape = shapeOf(op.tensor(1));
+    const shape = volumesShape(input.shape, rank);
+    check(filterShape.length === rank, () => `filter must be ${rank}-dimensional, got ${printShape(filterShape)}`);
+    check(op.attrs.text("padding") !== "EXPLICIT", () => `${op.node.op} with explicit paddings is not supported`);
+    const sizes = rank === 4 ? [1, ...filterShape.slice(0, 2)] : filterShape.slice(0, 3);
+    const [strides, rates] = ["strides", "dilations"].map((name) => inner(op, op.attrs.ints(name), rank)) as [
+      Triple,
+      Triple,
+    ];
+    const slides = sizes.map((size, i) => slide(op, shape[i + 1]!, size, strides[i]!, rates[i]!));
+    const [channels, filters] = [filterShape.at(-2)!, filterShape.at(-1)!];
+    check(
+      shape[4] === channels,
+      () =>
+        `Gradients of grouped convolutions are not supported on CPU. Computed input depth ${shape[4]} doesn't match filter input depth ${channels}`,
+    );
+    const results = rule === "own" ? channels * filters : filters;
+    checkGradient(gradient, shape[0], slides, results);
+    const [x, by] = [numbersOf(input), numbersOf(gradient)];
+    const sums = new Float64Array(checkedCount(input.dtype, filterShape));
+    yield* eachElement(shape, slides, channels * filters, (window, element, place) => {
+      for (let c = 0; c < channels; c++) {
+        for (let f = 0; f < filters; f++) {
+          const result = rule === "own" ? c * filters + f : f;
+          sums[(element * channels + c) * filters + f]! += x[place * channels + c]! * by[window * results + result]!;
+        }
+      }
+    });
+    return [packed(input.dtype, filterShape, sums)];
+  });
+}
+
+function poolSlides(
+  op: OpCall,
+  shape: VolumesShape,
+  sizes: readonly number[],
+  steps: readonly number[],
+  rank: 4 | 5,
+): Slide[] {
+  const [ksize, strides] = [inner(op, sizes, rank), inner(op, steps, rank)];
+  return ksize.map((size, i) => slide(op, shape[i + 1]!, size, strides[i]!));
+}
+
+/** To the first of the largest elements of each window. */
+function* maxPoolGrad(op: OpCall, rank: 4 | 5, sizes: readonly number[], strides: readonly number[]): Pieces<Tensor[]> {
+  const [input, gradient] = [op.tensor(0), op.tensor(2)];
+  const shape = volumesShape(input.shape, rank);
+  const channels = shape[4];
+  const slides = poolSlides(op, shape, sizes, strides, rank);
+  checkGradient(gradient, shape[0], slides, channels);
+  const [x, by] = [exactNumbersOf(input, op.node.op), exactNumbersOf(gradient, op.node.op)];
+  const best = new Int32Array(by.length).fill(-1);
+  yield* eachElement(shape, slides, channels, (window, _, place) => {
+    for (let c = 0; c < channels; c++) {
+      const [at, to] = [place * channels + c, window * channels + c];
+      if (best[to]! < 0 || x[best[to]!]! < x[at]!) best[to] = at;
+    }
+  });
+  const sums = new Float64Array(checkedCount(input.dtype, input.shape));
+  for (const [i, at] of best.entries()) if (at >= 0) sums[at]! += by[i]!;
+  return [packed(input.dtype, input.shape, sums)];
+}
+
+/** Evenly to the elements of each window that lie in the volume. */
+function* avgPool3dGrad(op: OpCall): Pieces<Tensor[]> {
+  const gradient = op.tensor(1);
+  const inputShape = shapeOf(op.tensor(0));
+  const shape = volumesShape(inputShape, 5);
+  const channels = shape[4];
+  const slides = poolSlides(op, shape, op.attrs.ints("ksize"), op.attrs.ints("strides"), 5);
+  checkGradient(gradient, shape[0], slides, channels);
+  const by = numbersOf(gradient);
+  const counts = new Int32Array(by.length / Math.max(1, channels));
+  yield* eachElement(shape, slides, 1, (window) => {
+    counts[window]!++;
+  });
+  const sums = new Float64Array(checkedCount(gradient.dtype, inputShape));
+  yield* eachElement(shape, slides, channels, (window, _, place) => {
+    for (let c = 0; c < channels; c++) sums[place * channels + c]! += by[window * channels + c]! / counts[window]!;
+  });
+  return [packed(gradient.dtype, inputShape, sums)];
+}
+
+/** To the elements that the forward op named. */
+function maxPoolGradWithArgmax(op: OpCall): Tensor[] {
+  const [input, gradient, argmax] = [op.tensor(0), op.tensor(1), op.tensor(2)];
+  const shape = volumesShape(input.shape, 4);
+  const perImage = input.shape.slice(1).reduce((a, b) => a * b, 1);
+  const [by, at] = [exactNumbersOf(gradient, op.node.op), integersOf(argmax)];
+  const perGradient = by.length / Math.max(1, shape[0]);
+  const hasBatch = op.attrs.bool("include_batch_in_index");
+  const sums = new Float64Array(checkedCount(input.dtype, input.shape));
+  for (let i = 0; i < by.length; i++) {
+    const to = at[i]! + (hasBatch ? 0 : Math.floor(i / perGradient) * perImage);
+    check(to >= 0 && to < sums.length, () => `Invalid input index: ${to}, limit: ${sums.length}`);
+    sums[to]! += by[i]!;
+  }
+  return [packed(input.dtype, input.shape, sums)];
+}
+
+export const FILTER_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {
+  Conv2DBackpropFilter: filterGrad(4, "all"),
+  Conv3DBackpropFilterV2: filterGrad(5, "all"),
+  DepthwiseConv2dNativeBackpropFilter: filterGrad(4, "own"),
+  AvgPool3DGrad: inTurns(avgPool3dGrad),
+  MaxPool3DGrad: inTurns((op) => maxPoolGrad(op, 5, op.attrs.ints("ksize"), op.attrs.ints("strides"))),
+  MaxPoolGradV2: inTurns((op) =>
+    maxPoolGrad(op, 4, Array.from(integersOf(op.tensor(3))), Array.from(integersOf(op.tensor(4)))),
+  ),
+  MaxPoolGradWithArgmax: maxPoolGradWithArgmax,
+};
