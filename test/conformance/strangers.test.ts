@@ -22,6 +22,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "tables-of-every-kind": 8,
   "sparse-embeddings-weighted": 4,
   "v1-partitioned-variables": 0,
+  "checkpoint-in-small-files": 2,
   "v1-sparse-signature": 1,
   "ragged-maps": 1,
   "ragged-signature": 1,

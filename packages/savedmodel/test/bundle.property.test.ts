@@ -109,9 +109,11 @@ describe("checkpoint round trip", () => {
           const chunks: Buffer[] = [];
           for await (const chunk of reader.stream("p/emb", { chunkBytes })) chunks.push(Buffer.from(chunk));
           assert.equal(Buffer.concat(chunks).toString("hex"), Buffer.from(bytesOf(full)).toString("hex"));
-          if (reader.ranges("p/emb") && full.length > 0) {
+          if (full.length > 0) {
             const at = 4 * (full.length >> 1);
-            assert.deepEqual(await reader.readRange("p/emb", at, 4), bytesOf(full).slice(at, at + 4));
+            const length = 4 * Math.ceil((full.length - full.length / 2) / 2);
+            const part = Buffer.from(await reader.readRange("p/emb", at, length)).toString("hex");
+            assert.equal(part, Buffer.from(bytesOf(full).slice(at, at + length)).toString("hex"));
           }
           const copyPrefix = join(dir, String(count++), "variables");
           const copier = await BundleWriter.create(copyPrefix);

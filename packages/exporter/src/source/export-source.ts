@@ -12,8 +12,10 @@ export interface StoredPart {
 
 /** Where the tensors of a model lie, row-major and little-endian, by checkpoint key. */
 export interface SourceTensors extends AsyncDisposable {
-  /** In order, without empty ones. @throws ServingError UNIMPLEMENTED when the tensor is partitioned across its rows */
-  parts(checkpointKey: string): readonly StoredPart[];
+  /** In order, without empty ones; undefined for a tensor that is cut across its rows, which only {@link stream} reads. */
+  parts(checkpointKey: string): readonly StoredPart[] | undefined;
+  /** The bytes of a tensor without {@link parts}, in chunks that are valid until the next; checksums are verified on the way. */
+  stream(checkpointKey: string): AsyncGenerator<Uint8Array>;
   /** Reads a few bytes of a tensor, without verifying a checksum. */
   readRange(checkpointKey: string, start: number, length: number): Promise<Uint8Array>;
 }

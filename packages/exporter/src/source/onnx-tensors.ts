@@ -1,7 +1,7 @@
 import { type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, relative, sep } from "node:path";
 import { onnx, toBinary } from "@shardserve/api";
-import { readAt, ServingError } from "@shardserve/core";
+import { InvariantError, readAt, ServingError } from "@shardserve/core";
 import { isExternal, ONNX_MODEL_FILE } from "@shardserve/onnx";
 import type { SourceTensors, StoredPart } from "./export-source.js";
 
@@ -90,6 +90,10 @@ export class OnnxTensors implements SourceTensors {
 
   parts(checkpointKey: string): readonly StoredPart[] {
     return [this.#part(checkpointKey)];
+  }
+
+  stream(checkpointKey: string): never {
+    throw new InvariantError(`initialiser "${checkpointKey}" is one part`);
   }
 
   async readRange(checkpointKey: string, start: number, length: number): Promise<Uint8Array> {

@@ -1,6 +1,5 @@
 import { copyFile, cp, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { ServingError } from "@shardserve/core";
 import { fileDigest } from "@shardserve/rowstore";
 import { BundleReader, BundleWriter, type SavedModel } from "@shardserve/savedmodel";
 import type { DenseChanges, ExportSource, Remainder, SourceTensors, StoredPart } from "./export-source.js";
@@ -71,6 +70,9 @@ export async function carryFiles(source: string, dir: string, without: ReadonlyS
   }
 }
 
+/** Bytes of a streamed tensor in memory, twice. */
+const STREAM_BYTES = 4 * 2 ** 20;
+
 /** The tensors of a checkpoint. */
 class CheckpointTensors implements SourceTensors {
   readonly bundle: BundleReader;
@@ -79,17 +81,16 @@ class CheckpointTensors implements SourceTensors {
     this.bundle = bundle;
   }
 
-  parts(checkpointKey: string): readonly StoredPart[] {
+  parts(checkpointKey: string): readonly StoredPart[] | undefined {
     const ranges = this.bundle.ranges(checkpointKey);
-    if (!ranges) {
-      throw new ServingError(
-        "UNIMPLEMENTED",
-        `variable "${checkpointKey}" is partitioned across its rows; leave it out of --tables`,
-      );
-    }
+    if (!ranges) return undefined;
     const entry = this.bundle.entry(checkpointKey);
     const stored = (entry.slices ?? [entry]).filter((part) => part.size > 0);
     return ranges.map((range, i) => ({ ...range, crc32c: stored[i]!.crc32c }));
+  }
+
+  stream(checkpointKey: string): AsyncGenerator<Uint8Array> {
+    return this.bundle.stream(checkpointKey, { chunkBytes: STREAM_BYTES });
   }
 
   readRange(checkpointKey: string, start: number, length: number): Promise<Uint8Array> {

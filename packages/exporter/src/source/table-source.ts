@@ -2,6 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { readAt, ServingError } from "@shardserve/core";
 import { checksum, maskChecksum } from "@shardserve/savedmodel";
 import type { SourceTensors, StoredPart } from "./export-source.js";
+import { StreamedBytes } from "./streamed-bytes.js";
 
 /** Bytes read and checksummed at a time: one checksum call of 4 MiB takes half a millisecond. */
 const SLICE_BYTES = 4 * 2 ** 20;
@@ -16,19 +17,22 @@ export interface TableSourceState {
 
 /**
  * Reads one tensor of a model from front to back and verifies the checksum of every stored part as it ends, if it has one.
- * A partitioned variable is read as one tensor.
+ * A partitioned variable is read as one tensor; one that is cut across its rows (a table partitioned by columns, or what a policy that
+ * bounds the size of checkpoint files makes of a row) begins anew when an export goes on: its checksums are those of whole slices.
  */
 export class TableSource implements AsyncDisposable {
   readonly #key: string;
   readonly #parts: readonly StoredPart[];
+  readonly #streamed: StreamedBytes | undefined;
   #byteOffset: number;
   #crc: number;
   #file: { readonly path: string; readonly handle: FileHandle } | undefined;
 
-  /** @throws ServingError UNIMPLEMENTED when the variable is partitioned across its rows */
   constructor(tensors: SourceTensors, checkpointKey: string, from: TableSourceState = { byteOffset: 0, crc: 0 }) {
     this.#key = checkpointKey;
-    this.#parts = tensors.parts(checkpointKey);
+    const parts = tensors.parts(checkpointKey);
+    this.#parts = parts ?? [];
+    this.#streamed = parts ? undefined : new StreamedBytes(tensors.stream(checkpointKey), from.byteOffset);
     this.#byteOffset = from.byteOffset;
     this.#crc = from.crc;
   }
@@ -43,6 +47,11 @@ export class TableSource implements AsyncDisposable {
    * @throws ServingError CHECKSUM_MISMATCH naming variable, file and offset; CHECKPOINT_INVALID when the file is cut off
    */
   async read(target: Uint8Array, signal?: AbortSignal): Promise<void> {
+    if (this.#streamed) {
+      await this.#streamed.read(target, signal);
+      this.#byteOffset += target.length;
+      return;
+    }
     for (let filled = 0; filled < target.length; ) {
       signal?.throwIfAborted();
       const part = this.#parts.find(({ byteStart, size }) => this.#byteOffset < byteStart + size)!;
@@ -58,6 +67,7 @@ export class TableSource implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#streamed?.close();
     await this.#file?.handle.close();
     this.#file = undefined;
   }

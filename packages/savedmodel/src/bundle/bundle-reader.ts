@@ -13,7 +13,7 @@ import {
 } from "@shardserve/tensor";
 import { type BundleEntry, type BundleIndex, readBundleIndex, type StoredBytes } from "./bundle-index.js";
 import { checksum, maskChecksum } from "./checksum.js";
-import { mergeSlices } from "./merge-slices.js";
+import { mergeSlices, placeRows } from "./merge-slices.js";
 import { decodeStrings } from "./string-tensor.js";
 
 /** Bytes `[byteStart, byteStart + size)` of a tensor, found at `offset` of a data file. */
@@ -115,12 +115,11 @@ export class BundleReader implements AsyncDisposable {
   /**
    * Reads `length` bytes of a tensor from `start` on, without verifying a checksum: for a few rows of a large table.
    *
-   * @throws ServingError UNIMPLEMENTED when the tensor is sliced across its rows
+   * @throws ServingError INVALID_ARGUMENT for bytes that the tensor does not have
    */
   async readRange(key: string, start: number, length: number): Promise<Uint8Array> {
     const ranges = this.ranges(key);
-    if (!ranges)
-      throw new ServingError("UNIMPLEMENTED", `tensor "${key}" is partitioned across its rows; read it whole`);
+    if (!ranges) return this.#readAcross(this.entry(key), start, length);
     const out = new Uint8Array(length);
     let filled = 0;
     for (const range of ranges) {
@@ -134,6 +133,29 @@ export class BundleReader implements AsyncDisposable {
       throw new ServingError("INVALID_ARGUMENT", `bytes ${start} to ${start + length} of "${key}" exceed the tensor`);
     }
     return out;
+  }
+
+  /** {@link readRange} of a tensor that slices cut across its rows: whole rows are put together. */
+  async #readAcross(entry: BundleEntry, start: number, length: number): Promise<Uint8Array> {
+    const elementBytes = DTYPES[entry.dtype].bytes;
+    const rowBytes = elementBytes * elementCount(entry.shape.slice(1));
+    const [from, to] = [Math.floor(start / rowBytes), Math.ceil((start + length) / rowBytes)];
+    if (to > entry.shape[0]!) {
+      throw new ServingError(
+        "INVALID_ARGUMENT",
+        `bytes ${start} to ${start + length} of "${entry.key}" exceed the tensor`,
+      );
+    }
+    const rows = new Uint8Array((to - from) * rowBytes);
+    for (const slice of entry.slices!) {
+      const [first, end] = [Math.max(from, slice.start[0]!), Math.min(to, slice.start[0]! + slice.shape[0]!)];
+      if (first >= end) continue;
+      const ownBytes = elementBytes * elementCount(slice.shape.slice(1));
+      const piece = new Uint8Array((end - first) * ownBytes);
+      await this.#readInto(slice.shardId, slice.offset + (first - slice.start[0]!) * ownBytes, piece);
+      placeRows(rows.subarray((first - from) * rowBytes), piece, end - first, entry.shape, slice, elementBytes);
+    }
+    return rows.subarray(start - from * rowBytes, start - from * rowBytes + length);
   }
 
   /**

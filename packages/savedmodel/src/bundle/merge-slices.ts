@@ -75,7 +75,7 @@ function checkBand(entry: BundleEntry, active: readonly BundleSlice[]): void {
 }
 
 /** Copies a slice's part of `rows` rows to its place. */
-function placeRows(
+export function placeRows(
   out: Uint8Array,
   piece: Uint8Array,
   rows: number,
