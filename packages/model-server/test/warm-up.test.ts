@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, rmdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -136,6 +136,18 @@ describe("warm-up", () => {
       assert.equal(actual?.slice(0, failure.length), failure);
       assert.equal(model.isClosed, true);
     }
+  });
+
+  it("says which file cannot be read", async () => {
+    await rm(file(), { force: true });
+    await mkdir(file());
+    const loader = warmingLoader({ load: async () => halfPlus(2) }, { directoryOf: async () => dir, iterations: 1 });
+    const { signal } = new AbortController();
+    await assert.rejects(loader.load({ name: "m", version: 1 }, dir, { signal }), {
+      code: "FAILED_PRECONDITION",
+      message: `${file()} cannot be read: it is no file`,
+    });
+    await rmdir(file());
   });
 
   it("stops when the load is not wanted any more", async () => {

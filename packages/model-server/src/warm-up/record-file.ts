@@ -10,12 +10,19 @@ const FOOTER_BYTES = 4;
  * The records of a TFRecord file, one after another: uint64 length, masked crc32c of the length, data, masked crc32c of
  * the data, all little-endian (tensorflow/core/lib/io/record_writer.cc).
  *
- * @throws ServingError CHECKSUM_MISMATCH (DATA_LOSS) when a record is damaged or cut off
+ * @throws ServingError CHECKSUM_MISMATCH (DATA_LOSS) when a record is damaged or cut off, FAILED_PRECONDITION when it cannot be read
  */
 export async function* readRecords(path: string): AsyncGenerator<Buffer> {
-  const file = await open(path, "r");
+  let file: FileHandle;
   try {
-    const { size } = await file.stat();
+    file = await open(path, "r");
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  try {
+    const status = await file.stat();
+    if (!status.isFile()) throw unreadable(path, new Error("it is no file"));
+    const { size } = status;
     for (let at = 0; at < size; ) {
       const damaged = (what: string) =>
         new ServingError(
@@ -36,6 +43,10 @@ export async function* readRecords(path: string): AsyncGenerator<Buffer> {
   } finally {
     await file.close();
   }
+}
+
+function unreadable(path: string, cause: unknown): ServingError {
+  return new ServingError("FAILED_PRECONDITION", `${path} cannot be read: ${(cause as Error).message}`, { cause });
 }
 
 /** @throws ServingError CHECKSUM_MISMATCH when the file has become shorter */
