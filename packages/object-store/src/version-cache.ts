@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { join } from "node:path";
 import {
   BytePace,
   type Clock,
@@ -11,6 +11,7 @@ import {
   silentLogger,
   systemClock,
 } from "@shardserve/core";
+import { bytesBelow, diskError, exists, isFinished, writeFile } from "./cached-files.js";
 import type { StoredObject } from "./object-store.js";
 import { parseStoreUri } from "./store-uri.js";
 import type { Stores } from "./stores.js";
@@ -38,6 +39,11 @@ export interface HeldVersion {
   readonly dir: string;
   /** It may be removed from now on. */
   readonly release: () => void;
+  /**
+   * Releases a version whose files cannot be loaded: they are downloaded anew when it is wanted next. Once for each version, for
+   * what is damaged in the store itself would be downloaded with each try.
+   */
+  readonly discard: () => Promise<void>;
 }
 
 interface Entry {
@@ -64,6 +70,8 @@ export class VersionCache {
   readonly #entries = new Map<string, Entry>();
   /** Digest of what was held last, by place. */
   readonly #digests = new Map<string, string>();
+  /** Digests of versions that were discarded. */
+  readonly #discarded = new Set<string>();
   /** Making room is one decision at a time. */
   #making: Promise<unknown> = Promise.resolve();
 
@@ -112,7 +120,7 @@ export class VersionCache {
     try {
       const dir = await entry.ready;
       this.#digests.set(uri, digest);
-      return { dir, release };
+      return { dir, release, discard: () => this.#discard(digest, release) };
     } catch (error) {
       release();
       throw error;
@@ -138,11 +146,46 @@ export class VersionCache {
     signal: AbortSignal | undefined,
   ): Promise<string> {
     const dir = join(this.#options.dir, digest);
-    if (await exists(dir)) {
+    try {
+      if (await this.#isHere(dir, objects)) return dir;
+      return await this.#download(uri, digest, objects, bytes, signal);
+    } catch (error) {
+      throw diskError(uri, this.#options.dir, error);
+    }
+  }
+
+  /** Whether every file is there with its size; else what is left of them is kept for the download. */
+  async #isHere(dir: string, objects: readonly StoredObject[]): Promise<boolean> {
+    if (!(await exists(dir))) return false;
+    const whole = await Promise.all(objects.map(({ path, bytes }) => isFinished(join(dir, path), bytes)));
+    if (whole.every(Boolean)) {
       const nowS = this.#clock.wallMs() / 1000;
       await utimes(dir, nowS, nowS); // the time of the last use is the directory's own
-      return dir;
+      return true;
     }
+    this.#logger.warn({ dir }, "files of a version in the cache are missing or cut short; they are downloaded anew");
+    await rm(`${dir}${PARTIAL}`, { recursive: true, force: true });
+    await rename(dir, `${dir}${PARTIAL}`);
+    return false;
+  }
+
+  async #discard(digest: string, release: () => void): Promise<void> {
+    release();
+    if (this.#entries.has(digest) || this.#discarded.has(digest)) return;
+    this.#discarded.add(digest);
+    const dir = join(this.#options.dir, digest);
+    this.#logger.warn({ dir }, "the files of a version in the cache cannot be loaded; they are downloaded anew");
+    await rm(dir, { recursive: true, force: true });
+  }
+
+  async #download(
+    uri: string,
+    digest: string,
+    objects: readonly StoredObject[],
+    bytes: number,
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
+    const dir = join(this.#options.dir, digest);
     const making = this.#making.then(() => this.#makeRoom(uri, digest, bytes));
     this.#making = making.catch(() => undefined);
     await making;
@@ -218,54 +261,6 @@ function digestOf(uri: string, objects: readonly StoredObject[]): string {
   const hash = createHash("sha256").update(uri);
   for (const { path, bytes, revision } of objects) hash.update(JSON.stringify([path, bytes, revision]));
   return hash.digest("hex").slice(0, 32);
-}
-
-/** Under its own name once it is whole. @throws ServingError CHECKSUM_MISMATCH when the length differs */
-async function writeFile(
-  path: string,
-  contents: AsyncIterable<Uint8Array>,
-  { key, bytes }: StoredObject,
-  uri: string,
-): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const growing = `${path}.growing`;
-  const file = await open(growing, "w");
-  let written = 0;
-  try {
-    for await (const chunk of contents) {
-      await file.write(chunk);
-      written += chunk.byteLength;
-    }
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  if (written !== bytes) {
-    throw new ServingError("CHECKSUM_MISMATCH", `${uri}: ${key} has ${bytes} bytes, ${written} came`);
-  }
-  await rename(growing, path);
-}
-
-async function isFinished(path: string, bytes: number): Promise<boolean> {
-  return stat(path).then(
-    ({ size }) => size === bytes,
-    () => false, // not begun
-  );
-}
-
-function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function bytesBelow(dir: string): Promise<number> {
-  let total = 0;
-  for (const entry of await readdir(dir, { withFileTypes: true, recursive: true })) {
-    if (!entry.isDirectory()) total += (await stat(join(entry.parentPath, entry.name))).size;
-  }
-  return total;
 }
 
 function once(call: () => void): () => void {

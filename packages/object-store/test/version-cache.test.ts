@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isServingError } from "@shardserve/core";
-import { S3Server, tempDir, type TempDir } from "@shardserve/testkit";
+import { S3Server, SmallDisk, tempDir, type TempDir } from "@shardserve/testkit";
 import type { ObjectStore, StoredObject } from "../src/object-store.js";
 import { parseStoreUri, Stores, VersionCache } from "../src/index.js";
 
@@ -57,17 +57,58 @@ describe("version cache", function () {
     assert.equal(cache.heldDirectory(URI), first.dir);
     assert.equal(await readFile(join(first.dir, "variables/variables.index"), "utf8"), "index");
     assert.equal(await readFile(join(first.dir, "empty"), "utf8"), "");
-    await writeFile(join(first.dir, "saved_model.pb"), "mark");
+    await writeFile(join(first.dir, "saved_model.pb"), "marks");
     first.release();
     first.release();
     assert.equal(cache.heldDirectory(URI), second.dir);
     second.release();
     assert.equal(cache.heldDirectory(URI), undefined);
     const again = await cache.acquire(URI);
-    assert.equal(await readFile(join(again.dir, "saved_model.pb"), "utf8"), "mark", "it was not downloaded again");
+    assert.equal(await readFile(join(again.dir, "saved_model.pb"), "utf8"), "marks", "it was not downloaded again");
     await cache.close();
     const later = await (await open()).acquire(URI);
     assert.equal(later.dir, again.dir, "nor by the next process");
+  });
+
+  it("mends a copy of which files are missing or cut short, and one that could not be loaded, once", async () => {
+    const cache = await open();
+    const first = await cache.acquire(URI);
+    const path = join(first.dir, "saved_model.pb");
+    first.release();
+    for (const damage of [() => truncate(path, 2), () => rm(path)]) {
+      await damage();
+      const mended = await cache.acquire(URI);
+      assert.equal(mended.dir, first.dir);
+      assert.equal(await readFile(path, "utf8"), "graph");
+      mended.release();
+    }
+    for (const expected of ["graph", "grapX"]) {
+      await writeFile(path, "grapX"); // the same length
+      await (await cache.acquire(URI)).discard();
+      const again = await cache.acquire(URI);
+      assert.equal(await readFile(path, "utf8"), expected);
+      again.release();
+    }
+    await cache.close();
+  });
+
+  it("says which folder has no room, and goes on once it has", async function () {
+    const disk = SmallDisk.mount(dir.path, 2 ** 20);
+    if (!disk) return this.skip();
+    try {
+      await server.put("large/1/data", Buffer.alloc(300_000));
+      const cache = await open(2 ** 20);
+      disk.fill();
+      await assert.rejects(
+        cache.acquire("s3://models/large/1"),
+        (error) => isServingError(error, "DISK_FULL") && error.message.includes(`no room in ${dir.path}`),
+      );
+      disk.free();
+      (await cache.acquire("s3://models/large/1")).release();
+      await cache.close();
+    } finally {
+      disk.stop();
+    }
   });
 
   it("takes a version that was replaced for another one", async () => {

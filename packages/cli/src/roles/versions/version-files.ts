@@ -1,6 +1,6 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import type { Logger } from "@shardserve/core";
+import { type Logger, ServingError } from "@shardserve/core";
 import { childUri, isUri, parseStoreUri, type StoredObject, Stores, VersionCache } from "@shardserve/object-store";
 import {
   fileFingerprint,
@@ -22,6 +22,9 @@ export const OBJECT_STORE_FLAGS = {
   downloadBytesPerSecond: flag.bytes("rate of downloads from object stores; 0 = not limited", 0),
   objectStorePollSeconds: flag.number("pause between looks for new versions in object stores", 1, 86_400, 60),
 };
+
+/** Failures of a load that files damaged on the disk can be the cause of. */
+const BAD_FILES: readonly string[] = ["DATA_LOSS", "INVALID_ARGUMENT"];
 
 /** The files of versions, wherever these are: in directories of this machine, or in object stores. */
 export class VersionFiles {
@@ -77,14 +80,16 @@ export class VersionFiles {
     return {
       load: async (id, path, options) => {
         if (!isUri(path)) return directories.load(id, path, options);
-        const { dir, release } = await (await this.#openCache()).acquire(path, options.signal);
+        const { dir, release, discard } = await (await this.#openCache()).acquire(path, options.signal);
         try {
           const model = await directories.load(id, dir, options);
           const { signatures, metadata, broken } = model;
           const close = () => model.close().finally(release);
           return { signatures, metadata, ...(broken && { broken }), run: (...run) => model.run(...run), close };
         } catch (error) {
-          release();
+          // Bad in the store, or on this disk: a second copy tells.
+          const isBad = !options.signal.aborted && BAD_FILES.includes(ServingError.from(error).status);
+          await (isBad ? discard() : release());
           throw error;
         }
       },
