@@ -19,6 +19,9 @@ const HOPELESS = [
   "MEMORY_LIMIT",
 ] as const;
 
+/** Failures of what surrounds a version: they may be over later, with its files as they were. */
+const OUTAGES = ["UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "DISK_FULL"] as const;
+
 /**
  * Text that changes whenever the files of a version do.
  *
@@ -68,6 +71,7 @@ export class Harness {
   #readyAtMs = Number.NaN;
   #reservation: Reservation | undefined;
   #isShortOfMemory = false;
+  #retryAtMs = Number.POSITIVE_INFINITY;
   /** Of the files that the last try read; "" = unknown. */
   #fingerprint = "";
 
@@ -130,6 +134,8 @@ export class Harness {
       this.#readyAtMs = this.#options.clock.nowMs();
     } catch (error) {
       this.#isShortOfMemory = isServingError(error, "MEMORY_LIMIT");
+      const { clock, loadRetryIntervalMs } = this.#options;
+      if (isServingError(error, ...OUTAGES)) this.#retryAtMs = clock.nowMs() + loadRetryIntervalMs;
       this.#fail(
         this.#abort.signal.aborted
           ? new ServingError("CANCELLED", "Loading of servable cancelled")
@@ -138,6 +144,11 @@ export class Harness {
       this.#reservation?.release();
     }
     this.#options.onChange(this);
+  }
+
+  /** Whether what the last try failed on may be over: a store that was away, a disk that was full. */
+  get isRetryDue(): boolean {
+    return this.#state === "error" && this.#options.clock.nowMs() >= this.#retryAtMs;
   }
 
   /** Whether the files are others than those that the last try failed on. */

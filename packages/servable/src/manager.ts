@@ -295,12 +295,15 @@ export class Manager extends Service {
     }
   }
 
-  /** A failed version whose files changed is forgotten, so that the next step loads it as a new one. */
+  /** A failed version is forgotten, so that the next step loads it as a new one, when its files changed or an outage may be over. */
   async #forgetIfMended(harness: Harness): Promise<void> {
-    if (harness.state !== "error" || !this.#options.fingerprint || !(await harness.hasNewFiles())) return;
+    if (harness.state !== "error") return;
+    const isDue = harness.isRetryDue;
+    if (!isDue && (!this.#options.fingerprint || !(await harness.hasNewFiles()))) return;
     const { name, version } = harness.id;
     if (this.#versions.harnesses.get(name)?.get(version) !== harness) return; // another look was quicker
-    this.#logger.info({ model: name, version }, "the files of a failed version changed; it is loaded again");
+    const why = isDue ? "what it failed on may be over" : "its files changed";
+    this.#logger.info({ model: name, version }, `a failed version is loaded again: ${why}`);
     this.#versions.forget(harness);
     this.#changed(name);
   }

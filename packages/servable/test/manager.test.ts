@@ -94,6 +94,31 @@ describe("a manager of many models", () => {
 });
 
 describe("manager", () => {
+  it("loads a version again later that failed on an outage, and not one that is bad", async () => {
+    for (const [code, isAgain] of [
+      ["UNAVAILABLE", true],
+      ["DISK_FULL", true],
+      ["INVALID_ARGUMENT", false],
+    ] as const) {
+      const { loader, clock, manager, states, aspire } = await startManager({ loadRetriesMax: 0 });
+      aspire(1);
+      manager.step();
+      await loader.fail(new ServingError(code, "no"));
+      const look = async () => {
+        aspire(1);
+        await settle();
+        manager.step();
+        return states();
+      };
+      assert.deepEqual(await look(), ["1 END"]);
+      clock.advance(59_000);
+      assert.deepEqual(await look(), ["1 END"]);
+      clock.advance(1_000);
+      assert.deepEqual(await look(), [isAgain ? "1 LOADING" : "1 END"]);
+      await manager.close();
+    }
+  });
+
   it("loads an aspired version and serves it as latest", async () => {
     const { loader, manager, states, aspire } = await startManager();
     assert.equal(manager.statuses("m"), undefined);
