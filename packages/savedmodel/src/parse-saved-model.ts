@@ -1,12 +1,11 @@
 /**
  * Parses saved_model.pb piece by piece. One call of protobuf's parser takes a tenth of a second for 2 MB of graph; here
- * nodes and functions are parsed one by one and the event loop gets its turn every few milliseconds. What stands
+ * nodes and functions are parsed one by one, and the event loop gets its turn in between. What stands
  * beside them, unknown fields included, is left to the parser as it is.
  *
  * Functions that the graph does not call, in Keras exports most of them (training, gradients, the call of each layer), are
  * not parsed: they stay what they are on the wire, as unknown fields of the library, and are written again like that.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   type DescMessage,
   fromBinary,
@@ -24,7 +23,7 @@ import {
   type SavedModel,
   SavedModelSchema,
 } from "@shardserve/api";
-import { type Pause, ServingError } from "@shardserve/core";
+import { eachInPieces, type Pieces, ServingError } from "@shardserve/core";
 import { WIRE_BYTES, type WireField, wireFields, WireReader } from "@shardserve/tensor";
 import { calledFunctions } from "./called-functions.js";
 
@@ -33,72 +32,65 @@ const FUNCTION = 1;
 const SIGNATURE = 1;
 const SIGNATURE_NAME = 1;
 
-const YIELD_BYTES = 16 * 1024; // 1 ms of parsing, 5 ms before the code is compiled
-
-export interface ParseOptions {
-  readonly signal?: AbortSignal;
-  /** After each piece; default: one turn of the event loop. */
-  readonly pause?: Pause;
-}
-
-/** @throws ServingError SAVED_MODEL_INVALID naming `path` and the byte near which the encoding breaks; the signal's reason */
-export async function parseSavedModel(path: string, bytes: Uint8Array, options: ParseOptions): Promise<SavedModel> {
-  return new Parser(path, bytes, options).savedModel();
+/** @throws ServingError SAVED_MODEL_INVALID naming `path` and the byte near which the encoding breaks */
+export function parseSavedModel(path: string, bytes: Uint8Array): Pieces<SavedModel> {
+  return new Parser(path, bytes).savedModel();
 }
 
 class Parser {
   readonly #path: string;
   readonly #bytes: Uint8Array;
-  readonly #options: ParseOptions;
-  #sinceYield = 0;
 
-  constructor(path: string, bytes: Uint8Array, options: ParseOptions) {
+  constructor(path: string, bytes: Uint8Array) {
     this.#path = path;
     this.#bytes = bytes;
-    this.#options = options;
   }
 
-  async savedModel(): Promise<SavedModel> {
-    const { rest, parts } = this.#split(this.#bytes, 2);
+  *savedModel(): Pieces<SavedModel> {
+    const { rest, parts } = yield* this.#split(this.#bytes, 2);
     const model = this.#parse(SavedModelSchema, rest);
-    for (const part of parts[0]!) model.metaGraphs.push(await this.#metaGraph(part));
+    for (const part of parts[0]!) model.metaGraphs.push(yield* this.#metaGraph(part));
     return model;
   }
 
-  async #metaGraph(bytes: Uint8Array): Promise<MetaGraphDef> {
-    const { rest, parts } = this.#split(bytes, 2);
-    await this.#pause(rest.length);
+  *#metaGraph(bytes: Uint8Array): Pieces<MetaGraphDef> {
+    const { rest, parts } = yield* this.#split(bytes, 2);
+    yield;
     const metaGraph = this.#parse(MetaGraphDefSchema, rest);
     const graph = parts[0]!.at(-1);
-    if (graph) metaGraph.graphDef = await this.#graph(graph);
+    if (graph) metaGraph.graphDef = yield* this.#graph(graph);
     return metaGraph;
   }
 
-  async #graph(bytes: Uint8Array): Promise<GraphDef> {
-    const { rest, parts } = this.#split(bytes, 1, 2);
+  *#graph(bytes: Uint8Array): Pieces<GraphDef> {
+    const { rest, parts } = yield* this.#split(bytes, 1, 2);
     const graph = this.#parse(GraphDefSchema, rest);
-    graph.node = await this.#nodes(parts[0]!);
+    graph.node = yield* this.#nodes(parts[0]!);
     const library = parts[1]!.at(-1);
-    if (library) graph.library = await this.#library(library, graph.node);
+    if (library) graph.library = yield* this.#library(library, graph.node);
     return graph;
   }
 
   /** @param callers  nodes of the main graph: what they call, and what that calls in turn, is parsed */
-  async #library(bytes: Uint8Array, callers: readonly NodeDef[]): Promise<FunctionDefLibrary> {
-    const library = this.#parse(FunctionDefLibrarySchema, this.#split(bytes, FUNCTION).rest);
+  *#library(bytes: Uint8Array, callers: readonly NodeDef[]): Pieces<FunctionDefLibrary> {
+    const library = this.#parse(FunctionDefLibrarySchema, (yield* this.#split(bytes, FUNCTION)).rest);
     const unread = new Map<string, WireField[]>();
-    for (const field of this.#fields(bytes, FUNCTION)) {
-      const name = this.#functionName(valueOf(bytes, field));
+    for (const field of yield* this.#fields(bytes, FUNCTION)) {
+      const name = yield* this.#functionName(valueOf(bytes, field));
       const same = unread.get(name);
       if (same) same.push(field);
       else unread.set(name, [field]);
-      await this.#pause(name.length);
+      yield;
     }
     for (let nodes = callers; nodes.length > 0; ) {
+      const called = new Set<string>();
+      yield* eachInPieces(nodes, (node) => {
+        for (const name of calledFunctions(node)) if (unread.has(name)) called.add(name);
+      });
       const fresh: NodeDef[] = [];
-      for (const name of nodes.flatMap(calledFunctions)) {
-        for (const field of unread.get(name) ?? []) {
-          const definition = await this.#function(valueOf(bytes, field));
+      for (const name of called) {
+        for (const field of unread.get(name)!) {
+          const definition = yield* this.#function(valueOf(bytes, field));
           library.function.push(definition);
           for (const node of definition.nodeDef) fresh.push(node);
         }
@@ -113,38 +105,29 @@ class Parser {
     return library;
   }
 
-  #functionName(definition: Uint8Array): string {
-    const signature = this.#fields(definition, SIGNATURE).at(-1);
+  *#functionName(definition: Uint8Array): Pieces<string> {
+    const signature = (yield* this.#fields(definition, SIGNATURE)).at(-1);
     if (!signature) return "";
     const bytes = valueOf(definition, signature);
-    const name = this.#fields(bytes, SIGNATURE_NAME).at(-1);
+    const name = (yield* this.#fields(bytes, SIGNATURE_NAME)).at(-1);
     return name ? Buffer.from(valueOf(bytes, name)).toString() : "";
   }
 
-  async #function(bytes: Uint8Array): Promise<FunctionDef> {
-    const { rest, parts } = this.#split(bytes, 3);
-    await this.#pause(rest.length);
+  *#function(bytes: Uint8Array): Pieces<FunctionDef> {
+    const { rest, parts } = yield* this.#split(bytes, 3);
+    yield;
     const definition = this.#parse(FunctionDefSchema, rest);
-    definition.nodeDef = await this.#nodes(parts[0]!);
+    definition.nodeDef = yield* this.#nodes(parts[0]!);
     return definition;
   }
 
-  async #nodes(parts: readonly Uint8Array[]): Promise<NodeDef[]> {
+  *#nodes(parts: readonly Uint8Array[]): Pieces<NodeDef[]> {
     const nodes: NodeDef[] = [];
     for (const part of parts) {
-      await this.#pause(part.length);
       nodes.push(this.#parse(NodeDefSchema, part));
+      yield;
     }
     return nodes;
-  }
-
-  async #pause(byteCount: number): Promise<void> {
-    this.#sinceYield += byteCount;
-    if (this.#sinceYield < YIELD_BYTES) return;
-    this.#sinceYield = 0;
-    const { signal, pause = nextTurn } = this.#options;
-    signal?.throwIfAborted();
-    await pause();
   }
 
   #parse<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageShape<D> {
@@ -156,10 +139,10 @@ class Parser {
   }
 
   /** Takes the occurrences of length-delimited fields out of a message; `rest` is the message without them. */
-  #split(bytes: Uint8Array, ...numbers: number[]): { rest: Uint8Array; parts: Uint8Array[][] } {
+  *#split(bytes: Uint8Array, ...numbers: number[]): Pieces<{ rest: Uint8Array; parts: Uint8Array[][] }> {
     const parts: Uint8Array[][] = numbers.map(() => []);
     const kept: Uint8Array[] = [];
-    for (const field of this.#fields(bytes)) {
+    for (const field of yield* this.#fields(bytes)) {
       const taken = field.isDelimited ? numbers.indexOf(field.number) : -1;
       if (taken === -1) kept.push(bytes.subarray(field.start, field.end));
       else parts[taken]!.push(valueOf(bytes, field));
@@ -168,11 +151,14 @@ class Parser {
   }
 
   /** The fields of a message: all, or the length-delimited ones of a number. */
-  #fields(bytes: Uint8Array, number?: number): WireField[] {
+  *#fields(bytes: Uint8Array, number?: number): Pieces<WireField[]> {
+    const fields: WireField[] = [];
     const reader = new WireReader(bytes);
     try {
-      const all = [...wireFields(reader)];
-      return number === undefined ? all : all.filter((field) => field.isDelimited && field.number === number);
+      yield* eachInPieces(wireFields(reader), (field) => {
+        if (number === undefined || (field.isDelimited && field.number === number)) fields.push(field);
+      });
+      return fields;
     } catch (cause) {
       throw this.#invalid(bytes, reader.position, (cause as Error).message, cause);
     }

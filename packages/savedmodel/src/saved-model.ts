@@ -11,8 +11,8 @@ import {
   type MetaGraphDef,
   type SavedModel as SavedModelMessage,
 } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
-import { type ParseOptions, parseSavedModel } from "./parse-saved-model.js";
+import { type Pause, runInTurns, ServingError } from "@shardserve/core";
+import { parseSavedModel } from "./parse-saved-model.js";
 
 /** A SavedModel directory whose saved_model.pb was read. */
 export interface SavedModel {
@@ -23,21 +23,27 @@ export interface SavedModel {
   readonly variablesPrefix: string | undefined;
 }
 
+export interface ReadOptions {
+  readonly signal?: AbortSignal;
+  /** After each turn; default: one turn of the event loop. */
+  readonly pause?: Pause;
+}
+
 /** protobuf's own limit; beyond it TensorFlow writes saved_model.cpb, which is not read here. */
 const MESSAGE_BYTES_MAX = 2 ** 31 - 1;
 
 /**
- * Reads `DIR/saved_model.pb`. Parses in slices of a few milliseconds, so that a server can load beside its traffic.
+ * Reads `DIR/saved_model.pb`. Parses in turns of a millisecond, so that a server can load beside its traffic.
  * Of functions, only those that the graph calls are parsed; the others are kept as unknown fields. Memory: about 12 times
  * what is parsed of real graphs, at most about 100 times for hostile ones (a file of empty messages); constants stay views
  * of the file's bytes.
  *
  * @throws ServingError SAVED_MODEL_INVALID naming the file, and the byte where the encoding breaks
  */
-export async function readSavedModel(dir: string, options: ParseOptions = {}): Promise<SavedModel> {
+export async function readSavedModel(dir: string, options: ReadOptions = {}): Promise<SavedModel> {
   const path = join(dir, "saved_model.pb");
   const bytes = await readWhole(path, dir, options.signal);
-  const message = await parseSavedModel(path, bytes, options);
+  const message = await runInTurns(parseSavedModel(path, bytes), options.signal, options.pause);
   if (message.metaGraphs.length === 0) {
     throw new ServingError("SAVED_MODEL_INVALID", `${path} holds no meta graph; export the model again`);
   }

@@ -4,7 +4,7 @@
  * TensorFlow 2 has them in functions. Names of variables would not do: they need not be unique, nor equal to keys.
  */
 import { type FunctionDef, type MetaGraphDef, type NodeDef } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { eachInPieces, type Pieces, runAtOnce, ServingError } from "@shardserve/core";
 import { decodeTensorProto, DTYPES, type StringColumn } from "@shardserve/tensor";
 import type { BundleEntry } from "./bundle/bundle-index.js";
 import { capturedObjects, variablesByName } from "./object-graph.js";
@@ -70,14 +70,20 @@ const STEPS_MAX = 4_000_000;
  * @param keysOfObjects  `objectKeys(metaGraph, reader)`; only Keras 3 exports need it
  * @throws ServingError SAVED_MODEL_INVALID when the restore op is missing or names a tensor that the checkpoint lacks
  */
-export function variableBindings(
+export function variableBindings(...args: Parameters<typeof bindingVariables>): Bindings {
+  return runAtOnce(bindingVariables(...args));
+}
+
+/** {@link variableBindings} in pieces. */
+export function* bindingVariables(
   metaGraph: MetaGraphDef,
   entries: Entries,
   keysOfObjects: ReadonlyMap<number, string> = new Map(),
-): Bindings {
+): Pieces<Bindings> {
   const evaluator = new Evaluator(metaGraph);
+  yield;
   const restore = restoreOp(metaGraph);
-  if (restore) evaluator.runMain(restore.node);
+  if (restore) yield* evaluator.runMain(restore.node);
   for (const [node, { checkpointKey }] of evaluator.variables) {
     if (!entries.has(checkpointKey)) {
       throw new ServingError(
@@ -86,16 +92,16 @@ export function variableBindings(
       );
     }
   }
-  const unbound = bindRest(metaGraph, evaluator.variables, entries, keysOfObjects);
+  const unbound = yield* bindRest(metaGraph, evaluator.variables, entries, keysOfObjects);
   return { variables: evaluator.variables, tables: evaluator.tables, ensembles: evaluator.ensembles, unbound };
 }
 
-function bindRest(
+function* bindRest(
   metaGraph: MetaGraphDef,
   variables: Map<string, VariableBinding>,
   entries: Entries,
   keysOfObjects: ReadonlyMap<number, string>,
-): string[] {
+): Pieces<string[]> {
   const nodes = (metaGraph.graphDef?.node ?? []).filter((node) => VARIABLE_OPS.has(node.op));
   const bySharedName = new Map<string, VariableBinding>();
   for (const node of nodes) {
@@ -105,8 +111,8 @@ function bindRest(
   const captured = capturedObjects(metaGraph);
   const byName = variablesByName(metaGraph);
   const unbound: string[] = [];
-  for (const node of nodes) {
-    if (variables.has(node.name)) continue;
+  yield* eachInPieces(nodes, (node) => {
+    if (variables.has(node.name)) return;
     const object = captured.get(node.name);
     const candidates = object === undefined ? (byName.get(sharedName(node)) ?? []) : [object];
     const keys = candidates.map((id) => keysOfObjects.get(id));
@@ -117,7 +123,7 @@ function bindRest(
     const binding = bySharedName.get(sharedName(node)) ?? (key === undefined ? undefined : { checkpointKey: key });
     if (binding) variables.set(node.name, binding);
     else unbound.push(node.name);
-  }
+  });
   return unbound;
 }
 
@@ -175,27 +181,28 @@ class Evaluator {
     );
   }
 
-  runMain(restoreNode: string): void {
+  *runMain(restoreNode: string): Pieces<void> {
     if (!this.#main.has(restoreNode)) {
       throw new ServingError(
         "SAVED_MODEL_INVALID",
         `the restore op "${restoreNode}" is not in the graph; export the model again`,
       );
     }
-    this.#run(this.#main, [restoreNode], new Map(), 0);
+    yield* this.#run(this.#main, [restoreNode], new Map(), 0);
   }
 
   /** Runs `targets` and what they need; returns the values of every node that ran. */
-  #run(
+  *#run(
     nodes: ReadonlyMap<string, NodeDef>,
     targets: Iterable<string>,
     args: ReadonlyMap<string, Value | undefined>,
     depth: number,
-  ): Map<string, Values> {
+  ): Pieces<Map<string, Values>> {
     const done = new Map<string, Values>();
     const entered = new Set<string>();
     const stack = [...targets];
     while (stack.length > 0) {
+      yield;
       const name = stack.at(-1)!;
       const node = nodes.get(name);
       if (!node || done.has(name)) {
@@ -203,10 +210,7 @@ class Evaluator {
         continue;
       }
       if (entered.has(name)) {
-        done.set(
-          name,
-          this.#evaluate(node, (reference) => resolve(reference, done, args), depth),
-        );
+        done.set(name, yield* this.#evaluate(node, (reference) => resolve(reference, done, args), depth));
         stack.pop();
         continue;
       }
@@ -221,13 +225,13 @@ class Evaluator {
     return done;
   }
 
-  #evaluate(node: NodeDef, read: (reference: string) => Value | undefined, depth: number): Values {
+  *#evaluate(node: NodeDef, read: (reference: string) => Value | undefined, depth: number): Pieces<Values> {
     const inputs = node.input.filter((input) => !input.startsWith("^")).map(read);
     if (VARIABLE_OPS.has(node.op) || TABLE_OPS.has(node.op) || node.op === ENSEMBLE_OP)
       return [{ kind: "handle", node }];
     if (PASS_THROUGH_OPS.has(node.op)) return [inputs[0]];
-    if (CALL_OPS.has(node.op)) return this.#call(calledFunction(node), inputs, depth);
-    if (this.#functions.has(node.op)) return this.#call(node.op, inputs, depth);
+    if (CALL_OPS.has(node.op)) return yield* this.#call(calledFunction(node), inputs, depth);
+    if (this.#functions.has(node.op)) return yield* this.#call(node.op, inputs, depth);
     switch (node.op) {
       case "IdentityN":
         return inputs;
@@ -264,7 +268,7 @@ class Evaluator {
     this.tables.set(handle.node.name, { keys: keys.binding.checkpointKey, values: values.binding.checkpointKey });
   }
 
-  #call(name: string | undefined, inputs: Values, depth: number): Values {
+  *#call(name: string | undefined, inputs: Values, depth: number): Pieces<Values> {
     const definition = name === undefined ? undefined : this.#functions.get(name);
     if (!definition?.signature) return [];
     if (depth >= CALL_DEPTH_MAX)
@@ -274,7 +278,7 @@ class Evaluator {
       );
     const args = new Map(definition.signature.inputArg.map((arg, i) => [arg.name, inputs[i]]));
     const nodes = byName(definition.nodeDef);
-    const done = this.#run(nodes, nodes.keys(), args, depth + 1);
+    const done = yield* this.#run(nodes, nodes.keys(), args, depth + 1);
     return definition.signature.outputArg.map((output) => resolve(definition.ret[output.name] ?? "", done, args));
   }
 }

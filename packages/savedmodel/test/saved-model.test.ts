@@ -17,6 +17,7 @@ import { dataFromBytes, strings, tensor } from "@shardserve/tensor";
 import {
   assets,
   attr,
+  bindingVariables,
   BundleReader,
   GraphBuilder,
   initOp,
@@ -26,6 +27,7 @@ import {
   variableBindings,
   writeSavedModel,
 } from "../src/index.js";
+import { parseSavedModel } from "../src/parse-saved-model.js";
 
 describe("SavedModel", () => {
   let dir: string;
@@ -34,6 +36,15 @@ describe("SavedModel", () => {
 
   const refused = (pattern: RegExp) => (error: unknown) =>
     isServingError(error, "SAVED_MODEL_INVALID") && pattern.test(error.message);
+
+  it("parses in pieces, more of them in a larger graph", () => {
+    const piecesOf = (count: number): number => {
+      const graph = new GraphBuilder();
+      for (let i = 0; i < count; i++) graph.node("NoOp", [], { name: `n${i}` });
+      return [...parseSavedModel("m.pb", toBinary(SavedModelSchema, graph.savedModel({})))].length;
+    };
+    assert.ok(piecesOf(2000) > 50 * piecesOf(20), `${piecesOf(2000)} and ${piecesOf(20)} pieces`);
+  });
 
   it("refuses what is no file, without waiting for somebody to write into a pipe", async () => {
     const path = join(dir, "saved_model.pb");
@@ -188,6 +199,12 @@ describe("variable bindings", () => {
     );
   });
 
+  it("are found in pieces, more of them in a larger graph", () => {
+    const entries = new Map([["emb", { crc32c: 0, size: 0, dtype: "float32" as const, shape: [] }]]);
+    const piecesOf = (parts: number): number => [...bindingVariables(partitionedGraph(parts), entries)].length;
+    assert.ok(piecesOf(400) > 50 * piecesOf(2), `${piecesOf(400)} and ${piecesOf(2)} pieces`);
+  });
+
   it("read shape_and_slices as TensorFlow does", () => {
     assert.deepEqual(parseSliceSpec("10 4 0,4:0,4"), { fullShape: [10, 4], start: [0, 0], shape: [4, 4] });
     assert.deepEqual(parseSliceSpec("10 4 2,4:-"), { fullShape: [10, 4], start: [2, 0], shape: [4, 4] });
@@ -197,16 +214,24 @@ describe("variable bindings", () => {
   });
 });
 
-/** What a partitioner of TensorFlow 1 leaves: two variables, one key. */
-function partitionedGraph(): MetaGraphDef {
+/** What a partitioner of TensorFlow 1 leaves: some variables, one key. */
+function partitionedGraph(parts = 2): MetaGraphDef {
   const graph = new GraphBuilder();
-  const [names, slices] = [strings([2], ["emb", "emb"]), strings([2], ["10 4 0,5:0,4", "10 4 5,5:0,4"])];
+  const all = Array.from({ length: parts }, (_, i) => i);
+  const names = strings(
+    [parts],
+    all.map(() => "emb"),
+  );
+  const slices = strings(
+    [parts],
+    all.map((i) => `${5 * parts} 4 ${5 * i},5:0,4`),
+  );
   const prefix = graph.placeholder("prefix", "string", []);
   graph.node("RestoreV2", [prefix, graph.constant(names), graph.constant(slices)], {
     name: "restore",
-    attrs: { dtypes: attr.types(["float32", "float32"]) },
+    attrs: { dtypes: attr.types(all.map(() => "float32" as const)) },
   });
-  const assigned = [0, 1].map((i) => {
+  const assigned = all.map((i) => {
     graph.node("VarHandleOp", [], { name: `emb/part_${i}`, attrs: { shared_name: attr.text(`emb/part_${i}`) } });
     return graph.node("AssignVariableOp", [`emb/part_${i}`, `restore:${i}`]);
   });

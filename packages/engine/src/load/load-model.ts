@@ -1,18 +1,18 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { MetaGraphDef } from "@shardserve/api";
-import { ServingError, silentLogger } from "@shardserve/core";
+import { runInTurns, ServingError, silentLogger } from "@shardserve/core";
 import type { CheckpointTensor } from "@shardserve/graph";
 import { returnFreedMemory } from "@shardserve/native";
 import { hasOnnxModel } from "@shardserve/onnx";
 import { MANIFEST_FILE } from "@shardserve/rowstore";
 import {
   type Bindings,
+  bindingVariables,
   objectKeys,
   readSavedModel,
   type SavedModel,
   selectMetaGraph,
-  variableBindings,
 } from "@shardserve/savedmodel";
 import { Checkpoint } from "./checkpoint.js";
 import { chooseCandidate } from "./choose-candidate.js";
@@ -133,18 +133,15 @@ class Loader {
     await this.#options.rowSource?.close();
   }
 
-  async #bindings(
-    savedModel: SavedModel,
-    metaGraph: Parameters<typeof variableBindings>[0],
-    checkpoint: Checkpoint,
-  ): Promise<Bindings> {
+  async #bindings(savedModel: SavedModel, metaGraph: MetaGraphDef, checkpoint: Checkpoint): Promise<Bindings> {
     if (savedModel.variablesPrefix === undefined || !checkpoint.reader) {
       return { variables: new Map(), tables: new Map(), ensembles: new Map(), unbound: [] };
     }
-    const { signal } = this.#options;
+    const { signal, pace } = this.#options;
     const keys = await objectKeys(metaGraph, checkpoint.reader, { ...(signal && { signal }) });
     const isExported = this.#options.rowSource !== undefined || (await hasManifest(savedModel.dir));
-    return variableBindings(metaGraph, isExported ? new LeftOut(checkpoint.tensors) : checkpoint.tensors, keys);
+    const entries = isExported ? new LeftOut(checkpoint.tensors) : checkpoint.tensors;
+    return runInTurns(bindingVariables(metaGraph, entries, keys), signal, pace && (() => pace.pause()));
   }
 }
 
