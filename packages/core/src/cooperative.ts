@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 const TURN_MS = 1;
 
 /** Items between two places where a computation may pause: far less than a millisecond, and about one before the code is compiled. */
-const PIECE_ITEMS = 64;
+const PIECE_ITEMS = 32;
 
 /**
  * Long computation in pieces: it yields wherever it may pause, a millisecond apart or less, however large its subject.

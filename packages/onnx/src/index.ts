@@ -18,7 +18,7 @@ export { decodeOnnxModel, hasOnnxModel, ONNX_MODEL_FILE, ONNX_SIGNATURE, readOnn
 export { tensorsOf } from "./model/model-graph.js";
 export { findOnnxTables, type FoundOnnxTable, isExternal } from "./model/model-tables.js";
 export { constantBytes, permuteBytesInTurns } from "./lower/permute.js";
-export { deviceSupports, type LoweredSegment, lowerSegment } from "./segment.js";
+export { deviceSupports, type LoweredSegment, loweringSegment, lowerSegment } from "./segment.js";
 export { hoistGathers } from "./model/hoist-gathers.js";
 export { EMPTY_LABEL } from "./model/empty-guards.js";
 export { RANK_LABEL } from "./model/rank-guards.js";

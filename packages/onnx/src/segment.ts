@@ -1,9 +1,9 @@
-import { ServingError } from "@shardserve/core";
+import { type Pieces, runAtOnce, ServingError } from "@shardserve/core";
 import { type DeviceStep, type GraphNode, type NodeContext, refKey, type ValueInfo } from "@shardserve/graph";
 import { OnnxBuilder } from "./proto/builder.js";
 import type { Value, Weight } from "./proto/value.js";
 import { type Kernels, KERNELS } from "./proto/kernels.js";
-import { lowerNodes, loweringOf, valueOf } from "./lower/lower-nodes.js";
+import { loweringNodes, loweringOf, valueOf } from "./lower/lower-nodes.js";
 import type { FileRange } from "./proto/model-proto.js";
 import { lowerNode } from "./lower/narrow-floats.js";
 import { Unsupported } from "./proto/unsupported.js";
@@ -22,6 +22,8 @@ export interface LoweredSegment {
    *   have the same bytes then
    */
   encode(place: (weight: Weight) => Uint8Array | FileRange, isNamed?: boolean): Uint8Array;
+  /** {@link encode} in pieces. */
+  encoding(place: (weight: Weight) => Uint8Array | FileRange, isNamed?: boolean): Pieces<Uint8Array>;
 }
 
 /**
@@ -31,11 +33,16 @@ export interface LoweredSegment {
  * @param kernels  those of the device that will run it
  * @throws ServingError OP_UNSUPPORTED when a node has no lowering: placement should not have put it here
  */
-export function lowerSegment(
+export function lowerSegment(...args: Parameters<typeof loweringSegment>): LoweredSegment {
+  return runAtOnce(loweringSegment(...args));
+}
+
+/** {@link lowerSegment} in pieces. */
+export function* loweringSegment(
   step: DeviceStep,
   infos: ReadonlyMap<string, ValueInfo>,
   kernels: Kernels = KERNELS.cpu,
-): LoweredSegment {
+): Pieces<LoweredSegment> {
   const builder = new OnnxBuilder(kernels);
   const values = new Map<string, Value>();
   for (const ref of step.inputs) {
@@ -44,12 +51,13 @@ export function lowerSegment(
     const isDeclared = isImage(info) || (isLine(info) && isExpanded(step, refKey(ref)));
     values.set(refKey(ref), builder.input(info.dtype, isDeclared ? info.shape : undefined));
   }
-  lowerNodes(builder, step, values, infos);
+  yield* loweringNodes(builder, step, values, infos);
   for (const ref of step.outputs) builder.output(valueOf(values, ref));
   return {
     weights: builder.weights,
     nodeCount: builder.nodes.length,
-    encode: (place, isNamed) => builder.build(place, isNamed),
+    encode: (place, isNamed) => runAtOnce(builder.building(place, isNamed)),
+    encoding: (place, isNamed) => builder.building(place, isNamed),
   };
 }
 

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { invariant } from "@shardserve/core";
+import { invariant, type Pieces, runInTurns } from "@shardserve/core";
 import { type Ort, type OrtSession, OrtValue, type SessionOptions, TfTensor } from "@shardserve/native";
 import { refKey } from "@shardserve/graph";
-import { deviceSupports, KERNELS, lowerSegment, type Weight } from "@shardserve/onnx";
+import { deviceSupports, KERNELS, loweringSegment, type Weight } from "@shardserve/onnx";
 import { dtypeInfo, elementCount, type Tensor } from "@shardserve/tensor";
 import type { Checkpoint } from "../load/checkpoint.js";
 import type { LoadPace } from "../load/options.js";
@@ -73,13 +73,16 @@ export class OrtDevice implements Device {
   }
 
   async #encode({ step, infos }: PlannedDeviceStep): Promise<EncodedModel> {
-    const lowered = lowerSegment(step, infos, KERNELS[this.#ort.gpu?.provider ?? "cpu"]);
+    const inTurns = <T>(pieces: Pieces<T>) => runInTurns(pieces, undefined, this.#pace && (() => this.#pace!.pause()));
+    const lowered = await inTurns(loweringSegment(step, infos, KERNELS[this.#ort.gpu?.provider ?? "cpu"]));
     const places = new Map<string, Awaited<ReturnType<Checkpoint["place"]>>>();
     for (const weight of lowered.weights) places.set(weight.name, await this.#checkpoint.place(weight));
     const place = (weight: Weight) => places.get(weight.name)!;
-    const id = createHash("sha256").update(lowered.encode(place, false)).digest("base64");
+    const id = createHash("sha256")
+      .update(await inTurns(lowered.encoding(place, false)))
+      .digest("base64");
     const weights = lowered.weights.map((weight) => ({ ...weight, isInPlace: !(place(weight) instanceof Uint8Array) }));
-    return { id, bytes: lowered.encode(place), weights };
+    return { id, bytes: await inTurns(lowered.encoding(place)), weights };
   }
 
   #session(

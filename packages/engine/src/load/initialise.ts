@@ -77,6 +77,7 @@ export async function restoreTables(
   state: HostState,
   checkpoint: Checkpoint,
 ): Promise<void> {
+  if (tables.size === 0) return;
   const used = resourcesOf(plans);
   for (const [name, binding] of tables) {
     const table = model.graph.get(name);
@@ -103,6 +104,7 @@ export async function restoreEnsembles(
   state: HostState,
   checkpoint: Checkpoint,
 ): Promise<void> {
+  if (ensembles.size === 0) return;
   const used = resourcesOf(plans);
   const op = "BoostedTreesDeserializeEnsemble";
   const fill = kernels.get(op);

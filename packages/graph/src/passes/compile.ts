@@ -92,7 +92,9 @@ export function* compiling(
   yield;
   const branched = dropSides(formBranches(unguarded, yield* inferring(unguarded, known)));
   yield;
-  const formed = liftLists(internLeaves(formRegions(branched, library)));
+  const interned = internLeaves(formRegions(branched, library));
+  yield;
+  const formed = liftLists(interned);
   const controls = yield* compileControls(formed, yield* inferring(formed, known), (region) =>
     compiling({ ...model, library }, region, kernels, budget.enter()),
   );
@@ -105,7 +107,9 @@ export function* compiling(
   const light = yield* settling(checked.program, before);
   const merged = yield* mergeEqual(light.program, light.inference);
   const equal = yield* inferring(merged, light.inference);
-  const direct = multiplySpectra(dilateConvolutions(merged, equal), equal);
+  const dilated = dilateConvolutions(merged, equal);
+  yield;
+  const direct = multiplySpectra(dilated, equal);
   yield;
   const pooled = poolRows(exposeLookups(direct, equal), equal);
   yield;

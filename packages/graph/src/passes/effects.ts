@@ -122,9 +122,11 @@ export function* reduceControls(program: Program): Pieces<Program> {
     graph.set(node.name, isSameList(controls, node.controls) ? node : { ...node, controls });
     behind.set(node.name, unionOf(sources, behind, anchors(node) ? node.name : undefined));
   });
+  yield;
   const targets = [...new Set(program.targets.flatMap((name) => found.get(name) ?? NONE))];
   const isReduced = order.every((node) => graph.get(node.name) === node) && isSameList(targets, program.targets);
   const reduced = isReduced && order.length === program.graph.size ? program : { ...program, graph, targets };
+  yield;
   return yield* pruning(splitResults(reduced));
 }
 

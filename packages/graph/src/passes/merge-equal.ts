@@ -51,15 +51,16 @@ export function* mergeEqual(given: Program, inference: Inference): Pieces<Progra
  */
 function freeConstants(program: Program): Program {
   const asserts = new Set<string>();
-  const graph = new Map(program.graph);
+  const freed = new Map<string, GraphNode>();
   const isAssert = (name: string): boolean => program.graph.get(name)?.op === "Assert";
   for (const node of program.graph.values()) {
     if (node.op !== "Const" || node.controls.length === 0 || !node.controls.every(isAssert)) continue;
     for (const control of node.controls) asserts.add(control);
-    graph.set(node.name, { ...node, controls: [] });
+    freed.set(node.name, { ...node, controls: [] });
   }
   if (asserts.size === 0) return program;
-  return { ...program, graph, targets: [...new Set([...program.targets, ...asserts])] };
+  const targets = [...new Set([...program.targets, ...asserts])];
+  return { ...program, graph: new Map([...program.graph, ...freed]), targets };
 }
 
 function isPure(node: GraphNode, inference: Inference): boolean {

@@ -157,7 +157,7 @@ function* planningProgram(
     tables,
     unsupported,
     controls,
-    placements: placementsOf(inference, placement, compiled),
+    placements: yield* placementsOf(inference, placement, compiled),
     graph: program.graph,
     infos: inference.infos,
     mutableVariables: new Map([
@@ -278,17 +278,16 @@ function* throughout(
   return passed;
 }
 
-function placementsOf(inference: Inference, placement: Placement, compiled: Compiled): NodePlacement[] {
-  const placed = inference.order.flatMap((node): NodePlacement[] => {
-    const at = placement.places.get(node.name);
-    const why = placement.unsupported.get(node.name);
-    if (why !== undefined) return [{ node: node.name, op: node.op, where: "nowhere", why }];
-    return at ? [{ node: node.name, op: node.op, where: at.where, why: at.why }] : [];
+function* placementsOf(inference: Inference, placement: Placement, compiled: Compiled): Pieces<NodePlacement[]> {
+  const placements: NodePlacement[] = [];
+  yield* eachInPieces(inference.order, ({ name, op }) => {
+    const at = placement.places.get(name);
+    const why = placement.unsupported.get(name);
+    if (why !== undefined) placements.push({ node: name, op, where: "nowhere", why });
+    else if (at) placements.push({ node: name, op, where: at.where, why: at.why });
   });
-  const dropped = [...compiled.droppedAsserts].map(
-    ([node, why]): NodePlacement => ({ node, op: "Assert", where: "dropped", why }),
-  );
-  return [...placed, ...dropped];
+  for (const [node, why] of compiled.droppedAsserts) placements.push({ node, op: "Assert", where: "dropped", why });
+  return placements;
 }
 
 /** Host-state variables of what is left of the program. */

@@ -37,7 +37,7 @@ export function* makeSteps(
       continue;
     }
     const { inputs, outputs } = crossing[i]!;
-    const nodes = withLeaves(placed, program);
+    const nodes = yield* withLeaves(placed, program);
     yield;
     const variables = new Map<string, string>();
     for (const { name, op, attrs } of nodes) if (op === "Variable") variables.set(name, attrs.text("checkpointKey"));
@@ -165,14 +165,14 @@ function mergeHostSteps(drafts: readonly Draft[]): Draft[] {
 }
 
 /** Const and Variable nodes first, each step its own. */
-function withLeaves(nodes: readonly GraphNode[], program: Program): GraphNode[] {
+function* withLeaves(nodes: readonly GraphNode[], program: Program): Pieces<GraphNode[]> {
   const leaves = new Set<GraphNode>();
-  for (const node of nodes) {
-    for (const ref of node.inputs) {
+  yield* eachInPieces(nodes, ({ inputs }) => {
+    for (const ref of inputs) {
       const source = program.graph.get(ref.node)!;
       if (source.op === "Const" || source.op === "Variable") leaves.add(source);
     }
-  }
+  });
   return [...leaves, ...nodes.filter((node) => !leaves.has(node))];
 }
 

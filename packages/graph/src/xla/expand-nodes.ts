@@ -1,4 +1,4 @@
-import { type Pieces, ServingError } from "@shardserve/core";
+import { eachInPieces, type Pieces, ServingError } from "@shardserve/core";
 import type { FunctionDef } from "@shardserve/api";
 import type { FunctionLibrary } from "../import/import.js";
 import type { Inference } from "../infer/inference.js";
@@ -30,9 +30,12 @@ export function* expandXlaNodes(
   const replaced = new Map<string, GraphNode>();
   const refused = new Map<string, GraphNode>();
   const made = new Map<string, FunctionDef>();
-  for (const node of program.graph.values()) {
-    const describe = node.attrs.has(WHY_NOT) ? undefined : descriptionOf(node.op);
-    if (!describe) continue;
+  const found: { readonly node: GraphNode; readonly describe: NonNullable<ReturnType<typeof descriptionOf>> }[] = [];
+  yield* eachInPieces(program.graph.values(), (node) => {
+    const describe = descriptionOf(node.op);
+    if (describe && !node.attrs.has(WHY_NOT)) found.push({ node, describe });
+  });
+  for (const { node, describe } of found) {
     const name = uniqueName(`xla/${node.name}`, (taken) => library.has(taken) || made.has(taken));
     try {
       const view = new NodeView(node, program, inference, library);

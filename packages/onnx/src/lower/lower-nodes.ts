@@ -1,4 +1,4 @@
-import { invariant, ServingError } from "@shardserve/core";
+import { eachInPieces, invariant, type Pieces, runAtOnce, ServingError } from "@shardserve/core";
 import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInfo } from "@shardserve/graph";
 import type { Tensor } from "@shardserve/tensor";
 import type { OnnxBuilder } from "../proto/builder.js";
@@ -28,15 +28,20 @@ export function loweringOf(op: string): Lower | undefined {
  * @param infos   what is known of every value, by `refKey`
  * @throws ServingError OP_UNSUPPORTED when a node has no lowering
  */
-export function lowerNodes(
+export function lowerNodes(...args: Parameters<typeof loweringNodes>): void {
+  runAtOnce(loweringNodes(...args));
+}
+
+/** {@link lowerNodes} in pieces. */
+export function* loweringNodes(
   builder: OnnxBuilder,
   list: NodeList,
   values: Map<string, Value>,
   infos: ReadonlyMap<string, ValueInfo>,
-): void {
+): Pieces<void> {
   const constants = new Map<string, Tensor>();
-  const uses = countUses(list);
-  for (const node of list.nodes) {
+  const uses = yield* countUses(list);
+  yield* eachInPieces(list.nodes, (node) => {
     builder.scope = node.name;
     if (node.op === "Const") {
       const value = node.attrs.tensor("value");
@@ -47,7 +52,7 @@ export function lowerNodes(
     } else {
       lowerInto(builder, node, values, constants, infos, uses);
     }
-  }
+  });
 }
 
 /** @throws ServingError GRAPH_INVALID for a value that no node has made yet */
@@ -69,11 +74,11 @@ function variable(builder: OnnxBuilder, node: GraphNode): Value {
 }
 
 /** How often each value is read; being an output counts. */
-function countUses({ nodes, outputs }: NodeList): Map<string, number> {
+function* countUses({ nodes, outputs }: NodeList): Pieces<Map<string, number>> {
   const uses = new Map<string, number>();
   const add = (ref: TensorRef) => uses.set(refKey(ref), (uses.get(refKey(ref)) ?? 0) + 1);
-  for (const node of nodes) for (const input of node.inputs) add(input);
-  for (const output of outputs) add(output);
+  yield* eachInPieces(nodes, ({ inputs }) => inputs.forEach(add));
+  outputs.forEach(add);
   return uses;
 }
 

@@ -1,4 +1,4 @@
-import { invariant } from "@shardserve/core";
+import { invariant, type Pieces, runAtOnce } from "@shardserve/core";
 import type { Shape } from "@shardserve/graph";
 import { bytesOf, type DType, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
 import {
@@ -186,7 +186,7 @@ export class OnnxBuilder {
       seen.add(name);
       return { name, dtype, shape: shapes?.[i] };
     });
-    const nodes = liveNodes(this.#nodes, outputs);
+    const nodes = runAtOnce(liveNodes(this.#nodes, outputs));
     this.#nodes = outer;
     return { branch: { nodes, initializers: [], inputs, outputs } };
   }
@@ -289,16 +289,12 @@ export class OnnxBuilder {
    * @param resolve  where a weight's bytes are: a range of a file that ORT maps, or the bytes themselves
    * @param isNamed  false leaves the names of nodes out: models that compute the same have the same bytes then
    */
-  build(resolve: (weight: Weight) => Uint8Array | FileRange, isNamed = true): Uint8Array {
-    const live = liveNodes(this.#nodes, this.#outputs);
-    const nodes = isNamed ? live : live.map((node) => ({ ...node, name: "" }));
+  *building(resolve: (weight: Weight) => Uint8Array | FileRange, isNamed = true): Pieces<Uint8Array> {
+    const nodes = yield* liveNodes(this.#nodes, this.#outputs);
     const weights = this.weights.map((weight): OnnxInitializer => ({ ...weight, data: resolve(weight) }));
-    return encodeModel({
-      nodes,
-      inputs: this.#inputs,
-      outputs: this.#outputs,
-      initializers: [...this.#initializers.values(), ...weights],
-    });
+    const initializers = [...this.#initializers.values(), ...weights];
+    yield;
+    return yield* encodeModel({ nodes, inputs: this.#inputs, outputs: this.#outputs, initializers }, isNamed);
   }
 
   #value(dtype: DType): Value {

@@ -1,14 +1,15 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import type { OnnxNode, OnnxValue } from "./model-proto.js";
 
 /** Nodes that an output depends on: a form of a value that nobody reads in the end is not computed. */
-export function liveNodes(nodes: readonly OnnxNode[], outputs: readonly OnnxValue[]): OnnxNode[] {
+export function* liveNodes(nodes: readonly OnnxNode[], outputs: readonly OnnxValue[]): Pieces<OnnxNode[]> {
   const read = new Set(outputs.map(({ name }) => name));
   const live: OnnxNode[] = [];
-  for (const node of nodes.toReversed()) {
-    if (!node.outputs.some((name) => read.has(name))) continue;
+  yield* eachInPieces(nodes.toReversed(), (node) => {
+    if (!node.outputs.some((name) => read.has(name))) return;
     live.push(node);
     readBy(node, read);
-  }
+  });
   return live.reverse();
 }
 

@@ -1,3 +1,4 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import { bytesOf, type DType, DTYPES, type NumericData, type Tensor } from "@shardserve/tensor";
 import { WireWriter } from "./wire.js";
 
@@ -56,13 +57,24 @@ export interface OnnxGraph {
   readonly outputs: readonly OnnxValue[];
 }
 
-/** Serialises an onnx.ModelProto; field numbers from onnx/onnx.proto. */
-export function encodeModel(graph: OnnxGraph): Uint8Array {
+/**
+ * Serialises an onnx.ModelProto, in pieces; field numbers from onnx/onnx.proto.
+ *
+ * @param isNamed  false leaves the names of the graph's nodes out
+ */
+export function* encodeModel(graph: OnnxGraph, isNamed = true): Pieces<Uint8Array> {
+  const nodes = new WireWriter(graph.nodes.length * NODE_BYTES);
+  yield* eachInPieces(graph.nodes, (node) => writeNode(nodes, isNamed ? node : { ...node, name: "" }));
+  const written = nodes.finish();
   const weightBytes = graph.initializers.reduce((sum, initializer) => sum + embeddedBytes(initializer), 0);
-  const model = new WireWriter(weightBytes + graph.nodes.length * NODE_BYTES + HEADER_BYTES);
+  const model = new WireWriter(written.length + weightBytes + graph.initializers.length * NODE_BYTES + HEADER_BYTES);
   model.int(1, IR_VERSION);
   model.text(2, "shardserve");
-  model.message(7, (out) => writeGraph(out, graph), weightBytes);
+  const writeBody = (out: WireWriter): void => {
+    out.raw(written);
+    writeRest(out, graph);
+  };
+  model.message(7, writeBody, weightBytes);
   model.message(8, (opset) => opset.int(2, ONNX_OPSET));
   if (hasForeignOps(graph)) {
     model.message(8, (opset) => {
@@ -73,7 +85,7 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
   return model.finish();
 }
 
-/** What a node with its name takes, more or less. */
+/** What a node with its name takes, or an initializer beside its bytes, more or less. */
 const NODE_BYTES = 256;
 const HEADER_BYTES = 512;
 
@@ -93,7 +105,12 @@ function isBranch(value: OnnxAttr): value is { readonly branch: OnnxGraph } {
 }
 
 function writeGraph(out: WireWriter, graph: OnnxGraph): void {
-  for (const node of graph.nodes) out.message(1, (inner) => writeNode(inner, node));
+  for (const node of graph.nodes) writeNode(out, node);
+  writeRest(out, graph);
+}
+
+/** What stands behind the nodes of a graph. */
+function writeRest(out: WireWriter, graph: OnnxGraph): void {
   out.text(2, "segment");
   for (const initializer of graph.initializers) {
     out.message(5, (inner) => writeInitializer(inner, initializer), embeddedBytes(initializer));
@@ -102,13 +119,15 @@ function writeGraph(out: WireWriter, graph: OnnxGraph): void {
   for (const output of graph.outputs) out.message(12, (inner) => writeValue(inner, output));
 }
 
-function writeNode(out: WireWriter, node: OnnxNode): void {
-  for (const input of node.inputs) out.text(1, input);
-  for (const output of node.outputs) out.text(2, output);
-  out.text(3, node.name);
-  out.text(4, node.op);
-  for (const [name, value] of Object.entries(node.attrs)) out.message(5, (inner) => writeAttr(inner, name, value));
-  if (node.domain !== "") out.text(7, node.domain);
+function writeNode(graph: WireWriter, node: OnnxNode): void {
+  graph.message(1, (out) => {
+    for (const input of node.inputs) out.text(1, input);
+    for (const output of node.outputs) out.text(2, output);
+    out.text(3, node.name);
+    out.text(4, node.op);
+    for (const [name, value] of Object.entries(node.attrs)) out.message(5, (inner) => writeAttr(inner, name, value));
+    if (node.domain !== "") out.text(7, node.domain);
+  });
 }
 
 function writeAttr(out: WireWriter, name: string, value: OnnxAttr): void {
