@@ -162,7 +162,7 @@ function heldCount(map: PartitionMap, { holdings }: VersionState, estranged: Rea
   const held = map.shards.map((id) => new Set(estranged.has(id) ? [] : holdings.get(id)?.partitions));
   let count = 0;
   for (let i = 0; i < map.replicas.length; i++) {
-    if (held[map.replicas[i] as number]?.has(Math.floor(i / map.replication))) count++;
+    if (held[map.replicas[i]!]?.has(Math.floor(i / map.replication))) count++;
   }
   return count;
 }

@@ -62,7 +62,7 @@ export function imbalanceOf(map: PartitionMap, weights: ReadonlyMap<string, numb
   let worst = 0;
   for (const [i, id] of map.shards.entries()) {
     const share = (map.replicas.length * (weights.get(id) ?? 0)) / total;
-    worst = Math.max(worst, (load[i] as number) / Math.max(share, Math.ceil(share) / IMBALANCE_MAX));
+    worst = Math.max(worst, load[i]! / Math.max(share, Math.ceil(share) / IMBALANCE_MAX));
   }
   return worst;
 }

@@ -40,7 +40,7 @@ export class Assignment {
 
   /** Replicas that a partition has so far. */
   countOf(partition: number): number {
-    return this.#rowLengths[partition] as number;
+    return this.#rowLengths[partition]!;
   }
 
   /** The shards that hold a partition, in no order; a view. */
@@ -52,13 +52,13 @@ export class Assignment {
   /** The partitions of every shard, ascending: those of shard s are `partitions[first[s]]` up to `partitions[first[s + 1]]`. */
   byShard(): { readonly partitions: Uint32Array; readonly first: Uint32Array } {
     const first = new Uint32Array(this.shardCount + 1);
-    for (let s = 0; s < this.shardCount; s++) first[s + 1] = (first[s] as number) + (this.load[s] as number);
-    const partitions = new Uint32Array(first[this.shardCount] as number);
+    for (let s = 0; s < this.shardCount; s++) first[s + 1] = first[s]! + this.load[s]!;
+    const partitions = new Uint32Array(first[this.shardCount]!);
     const ends = first.slice(0, -1);
     for (let p = 0; p < this.partitionCount; p++) {
       for (const s of this.shardsOf(p)) {
-        partitions[ends[s] as number] = p;
-        ends[s] = (ends[s] as number) + 1;
+        partitions[ends[s]!] = p;
+        ends[s] = ends[s]! + 1;
       }
     }
     return { partitions, first };
@@ -71,7 +71,7 @@ export class Assignment {
   }
 
   domainOf(shard: number): number {
-    return this.#domains[shard] as number;
+    return this.#domains[shard]!;
   }
 
   holds(partition: number, shard: number): boolean {
@@ -82,7 +82,7 @@ export class Assignment {
   isFree(partition: number, domain: number): boolean {
     const first = partition * REPLICATION_MAX;
     for (let i = first; i < first + this.countOf(partition); i++) {
-      if (this.#domains[this.#rows[i] as number] === domain) return false;
+      if (this.#domains[this.#rows[i]!] === domain) return false;
     }
     return true;
   }
@@ -108,11 +108,11 @@ export class Assignment {
   }
 
   hasRoom(shard: number): boolean {
-    return !this.isClosed(shard) && (this.load[shard] as number) < (this.#bound[shard] as number);
+    return !this.isClosed(shard) && this.load[shard]! < this.#bound[shard]!;
   }
 
   excess(shard: number): number {
-    return Math.max(0, (this.load[shard] as number) - (this.#bound[shard] as number));
+    return Math.max(0, this.load[shard]! - this.#bound[shard]!);
   }
 
   /** @param isKept  moved only when nothing else helps */
@@ -124,7 +124,7 @@ export class Assignment {
     this.#rows[slot] = shard;
     this.#isKept[slot] = isKept ? 1 : 0;
     this.#rowLengths[partition] = length + 1;
-    this.load[shard] = (this.load[shard] as number) + 1;
+    this.load[shard] = this.load[shard]! + 1;
   }
 
   remove(partition: number, shard: number): void {
@@ -152,10 +152,10 @@ export class Assignment {
     const slot = this.#slotOf(partition, shard);
     invariant(slot >= 0, `partition ${partition} is not on shard ${shard}`);
     const last = partition * REPLICATION_MAX + this.countOf(partition) - 1;
-    this.#rows[slot] = this.#rows[last] as number;
-    this.#isKept[slot] = this.#isKept[last] as number;
+    this.#rows[slot] = this.#rows[last]!;
+    this.#isKept[slot] = this.#isKept[last]!;
     this.#rowLengths[partition] = this.countOf(partition) - 1;
-    this.load[shard] = (this.load[shard] as number) - 1;
+    this.load[shard] = this.load[shard]! - 1;
   }
 
   /** Where in `#rows` a partition has a shard; -1 = nowhere. */

@@ -57,10 +57,10 @@ export function augmentingPath(
   meetFree(partition, -1);
   const { partitions, first } = assignment.byShard();
   for (let head = 0; head < queue.length; head++) {
-    const { to: shard } = queue[head] as Step;
+    const { to: shard } = queue[head]!;
     if (assignment.hasRoom(shard)) return pathTo(queue, metAt, head);
-    for (let i = first[shard] as number; i < (first[shard + 1] as number) && unmet.size > 0; i++) {
-      const p = partitions[i] as number;
+    for (let i = first[shard]!; i < first[shard + 1]! && unmet.size > 0; i++) {
+      const p = partitions[i]!;
       if (!assignment.mayLeave(p, shard, mayMoveKept)) continue;
       meet(p, assignment.domainOf(shard), shard);
       meetFree(p, shard);
@@ -72,7 +72,7 @@ export function augmentingPath(
 
 function pathTo(queue: readonly Step[], metAt: Int32Array, last: number): Step[] {
   const path: Step[] = [];
-  for (let step = queue[last] as Step; ; step = queue[metAt[step.from] as number] as Step) {
+  for (let step = queue[last]!; ; step = queue[metAt[step.from] as number]!) {
     path.push(step);
     if (step.from < 0) return path;
   }

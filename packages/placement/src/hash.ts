@@ -41,8 +41,8 @@ export function mix64(low: number, high: number, out: Uint32Array, at: number): 
  */
 export function mix64Mod(low: number, high: number, modulus: number): number {
   mix64(low, high, scratch, 0);
-  const lo = scratch[0] as number;
-  const hi = scratch[1] as number;
+  const lo = scratch[0]!;
+  const hi = scratch[1]!;
   return ((hi % modulus) * (0x1_0000_0000 % modulus) + (lo % modulus)) % modulus;
 }
 
@@ -65,14 +65,14 @@ function multiplyHigh(a: number, b: number): number {
  */
 export function hashPoint(text: string, index: number): number {
   fold(text);
-  return pointOf(scratch[0] as number, scratch[1] as number, index);
+  return pointOf(scratch[0]!, scratch[1]!, index);
 }
 
 /** `hashPoint(text, index)` for indexes 0 to count - 1, into `out` from `at` on. */
 export function hashPoints(text: string, count: number, out: Float64Array, at: number): void {
   fold(text);
-  const low = scratch[0] as number;
-  const high = scratch[1] as number;
+  const low = scratch[0]!;
+  const high = scratch[1]!;
   for (let index = 0; index < count; index++) out[at + index] = pointOf(low, high, index);
 }
 
@@ -81,13 +81,13 @@ function fold(text: string): void {
   const bytes = encoder.encode(text);
   mix64(bytes.length, 0x9e3779b9, scratch, 0);
   for (let at = 0; at < bytes.length; at += 8) {
-    mix64((scratch[0] as number) ^ wordAt(bytes, at), (scratch[1] as number) ^ wordAt(bytes, at + 4), scratch, 0);
+    mix64(scratch[0]! ^ wordAt(bytes, at), scratch[1]! ^ wordAt(bytes, at + 4), scratch, 0);
   }
 }
 
 function pointOf(low: number, high: number, index: number): number {
   mix64(low ^ index, high ^ 0x7f4a7c15, scratch, 0);
-  return (scratch[1] as number) * 0x20_0000 + ((scratch[0] as number) >>> 11);
+  return scratch[1]! * 0x20_0000 + (scratch[0]! >>> 11);
 }
 
 const encoder = new TextEncoder();

@@ -55,7 +55,7 @@ export function towards(
   const indexOf = new Map(ids.map((id, i) => [id, i]));
   const translated = (map: PartitionMap) => {
     const indexes = map.shards.map((id) => indexOf.get(id) as number);
-    return map.replicas.map((index) => indexes[index] as number);
+    return map.replicas.map((index) => indexes[index]!);
   };
   const replicas = translated(to);
   const before = translated(from);
@@ -88,7 +88,7 @@ function isSameRow(before: PartitionMap, after: PartitionMap, indexes: Int32Arra
   const first = partition * before.replication;
   const end = first + before.replication;
   for (let i = first; i < end; i++) {
-    const index = indexes[after.replicas[i] as number];
+    const index = indexes[after.replicas[i]!];
     let at = first;
     while (at < end && before.replicas[at] !== index) at++;
     if (at === end) return false;
@@ -104,5 +104,5 @@ function onlyNamed(ids: readonly string[], replicas: Uint16Array): Pick<Partitio
   const indexes = new Uint16Array(ids.length);
   let count = 0;
   for (let i = 0; i < ids.length; i++) if (isNamed[i] === 1) indexes[i] = count++;
-  return { shards, replicas: replicas.map((index) => indexes[index] as number) };
+  return { shards, replicas: replicas.map((index) => indexes[index]!) };
 }

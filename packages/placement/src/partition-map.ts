@@ -61,7 +61,7 @@ export function partitionsOf(map: PartitionMap, shard: string): readonly number[
 const partitionsByShard = byIdentity((map: PartitionMap): ReadonlyMap<string, readonly number[]> => {
   const held = map.shards.map((): number[] => []);
   for (let i = 0; i < map.replicas.length; i++) {
-    held[map.replicas[i] as number]?.push(Math.floor(i / map.replication));
+    held[map.replicas[i]!]?.push(Math.floor(i / map.replication));
   }
   return new Map(map.shards.map((shard, i) => [shard, held[i] as number[]]));
 });
@@ -69,7 +69,7 @@ const partitionsByShard = byIdentity((map: PartitionMap): ReadonlyMap<string, re
 /** How many partitions each shard holds under this map, by its index in `shards`. */
 export function loadOf(map: PartitionMap): Uint32Array {
   const load = new Uint32Array(map.shards.length);
-  for (const index of map.replicas) load[index] = (load[index] as number) + 1;
+  for (const index of map.replicas) load[index] = load[index]! + 1;
   return load;
 }
 
@@ -81,7 +81,7 @@ export function unionLoads(maps: readonly PartitionMap[]): Map<string, number> {
   const loads = new Map<string, number>();
   const [first, ...others] = maps;
   if (!first) return loads;
-  for (const [i, count] of loadOf(first).entries()) loads.set(first.shards[i] as string, count);
+  for (const [i, count] of loadOf(first).entries()) loads.set(first.shards[i]!, count);
   if (others.length === 0) return loads;
   for (let p = 0; p < first.partitionCount; p++) {
     const seen = new Set(replicasOf(first, p));
@@ -152,7 +152,7 @@ export function fromPlainMap(raw: unknown, where: string): PartitionMap {
   for (let i = 0; i < shards.length; i++) {
     const id: unknown = shards[i];
     if (typeof id !== "string" || id === "" || id.length > NAME_LENGTH_MAX) return refuse(`shards[${i}] is not an id`);
-    if (i > 0 && id <= (shards[i - 1] as string)) return refuse(`shards[${i}] is out of order or twice there`);
+    if (i > 0 && id <= shards[i - 1]!) return refuse(`shards[${i}] is out of order or twice there`);
   }
 
   const bytes = plain.replicas;

@@ -151,7 +151,7 @@ function keep(
   const indexes = Int32Array.from(previous.shards, (id) => indexOf.get(id) ?? -1);
   for (let p = 0; p < previous.partitionCount; p++) {
     for (let i = p * previous.replication; i < (p + 1) * previous.replication; i++) {
-      const shard = indexes[previous.replicas[i] as number] as number;
+      const shard = indexes[previous.replicas[i] as number]!;
       if (shard >= 0 && assignment.countOf(p) < replication) assignment.add(p, shard, true);
     }
   }
@@ -217,7 +217,7 @@ function choose(
     if (!assignment.hasRoom(shard) || !assignment.isOpen(partition, shard)) return false;
     if (hungry.has(shard)) return true;
     if (belowBound < 0) belowBound = shard;
-    if (belowTarget >= 0 || (assignment.load[shard] as number) >= (target[shard] as number)) return false;
+    if (belowTarget >= 0 || assignment.load[shard]! >= target[shard]!) return false;
     belowTarget = shard;
     return hungry.size === 0;
   });
@@ -236,8 +236,8 @@ function* takeShares(
   const { partitions, first } = assignment.byShard();
   const heldBy = (shard: number) => partitions.subarray(first[shard], first[shard + 1]);
   for (const taker of takers) {
-    const wanted = Math.floor((share[taker] as number) + 1e-9);
-    if ((assignment.load[taker] as number) >= wanted || assignment.isClosed(taker)) continue;
+    const wanted = Math.floor(share[taker]! + 1e-9);
+    if (assignment.load[taker]! >= wanted || assignment.isClosed(taker)) continue;
     takeShare(assignment, taker, wanted, { share, heldBy, preference });
     yield;
   }
@@ -258,15 +258,15 @@ function takeShare(
     readonly preference: Preferences;
   },
 ): void {
-  const fullness = Float64Array.from(assignment.load, (load, shard) => load / (share[shard] as number));
+  const fullness = Float64Array.from(assignment.load, (load, shard) => load / share[shard]!);
   /** Sorted only for those whose turn comes. */
   const offers = new Map<number, number[]>();
-  while ((assignment.load[taker] as number) < wanted) {
+  while (assignment.load[taker]! < wanted) {
     let fullest = 0;
     for (let shard = 1; shard < fullness.length; shard++) {
-      if ((fullness[shard] as number) > (fullness[fullest] as number)) fullest = shard;
+      if (fullness[shard]! > fullness[fullest]!) fullest = shard;
     }
-    if ((fullness[fullest] as number) <= 1) return;
+    if (fullness[fullest]! <= 1) return;
     const offered = offers.get(fullest) ?? offersOf(assignment, heldBy(fullest), fullest, taker, preference);
     offers.set(fullest, offered);
     const partition = offered.pop();
@@ -277,7 +277,7 @@ function takeShare(
     if (!assignment.canMove(partition, fullest, taker)) continue; // another replica of it went there before
     assignment.remove(partition, fullest);
     assignment.add(partition, taker);
-    fullness[fullest] = (assignment.load[fullest] as number) / (share[fullest] as number);
+    fullness[fullest] = assignment.load[fullest]! / share[fullest]!;
   }
 }
 
@@ -310,14 +310,14 @@ function* toMap(
   replication: number,
   options: PlaceOptions,
 ): Pieces<PartitionMap> {
-  const named = sorted.map((_, i) => i).filter((i) => (assignment.load[i] as number) > 0);
+  const named = sorted.map((_, i) => i).filter((i) => assignment.load[i]! > 0);
   const indexOf = new Uint16Array(sorted.length);
   for (const [i, shard] of named.entries()) indexOf[shard] = i;
   const replicas = new Uint16Array(partitionCount * replication);
   for (let p = 0; p < partitionCount; p++) {
     const row = [...assignment.shardsOf(p)].sort((a, b) => preference.distance(p, a) - preference.distance(p, b));
     invariant(row.length === replication, `partition ${p} has ${row.length} of ${replication} replicas`);
-    for (const [i, shard] of row.entries()) replicas[p * replication + i] = indexOf[shard] as number;
+    for (const [i, shard] of row.entries()) replicas[p * replication + i] = indexOf[shard]!;
     if (p % PARTITIONS_PER_TURN === PARTITIONS_PER_TURN - 1) yield;
   }
   return {
@@ -327,7 +327,7 @@ function* toMap(
     epoch: options.epoch ?? 0,
     partitionCount,
     replication,
-    shards: named.map((i) => (sorted[i] as PlacementShard).id),
+    shards: named.map((i) => sorted[i]!.id),
     replicas,
   };
 }

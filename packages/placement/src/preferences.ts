@@ -33,7 +33,7 @@ export class Preferences {
   find(partition: number, isAccepted: (shard: number) => boolean): number {
     const walk = ++this.#walk;
     const { memberCount, pointCount } = this.#ring;
-    let position = this.#ring.positionOf(this.#points[partition] as number);
+    let position = this.#ring.positionOf(this.#points[partition]!);
     for (let metCount = 0; metCount < memberCount; position = position + 1 === pointCount ? 0 : position + 1) {
       const shard = this.#ring.ownerAt(position);
       if (this.#metBy[shard] === walk) continue;
@@ -46,7 +46,7 @@ export class Preferences {
 
   /** How far down a partition's order a shard stands: comparable between shards and between partitions. */
   distance(partition: number, shard: number): number {
-    return this.#ring.distance(this.#points[partition] as number, shard);
+    return this.#ring.distance(this.#points[partition]!, shard);
   }
 }
 

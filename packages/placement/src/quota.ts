@@ -69,7 +69,7 @@ export function quotas(what: string, shards: readonly PlacementShard[], demand: 
   const share = fillShares(shards, limit, total);
   const bound = Int32Array.from(share, (part, i) => {
     const rounded = Math.max(Math.ceil(part - 1e-9), Math.floor(part * loadFactor + 1e-9));
-    return Math.min(rounded, limit[i] as number);
+    return Math.min(rounded, limit[i]!);
   });
   return { share, target: roundShares(share, total), bound };
 }
@@ -77,10 +77,10 @@ export function quotas(what: string, shards: readonly PlacementShard[], demand: 
 /** Largest remainder method; ties go to the earlier shard. */
 function roundShares(share: Float64Array, total: number): Int32Array {
   const target = Int32Array.from(share, (part) => Math.floor(part + 1e-9));
-  const remainder = (i: number) => (share[i] as number) - (target[i] as number);
+  const remainder = (i: number) => share[i]! - target[i]!;
   const order = [...share.keys()].sort((a, b) => remainder(b) - remainder(a) || a - b);
   const missing = total - target.reduce((sum, count) => sum + count, 0);
-  for (const i of order.slice(0, missing)) target[i] = (target[i] as number) + 1;
+  for (const i of order.slice(0, missing)) target[i] = target[i]! + 1;
   return target;
 }
 
@@ -92,15 +92,15 @@ function fillShares(shards: readonly PlacementShard[], limit: Float64Array, tota
     let rest = total;
     let weights = 0;
     for (const [i, shard] of shards.entries()) {
-      if (isFull[i] === 1) rest -= limit[i] as number;
+      if (isFull[i] === 1) rest -= limit[i]!;
       else weights += shard.weight;
     }
     let hasNewlyFull = false;
     for (const [i, shard] of shards.entries()) {
       if (isFull[i] === 1) continue;
       share[i] = (rest * shard.weight) / weights;
-      if ((share[i] as number) < (limit[i] as number)) continue;
-      share[i] = limit[i] as number;
+      if (share[i]! < limit[i]!) continue;
+      share[i] = limit[i]!;
       isFull[i] = 1;
       hasNewlyFull = true;
     }

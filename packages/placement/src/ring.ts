@@ -49,15 +49,15 @@ export class Ring {
     const ownFirst = new Uint32Array(members.length + 1);
     for (const [owner, { weight }] of members.entries()) {
       const count = Math.max(POINTS_MIN, Math.round(weight * scale * POINTS_PER_WEIGHT));
-      ownFirst[owner + 1] = (ownFirst[owner] as number) + count;
+      ownFirst[owner + 1] = ownFirst[owner]! + count;
     }
-    const pointCount = ownFirst[members.length] as number;
+    const pointCount = ownFirst[members.length]!;
     const points = new Float64Array(pointCount);
     const owners = new Uint16Array(pointCount);
     let turnFirst = 0;
     for (const [owner, { id }] of members.entries()) {
-      const first = ownFirst[owner] as number;
-      const end = ownFirst[owner + 1] as number;
+      const first = ownFirst[owner]!;
+      const end = ownFirst[owner + 1]!;
       hashPoints(id, end - first, points, first);
       owners.fill(owner, first, end);
       if (end - turnFirst < POINTS_PER_TURN) continue;
@@ -68,9 +68,9 @@ export class Ring {
     // Member by member again, `points` taken for it: what is in order stays so when it is dealt out.
     const ends = ownFirst.slice(0, -1);
     for (let i = 0; i < pointCount; i++) {
-      const owner = sortedOwners[i] as number;
-      const at = ends[owner] as number;
-      points[at] = sortedPoints[i] as number;
+      const owner = sortedOwners[i]!;
+      const at = ends[owner]!;
+      points[at] = sortedPoints[i]!;
       ends[owner] = at + 1;
       if (i % POINTS_PER_TURN === POINTS_PER_TURN - 1) yield;
     }
@@ -85,15 +85,15 @@ export class Ring {
 
   /** The member that owns a position. */
   ownerAt(position: number): number {
-    return this.#owners[position] as number;
+    return this.#owners[position]!;
   }
 
   /** Clockwise from a point to the member's first: the nearer, the more preferred. In [0, 2^53). */
   distance(point: number, member: number): number {
-    const first = this.#ownFirst[member] as number;
-    const end = this.#ownFirst[member + 1] as number;
+    const first = this.#ownFirst[member]!;
+    const end = this.#ownFirst[member + 1]!;
     const at = firstNotBelow(this.#ownPoints, first, end, point);
-    return at < end ? (this.#ownPoints[at] as number) - point : POINT_SPAN - point + (this.#ownPoints[first] as number);
+    return at < end ? this.#ownPoints[at]! - point : POINT_SPAN - point + this.#ownPoints[first]!;
   }
 }
 
@@ -103,7 +103,7 @@ function firstNotBelow(points: Float64Array, first: number, end: number, point: 
   let high = end;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((points[middle] as number) < point) low = middle + 1;
+    if (points[middle]! < point) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -123,31 +123,31 @@ function* sortByPoint(
   const bucketOf = (point: number) => Math.min(count - 1, Math.floor((point / POINT_SPAN) * count));
   const starts = new Uint32Array(count + 1);
   for (let i = 0; i < count; i++) {
-    const next = bucketOf(points[i] as number) + 1;
-    starts[next] = (starts[next] as number) + 1;
+    const next = bucketOf(points[i]!) + 1;
+    starts[next] = starts[next]! + 1;
     if (isTurn(i)) yield;
   }
-  for (let i = 1; i <= count; i++) starts[i] = (starts[i] as number) + (starts[i - 1] as number);
+  for (let i = 1; i <= count; i++) starts[i] = starts[i]! + starts[i - 1]!;
   const sortedPoints = new Float64Array(count);
   const sortedOwners = new Uint16Array(count);
   for (let i = 0; i < count; i++) {
-    const bucket = bucketOf(points[i] as number);
-    const at = starts[bucket] as number;
+    const bucket = bucketOf(points[i]!);
+    const at = starts[bucket]!;
     starts[bucket] = at + 1;
-    sortedPoints[at] = points[i] as number;
-    sortedOwners[at] = owners[i] as number;
+    sortedPoints[at] = points[i]!;
+    sortedOwners[at] = owners[i]!;
     if (isTurn(i)) yield;
   }
   const isAfter = (point: number, owner: number, otherPoint: number, otherOwner: number) =>
     point > otherPoint ||
     (point === otherPoint && compareText(members[owner]?.id ?? "", members[otherOwner]?.id ?? "") > 0);
   for (let i = 1; i < count; i++) {
-    const point = sortedPoints[i] as number;
-    const owner = sortedOwners[i] as number;
+    const point = sortedPoints[i]!;
+    const owner = sortedOwners[i]!;
     let at = i;
-    while (at > 0 && isAfter(sortedPoints[at - 1] as number, sortedOwners[at - 1] as number, point, owner)) {
-      sortedPoints[at] = sortedPoints[at - 1] as number;
-      sortedOwners[at] = sortedOwners[at - 1] as number;
+    while (at > 0 && isAfter(sortedPoints[at - 1]!, sortedOwners[at - 1]!, point, owner)) {
+      sortedPoints[at] = sortedPoints[at - 1]!;
+      sortedOwners[at] = sortedOwners[at - 1]!;
       at--;
     }
     sortedPoints[at] = point;

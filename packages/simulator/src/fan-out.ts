@@ -87,7 +87,7 @@ export function simulateFanOut(options: FanOutOptions): FanOutResult {
     latencies[r] = fanOut.requestMs(rowsByPartition(fanOut.map, rowsPerRequest, random), r * REQUEST_EVERY_MS);
   }
   latencies.sort();
-  const quantile = (q: number) => latencies[Math.min(requestCount - 1, Math.floor(q * requestCount))] as number;
+  const quantile = (q: number) => latencies[Math.min(requestCount - 1, Math.floor(q * requestCount))]!;
   return {
     p50Ms: quantile(0.5),
     p99Ms: quantile(0.99),
@@ -120,7 +120,7 @@ class FanOut {
   requestMs(partitions: ReadonlyMap<number, number>, sentMs: number): number {
     let slowestMs = 0;
     for (const [index, frame] of this.#plan(partitions, sentMs, { avoid: new Set(), isHedge: false }) ?? []) {
-      slowestMs = Math.max(slowestMs, this.#frameMs(this.#links[index] as Link, frame, sentMs));
+      slowestMs = Math.max(slowestMs, this.#frameMs(this.#links[index]!, frame, sentMs));
     }
     return slowestMs;
   }
@@ -140,7 +140,7 @@ class FanOut {
     const second = this.#plan(frame.partitions, hedgedAtMs, { avoid, isHedge: true });
     if (!second || !hedging.spend(second.size)) return doneMs;
     this.hedgeCount += second.size;
-    const answers = [...second.keys()].map((other) => delayMs + (this.#links[other] as Link).answerMs(hedgedAtMs));
+    const answers = [...second.keys()].map((other) => delayMs + this.#links[other]!.answerMs(hedgedAtMs));
     return Math.min(doneMs, Math.max(...answers));
   }
 

@@ -15,7 +15,7 @@ function some(simulation: Simulation, share: number): string[] {
   const ids = shardIds(simulation);
   const count = Math.max(1, Math.round(ids.length * share));
   const chosen = new Set<string>();
-  while (chosen.size < count) chosen.add(ids[Math.floor(simulation.random.next() * ids.length)] as string);
+  while (chosen.size < count) chosen.add(ids[Math.floor(simulation.random.next() * ids.length)]!);
   return [...chosen];
 }
 
@@ -73,7 +73,7 @@ export const SCENARIOS: readonly Scenario[] = [
     run(simulation) {
       const ids = some(simulation, 0);
       const leastReplicas = simulation.replicasOn(ids);
-      const outcome = simulation.disturb(() => simulation.shards.get(ids[0] as string)?.kill());
+      const outcome = simulation.disturb(() => simulation.shards.get(ids[0]!)?.kill());
       return { outcome, leastReplicas };
     },
   },

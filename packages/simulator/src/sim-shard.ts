@@ -224,7 +224,7 @@ export class SimShard {
         manifestDigest: contents.manifestDigest,
         epoch: 0,
         partitions,
-        digests: partitions.map((partition) => contents.digests[partition] as string),
+        digests: partitions.map((partition) => contents.digests[partition]!),
         ...(heldGeneration !== undefined && { heldGeneration }),
       });
       try {

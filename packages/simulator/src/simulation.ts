@@ -192,7 +192,7 @@ export class Simulation {
   replicasOn(ids: readonly string[]): number {
     let count = 0;
     for (const map of this.enabledMaps()) {
-      for (const [i, load] of loadOf(map).entries()) if (ids.includes(map.shards[i] as string)) count += load;
+      for (const [i, load] of loadOf(map).entries()) if (ids.includes(map.shards[i]!)) count += load;
     }
     return count;
   }

@@ -48,8 +48,8 @@ export class Timeline implements Clock {
     let at = heap.push(event) - 1;
     while (at > 0) {
       const parent = (at - 1) >> 1;
-      if (!isBefore(event, heap[parent] as Event)) break;
-      heap[at] = heap[parent] as Event;
+      if (!isBefore(event, heap[parent]!)) break;
+      heap[at] = heap[parent]!;
       at = parent;
     }
     heap[at] = event;
@@ -63,9 +63,9 @@ export class Timeline implements Clock {
     for (;;) {
       let child = 2 * at + 1;
       if (child >= heap.length) break;
-      if (child + 1 < heap.length && isBefore(heap[child + 1] as Event, heap[child] as Event)) child++;
-      if (!isBefore(heap[child] as Event, last)) break;
-      heap[at] = heap[child] as Event;
+      if (child + 1 < heap.length && isBefore(heap[child + 1]!, heap[child]!)) child++;
+      if (!isBefore(heap[child]!, last)) break;
+      heap[at] = heap[child]!;
       at = child;
     }
     heap[at] = last;

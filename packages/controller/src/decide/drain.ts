@@ -37,7 +37,7 @@ export function checkDrain(state: ClusterState, ids: readonly string[]): void {
       const demand = { partitionCount, replication: wanted.replication, partitionBytes, loadFactor: 1.1 };
       const { target } = quotas(`${model} version ${version} without ${ids.join(", ")}`, shards, demand);
       for (const [i, other] of others.entries()) {
-        left.set(other, (left.get(other) as number) - (target[i] as number) * partitionBytes);
+        left.set(other, (left.get(other) as number) - target[i]! * partitionBytes);
       }
     }
   }

@@ -163,7 +163,7 @@ export function recalledEpoch(
 function foldedPlan({ chain, oldest }: EpochPlan, { folds }: VersionContents): EpochPlan | undefined {
   if (!folds) return undefined;
   for (let i = chain.length - 1; i > 0; i--) {
-    const { epoch, digest } = chain[i] as EpochRecord;
+    const { epoch, digest } = chain[i]!;
     const found = folds.get(epoch);
     if (found?.digest === digest && epoch <= oldest)
       return { chain: [{ epoch, digest, fold: found.fold }, ...chain.slice(i + 1)], oldest };

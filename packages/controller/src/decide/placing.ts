@@ -50,15 +50,15 @@ export function uneven(
   const ids = new Set(shards.map((shard) => shard.id));
   if (map.shards.some((id) => !ids.has(id))) return undefined; // it may come back before anything is moved
   if (modelState.levelRevision !== undefined) return "levelling was asked for";
-  const load = new Map([...loadOf(map)].map((count, i) => [map.shards[i] as string, count]));
+  const load = new Map([...loadOf(map)].map((count, i) => [map.shards[i]!, count]));
   try {
     const demand = { ...contents, replication: map.replication, loadFactor: 1.1 };
     const { share, bound } = quotas(model, shards, demand);
     for (const [i, { id }] of shards.entries()) {
       const held = load.get(id) ?? 0;
-      if (held > (bound[i] as number)) return `${id} holds ${held} replicas, its bound is ${bound[i]}`;
-      const least = Math.floor((share[i] as number) / 1.1);
-      if (held < least) return `${id} holds ${held} replicas, its share is ${Math.round(share[i] as number)}`;
+      if (held > bound[i]!) return `${id} holds ${held} replicas, its bound is ${bound[i]}`;
+      const least = Math.floor(share[i]! / 1.1);
+      if (held < least) return `${id} holds ${held} replicas, its share is ${Math.round(share[i]!)}`;
     }
   } catch (error) {
     if (!isServingError(error, "PLACEMENT_INFEASIBLE")) throw error; // what is served stays as it is

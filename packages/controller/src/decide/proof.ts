@@ -118,5 +118,5 @@ function compare(holding: HoldingRecord, { map, shard, contents, inForce }: Ques
 const NO_DIGESTS: ReadonlyMap<number, string> = new Map();
 
 function digestsOf({ partitions, digests }: HoldingRecord): ReadonlyMap<number, string> {
-  return new Map(partitions.map((partition, i) => [partition, digests[i] as string]));
+  return new Map(partitions.map((partition, i) => [partition, digests[i]!]));
 }

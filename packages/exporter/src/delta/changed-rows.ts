@@ -78,7 +78,7 @@ async function compareTable(
       const ours = Math.min(groups, rowsInPartition(rows, partition, partitionCount) - group);
       if (ours <= 0) continue;
       await parent.read(table, partition, group, ours, before);
-      const known = rowsInPartition(plan.parentRows[table] as number, partition, partitionCount) - group;
+      const known = rowsInPartition(plan.parentRows[table]!, partition, partitionCount) - group;
       const changed = differences(part, before, rowBytes, Math.max(0, Math.min(ours, known)), ours);
       if (changed.length === 0) continue;
       const bytes = new Uint8Array(changed.length * rowBytes);

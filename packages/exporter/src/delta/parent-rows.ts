@@ -77,7 +77,7 @@ export class ParentRows implements AsyncDisposable {
     const bytes = inFile * rowBytes;
     into.fill(0, bytes, count * rowBytes);
     const start = offset + first * rowBytes;
-    const read = await readAt(this.#files[partition] as FileHandle, into.subarray(0, bytes), start);
+    const read = await readAt(this.#files[partition]!, into.subarray(0, bytes), start);
     if (read < bytes) throw new Error(`the file of partition ${partition} ends at ${start + read}`);
     for (const cursor of this.#cursors.get(partition) ?? []) await patch(cursor, rowBytes, first, first + count, into);
   }
@@ -97,8 +97,8 @@ export class ParentRows implements AsyncDisposable {
         file,
         table,
         partition: segment.partition,
-        positionsAt: segment.offset + (layout.positionOffsets[i] as number),
-        rowsAt: segment.offset + layout.headBytes + (layout.rowOffsets[i] as number),
+        positionsAt: segment.offset + layout.positionOffsets[i]!,
+        rowsAt: segment.offset + layout.headBytes + layout.rowOffsets[i]!,
         rowCount,
       });
     });
@@ -124,11 +124,11 @@ async function patch(cursor: Cursor, rowBytes: number, first: number, end: numbe
   const positions = new Uint32Array(ahead);
   await file.readAt(positionsAt + next * 4, new Uint8Array(positions.buffer));
   let count = 0;
-  while (count < ahead && (positions[count] as number) < end) count++;
+  while (count < ahead && positions[count]! < end) count++;
   if (count === 0) return;
   const rows = Buffer.allocUnsafe(count * rowBytes);
   await file.readAt(rowsAt + next * rowBytes, rows);
   for (let i = 0; i < count; i++)
-    into.set(rows.subarray(i * rowBytes, (i + 1) * rowBytes), ((positions[i] as number) - first) * rowBytes);
+    into.set(rows.subarray(i * rowBytes, (i + 1) * rowBytes), (positions[i]! - first) * rowBytes);
   cursor.next = next + count;
 }

@@ -196,13 +196,13 @@ class Found {
   }): void {
     let counts = this.#counts.get(partition);
     if (!counts) this.#counts.set(partition, (counts = new Uint32Array(this.#plan.tables.length)));
-    counts[table] = (counts[table] as number) + positions.length;
-    this.#added[table] = (this.#added[table] as number) + added;
+    counts[table] = counts[table]! + positions.length;
+    this.#added[table] = this.#added[table]! + added;
   }
 
   changedOf(table: number): number {
     let changed = 0;
-    for (const counts of this.#counts.values()) changed += counts[table] as number;
+    for (const counts of this.#counts.values()) changed += counts[table]!;
     return changed;
   }
 
@@ -220,7 +220,7 @@ class Found {
       .map(([partition, counts]) => ({
         partition,
         sections: this.#plan.tables
-          .map(({ rowBytes }, table) => ({ table, rowBytes, rowCount: counts[table] as number }))
+          .map(({ rowBytes }, table) => ({ table, rowBytes, rowCount: counts[table]! }))
           .filter(({ rowCount }) => rowCount > 0),
       }));
   }
@@ -231,7 +231,7 @@ class Found {
       epoch,
       parent: parent.epoch,
       tables: tables.map(({ name, rows, rowBytes }, table) => {
-        const added = this.#added[table] as number;
+        const added = this.#added[table]!;
         return {
           table: name,
           rows,

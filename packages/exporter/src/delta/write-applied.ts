@@ -56,7 +56,7 @@ export async function writeApplied(
     const counts = new Map<number, DeltaSection[]>();
     for (const section of pending.sections(partitionCount)) {
       const { table, partition, positions } = section;
-      const { rowBytes } = tables[table] as TableInfo;
+      const { rowBytes } = tables[table]!;
       const ofPartition = counts.get(partition) ?? [];
       counts.set(partition, ofPartition);
       ofPartition.push({ table, rowBytes, rowCount: positions.length });

@@ -83,7 +83,7 @@ export async function writeFold(
       partitionCount,
       tables: last.manifest.tables.map(({ rows: count }, table) => ({
         rows: count,
-        changed: changed[table] as number,
+        changed: changed[table]!,
       })),
       segments,
       files: dense?.manifest.files ?? [],
@@ -133,11 +133,11 @@ async function writeMerged(
     const changed = tables.map(() => 0);
     for (const [table, { rowBytes }] of tables.entries()) {
       for (const [partition, ofPartition] of merges) {
-        const merge = ofPartition[table] as Merge;
+        const merge = ofPartition[table]!;
         if (merge.rowCount === 0) continue;
         signal?.throwIfAborted();
         changed[table]! += merge.rowCount;
-        const merged = await mergeRows(merge, rowBytes, rowsOf(last, partition)[table] as number);
+        const merged = await mergeRows(merge, rowBytes, rowsOf(last, partition)[table]!);
         await rows.append(table, partition, merged.positions, merged.rows);
         await nextTurn();
       }
@@ -150,7 +150,7 @@ async function writeMerged(
 
 function sectionsOf(merges: readonly Merge[], tables: readonly TableInfo[]): DeltaSection[] {
   return merges.flatMap(({ rowCount }, table) => {
-    const { rowBytes } = tables[table] as TableInfo;
+    const { rowBytes } = tables[table]!;
     return rowCount > 0 ? [{ table, rowBytes, rowCount }] : [];
   });
 }
@@ -176,16 +176,16 @@ async function prove(
     await file.readRows(opened, () => undefined, { signal });
     const { layout, segment, positions } = opened;
     for (const [i, { table, rowCount }] of layout.sections.entries()) {
-      const merge = merges[table] as Merge;
+      const merge = merges[table]!;
       merge.sources.push({
         file,
-        positionsAt: segment.offset + (layout.positionOffsets[i] as number),
-        rowsAt: segment.offset + layout.headBytes + (layout.rowOffsets[i] as number),
+        positionsAt: segment.offset + layout.positionOffsets[i]!,
+        rowsAt: segment.offset + layout.headBytes + layout.rowOffsets[i]!,
         rowCount,
       });
-      const isSeen = seen.get(table) ?? new Uint8Array(rowCounts[table] as number);
+      const isSeen = seen.get(table) ?? new Uint8Array(rowCounts[table]!);
       seen.set(table, isSeen);
-      for (const position of positions[i] as Uint32Array) {
+      for (const position of positions[i]!) {
         if (isSeen[position] === 0) merge.rowCount++;
         isSeen[position] = 1;
       }
@@ -222,12 +222,9 @@ async function mergeRows(
   for (const [i, { file, rowsAt, rowCount: count }] of sources.entries()) {
     const piece = Buffer.allocUnsafeSlow(count * rowBytes);
     await file.readAt(rowsAt, piece);
-    const column = columns[i] as Uint32Array;
+    const column = columns[i]!;
     for (let row = 0; row < count; row++)
-      rows.set(
-        piece.subarray(row * rowBytes, (row + 1) * rowBytes),
-        (places[column[row] as number] as number) * rowBytes,
-      );
+      rows.set(piece.subarray(row * rowBytes, (row + 1) * rowBytes), places[column[row]!]! * rowBytes);
   }
   return { positions, rows };
 }

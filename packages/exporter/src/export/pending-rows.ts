@@ -50,7 +50,7 @@ export class PendingRows {
   }
 
   countOf(table: number): number {
-    return (this.#columns[table] as Column).count;
+    return this.#columns[table]!.count;
   }
 
   /**
@@ -63,7 +63,7 @@ export class PendingRows {
     let rows = 0;
     let bytes = 0;
     for (const update of batch) {
-      const info = this.#tables[this.#indexOf(update.table)] as TableInfo;
+      const info = this.#tables[this.#indexOf(update.table)]!;
       const count = update.ids.length / 8;
       const wanted = count * info.dim * DTYPES[info.dtype].bytes;
       if (!Number.isInteger(count))
@@ -95,7 +95,7 @@ export class PendingRows {
   put(batch: readonly TableRows[]): void {
     for (const { table, ids, rows } of batch) {
       const index = this.#indexOf(table);
-      (this.#columns[index] as Column).put(ids, stored(this.#tables[index] as TableInfo, rows, ids.length / 8));
+      this.#columns[index]!.put(ids, stored(this.#tables[index]!, rows, ids.length / 8));
     }
   }
 
@@ -150,25 +150,25 @@ class Column {
   *sections(table: number, partitionCount: number): Generator<PendingSection> {
     const { count, rowBytes } = this;
     const ends = new Uint32Array(partitionCount);
-    for (let place = 0; place < count; place++) ends[(this.#ids[place] as number) % partitionCount]!++;
-    for (let partition = 1; partition < partitionCount; partition++) ends[partition]! += ends[partition - 1] as number;
+    for (let place = 0; place < count; place++) ends[this.#ids[place]! % partitionCount]!++;
+    for (let partition = 1; partition < partitionCount; partition++) ends[partition]! += ends[partition - 1]!;
     // Position and place in one number below 2^50, so that one sort without a comparing function orders both.
     const keys = new Float64Array(count);
-    const next = Uint32Array.from(ends, (_, partition) => (partition === 0 ? 0 : (ends[partition - 1] as number)));
+    const next = Uint32Array.from(ends, (_, partition) => (partition === 0 ? 0 : ends[partition - 1]!));
     for (let place = 0; place < count; place++) {
-      const id = this.#ids[place] as number;
+      const id = this.#ids[place]!;
       const partition = id % partitionCount;
       keys[next[partition]!++] = ((id - partition) / partitionCount) * EPOCH_ROWS_MAX + place;
     }
-    for (let partition = 0, start = 0; partition < partitionCount; start = ends[partition++] as number) {
-      const end = ends[partition] as number;
+    for (let partition = 0, start = 0; partition < partitionCount; start = ends[partition++]!) {
+      const end = ends[partition]!;
       if (end === start) continue;
       const sorted = keys.subarray(start, end).sort();
       const positions = new Uint32Array(end - start);
       const rows = new Uint8Array((end - start) * rowBytes);
       for (let i = 0; i < sorted.length; i++) {
-        const place = (sorted[i] as number) % EPOCH_ROWS_MAX;
-        positions[i] = ((sorted[i] as number) - place) / EPOCH_ROWS_MAX;
+        const place = sorted[i]! % EPOCH_ROWS_MAX;
+        positions[i] = (sorted[i]! - place) / EPOCH_ROWS_MAX;
         rows.set(this.#rows.subarray(place * rowBytes, (place + 1) * rowBytes), i * rowBytes);
       }
       yield { table, partition, positions, rows };
@@ -180,7 +180,7 @@ class Column {
     if (this.count === this.#ids.length) this.#grow();
     const mask = this.#slots.length - 1;
     let slot = hashOf(id) & mask;
-    for (let held = this.#slots[slot] as number; held !== 0; held = this.#slots[slot] as number) {
+    for (let held = this.#slots[slot]!; held !== 0; held = this.#slots[slot]!) {
       if (this.#ids[held - 1] === id) return held - 1;
       slot = (slot + 1) & mask;
     }
@@ -198,7 +198,7 @@ class Column {
     rows.set(this.#rows);
     const slots = new Int32Array(capacity * 2);
     for (let place = 0; place < this.count; place++) {
-      let slot = hashOf(ids[place] as number) & (slots.length - 1);
+      let slot = hashOf(ids[place]!) & (slots.length - 1);
       while (slots[slot] !== 0) slot = (slot + 1) & (slots.length - 1);
       slots[slot] = place + 1;
     }

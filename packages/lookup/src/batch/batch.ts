@@ -137,7 +137,7 @@ export class LookupBatch {
     slots: Int32Array,
     slotsAt: number,
   ): void {
-    const { state, compact } = this.parts[section] as BatchPart;
+    const { state, compact } = this.parts[section]!;
     if (compact) return compact.write(source, offset, rowCount, slots, slotsAt);
     state.slab?.write(source, offset, rowCount, slots, slotsAt);
     state.slab?.cache.complete(slots, slotsAt, slotsAt + rowCount);
@@ -145,7 +145,7 @@ export class LookupBatch {
 
   /** Rows of zeros instead of rows that cannot be had; only of a detached batch. */
   acceptDefaults(section: number, slots: Int32Array): void {
-    const { compact, state } = this.parts[section] as BatchPart;
+    const { compact, state } = this.parts[section]!;
     invariant(compact && this.#options.isDetached === true, "defaults never go into the cache");
     const width = state.slabRowBytes;
     for (const slot of slots) compact.bytes.fill(0, slot * width, (slot + 1) * width);
@@ -180,10 +180,10 @@ export class LookupBatch {
   #openPart(): BatchPart {
     const last = this.#parts.at(-1);
     if (last && !last.isClaimed) return last;
-    const ids = this.#wanted[this.#parts.length] as WantedIds;
+    const ids = this.#wanted[this.#parts.length]!;
     const { buffer, byteOffset } = this.#slots;
     const slots = new Int32Array(buffer, byteOffset + this.#slotCount * 4, ids.count);
-    const part = new BatchPart(this.#tables[ids.table] as TableState, ids, slots, this.#claim);
+    const part = new BatchPart(this.#tables[ids.table]!, ids, slots, this.#claim);
     this.#slotCount += ids.count;
     this.#parts.push(part);
     return part;

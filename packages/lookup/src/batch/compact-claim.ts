@@ -41,7 +41,7 @@ export class CompactClaim {
   countCached(): number {
     invariant(this.isDone, "the claim is not done");
     let count = 0;
-    for (let i = 0; i < this.#slots.length; i++) count += this.#isCached[this.#slots[i] as number] as number;
+    for (let i = 0; i < this.#slots.length; i++) count += this.#isCached[this.#slots[i] as number]!;
     return count;
   }
 
@@ -75,15 +75,15 @@ export class CompactClaim {
     const { lo, hi } = this.#distinct;
     const cache = this.#usesCache ? this.#table.slab?.cache : undefined;
     for (let i = this.#lookedCount; i < end; i++) {
-      const slot = cache ? cache.peek(lo[i] as number, hi[i] as number) : -1;
+      const slot = cache ? cache.peek(lo[i]!, hi[i]!) : -1;
       if (slot >= 0) {
         this.#copy(slot, i);
         this.#isCached[i] = 1;
         continue;
       }
       claim.missSlots[claim.missCount] = i;
-      claim.missLo[claim.missCount] = lo[i] as number;
-      claim.missHi[claim.missCount] = hi[i] as number;
+      claim.missLo[claim.missCount] = lo[i]!;
+      claim.missHi[claim.missCount] = hi[i]!;
       claim.missCount++;
     }
     this.#lookedCount = end;

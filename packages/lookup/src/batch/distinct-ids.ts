@@ -42,13 +42,13 @@ export class DistinctIds {
     const end = this.#takenCount + idCount;
     let count = this.#count;
     for (let i = this.#takenCount; i < end; i++) {
-      const idLo = lanes[i * stride] as number;
-      const idHi = stride === 2 ? (lanes[i * 2 + 1] as number) : 0;
+      const idLo = lanes[i * stride]!;
+      const idHi = stride === 2 ? lanes[i * 2 + 1]! : 0;
       let at = hashLanes(idLo, idHi) & mask;
-      let entry = index[at] as number;
+      let entry = index[at]!;
       while (entry !== 0 && (lo[entry - 1] !== idLo || hi[entry - 1] !== idHi)) {
         at = (at + 1) & mask;
-        entry = index[at] as number;
+        entry = index[at]!;
       }
       if (entry === 0) {
         lo[count] = idLo;

@@ -13,12 +13,12 @@ export function idLanes(ids: BigInt64Array | Int32Array): IdLanes {
 /** @returns position of the first id outside [0, rows), or -1 */
 export function findOutOfRange({ lanes, stride, count }: IdLanes, rows: number): number {
   for (let i = 0; i < count; i++) {
-    const lo = lanes[i * stride] as number;
+    const lo = lanes[i * stride]!;
     if (stride === 1) {
       if (lo < 0 || lo >= rows) return i;
       continue;
     }
-    const hi = lanes[i * 2 + 1] as number;
+    const hi = lanes[i * 2 + 1]!;
     if (hi < 0 || hi * 2 ** 32 + (lo >>> 0) >= rows) return i;
   }
   return -1;
@@ -26,7 +26,7 @@ export function findOutOfRange({ lanes, stride, count }: IdLanes, rows: number):
 
 /** The id at a position, exact. */
 export function idAt({ lanes, stride }: IdLanes, position: number): bigint {
-  const lo = lanes[position * stride] as number;
+  const lo = lanes[position * stride]!;
   if (stride === 1) return BigInt(lo);
-  return (BigInt(lanes[position * 2 + 1] as number) << 32n) | BigInt(lo >>> 0);
+  return (BigInt(lanes[position * 2 + 1]!) << 32n) | BigInt(lo >>> 0);
 }

@@ -38,6 +38,6 @@ export function rowCopier(
     new Units(buffer as ArrayBuffer, byteOffset, Math.floor(length / Units.BYTES_PER_ELEMENT));
   const [read, write] = [viewOf(source), viewOf(target)];
   return (from, to) => {
-    for (let i = 0, r = from * width, w = to * width; i < width; i++) write[w + i] = read[r + i] as number;
+    for (let i = 0, r = from * width, w = to * width; i < width; i++) write[w + i] = read[r + i]!;
   };
 }

@@ -36,7 +36,7 @@ export function divideCache(
     const slotBytes = slotBytesOf(size.slabRowBytes);
     const shareBytes = Math.min(leftBytes / (bySize.length - rank), fullBytes(table));
     capacities[table] = Math.max(0, Math.min(Math.floor(shareBytes / slotBytes), slotsMaxOf(size)));
-    leftBytes -= (capacities[table] as number) * slotBytes;
+    leftBytes -= capacities[table]! * slotBytes;
   });
   return capacities;
 }

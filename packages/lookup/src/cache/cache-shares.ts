@@ -26,19 +26,19 @@ const KEPT = 0.1;
  * @returns slots per table, of no more bytes than before and `freeBytes`; undefined = nothing is worth moving
  */
 export function shiftShares(parts: readonly CachePart[], freeBytes = 0): number[] | undefined {
-  const worth = (i: number) => (parts[i] as CachePart).marginalHits / (parts[i] as CachePart).slotBytes;
-  const bytesOf = (i: number) => (parts[i] as CachePart).slots * (parts[i] as CachePart).slotBytes;
+  const worth = (i: number) => parts[i]!.marginalHits / parts[i]!.slotBytes;
+  const bytesOf = (i: number) => parts[i]!.slots * parts[i]!.slotBytes;
   const cached = parts.flatMap(({ slots }, i) => (slots > 0 ? [i] : [])).sort((a, b) => worth(a) - worth(b));
   const evenBytes = cached.reduce((sum, i) => sum + bytesOf(i), 0) / Math.max(1, cached.length);
   const slots = parts.map((part) => part.slots);
   let leftBytes = freeBytes;
   let hasMoved = false;
   for (let low = 0, high = cached.length - 1; low < high; ) {
-    const giver = cached[low] as number;
-    const taker = cached[high] as number;
-    const { slotsMax, slots: had, slotBytes } = parts[taker] as CachePart;
+    const giver = cached[low]!;
+    const taker = cached[high]!;
+    const { slotsMax, slots: had, slotBytes } = parts[taker]!;
     const roomBytes = Math.min((slotsMax - had) * slotBytes, STEP * bytesOf(taker));
-    const { slotBytes: givenBytes, unusedSlots } = parts[giver] as CachePart;
+    const { slotBytes: givenBytes, unusedSlots } = parts[giver]!;
     const spareBytes = Math.min(
       bytesOf(giver) - KEPT * evenBytes,
       STEP * bytesOf(giver),
@@ -52,7 +52,7 @@ export function shiftShares(parts: readonly CachePart[], freeBytes = 0): number[
       const taken = Math.floor(Math.min(roomBytes, given * givenBytes + leftBytes) / slotBytes);
       if (taken > 0) {
         leftBytes += given * givenBytes - taken * slotBytes;
-        slots[giver] = (slots[giver] as number) - given;
+        slots[giver] = slots[giver]! - given;
         slots[taker] = had + taken;
         hasMoved = true;
       }

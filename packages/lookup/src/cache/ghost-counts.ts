@@ -29,7 +29,7 @@ export class GhostCounts {
 
   /** Reads a word of the row's bucket, so that it is near when it is needed. */
   touch(hash: number): number {
-    return this.#words[(hash & this.#mask) * WAYS] as number;
+    return this.#words[(hash & this.#mask) * WAYS]!;
   }
 
   /** Takes the count of a row out; 0 when it is not remembered. */
@@ -38,7 +38,7 @@ export class GhostCounts {
     const start = (hash & this.#mask) * WAYS;
     const print = fingerprint(hash);
     for (let at = start; at < start + WAYS; at++) {
-      const word = words[at] as number;
+      const word = words[at]!;
       if (word >>> 16 !== print || word === 0) continue;
       words[at] = 0;
       return faded(word & 0xff, (word >>> 8) & 0xff, era);
@@ -55,7 +55,7 @@ export class GhostCounts {
     let lowest = count + 1;
     for (let i = 0; i < WAYS; i++) {
       const at = start + ((i + this.#turn) & (WAYS - 1));
-      const word = words[at] as number;
+      const word = words[at]!;
       const own = word === 0 ? -1 : faded(word & 0xff, (word >>> 8) & 0xff, era);
       if (own >= lowest) continue;
       lowest = own;

@@ -107,9 +107,9 @@ export function idsWithin(ids: BigInt64Array, rows: number): BigInt64Array {
   const kept = new Int32Array(lanes.length);
   let at = 0;
   for (let i = 0; i < lanes.length; i += 2) {
-    const hi = lanes[i + 1] as number;
-    if (hi < 0 || hi * 2 ** 32 + ((lanes[i] as number) >>> 0) >= rows) continue;
-    kept[at++] = lanes[i] as number;
+    const hi = lanes[i + 1]!;
+    if (hi < 0 || hi * 2 ** 32 + (lanes[i]! >>> 0) >= rows) continue;
+    kept[at++] = lanes[i]!;
     kept[at++] = hi;
   }
   return new BigInt64Array(kept.buffer, 0, at / 2);

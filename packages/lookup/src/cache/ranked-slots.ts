@@ -32,7 +32,7 @@ export async function eachHottest(
   const counts = await countRanks(slots, () => true);
   let least = RANKS;
   let total = 0;
-  while (least > countMin && total + (counts[least - 1] as number) <= limit) total += counts[--least] as number;
+  while (least > countMin && total + counts[least - 1]! <= limit) total += counts[--least]!;
   await inTurns(slots, slotsPerTurn, (slot) => {
     if (slots.rank(slot) >= least) take(slot);
   });
@@ -43,7 +43,7 @@ export async function countRanks(slots: RankedSlots, isMeant: (slot: number) => 
   const counts = new Int32Array(RANKS);
   await inTurns(slots, SLOTS_PER_TURN, (slot) => {
     const rank = slots.rank(slot);
-    if (rank >= 0 && isMeant(slot)) counts[rank] = (counts[rank] as number) + 1;
+    if (rank >= 0 && isMeant(slot)) counts[rank] = counts[rank]! + 1;
   });
   return counts;
 }
@@ -55,7 +55,7 @@ export function leastQuarterMean(counts: Int32Array): number {
   let seen = 0;
   let sum = 0;
   for (let rank = 0; rank < RANKS && seen < quarter; rank++) {
-    const taken = Math.min(counts[rank] as number, quarter - seen);
+    const taken = Math.min(counts[rank]!, quarter - seen);
     seen += taken;
     sum += taken * rank;
   }

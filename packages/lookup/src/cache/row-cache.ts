@@ -147,9 +147,9 @@ export class RowCache {
     let cachedCount = 0;
     for (let i = 0; i < idCount; i++) {
       if (i % TOUCH_IDS === 0) this.#touch(lanes, stride, i, Math.min(idCount, i + TOUCH_IDS));
-      const lo = lanes[i * stride] as number;
-      const hi = stride === 2 ? (lanes[i * 2 + 1] as number) : 0;
-      const hash = hashes[i % TOUCH_IDS] as number;
+      const lo = lanes[i * stride]!;
+      const hi = stride === 2 ? lanes[i * 2 + 1]! : 0;
+      const hash = hashes[i % TOUCH_IDS]!;
       let slot = this.#find(lo, hi, hash);
       let at = slot * SLOT_WORDS;
       if (slot < 0) {
@@ -163,15 +163,15 @@ export class RowCache {
         missLo[missCount] = lo;
         missHi[missCount] = hi;
         missCount++;
-      } else if (((words[at + META] as number) & STATE) !== FILLING) cachedCount++;
+      } else if ((words[at + META]! & STATE) !== FILLING) cachedCount++;
       else if (words[at + FILLER] !== batch) {
         cachedCount++;
-        claim.waitsFor.add(words[at + FILLER] as number);
+        claim.waitsFor.add(words[at + FILLER]!);
       }
       if (words[at + STAMP] !== batch) {
         words[at + STAMP] = batch;
-        words[at + USERS] = (words[at + USERS] as number) + 1;
-        words[at + META] = this.#counted(words[at + META] as number);
+        words[at + USERS] = words[at + USERS]! + 1;
+        words[at + META] = this.#counted(words[at + META]!);
         pinned[pinnedCount++] = slot;
       }
       slots[i] = slot;
@@ -190,13 +190,13 @@ export class RowCache {
 
   /** The rows of these slots are written: whoever waited may read them. */
   complete(slots: Int32Array, start: number, end: number): void {
-    for (let i = start; i < end; i++) this.#setState(slots[i] as number, READY);
+    for (let i = start; i < end; i++) this.#setState(slots[i]!, READY);
   }
 
   /** The rows of these slots will not come: they leave the index. Slots that are READY already stay. */
   abandon(slots: Int32Array, start: number, end: number): void {
     for (let i = start; i < end; i++) {
-      const slot = slots[i] as number;
+      const slot = slots[i]!;
       if ((this.#meta(slot) & STATE) !== FILLING) continue;
       if (this.#isIndexed(slot)) this.#remove(slot);
       this.#setState(slot, EMPTY);
@@ -207,16 +207,16 @@ export class RowCache {
   release(slots: Int32Array, start: number, end: number): void {
     const words = this.#slots;
     for (let i = start; i < end; i++) {
-      const at = (slots[i] as number) * SLOT_WORDS + USERS;
-      words[at] = (words[at] as number) - 1;
+      const at = slots[i]! * SLOT_WORDS + USERS;
+      words[at] = words[at]! - 1;
     }
   }
 
   /** Forgets rows that a delta changed; runs that use them keep what they have. */
   invalidate(lanes: Int32Array, idCount: number): void {
     for (let i = 0; i < idCount; i++) {
-      const lo = lanes[i * 2] as number;
-      const hi = lanes[i * 2 + 1] as number;
+      const lo = lanes[i * 2]!;
+      const hi = lanes[i * 2 + 1]!;
       const slot = this.#find(lo, hi, hashLanes(lo, hi));
       if (slot >= 0) this.#forget(slot);
     }
@@ -243,8 +243,8 @@ export class RowCache {
     let at = 0;
     await eachHottest(this.#ranked, { limit, countMin: 2 }, (slot) => {
       if (at === lanes.length) return;
-      lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_LO] as number;
-      lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_HI] as number;
+      lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_LO]!;
+      lanes[at++] = this.#slots[slot * SLOT_WORDS + ID_HI]!;
     });
     return new BigInt64Array(lanes.buffer.slice(0, at * 4));
   }
@@ -261,17 +261,17 @@ export class RowCache {
     const hottest = { limit: Math.max(0, room), countMin: 1, slotsPerTurn: ADOPTED_PER_TURN };
     await eachHottest(other.#ranked, hottest, (from) => {
       const at = from * SLOT_WORDS;
-      const isValid = (words[at + EPOCH] as number) >= other.#validFromEpoch;
+      const isValid = words[at + EPOCH]! >= other.#validFromEpoch;
       if (!isValid || (other.#meta(from) & STATE) !== READY || this.#freshFrom >= room) return;
-      const lo = words[at + ID_LO] as number;
-      const hi = words[at + ID_HI] as number;
+      const lo = words[at + ID_LO]!;
+      const hi = words[at + ID_HI]!;
       const hash = hashLanes(lo, hi);
       if (this.#find(lo, hi, hash) >= 0) return; // its slot there changed meanwhile, and it came by twice
       const to = this.#freshFrom++;
       const own = to * SLOT_WORDS;
       this.#slots[own + ID_LO] = lo;
       this.#slots[own + ID_HI] = hi;
-      this.#slots[own + EPOCH] = words[at + EPOCH] as number;
+      this.#slots[own + EPOCH] = words[at + EPOCH]!;
       this.#slots[own + META] = READY | (other.#count(from) << 8) | (this.#era << 16);
       this.#insert(to, hash);
       copy(from, to);
@@ -298,12 +298,12 @@ export class RowCache {
   }
 
   #meta(slot: number): number {
-    return this.#slots[slot * SLOT_WORDS + META] as number;
+    return this.#slots[slot * SLOT_WORDS + META]!;
   }
 
   #setState(slot: number, state: number): void {
     const at = slot * SLOT_WORDS + META;
-    this.#slots[at] = ((this.#slots[at] as number) & ~STATE) | state;
+    this.#slots[at] = (this.#slots[at]! & ~STATE) | state;
   }
 
   #isIndexed(slot: number): boolean {
@@ -316,7 +316,7 @@ export class RowCache {
 
   #hash(slot: number): number {
     const at = slot * SLOT_WORDS;
-    return hashLanes(this.#slots[at + ID_LO] as number, this.#slots[at + ID_HI] as number);
+    return hashLanes(this.#slots[at + ID_LO]!, this.#slots[at + ID_HI]!);
   }
 
   #count(slot: number): number {
@@ -349,15 +349,15 @@ export class RowCache {
     const mask = this.#mask;
     let touched = 0;
     for (let i = start; i < end; i++) {
-      const hash = hashLanes(lanes[i * stride] as number, stride === 2 ? (lanes[i * 2 + 1] as number) : 0);
+      const hash = hashLanes(lanes[i * stride]!, stride === 2 ? lanes[i * 2 + 1]! : 0);
       hashes[i - start] = hash;
-      touched ^= index[(hash & mask) * ENTRY_WORDS] as number;
+      touched ^= index[(hash & mask) * ENTRY_WORDS]!;
     }
     let absent = 0;
     for (let i = 0; i < end - start; i++) {
-      const hash = hashes[i] as number;
+      const hash = hashes[i]!;
       const entry = (hash & mask) * ENTRY_WORDS;
-      if (index[entry] === hash) touched ^= words[((index[entry + 1] as number) - 1) * SLOT_WORDS] as number;
+      if (index[entry] === hash) touched ^= words[(index[entry + 1]! - 1) * SLOT_WORDS]!;
       else {
         touched ^= this.#ghosts.touch(hash);
         absent++;
@@ -366,8 +366,8 @@ export class RowCache {
     // so many rows will leave the window
     for (let i = Math.min(absent, this.#window.count) - 1; i >= 0; i--) {
       const hash = this.#window.hashAt(i);
-      touched ^= words[this.#window.slotAt(i) * SLOT_WORDS] as number;
-      touched ^= (index[(hash & mask) * ENTRY_WORDS] as number) ^ this.#ghosts.touch(hash);
+      touched ^= words[this.#window.slotAt(i) * SLOT_WORDS]!;
+      touched ^= index[(hash & mask) * ENTRY_WORDS]! ^ this.#ghosts.touch(hash);
     }
     hashes[TOUCH_IDS] = touched;
   }
@@ -377,13 +377,13 @@ export class RowCache {
     const words = this.#slots;
     const mask = this.#mask;
     for (let at = hash & mask; ; at = (at + 1) & mask) {
-      const entry = index[at * ENTRY_WORDS + 1] as number;
+      const entry = index[at * ENTRY_WORDS + 1]!;
       if (entry === 0) return -1;
       if (index[at * ENTRY_WORDS] !== hash) continue;
       const slot = entry - 1;
       const word = slot * SLOT_WORDS;
       if (words[word + ID_LO] !== lo || words[word + ID_HI] !== hi) continue;
-      if ((words[word + EPOCH] as number) >= this.#validFromEpoch) return slot;
+      if (words[word + EPOCH]! >= this.#validFromEpoch) return slot;
       this.#forget(slot);
       return -1;
     }
@@ -499,10 +499,10 @@ export class RowCache {
     let hole = this.#hash(slot) & mask;
     while (index[hole * ENTRY_WORDS + 1] !== slot + 1) hole = (hole + 1) & mask;
     for (let at = (hole + 1) & mask; index[at * ENTRY_WORDS + 1] !== 0; at = (at + 1) & mask) {
-      const home = (index[at * ENTRY_WORDS] as number) & mask;
+      const home = index[at * ENTRY_WORDS]! & mask;
       if (((at - home) & mask) < ((at - hole) & mask)) continue; // it lies between its home and the hole: leave it
-      index[hole * ENTRY_WORDS] = index[at * ENTRY_WORDS] as number;
-      index[hole * ENTRY_WORDS + 1] = index[at * ENTRY_WORDS + 1] as number;
+      index[hole * ENTRY_WORDS] = index[at * ENTRY_WORDS]!;
+      index[hole * ENTRY_WORDS + 1] = index[at * ENTRY_WORDS + 1]!;
       hole = at;
     }
     index[hole * ENTRY_WORDS + 1] = 0;
@@ -514,7 +514,7 @@ export class RowCache {
     this.abandon(claim.missSlots, missStart, missEnd);
     this.release(claim.pinned, pinnedStart, pinnedEnd);
     for (let i = pinnedStart; i < pinnedEnd; i++) {
-      this.#slots[(claim.pinned[i] as number) * SLOT_WORDS + STAMP] = 0;
+      this.#slots[claim.pinned[i]! * SLOT_WORDS + STAMP] = 0;
     }
   }
 }

@@ -42,7 +42,7 @@ export class TableStates {
       (sum, { slabRowBytes: bytes }, i) => sum + (capacities[i] ?? 0) * slotBytesOf(bytes),
       0,
     );
-    this.#states = tables.map((table, i) => new TableState(i, table, capacities[i] as number));
+    this.#states = tables.map((table, i) => new TableState(i, table, capacities[i]!));
     this.#onShift = onShift;
   }
 
@@ -75,12 +75,12 @@ export class TableStates {
     );
     const slots = shiftShares(parts, Math.max(0, this.#cacheBytes - usedBytes));
     if (!slots) return false;
-    const growth = (table: number) => (slots[table] as number) - (parts[table] as CachePart).slots;
+    const growth = (table: number) => slots[table]! - parts[table]!.slots;
     const changed = slots.flatMap((_, table) => (growth(table) === 0 ? [] : [table]));
     // those that give first: only one table's slab is there twice at a time
     for (const table of changed.sort((a, b) => growth(a) - growth(b))) {
-      const before = this.#states[table] as TableState;
-      const next = new TableState(table, before.info, slots[table] as number);
+      const before = this.#states[table]!;
+      const next = new TableState(table, before.info, slots[table]!);
       this.#filling = next;
       await next.adopt(before).finally(() => (this.#filling = undefined));
       if (this.#isClosed) {

@@ -36,7 +36,7 @@ export class EpochHistory {
  */
 export function checkDegraded(report: RowReport, idCount: number, { shareMax }: DegradedRows, servable: string): void {
   const { staleRows, defaultRows, tables } = report;
-  const byTable = tables.map((_, table) => (staleRows[table] as number) + (defaultRows[table] as number));
+  const byTable = tables.map((_, table) => staleRows[table]! + defaultRows[table]!);
   const degraded = byTable.reduce((sum, rows) => sum + rows, 0);
   if (degraded <= shareMax * idCount) return;
   const most = Math.max(...byTable);

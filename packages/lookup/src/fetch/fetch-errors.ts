@@ -62,7 +62,7 @@ export function whyUnroutable(
   const reasons: string[] = [];
   let isWrong = false;
   for (let i = 0; i < map.replication; i++) {
-    const link = links[map.replicas[start + i] as number];
+    const link = links[map.replicas[start + i]!];
     if (link?.lastError?.code === "DIGEST_MISMATCH") isWrong = true;
     reasons.push(
       `${link?.shard ?? "?"}: ${link?.lastError?.message ?? (link?.isReady ? "does not hold it" : "not connected")}`,
@@ -79,5 +79,5 @@ export function expired(servable: string, cause: ServingError | undefined): Serv
 }
 
 function partitionOfRow({ lo, hi }: Misses, row: number, partitionCount: number): number {
-  return partitionOfLanes(lo[row] as number, hi[row] as number, partitionCount);
+  return partitionOfLanes(lo[row]!, hi[row]!, partitionCount);
 }

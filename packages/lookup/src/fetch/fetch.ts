@@ -161,7 +161,7 @@ class MissFetch {
     const nowMs = clock.nowMs();
     const { misses } = this.#batch;
     const dark = firstUnreachable(routes, misses, pending, nowMs, (this.#neededSinceMs ??= nowMs));
-    const why = whyUnroutable(routes, misses, dark < 0 ? (pending[0] as number) : dark, error);
+    const why = whyUnroutable(routes, misses, dark < 0 ? pending[0]! : dark, error);
     const isLate = nowMs + this.#pauseMs >= this.#options.deadlineMs;
     if (dark < 0 && isLate && error?.code === "EPOCH_MISMATCH") throw error;
     if (dark >= 0 || isLate || why.code === "DIGEST_MISMATCH") {
@@ -204,7 +204,7 @@ class MissFetch {
       if (own.length > 0)
         this.#batch.acceptDefaults(
           section,
-          own.map((row) => slots[row] as number),
+          own.map((row) => slots[row]!),
         );
     });
     this.#done.add(rows, 0, rows.length, { level: "default", epoch: this.#batch.epoch });

@@ -93,10 +93,10 @@ export function planFrames(
 
   let section = 0;
   for (let i = 0; i < pending.length; i++) {
-    const row = pending[i] as number;
-    while (row >= (misses.sections[section] as MissSection).end) section++;
-    const partition = partitionOfLanes(misses.lo[row] as number, misses.hi[row] as number, partitionCount);
-    let link = chosen[partition] as number;
+    const row = pending[i]!;
+    while (row >= misses.sections[section]!.end) section++;
+    const partition = partitionOfLanes(misses.lo[row]!, misses.hi[row]!, partitionCount);
+    let link = chosen[partition]!;
     if (link === UNDECIDED) {
       link = choice.choose(partition);
       chosen[partition] = link;
@@ -107,10 +107,10 @@ export function planFrames(
       continue;
     }
     choice.assign(link);
-    const { rowBytes } = misses.sections[section] as MissSection;
+    const { rowBytes } = misses.sections[section]!;
     let draft = open[link];
     if (draft === undefined || !hasRoom(draft, rowBytes, sectionCount)) {
-      draft = new Draft(drafts.length, links[link] as ShardLink, sectionCount);
+      draft = new Draft(drafts.length, links[link]!, sectionCount);
       open[link] = draft;
       drafts.push(draft);
     }
@@ -143,7 +143,7 @@ class Draft {
   }
 
   add(section: number, rowBytes: number): void {
-    this.counts[section] = (this.counts[section] as number) + 1;
+    this.counts[section] = this.counts[section]! + 1;
     this.rowCount++;
     this.rowBytes += rowBytes;
   }
@@ -174,8 +174,8 @@ function fillFrames(
     for (let s = 0; s < draft.counts.length; s++) {
       if (draft.counts[s] === 0) continue;
       sections.push(s);
-      counts.push(draft.counts[s] as number);
-      tables.push((misses.sections[s] as MissSection).table);
+      counts.push(draft.counts[s]!);
+      tables.push(misses.sections[s]!.table);
     }
     const { link, ordinal, rowCount, rowBytes } = draft;
     const trace = link.takesTraces ? header.trace : undefined;
@@ -189,18 +189,18 @@ function fillFrames(
   });
   // pending is in table order, so the rows of each frame come out column by column
   for (let i = 0; i < pending.length; i++) {
-    const ordinal = draftOf[i] as number;
+    const ordinal = draftOf[i]!;
     if (ordinal < 0) continue;
-    const row = pending[i] as number;
-    const at = cursors[ordinal] as number;
-    const target = words[ordinal] as Int32Array;
-    const idAt = (idsAt[ordinal] as number) + 2 * at;
+    const row = pending[i]!;
+    const at = cursors[ordinal]!;
+    const target = words[ordinal]!;
+    const idAt = idsAt[ordinal]! + 2 * at;
     cursors[ordinal] = at + 1;
-    target[idAt] = misses.lo[row] as number;
-    target[idAt + 1] = misses.hi[row] as number;
-    const frame = frames[ordinal] as FramePlan;
+    target[idAt] = misses.lo[row]!;
+    target[idAt + 1] = misses.hi[row]!;
+    const frame = frames[ordinal]!;
     frame.rows[at] = row;
-    frame.slots[at] = misses.slots[row] as number;
+    frame.slots[at] = misses.slots[row]!;
   }
   return frames;
 }

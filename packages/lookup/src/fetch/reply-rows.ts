@@ -2,7 +2,7 @@ import { ServingError } from "@shardserve/core";
 import { StoredRows } from "@shardserve/rowstore";
 import { type RowsReply, statusCode, TABLE_STATUS } from "@shardserve/transport";
 import type { LookupBatch } from "../batch/batch.js";
-import type { FramePlan, MissSection } from "./frame-plan.js";
+import type { FramePlan } from "./frame-plan.js";
 import type { LookupTrace, RowGiver } from "../report/lookup-trace.js";
 
 /** Rows written in one go before other work gets a turn: 8 MiB take about 5 ms. */
@@ -33,14 +33,14 @@ export class RowsDone {
   /** Marks rows[start, end), none of which is done. */
   add(rows: Int32Array, start: number, end: number, giver: RowGiver): void {
     this.#trace?.given(rows, start, end, giver);
-    for (let i = start; i < end; i++) this.#isDone[rows[i] as number] = 1;
+    for (let i = start; i < end; i++) this.#isDone[rows[i]!] = 1;
     this.#leftCount -= end - start;
   }
 
   /** @returns rows of a frame that are not there */
   missing(rows: Int32Array): number[] {
     const missing: number[] = [];
-    for (let i = 0; i < rows.length; i++) if (!this.has(rows[i] as number)) missing.push(rows[i] as number);
+    for (let i = 0; i < rows.length; i++) if (!this.has(rows[i]!)) missing.push(rows[i]!);
     return missing;
   }
 }
@@ -67,13 +67,13 @@ export async function writeReply(
   let at = 0;
   let turnBytes = 0;
   for (let k = 0; k < reply.tableCount; k++) {
-    const count = frame.counts[k] as number;
+    const count = frame.counts[k]!;
     if (reply.status(k) !== TABLE_STATUS.OK) {
       error = tableError(frame, reply, k);
       at += count;
       continue;
     }
-    const section = frame.sections[k] as number;
+    const section = frame.sections[k]!;
     const rowBytes = reply.rowBytes(k);
     const rowOffset = reply.rowOffset(k);
     const rowsPerTurn = Math.max(1, Math.floor(TURN_BYTES / rowBytes));
@@ -99,7 +99,7 @@ export async function writeReply(
 function runEnd(frame: FramePlan, done: RowsDone, at: number, from: number, end: number): number {
   if (!done.isContested) return end;
   let to = from;
-  while (to < end && !done.has(frame.rows[at + to] as number)) to++;
+  while (to < end && !done.has(frame.rows[at + to]!)) to++;
   return to;
 }
 
@@ -115,7 +115,7 @@ function checkReply(frame: FramePlan, reply: RowsReply, batch: LookupBatch): voi
   }
   if (reply.tableCount !== frame.sections.length) throw refuse(`${reply.tableCount} tables`);
   for (let k = 0; k < reply.tableCount; k++) {
-    const section = batch.misses.sections[frame.sections[k] as number] as MissSection;
+    const section = batch.misses.sections[frame.sections[k] as number]!;
     if (reply.table(k) !== section.table) throw refuse(`table ${reply.table(k)} at place ${k}`);
     if (reply.status(k) !== TABLE_STATUS.OK) continue;
     if (reply.rowCount(k) !== frame.counts[k]) throw refuse(`${reply.rowCount(k)} of ${String(frame.counts[k])} rows`);

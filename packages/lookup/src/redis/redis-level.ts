@@ -93,7 +93,7 @@ export class RedisLevel {
     const commands = groups
       .flatMap((group) => chunks(group))
       .map(async (group) => {
-        const found = await client.mgetBuffer(group.map((i) => keys[i] as Buffer));
+        const found = await client.mgetBuffer(group.map((i) => keys[i]!));
         if (!isLate) group.forEach((i, k) => (values[i] = found[k] ?? null));
       });
     const all = Promise.all(commands).catch((error: Error) => {

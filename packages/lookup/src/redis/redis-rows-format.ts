@@ -45,12 +45,12 @@ export class RowKeys {
 
   /** Most bytes of one key. */
   get bytesMax(): number {
-    return (this.#heads[0] as Buffer).length + 5 + 8;
+    return this.#heads[0]!.length + 5 + 8;
   }
 
   /** Writes a key at `target[at]`. @returns its end */
   write(target: Buffer, at: number, table: number, lo: number, hi: number): number {
-    const head = this.#heads[bucketOf(lo, hi)] as Buffer;
+    const head = this.#heads[bucketOf(lo, hi)]!;
     head.copy(target, at);
     const end = writeNumber(target, at + head.length, table);
     return writeNumber(target, end, hi * 2 ** 32 + (lo >>> 0));

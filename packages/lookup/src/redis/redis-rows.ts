@@ -85,10 +85,10 @@ export class RedisRows {
     if (isOver()) return;
     let section = 0;
     for (let i = 0; i < pending.length; ) {
-      while ((pending[i] as number) >= (misses.sections[section]?.end ?? 0)) section++;
+      while (pending[i]! >= (misses.sections[section]?.end ?? 0)) section++;
       const { end, rowBytes } = misses.sections[section] as Misses["sections"][number];
       const start = i;
-      while (i < pending.length && (pending[i] as number) < end) i++;
+      while (i < pending.length && pending[i]! < end) i++;
       this.#accept(
         batch,
         section,
@@ -140,14 +140,14 @@ export class RedisRows {
     for (let i = 0; i < rows.length; i++) {
       const value = values[i];
       if (!value) continue;
-      const row = readValue(value, keys[i] as Buffer, rowBytes);
+      const row = readValue(value, keys[i]!, rowBytes);
       if (!row) {
         damaged++;
         continue;
       }
       bytes.set(row, count * rowBytes);
-      found[count] = rows[i] as number;
-      slots[count] = batch.misses.slots[rows[i] as number] as number;
+      found[count] = rows[i]!;
+      slots[count] = batch.misses.slots[rows[i] as number]!;
       count++;
     }
     const { redisRows } = this.#level.metrics;
@@ -167,7 +167,7 @@ export class RedisRows {
     let at = 0;
     for (const row of pending) {
       while (row >= (sections[section]?.end ?? 0)) section++;
-      const end = rowKeys.write(all, at, sections[section]?.table ?? 0, lo[row] as number, hi[row] as number);
+      const end = rowKeys.write(all, at, sections[section]?.table ?? 0, lo[row]!, hi[row]!);
       keys.push(all.subarray(at, end));
       at = end;
     }
@@ -177,7 +177,7 @@ export class RedisRows {
   #group({ lo, hi }: Misses, pending: Int32Array): number[][] {
     if (!this.#level.isCluster) return [Array.from(pending, (_, i) => i)];
     const groups = Array.from({ length: BUCKET_COUNT }, (): number[] => []);
-    pending.forEach((row, i) => groups[bucketOf(lo[row] as number, hi[row] as number)]?.push(i));
+    pending.forEach((row, i) => groups[bucketOf(lo[row]!, hi[row]!)]?.push(i));
     return groups.filter((group) => group.length > 0);
   }
 
@@ -216,7 +216,7 @@ function takePairs(writing: Writing): { key: Buffer; value: Buffer }[] {
   const pairs: { key: Buffer; value: Buffer }[] = [];
   while (pairs.length < ROWS_PER_TURN && writing.table < rows.tableCount) {
     const { table: column } = writing;
-    const count = frame.counts[column] as number;
+    const count = frame.counts[column]!;
     const rowBytes = rows.rowBytes(column);
     if (writing.row >= rows.rowCount(column)) {
       writing.frameRow += count - writing.row;
@@ -224,9 +224,9 @@ function takePairs(writing: Writing): { key: Buffer; value: Buffer }[] {
       writing.row = 0;
       continue;
     }
-    const at = frame.rows[writing.frameRow] as number;
+    const at = frame.rows[writing.frameRow]!;
     const key = Buffer.allocUnsafe(keys.bytesMax);
-    const end = keys.write(key, 0, rows.table(column), misses.lo[at] as number, misses.hi[at] as number);
+    const end = keys.write(key, 0, rows.table(column), misses.lo[at]!, misses.hi[at]!);
     const offset = rows.rowOffset(column) + writing.row * rowBytes;
     const value = Buffer.allocUnsafe(valueBytes(rowBytes));
     writeValue(value, 0, key.subarray(0, end), reply.bytes.subarray(offset, offset + rowBytes));

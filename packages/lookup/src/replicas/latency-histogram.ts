@@ -18,13 +18,13 @@ export class LatencyHistogram {
   /** @param ms  >= 0 */
   record(ms: number): void {
     const bucket = ms <= FIRST_MS ? 0 : Math.min(BUCKET_COUNT - 1, Math.ceil(Math.log(ms / FIRST_MS) / RATIO_LOG));
-    this.#counts[bucket] = (this.#counts[bucket] as number) + 1;
+    this.#counts[bucket] = this.#counts[bucket]! + 1;
     this.#total += 1;
     if (this.#total < HALF_AT) return;
     this.#total = 0;
     for (let i = 0; i < BUCKET_COUNT; i++) {
-      this.#counts[i] = (this.#counts[i] as number) / 2;
-      this.#total += this.#counts[i] as number;
+      this.#counts[i] = this.#counts[i]! / 2;
+      this.#total += this.#counts[i]!;
     }
   }
 
@@ -37,7 +37,7 @@ export class LatencyHistogram {
     const wanted = share * this.#total;
     let seen = 0;
     for (let i = 0; i < BUCKET_COUNT; i++) {
-      seen += this.#counts[i] as number;
+      seen += this.#counts[i]!;
       if (seen >= wanted && seen > 0) return FIRST_MS * Math.exp(i * RATIO_LOG);
     }
     return 0;

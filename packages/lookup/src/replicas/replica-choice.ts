@@ -46,7 +46,7 @@ export class ReplicaChoice {
     this.#unitCosts = new Float64Array(links.length);
     this.#rows = new Float64Array(links.length);
     for (let i = 0; i < links.length; i++) {
-      const link = links[i] as ShardLink;
+      const link = links[i]!;
       if (avoid.has(link)) continue;
       const state = link.health.circuit.state(nowMs);
       if (state !== "closed" && isHedge) continue;
@@ -66,7 +66,7 @@ export class ReplicaChoice {
     let count = 0;
     let nearCount = 0;
     for (let at = start; at < end; at++) {
-      const link = map.replicas[at] as number;
+      const link = map.replicas[at]!;
       const own = this.#tierOf(link, partition);
       if (own < tier || own === TIER.NONE) continue;
       if (own > tier) {
@@ -75,7 +75,7 @@ export class ReplicaChoice {
         nearCount = 0;
       }
       count++;
-      nearCount += this.#isNear[link] as number;
+      nearCount += this.#isNear[link]!;
     }
     if (count === 0) return NO_REPLICA;
     const link = this.#pick(partition, tier, count, nearCount);
@@ -85,7 +85,7 @@ export class ReplicaChoice {
 
   /** One more row of this plan goes to the link. */
   assign(link: number): void {
-    this.#rows[link] = (this.#rows[link] as number) + 1;
+    this.#rows[link] = this.#rows[link]! + 1;
   }
 
   #pick(partition: number, tier: number, count: number, nearCount: number): number {
@@ -105,7 +105,7 @@ export class ReplicaChoice {
     const { map } = this.#routes;
     const start = partition * map.replication;
     for (let at = start, seen = 0; at < start + map.replication; at++) {
-      const link = map.replicas[at] as number;
+      const link = map.replicas[at]!;
       if (this.#tierOf(link, partition) !== tier || (near === 1 && this.#isNear[link] === 0)) continue;
       if (seen++ === wanted) return link;
     }
@@ -113,15 +113,15 @@ export class ReplicaChoice {
   }
 
   #tierOf(link: number, partition: number): number {
-    const tier = this.#tiers[link] as number;
+    const tier = this.#tiers[link]!;
     return tier !== TIER.NONE && this.#routes.links[link]?.holds(partition) ? tier : TIER.NONE;
   }
 
   #isCheaper(a: number, b: number): boolean {
-    const rowsA = this.#rows[a] as number;
-    const rowsB = this.#rows[b] as number;
-    const costA = this.#unitCosts[a] as number;
-    const costB = this.#unitCosts[b] as number;
+    const rowsA = this.#rows[a]!;
+    const rowsB = this.#rows[b]!;
+    const costA = this.#unitCosts[a]!;
+    const costB = this.#unitCosts[b]!;
     if (costA === 0 || costB === 0) {
       if (this.#isNear[a] !== this.#isNear[b]) return this.#isNear[a] === 1;
       return rowsA < rowsB; // one of them never answered: load is all we know
@@ -131,7 +131,7 @@ export class ReplicaChoice {
 
   /** The rows of one partition are enough to see whether a shard is well. */
   #probe(link: number): void {
-    (this.#routes.links[link] as ShardLink).health.circuit.probing(this.#nowMs);
+    this.#routes.links[link]!.health.circuit.probing(this.#nowMs);
     this.#tiers[link] = TIER.LAST_RESORT;
   }
 

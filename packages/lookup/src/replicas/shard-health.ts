@@ -31,7 +31,7 @@ export class ShardHealth {
 
   /** Latencies of frames of one size class. */
   latencies(size: number): LatencyHistogram {
-    return this.#latencies[size] as LatencyHistogram;
+    return this.#latencies[size]!;
   }
 
   /** Mean latency over frames of all sizes, in milliseconds; 0 = nothing known. */

@@ -98,7 +98,7 @@ export class ShardLinks {
     const { map, links } = this.#routes;
     const isLacking = links.map(() => false);
     for (let i = 0; i < map.replicas.length; i++) {
-      const index = map.replicas[i] as number;
+      const index = map.replicas[i]!;
       if (!links[index]?.holds(Math.floor(i / map.replication))) isLacking[index] = true;
     }
     links.forEach((link, i) => {

@@ -28,7 +28,7 @@ export class LookupTrace {
 
   /** @param rows  positions in the miss columns, of which [start, end) are meant */
   given(rows: Int32Array, start: number, end: number, giver: RowGiver): void {
-    for (let i = start; i < end; i++) this.#givers[rows[i] as number] = giver;
+    for (let i = start; i < end; i++) this.#givers[rows[i]!] = giver;
   }
 
   fetched(fetch: Omit<RowFetch, "startMs">, startMs: number): void {
@@ -51,7 +51,7 @@ export class LookupTrace {
       };
       for (let row = start; row < end; row++) {
         const giver = this.#givers[row];
-        if (giver) note((hi[row] as number) * 2 ** 32 + ((lo[row] as number) >>> 0), giver);
+        if (giver) note(hi[row]! * 2 ** 32 + (lo[row]! >>> 0), giver);
       }
       for (let i = 0; i < ids.count; i++) note(Number(idAt(ids, i)), { level: "cache", epoch: batch.epoch });
       return [...groups.values()].map(({ giver, ids }) => ({ table: state.info.checkpointKey, ...giver, ids }));

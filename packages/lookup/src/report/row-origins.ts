@@ -46,7 +46,7 @@ function includes(ascending: Int32Array, wanted: number): boolean {
   let low = 0;
   for (let high = ascending.length; low < high; ) {
     const middle = (low + high) >> 1;
-    if ((ascending[middle] as number) < wanted) low = middle + 1;
+    if (ascending[middle]! < wanted) low = middle + 1;
     else high = middle;
   }
   return ascending[low] === wanted;

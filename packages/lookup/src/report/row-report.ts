@@ -16,8 +16,8 @@ export function reportRows(
   const { cacheRows, shardRows } = report;
   const rows = { cache: 0, shard: 0, redis: 0, stale: 0, default: 0 };
   for (const { table, slots, cachedCount, foundCount, start, end } of batch.parts) {
-    cacheRows[table] = (cacheRows[table] as number) + cachedCount;
-    shardRows[table] = (shardRows[table] as number) + slots.length - cachedCount;
+    cacheRows[table] = cacheRows[table]! + cachedCount;
+    shardRows[table] = shardRows[table]! + slots.length - cachedCount;
     rows.cache += foundCount;
     rows.shard += end - start;
   }
@@ -26,8 +26,8 @@ export function reportRows(
   batch.parts.forEach(({ table, slots }, section) => {
     for (const origin of ROW_ORIGINS) {
       const came = batch.origins.count(origin, section, slots);
-      counts[origin][table] = (counts[origin][table] as number) + came.ids;
-      shardRows[table] = (shardRows[table] as number) - came.ids;
+      counts[origin][table] = counts[origin][table]! + came.ids;
+      shardRows[table] = shardRows[table]! - came.ids;
       rows[origin] += came.rows;
       rows.shard -= came.rows;
     }

@@ -247,7 +247,7 @@ export class EtcdRegistry implements Registry {
 function endOfPrefix(prefix: Buffer): Buffer {
   const end = Buffer.from(prefix);
   const last = end.length - 1;
-  end[last] = (end[last] as number) + 1; // keys are ASCII: no carry
+  end[last] = end[last]! + 1; // keys are ASCII: no carry
   return end;
 }
 

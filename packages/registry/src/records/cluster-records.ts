@@ -353,7 +353,7 @@ function readEpochPlan(reader: RecordReader): EpochPlan {
   );
   chain.forEach(({ epoch, fold }, i) => {
     if (i > 0 && fold !== undefined) reader.refuse("chain", "has a fold that is not its first");
-    if (i > 0 && epoch <= (chain[i - 1] as EpochRecord).epoch) reader.refuse("chain", "is out of order");
+    if (i > 0 && epoch <= chain[i - 1]!.epoch) reader.refuse("chain", "is out of order");
   });
   return { chain, oldest: reader.integer("oldest") };
 }

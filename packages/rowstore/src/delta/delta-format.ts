@@ -104,8 +104,8 @@ export function encodeSegmentHead(layout: SegmentLayout): Uint8Array {
     view.setUint32(at, table, true);
     view.setUint32(at + 4, rowBytes, true);
     view.setUint32(at + 8, rowCount, true);
-    setU64(view, at + 16, layout.positionOffsets[i] as number);
-    setU64(view, at + 24, layout.rowOffsets[i] as number);
+    setU64(view, at + 16, layout.positionOffsets[i]!);
+    setU64(view, at + 24, layout.rowOffsets[i]!);
   });
   return head;
 }
@@ -172,15 +172,12 @@ export function decodeSegmentHead(head: Uint8Array, where: string): SegmentHead 
   if (Buffer.compare(expected, head.subarray(0, directoryBytes)) !== 0)
     throw deltaInvalid(where, "its directory is damaged");
   const positions = sections.map(
-    ({ rowCount }, i) =>
-      new Uint32Array(head.buffer, head.byteOffset + (layout.positionOffsets[i] as number), rowCount),
+    ({ rowCount }, i) => new Uint32Array(head.buffer, head.byteOffset + layout.positionOffsets[i]!, rowCount),
   );
   for (const [i, column] of positions.entries()) {
-    if (i > 0 && (sections[i] as DeltaSection).table <= (sections[i - 1] as DeltaSection).table)
-      throw deltaInvalid(where, "its tables are out of order");
+    if (i > 0 && sections[i]!.table <= sections[i - 1]!.table) throw deltaInvalid(where, "its tables are out of order");
     for (let k = 1; k < column.length; k++)
-      if ((column[k] as number) <= (column[k - 1] as number))
-        throw deltaInvalid(where, "its positions are out of order");
+      if (column[k]! <= column[k - 1]!) throw deltaInvalid(where, "its positions are out of order");
   }
   return { layout, positions };
 }

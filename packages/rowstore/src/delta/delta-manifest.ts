@@ -194,8 +194,7 @@ function checkDelta(
   if (new Set(applied.map(({ source }) => source)).size < applied.length) throw refuse("it names a source twice");
   let end = 0;
   segments.forEach(({ partition, offset, bytes }, i) => {
-    if (i > 0 && partition <= (segments[i - 1] as DeltaSegment).partition)
-      throw refuse("its segments are out of order");
+    if (i > 0 && partition <= segments[i - 1]!.partition) throw refuse("its segments are out of order");
     if (offset < end) throw refuse(`the segment of partition ${partition} overlaps the one before`);
     end = offset + bytes;
     if (!Number.isSafeInteger(end)) throw refuse("its segments exceed 2^53 bytes");
@@ -230,5 +229,5 @@ export async function writeDeltaManifest(directory: string, manifest: DeltaManif
 
 /** The version's tables as they are at a delta's epoch: some may have grown. */
 export function tablesAt(tables: readonly TableInfo[], delta: DeltaManifest | undefined): readonly TableInfo[] {
-  return delta ? tables.map((table, i) => ({ ...table, rows: (delta.tables[i] as DeltaTable).rows })) : tables;
+  return delta ? tables.map((table, i) => ({ ...table, rows: delta.tables[i]!.rows })) : tables;
 }

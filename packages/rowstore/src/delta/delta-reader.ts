@@ -171,7 +171,7 @@ export class DeltaFile implements AsyncDisposable {
       const info = this.#tables[table];
       if (info?.rowBytes !== rowBytes)
         throw deltaInvalid(where, `its rows of table ${table} do not fit the version's tables`);
-      const last = rowCount === 0 ? -1 : ((positions[i] as Uint32Array)[rowCount - 1] as number);
+      const last = rowCount === 0 ? -1 : (positions[i]![rowCount - 1] as number);
       if (last * partitionCount + segment.partition >= (tables[table]?.rows ?? 0))
         throw deltaInvalid(where, `position ${last} lies behind table ${info.name}'s last row`);
     });

@@ -88,7 +88,7 @@ export class DeltaRowsWriter {
   /** Bytes that the file will have. */
   get bytes(): number {
     const last = this.#layouts.length - 1;
-    return last < 0 ? 0 : (this.#offsets[last] as number) + (this.#layouts[last] as SegmentLayout).bytes;
+    return last < 0 ? 0 : this.#offsets[last]! + this.#layouts[last]!.bytes;
   }
 
   /** Rows of one partition, behind those that it was given before. Tables come in ascending order. */
@@ -107,8 +107,7 @@ export class DeltaRowsWriter {
   async finish(): Promise<DeltaSegment[]> {
     await this.#turnTo(-1);
     const segments: DeltaSegment[] = [];
-    for (const [i, layout] of this.#layouts.entries())
-      segments.push(await this.#seal(layout, this.#offsets[i] as number));
+    for (const [i, layout] of this.#layouts.entries()) segments.push(await this.#seal(layout, this.#offsets[i]!));
     await this.#file.truncate(this.bytes);
     await this.#file.sync();
     return segments;
@@ -129,15 +128,12 @@ export class DeltaRowsWriter {
     for (const [i, layout] of this.#layouts.entries()) {
       const section = layout.sections.findIndex((candidate) => candidate.table === table);
       if (section < 0) continue;
-      const offset = this.#offsets[i] as number;
-      const { rowCount, rowBytes } = layout.sections[section] as DeltaSection;
+      const offset = this.#offsets[i]!;
+      const { rowCount, rowBytes } = layout.sections[section]!;
       this.#columns.set(layout.partition, {
-        positions: new Column(
-          offset + (layout.positionOffsets[section] as number),
-          Math.min(this.#columnBytes, rowCount * 4),
-        ),
+        positions: new Column(offset + layout.positionOffsets[section]!, Math.min(this.#columnBytes, rowCount * 4)),
         rows: new Column(
-          offset + layout.headBytes + (layout.rowOffsets[section] as number),
+          offset + layout.headBytes + layout.rowOffsets[section]!,
           Math.min(this.#columnBytes, rowCount * rowBytes),
         ),
       });

@@ -48,7 +48,7 @@ export class OverlayIndex {
     const heads = this.#heads;
     const mask = heads.length - 1;
     for (let at = hashOfPosition(position) & mask; ; at = (at + 1) & mask) {
-      const head = heads[at] as number;
+      const head = heads[at]!;
       if (head === 0) return -1;
       if (this.#positions[head - 1] === position) return this.#rowOf(head - 1, epoch);
     }
@@ -77,7 +77,7 @@ export class OverlayIndex {
 
   /** The next positions of the newest epoch, ascending. */
   extend(positions: Uint32Array): void {
-    for (let i = 0; i < positions.length; i++) this.#insert(this.#count + i, positions[i] as number);
+    for (let i = 0; i < positions.length; i++) this.#insert(this.#count + i, positions[i]!);
     this.#count += positions.length;
   }
 
@@ -86,8 +86,8 @@ export class OverlayIndex {
     const run = this.#runs.at(-1);
     if (run?.epoch !== epoch) return;
     for (let entry = run.firstEntry; entry < this.#count; entry++) {
-      const previous = this.#previous[entry] as number;
-      const at = this.#slotOf(this.#positions[entry] as number);
+      const previous = this.#previous[entry]!;
+      const at = this.#slotOf(this.#positions[entry]!);
       if (previous >= 0) this.#heads[at] = previous + 1;
       else this.#remove(at);
     }
@@ -102,9 +102,9 @@ export class OverlayIndex {
 
   #rowOf(head: number, epoch: number): number {
     const runs = this.#runs;
-    for (let entry = head, run = runs.length - 1; entry >= 0; entry = this.#previous[entry] as number) {
-      while ((runs[run] as OverlayRun).firstEntry > entry) run--;
-      const { epoch: of, firstRow, firstEntry } = runs[run] as OverlayRun;
+    for (let entry = head, run = runs.length - 1; entry >= 0; entry = this.#previous[entry]!) {
+      while (runs[run]!.firstEntry > entry) run--;
+      const { epoch: of, firstRow, firstEntry } = runs[run]!;
       if (of <= epoch) return firstRow + (entry - firstEntry);
     }
     return -1;
@@ -116,7 +116,7 @@ export class OverlayIndex {
     this.#positions[entry] = position;
     let at = hashOfPosition(position) & mask;
     for (; heads[at] !== 0; at = (at + 1) & mask) {
-      const head = heads[at] as number;
+      const head = heads[at]!;
       if (this.#positions[head - 1] !== position) continue;
       this.#previous[entry] = head - 1;
       heads[at] = entry + 1;
@@ -130,7 +130,7 @@ export class OverlayIndex {
   #slotOf(position: number): number {
     const mask = this.#heads.length - 1;
     let at = hashOfPosition(position) & mask;
-    while (this.#positions[(this.#heads[at] as number) - 1] !== position) at = (at + 1) & mask;
+    while (this.#positions[this.#heads[at]! - 1] !== position) at = (at + 1) & mask;
     return at;
   }
 
@@ -140,9 +140,9 @@ export class OverlayIndex {
     const mask = heads.length - 1;
     let hole = slot;
     for (let at = (hole + 1) & mask; heads[at] !== 0; at = (at + 1) & mask) {
-      const home = hashOfPosition(this.#positions[(heads[at] as number) - 1] as number) & mask;
+      const home = hashOfPosition(this.#positions[heads[at]! - 1]!) & mask;
       if (((at - home) & mask) < ((at - hole) & mask)) continue;
-      heads[hole] = heads[at] as number;
+      heads[hole] = heads[at]!;
       hole = at;
     }
     heads[hole] = 0;
@@ -166,7 +166,7 @@ export class OverlayIndex {
     const mask = heads.length - 1;
     for (const head of old) {
       if (head === 0) continue;
-      let at = hashOfPosition(this.#positions[head - 1] as number) & mask;
+      let at = hashOfPosition(this.#positions[head - 1]!) & mask;
       while (heads[at] !== 0) at = (at + 1) & mask;
       heads[at] = head;
     }

@@ -89,9 +89,9 @@ export class Overlay {
   rowsOf(table: number, epoch: number): number {
     for (let i = this.#chain.length - 1; i >= 0; i--) {
       const entry = this.#chain[i] as { epoch: number; tables: readonly DeltaTable[] };
-      if (entry.epoch <= epoch) return (entry.tables[table] as DeltaTable).rows;
+      if (entry.epoch <= epoch) return entry.tables[table]!.rows;
     }
-    return (this.#tables[table] as TableInfo).rows;
+    return this.#tables[table]!.rows;
   }
 
   /** Makes room for an epoch behind all others; its rows come with {@link stage}. */
@@ -141,9 +141,9 @@ export class Overlay {
   ): number {
     if (this.#isChanged[table] === 0) return -1;
     const partitionCount = this.#partitionCount;
-    const { rows } = this.#tables[table] as TableInfo;
+    const { rows } = this.#tables[table]!;
     for (let i = first, out = 2 * at; i < end; i++, out += 2) {
-      const id = (lanes[2 * i + 1] as number) * 0x1_0000_0000 + ((lanes[2 * i] as number) >>> 0);
+      const id = lanes[2 * i + 1]! * 0x1_0000_0000 + (lanes[2 * i]! >>> 0);
       const position = Math.floor(id / partitionCount);
       const overlay = this.#partitions[id - position * partitionCount];
       let row = overlay?.indexes.get(table)?.find(position, epoch) ?? -1;
@@ -230,7 +230,7 @@ export class Overlay {
       let index = overlay.indexes.get(table);
       if (!index) overlay.indexes.set(table, (index = new OverlayIndex()));
       index.begin(epoch, rowCount, (extents.get(rowBytes) as Extent).firstRow + before);
-      const column = positions[i] as Uint32Array;
+      const column = positions[i]!;
       for (let at = 0; at < rowCount; at += TURN_ROWS) {
         index.extend(column.subarray(at, at + TURN_ROWS));
         await setImmediate(); // a long delta must not keep lookups waiting
@@ -274,7 +274,7 @@ export class Overlay {
     if (!overlay) return;
     let copied = 0;
     for (const [table, index] of overlay.indexes) {
-      const { rowBytes } = this.#tables[table] as TableInfo;
+      const { rowBytes } = this.#tables[table]!;
       let base = overlay.bases.get(table);
       if (!base) overlay.bases.set(table, (base = new OverlayBase(this.#areaOf(rowBytes), rowBytes)));
       for (const run of index.runs) {
@@ -336,7 +336,7 @@ function scatter(
     const target = filled.get(rowBytes) ?? 0;
     const bytes = rowCount * rowBytes;
     filled.set(rowBytes, target + bytes);
-    const start = layout.rowOffsets[i] as number;
+    const start = layout.rowOffsets[i]!;
     const from = Math.max(start, offset);
     const to = Math.min(start + bytes, offset + block.length);
     if (from >= to) return;

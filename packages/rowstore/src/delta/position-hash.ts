@@ -22,7 +22,7 @@ export class PositionHash {
     const heads = this.#heads;
     const mask = heads.length - 1;
     for (let at = hashOfPosition(position) & mask; ; at = (at + 1) & mask) {
-      const head = heads[at] as number;
+      const head = heads[at]!;
       if (head === 0) return -1;
       if (this.#positions[head - 1] === position) return head - 1;
     }
@@ -49,7 +49,7 @@ export class PositionHash {
   #place(head: number): void {
     const heads = this.#heads;
     const mask = heads.length - 1;
-    let at = hashOfPosition(this.#positions[head - 1] as number) & mask;
+    let at = hashOfPosition(this.#positions[head - 1]!) & mask;
     while (heads[at] !== 0) at = (at + 1) & mask;
     heads[at] = head;
   }

@@ -82,7 +82,7 @@ export class PartitionFile {
   async verify(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     const buffers = Array.from({ length: READS_IN_FLIGHT }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES));
     const read = (block: number): Promise<Buffer> => {
-      const buffer = buffers[block % READS_IN_FLIGHT] as Buffer;
+      const buffer = buffers[block % READS_IN_FLIGHT]!;
       const length = Math.min(BLOCK_BYTES, this.header.dataBytes - block * BLOCK_BYTES);
       return readInto(
         this.#handle,

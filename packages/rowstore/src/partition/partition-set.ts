@@ -213,7 +213,7 @@ export class PartitionSet {
 
   /** Why {@link locate} stopped at `position`: ROW_OUT_OF_RANGE or PARTITION_NOT_OWNED. */
   refusal(table: number, ids: BigInt64Array | Int32Array, position: number, epoch = 0): ServingError {
-    const info = this.tables[table] as TableInfo;
+    const info = this.tables[table]!;
     const id = ids instanceof Int32Array ? idAt(ids, position) : ids[position]!;
     const rows = epoch === 0 ? info.rows : this.#overlay.rowsOf(table, epoch);
     if (id < 0n || id >= BigInt(rows)) return rowOutOfRange({ ...info, rows }, position, id);

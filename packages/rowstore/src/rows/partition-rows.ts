@@ -96,7 +96,7 @@ export class PartitionRows implements RowSource {
     ids: BigInt64Array | Int32Array,
     options: { readonly signal?: AbortSignal },
   ): Promise<OrtValue> {
-    const info = this.tables[table] as TableInfo;
+    const info = this.tables[table]!;
     const wide = ids instanceof Int32Array ? BigInt64Array.from(ids, BigInt) : ids;
     const count = wide.length;
     const indexes = new BigInt64Array(count);

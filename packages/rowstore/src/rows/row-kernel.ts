@@ -82,7 +82,7 @@ function wrap(
   count: number,
   output: Uint8Array,
 ): [OrtValue, OrtValue] {
-  const rowBytes = table.shape[1] as number;
+  const rowBytes = table.shape[1]!;
   invariant(
     output.byteLength >= count * rowBytes && at + count <= indexes.length,
     () => `${count} rows of ${rowBytes} bytes into ${output.byteLength}`,

@@ -103,7 +103,7 @@ export class JointLookup {
       this.#end((exchange) => refuse(exchange, error));
       return;
     }
-    const connection = (this.#waiting[0] as Waiting).exchange;
+    const connection = this.#waiting[0]!.exchange;
     try {
       for (const { indexes, rows } of this.#widths) {
         served.set.gatherNow(indexes.rowBytes, indexes.indexes, 0, indexes.count, rows);
@@ -133,14 +133,14 @@ export class JointLookup {
     }
     const known = this.#indexesOf.length;
     for (let column = columnsAt; column < idsAt; column += 2) {
-      if ((words[column] as number) >>> 0 >= known) return 0;
+      if (words[column]! >>> 0 >= known) return 0;
     }
     const plain = this.#plain;
     const bytes = plain.plan(words, columnsAt, tableCount, this.#rowBytesOf);
     if (bytes > JOIN_BYTES_MAX) return 0;
     for (let k = 0; k < plain.widthCount; k++) {
-      const { indexes } = this.#byRowBytes.get(plain.widths[k] as number) as Width;
-      if (indexes.count + (plain.rowCounts[k] as number) <= indexes.indexes.length) continue;
+      const { indexes } = this.#byRowBytes.get(plain.widths[k]!) as Width;
+      if (indexes.count + plain.rowCounts[k]! <= indexes.indexes.length) continue;
       this.flush();
       break;
     }
@@ -164,14 +164,11 @@ export class JointLookup {
     const reply = exchange.reserveReply(FRAME.ROWS, plain.plan(words, columnsAt, tableCount, rowBytesOf));
     if (reply) plain.writeHead(reply.view, reply.start, generation, epoch, words, columnsAt, tableCount, rowBytesOf);
     for (let k = 0; k < plain.widthCount; k++) {
-      const rowBytes = plain.widths[k] as number;
+      const rowBytes = plain.widths[k]!;
       const width = this.#byRowBytes.get(rowBytes) as Width;
       const start = width.answered * rowBytes;
-      width.answered += plain.rowCounts[k] as number;
-      reply?.bytes.set(
-        width.rows.subarray(start, width.answered * rowBytes),
-        reply.start + (plain.starts[k] as number),
-      );
+      width.answered += plain.rowCounts[k]!;
+      reply?.bytes.set(width.rows.subarray(start, width.answered * rowBytes), reply.start + plain.starts[k]!);
     }
   }
 

@@ -181,8 +181,8 @@ function locate({ served, epoch, columns, ids }: RowsQuery, pool: BufferPool): L
   let rowTotal = 0;
   let at = 0;
   for (let k = 0; k < columns.length; k += 2) {
-    const table = columns[k] as number;
-    const count = columns[k + 1] as number;
+    const table = columns[k]!;
+    const count = columns[k + 1]!;
     const info: TableInfo | undefined = served.set.tables[table];
     const first = at;
     at += count;
@@ -225,7 +225,7 @@ function place(gathers: Located["gathers"], tables: readonly TableReply[], layou
   for (const [rowBytes, { indexes, rowCount }] of gathers) {
     if (rowCount === 0) continue;
     const first = tables.findIndex((table) => table.rowBytes === rowBytes && table.rowCount > 0);
-    placed.push({ rowBytes, rowCount, indexes, byteOffset: layout.rowOffsets[first] as number });
+    placed.push({ rowBytes, rowCount, indexes, byteOffset: layout.rowOffsets[first]! });
   }
   return placed;
 }

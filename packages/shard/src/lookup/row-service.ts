@@ -144,13 +144,13 @@ function toReply(
 ): LookupReply {
   let at = 0;
   const rows = tables.map((reply, i): TableRows => {
-    const count = columns[i * 2 + 1] as number;
+    const count = columns[i * 2 + 1]!;
     const column = ids.subarray(at, at + count);
     at += count;
     const name = request.tables[i]?.table ?? "";
     if (reply.status !== TABLE_STATUS.OK) return failedRows(served, epoch, name, reply.table, reply.status, column);
-    const info = served.set.tables[reply.table] as TableInfo;
-    const offset = layout.rowOffsets[i] as number;
+    const info = served.set.tables[reply.table]!;
+    const offset = layout.rowOffsets[i]!;
     const stored = payload.subarray(offset, offset + reply.rowCount * reply.rowBytes);
     return okRows(info, stored, reply.rowCount);
   });

@@ -93,8 +93,7 @@ export class HeldEpochs {
     await this.#takeFold(plan, partitions, signal);
     const common = commonLength(plan.chain, this.#chain);
     const isMerged = plan.oldest < set.overlay.oldestEpoch;
-    const losesMerged =
-      common < this.#chain.length && (this.#chain[common] as DeltaFile).manifest.epoch <= set.overlay.oldestEpoch;
+    const losesMerged = common < this.#chain.length && this.#chain[common]!.manifest.epoch <= set.overlay.oldestEpoch;
     if (isMerged || losesMerged) return this.#rebuild(plan, partitions, signal);
     while (this.#chain.length > common) await this.#dropNewest();
     for (const ref of plan.chain.slice(common)) await this.#extend(ref, surroundings, signal);

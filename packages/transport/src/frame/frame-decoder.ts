@@ -154,7 +154,7 @@ export class FrameDecoder {
 
   #carryHeader(bytes: Uint8Array, at: number, end: number): number {
     const taken = Math.min(HEADER_BYTES - this.#headerFilled, end - at);
-    for (let i = 0; i < taken; i++) this.#header.setUint8(this.#headerFilled + i, bytes[at + i] as number);
+    for (let i = 0; i < taken; i++) this.#header.setUint8(this.#headerFilled + i, bytes[at + i]!);
     this.#headerFilled += taken;
     if (this.#headerFilled < HEADER_BYTES) return taken;
     const payloadBytes = checkHeader(this.#header, 0, this.#role, this.#limits);

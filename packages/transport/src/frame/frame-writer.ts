@@ -72,7 +72,7 @@ export class FrameWriter {
     socket.cork();
     this.flush();
     const last = parts.length - 1;
-    for (let i = 0; i <= last; i++) socket.write(parts[i] as Uint8Array, i === last ? onFlushed : undefined);
+    for (let i = 0; i <= last; i++) socket.write(parts[i]!, i === last ? onFlushed : undefined);
     socket.uncork();
   }
 

@@ -99,7 +99,7 @@ function skipBytes(bytes: Uint8Array, at: number, count: number, what: string): 
 function readUint(bytes: Uint8Array, at: number, byteCount: number, what: string): number {
   let value = 0;
   skipBytes(bytes, at, byteCount, what);
-  for (let i = 0; i < byteCount; i++) value = value * 256 + (bytes[at + i] as number);
+  for (let i = 0; i < byteCount; i++) value = value * 256 + bytes[at + i]!;
   return value;
 }
 

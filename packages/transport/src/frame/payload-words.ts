@@ -12,7 +12,7 @@ export function writeU64(words: Int32Array, at: number, value: number): void {
 
 /** @throws ServingError FRAME_INVALID above 2^53 - 1 */
 export function readU64(words: Int32Array, at: number, what: string): number {
-  const value = ((words[at + 1] as number) >>> 0) * 2 ** 32 + ((words[at] as number) >>> 0);
+  const value = (words[at + 1]! >>> 0) * 2 ** 32 + (words[at]! >>> 0);
   if (!Number.isSafeInteger(value)) throw payloadInvalid(what, "a 64-bit count exceeds 2^53 - 1");
   return value;
 }

@@ -42,10 +42,10 @@ export class RequestTable<T extends object> {
     const taken = values[hole] ?? undefined;
     if (taken === undefined) return undefined;
     for (let slot = (hole + 1) & mask; values[slot] !== null; slot = (slot + 1) & mask) {
-      const way = (slot - this.#home(ids[slot] as number)) & mask;
+      const way = (slot - this.#home(ids[slot]!)) & mask;
       if (way < ((slot - hole) & mask)) continue; // its home lies behind the hole
-      ids[hole] = ids[slot] as number;
-      values[hole] = values[slot] as T;
+      ids[hole] = ids[slot]!;
+      values[hole] = values[slot]!;
       hole = slot;
     }
     values[hole] = null;
@@ -85,7 +85,7 @@ export class RequestTable<T extends object> {
     this.#shift--;
     for (let slot = 0; slot < values.length; slot++) {
       const value = values[slot];
-      if (value) this.#put(ids[slot] as number, value);
+      if (value) this.#put(ids[slot]!, value);
     }
   }
 }

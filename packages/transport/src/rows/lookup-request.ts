@@ -68,8 +68,8 @@ export function createLookupRequest(
   if (trace) writeTrace(words, traceAt, trace);
   let at = COLUMNS_AT;
   for (let i = 0; i < tables.length; i++) {
-    words[at++] = tables[i] as number;
-    words[at++] = idCounts[i] as number;
+    words[at++] = tables[i]!;
+    words[at++] = idCounts[i]!;
   }
   return { payload, words, idsAt: at };
 }
@@ -93,8 +93,8 @@ export class LookupRequest implements LookupHeader {
   /** @internal checked by {@link readLookupRequest} */
   constructor(words: Int32Array, tableCount: number, idCount: number) {
     const what = "a lookup frame";
-    this.channel = (words[0] as number) >>> 0;
-    this.remainingMs = (words[1] as number) >>> 0;
+    this.channel = words[0]! >>> 0;
+    this.remainingMs = words[1]! >>> 0;
     this.generation = readU64(words, 2, what);
     this.epoch = readU64(words, 4, what);
     this.tableCount = tableCount;
@@ -131,15 +131,15 @@ export function readLookupRequest(payload: Uint8Array): LookupRequest {
   const what = "a lookup frame";
   if (payload.length < HEAD_BYTES) throw payloadInvalid(what, `it has only ${payload.length} bytes`);
   const words = new Int32Array(payload.buffer, payload.byteOffset, payload.length >> 2);
-  const tableCount = (words[6] as number) >>> 0;
+  const tableCount = words[6]! >>> 0;
   if (tableCount > LOOKUP_TABLES_MAX)
     throw payloadInvalid(what, `it names ${tableCount} tables, the limit is ${LOOKUP_TABLES_MAX}`);
   const idOffset = lookupRequestBytes(tableCount, 0);
   if (payload.length < idOffset)
     throw payloadInvalid(what, `${tableCount} tables do not fit into ${payload.length} bytes`);
   let idCount = 0;
-  for (let i = 0; i < tableCount; i++) idCount += (words[COLUMNS_AT + 2 * i + 1] as number) >>> 0;
-  const traceBytes = (words[7] as number) >>> 0;
+  for (let i = 0; i < tableCount; i++) idCount += words[COLUMNS_AT + 2 * i + 1]! >>> 0;
+  const traceBytes = words[7]! >>> 0;
   if (traceBytes !== 0 && traceBytes !== TRACE_BYTES)
     throw payloadInvalid(what, `it has a trace of ${traceBytes} bytes`);
   const there = (payload.length - idOffset - traceBytes) / 8;

@@ -27,9 +27,9 @@ export class PlainRows {
     const end = columnsAt + 2 * tableCount;
     let widthCount = 0;
     for (let column = columnsAt; column < end; column += 2) {
-      const rowCount = columns[column + 1] as number;
+      const rowCount = columns[column + 1]!;
       if (rowCount === 0) continue;
-      const width = rowBytesOf[columns[column] as number] as number;
+      const width = rowBytesOf[columns[column] as number]!;
       let k = 0;
       while (k < widthCount && widths[k] !== width) k++;
       if (k === widthCount) {
@@ -37,14 +37,14 @@ export class PlainRows {
         rowCounts[k] = 0;
         widthCount++;
       }
-      rowCounts[k] = (rowCounts[k] as number) + rowCount;
+      rowCounts[k] = rowCounts[k]! + rowCount;
     }
     this.widthCount = widthCount;
     let at = REPLY_HEAD_BYTES + tableCount * REPLY_TABLE_BYTES;
     for (let k = 0; k < widthCount; k++) {
       at = Math.ceil(at / 64) * 64;
       starts[k] = at;
-      at += (widths[k] as number) * (rowCounts[k] as number);
+      at += widths[k]! * rowCounts[k]!;
     }
     return at;
   }
@@ -68,20 +68,20 @@ export class PlainRows {
     view.setUint32(start + 20, 0, true);
     let gap = start + REPLY_HEAD_BYTES + tableCount * REPLY_TABLE_BYTES;
     for (let k = 0; k < widthCount; k++) {
-      const first = (nextAt[k] = this.starts[k] as number);
+      const first = (nextAt[k] = this.starts[k]!);
       while (gap < start + first) view.setUint8(gap++, 0);
-      gap += (widths[k] as number) * (this.rowCounts[k] as number);
+      gap += widths[k]! * this.rowCounts[k]!;
     }
     const end = columnsAt + 2 * tableCount;
     for (let column = columnsAt, at = start + REPLY_HEAD_BYTES; column < end; column += 2, at += REPLY_TABLE_BYTES) {
-      const table = columns[column] as number;
-      const rowCount = columns[column + 1] as number;
-      const width = rowBytesOf[table] as number;
+      const table = columns[column]!;
+      const rowCount = columns[column + 1]!;
+      const width = rowBytesOf[table]!;
       let offset = 0;
       if (rowCount > 0) {
         let k = 0;
         while (k < widthCount && widths[k] !== width) k++;
-        offset = nextAt[k] as number;
+        offset = nextAt[k]!;
         nextAt[k] = offset + width * rowCount;
       }
       view.setUint32(at, table, true);

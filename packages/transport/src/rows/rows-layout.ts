@@ -58,7 +58,7 @@ export function planRows(tables: readonly TableReply[]): RowsLayout {
     at = Math.ceil(at / 64) * 64;
     gaps.push(at);
     for (let i = 0; i < tables.length; i++) {
-      const table = tables[i] as TableReply;
+      const table = tables[i]!;
       if (table.rowBytes !== width || table.rowCount === 0) continue;
       rowOffsets[i] = at;
       at += width * table.rowCount;
@@ -83,18 +83,18 @@ export function writeRowsHead(
   for (let i = 0; i < layout.gaps.length; i += 2) payload.fill(0, layout.gaps[i], layout.gaps[i + 1]);
   let defaultOffset = REPLY_HEAD_BYTES + tables.length * REPLY_TABLE_BYTES;
   for (let i = 0; i < tables.length; i++) {
-    const table = tables[i] as TableReply;
+    const table = tables[i]!;
     const at = REPLY_HEAD_BYTES + i * REPLY_TABLE_BYTES;
     view.setUint32(at, table.table, true);
     view.setUint32(at + 4, table.status, true);
     view.setUint32(at + 8, table.rowCount, true);
     view.setUint32(at + 12, table.rowBytes, true);
-    view.setUint32(at + 16, layout.rowOffsets[i] as number, true);
+    view.setUint32(at + 16, layout.rowOffsets[i]!, true);
     view.setUint32(at + 20, table.defaults.length === 0 ? 0 : defaultOffset, true);
     view.setUint32(at + 24, table.defaults.length, true);
     view.setUint32(at + 28, table.detail, true);
     for (let k = 0; k < table.defaults.length; k++) {
-      view.setUint32(defaultOffset, table.defaults[k] as number, true);
+      view.setUint32(defaultOffset, table.defaults[k]!, true);
       defaultOffset += 4;
     }
   }

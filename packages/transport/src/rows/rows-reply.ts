@@ -97,7 +97,7 @@ export class RowsReply {
   }
 
   #word(k: number, word: number): number {
-    return (this.#words[HEAD_WORDS + k * TABLE_WORDS + word] as number) >>> 0;
+    return this.#words[HEAD_WORDS + k * TABLE_WORDS + word]! >>> 0;
   }
 }
 
@@ -110,7 +110,7 @@ export class RowsReply {
 export function readRowsReply(payload: Uint8Array): RowsReply {
   if (payload.length < REPLY_HEAD_BYTES) throw payloadInvalid(WHAT, `it has only ${payload.length} bytes`);
   const words = new Int32Array(payload.buffer, payload.byteOffset, payload.length >> 2);
-  const tableCount = (words[4] as number) >>> 0;
+  const tableCount = words[4]! >>> 0;
   if (tableCount > LOOKUP_TABLES_MAX)
     throw payloadInvalid(WHAT, `it names ${tableCount} tables, the limit is ${LOOKUP_TABLES_MAX}`);
   if (payload.length < REPLY_HEAD_BYTES + tableCount * REPLY_TABLE_BYTES) {
