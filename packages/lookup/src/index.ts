@@ -11,7 +11,8 @@ export { type ChoiceOptions, ReplicaChoice } from "./replicas/replica-choice.js"
 export { ShardHealth, sizeClass } from "./replicas/shard-health.js";
 export type { ShardDirectory, ShardLocation } from "./replicas/shard-link.js";
 export type { ReadyOptions } from "./replicas/shard-links.js";
-export { ShardRows, type ShardRowsOptions } from "./shard-rows.js";
+export { ShardRows } from "./shard-rows.js";
+export type { ShardRowsOptions } from "./shard-rows-options.js";
 export type { CacheUse, ChangedRows } from "./cache/table-states.js";
 export { createHotRowsServer, type HottestIds, HotRowsPeer } from "./cache/hot-rows-peer.js";
 export { warmUp } from "./cache/warm-up.js";

@@ -18,61 +18,22 @@ import {
   rowOutOfRange,
   type TableInfo,
 } from "@shardserve/rowstore";
-import { BufferPool, type ProofExpectation, type TransportLimits } from "@shardserve/transport";
+import { BufferPool } from "@shardserve/transport";
 import type { LookupBatch } from "./batch/batch.js";
 import { BatchFiller } from "./batch/batch-filler.js";
 import { type WantedIds, wantedIds } from "./batch/batch-part.js";
-import { checkDegraded, type DegradedRows, EpochHistory } from "./fetch/degraded.js";
-import type { FetchContext, FetchOptions, RedisFor } from "./fetch/fetch-context.js";
+import { checkDegraded, EpochHistory } from "./fetch/degraded.js";
+import type { FetchContext, FetchOptions } from "./fetch/fetch-context.js";
 import type { Routes } from "./fetch/frame-plan.js";
 import { Hedging } from "./replicas/hedging.js";
 import { findOutOfRange, idAt } from "./batch/id-lanes.js";
 import { LookupTrace } from "./report/lookup-trace.js";
 import { LookupMetrics } from "./metrics.js";
-import type { RedisLevel } from "./redis/redis-level.js";
 import { RedisRows } from "./redis/redis-rows.js";
 import { reportRows, ROW_SOURCES } from "./report/row-report.js";
-import type { ShardDirectory } from "./replicas/shard-link.js";
 import { type ReadyOptions, ShardLinks } from "./replicas/shard-links.js";
+import type { ShardRowsOptions } from "./shard-rows-options.js";
 import { type CacheUse, type ChangedRows, TableStates } from "./cache/table-states.js";
-
-/** What rows of one model version are fetched with; a cluster's executor makes one for each version it serves. */
-export interface ShardRowsOptions {
-  /** What a shard must prove: cluster, model, version, and digests from this executor's own manifest. */
-  readonly expectation: ProofExpectation;
-  /** Tables of the version, in the manifest's order. */
-  readonly tables: readonly TableInfo[];
-  readonly partitionCount: number;
-  readonly directory: ShardDirectory;
-  /** Identity of this machine: a shard with the same one is reached over its Unix socket. "" = TCP only. */
-  readonly machine: string;
-  /** Who asks, for the shards' logs: "executor executor-1". */
-  readonly peer: string;
-  /** Memory for cached rows over all tables, indexes included, in bytes; 0 = no cache. */
-  readonly cacheBytes: number;
-  /** Our failure domain: replicas in it are preferred; default "" = no preference. */
-  readonly zone?: string;
-  /** Frames that may be sent to a second replica because the first is late, as a share of all; 0 = none, default 0.05. */
-  readonly hedgeShare?: number;
-  /** Second level that executors share; absent = none. */
-  readonly redis?: RedisLevel;
-  /** Whether Redis is asked for every miss, or only for rows that no shard can give; default "misses". */
-  readonly redisFor?: RedisFor;
-  /** What may stand in for rows that cannot be had; absent = nothing: the lookup fails. */
-  readonly degraded?: DegradedRows;
-  /** Longest time that one lookup may take where the caller names no earlier deadline, in milliseconds; default 5000. */
-  readonly timeoutMs?: number;
-  /** How long a link that the map no longer names may finish what is in flight, in milliseconds; default 5000. */
-  readonly drainMs?: number;
-  /** How long `close` waits for leases, in milliseconds; default 30000. */
-  readonly closeMs?: number;
-  readonly pool?: BufferPool;
-  readonly limits?: Partial<TransportLimits>;
-  readonly clock?: Clock;
-  readonly random?: Random;
-  readonly logger?: Logger;
-  readonly metrics?: LookupMetrics;
-}
 
 /**
  * When a timeout is noticed so much too late, this process stood still (stopped, swapped out, moved to another machine),
@@ -129,8 +90,8 @@ export class ShardRows implements RowSource {
       this.#metrics.cacheShifts.inc({ model }, tables),
     );
     const { directory, machine, peer, expectation, partitionCount, limits, drainMs = 5_000 } = options;
-    const [pool, clock, random, logger] = [this.#pool, this.#clock, this.#random, this.#logger];
-    const common = {
+    this.#links = new ShardLinks({
+      servable: this.#name,
       directory,
       machine,
       peer,
@@ -138,13 +99,12 @@ export class ShardRows implements RowSource {
       partitionCount,
       limits,
       drainMs,
-      pool,
-      clock,
-      random,
-      logger,
-    };
-    this.#links = new ShardLinks({ servable: this.#name, ...common });
-    this.#redis = options.redis && new RedisRows(options.redis, options.expectation);
+      pool: this.#pool,
+      clock: this.#clock,
+      random: this.#random,
+      logger: this.#logger,
+    });
+    this.#redis = options.redis && new RedisRows(options.redis, expectation);
     const context: FetchContext = {
       routes: () => this.#links.routes as Routes,
       clock: this.#clock,
@@ -182,19 +142,6 @@ export class ShardRows implements RowSource {
   /** As {@link TableStates.level}; happens every minute by itself. */
   levelCache(): Promise<boolean> {
     return this.#states.level();
-  }
-
-  #levelLater(): void {
-    this.#cancelLevel = this.#clock.after(LEVEL_EVERY_MS, () => {
-      void this.levelCache()
-        .catch((error: unknown) => {
-          const fields = { servable: this.#name, error: ServingError.from(error).message };
-          this.#logger.error(fields, "the cache keeps its division: it could not be changed");
-        })
-        .finally(() => {
-          if (!this.#isClosed) this.#levelLater();
-        });
-    });
   }
 
   /**
@@ -248,6 +195,15 @@ export class ShardRows implements RowSource {
     };
   }
 
+  /**
+   * Closes links, waits for open leases and frees slabs. Leases that stay open longer than `closeMs` are logged and keep
+   * the slabs: they are freed with the last of them, as a run may still read them.
+   */
+  close(): Promise<void> {
+    this.#isClosed = true;
+    return (this.#closing ??= this.#close());
+  }
+
   async #lookupAt(
     requests: readonly RowRequest[],
     options: LookupOptions,
@@ -292,15 +248,6 @@ export class ShardRows implements RowSource {
     }
   }
 
-  /**
-   * Closes links, waits for open leases and frees slabs. Leases that stay open longer than `closeMs` are logged and keep
-   * the slabs: they are freed with the last of them, as a run may still read them.
-   */
-  close(): Promise<void> {
-    this.#isClosed = true;
-    return (this.#closing ??= this.#close());
-  }
-
   async #close(): Promise<void> {
     this.#cancelLevel();
     this.#redis?.close();
@@ -319,6 +266,19 @@ export class ShardRows implements RowSource {
         this.#states.close();
         resolve();
       };
+    });
+  }
+
+  #levelLater(): void {
+    this.#cancelLevel = this.#clock.after(LEVEL_EVERY_MS, () => {
+      void this.levelCache()
+        .catch((error: unknown) => {
+          const fields = { servable: this.#name, error: ServingError.from(error).message };
+          this.#logger.error(fields, "the cache keeps its division: it could not be changed");
+        })
+        .finally(() => {
+          if (!this.#isClosed) this.#levelLater();
+        });
     });
   }
 

@@ -5,6 +5,7 @@ import {
   checkFollows,
   DELTA_MANIFEST_FILE,
   DeltaFile,
+  EPOCH_FOLDERS,
   epochPath,
   type EpochRef,
   type Overlay,
@@ -106,7 +107,7 @@ export class HeldEpochs {
   /** What a chain no longer has is no longer kept, where copies are. */
   async #tidy(): Promise<void> {
     const paths = this.#chain.map(folderOf);
-    for (const folder of ["deltas", "folds"]) await this.#options.files.keepOnly(folder, paths);
+    for (const folder of EPOCH_FOLDERS) await this.#options.files.keepOnly(folder, paths);
   }
 
   /**
