@@ -2,7 +2,7 @@
 import type { Tensor } from "@shardserve/tensor";
 import { appender, build, withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
-import { is64Bit, numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { is64Bit, numberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, integersOf } from "../call/shapes.js";
 
@@ -65,7 +65,7 @@ function sum(sign: 1 | -1): Kernel {
     for (const [i, id] of ids.entries()) {
       for (let k = 0; k < run; k++) out[id * run + k] = round(out[id * run + k]! + sign * added[i * run + k]!);
     }
-    return [withData(dtype, shape, packNumbers(dtype, out))];
+    return [numbersTensor(dtype, shape, out)];
   };
 }
 

@@ -10,6 +10,7 @@ import {
   type Tensor,
 } from "@shardserve/tensor";
 import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from "@shardserve/tensor";
+import { withData } from "./elements.js";
 import { invalid } from "./errors.js";
 import { allSafe, fromIntegers, toDoubles } from "./int64.js";
 import { allocate } from "./limits.js";
@@ -59,6 +60,18 @@ export function packNumbers(dtype: DType, numbers: NumberArray): DataOf[DType] {
     return (dtype === "int64" ? data : dataFromBytes("uint64", bytesOf(data))) as never;
   }
   return numbers as never;
+}
+
+/** A `dtype` tensor of results in an array that {@link numberArray} made. */
+export function numbersTensor(dtype: DType, shape: readonly number[], numbers: NumberArray): Tensor {
+  return withData(dtype, shape, packNumbers(dtype, numbers));
+}
+
+/** A `dtype` tensor of sums in double precision, each rounded once. */
+export function roundedTensor(dtype: DType, shape: readonly number[], sums: Float64Array): Tensor {
+  const out = numberArray(dtype, sums.length);
+  out.set(sums);
+  return numbersTensor(dtype, shape, out);
 }
 
 /** Rounds a number to the precision of a floating dtype; other dtypes leave it. */

@@ -1,9 +1,8 @@
 /** Colours of images: RGB and HSV, contrast, hue and saturation. Inner dimension 3 holds the channels, values mostly in [0, 1]. */
 import { ServingError } from "@shardserve/core";
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check, checkScalar, printShape } from "../call/errors.js";
-import { numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { numberArray, type NumberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { scaleSaturations, turnHues } from "./colour-adjustments.js";
 
@@ -51,7 +50,7 @@ function eachPixel(images: Tensor, change: PixelChange): Tensor[] {
   pixels.set(numbersOf(images));
   const round = roundingOf(images.dtype);
   for (let at = 0; at < pixels.length; at += 3) change(pixels, at, round);
-  return [withData(images.dtype, images.shape, packNumbers(images.dtype, pixels))];
+  return [numbersTensor(images.dtype, images.shape, pixels)];
 }
 
 function conversion(change: PixelChange): Kernel {
@@ -81,7 +80,7 @@ function adjustment(parameter: string, change: (pixels: Float32Array, by: number
   return (op) => {
     const [images, by] = adjusted(op, parameter, true);
     const pixels = change(numbersOf(images) as Float32Array, by);
-    return [withData(images.dtype, images.shape, packNumbers(images.dtype, pixels))];
+    return [numbersTensor(images.dtype, images.shape, pixels)];
   };
 }
 
@@ -122,7 +121,7 @@ function contrasted(images: Tensor, factor: number, dtype: Tensor["dtype"]): Ten
       for (let c = 0; c < channels; c++) out[at + c] = means[c]! + (pixels[at + c]! - means[c]!) * factor;
     }
   }
-  return withData(dtype, images.shape, packNumbers(dtype, out));
+  return numbersTensor(dtype, images.shape, out);
 }
 
 export const COLOUR_KERNELS: Readonly<Record<string, Kernel>> = {

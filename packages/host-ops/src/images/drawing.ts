@@ -1,8 +1,7 @@
 /** Rectangles drawn on images. */
 import type { Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check } from "../call/errors.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { Turns } from "../call/turns.js";
 
@@ -87,7 +86,7 @@ async function drawBoxes(op: OpCall): Promise<Tensor[]> {
     if (right < width) line(firstRow * width + right, rows, width);
     if (turns.isDue(2 * (rows + columns) * depth)) await turns.next();
   }
-  return [withData(images.dtype, images.shape, packNumbers(images.dtype, canvas))];
+  return [numbersTensor(images.dtype, images.shape, canvas)];
 }
 
 export const DRAWING_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -2,11 +2,10 @@
  * Gradients of convolutions by their filters, and of pooling over volumes: signatures that train a model, or tell how much weights matter,
  * carry them. Images are volumes of depth 1. Sums are in double precision.
  */
-import type { DType, Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
+import type { Tensor } from "@shardserve/tensor";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { exactNumbersOf, numbersOf, roundedTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, shapeOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
@@ -60,12 +59,6 @@ function* eachElement(
   }
 }
 
-function packed(dtype: DType, shape: readonly number[], sums: Float64Array): Tensor {
-  const out = numberArray(dtype, sums.length);
-  out.set(sums);
-  return withData(dtype, shape, packNumbers(dtype, out));
-}
-
 function checkGradient(gradient: Tensor, batch: number, slides: readonly Slide[], channels: number): void {
   const counts = slides.slice(gradient.shape.length === 4 ? 1 : 0).map(({ count }) => count);
   const shape = [batch, ...counts, channels];
@@ -110,7 +103,7 @@ function filterGrad(rank: 4 | 5, rule: Rule): Kernel {
         }
       }
     });
-    return [packed(input.dtype, filterShape, sums)];
+    return [roundedTensor(input.dtype, filterShape, sums)];
   });
 }
 
@@ -142,7 +135,7 @@ function* maxPoolGrad(op: OpCall, rank: 4 | 5, sizes: readonly number[], strides
   });
   const sums = new Float64Array(checkedCount(input.dtype, input.shape));
   for (const [i, at] of best.entries()) if (at >= 0) sums[at]! += by[i]!;
-  return [packed(input.dtype, input.shape, sums)];
+  return [roundedTensor(input.dtype, input.shape, sums)];
 }
 
 /** Evenly to the elements of each window that lie in the volume. */
@@ -162,7 +155,7 @@ function* avgPool3dGrad(op: OpCall): Pieces<Tensor[]> {
   yield* eachElement(shape, slides, channels, (window, _, place) => {
     for (let c = 0; c < channels; c++) sums[place * channels + c]! += by[window * channels + c]! / counts[window]!;
   });
-  return [packed(gradient.dtype, inputShape, sums)];
+  return [roundedTensor(gradient.dtype, inputShape, sums)];
 }
 
 /** To the elements that the forward op named. */
@@ -179,7 +172,7 @@ function maxPoolGradWithArgmax(op: OpCall): Tensor[] {
     check(to >= 0 && to < sums.length, () => `Invalid input index: ${to}, limit: ${sums.length}`);
     sums[to]! += by[i]!;
   }
-  return [packed(input.dtype, input.shape, sums)];
+  return [roundedTensor(input.dtype, input.shape, sums)];
 }
 
 export const FILTER_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -2,11 +2,10 @@
 import type { HostResource } from "@shardserve/graph";
 import { type Tensor, tensor } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
-import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, FINITE_MAX, numberArray, packNumbers } from "../call/numeric.js";
+import { exactNumbersOf, FINITE_MAX, numberArray, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { inTurns, type Pieces } from "../call/turns.js";
 import { PhiloxStream } from "../random/philox.js";
@@ -124,7 +123,7 @@ const pool = (isMax: boolean): Kernel =>
       }
     }
     return [
-      withData(dtype, pooled, packNumbers(dtype, out)),
+      numbersTensor(dtype, pooled, out),
       tensor("int64", [rows.length], fromIntegers(rows)),
       tensor("int64", [columns.length], fromIntegers(columns)),
     ];

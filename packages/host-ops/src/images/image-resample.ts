@@ -1,9 +1,9 @@
 /** Images sampled anew: resizing, crops, patches, warps. Weights are TensorFlow's; sums are in double precision. */
-import { elementCount, tensor } from "@shardserve/tensor";
+import { elementCount } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
 import { check, checkVector } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { areaTaps, cubicTaps, imageShape, spanTaps } from "./sample-taps.js";
 import { resampled, type Tap } from "./weighted-samples.js";
@@ -70,7 +70,7 @@ const extractPatches: Kernel = (op) => {
       }
     }
   }
-  return [tensor(images.dtype, shape, packNumbers(images.dtype, out) as never)];
+  return [numbersTensor(images.dtype, shape, out)];
 };
 
 /** Where a coordinate outside [0, size) is read. */
@@ -147,7 +147,7 @@ const projectiveTransform: Kernel = (op) => {
       }
     }
   }
-  return [tensor(images.dtype, shape, packNumbers(images.dtype, out) as never)];
+  return [numbersTensor(images.dtype, shape, out)];
 };
 
 /** From `first` the given part of the way to `second`, in float32. */
@@ -201,7 +201,7 @@ const cropAndResize: Kernel = (op) => {
       }
     }
   }
-  return [tensor("float32", shape, packNumbers("float32", out) as never)];
+  return [numbersTensor("float32", shape, out)];
 };
 
 export const RESAMPLE_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -1,10 +1,9 @@
 /** Gradients of images sampled anew: what each input gave to the results flows back to it by the same weights. */
 import type { DType, Tensor } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
-import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { numbersOf, roundedTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { shapeOf } from "../call/shapes.js";
 import { cropPlace } from "./image-resample.js";
@@ -12,12 +11,6 @@ import { cubicTaps, imageShape, nearestTaps, slopeTaps, spanTaps } from "./sampl
 import type { Tap } from "./weighted-samples.js";
 
 const { fround } = Math;
-
-function packed(dtype: DType, shape: readonly number[], sums: Float64Array): Tensor {
-  const out = numberArray(dtype, sums.length);
-  out.set(sums);
-  return withData(dtype, shape, packNumbers(dtype, out));
-}
 
 /** Images [batch, height, width, channels] to which the gradient of their samples flows back. */
 function flowedBack(
@@ -47,7 +40,7 @@ function flowedBack(
       }
     }
   }
-  return packed(dtype, shape, sums);
+  return roundedTensor(dtype, shape, sums);
 }
 
 /** The gradient of a resize; input 1 is the image that was resized. */
@@ -159,7 +152,7 @@ const cropGradImage: Kernel = (op) => {
     add(image, down.high, along.low, from, down.share, left);
     add(image, down.high, along.high, from, down.share, along.share);
   });
-  return [packed(dtype, shape, sums)];
+  return [roundedTensor(dtype, shape, sums)];
 };
 
 /** By the corners of the boxes: how the samples change where they move. */
@@ -197,7 +190,7 @@ const cropGradBoxes: Kernel = (op) => {
     spread(0, height, cropHeight, rowRatio, row, byY);
     spread(1, width, cropWidth, columnRatio, column, byX);
   });
-  return [packed("float32", shape, sums)];
+  return [roundedTensor("float32", shape, sums)];
 };
 
 export const RESAMPLE_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {

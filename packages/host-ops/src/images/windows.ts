@@ -3,7 +3,7 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { appender, build, withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, extremeOf, numberArray, packNumbers } from "../call/numeric.js";
+import { exactNumbersOf, extremeOf, numberArray, numbersTensor } from "../call/numeric.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { indexData } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
@@ -37,10 +37,7 @@ function* maxPoolWithArgmax(op: OpCall): Pieces<Tensor[]> {
     }
   }
   const dtype = op.attrs.dtype("Targmax");
-  return [
-    withData(input.dtype, shape, packNumbers(input.dtype, out)),
-    withData(dtype, shape, indexData(dtype, positions)),
-  ];
+  return [numbersTensor(input.dtype, shape, out), withData(dtype, shape, indexData(dtype, positions))];
 }
 
 /** Maxima of sums with a filter. */
@@ -77,7 +74,7 @@ function* dilation(op: OpCall): Pieces<Tensor[]> {
       }
     }
   }
-  return [withData(dtype, shape, packNumbers(dtype, out))];
+  return [numbersTensor(dtype, shape, out)];
 }
 
 /** Every window's elements as the channels of one place; zeros outside. */

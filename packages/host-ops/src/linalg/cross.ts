@@ -3,7 +3,7 @@ import { ServingError } from "@shardserve/core";
 import type { Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
-import { is64Bit, isFloating, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { is64Bit, isFloating, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { sameShape } from "../call/shapes.js";
 
@@ -29,7 +29,7 @@ function cross(op: OpCall): Tensor[] {
       out[i + d] = product(x[p]!, y[q]!) - product(x[q]!, y[p]!);
     }
   }
-  return [withData(a.dtype, a.shape, packNumbers(a.dtype, out))];
+  return [numbersTensor(a.dtype, a.shape, out)];
 }
 
 function wideCross(x: BigInt64Array, y: BigInt64Array): BigInt64Array {

@@ -1,9 +1,8 @@
 /** Matrices of real or complex numbers in double precision, and what can be done with whole rows of them. */
 import { type DType, elementCount, lanesPerElement, type Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { allocate, checkedCount, checkOutput } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { OpCall } from "../call/op-call.js";
 import type { Pieces } from "../call/turns.js";
 import { divide } from "../math/complex-math.js";
@@ -216,7 +215,7 @@ export function stacked(
   const out = numberArray(dtype, checkedCount(dtype, shape));
   const size = elementCount(inner) * lanesPerElement(dtype);
   for (const [k, part] of parts.entries()) out.set(part, k * size);
-  return withData(dtype, shape, packNumbers(dtype, out));
+  return numbersTensor(dtype, shape, out);
 }
 
 export function checkSquare(op: OpCall, i = 0): void {

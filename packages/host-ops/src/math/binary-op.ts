@@ -12,7 +12,7 @@ import {
   type NumberArray,
   numberArray,
   numbersOf,
-  packNumbers,
+  numbersTensor,
   roundingOf,
 } from "../call/numeric.js";
 import { broadcastShape } from "../call/shapes.js";
@@ -66,7 +66,7 @@ export function applyBinary(name: string, op: BinaryOp, a: Tensor, b: Tensor): T
     if (!f) throw unsupported(name, a.dtype);
     for (let i = 0; i < count; i++) out[i] = f(p[i * x.step]!, q[i * y.step]!);
   }
-  return withData(a.dtype, shape, packNumbers(a.dtype, out));
+  return numbersTensor(a.dtype, shape, out);
 }
 
 /** For ops without an exact form on numbers. */

@@ -1,19 +1,12 @@
 /** Gradients of fake quantisation, which pass where the value lies in the range, and of local response normalisation. */
 import type { Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { numbersOf, roundedTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { sameShape } from "../call/shapes.js";
 
 const { fround } = Math;
-
-function packed(dtype: Tensor["dtype"], shape: readonly number[], sums: Float64Array): Tensor {
-  const out = numberArray(dtype, sums.length);
-  out.set(sums);
-  return withData(dtype, shape, packNumbers(dtype, out));
-}
 
 interface Range {
   readonly low: number;
@@ -54,7 +47,7 @@ function backprops(op: OpCall, lows: ArrayLike<number>, highs: ArrayLike<number>
     else if (x[i]! > range.high) byHigh[c]! += by[i]!;
     else if (x[i]! >= range.low) passed[i] = by[i]!;
   }
-  return { byInput: packed("float32", input.shape, passed), byLow, byHigh };
+  return { byInput: roundedTensor("float32", input.shape, passed), byLow, byHigh };
 }
 
 const byArgs: Kernel = (op) => [backprops(op, [op.attrs.float("min")], [op.attrs.float("max")], false).byInput];
@@ -72,7 +65,7 @@ function byVars(isPerChannel: boolean): Kernel {
       );
     }
     const { byInput, byLow, byHigh } = backprops(op, numbersOf(low), numbersOf(high), true);
-    return [byInput, packed("float32", shape, byLow), packed("float32", shape, byHigh)];
+    return [byInput, roundedTensor("float32", shape, byLow), roundedTensor("float32", shape, byHigh)];
   };
 }
 
@@ -100,7 +93,7 @@ const lrnGrad: Kernel = (op) => {
       }
     }
   }
-  return [packed(input.dtype, input.shape, sums)];
+  return [roundedTensor(input.dtype, input.shape, sums)];
 };
 
 export const CLAMPED_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -3,7 +3,7 @@ import { type Tensor, tensor } from "@shardserve/tensor";
 import { broadcastTo } from "../call/broadcast.js";
 import { withData } from "../call/elements.js";
 import { allocate } from "../call/limits.js";
-import { isComplex, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { isComplex, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape } from "../call/shapes.js";
 
@@ -15,7 +15,7 @@ function fromComplex(part: (real: number, imaginary: number) => number): Kernel 
     const dtype = op.attrs.dtype("Tout");
     const out = numberArray(dtype, lanes.length / 2);
     for (let i = 0; i < out.length; i++) out[i] = part(lanes[2 * i]!, lanes[2 * i + 1]!);
-    return [withData(dtype, value.shape, packNumbers(dtype, out))];
+    return [numbersTensor(dtype, value.shape, out)];
   };
 }
 

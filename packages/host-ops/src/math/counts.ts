@@ -1,10 +1,9 @@
 /** Counting how often each integer occurs, row by row: to dense bins and to sparse counts. */
 import { elementCount, type Tensor, tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, numberArray, packNumbers, roundingOf } from "../call/numeric.js";
+import { exactNumbersOf, numberArray, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integerOf, integersOf, sameShape, shapeOf } from "../call/shapes.js";
 import { sparseAt } from "../sparse/sparse.js";
@@ -121,7 +120,7 @@ function sparseCounts(op: OpCall, rows: Rows, values: Tensor, weightsInput: Tens
   numbers.set(out);
   return [
     tensor("int64", [out.length, shape.length], fromIntegers(indices)),
-    withData(dtype, [out.length], packNumbers(dtype, numbers)),
+    numbersTensor(dtype, [out.length], numbers),
     tensor("int64", [shape.length], fromIntegers(shape)),
   ];
 }
@@ -144,7 +143,7 @@ function bins(op: OpCall, rows: Rows, sizeAt: number): Tensor[] {
     const at = rows.rowOf(i) * size + value;
     out[at] = isBinary ? 1 : round(out[at]! + (weights ? weights[i]! : 1));
   }
-  return [withData(dtype, shape, packNumbers(dtype, out))];
+  return [numbersTensor(dtype, shape, out)];
 }
 
 export const COUNT_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -3,7 +3,7 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { allocate, checkedCount } from "../call/limits.js";
-import { is64Bit, isComplex, isFloating, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { is64Bit, isComplex, isFloating, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { inTurns, type Pieces } from "../call/turns.js";
 
@@ -137,7 +137,7 @@ function* real(values: readonly Tensor[], { shape, perOutput, at, step }: Walk):
     }
     out[o] = sum;
   }
-  return [withData(dtype, shape, packNumbers(dtype, out) as never)];
+  return [numbersTensor(dtype, shape, out)];
 }
 
 function* wide(values: readonly Tensor[], { shape, perOutput, at, step }: Walk): Pieces<Tensor[]> {

@@ -2,10 +2,9 @@
 import { systemClock } from "@shardserve/core";
 import { deviceIndex } from "@shardserve/graph";
 import { elementCount, isNumeric, scalar, type Tensor, tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
-import { is64Bit, isFloating, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { is64Bit, isFloating, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { integerOf } from "../call/shapes.js";
 import { cast } from "./cast.js";
@@ -39,7 +38,7 @@ function range(op: OpCall): Tensor[] {
     // Floats accumulate in their own precision, as TensorFlow's loop does.
     next = isFloat ? Math.fround(next + delta) : next + delta;
   }
-  return [withData(dtype, [count], packNumbers(dtype, out))];
+  return [numbersTensor(dtype, [count], out)];
 }
 
 function linSpace(op: OpCall): Tensor[] {
@@ -54,7 +53,7 @@ function linSpace(op: OpCall): Tensor[] {
   const step = count > 1 ? round(round(stop - start) / (count - 1)) : 0;
   for (let i = 0; i < count; i++) out[i] = round(start + round(step * i));
   if (count > 1) out[count - 1] = stop;
-  return [withData(dtype, [count], packNumbers(dtype, out))];
+  return [numbersTensor(dtype, [count], out)];
 }
 
 function onesLike(op: OpCall): Tensor[] {

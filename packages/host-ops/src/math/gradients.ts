@@ -1,9 +1,8 @@
 /** Gradients of activations, and losses: graphs that were exported with a training or evaluation signature carry them. */
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { broadcastTo } from "../call/broadcast.js";
-import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
-import { numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { numberArray, type NumberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape, integersOf, sameShape } from "../call/shapes.js";
 import { applyBinary, type BinaryOp } from "./binary-op.js";
@@ -53,7 +52,7 @@ function softmaxCrossEntropy(op: OpCall): Tensor[] {
     }
     losses[b] = loss;
   }
-  return [withData(dtype, [batch], packNumbers(dtype, losses)), withData(dtype, shape, packNumbers(dtype, gradients))];
+  return [numbersTensor(dtype, [batch], losses), numbersTensor(dtype, shape, gradients)];
 }
 
 function logSumOf(logits: NumberArray, start: number, classes: number): { most: number; logSum: number } {
@@ -93,7 +92,7 @@ function sparseSoftmaxCrossEntropy(op: OpCall): Tensor[] {
       gradients[start + c] = Math.exp(logits[start + c]! - most - logSum) - (c === label ? 1 : 0);
     }
   }
-  return [withData(dtype, [batch], packNumbers(dtype, losses)), withData(dtype, shape, packNumbers(dtype, gradients))];
+  return [numbersTensor(dtype, [batch], losses), numbersTensor(dtype, shape, gradients)];
 }
 
 export const GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {

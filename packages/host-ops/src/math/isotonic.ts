@@ -1,8 +1,7 @@
 /** IsotonicRegression: the nearest sequence that does not rise, by pooling neighbours (Kruskal, "Nonmetric multidimensional scaling"). */
 import { type Tensor, tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 
 function isotonicRegression(op: OpCall): Tensor[] {
@@ -35,7 +34,7 @@ function isotonicRegression(op: OpCall): Tensor[] {
       segments.fill(pool, row + starts[pool]!, row + starts[pool + 1]!);
     }
   }
-  return [withData(dtype, shape, packNumbers(dtype, out)), tensor("int32", shape, segments)];
+  return [numbersTensor(dtype, shape, out), tensor("int32", shape, segments)];
 }
 
 export const ISOTONIC_KERNELS: Readonly<Record<string, Kernel>> = { IsotonicRegression: isotonicRegression };

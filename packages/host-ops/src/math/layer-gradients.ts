@@ -1,9 +1,8 @@
 /** Gradients of layers, which signatures that explain an answer (saliency, Grad-CAM) or give forces carry. Sums are in double precision. */
 import type { Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { exactNumbersOf, numbersOf, roundedTensor } from "../call/numeric.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { countOf, integersOf, shapeOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
@@ -28,12 +27,6 @@ function checkChannelsLast(op: OpCall): void {
   check(op.attrs.text("padding") !== "EXPLICIT", () => `${op.node.op} with explicit paddings is not supported`);
 }
 
-function packed(dtype: Tensor["dtype"], shape: readonly number[], sums: Float64Array): Tensor {
-  const out = numberArray(dtype, sums.length);
-  out.set(sums);
-  return withData(dtype, shape, packNumbers(dtype, out));
-}
-
 function sumsOf(dtype: Tensor["dtype"], shape: readonly number[]): Float64Array {
   return new Float64Array(checkedCount(dtype, shape));
 }
@@ -47,7 +40,7 @@ function* biasAddGrad(op: OpCall): Pieces<Tensor[]> {
   const sums = sumsOf(dtype, [channels]);
   yield numbers.length;
   for (let i = 0; i < numbers.length; i++) sums[Math.floor(i / inner) % channels]! += numbers[i]!;
-  return [packed(dtype, [channels], sums)];
+  return [roundedTensor(dtype, [channels], sums)];
 }
 
 function stridedSliceGrad(op: OpCall): Tensor[] {
@@ -75,7 +68,7 @@ function* maxPoolGrad(op: OpCall): Pieces<Tensor[]> {
       if (best >= 0) sums[best]! += by[w * channels + c]!;
     }
   }
-  return [packed(input.dtype, input.shape, sums)];
+  return [roundedTensor(input.dtype, input.shape, sums)];
 }
 
 /** Evenly to the elements of each window that lie in the image. */
@@ -104,7 +97,7 @@ function* avgPoolGrad(op: OpCall): Pieces<Tensor[]> {
       }
     }
   }
-  return [packed(gradient.dtype, inputShape, sums)];
+  return [roundedTensor(gradient.dtype, inputShape, sums)];
 }
 
 /** By input, scale and offset; the last two outputs stand for what the forward op gives as well. */
@@ -138,9 +131,9 @@ function* fusedBatchNormGrad(op: OpCall): Pieces<Tensor[]> {
   }
   const nothing = zeroTensor(scales.dtype, []);
   return [
-    packed(input.dtype, shape, sums),
-    packed(scales.dtype, [channels], scaleSums),
-    packed(scales.dtype, [channels], offsetSums),
+    roundedTensor(input.dtype, shape, sums),
+    roundedTensor(scales.dtype, [channels], scaleSums),
+    roundedTensor(scales.dtype, [channels], offsetSums),
     nothing,
     nothing,
   ];
@@ -178,7 +171,7 @@ function* depthwiseInputGrad(op: OpCall): Pieces<Tensor[]> {
       }
     }
   }
-  return [packed(gradient.dtype, inputShape, sums)];
+  return [roundedTensor(gradient.dtype, inputShape, sums)];
 }
 
 /** Folds what was mirrored around the edges back in. */
@@ -208,7 +201,7 @@ function* mirrorPadGrad(op: OpCall): Pieces<Tensor[]> {
     numbers = folded;
     lengths[axis] = length;
   }
-  return [packed(dtype, lengths, numbers)];
+  return [roundedTensor(dtype, lengths, numbers)];
 }
 
 export const LAYER_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -1,20 +1,14 @@
 /** Gradients of lookups in embedding tables, by the table and by the values that stand where a row has none. Sums are in double precision. */
 import { type Tensor, tensor } from "@shardserve/tensor";
-import { appender, build, withData } from "../call/elements.js";
+import { appender, build } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { is64Bit, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { is64Bit, numbersOf, roundedTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, indexData, integerOf, integersOf } from "../call/shapes.js";
 
 /** What a row of a segment counts for, by the number of its rows. */
 type Share = (count: number) => number;
-
-function packed(dtype: Tensor["dtype"], shape: readonly number[], sums: Float64Array): Tensor {
-  const out = numberArray(dtype, sums.length);
-  out.set(sums);
-  return withData(dtype, shape, packNumbers(dtype, out));
-}
 
 interface Lookup {
   readonly gradient: Tensor;
@@ -56,7 +50,7 @@ function summed(
     const factor = share(counts.get(segments[i]!)!);
     for (let k = 0; k < size; k++) sums[to + k]! += by[from + k]! * factor;
   }
-  return packed(gradient.dtype, shape, sums);
+  return roundedTensor(gradient.dtype, shape, sums);
 }
 
 /** The gradient of the whole table. */
@@ -106,7 +100,7 @@ function sumAt(gradient: Tensor, places: readonly number[]): Tensor {
     return tensor(dtype, [], (dtype === "int64" ? BigInt64Array.of(sum) : BigUint64Array.of(sum)) as never);
   }
   const by = numbersOf(gradient);
-  return packed(dtype, [], Float64Array.of(places.reduce((total, i) => total + by[i]!, 0)));
+  return roundedTensor(dtype, [], Float64Array.of(places.reduce((total, i) => total + by[i]!, 0)));
 }
 
 const ALL: Share = () => 1;

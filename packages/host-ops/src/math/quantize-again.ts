@@ -3,7 +3,7 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, checkScalar, printShape } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
-import { FINITE_MAX, numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { FINITE_MAX, numberArray, type NumberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, indexData, integerOf } from "../call/shapes.js";
 import { roundHalfToEven } from "./unary.js";
@@ -77,7 +77,7 @@ function quantizeAndDequantize({ isFirst = false, bitsOf, roundModeOf, hasRanges
       const steps = round(value * range.scale);
       out[i] = (isEven ? roundHalfToEven(steps) : Math.floor(round(steps + 0.5))) * range.inverse;
     }
-    return [withData(input.dtype, shape, packNumbers(input.dtype, out))];
+    return [numbersTensor(input.dtype, shape, out)];
   };
 }
 

@@ -1,10 +1,9 @@
 /** Floats to quantised integers and back, by ranges. */
 import { ServingError } from "@shardserve/core";
 import { type DType, elementCount, type Tensor, tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { extremeOf, FINITE_MAX, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { extremeOf, FINITE_MAX, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf } from "../call/shapes.js";
 import { dequantizer, quantizer, roundAway } from "../quantized/range.js";
@@ -72,7 +71,7 @@ function dequantize(op: OpCall): Tensor[] {
       throw invalid(`Dequantize with mode ${mode} is not supported`);
     }
   }
-  return [withData(dtype, input.shape, packNumbers(dtype, out))];
+  return [numbersTensor(dtype, input.shape, out)];
 }
 
 function quantize(op: OpCall): Tensor[] {
@@ -126,7 +125,7 @@ function quantize(op: OpCall): Tensor[] {
   }
   const shape = op.attrs.int("axis") < 0 ? [] : [slices];
   return [
-    withData(dtype, input.shape, packNumbers(dtype, out)),
+    numbersTensor(dtype, input.shape, out),
     tensor("float32", shape, outLows),
     tensor("float32", shape, outHighs),
   ];

@@ -5,7 +5,16 @@ import { copyStrided, stridesOf, withData } from "../call/elements.js";
 import { check } from "../call/errors.js";
 import { isSafeAt, signedAt } from "../call/int64.js";
 import { allocate, checkedCount } from "../call/limits.js";
-import { extremeOf, is64Bit, isFloating, numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import {
+  extremeOf,
+  is64Bit,
+  isFloating,
+  numberArray,
+  numbersOf,
+  numbersTensor,
+  packNumbers,
+  roundingOf,
+} from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf } from "../call/shapes.js";
 
@@ -102,7 +111,7 @@ function fold(value: Tensor, axes: ArrayLike<number>, keepDims: boolean, rule: F
     for (let i = o * run; i < (o + 1) * run; i++) sum = step(sum, numbers[i]!);
     out[o] = sum;
   }
-  return withData(dtype, shape, packNumbers(dtype, out));
+  return numbersTensor(dtype, shape, out);
 }
 
 function fold64(value: Tensor, dtype: "int64" | "uint64", outputCount: number, run: number, rule: Fold) {
@@ -141,7 +150,7 @@ function mean(op: OpCall): Tensor[] {
     for (let i = o * run; i < (o + 1) * run; i++) sum += numbers[i]!;
     out[o] = isFloat ? sum / run : Math.trunc(sum / (run || 1));
   }
-  return [withData(value.dtype, shape, packNumbers(value.dtype, out))];
+  return [numbersTensor(value.dtype, shape, out)];
 }
 
 function reduction(rule: Fold): Kernel {
@@ -182,7 +191,7 @@ function euclideanNorm(op: OpCall): Tensor[] {
     for (let i = o * run; i < (o + 1) * run; i++) sum += numbers[i]! ** 2;
     out[o] = Math.sqrt(sum);
   }
-  return [withData(value.dtype, shape, packNumbers(value.dtype, out))];
+  return [numbersTensor(value.dtype, shape, out)];
 }
 
 /** Squares and sums wrap; the root is cut to an integer. */
@@ -249,7 +258,7 @@ function cumulative(
         sum = next;
       }
     }
-    return [withData(value.dtype, value.shape, packNumbers(value.dtype, out))];
+    return [numbersTensor(value.dtype, value.shape, out)];
   };
 }
 

@@ -12,6 +12,7 @@ import {
   isFloating,
   numberArray,
   numbersOf,
+  numbersTensor,
   packNumbers,
   roundingOf,
 } from "../call/numeric.js";
@@ -320,7 +321,7 @@ function bincount(op: OpCall): Tensor[] {
   const out = numberArray(weights.dtype, size);
   const ids = integersOf(op.tensor(0));
   binCounts(op, ids, 0, ids.length, size, weights, out, 0, false);
-  return [withData(weights.dtype, [size], packNumbers(weights.dtype, out))];
+  return [numbersTensor(weights.dtype, [size], out)];
 }
 
 function denseBincount(op: OpCall): Tensor[] {
@@ -349,7 +350,7 @@ function denseBincount(op: OpCall): Tensor[] {
     binCounts(op, ids, r * perRow, (r + 1) * perRow, size, weights, out, r * size, isBinary);
   }
   const shape = value.shape.length === 2 ? [rows, size] : [size];
-  return [withData(weights.dtype, shape, packNumbers(weights.dtype, out))];
+  return [numbersTensor(weights.dtype, shape, out)];
 }
 
 export const SEARCH_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -2,9 +2,8 @@
 import type { HostValue } from "@shardserve/graph";
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { broadcastTo } from "../call/broadcast.js";
-import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape } from "../call/shapes.js";
 import { applyBinary, type BinaryOp } from "./binary-op.js";
@@ -43,7 +42,7 @@ function betaincKernel(op: OpCall): Tensor[] {
   const [a, b, x] = inputs.map((value) => numbersOf(broadcastTo(value, shape)));
   const out = numberArray(dtype, elementCount(shape));
   for (let i = 0; i < out.length; i++) out[i] = betainc(a![i]!, b![i]!, x![i]!);
-  return [withData(dtype, shape, packNumbers(dtype, out))];
+  return [numbersTensor(dtype, shape, out)];
 }
 
 /** At 0 TensorFlow has its limit in float64 alone. */

@@ -4,7 +4,7 @@ import { withData } from "../call/elements.js";
 import { invalid } from "../call/errors.js";
 import { isSafeAt, signedAt, storeAt } from "../call/int64.js";
 import { allocate } from "../call/limits.js";
-import { is64Bit, isFloating, numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { is64Bit, isFloating, numberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 
 export interface UnaryOp {
@@ -46,7 +46,7 @@ export function unary(op: UnaryOp): Kernel {
       if (!int) throw invalid(`${name} of ${dtype} is not supported`);
       for (let i = 0; i < out.length; i++) out[i] = int(numbers[i]!);
     }
-    return [withData(dtype, value.shape, packNumbers(dtype, out))];
+    return [numbersTensor(dtype, value.shape, out)];
   };
 }
 

@@ -1,8 +1,7 @@
 /** The loss of connectionist temporal classification, and its gradient: how unlikely class scores are to spell the labels. */
-import { type Tensor, tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
+import { type Tensor } from "@shardserve/tensor";
 import { check, invalid, printShape } from "../call/errors.js";
-import { numbersOf, numberArray, type NumberArray, packNumbers } from "../call/numeric.js";
+import { numberArray, type NumberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf } from "../call/shapes.js";
 import { logSum, NEVER, pause, type Rounding, roundingOf, TURN_MASK } from "./ctc.js";
@@ -185,10 +184,7 @@ async function ctcLoss(op: OpCall): Promise<Tensor[]> {
     losses[b] = -writeGradient(lattice, chances, there, onward, gradient, b, batch);
     await pause(op);
   }
-  return [
-    withData(dtype, [batch], packNumbers(dtype, losses)),
-    tensor(dtype, inputs.shape, packNumbers(dtype, gradient)),
-  ];
+  return [numbersTensor(dtype, [batch], losses), numbersTensor(dtype, inputs.shape, gradient)];
 }
 
 /** @returns the logarithm of the probability of the labels */

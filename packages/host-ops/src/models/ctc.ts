@@ -2,10 +2,9 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type DType, type Tensor, tensor } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
-import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { allocate } from "../call/limits.js";
-import { numbersOf, packNumbers, numberArray, type NumberArray } from "../call/numeric.js";
+import { numberArray, type NumberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf } from "../call/shapes.js";
 
@@ -82,7 +81,7 @@ function greedy(op: OpCall): Tensor[] {
     }
     sequences.push(labels);
   }
-  return [...sparseLabels(sequences), withData(dtype, [batch, 1], packNumbers(dtype, sums))];
+  return [...sparseLabels(sequences), numbersTensor(dtype, [batch, 1], sums)];
 }
 
 /** The logarithm of the probability of what cannot be. */
@@ -229,7 +228,7 @@ async function beamSearch(op: OpCall): Promise<Tensor[]> {
   const sparse = sequences.map(sparseLabels);
   return [
     ...[0, 1, 2].flatMap((part) => sparse.map((tensors) => tensors[part]!)),
-    withData(dtype, [batch, paths], packNumbers(dtype, odds)),
+    numbersTensor(dtype, [batch, paths], odds),
   ];
 }
 

@@ -1,8 +1,7 @@
 /** Recurrent cells of TensorFlow 1 that are one op: LSTM by the step or by the sequence, GRU by the step. */
 import type { Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check } from "../call/errors.js";
-import { numberArray, type NumberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { numberArray, type NumberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integerOf } from "../call/shapes.js";
 import { Turns } from "../call/turns.js";
@@ -232,7 +231,7 @@ async function runLstm(
   }
   const shape = [...(inputs.x.shape.length === 3 ? [sizes.steps] : []), sizes.batch, sizes.cell];
   return [out.input, out.cell, out.forget, out.output, out.candidate, out.squashed, out.hidden].map((numbers) =>
-    withData(dtype, shape, packNumbers(dtype, numbers)),
+    numbersTensor(dtype, shape, numbers),
   );
 }
 
@@ -319,9 +318,7 @@ async function gruCell(op: OpCall): Promise<Tensor[]> {
     }
     if (turns.isDue((input + cell) * 3 * cell)) await turns.next();
   }
-  return [reset, update, candidate, hidden].map((numbers) =>
-    withData(dtype, [batch, cell], packNumbers(dtype, numbers)),
-  );
+  return [reset, update, candidate, hidden].map((numbers) => numbersTensor(dtype, [batch, cell], numbers));
 }
 
 export const RECURRENT_KERNELS: Readonly<Record<string, Kernel>> = {

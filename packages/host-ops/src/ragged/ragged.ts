@@ -4,7 +4,7 @@ import { broadcastTo } from "../call/broadcast.js";
 import { appender, build, takeRuns, withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { checkedCount, checkOutput } from "../call/limits.js";
-import { is64Bit, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { is64Bit, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { paddingOf, placeRuns } from "../call/padding.js";
 import { countOf, indexData, integersOf, printElement } from "../call/shapes.js";
@@ -177,10 +177,7 @@ function raggedRange(op: OpCall): Tensor[] {
     }
   }
   const splitType = op.attrs.dtype("Tsplits");
-  return [
-    withData(splitType, [rows + 1], indexData(splitType, splits)),
-    withData(dtype, [total], packNumbers(dtype, out)),
-  ];
+  return [withData(splitType, [rows + 1], indexData(splitType, splits)), numbersTensor(dtype, [total], out)];
 }
 
 function raggedGather(op: OpCall): Tensor[] {

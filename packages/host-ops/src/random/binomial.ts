@@ -1,10 +1,9 @@
 /** Binomial numbers, drawn as TensorFlow's CPU kernels draw them: each from blocks of its own. */
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { operand } from "../call/broadcast.js";
-import { withData } from "../call/elements.js";
 import { check } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape, integerOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
@@ -110,7 +109,7 @@ function* binomial(
     out[(index % perBatch) * batches + batch] = value;
     yield 256;
   }
-  return [withData(dtype, shape, packNumbers(dtype, out))];
+  return [numbersTensor(dtype, shape, out)];
 }
 
 function operandOf(parameter: Tensor, shape: readonly number[]): { values: ArrayLike<number>; step: number } {

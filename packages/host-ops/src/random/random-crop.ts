@@ -1,10 +1,10 @@
 /** Crops of images at random places and of random sizes. */
 import { ServingError } from "@shardserve/core";
 import { type Tensor, tensor } from "@shardserve/tensor";
-import { copyStrided, stridesOf, withData } from "../call/elements.js";
+import { copyStrided, stridesOf } from "../call/elements.js";
 import { check, checkScalar, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf } from "../call/shapes.js";
 import { PhiloxStream, type Philox, toFloat } from "./philox.js";
@@ -175,7 +175,7 @@ function distortedBox(op: OpCall, minimum: number, philoxFor: (attempts: number)
   const vector = (...values: number[]): Tensor => {
     const out = numberArray(size.dtype, values.length);
     out.set(values);
-    return withData(size.dtype, [values.length], packNumbers(size.dtype, out));
+    return numbersTensor(size.dtype, [values.length], out);
   };
   const box = Float32Array.of(crop.top / height, crop.left / width, crop.bottom / height, crop.right / width);
   return [

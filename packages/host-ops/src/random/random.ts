@@ -5,7 +5,7 @@ import { elementCount, lanesOf, type Tensor, tensor } from "@shardserve/tensor";
 import { takeRuns, withData } from "../call/elements.js";
 import { check, checkScalar, invalid, printShape } from "../call/errors.js";
 import { allocate, checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, indexData, integerOf, shapeOf } from "../call/shapes.js";
 import {
@@ -42,7 +42,7 @@ export function uniform(philox: Philox, shape: readonly number[], op: OpCall): T
       out[i] = convert(block[i % SAMPLES_PER_BLOCK]!);
     }
   }
-  return withData(dtype, shape, packNumbers(dtype, out));
+  return numbersTensor(dtype, shape, out);
 }
 
 export function normal(philox: Philox, shape: readonly number[], op: OpCall): Tensor {
@@ -62,7 +62,7 @@ export function normal(philox: Philox, shape: readonly number[], op: OpCall): Te
     out[i] = pair.first;
     if (i + 1 < count) out[i + 1] = pair.second;
   }
-  return withData(dtype, shape, packNumbers(dtype, out));
+  return numbersTensor(dtype, shape, out);
 }
 
 /** Blocks set aside for one number, as distributions reject an unknown number of draws. */
@@ -88,7 +88,7 @@ export function truncatedNormal(philox: Philox, shape: readonly number[], op: Op
       if (i < end && Math.abs(pair.second) < TRUNCATE_AT) out[i++] = pair.second;
     }
   }
-  return withData(dtype, shape, packNumbers(dtype, out));
+  return numbersTensor(dtype, shape, out);
 }
 
 /** Integers of [minval, maxval) from raw bits modulo the range. */

@@ -2,10 +2,9 @@
 import { ServingError } from "@shardserve/core";
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { operand } from "../call/broadcast.js";
-import { withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { numberArray, numbersOf, numbersTensor, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { broadcastShape, countOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
@@ -181,7 +180,7 @@ function* parameterized(op: OpCall): Pieces<Tensor[]> {
     const start = batch * perBatch;
     yield* fill(draws, boundsOf(own, draws.round), out, start, Math.min(perBatch, count - start), 1);
   }
-  return [withData(dtype, shape, packNumbers(dtype, out))];
+  return [numbersTensor(dtype, shape, out)];
 }
 
 /** Parameters are broadcast to the end of the shape. */
@@ -202,7 +201,7 @@ function* statelessParameterized(op: OpCall): Pieces<Tensor[]> {
     const own = operands.map(({ values, step }) => values[batch * step]!);
     yield* fill(draws, boundsOf(own, draws.round), out, batch, count / batches, batches);
   }
-  return [withData(dtype, shape, packNumbers(dtype, out))];
+  return [numbersTensor(dtype, shape, out)];
 }
 
 export const TRUNCATED_NORMAL_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -1,9 +1,9 @@
 /** Sparse tensors meeting dense ones. */
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import { appender, build, withData } from "../call/elements.js";
+import { appender, build } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, isFloating, numberArray, packNumbers } from "../call/numeric.js";
+import { exactNumbersOf, isFloating, numberArray, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, shapeOf } from "../call/shapes.js";
 import { sparseAt } from "./sparse.js";
@@ -104,7 +104,7 @@ function sparseTensorDenseMatMul(op: OpCall): Tensor[] {
       out[at] = isFloat ? out[at]! + a[i]! * factor : (out[at]! + Math.imul(a[i]!, factor)) | 0;
     }
   }
-  return [withData(values.dtype, [rows, columns], packNumbers(values.dtype, out))];
+  return [numbersTensor(values.dtype, [rows, columns], out)];
 }
 
 export const SPARSE_DENSE_KERNELS: Readonly<Record<string, Kernel>> = {

@@ -3,7 +3,7 @@ import { elementCount, type Tensor } from "@shardserve/tensor";
 import { appender, build, stridesOf, withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, numberArray, numbersOf, packNumbers, roundingOf } from "../call/numeric.js";
+import { exactNumbersOf, numberArray, numbersOf, numbersTensor, packNumbers, roundingOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, sameShape } from "../call/shapes.js";
 import { applyBinary, type BinaryOp } from "../math/binary-op.js";
@@ -100,7 +100,7 @@ function sparseReduce(kind: "sum" | "max", isSparseResult: boolean): Kernel {
       found.forEach((group, k) => {
         out[group] = results[k]!;
       });
-      return [withData(dtype, shape, packNumbers(dtype, out))];
+      return [numbersTensor(dtype, shape, out)];
     }
     const out = numberArray(dtype, results.length);
     out.set(results);
@@ -115,7 +115,7 @@ function sparseReduce(kind: "sum" | "max", isSparseResult: boolean): Kernel {
     });
     return [
       withData("int64", [results.length, shape.length], indicesTensor(indices, 1).data),
-      withData(dtype, [results.length], packNumbers(dtype, out)),
+      numbersTensor(dtype, [results.length], out),
       shapeTensor(shape),
     ];
   };
@@ -251,7 +251,7 @@ function sparseTensorDenseAdd(op: OpCall): Tensor[] {
   for (let i = 0; i < input.count; i++) sums[at[i]!] = round(sums[at[i]!]! + numbers[i]!);
   const out = numberArray(dtype, sums.length);
   out.set(sums);
-  return [withData(dtype, dense.shape, packNumbers(dtype, out))];
+  return [numbersTensor(dtype, dense.shape, out)];
 }
 
 /** Softmax over the last dim, of the elements that are there. */
@@ -271,7 +271,7 @@ function sparseSoftmax(op: OpCall): Tensor[] {
     const sum = list.reduce((total, i) => round(total + round(Math.exp(round(numbers[i]! - highest)))), 0);
     for (const i of list) out[i] = round(Math.exp(round(numbers[i]! - highest))) / sum;
   }
-  return [withData(dtype, [input.count], packNumbers(dtype, out))];
+  return [numbersTensor(dtype, [input.count], out)];
 }
 
 export const SPARSE_MATH_KERNELS: Readonly<Record<string, Kernel>> = {

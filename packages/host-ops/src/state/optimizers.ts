@@ -4,9 +4,8 @@
  */
 import { opDef } from "@shardserve/graph";
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import { withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
-import { type NumberArray, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
+import { type NumberArray, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, sameShape } from "../call/shapes.js";
 
@@ -186,7 +185,7 @@ function applied(op: OpCall, rule: Rule, isSparse: boolean): Tensor {
     return copy;
   });
   walk(rule(settingsOf(op, at)), slots, numbersOf(gradient), rows, elementCount(shape.slice(1)));
-  const values = slots.map((slot) => withData(dtype, shape, packNumbers(dtype, slot)));
+  const values = slots.map((slot) => numbersTensor(dtype, shape, slot));
   for (const [i, value] of values.entries()) op.state.variables.set(handles[i]!.key, value);
   return values[0]!;
 }
