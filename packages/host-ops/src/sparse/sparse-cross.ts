@@ -11,7 +11,7 @@ import type { Kernel, OpCall } from "../call/op-call.js";
 import { indexData, integerOf, integersOf } from "../call/shapes.js";
 import { copy, modulo, mul, newWords, set, type Words, xor, xorShift } from "../call/words.js";
 import { FINGERPRINT, fingerprint64 } from "../strings/farm-hash.js";
-import { sipHash, SIP_HASH } from "../strings/sip-hash.js";
+import { sipHash, SIP_HASH, sipKey, type SipKey } from "../strings/sip-hash.js";
 
 /** One feature column: feature n of row r is element `starts[r] + n` of `values`. */
 interface CrossColumn {
@@ -174,7 +174,7 @@ function loadPlain({ values }: CrossColumn, at: number): void {
 }
 
 /** As SparseCrossHashed takes a feature: numbers of sparse columns are hashed by their low four bytes, as TensorFlow does. */
-function loadHashed(column: CrossColumn, at: number, key: readonly [bigint, bigint] | undefined): void {
+function loadHashed(column: CrossColumn, at: number, key: SipKey | undefined): void {
   const { data } = column.values;
   if (!(data instanceof StringColumn) && !column.isSparse) {
     if (key) throw invalid("SparseCrossHashed with a strong hash of dense integers is not supported");
@@ -244,7 +244,7 @@ function sparseCrossHashed(op: OpCall): Tensor[] {
   const isStrong = (op.tensor(tail + 1).data as Uint8Array)[0] === 1;
   const salt = op.tensor(tail + 2).data as BigInt64Array;
   check(salt.length === 2, () => "salt must have 2 elements");
-  const key: [bigint, bigint] | undefined = isStrong ? [salt[0]!, salt[1]!] : undefined;
+  const key = isStrong ? sipKey(salt[0]!, salt[1]!) : undefined;
   return crossHashes(
     columns,
     integerOf(op.tensor(tail)),

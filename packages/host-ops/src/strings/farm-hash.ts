@@ -60,6 +60,7 @@ function hash16(u: number, v: number): void {
 
 // Words of texts are this short, and most of what is hashed are such: here in locals, which is three times as fast as registers.
 const [K2_LOW, K2_HIGH, K0_LOW, K0_HIGH] = [w[2 * K2]!, w[2 * K2 + 1]!, w[2 * K0]!, w[2 * K0 + 1]!] as const;
+const [K1_LOW, K1_HIGH] = [w[2 * K1]!, w[2 * K1 + 1]!] as const;
 
 function hash0to16(s: Uint8Array, at: number, length: number): void {
   // mul = k2 + 2 * length, whose high half is k2's.
@@ -108,16 +109,37 @@ function mix16(uLow: number, uHigh: number, vLow: number, vHigh: number, mulLow:
 }
 
 function hash17to32(s: Uint8Array, at: number, length: number): void {
-  addSmall(w, MUL, K2, length * 2);
-  load(w, A, s, at);
-  mul(w, A, A, K1);
-  load(w, B, s, at + 8);
-  load(w, C, s, at + length - 8);
-  mul(w, C, C, MUL);
-  load(w, D, s, at + length - 16);
-  mul(w, D, D, K2);
-  mixPair(A, B, C, D);
-  hash16(X, Y);
+  const mulLow = (K2_LOW + 2 * length) | 0;
+  const end = at + length;
+  // a = first * k1, c = last * mul, d = last but one * k2
+  const [firstLow, firstHigh] = [load32(s, at), load32(s, at + 4)];
+  const [bLow, bHigh] = [load32(s, at + 8), load32(s, at + 12)];
+  const [lastLow, lastHigh] = [load32(s, end - 8), load32(s, end - 4)];
+  const [beforeLow, beforeHigh] = [load32(s, end - 16), load32(s, end - 12)];
+  const aLow = Math.imul(firstLow, K1_LOW);
+  const aHigh = mulHigh(firstLow, firstHigh, K1_LOW, K1_HIGH);
+  const cLow = Math.imul(lastLow, mulLow);
+  const cHigh = mulHigh(lastLow, lastHigh, mulLow, K2_HIGH);
+  const dLow = Math.imul(beforeLow, K2_LOW);
+  const dHigh = mulHigh(beforeLow, beforeHigh, K2_LOW, K2_HIGH);
+  // x = rotate(a + b, 43) + rotate(c, 30) + d
+  const sumLow = (aLow + bLow) | 0;
+  const sumHigh = (aHigh + bHigh + carry(sumLow, aLow)) | 0;
+  const leftLow = (sumHigh >>> 11) | (sumLow << 21);
+  const rightLow = (cLow >>> 30) | (cHigh << 2);
+  const bothLow = (leftLow + rightLow) | 0;
+  const xLow = (bothLow + dLow) | 0;
+  const bothHigh = ((sumLow >>> 11) | (sumHigh << 21)) + ((cHigh >>> 30) | (cLow << 2)) + carry(bothLow, leftLow);
+  const xHigh = (bothHigh + dHigh + carry(xLow, dLow)) | 0;
+  // y = a + rotate(b + k2, 18) + c
+  const seededLow = (bLow + K2_LOW) | 0;
+  const seededHigh = (bHigh + K2_HIGH + carry(seededLow, bLow)) | 0;
+  const turnedLow = (seededLow >>> 18) | (seededHigh << 14);
+  const partLow = (aLow + turnedLow) | 0;
+  const partHigh = aHigh + ((seededHigh >>> 18) | (seededLow << 14)) + carry(partLow, aLow);
+  const yLow = (partLow + cLow) | 0;
+  const yHigh = (partHigh + cHigh + carry(yLow, cLow)) | 0;
+  mix16(xLow, xHigh, yLow, yHigh, mulLow);
 }
 
 /** X = rotate(a + b, 43) + rotate(c, 30) + d; Y = a + rotate(b + K2, 18) + c */

@@ -6,7 +6,7 @@ import { allocate } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { FINGERPRINT, fingerprint64, fingerprintModulo } from "./farm-hash.js";
 import { murmurModulo } from "./murmur-hash.js";
-import { sipHashModulo } from "./sip-hash.js";
+import { sipHashModulo, sipKey, type SipKey } from "./sip-hash.js";
 
 type HashModulo = (bytes: Uint8Array, start: number, end: number, divisor: number) => number;
 
@@ -43,9 +43,9 @@ export const STRING_HASH_KERNELS: Readonly<Record<string, Kernel>> = {
   },
 };
 
-function keyOf(op: OpCall): [bigint, bigint] {
+function keyOf(op: OpCall): SipKey {
   // Not attrs.ints: a key may take all 64 bits.
   const [first, second, ...rest] = op.attrs.get("key") as readonly (bigint | number)[];
   if (first === undefined || second === undefined || rest.length > 0) throw invalid("Key must have 2 elements");
-  return [BigInt(first), BigInt(second)];
+  return sipKey(BigInt(first), BigInt(second));
 }
