@@ -17,7 +17,12 @@ function twin(s: Uint8Array): bigint {
   const mix = (u: bigint, v: bigint): bigint => wrap(shiftMix(wrap((v ^ shiftMix(wrap((u ^ v) * mul))) * mul)) * mul);
   if (length > 16) {
     const word = (at: number): bigint => view.getBigUint64(at, true);
-    const [a, b, c, d] = [word(0) * K1, word(8), word(length - 8) * mul, word(length - 16) * K2].map(wrap) as [bigint, bigint, bigint, bigint];
+    const [a, b, c, d] = [word(0) * K1, word(8), word(length - 8) * mul, word(length - 16) * K2].map(wrap) as [
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+    ];
     const turned = rotate(wrap(a + b), 43n) + rotate(c, 30n) + d;
     return mix(wrap(turned), wrap(a + rotate(wrap(b + K2), 18n) + c));
   }

@@ -1,4 +1,5 @@
 import { invariant } from "@shardserve/core";
+import { zeroedArray } from "./small-data.js";
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
@@ -52,17 +53,23 @@ export class StringColumn {
 /** Shorter strings are copied faster by a loop than by a view and a copy. */
 const COPY_BYTES_MIN = 48;
 
+/** Copies `source[start .. end)` to `to[at ..]`. */
+export function copyBytes(source: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
+  if (end - start < COPY_BYTES_MIN) for (let from = start, k = at; from < end; from++, k++) to[k] = source[from]!;
+  else to.set(start === 0 && end === source.length ? source : source.subarray(start, end), at);
+}
+
 /** Appends strings and packs them once. */
 export class StringColumnBuilder {
-  #bytes: Uint8Array<ArrayBuffer>;
+  #bytes: Uint8Array;
   #byteLength = 0;
   #offsets: Uint32Array;
   #count = 0;
 
   /** What is expected is only a start: both buffers grow. */
   constructor(expectedCount = 16, expectedBytes = 256) {
-    this.#bytes = new Uint8Array(expectedBytes);
-    this.#offsets = new Uint32Array(expectedCount + 1);
+    this.#bytes = zeroedArray(Uint8Array, expectedBytes);
+    this.#offsets = zeroedArray(Uint32Array, expectedCount + 1);
   }
 
   get length(): number {
@@ -86,12 +93,7 @@ export class StringColumnBuilder {
   pushRange(source: Uint8Array, start: number, end: number): void {
     const needed = this.#byteLength + end - start;
     if (needed > this.#bytes.length) this.#grow(needed);
-    const bytes = this.#bytes;
-    if (end - start < COPY_BYTES_MIN) {
-      for (let from = start, to = this.#byteLength; from < end; from++, to++) bytes[to] = source[from]!;
-    } else {
-      bytes.set(start === 0 && end === source.length ? source : source.subarray(start, end), this.#byteLength);
-    }
+    copyBytes(source, start, end, this.#bytes, this.#byteLength);
     this.#byteLength = needed;
     if (++this.#count >= this.#offsets.length) {
       const offsets = new Uint32Array(this.#offsets.length * 2 + 1);

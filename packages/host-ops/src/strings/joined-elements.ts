@@ -1,4 +1,4 @@
-import { elementCount, StringColumnBuilder, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import { copyBytes, elementCount, StringColumn, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { checkOutput } from "../call/limits.js";
 
 /** Element i of the result is the i-th elements of all columns (the first, where the step is 0) with `separator` between. */
@@ -8,29 +8,35 @@ export function joinedElements(
   separator: Uint8Array,
 ): Tensor {
   const count = elementCount(shape);
-  const offsets = new Uint32Array(count + 1);
+  checkOutput("string", count);
+  const offsets = zeroedArray(Uint32Array, count + 1);
   let length = 0;
   for (let i = 0; i < count; i++) {
-    for (const { column, step } of parts) length += column.offsets[i * step + 1]! - column.offsets[i * step]!;
-    length += separator.length * Math.max(0, parts.length - 1);
+    for (let k = 0; k < parts.length; k++) {
+      const { column, step } = parts[k]!;
+      length += column.offsets[i * step + 1]! - column.offsets[i * step]! + (k > 0 ? separator.length : 0);
+    }
     offsets[i + 1] = length;
   }
   checkOutput("string", count, length);
-  const builder = new StringColumnBuilder(count);
-  const row = new Uint8Array(offsets.reduce((widest, end, i) => Math.max(widest, i ? end - offsets[i - 1]! : 0), 0));
-  for (let i = 0; i < count; i++) {
-    let at = 0;
-    parts.forEach(({ column, step }, k) => {
+  const bytes = zeroedArray(Uint8Array, length);
+  for (let k = 0; k < parts.length; k++) {
+    const { column, step } = parts[k]!;
+    for (let i = 0; i < count; i++) {
+      const [from, end] = [column.offsets[i * step]!, column.offsets[i * step + 1]!];
+      // Each element's start moves on behind what is written of it, and so ends where the next one began.
+      let at = offsets[i]!;
       if (k > 0) {
-        row.set(separator, at);
+        copyBytes(separator, 0, separator.length, bytes, at);
         at += separator.length;
       }
-      const from = column.offsets[i * step]!;
-      const end = column.offsets[i * step + 1]!;
-      row.set(column.bytes.subarray(from, end), at);
-      at += end - from;
-    });
-    builder.pushRange(row, 0, at);
+      copyBytes(column.bytes, from, end, bytes, at);
+      offsets[i] = at + end - from;
+    }
   }
-  return tensor("string", shape, builder.build());
+  if (parts.length > 0) {
+    offsets.copyWithin(1, 0, count);
+    offsets[0] = 0;
+  }
+  return tensor("string", shape, new StringColumn(bytes, offsets));
 }

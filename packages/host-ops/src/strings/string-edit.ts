@@ -1,5 +1,5 @@
 /** Strings cut, joined and changed by bytes. */
-import { elementCount, StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { elementCount, StringColumn, StringColumnBuilder, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { operand } from "../call/broadcast.js";
 import { check, printShape } from "../call/errors.js";
 import { checkOutput } from "../call/limits.js";
@@ -27,11 +27,15 @@ export function mapStrings(
   return tensor("string", input.shape, builder.build());
 }
 
-/** Changes the case of ASCII letters in a copy of all bytes at once. */
-function changeAsciiCase(op: OpCall, first: number, last: number, by: number): Tensor[] {
+/** Changes the case of ASCII letters in a copy of all bytes at once: adds `by` to the 26 from `first` on. */
+function changeAsciiCase(op: OpCall, first: number, by: number): Tensor[] {
   const column = op.strings(0);
-  const out = column.bytes.slice();
-  for (let i = 0; i < out.length; i++) if (out[i]! >= first && out[i]! <= last) out[i] = out[i]! + by;
+  const { bytes } = column;
+  const out = zeroedArray(Uint8Array, bytes.length);
+  for (let i = 0; i < out.length; i++) {
+    const byte = bytes[i]!;
+    out[i] = byte + ((byte - first) >>> 0 < 26 ? by : 0);
+  }
   return [tensor("string", op.tensor(0).shape, new StringColumn(out, column.offsets))];
 }
 
@@ -41,7 +45,7 @@ function changeCase(op: OpCall, isLower: boolean): Tensor[] {
     encoding === "" || encoding === "utf-8",
     () => `only utf-8 or '' (no encoding) is supported for case conversion, got ${encoding}`,
   );
-  if (encoding === "") return isLower ? changeAsciiCase(op, 65, 90, 32) : changeAsciiCase(op, 97, 122, -32);
+  if (encoding === "") return isLower ? changeAsciiCase(op, 65, 32) : changeAsciiCase(op, 97, -32);
   return [
     mapStrings(op.tensor(0), (builder, bytes, start, end) => {
       const text = decoder.decode(bytes.subarray(start, end));

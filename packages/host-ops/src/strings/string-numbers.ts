@@ -2,7 +2,7 @@
 import { type DType, elementCount, lanesOf, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { withData } from "../call/elements.js";
 import { check, invalid } from "../call/errors.js";
-import { isSafeAt, signedAt } from "../call/int64.js";
+import { isSafeAt, signedAt, storeAt } from "../call/int64.js";
 import { allocate } from "../call/limits.js";
 import { is64Bit, isComplex, isFloating, numbersOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
@@ -136,6 +136,30 @@ export function boundsOf(dtype: DType): [bigint, bigint] {
   }
 }
 
+/** Integers of so many digits are exact, and so is the one rounding of a division by a power of ten that is exact. */
+const PLAIN_DIGITS_MAX = 15;
+const POWERS_OF_TEN = Float64Array.from({ length: PLAIN_DIGITS_MAX + 1 }, (_, k) => 10 ** k);
+
+/** The value of digits with or without a sign and, where `isFloat`, a point; NaN for all else, which may be a number as well. */
+function plainNumber(bytes: Uint8Array, start: number, end: number, isFloat: boolean): number {
+  const isNegative = bytes[start] === 0x2d && end > start;
+  let at = isNegative ? start + 1 : start;
+  let [value, digits, decimals] = [0, 0, 0];
+  let hasPoint = false;
+  for (; at < end; at++) {
+    const byte = bytes[at]!;
+    if (byte >= 0x30 && byte <= 0x39) {
+      value = value * 10 + byte - 0x30;
+      digits++;
+      if (hasPoint) decimals++;
+    } else if (byte === 0x2e && isFloat && !hasPoint) hasPoint = true;
+    else return Number.NaN;
+  }
+  if (digits === 0 || digits > PLAIN_DIGITS_MAX) return Number.NaN;
+  const magnitude = value / POWERS_OF_TEN[decimals]!;
+  return isNegative ? -magnitude : magnitude;
+}
+
 function stringToNumber(op: OpCall): Tensor[] {
   const dtype = op.attrs.dtype("out_type");
   const input = op.tensor(0);
@@ -143,7 +167,15 @@ function stringToNumber(op: OpCall): Tensor[] {
   const out = allocate(dtype as "float32", length);
   const isFloat = isFloating(dtype);
   const [min, max] = boundsOf(dtype);
+  const [least, most] = [Number(min), Number(max)];
+  const lanes = is64Bit(dtype) ? lanesOf(out as unknown as BigInt64Array) : undefined;
   for (let i = 0; i < length; i++) {
+    const plain = plainNumber(bytes, offsets[i]!, offsets[i + 1]!, isFloat);
+    if (isFloat ? !Number.isNaN(plain) : plain >= least && plain <= most) {
+      if (lanes) storeAt(lanes, i, plain);
+      else out[i] = plain;
+      continue;
+    }
     const text = trimmed(bytes, offsets[i]!, offsets[i + 1]!);
     const value = isFloat ? parseFloatText(text) : parseIntegerText(text, min, max);
     if (value === undefined) {

@@ -4,7 +4,7 @@
  * look-up instead.
  */
 import { isUtf8 } from "node:buffer";
-import { StringColumnBuilder, type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import { StringColumn, StringColumnBuilder, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { RE2JS } from "re2js";
 import { checkScalar, invalid } from "../call/errors.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
@@ -178,11 +178,8 @@ function parseRewrite(rewrite: Uint8Array): Rewrite {
 function replace(column: StringColumn, pattern: string, rewrite: Uint8Array, isGlobal: boolean): StringColumn {
   const { parts, isMalformed } = parseRewrite(rewrite);
   const byteClass = parts.length === 1 && !isMalformed ? byteClassOf(pattern) : undefined;
+  if (byteClass) return replaceClass(column, byteClass, parts[0] as Uint8Array, isGlobal);
   const builder = new StringColumnBuilder(column.length, column.offsets[column.length]! - column.offsets[0]!);
-  if (byteClass) {
-    replaceClass(column, byteClass, parts[0] as Uint8Array, isGlobal, builder);
-    return builder.build();
-  }
   const re = compilePattern(pattern);
   const groups = parts.reduce<number>((most, part) => (typeof part === "number" ? Math.max(most, part) : most), 0);
   // RE2 leaves the text as it is.
@@ -291,29 +288,34 @@ function replaceClass(
   { takes, isRepeated }: ByteClass,
   replacement: Uint8Array,
   isGlobal: boolean,
-  builder: StringColumnBuilder,
-): void {
-  let scratch = new Uint8Array(256);
+): StringColumn {
+  let out = zeroedArray(Uint8Array, offsets[length]! - offsets[0]!);
+  const outOffsets = zeroedArray(Uint32Array, length + 1);
+  let used = 0;
   for (let i = 0; i < length; i++) {
-    const [start, end] = [offsets[i]!, offsets[i + 1]!];
-    const needed = (end - start) * Math.max(1, replacement.length);
-    if (needed > scratch.length) scratch = new Uint8Array(needed * 2);
-    let used = 0;
-    let at = start;
+    let at = offsets[i]!;
+    const end = offsets[i + 1]!;
+    const needed = used + (end - at) * Math.max(1, replacement.length);
+    if (needed > out.length) {
+      const grown = new Uint8Array(Math.max(needed, 2 * out.length));
+      grown.set(out.subarray(0, used));
+      out = grown;
+    }
     let isDone = false;
     while (at < end) {
       let size = isDone ? 0 : takenSize(takes, bytes, at, end);
       if (size === 0) {
-        scratch[used++] = bytes[at++]!;
+        out[used++] = bytes[at++]!;
         continue;
       }
       at += size;
       if (isRepeated) while (at < end && (size = takenSize(takes, bytes, at, end)) > 0) at += size;
-      for (let k = 0; k < replacement.length; k++) scratch[used++] = replacement[k]!;
+      for (let k = 0; k < replacement.length; k++) out[used++] = replacement[k]!;
       isDone = !isGlobal;
     }
-    builder.pushRange(scratch, 0, used);
+    outOffsets[i + 1] = used;
   }
+  return new StringColumn(out.subarray(0, used), outOffsets);
 }
 
 /** Bytes of the character at `at` if the class takes it, else 0. */

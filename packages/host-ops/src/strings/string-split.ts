@@ -1,7 +1,7 @@
 /** Strings split into pieces. */
-import { type StringColumn, StringColumnBuilder, type Tensor, tensor } from "@shardserve/tensor";
+import { type StringColumn, StringColumnBuilder, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { check, printShape } from "../call/errors.js";
-import { fromIntegers } from "../call/int64.js";
+import { fromIntegers, int64Data } from "../call/int64.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { isSpace } from "./string-edit.js";
 
@@ -16,7 +16,7 @@ class SplitResult {
   constructor({ length, offsets }: StringColumn) {
     const byteLength = offsets[length]! - offsets[0]!;
     this.#pieces = new StringColumnBuilder(length + Math.floor(byteLength / PIECE_BYTES), byteLength);
-    this.#counts = new Int32Array(length);
+    this.#counts = zeroedArray(Int32Array, length);
   }
 
   add(row: number, bytes: Uint8Array, start: number, end: number): void {
@@ -26,18 +26,19 @@ class SplitResult {
 
   build(): Tensor[] {
     const total = this.#pieces.length;
-    const indices = new Float64Array(total * 2);
+    const { data: indices, lanes } = int64Data(total * 2);
     let at = 0;
     let widest = 0;
     for (let row = 0; row < this.#counts.length; row++) {
-      widest = Math.max(widest, this.#counts[row]!);
-      for (let column = 0; column < this.#counts[row]!; column++) {
-        indices[at++] = row;
-        indices[at++] = column;
+      const count = this.#counts[row]!;
+      if (count > widest) widest = count;
+      for (let column = 0; column < count; column++, at += 4) {
+        lanes[at] = row;
+        lanes[at + 2] = column;
       }
     }
     return [
-      tensor("int64", [total, 2], fromIntegers(indices)),
+      tensor("int64", [total, 2], indices),
       tensor("string", [total], this.#pieces.build()),
       tensor("int64", [2], fromIntegers([this.#counts.length, widest])),
     ];
@@ -71,18 +72,20 @@ function splitAtSpace(
   end: number,
   splitsMax: number,
 ): void {
-  let at = start;
-  const skipSpace = () => {
-    while (at < end && isSpace(bytes[at]!)) at++;
-  };
-  skipSpace();
+  let at = afterSpace(bytes, start, end);
   for (let splits = 0; at < end; ) {
     const from = at;
     while (at < end && !isSpace(bytes[at]!)) at++;
     out.add(row, bytes, from, at);
-    skipSpace();
+    at = afterSpace(bytes, at, end);
     if (++splits === splitsMax) return out.add(row, bytes, at, end);
   }
+}
+
+function afterSpace(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  while (at < end && isSpace(bytes[at]!)) at++;
+  return at;
 }
 
 function splitAtText(
