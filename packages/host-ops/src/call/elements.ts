@@ -25,12 +25,13 @@ type Units = Uint8Array | Uint16Array | Int32Array;
 /** Below this many units a loop is faster than `set(subarray)`. */
 const SET_UNITS_MIN = 32;
 
-/** Raw units per element: 1 for elements of up to 4 bytes, 2 for 8, 4 for 16. */
-function unitsPerElement(dtype: DType): number {
+/** Raw units per element ({@link unitsOf}): 1 for elements of up to 4 bytes, 2 for 8, 4 for 16. */
+export function unitsPerElement(dtype: DType): number {
   return Math.max(1, DTYPES[dtype].bytes >> 2);
 }
 
-function unitsOf(dtype: DType, data: NumericData): Units {
+/** Numbers of any dtype as their raw units. */
+export function unitsOf(dtype: DType, data: NumericData): Units {
   if (data instanceof Int32Array || data instanceof Uint8Array || data instanceof Uint16Array) return data;
   const buffer = data.buffer as ArrayBuffer;
   const bytes = DTYPES[dtype].bytes;
@@ -122,7 +123,8 @@ class NumericAppender implements Appender {
   }
 }
 
-function copyUnits(from: Units, start: number, to: Units, at: number, count: number): void {
+/** Copies `count` raw units. */
+export function copyUnits(from: Units, start: number, to: Units, at: number, count: number): void {
   if (count >= SET_UNITS_MIN) {
     to.set(from.subarray(start, start + count), at);
   } else {

@@ -61,6 +61,13 @@ export class Int64Index {
     }
   }
 
+  /** The ordinal of every key given as lanes, -1 where it is absent. */
+  findAll(lanes: Int32Array): Int32Array {
+    const ordinals = zeroedArray(Int32Array, lanes.length / 2);
+    for (let i = 0; i < ordinals.length; i++) ordinals[i] = this.find(lanes[2 * i]!, lanes[2 * i + 1]!);
+    return ordinals;
+  }
+
   /** Finds the key or gives it the next ordinal; compare {@link count} before and after to tell which. */
   add(low: number, high: number): number {
     const found = this.find(low, high);
@@ -131,6 +138,13 @@ export class BytesIndex {
   /** @returns the ordinal of `bytes[start .. end)`, -1 when it is absent */
   find(bytes: Uint8Array, start: number, end: number): number {
     return this.#find(bytes, start, end, hashBytes(bytes, start, end));
+  }
+
+  /** The ordinal of every string of a column, -1 where it is absent. */
+  findAll(bytes: Uint8Array, offsets: Uint32Array): Int32Array {
+    const ordinals = zeroedArray(Int32Array, offsets.length - 1);
+    for (let i = 0; i < ordinals.length; i++) ordinals[i] = this.find(bytes, offsets[i]!, offsets[i + 1]!);
+    return ordinals;
   }
 
   /** Finds `bytes[start .. end)` or gives it the next ordinal; compare {@link count} before and after to tell which. */

@@ -1,16 +1,13 @@
 /** Numbers that are one value but for the pieces placed among them. */
 import {
   bytesOf,
-  DTYPES,
   lanesPerElement,
   newData,
   type NumericData,
   type NumericDType,
   type Tensor,
 } from "@shardserve/tensor";
-
-/** Shorter pieces are copied faster by a loop than by a view and a copy. */
-const COPY_BYTES_MIN = 128;
+import { copyUnits, unitsOf, unitsPerElement } from "./elements.js";
 
 /** `count` elements of padding: the elements of `row` over and over. */
 export function paddingOf(dtype: NumericDType, count: number, row: Tensor): NumericData {
@@ -28,10 +25,9 @@ export function paddingOf(dtype: NumericDType, count: number, row: Tensor): Nume
  * Pieces that stay neighbours go in one.
  */
 export function placeRuns(out: NumericData, source: Tensor, starts: Float64Array, run: number): void {
-  const lanes = lanesPerElement(source.dtype);
-  const from = source.data as Float64Array;
-  const to = out as Float64Array;
-  const countMin = COPY_BYTES_MIN / (DTYPES[source.dtype].bytes / lanes);
+  const from = unitsOf(source.dtype, source.data as NumericData);
+  const to = unitsOf(source.dtype, out);
+  const units = unitsPerElement(source.dtype);
   for (let i = 0; i < starts.length; ) {
     const start = starts[i]!;
     let end = i + 1;
@@ -40,11 +36,31 @@ export function placeRuns(out: NumericData, source: Tensor, starts: Float64Array
       i++;
       continue;
     }
-    const at = start * lanes;
-    const first = i * run * lanes;
-    const count = (end - i) * run * lanes;
-    if (count >= countMin) to.set(from.subarray(first, first + count), at);
-    else for (let k = 0; k < count; k++) to[at + k] = from[first + k]!;
+    copyUnits(from, i * run * units, to, start * units, (end - i) * run * units);
     i = end;
+  }
+}
+
+/**
+ * Copies the first `width` pieces, of `run` elements each, of every row of `source` to piece `starts[row]` of `out` and behind it.
+ *
+ * @param splits  where the rows' pieces begin in `source`, and where the last one ends
+ * @param starts  -1 leaves a row out
+ */
+export function placeRows(
+  out: NumericData,
+  source: Tensor,
+  splits: ArrayLike<number>,
+  starts: Float64Array,
+  width: number,
+  run: number,
+): void {
+  const from = unitsOf(source.dtype, source.data as NumericData);
+  const to = unitsOf(source.dtype, out);
+  const units = unitsPerElement(source.dtype) * run;
+  for (let row = 0; row + 1 < splits.length; row++) {
+    const count = Math.min(splits[row + 1]! - splits[row]!, width);
+    const start = starts[row]!;
+    if (count > 0 && start >= 0) copyUnits(from, splits[row]! * units, to, start * units, count * units);
   }
 }

@@ -1,18 +1,23 @@
 /** Ragged tensors as values and row splits. */
-import { elementCount, isNumeric, type Tensor } from "@shardserve/tensor";
+import { elementCount, isNumeric, type Tensor, zeroedArray } from "@shardserve/tensor";
 import { broadcastTo } from "../call/broadcast.js";
 import { appender, build, takeRuns, withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { checkedCount, checkOutput } from "../call/limits.js";
 import { is64Bit, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
-import { paddingOf, placeRuns } from "../call/padding.js";
+import { paddingOf, placeRows, placeRuns } from "../call/padding.js";
 import { countOf, indexData, integersOf, printElement } from "../call/shapes.js";
 
-/** Row number of every child of one ragged level, and the longest row. */
+/** One ragged level: the row of every child, in order. */
 interface Level {
-  readonly rowIds: ArrayLike<number>;
+  readonly childCount: number;
+  /** Of the longest row. */
   readonly longest: number;
+  /** Where the rows' children begin, where the level is given so. */
+  readonly splits?: ArrayLike<number>;
+  /** Row number of every child. */
+  rowIds(): ArrayLike<number>;
 }
 
 function levelOf(type: string, partition: Tensor): Level {
@@ -26,24 +31,28 @@ function levelOf(type: string, partition: Tensor): Level {
       before = row;
       if (run > longest) longest = run;
     }
-    return { rowIds: numbers, longest };
+    return { childCount: numbers.length, longest, rowIds: () => numbers };
   }
   check(type === "ROW_SPLITS", () => `row partition type ${type} is not supported`);
   check(
     numbers.length > 0 && numbers[0] === 0,
     () => "Partition tensor must not be empty and row splits must start at 0",
   );
-  const total = numbers[numbers.length - 1]!;
-  checkOutput("int64", total);
-  const rowIds = new Float64Array(Math.max(0, total));
   let longest = 0;
   for (let row = 0; row + 1 < numbers.length; row++) {
     const size = numbers[row + 1]! - numbers[row]!;
-    check(size >= 0, () => "row splits must not decrease");
-    longest = Math.max(longest, size);
-    rowIds.fill(row, numbers[row], numbers[row + 1]);
+    if (!(size >= 0)) throw invalid("row splits must not decrease");
+    if (size > longest) longest = size;
   }
-  return { rowIds, longest };
+  const childCount = numbers[numbers.length - 1]!;
+  return { childCount, longest, splits: numbers, rowIds: () => rowIdsOf(numbers, childCount) };
+}
+
+function rowIdsOf(splits: ArrayLike<number>, childCount: number): Float64Array {
+  checkOutput("int64", childCount);
+  const rowIds = zeroedArray(Float64Array, childCount);
+  for (let row = 0; row + 1 < splits.length; row++) rowIds.fill(row, splits[row], splits[row + 1]);
+  return rowIds;
 }
 
 function raggedTensorToTensor(op: OpCall): Tensor[] {
@@ -58,13 +67,22 @@ function raggedTensorToTensor(op: OpCall): Tensor[] {
   const rowShape = values.shape.slice(1);
   const shape = denseShape(shapeInput, [first, ...levels.map((level) => level.longest)], values);
   const total = checkedCount(values.dtype, shape);
-  const places = placesOf(levels, first, shape);
-  check(
-    places.length === values.shape[0],
-    () => `values has ${values.shape[0]} rows, the row partitions say ${places.length}`,
-  );
   const run = elementCount(rowShape);
   const padding = broadcastTo(filler, rowShape);
+  const last = levels[levels.length - 1];
+  if (last?.splits && isNumeric(values.dtype)) {
+    const starts = placesOf(levels.slice(0, -1), first, shape, levels.length);
+    checkChildren(values, last.childCount);
+    // Only rows without children may be more than their parents.
+    for (let row = starts.length; row + 1 < last.splits.length; row++) {
+      if (last.splits[row + 1]! > last.splits[row]!) throw outsideRows(row, starts.length);
+    }
+    const out = paddingOf(values.dtype, total, padding);
+    placeRows(out, values, last.splits, starts, shape[levels.length]!, run);
+    return [withData(values.dtype, shape, out)];
+  }
+  const places = placesOf(levels, first, shape, levels.length);
+  checkChildren(values, places.length);
   if (!isNumeric(values.dtype)) return [placeTexts(values, places, shape, run, padding)];
   const out = paddingOf(values.dtype, total, padding);
   if (run !== 1) for (let i = 0; i < places.length; i++) if (places[i]! > 0) places[i] = places[i]! * run;
@@ -95,13 +113,26 @@ function denseShape(shapeInput: Tensor, rowDims: readonly number[], values: Tens
   return shape;
 }
 
-/** The output row of every row of values, -1 where it is cut off. */
-function placesOf(levels: readonly Level[], first: number, shape: readonly number[]): Float64Array {
-  const stepOf = (level: number) => countOf(shape, level + 1, levels.length + 1);
-  let parents = new Float64Array(Math.max(0, first)).fill(-1);
+function checkChildren(values: Tensor, count: number): void {
+  check(count === values.shape[0], () => `values has ${values.shape[0]} rows, the row partitions say ${count}`);
+}
+
+function outsideRows(row: number, count: number): Error {
+  return invalid(`row id ${row} is out of range [0, ${count})`);
+}
+
+/**
+ * The output row of every child of the last of some levels, -1 where it is cut off; of a row with levels below it, the first of them.
+ *
+ * @param depth  count of all levels
+ */
+function placesOf(levels: readonly Level[], first: number, shape: readonly number[], depth: number): Float64Array {
+  const stepOf = (level: number) => countOf(shape, level + 1, depth + 1);
+  let parents = zeroedArray(Float64Array, Math.max(0, first)).fill(-1);
   for (let i = 0, step = stepOf(0); i < Math.min(parents.length, shape[0]!); i++) parents[i] = i * step;
-  levels.forEach(({ rowIds }, k) => {
-    const children = new Float64Array(rowIds.length);
+  levels.forEach((level, k) => {
+    const rowIds = level.rowIds();
+    const children = zeroedArray(Float64Array, rowIds.length);
     const step = stepOf(k + 1);
     const width = shape[k + 1]!;
     for (let i = 0, position = 0, before = -1; i < rowIds.length; i++) {
@@ -109,7 +140,7 @@ function placesOf(levels: readonly Level[], first: number, shape: readonly numbe
       position = row === before ? position + 1 : 0;
       before = row;
       const parent = parents[row];
-      if (parent === undefined) throw invalid(`row id ${row} is out of range [0, ${parents.length})`);
+      if (parent === undefined) throw outsideRows(row, parents.length);
       children[i] = parent >= 0 && position < width ? parent + position * step : -1;
     }
     parents = children;

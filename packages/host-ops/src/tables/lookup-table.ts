@@ -1,19 +1,11 @@
 import { ServingError } from "@shardserve/core";
 import type { HostResource } from "@shardserve/graph";
-import {
-  type DType,
-  elementCount,
-  lanesOf,
-  newData,
-  StringColumn,
-  type Tensor,
-  tensor,
-  zeroedArray,
-} from "@shardserve/tensor";
+import { type DType, elementCount, lanesOf, newData, StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { appender, build, takeRuns, withData } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { fromIntegers } from "../call/int64.js";
 import { BytesIndex, Int64Index } from "../call/key-index.js";
+import { allocate } from "../call/limits.js";
 import { is64Bit, isComplex, isFloating, numbersOf } from "../call/numeric.js";
 import { sameShape } from "../call/shapes.js";
 import { type TableSpec, type ValueStore, valueStore } from "./table-values.js";
@@ -125,17 +117,14 @@ export class LookupTable implements HostResource {
       () =>
         `Expected shape ${printShape(valueShape)} or ${printShape(shape)} for default value, got ${printShape(fallback.shape)}`,
     );
-    const reader = this.#index.reader(keys);
-    const starts = zeroedArray(Float64Array, count);
+    const starts = this.#index.ordinals(keys);
     let misses = 0;
-    for (let i = 0; i < count; i++) {
-      const ordinal = reader.find(i);
-      if (ordinal < 0) misses++;
-      starts[i] = ordinal < 0 ? -1 : ordinal * run;
-    }
-    const values = this.#values.data();
-    if (misses === 0) return takeRuns(values, starts, run, shape);
+    for (let i = 0; i < count; i++) if (starts[i]! < 0) misses++;
     if (misses === count && perKey) return fallback;
+    const values = this.#values.data();
+    if (run === 1 && is64Bit(valueDtype)) return pickWide(values, starts, fallback, shape);
+    if (run !== 1) for (let i = 0; i < count; i++) if (starts[i]! > 0) starts[i] = starts[i]! * run;
+    if (misses === 0) return takeRuns(values, starts, run, shape);
     const out = appender(valueDtype, count * run);
     // Stretches of hits and of misses move together.
     for (let i = 0; i < count; ) {
@@ -244,6 +233,21 @@ export class LookupTable implements HostResource {
   }
 }
 
+/** Element `places[i]` of `values`, of 64-bit integers, or of `fallback` where it is -1: its element i, or its only one. */
+function pickWide(values: Tensor, places: Int32Array, fallback: Tensor, shape: readonly number[]): Tensor {
+  const data = allocate(values.dtype as "int64", places.length);
+  const to = lanesOf(data);
+  const from = lanesOf(values.data as BigInt64Array);
+  const other = lanesOf(fallback.data as BigInt64Array);
+  const otherStep = other.length > 2 ? 2 : 0;
+  for (let i = 0; i < places.length; i++) {
+    const place = places[i]!;
+    to[2 * i] = place < 0 ? other[i * otherStep]! : from[2 * place]!;
+    to[2 * i + 1] = place < 0 ? other[i * otherStep + 1]! : from[2 * place + 1]!;
+  }
+  return withData(values.dtype, shape, data);
+}
+
 function printAt(value: Tensor, i: number): string {
   if (value.data instanceof StringColumn) return value.data.textAt(i);
   return String((value.data as unknown as ArrayLike<number | bigint>)[i]);
@@ -264,6 +268,8 @@ interface KeyReader {
 interface KeyLookup {
   readonly count: number;
   reader(keys: Tensor): KeyReader;
+  /** The ordinal of every key of a tensor, -1 where it is absent. */
+  ordinals(keys: Tensor): Int32Array;
   export(dtype: DType): Tensor;
   /** The index itself, of string keys. */
   readonly strings?: BytesIndex;
@@ -284,6 +290,10 @@ function keyLookup(dtype: DType): KeyLookup {
           add: (i) => index.add(bytes, offsets[i]!, offsets[i + 1]!),
         };
       },
+      ordinals: (keys) => {
+        const { bytes, offsets } = keys.data as StringColumn;
+        return index.findAll(bytes, offsets);
+      },
       export: () => {
         const { bytes, offsets } = index.keys;
         return tensor("string", [index.count], new StringColumn(bytes.slice(), offsets.slice()));
@@ -299,12 +309,13 @@ function keyLookup(dtype: DType): KeyLookup {
       return index.count;
     },
     reader: (keys) => {
-      const lanes = is64Bit(keys.dtype) ? lanesOf(keys.data as BigInt64Array) : lanesOf(fromIntegers(numbersOf(keys)));
+      const lanes = keyLanes(keys);
       return {
         find: (i) => index.find(lanes[2 * i]!, lanes[2 * i + 1]!),
         add: (i) => index.add(lanes[2 * i]!, lanes[2 * i + 1]!),
       };
     },
+    ordinals: (keys) => index.findAll(keyLanes(keys)),
     export: () => {
       const lanes = index.lanes.slice();
       const wide = new BigInt64Array(lanes.buffer, 0, index.count);
@@ -314,4 +325,9 @@ function keyLookup(dtype: DType): KeyLookup {
       return withData(dtype, [index.count], narrow);
     },
   };
+}
+
+/** Integer keys as 64-bit lanes. */
+function keyLanes(keys: Tensor): Int32Array {
+  return lanesOf(is64Bit(keys.dtype) ? (keys.data as BigInt64Array) : fromIntegers(numbersOf(keys)));
 }
