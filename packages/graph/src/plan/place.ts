@@ -9,6 +9,7 @@ import { opDef } from "../op-table.js";
 import { hasEffect } from "../passes/effects.js";
 import { WHY_NOT } from "../stablehlo/expand-modules.js";
 import { isHeavy } from "./host-cost.js";
+import { countedOnHost, COUNTS, INTEGERS } from "./host-counts.js";
 
 /**
  * A plan runs in rounds: host step, lookup step, device step, and again. `round` counts from 0.
@@ -80,10 +81,15 @@ export function* placing(
     : isOfFewNumbers(inference, abilities)
       ? namesOf(inference)
       : smallOutputs(program, inference);
+  const isHostOnly = ({ name }: GraphNode): boolean | undefined => {
+    const ability = abilities.get(name);
+    return ability?.host === true ? ability.device !== true : undefined;
+  };
+  const counted = countedOnHost(inference, isHostOnly, isLeaf);
   const places = yield* earliest(
     inference.order,
     abilities,
-    hostNeeds(inference.order, abilities, shortRows, wanted),
+    hostNeeds(inference.order, abilities, shortRows, [...wanted, ...counted]),
     (node) => {
       if (shortRows.has(node.name)) return "short rows of a small table";
       if (joinsPooledRows(node, program, inference)) return "rows that the host added up, side by side";
@@ -187,11 +193,8 @@ function hostNeeds(
 
 /** Elements of one row that the host handles sooner than an engine is told of them. */
 const BOOKKEEPING_ELEMENTS_MAX = 64;
-const INTEGERS = new Set(["int32", "int64", "bool", "int8", "uint8", "int16"]);
-/** Their outputs follow from the values of integers, whose lowering takes an engine dozens of ops. */
-const COUNTS = new Set(["DenseBincount", "Bincount"]);
 
-/** True for what moves a few integers a row about: the host takes a microsecond for it, an engine as much for the call. */
+/** True for what moves a few integers a row about, or counts them: the host takes a microsecond for it, an engine as much for the call. */
 function isBookkeeping(node: GraphNode, inference: Inference): boolean {
   const isInteger = (ref: TensorRef): boolean => INTEGERS.has(inference.info(ref)?.dtype ?? "");
   const isSmall = (ref: TensorRef): boolean => {
@@ -202,7 +205,7 @@ function isBookkeeping(node: GraphNode, inference: Inference): boolean {
   };
   const [first] = node.inputs;
   if (first === undefined || isHeavy(node) || !isInteger(first)) return false;
-  if (COUNTS.has(node.op)) return isSmall(first);
+  if (COUNTS.has(node.op)) return true;
   return [...node.inputs, { node: node.name, index: 0 }].every((ref) => isInteger(ref) && isSmall(ref));
 }
 
