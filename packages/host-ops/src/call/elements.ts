@@ -49,6 +49,8 @@ export interface Appender {
   append(source: TensorData, start: number, count: number): void;
   /** Appends the elements of `source` at `starts[i] .. starts[i] + run`, for every i. */
   appendRuns(source: TensorData, starts: ArrayLike<number>, run: number): void;
+  /** Appends `count` runs of elements of `source`, the first at element `start` and each `step` elements behind the one before. */
+  appendStrided(source: TensorData, start: number, step: number, count: number, run: number): void;
   /** @throws InvariantError when fewer or more elements were appended than announced */
   build(): TensorData;
 }
@@ -104,6 +106,26 @@ class NumericAppender implements Appender {
         copyUnits(from, starts[i]! * per, to, at, unitCount);
         at += unitCount;
       }
+    }
+    this.#at = at;
+  }
+
+  appendStrided(source: TensorData, start: number, step: number, count: number, run: number): void {
+    const from = this.#unitsOfSource(source);
+    const to = this.#units;
+    const unitCount = run * this.#perElement;
+    const move = step * this.#perElement;
+    let place = start * this.#perElement;
+    let at = this.#at;
+    if (unitCount === 1) {
+      for (let i = 0; i < count; i++, place += move) to[at++] = from[place]!;
+    } else if (unitCount === 2) {
+      for (let i = 0; i < count; i++, place += move, at += 2) {
+        to[at] = from[place]!;
+        to[at + 1] = from[place + 1]!;
+      }
+    } else {
+      for (let i = 0; i < count; i++, place += move, at += unitCount) copyUnits(from, place, to, at, unitCount);
     }
     this.#at = at;
   }
@@ -164,6 +186,10 @@ class StringAppender implements Appender {
     for (let i = 0; i < starts.length; i++) this.append(source, starts[i]!, run);
   }
 
+  appendStrided(source: TensorData, start: number, step: number, count: number, run: number): void {
+    for (let i = 0; i < count; i++) this.append(source, start + i * step, run);
+  }
+
   build(): TensorData {
     invariant(
       this.#count === this.#offsets.length - 1,
@@ -189,6 +215,10 @@ class VariantAppender implements Appender {
 
   appendRuns(source: TensorData, starts: ArrayLike<number>, run: number): void {
     for (let i = 0; i < starts.length; i++) this.append(source, starts[i]!, run);
+  }
+
+  appendStrided(source: TensorData, start: number, step: number, count: number, run: number): void {
+    for (let i = 0; i < count; i++) this.append(source, start + i * step, run);
   }
 
   build(): TensorData {
@@ -252,11 +282,7 @@ export function copyStrided(
       out.append(source.data, offset, run);
     } else {
       const innerStep = steps.pop()!;
-      const starts = zeroedArray(Float64Array, inner);
-      forEachOffset(dims, steps, offset, (start) => {
-        for (let i = 0; i < inner; i++) starts[i] = start + i * innerStep;
-        out.appendRuns(source.data, starts, run);
-      });
+      forEachOffset(dims, steps, offset, (start) => out.appendStrided(source.data, start, innerStep, inner, run));
     }
   }
   return build(source.dtype, resultShape, out);
