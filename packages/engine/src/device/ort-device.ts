@@ -52,9 +52,11 @@ export class OrtDevice implements Device {
     onPlanned(copiedBytes(distinct.values(), isShared));
     return Promise.all(
       models.map(async ({ id, bytes, weights }, i) => {
-        const options = { prepacking: !isShared(weights), memoryPattern: !isWide(steps[i]!) };
+        const step = steps[i]!;
+        const memoryReuse = this.#ort.gpu !== undefined || step.step.nodes.length < LONG_NODES_MIN;
+        const options = { prepacking: !isShared(weights), memoryPattern: !isWide(step), memoryReuse };
         const session = await this.#session(id, bytes, options);
-        return new OrtSegment(session, () => this.#asWritten(steps[i]!));
+        return new OrtSegment(session, () => this.#asWritten(step));
       }),
     );
   }
@@ -88,7 +90,7 @@ export class OrtDevice implements Device {
   #session(
     id: string,
     model: Uint8Array,
-    options: Pick<SessionOptions, "prepacking" | "memoryPattern" | "optimization">,
+    options: Pick<SessionOptions, "prepacking" | "memoryPattern" | "memoryReuse" | "optimization">,
   ) {
     let session = this.#sessions.get(id);
     if (!session) {
@@ -101,6 +103,9 @@ export class OrtDevice implements Device {
     return session;
   }
 }
+
+/** From so many nodes on, planning the reuse of memory takes most of the time that a session needs to open. */
+const LONG_NODES_MIN = 4096;
 
 /** Of values with so many bytes in one row a batch takes tens of megabytes. */
 const WIDE_BYTES_MIN = 2 ** 20;

@@ -26,6 +26,7 @@ const FUNCTIONS = {
   CreateSessionFromArray: [8, "void *", ["void *", "void *", "size_t", "void *", "void *"]],
   Run: [9, "void *", ["void *", "void *", "void *", "void *", "size_t", "void *", "size_t", "void *"]],
   CreateSessionOptions: [10, "void *", ["void *"]],
+  SetSessionExecutionMode: [13, "void *", ["void *", "int"]],
   DisableMemPattern: [17, "void *", ["void *"]],
   DisableCpuMemArena: [19, "void *", ["void *"]],
   SetSessionGraphOptimizationLevel: [23, "void *", ["void *", "int"]],

@@ -30,6 +30,12 @@ export interface OrtOptions {
 }
 
 const LOG_LEVELS = ["verbose", "info", "warning", "error", "fatal"] as const;
+/**
+ * ORT plans no reuse of memory for its parallel execution, and has no other switch for that. Nothing runs in parallel: the
+ * environment has one thread for operators side by side.
+ */
+const EXECUTION_PARALLEL = 1;
+
 const OPTIMIZATION = { disabled: 0, basic: 1, extended: 2, all: 99 } as const;
 
 /** How one model is loaded. */
@@ -59,6 +65,12 @@ export interface SessionOptions {
    * memory by a third.
    */
   readonly memoryPattern?: boolean;
+  /**
+   * Whether values are planned into the memory of earlier ones of the same size; default true. The plan looks for such a one among all earlier
+   * values, so that it takes time with the square of their number. Off, each value gets memory when it is made and gives it back
+   * after its last reader. For sessions on the CPU.
+   */
+  readonly memoryReuse?: boolean;
   /** Where the session's ops run if they can; the others run on the CPU. Default the CPU. Found by {@link Ort.findGpu}. */
   readonly gpu?: OrtGpu | undefined;
   /** Load behind whatever else the machine does: on a thread of low priority, one model after another. Default false. */
@@ -213,6 +225,7 @@ export class Ort {
       else check(calls.DisablePerSessionThreads(settings));
       check(calls.SetSessionGraphOptimizationLevel(settings, OPTIMIZATION[options.optimization ?? "all"]));
       if (options.arena === false) check(calls.DisableCpuMemArena(settings));
+      if (options.memoryReuse === false) check(calls.SetSessionExecutionMode(settings, EXECUTION_PARALLEL));
       if (options.memoryPattern === false) check(calls.DisableMemPattern(settings));
       const config = { ...(options.prepacking === false && { "session.disable_prepacking": "1" }), ...options.config };
       for (const [key, value] of Object.entries(config)) check(calls.AddSessionConfigEntry(settings, key, value));
