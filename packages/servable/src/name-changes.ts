@@ -32,13 +32,17 @@ export class NameChanges {
     }
   }
 
-  async #whenSettled(name: string, isSettled: (name: string) => boolean, signal?: CancelSignal): Promise<void> {
+  async #whenSettled(name: string, isSettled: (name: string) => boolean, signal: CancelSignal): Promise<void> {
+    while (!isSettled(name)) await this.#next(name, signal);
+  }
+
+  async #next(name: string, signal: CancelSignal): Promise<void> {
     const changes = this.#byName.get(name) ?? new Changes();
     this.#byName.set(name, changes);
     try {
-      while (!isSettled(name)) await changes.next(signal);
+      await changes.next(signal);
     } finally {
-      if (changes.isIdle) this.#byName.delete(name);
+      if (this.#byName.get(name)?.isIdle) this.#byName.delete(name); // another wait may have begun the name anew
     }
   }
 }

@@ -63,6 +63,18 @@ describe("waiting for names", () => {
     await waiting;
   });
 
+  it("wakes each of those who wait for one name until it is content itself", async () => {
+    const changes = new NameChanges();
+    let value = 0;
+    const first = changes.whenAll(["a"], () => value >= 1);
+    const second = changes.whenAll(["a"], () => value >= 2);
+    for (const waiting of [first, second]) {
+      value++;
+      changes.notify("a");
+      await waiting;
+    }
+  });
+
   it("ends with the signal's reason", async () => {
     const stop = new AbortController();
     const waiting = new NameChanges().whenAll(["a"], () => false, stop.signal);
