@@ -285,7 +285,10 @@ export class Manager extends Service {
     for (const harness of harnesses.values()) {
       harness.isAspired = wanted.has(harness.id.version) && !harness.isLeaving;
       if (!harness.isAspired && harness.state === "loading") harness.cancelLoad();
-      if (!harness.isAspired && harness.state === "new") harness.discard();
+      if (!harness.isAspired && harness.state === "new") {
+        harness.discard();
+        this.#changed(name); // it ends without a load whose end would say so
+      }
       if (!harness.isAspired && (harness.state === "disabled" || harness.state === "error"))
         this.#versions.forget(harness);
     }

@@ -390,6 +390,19 @@ describe("manager", () => {
     assert.match(errorOf(() => manager.setLabels("m", new Map([["stable", 8]]), true))!, /not currently available/);
   });
 
+  it("tells who waits for a version that it goes before its load began", async () => {
+    const { loader, manager, aspire } = await startManager({ loadsMax: 1 });
+    manager.setAspired("a", [{ version: 1, path: "a" }]);
+    aspire(1);
+    const waiting = manager.whenAvailable(["m"]);
+    manager.step();
+    assert.equal(loader.pending.length, 1);
+    aspire();
+    await settle();
+    manager.step();
+    await assert.rejects(waiting, /did not become available: \{\{name: m version: 1\}/);
+  });
+
   it("whenAvailable tells what failed", async () => {
     const { loader, manager, aspire } = await startManager();
     aspire(1);
