@@ -132,15 +132,12 @@ export class Harness {
       this.#loaded = new LoadedVersion(this.id, await this.#loadWithRetries());
       this.#state = "ready";
       this.#readyAtMs = this.#options.clock.nowMs();
-    } catch (error) {
+    } catch (reason) {
+      const error = ServingError.from(this.#abort.signal.aborted ? this.#abort.signal.reason : reason);
       this.#isShortOfMemory = isServingError(error, "MEMORY_LIMIT");
       const { clock, loadRetryIntervalMs } = this.#options;
       if (isServingError(error, ...OUTAGES)) this.#retryAtMs = clock.nowMs() + loadRetryIntervalMs;
-      this.#fail(
-        this.#abort.signal.aborted
-          ? new ServingError("CANCELLED", "Loading of servable cancelled")
-          : ServingError.from(error),
-      );
+      this.#fail(error);
       this.#reservation?.release();
     }
     this.#options.onChange(this);

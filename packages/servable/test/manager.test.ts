@@ -95,15 +95,16 @@ describe("a manager of many models", () => {
 
 describe("manager", () => {
   it("loads a version again later that failed on an outage, and not one that is bad", async () => {
-    for (const [code, isAgain] of [
-      ["UNAVAILABLE", true],
-      ["DISK_FULL", true],
-      ["INVALID_ARGUMENT", false],
+    const diskFull = Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    for (const [error, isAgain] of [
+      [new ServingError("UNAVAILABLE", "no"), true],
+      [diskFull, true],
+      [new ServingError("INVALID_ARGUMENT", "no"), false],
     ] as const) {
       const { loader, clock, manager, states, aspire } = await startManager({ loadRetriesMax: 0 });
       aspire(1);
       manager.step();
-      await loader.fail(new ServingError(code, "no"));
+      await loader.fail(error);
       const look = async () => {
         aspire(1);
         await settle();
