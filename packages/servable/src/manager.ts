@@ -174,7 +174,8 @@ export class Manager extends Service {
   }
 
   /**
-   * Resolves once every name has an available version. Waits for a name of which nothing is aspired yet.
+   * Resolves once every name has an available version. Waits for a name of which nothing is aspired yet; one that ended while
+   * it waited is settled, also while it is tried again.
    *
    * @param options.noun  what the error calls them, default "servable"
    * @throws ServingError LOAD_FAILED when a name's aspired versions all ended without one; the signal's reason
@@ -187,7 +188,7 @@ export class Manager extends Service {
   }
 
   /**
-   * Resolves once nothing is to come of these versions any more: each is available, failed, or not wanted.
+   * Resolves once each of these versions was available, failed, or not wanted; one that is tried again later is not waited for again.
    *
    * @throws the signal's reason
    */
@@ -200,7 +201,9 @@ export class Manager extends Service {
       this.#versions.aspired.get(name)?.some((entry) => entry.version === version) &&
       !this.#routing.isReady(name, version) &&
       !this.#versions.hasFailed(name, version);
-    await this.#nameChanges.whenAll([name], () => !versions.some(isPending), options.signal);
+    const whenSettled = (version: number) =>
+      this.#nameChanges.whenAll([name], () => !isPending(version), options.signal);
+    await Promise.all(versions.map(whenSettled));
   }
 
   /** Whether some version of `name` can be served now. */

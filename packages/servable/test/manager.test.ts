@@ -417,6 +417,43 @@ describe("manager", () => {
     );
   });
 
+  describe("where more fail on an outage than load at once, and each is tried again", () => {
+    const outage = (what: string) => new ServingError("UNAVAILABLE", `${what} is away`);
+
+    it("whenAvailable waits for one end of each model", async () => {
+      const { loader, clock, manager } = await startManager({ loadsMax: 1, loadRetriesMax: 0 });
+      const look = (name: string) => manager.setAspired(name, [{ version: 1, path: name }]);
+      for (const name of ["a", "b"]) look(name);
+      const waiting = manager.whenAvailable(["a", "b"]);
+      manager.step();
+      await loader.fail(outage("a"));
+      manager.step();
+      clock.advance(60_000);
+      look("a");
+      await settle();
+      manager.step();
+      assert.deepEqual(manager.statuses("a")![0]!.state, "START");
+      await loader.fail(outage("b"));
+      await assert.rejects(waiting, /2 servable\(s\) .* version: 1\} .* a is away\}, \{name: b .* b is away\}/);
+    });
+
+    it("whenSettled waits for one end of each version", async () => {
+      const { loader, clock, manager, states, aspire } = await startManager({ loadsMax: 1, loadRetriesMax: 0 });
+      aspire(1, 2);
+      const waiting = manager.whenSettled("m", [1, 2]);
+      manager.step();
+      await loader.fail(outage("2"));
+      manager.step();
+      clock.advance(60_000);
+      aspire(1, 2);
+      await settle();
+      manager.step();
+      assert.deepEqual(states(), ["2 START", "1 LOADING"]);
+      await loader.fail(outage("1"));
+      await waiting;
+    });
+  });
+
   it("steps by itself, and close waits for handles, then releases every model", async () => {
     const loader = new FakeLoader();
     const manager = new Manager({ loader });
