@@ -71,7 +71,7 @@ export class Harness {
   #readyAtMs = Number.NaN;
   #reservation: Reservation | undefined;
   #isShortOfMemory = false;
-  #retryAtMs = Number.POSITIVE_INFINITY;
+  #hasMetOutage = false;
   /** Of the files that the last try read; "" = unknown. */
   #fingerprint = "";
 
@@ -98,6 +98,11 @@ export class Harness {
   /** It failed because others hold the memory that it needs: it may load once some is free. */
   get isShortOfMemory(): boolean {
     return this.#isShortOfMemory;
+  }
+
+  /** It failed on what surrounds it and may be over later: a store that was away, a disk that was full. */
+  get hasMetOutage(): boolean {
+    return this.#hasMetOutage;
   }
 
   /** When it became ready, on the clock's monotonic scale; NaN = it never did. */
@@ -135,17 +140,11 @@ export class Harness {
     } catch (reason) {
       const error = ServingError.from(this.#abort.signal.aborted ? this.#abort.signal.reason : reason);
       this.#isShortOfMemory = isServingError(error, "MEMORY_LIMIT");
-      const { clock, loadRetryIntervalMs } = this.#options;
-      if (isServingError(error, ...OUTAGES)) this.#retryAtMs = clock.nowMs() + loadRetryIntervalMs;
+      this.#hasMetOutage = isServingError(error, ...OUTAGES);
       this.#fail(error);
       this.#reservation?.release();
     }
     this.#options.onChange(this);
-  }
-
-  /** Whether what the last try failed on may be over: a store that was away, a disk that was full. */
-  get isRetryDue(): boolean {
-    return this.#state === "error" && this.#options.clock.nowMs() >= this.#retryAtMs;
   }
 
   /** Whether the files are others than those that the last try failed on. */

@@ -17,7 +17,10 @@ export interface ManagerOptions {
   readonly logger?: Logger;
   /** Tries after the first one; default 5 (--max_num_load_retries). */
   readonly loadRetriesMax?: number;
-  /** Longest pause between tries, default 60 000; pauses start at one second and double. */
+  /**
+   * Longest pause between tries, default 60 000; pauses start at one second and double. A version whose last try failed on an outage is
+   * loaded again after this time, too.
+   */
   readonly loadRetryIntervalMs?: number;
   /** Loads under way at once, default 2: a load competes with traffic for disk and cores. */
   readonly loadsMax?: number;

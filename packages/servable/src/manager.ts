@@ -31,6 +31,8 @@ import { VersionTable } from "./version-table.js";
 const UNLOADS_PER_STEP = 32;
 /** How long close waits for handles whose requests were already aborted. */
 const CLOSE_GRACE_MS = 5000;
+/** Least pause before a version is loaded again that failed on an outage, also where loads are tried again at once. */
+const OUTAGE_PAUSE_MS_MIN = 1000;
 const NO_SIGNATURES: ReadonlyMap<string, string> = new Map();
 
 /**
@@ -96,7 +98,7 @@ export class Manager extends Service {
     if (this.state === "draining" || this.state === "closed") return;
     const before = this.#versions.aspired.get(name);
     this.#versions.aspired.set(name, versions);
-    for (const harness of this.#versions.harnesses.get(name)?.values() ?? []) void this.#forgetIfMended(harness);
+    for (const harness of this.#versions.harnesses.get(name)?.values() ?? []) void this.#retryIfMended(harness);
     // Sources say the same again with each look. That nothing is wanted is news to who waits for a model.
     if (versions.length === 0 || !before || !isSameSet(before, versions)) this.#changed(name);
   }
@@ -301,14 +303,15 @@ export class Manager extends Service {
     }
   }
 
-  /** A failed version is forgotten, so that the next step loads it as a new one, when its files changed or an outage may be over. */
-  async #forgetIfMended(harness: Harness): Promise<void> {
-    if (harness.state !== "error") return;
-    const isDue = harness.isRetryDue;
-    if (!isDue && (!this.#options.fingerprint || !(await harness.hasNewFiles()))) return;
+  async #retryIfMended(harness: Harness): Promise<void> {
+    if (harness.state !== "error" || !this.#options.fingerprint || !(await harness.hasNewFiles())) return;
+    this.#retry(harness, "its files changed");
+  }
+
+  /** A failed version is forgotten, so that the next step loads it as a new one. */
+  #retry(harness: Harness, why: string): void {
     const { name, version } = harness.id;
-    if (this.#versions.harnesses.get(name)?.get(version) !== harness) return; // another look was quicker
-    const why = isDue ? "what it failed on may be over" : "its files changed";
+    if (this.state !== "ready" || this.#versions.harnesses.get(name)?.get(version) !== harness) return; // gone meanwhile
     this.#logger.info({ model: name, version }, `a failed version is loaded again: ${why}`);
     this.#versions.forget(harness);
     this.#changed(name);
@@ -342,6 +345,10 @@ export class Manager extends Service {
       this.#logger.info({ model: harness.id.name, version: harness.id.version }, "version is available");
     }
     if (harness.state === "disabled") this.#versions.forget(harness);
+    if (harness.hasMetOutage) {
+      const pauseMs = Math.max(OUTAGE_PAUSE_MS_MIN, this.#options.loadRetryIntervalMs);
+      this.#clock.after(pauseMs, () => this.#retry(harness, "what it failed on may be over"));
+    }
     this.#changed(harness.id.name);
   }
 
