@@ -64,6 +64,8 @@ export class ClusterLoader implements Loader {
 
   constructor(options: ClusterLoaderOptions) {
     this.#options = options;
+    const { follower } = options;
+    follower.subscribe(() => this.#troubles.keepOnly(({ name, version }) => follower.map(name, version) !== undefined));
   }
 
   async load(id: ServableId, path: string, options: LoadOptions): Promise<Model> {

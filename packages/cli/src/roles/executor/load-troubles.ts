@@ -5,6 +5,7 @@ import { type ServableId, servableIdText } from "@shardserve/servable";
 const TOLD_EACH_MS = 1_000;
 
 interface Trouble {
+  readonly id: ServableId;
   error: ServingError | undefined;
   toldAtMs: number;
 }
@@ -28,7 +29,7 @@ export class LoadTroubles {
   /** A load begins: what the one before failed at stands until something else is told. */
   begin(id: ServableId): void {
     const error = this.of(id);
-    this.#troubles.set(servableIdText(id), { error, toldAtMs: this.#clock.nowMs() });
+    this.#troubles.set(servableIdText(id), { id, error, toldAtMs: this.#clock.nowMs() });
   }
 
   /** @param why  what the load waits for now */
@@ -42,12 +43,17 @@ export class LoadTroubles {
   }
 
   failed(id: ServableId, error: ServingError): void {
-    this.#troubles.set(servableIdText(id), { error, toldAtMs: this.#clock.nowMs() });
+    this.#troubles.set(servableIdText(id), { id, error, toldAtMs: this.#clock.nowMs() });
     this.#onChange();
   }
 
   /** The load is over, or nobody wants it any more. */
   end(id: ServableId): void {
     this.#troubles.delete(servableIdText(id));
+  }
+
+  /** Forgets versions whose last try failed and that are not wanted any more. */
+  keepOnly(isWanted: (id: ServableId) => boolean): void {
+    for (const { id } of this.#troubles.values()) if (!isWanted(id)) this.end(id);
   }
 }
