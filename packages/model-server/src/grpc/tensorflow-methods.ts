@@ -18,7 +18,7 @@ import type { Manager } from "@shardserve/servable";
 import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { getModelMetadata, getModelStatus, specFields } from "../predict/describe-model.js";
 import { exampleTensor } from "../predict/example-input.js";
-import { classifyAnswer, type ExampleReader, regressAnswer } from "../predict/examples.js";
+import { classifyAnswer, type ReadExamples, regressAnswer } from "../predict/examples.js";
 import { multiInference } from "../predict/multi-inference.js";
 import type { Answer, Predictor } from "../predict/predictor.js";
 import { sessionRun } from "../predict/session-run.js";
@@ -77,7 +77,7 @@ function predictionMethods({ manager, predictor }: TensorflowServiceOptions): Re
   };
 }
 
-function examplesIn(input: Uint8Array, scope: RequestScope): ExampleReader {
+function examplesIn(input: Uint8Array, scope: RequestScope): ReadExamples {
   return () => runInSlices(exampleTensor(input, scope.hold), scope.signal);
 }
 

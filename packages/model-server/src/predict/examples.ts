@@ -30,7 +30,7 @@ const SCORES = "scores";
 const OUTPUTS = "outputs";
 
 /** Reads the examples of a request, once its signature was found fit. */
-export type ExampleReader = () => Tensor<"string"> | Promise<Tensor<"string">>;
+export type ReadExamples = () => Tensor<"string"> | Promise<Tensor<"string">>;
 
 interface ExampleResult<R> {
   readonly result: R;
@@ -45,7 +45,7 @@ interface ExampleAnswer<R> extends ExampleResult<R> {
 export function classify(
   predictor: Predictor,
   spec: ModelSpecFields | undefined,
-  examples: ExampleReader,
+  examples: ReadExamples,
   scope: RequestScope,
 ): Promise<ExampleAnswer<ClassificationResult>> {
   return answered(predictor, spec, scope, (handle, signature) =>
@@ -56,7 +56,7 @@ export function classify(
 export function regress(
   predictor: Predictor,
   spec: ModelSpecFields | undefined,
-  examples: ExampleReader,
+  examples: ReadExamples,
   scope: RequestScope,
 ): Promise<ExampleAnswer<RegressionResult>> {
   return answered(predictor, spec, scope, (handle, signature) =>
@@ -81,7 +81,7 @@ export async function runClassify(
   predictor: Predictor,
   handle: ServableHandle,
   signature: SignatureInfo,
-  examples: ExampleReader,
+  examples: ReadExamples,
   scope: RequestScope,
   api: string,
 ): Promise<ExampleResult<ClassificationResult>> {
@@ -97,7 +97,7 @@ export async function runRegress(
   predictor: Predictor,
   handle: ServableHandle,
   signature: SignatureInfo,
-  examples: ExampleReader,
+  examples: ReadExamples,
   scope: RequestScope,
   api: string,
 ): Promise<ExampleResult<RegressionResult>> {
