@@ -139,14 +139,19 @@ describe("examples of JSON", () => {
     assert.throws(() => fromJson(body(2 ** 20, 1000), account(64 * 2 ** 20).hold), /too much/);
   });
 
-  it("are read in slices, whatever one feature holds, and take a few times their bytes", function () {
+  it("are read in slices, whatever features and examples hold, and take a few times their bytes", function () {
     this.timeout(30_000);
-    for (const unit of ["1,", "-1,", '"",', "1.5,"]) {
-      const values = unit.repeat((4 * 2 ** 20) / unit.length) + unit.slice(0, -1);
-      const bytes = Buffer.from(`{"examples": [{"x": [${values}]}]}`);
+    const values = ["1,", "-1,", '"",', "1.5,"].map((unit) => [unit, '[{"x": [', "]}]"] as const);
+    const members = ['"k":[],', '"k":1,'].map((unit) => [unit, "[{", "}]"] as const);
+    const examples = ["{},", '{"a":[]},'].map((unit) => [unit, "[", "]"] as const);
+    for (const [unit, opening, closing] of [...values, ...members, ...examples]) {
+      const count = Math.ceil((4 * 2 ** 20) / unit.length);
+      const bytes = Buffer.from(`{"examples": ${opening}${unit.repeat(count).slice(0, -1)}${closing}}`);
       const { hold, held } = account(2 ** 30);
       const document = drain(indexJson(bytes, hold));
+      const ofIndex = held();
       assert.ok(pausesOf(readExampleBody(document, rootObject(document))) >= 15, unit);
+      if (opening === "[") assert.ok(held() - ofIndex >= 4 * count, `${unit} where each begins is not counted`);
       assert.ok(held() < 16 * bytes.length, `${unit} ${held() / bytes.length} bytes for each`);
     }
   });

@@ -125,21 +125,21 @@ describe("JSON bodies", () => {
 });
 
 describe("large bodies", () => {
+  const pauses = <T>(work: Generator<undefined, T>): [number, T] => {
+    for (let count = 0; ; count++) {
+      const slice = work.next();
+      if (slice.done) return [count, slice.value];
+    }
+  };
+  const signatureOf = (names: readonly string[], dtype: "float32" | "string" = "float32") => ({
+    name: "s",
+    method: "",
+    inputs: new Map(names.map((name) => [name, { dtype, shape: undefined, name, tensorName: name }])),
+    outputs: new Map(),
+    defaults: new Map(),
+  });
+
   it("are read and written with pauses, whatever their shape", () => {
-    const pauses = <T>(work: Generator<undefined, T>): [number, T] => {
-      for (let count = 0; ; count++) {
-        const slice = work.next();
-        if (slice.done) return [count, slice.value];
-      }
-    };
-    const spec = { dtype: "float32" as const, shape: undefined };
-    const signatureOf = (...names: string[]) => ({
-      name: "s",
-      method: "",
-      inputs: new Map(names.map((name) => [name, { ...spec, name, tensorName: name }])),
-      outputs: new Map(),
-      defaults: new Map(),
-    });
     const count = 500_000;
     const flat = Array.from({ length: count }, (_, i) => `${i % 10}.5`);
     const chunk = (items: string[], size: number) =>
@@ -155,7 +155,7 @@ describe("large bodies", () => {
       const bytes = Buffer.from(text);
       const [indexing, document] = pauses(indexJson(bytes, () => undefined));
       assert.ok(indexing >= Math.floor(bytes.length / 2 ** 19), `${what}: ${indexing} pauses while indexing`);
-      const [reading, { inputs }] = pauses(readPredictBody(document, rootObject(document), signatureOf(...names)));
+      const [reading, { inputs }] = pauses(readPredictBody(document, rootObject(document), signatureOf(names)));
       assert.ok(reading >= 5, `${what}: ${reading} pauses while reading`);
       assert.equal(inputs.get("x")!.data.length, count);
     }
@@ -165,6 +165,19 @@ describe("large bodies", () => {
       const [writing] = pauses(rowsToJson(outputs));
       const [columns] = pauses(columnsToJson(outputs));
       assert.ok(Math.min(writing, columns) >= 9, `[${shape.join(",")}]: ${writing} and ${columns} pauses`);
+    }
+  });
+
+  it("are read with pauses where lists are empty, and where few strings are long", () => {
+    const size = 4 * 2 ** 20;
+    const units = ["[],", "[[],[]],", `"${"x".repeat(10_000)}",`, `["${"x".repeat(10_000)}"],`];
+    for (const unit of units) {
+      const list = `[${unit.repeat(size / unit.length).slice(0, -1)}]`;
+      for (const text of [`{"inputs":${list}}`, `{"instances":${list}}`, `{"instances":[${list}]}`]) {
+        const document = drain(indexJson(Buffer.from(text), () => undefined));
+        const [reading] = pauses(readPredictBody(document, rootObject(document), signatureOf(["x"], "string")));
+        assert.ok(reading >= 14, `${text.slice(0, 30)}: ${reading} pauses`);
+      }
     }
   });
 });

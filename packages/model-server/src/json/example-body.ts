@@ -1,15 +1,13 @@
 import { ServingError } from "@shardserve/core";
 import { StringColumnBuilder, type Tensor } from "@shardserve/tensor";
-import { withContext } from "../predict/example-input.js";
+import { OFFSET_BYTES, withContext } from "../predict/example-input.js";
 import { base64Text, type Cursor, enter, findMember, kindAt, skipValue, toMemberValue, toNext } from "./cursor.js";
 import type { JsonDocument } from "./document.js";
 import { ExampleWriter, type FeatureKind } from "./example-writer.js";
 import { NumberReader } from "./number.js";
 import { formatError } from "./predict-body.js";
 import { decodeBase64, stringBytes } from "./string.js";
-
-/** Bytes of text between two pauses. */
-const SLICE_BYTES = 256 * 1024;
+import { SLICE_BYTES, TextSlices } from "./text-slices.js";
 
 /**
  * The body of a REST classify or regress request as serialised tf.Examples; TensorFlow Serving's rules and texts. A
@@ -18,7 +16,7 @@ const SLICE_BYTES = 256 * 1024;
 export function* readExampleBody(document: JsonDocument, root: Cursor): Generator<undefined, Tensor<"string">> {
   const contextValue = findMember(document, root, "context");
   const context = new StringColumnBuilder(1);
-  if (contextValue) yield* new ExampleReader(document).read({ ...contextValue }, context);
+  if (contextValue) yield* new ExampleReader(document, contextValue.offset).read({ ...contextValue }, context);
   const list = findMember(document, root, "examples");
   if (!list) throw formatError(document, root, "When method is classify, key 'examples' is expected and was not found");
   if (kindAt(document, list.offset) !== "Array") {
@@ -27,7 +25,8 @@ export function* readExampleBody(document: JsonDocument, root: Cursor): Generato
   const count = document.counts[list.container]!;
   if (count === 0) throw formatError(document, root, "'examples' value is an empty array");
 
-  const reader = new ExampleReader(document);
+  document.hold(count * OFFSET_BYTES);
+  const reader = new ExampleReader(document, list.offset);
   const column = new StringColumnBuilder(count);
   const cursor = { ...list };
   enter(document, cursor);
@@ -47,11 +46,13 @@ class ExampleReader {
   /** Of the feature under way. */
   #kind: FeatureKind | undefined;
   #name: Buffer = Buffer.alloc(0);
-  #pauseAt = SLICE_BYTES;
+  readonly #slices: TextSlices;
   #heldBytes = 0;
 
-  constructor(document: JsonDocument) {
+  /** @param offset  where the first one begins */
+  constructor(document: JsonDocument, offset: number) {
     this.#document = document;
+    this.#slices = new TextSlices(offset);
     this.#writer = new ExampleWriter(document.hold);
   }
 
@@ -72,17 +73,17 @@ class ExampleReader {
       for (let j = 0; j < values; j++) {
         this.#add(cursor);
         if (isList) toNext(document, cursor);
-        if (cursor.offset < this.#pauseAt) continue;
-        yield;
-        this.#pauseAt = cursor.offset + SLICE_BYTES;
+        if (this.#slices.isOver(cursor.offset)) yield;
       }
       if (isList) cursor.offset++;
       this.#writer.endFeature(this.#name, this.#kind);
       toNext(document, cursor);
+      if (this.#slices.isOver(cursor.offset)) yield; // a list may be empty
     }
     cursor.offset++;
     this.#writer.endExample(column);
     this.#count(column);
+    if (this.#slices.isOver(cursor.offset)) yield; // and so may an example
   }
 
   #count({ byteLength }: StringColumnBuilder): void {

@@ -3,9 +3,7 @@ import type { Cursor } from "./cursor.js";
 import { describeValue } from "./describe.js";
 import { type JsonDocument, skipSpace } from "./document.js";
 import type { TensorBuilder } from "./tensor-builder.js";
-
-/** Elements between two pauses. */
-const SLICE_ELEMENTS = 64 * 1024;
+import { SLICE_BYTES } from "./text-slices.js";
 
 /** Sizes of a value and of its first elements, down to the first that is no list. */
 export function shapeOf(document: JsonDocument, value: Readonly<Cursor>): number[] {
@@ -53,7 +51,7 @@ export class ListFiller {
     const cursor = this.#cursor;
     const builder = this.#builder;
     const rank = this.#shape.length;
-    const pauseAt = builder.count + SLICE_ELEMENTS;
+    const pauseAt = cursor.offset + SLICE_BYTES; // elements may be long, and lists empty
     let level = this.#level;
     for (;;) {
       if (bytes[cursor.offset] === 0x5b) {
@@ -76,7 +74,7 @@ export class ListFiller {
         level--;
       }
       cursor.offset = skipSpace(bytes, cursor.offset);
-      if (builder.count >= pauseAt) {
+      if (cursor.offset >= pauseAt) {
         this.#level = level;
         return false;
       }

@@ -8,6 +8,7 @@ import { ListFiller, shapeOf } from "./list-filler.js";
 import { RowReader } from "./row-reader.js";
 import { stringBytes } from "./string.js";
 import { TensorBuilder } from "./tensor-builder.js";
+import { TextSlices } from "./text-slices.js";
 
 /**
  * The body of a REST predict request as tensors: TensorFlow Serving's rules and texts (util/json_tensor.cc), read in
@@ -18,9 +19,6 @@ export interface PredictBody {
   readonly format: "row" | "columnar";
   readonly inputs: ReadonlyMap<string, Tensor>;
 }
-
-/** Bytes of instances between two pauses. */
-const SLICE_BYTES = 256 * 1024;
 
 /** @throws ServingError INVALID_ARGUMENT unless the top value is an object */
 export function rootObject(document: JsonDocument): Cursor {
@@ -124,12 +122,8 @@ function* readRows(
   }
   const isNamed = isElementObject(document, cursor);
   const reader = new RowReader(document, cursor, signature, count);
-  let pauseAt = cursor.offset + SLICE_BYTES;
+  const slices = new TextSlices(cursor.offset);
   for (let instance = 0; instance < count; instance++) {
-    if (cursor.offset >= pauseAt) {
-      yield;
-      pauseAt = cursor.offset + SLICE_BYTES;
-    }
     if (isElementObject(document, cursor) !== isNamed) {
       throw new ServingError(
         "INVALID_ARGUMENT",
@@ -144,10 +138,12 @@ function* readRows(
       for (let i = 0; i < memberCount; i++) {
         if (!reader.startMember(i)) while (!reader.resume()) yield;
         toNext(document, cursor);
+        if (slices.isOver(cursor.offset)) yield;
       }
       reader.leaveObject({ offset, container }, memberCount);
     } else if (!reader.startValue(instance)) while (!reader.resume()) yield;
     toNext(document, cursor);
+    if (slices.isOver(cursor.offset)) yield;
   }
   return reader.build(count);
 }

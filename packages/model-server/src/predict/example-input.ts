@@ -17,7 +17,7 @@ const SLICE_BYTES = 256 * 1024;
 /** Bytes of examples written between two pauses. */
 const SLICE_WRITTEN_BYTES = 4 * 2 ** 20;
 /** Of where an example begins, in a column. */
-const OFFSET_BYTES = 4;
+export const OFFSET_BYTES = 4;
 
 /** Counts what a request takes beyond its own bytes; throws when that is too much. */
 export type Hold = (bytes: number) => void;
