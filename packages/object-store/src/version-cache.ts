@@ -41,9 +41,19 @@ export interface HeldVersion {
   readonly release: () => void;
   /**
    * Releases a version whose files cannot be loaded: they are downloaded anew when it is wanted next. Once for each version, for
-   * what is damaged in the store itself would be downloaded with each try.
+   * what is damaged in the store itself would be downloaded with each try. What cannot be removed is logged, never thrown: the
+   * caller has an error to tell already.
    */
   readonly discard: () => Promise<void>;
+}
+
+/** A version that is asked for, as its store lists it. */
+interface Wanted {
+  readonly uri: string;
+  readonly digest: string;
+  readonly objects: readonly StoredObject[];
+  readonly bytes: number;
+  readonly signal: AbortSignal | undefined;
 }
 
 interface Entry {
@@ -72,8 +82,8 @@ export class VersionCache {
   readonly #digests = new Map<string, string>();
   /** Digests of versions that were discarded. */
   readonly #discarded = new Set<string>();
-  /** Making room is one decision at a time. */
-  #making: Promise<unknown> = Promise.resolve();
+  /** The last one of those that look at what is in the folder, or remove some of it. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(options: VersionCacheOptions, lock: ProcessLock) {
     this.#options = options;
@@ -110,7 +120,7 @@ export class VersionCache {
     let entry = this.#entries.get(digest);
     if (!entry) {
       const bytes = objects.reduce((total, object) => total + object.bytes, 0);
-      entry = { bytes, ready: this.#bring(uri, digest, objects, bytes, signal), holders: 0 };
+      entry = { bytes, ready: this.#bring({ uri, digest, objects, bytes, signal }), holders: 0 };
       this.#entries.set(digest, entry);
     }
     entry.holders++;
@@ -130,25 +140,33 @@ export class VersionCache {
   /** Directory of the version of a place that is held; undefined when none is. */
   heldDirectory(uri: string): string | undefined {
     const digest = this.#digests.get(uri);
-    return digest !== undefined && this.#entries.has(digest) ? join(this.#options.dir, digest) : undefined;
+    return digest !== undefined && this.#entries.has(digest) ? this.#directoryOf(digest) : undefined;
   }
 
   async close(): Promise<void> {
-    await this.#making.catch(() => undefined);
+    await this.#turn;
     await this.#lock.release();
   }
 
-  async #bring(
-    uri: string,
-    digest: string,
-    objects: readonly StoredObject[],
-    bytes: number,
-    signal: AbortSignal | undefined,
-  ): Promise<string> {
-    const dir = join(this.#options.dir, digest);
+  #directoryOf(digest: string): string {
+    return join(this.#options.dir, digest);
+  }
+
+  /** One after the other: what one finds in the folder, another may be about to remove. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  async #bring(wanted: Wanted): Promise<string> {
+    const { uri, digest, objects } = wanted;
+    const dir = this.#directoryOf(digest);
     try {
-      if (await this.#isHere(dir, objects)) return dir;
-      return await this.#download(uri, digest, objects, bytes, signal);
+      if (await this.#inTurn(() => this.#isHere(dir, objects))) return dir;
+      await this.#inTurn(() => this.#makeRoom(wanted));
+      await this.#download(wanted, dir);
+      return dir;
     } catch (error) {
       throw diskError(uri, this.#options.dir, error);
     }
@@ -172,23 +190,17 @@ export class VersionCache {
   async #discard(digest: string, release: () => void): Promise<void> {
     release();
     if (this.#entries.has(digest) || this.#discarded.has(digest)) return;
-    this.#discarded.add(digest);
-    const dir = join(this.#options.dir, digest);
-    this.#logger.warn({ dir }, "the files of a version in the cache cannot be loaded; they are downloaded anew");
-    await rm(dir, { recursive: true, force: true });
+    const dir = this.#directoryOf(digest);
+    try {
+      await this.#inTurn(() => rm(dir, { recursive: true, force: true }));
+      this.#discarded.add(digest);
+      this.#logger.warn({ dir }, "the files of a version in the cache cannot be loaded; they are downloaded anew");
+    } catch (error) {
+      this.#logger.error({ dir, err: error }, "the files of a version in the cache cannot be loaded, nor removed");
+    }
   }
 
-  async #download(
-    uri: string,
-    digest: string,
-    objects: readonly StoredObject[],
-    bytes: number,
-    signal: AbortSignal | undefined,
-  ): Promise<string> {
-    const dir = join(this.#options.dir, digest);
-    const making = this.#making.then(() => this.#makeRoom(uri, digest, bytes));
-    this.#making = making.catch(() => undefined);
-    await making;
+  async #download({ uri, objects, bytes, signal }: Wanted, dir: string): Promise<void> {
     const startMs = this.#clock.nowMs();
     const partial = `${dir}${PARTIAL}`;
     const store = await this.#options.stores.of(parseStoreUri(uri));
@@ -208,7 +220,6 @@ export class VersionCache {
     await rename(partial, dir);
     const seconds = (this.#clock.nowMs() - startMs) / 1000;
     this.#logger.info({ uri, dir, files: objects.length, bytes, seconds }, `downloaded ${uri}`);
-    return dir;
   }
 
   async *#paced(contents: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
@@ -219,7 +230,7 @@ export class VersionCache {
   }
 
   /** @throws ServingError RESOURCE_EXHAUSTED with the numbers */
-  async #makeRoom(uri: string, digest: string, bytes: number): Promise<void> {
+  async #makeRoom({ uri, digest, bytes }: Wanted): Promise<void> {
     const { dir, limitBytes } = this.#options;
     const free: { readonly path: string; readonly bytes: number; readonly usedMs: number }[] = [];
     let total = bytes;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { isServingError } from "@shardserve/core";
+import { isServingError, silentLogger } from "@shardserve/core";
 import { S3Server, SmallDisk, tempDir, type TempDir } from "@shardserve/testkit";
 import type { ObjectStore, StoredObject } from "../src/object-store.js";
 import { parseStoreUri, Stores, VersionCache } from "../src/index.js";
@@ -89,6 +89,40 @@ describe("version cache", function () {
       assert.equal(await readFile(path, "utf8"), expected);
       again.release();
     }
+    await cache.close();
+  });
+
+  it("is whole for who asks for it while the copy of another is removed", async () => {
+    const names = Array.from({ length: 300 }, (_, i) => `file-${i}`);
+    const objects = names.map((path): StoredObject => ({ path, key: path, bytes: 1, revision: "1" }));
+    const store: Pick<ObjectStore, "objects" | "read" | "close"> = {
+      objects: async () => objects,
+      read: async () => oneByte(),
+      close: () => undefined,
+    };
+    const cache = await open(1000, Object.assign(new Stores({}), { of: async () => store }));
+    const discarding = (await cache.acquire(URI)).discard();
+    const again = await cache.acquire(URI);
+    await discarding;
+    assert.deepEqual((await readdir(again.dir)).sort(), names.sort());
+    await cache.close();
+  });
+
+  it("names a bad copy that cannot be removed, and mends it once it can", async function () {
+    const errors: string[] = [];
+    const logger = { ...silentLogger, error: (_fields: object, message: string) => errors.push(message) };
+    const cache = await VersionCache.open({ stores, dir: dir.path, limitBytes: 1000, logger });
+    const first = await cache.acquire(URI);
+    const disk = SmallDisk.mount(join(first.dir, "variables"), 2 ** 20); // EBUSY
+    if (!disk) return this.skip();
+    try {
+      await first.discard();
+    } finally {
+      disk.stop();
+    }
+    assert.deepEqual(errors, ["the files of a version in the cache cannot be loaded, nor removed"]);
+    const again = await cache.acquire(URI);
+    assert.equal(await readFile(join(again.dir, "saved_model.pb"), "utf8"), "graph");
     await cache.close();
   });
 
@@ -208,6 +242,10 @@ describe("version cache", function () {
     assert.deepEqual(await readdir(dir.path), []);
   });
 });
+
+async function* oneByte(): AsyncIterable<Uint8Array> {
+  yield Uint8Array.of(1);
+}
 
 async function* cutShort(contents: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
   for await (const chunk of contents) yield chunk.subarray(1);
