@@ -1,6 +1,6 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { type Logger, ServingError } from "@shardserve/core";
+import { isServingError, type Logger } from "@shardserve/core";
 import { childUri, isUri, parseStoreUri, type StoredObject, Stores, VersionCache } from "@shardserve/object-store";
 import {
   fileFingerprint,
@@ -24,7 +24,16 @@ export const OBJECT_STORE_FLAGS = {
 };
 
 /** Failures of a load that files damaged on the disk can be the cause of. */
-const BAD_FILES: readonly string[] = ["DATA_LOSS", "INVALID_ARGUMENT"];
+const BAD_FILES = [
+  "CHECKSUM_MISMATCH",
+  "DIGEST_MISMATCH",
+  "SAVED_MODEL_INVALID",
+  "GRAPH_INVALID",
+  "CHECKPOINT_INVALID",
+  "MANIFEST_INVALID",
+  "PARTITION_INVALID",
+  "DELTA_INVALID",
+] as const;
 
 /** The files of versions, wherever these are: in directories of this machine, or in object stores. */
 export class VersionFiles {
@@ -88,7 +97,7 @@ export class VersionFiles {
           return { signatures, metadata, ...(broken && { broken }), run: (...run) => model.run(...run), close };
         } catch (error) {
           // Bad in the store, or on this disk: a second copy tells.
-          const isBad = !options.signal.aborted && BAD_FILES.includes(ServingError.from(error).status);
+          const isBad = !options.signal.aborted && isServingError(error, ...BAD_FILES);
           await (isBad ? discard() : release());
           throw error;
         }
