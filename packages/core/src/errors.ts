@@ -135,7 +135,7 @@ export const ERRORS = {
     retry: "never",
     text: "the output already exists and is never overwritten",
   },
-  DISK_FULL: { status: "RESOURCE_EXHAUSTED", retry: "never", text: "the disk is full" },
+  DISK_FULL: { status: "RESOURCE_EXHAUSTED", retry: "never", text: "the disk is full, or the quota used up" },
   PARITY_FAILED: {
     status: "FAILED_PRECONDITION",
     retry: "never",
@@ -205,7 +205,7 @@ export class ServingError extends Error {
 
   /**
    * Turns anything thrown into a ServingError: a ServingError as it is, an abort into CANCELLED, a timeout abort into
-   * DEADLINE_EXCEEDED, ENOSPC into DISK_FULL, everything else into INTERNAL with its cause kept.
+   * DEADLINE_EXCEEDED, ENOSPC and EDQUOT into DISK_FULL, everything else into INTERNAL with its cause kept.
    */
   static from(reason: unknown): ServingError {
     if (reason instanceof ServingError) return reason;
@@ -213,13 +213,17 @@ export class ServingError extends Error {
       if (reason.name === "AbortError") return new ServingError("CANCELLED", reason.message, { cause: reason });
       if (reason.name === "TimeoutError")
         return new ServingError("DEADLINE_EXCEEDED", reason.message, { cause: reason });
-      if ((reason as NodeJS.ErrnoException).code === "ENOSPC") {
-        return new ServingError("DISK_FULL", reason.message, { cause: reason });
-      }
+      if (isOutOfRoom(reason)) return new ServingError("DISK_FULL", reason.message, { cause: reason });
       return new ServingError("INTERNAL", reason.message, { cause: reason });
     }
     return new ServingError("INTERNAL", String(reason), { cause: reason });
   }
+}
+
+/** Whether a call of the file system failed because the disk is full, or the quota used up. */
+export function isOutOfRoom(reason: unknown): boolean {
+  const code = (reason as NodeJS.ErrnoException | undefined)?.code;
+  return code === "ENOSPC" || code === "EDQUOT";
 }
 
 /** True when `reason` is a ServingError with one of `codes`. */

@@ -69,7 +69,8 @@ describe("ServingError.from", () => {
     const original = new ServingError("NOT_FOUND", "no such table");
     assert.equal(ServingError.from(original), original);
     assert.equal(ServingError.from(AbortSignal.abort().reason).code, "CANCELLED");
-    assert.equal(ServingError.from(Object.assign(new Error("write"), { code: "ENOSPC" })).code, "DISK_FULL");
+    for (const code of ["ENOSPC", "EDQUOT"])
+      assert.equal(ServingError.from(Object.assign(new Error("write"), { code })).code, "DISK_FULL");
     assert.equal(ServingError.from("odd").code, "INTERNAL");
     assert.equal(ServingError.from(new DOMException("late", "TimeoutError")).code, "DEADLINE_EXCEEDED");
   });

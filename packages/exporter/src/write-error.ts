@@ -1,6 +1,5 @@
-import { ServingError } from "@shardserve/core";
+import { isOutOfRoom, ServingError } from "@shardserve/core";
 
-const NO_ROOM = ["ENOSPC", "EDQUOT"];
 const NOT_ALLOWED = ["EACCES", "EPERM", "EROFS", "ENOTDIR"];
 
 /**
@@ -10,7 +9,7 @@ const NOT_ALLOWED = ["EACCES", "EPERM", "EROFS", "ENOTDIR"];
 export function writeError(target: string, error: unknown): ServingError {
   const { code = "", message } = error as NodeJS.ErrnoException;
   if (!(error instanceof ServingError)) {
-    if (NO_ROOM.includes(code))
+    if (isOutOfRoom(error))
       return new ServingError("DISK_FULL", `${target}: ${message}; make room there, and run it again`, {
         cause: error,
       });

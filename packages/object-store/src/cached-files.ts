@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, rename, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { ServingError } from "@shardserve/core";
+import { isOutOfRoom, ServingError } from "@shardserve/core";
 import type { StoredObject } from "./object-store.js";
 
 /** Files of a cache of versions on this machine's disk. */
@@ -34,7 +34,7 @@ export async function writeFile(
 /** Errors of the disk say which one it is, and what to do. */
 export function diskError(uri: string, dir: string, error: unknown): unknown {
   const { code = "", message } = error as NodeJS.ErrnoException;
-  if (code === "ENOSPC" || code === "EDQUOT") {
+  if (isOutOfRoom(error)) {
     const cure = "make room there, or lower --model-cache-bytes";
     return new ServingError("DISK_FULL", `${uri}: no room in ${dir}: ${message}; ${cure}`, { cause: error });
   }

@@ -54,7 +54,9 @@ describe("files copied to a shard's own disk", () => {
     const repository = new FakeSource("the model repository", "repository", content);
     const metrics = new ShardMetrics();
     const onCopied = (from: FileSource["kind"], bytes: number) => metrics.copiedBytes.inc({ from }, bytes);
-    const files = new CopiedFiles({ directory, peers: () => [peer], repository, onCopied, logger: silentLogger });
+    const roomCure = "buy a larger one";
+    const logger = silentLogger;
+    const files = new CopiedFiles({ directory, peers: () => [peer], repository, roomCure, onCopied, logger });
     return { peer, repository, metrics, files, at: (path: string) => readFile(join(directory, path)) };
   };
 
@@ -162,7 +164,7 @@ describe("files copied to a shard's own disk", () => {
     await symlink("/dev/full", join(dir.path, `${FILE}.part`));
     await assert.rejects(files.provide(FILE, signal), (error) => {
       assert.ok(isServingError(error, "DISK_FULL"));
-      assert.match(error.message, /p-00003\.rows: ENOSPC.*; make room there/);
+      assert.match(error.message, /p-00003\.rows: ENOSPC.*; buy a larger one$/);
       return true;
     });
     assert.equal(repository.asked.length, 0);

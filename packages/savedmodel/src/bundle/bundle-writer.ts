@@ -10,7 +10,7 @@ import {
   type TensorSliceProto_Extent,
   toBinary,
 } from "@shardserve/api";
-import { invariant, ServingError } from "@shardserve/core";
+import { invariant, isOutOfRoom, ServingError } from "@shardserve/core";
 import {
   bytesOf,
   type DType,
@@ -277,7 +277,7 @@ function rethrow(path: string): (cause: unknown) => never {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === "EEXIST")
       throw new ServingError("OUTPUT_EXISTS", `${path} exists; write to another directory`, { cause });
-    if (code === "ENOSPC") throw new ServingError("DISK_FULL", `${path}: the disk is full`, { cause });
+    if (isOutOfRoom(cause)) throw new ServingError("DISK_FULL", `${path}: the disk is full`, { cause });
     throw new ServingError("INTERNAL", `${path} cannot be written: ${message}`, { cause });
   };
 }

@@ -21,6 +21,8 @@ export interface CopiedFilesOptions {
   /** Shards that may have a file, best first; empty when none is known to. */
   readonly peers: (path: string) => readonly FileSource[];
   readonly repository: FileSource;
+  /** What to do where the disk is full: it ends the error's text. */
+  readonly roomCure: string;
   /** After each copy, with what came of it now. */
   readonly onCopied: (from: FileSource["kind"], bytes: number) => void;
   readonly logger: Logger;
@@ -104,7 +106,7 @@ export class CopiedFiles implements VersionFiles {
         const { code, message } = ServingError.from(error);
         // It is this disk that is full, whoever gives the file.
         if (code === "DISK_FULL")
-          throw new ServingError(code, `${target}: ${message}; make room there, or lower --capacity`, { cause: error });
+          throw new ServingError(code, `${target}: ${message}; ${this.#options.roomCure}`, { cause: error });
         failures.push(`${way.source.name}: ${message}`);
       }
     }

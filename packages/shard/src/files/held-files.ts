@@ -89,6 +89,7 @@ export class HeldFiles {
       directory: join(dataDir, COPIES_DIR, model, String(version)),
       peers: (path) => this.#peersWith(path, model, version, enabled()),
       repository: sourceOf?.(model, version) ?? new RepositorySource(directory),
+      roomCure: "make room there, or lower --capacity",
       onCopied,
       logger,
     });

@@ -96,8 +96,10 @@ export class CopiedDenseFiles implements DenseFiles {
   async #open(id: ServableId, signal: AbortSignal): Promise<CopiedFiles> {
     const logger = this.#logger;
     const repository = this.#repository.version(id.name, id.version);
+    const directory = this.#directoryOf(id);
+    const roomCure = "make room there, or give --data-dir another folder";
     const onCopied = () => undefined;
-    const files = new CopiedFiles({ directory: this.#directoryOf(id), peers: () => [], repository, onCopied, logger });
+    const files = new CopiedFiles({ directory, peers: () => [], repository, roomCure, onCopied, logger });
     await files.provide(MANIFEST_FILE, signal);
     const stored = await readManifest(files.directory);
     if (stored) await files.dropOutdated(stored);

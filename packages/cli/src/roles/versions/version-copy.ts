@@ -76,7 +76,8 @@ export function copiedVersion({
 }: Pick<VersionCopyOptions, "stores" | "uri" | "directory" | "logger">): CopiedFiles {
   const pace = new BytePace(Number.POSITIVE_INFINITY, systemClock);
   const repository = new StoredFiles({ stores, uri, pace, clock: systemClock });
-  return new CopiedFiles({ directory, peers: () => [], repository, onCopied: () => undefined, logger });
+  const roomCure = "make room there";
+  return new CopiedFiles({ directory, peers: () => [], repository, roomCure, onCopied: () => undefined, logger });
 }
 
 function provideOne(files: CopiedFiles, file: ManifestFile, signal: AbortSignal): Promise<void> {
