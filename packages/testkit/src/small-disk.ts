@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { closeSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 const FILLER = ".filler";
@@ -22,8 +22,8 @@ export class SmallDisk {
     this.path = path;
   }
 
-  /** Takes all room that is left: who writes hears ENOSPC. */
-  fill(): void {
+  /** Takes the room that is left, up to so many bytes: who writes more hears ENOSPC. */
+  fill(leftBytes = 0): void {
     const chunk = Buffer.alloc(1 << 20);
     const file = openSync(join(this.path, FILLER), "w");
     try {
@@ -35,6 +35,7 @@ export class SmallDisk {
           bytes >>= 1;
         }
       }
+      ftruncateSync(file, fstatSync(file).size - leftBytes);
     } finally {
       closeSync(file);
     }
