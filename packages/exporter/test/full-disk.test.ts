@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { isServingError, type Logger, silentLogger } from "@shardserve/core";
 import { readDeltaChain, readManifest } from "@shardserve/rowstore";
 import { SmallDisk, tempDir } from "@shardserve/testkit";
+import { warnOfRoom } from "../src/export/disk-room.js";
 import { runExport, writeFold } from "../src/index.js";
 import { plan, writeTables } from "./models.js";
 import { stream, tableOf, writeModel } from "./versions.js";
@@ -81,5 +82,13 @@ describe("full disk", () => {
     assert.deepEqual(readdirSync(join(version, "folds")), []);
     disk.free();
     assert.equal((await fold()).epoch, 2);
+  });
+
+  it("cannot always be foreseen: room that nobody can tell is no error", async () => {
+    await using dir = await tempDir();
+    const told: string[] = [];
+    const logger: Logger = { ...silentLogger, info: (_fields, message) => told.push(message) };
+    await warnOfRoom(join(dir.path, "away"), 1, logger);
+    assert.deepEqual(told, ["how much room the disk has is not known"]);
   });
 });
