@@ -209,7 +209,46 @@ def optionals(g):
     p.step("OptionalGetValue", text=True, optional=none, output_types=[tf.float32], output_shapes=[[]])
 
 
+def list_of(p, values, shape=-1, dtype=tf.float32):
+    """A list in a program; None: an element that is not set."""
+    made = p.step("TensorListReserve", element_shape=np.array(shape, np.int32), num_elements=np.int32(len(values)), element_dtype=dtype)
+    for i, value in enumerate(values):
+        if value is not None:
+            made = p.step("TensorListSetItem", input_handle=made, index=np.int32(i), item=value)
+    return made
+
+
+def variant_sums(g):
+    """Zeros like lists and values that may be absent, sums of them, and lists one behind the other."""
+    p = g.program("sums of lists")
+    whole = np.array(-1, np.int32)
+    rows = [some(np.float32, (3,)), some(np.float32, (1,)), None]
+    texts, truths = np.array(["a", "b"], object), np.array([True, False])
+    for a, b in [(rows[:1], rows[:1]), (rows, rows), (rows[:1], rows[1:2]), (rows[:1], rows[2:]), (rows[2:], rows[2:]), (rows, rows[:1])]:
+        total = p.step("AddN", text=True, inputs=[list_of(p, a), list_of(p, b)])
+        if "error" not in p.entry["steps"][-1]:
+            for i, items in enumerate(zip(a, b)):
+                if any(item is not None for item in items):
+                    p.step("TensorListGetItem", input_handle=total, index=np.int32(i), element_shape=whole, element_dtype=tf.float32)
+    p.step("AddN", text=True, inputs=[list_of(p, rows[:1], [3]), list_of(p, rows[1:2], [1])])
+    for item, dtype in [(texts, tf.string), (truths, tf.bool)]:
+        p.step("AddN", inputs=[list_of(p, [item], dtype=dtype), list_of(p, [item], dtype=dtype)])
+        zeros = p.step("ZerosLike", text=True, x=list_of(p, [item], dtype=dtype))
+        if "error" not in p.entry["steps"][-1]:
+            p.step("TensorListGetItem", input_handle=zeros, index=np.int32(0), element_shape=whole, element_dtype=dtype)
+    p = g.program("sums of optional values")
+    for components in [rows[0], rows[1], texts]:
+        one, other = (p.step("OptionalFromValue", components=[value]) for value in (rows[0] if components is rows[1] else components, components))
+        p.step("AddN", inputs=[one, other])
+        p.step("ZerosLike", x=one)
+    p = g.program("lists behind lists")
+    item = rows[0][:2]
+    for a, b in [([-1], [2]), ([2], [2]), ([-1], [-1]), (-1, [2]), (-1, -1)]:
+        p.step("TensorListConcatLists", text=True, input_a=list_of(p, [item], a), input_b=list_of(p, [item], b), element_dtype=tf.float32)
+
+
 FAMILIES = {
+    "variant-sums": variant_sums,
     "optionals": optionals,
     "example-json": example_json,
     "passed-on": passed_on,

@@ -294,11 +294,14 @@ function concatLists(op: OpCall): readonly (Tensor | TensorList)[] {
   const joined = a.map((left, i) => {
     checkDType(op, left);
     checkDType(op, b[i]!);
-    const merged = mergedShape(left.elementShape, b[i]!.elementShape);
-    if (!merged) throw invalid("input_a and input_b TensorList element shapes are not identical");
+    const [one, other] = [left, b[i]!].map((list) => printPartial(list.elementShape));
+    check(
+      one === other,
+      () => `input_a and input_b TensorList element shapes are not identical at index ${i}.  Saw ${one} vs. ${other}`,
+    );
     const items = left.items.slice();
     checkLength(items.length + b[i]!.length);
-    return new TensorList(left.elementDType, merged.shape, [...items, ...b[i]!.items]);
+    return new TensorList(left.elementDType, left.elementShape, [...items, ...b[i]!.items]);
   });
   return shape.length === 0 ? joined : [tensor("variant", shape, joined)];
 }

@@ -3,8 +3,8 @@
  * ragged tensors. Texts are those of TensorFlow's list_kernels, optional_ops and ragged_tensor_variant.
  */
 import { type HostValue, isTensor, TensorList } from "@shardserve/graph";
-import { type Tensor, tensor, tfDTypeName } from "@shardserve/tensor";
-import { check, invalid } from "../call/errors.js";
+import { isNumeric, type Tensor, tensor, tfDTypeName, tfDTypeString } from "@shardserve/tensor";
+import { check, invalid, printShape } from "../call/errors.js";
 import { type Kernel, zeroTensor } from "../call/op-call.js";
 import { sameShape } from "../call/shapes.js";
 import { applyBinary } from "../math/binary-op.js";
@@ -19,7 +19,10 @@ function elementsOf({ data }: Tensor): readonly object[] {
 }
 
 function zerosLike(value: Tensor): Tensor {
-  if (value.dtype !== "variant") return zeroTensor(value.dtype, value.shape);
+  if (value.dtype !== "variant") {
+    check(value.dtype !== "string", () => "Trying to compute zeros_like for unsupported dtype string");
+    return zeroTensor(value.dtype, value.shape);
+  }
   return tensor("variant", value.shape, elementsOf(value).map(zerosLikeElement));
 }
 
@@ -51,26 +54,40 @@ function sumOfElements(a: object, b: object): object {
   throw invalid("No unary variant binary_op function found for op ADD");
 }
 
+/** Of an element of a list, or a component of what may be absent: these neither broadcast nor join texts. */
+function sumOfParts(a: Tensor, b: Tensor): Tensor {
+  check(
+    sameShape(a.shape, b.shape),
+    () =>
+      `Trying to add two tensors with incompatible element shapes. One is ${printShape(a.shape)} and the other is ${printShape(b.shape)}`,
+  );
+  check(
+    a.dtype === "variant" || (isNumeric(a.dtype) && a.dtype !== "bool"),
+    () => `Trying to add unsupported dtype ${tfDTypeName(a.dtype)}`,
+  );
+  return sum(a, b);
+}
+
 /** An element that is set in one list alone is that of the sum. */
 function sumOfLists(a: TensorList, b: TensorList): TensorList {
   check(
     a.elementDType === b.elementDType,
     () =>
-      `Trying to add two lists of tensors of different dtypes. One is ${tfDTypeName(a.elementDType)} and other is ${tfDTypeName(b.elementDType)}`,
+      `Trying to add two lists of tensors of different dtypes. One is ${tfDTypeString(a.elementDType)} and the other is ${tfDTypeString(b.elementDType)}`,
   );
   const shape = mergedShape(a.elementShape, b.elementShape);
   if (!shape) {
     throw invalid(
-      `Trying to add two lists of tensors with incompatible element shapes. One is ${printPartial(a.elementShape)} and other is ${printPartial(b.elementShape)}`,
+      `Trying to add two lists of tensors with incompatible element shapes. One is ${printPartial(a.elementShape)} and the other is ${printPartial(b.elementShape)}`,
     );
   }
   check(
     a.length === b.length,
-    () => `Trying to add two lists of tensors with different lengths. One is ${a.length} and other is ${b.length}`,
+    () => `Trying to add two lists of tensors with different lengths. One is ${a.length} and the other is ${b.length}`,
   );
   // A copy: both may be versions of one list, which lend their elements to each other.
   const left = a.items.slice();
-  const items = b.items.map((item, i) => (left[i] && item ? sum(left[i], item) : (left[i] ?? item)));
+  const items = b.items.map((item, i) => (left[i] && item ? sumOfParts(left[i], item) : (left[i] ?? item)));
   return new TensorList(a.elementDType, shape.shape, items);
 }
 
@@ -85,7 +102,7 @@ function sumOfOptionals(a: OptionalValue, b: OptionalValue): OptionalValue {
     () =>
       `Cannot add optionals because they have different numbers of components (${left.length} vs. ${right.length}).`,
   );
-  return new OptionalValue(left.map((value, i) => plain(sum(tensorOf(value), tensorOf(right[i]!)))));
+  return new OptionalValue(left.map((value, i) => plain(sumOfParts(tensorOf(value), tensorOf(right[i]!)))));
 }
 
 function sumOfRagged(a: RaggedValue, b: RaggedValue): RaggedValue {
