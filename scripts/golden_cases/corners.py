@@ -93,6 +93,9 @@ def order_of_nan(g):
         g.case("NonMaxSuppressionWithOverlaps", overlaps=overlaps, scores=scores[:9], max_output_size=np.int32(5), overlap_threshold=f(0.4), score_threshold=f(-1))
         g.case("CombinedNonMaxSuppression", boxes=boxes.reshape(1, 14, 1, 4), scores=scores.reshape(1, 14, 1), max_output_size_per_class=np.int32(9), max_total_size=np.int32(9), iou_threshold=f(0.4), score_threshold=f(0.05), pad_per_class=False, clip_boxes=False)
 
+    for boxes in [[[0, -np.inf, 1, np.inf], [2, -np.inf, 3, np.inf]], [[0, 0, np.inf, 1], [0, 5, np.inf, 6]], [[0, 0, 1, 1], [2, -np.inf, 3, np.inf]], [[0, 0, 3e38, 3e38], [0, 4, 1, 5]]]:
+        g.case("NonMaxSuppressionV3", boxes=np.array(boxes, f), scores=f([0.9, 0.8]), max_output_size=np.int32(5), iou_threshold=f(0.5), score_threshold=f(0.1))
+
     # Ties, which the steps of the kernel's heap and sort break.
     for classes, per_class in [(1, 5), (3, 4), (6, 9)]:
         boxes = (draw.integers(0, 9, (1, 12, 1, 4)) / 4).astype(f)

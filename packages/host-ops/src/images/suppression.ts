@@ -22,6 +22,12 @@ export interface Selection {
 /** Of a box that somebody asked about: its corners in order, and its area. */
 const [TOP, LEFT, BOTTOM, RIGHT, AREA, FIELDS] = [0, 1, 2, 3, 4, 5];
 
+/** From `low` to `high`; 0 where they stand in no order. */
+function length(low: number, high: number): number {
+  const difference = fround(high - low);
+  return difference < 0 ? 0 : difference;
+}
+
 /** Intersection over union of two of some boxes [y1, x1, y2, x2], corners in any order. The boxes must stay as they are meanwhile. */
 export function overlapIn(boxes: ArrayLike<number>): OverlapOf {
   const count = boxes.length / 4;
@@ -50,11 +56,13 @@ export function overlapIn(boxes: ArrayLike<number>): OverlapOf {
     const bottom = known[p + BOTTOM]! < known[q + BOTTOM]! ? known[p + BOTTOM]! : known[q + BOTTOM]!;
     // A first corner that is NaN makes the area NaN, and so the answer, whatever is taken for the corner here.
     const both = fround(area + otherArea);
-    if (!(bottom > top)) return both > 0 ? 0 : Number.NaN;
+    // An infinite area may come of an infinite side, which no shared side of 0 makes 0.
+    const isBounded = both < Number.POSITIVE_INFINITY;
+    if (isBounded && bottom <= top) return 0;
     const left = known[p + LEFT]! > known[q + LEFT]! ? known[p + LEFT]! : known[q + LEFT]!;
     const right = known[p + RIGHT]! < known[q + RIGHT]! ? known[p + RIGHT]! : known[q + RIGHT]!;
-    if (!(right > left)) return both > 0 ? 0 : Number.NaN;
-    const shared = fround(fround(bottom - top) * fround(right - left));
+    if (isBounded && right <= left) return 0;
+    const shared = fround(length(top, bottom) * length(left, right));
     return fround(shared / fround(both - shared));
   };
 }
