@@ -125,13 +125,17 @@ def optimizer_steps(g):
             attr, choices = next(iter(attrs.items()), (None, [None]))
             for choice in choices:
                 steps_of(g, name, settings, dtype, {attr: choice} if attr else {}, "Resource")
+        if name in ("Ftrl", "FtrlV2"):
+            for power in [-0.5, -0.4]:
+                steps_of(g, name, settings, f32, {"multiply_linear_by_lr": True}, "Resource", lr_power=power)
         # TensorFlow has dropped these of references.
         if name not in ("KerasMomentum", "AdamWithAmsgrad"):
             steps_of(g, name, settings, f32, {}, "")
 
 
-def steps_of(g, name, settings, dtype, attrs, kind):
-    p = g.program(f"{kind}Apply{name} of {np.dtype(dtype).name} {list(attrs.values())}")
+def steps_of(g, name, settings, dtype, attrs, kind, **other):
+    given = SETTINGS | other
+    p = g.program(" ".join([f"{kind}Apply{name} of {np.dtype(dtype).name} {list(attrs.values())}", *map(str, other.values())]))
     variables = {}
     for i, slot in enumerate(["var", *SLOTS.get(name, [])]):
         value = some(dtype, (3, 2), i) if i == 0 else (np.abs(some(dtype, (3, 2), i)) + (9 if slot == "ms" else 0.1)).astype(dtype)
@@ -141,7 +145,7 @@ def steps_of(g, name, settings, dtype, attrs, kind):
         else:
             variables[slot] = p.step("VariableV2", dtype=tf.as_dtype(dtype), shape=[3, 2], shared_name=slot)
             p.step("Assign", ref=variables[slot], value=value)
-    inputs = variables | {setting: dtype(SETTINGS[setting]) for setting in settings} | attrs
+    inputs = variables | {setting: dtype(given[setting]) for setting in settings} | attrs
     gradient = "delta" if name == "GradientDescent" else "grad"
     for turn in range(2):
         p.step(f"{kind}Apply{name}", **inputs, **{gradient: some(dtype, (3, 2), 7 + turn)})

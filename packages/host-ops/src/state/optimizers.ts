@@ -4,7 +4,7 @@
  */
 import { opDef } from "@shardserve/graph";
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import { check, invalid, printShape } from "../call/errors.js";
+import { check, printShape } from "../call/errors.js";
 import { type NumberArray, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, sameShape } from "../call/shapes.js";
@@ -109,14 +109,17 @@ const adadelta: Rule = ({ of }) => {
 function ftrl(shrinkageOf: (settings: Settings) => number): Rule {
   return (settings) => {
     const { of, is } = settings;
-    if (is("multiply_linear_by_lr")) throw invalid("multiply_linear_by_lr is not supported here");
     const [rate, l1, l2, power, shrinkage] = [of("lr"), of("l1"), of("l2"), -of("lr_power"), shrinkageOf(settings)];
     const raised = (x: number): number => (power === 0.5 ? sqrt(x) : x ** power);
+    // `linear` is kept times the rate, or what is added to it is divided by it.
+    const [factor, divisor] = is("multiply_linear_by_lr") ? [rate, 1] : [1, rate];
+    const linearMin = l1 * factor;
     return ([value, squares, linear], i, g) => {
       const next = squares![i]! + g * g;
-      linear![i]! += g + 2 * shrinkage * value![i]! - ((raised(next) - raised(squares![i]!)) / rate) * value![i]!;
-      const scale = raised(next) / rate + 2 * l2;
-      value![i] = abs(linear![i]!) > l1 ? (l1 * sign(linear![i]!) - linear![i]!) / scale : 0;
+      const grown = (raised(next) - raised(squares![i]!)) / divisor;
+      linear![i]! += (g + 2 * shrinkage * value![i]!) * factor - grown * value![i]!;
+      const scale = raised(next) / divisor + 2 * l2 * factor;
+      value![i] = abs(linear![i]!) > linearMin ? (linearMin * sign(linear![i]!) - linear![i]!) / scale : 0;
       squares![i] = next;
     };
   };
