@@ -18,7 +18,8 @@ def filter_gradients(g):
         x = whole((2, 6, 7, 4), dtype)
         for stride, padding in [(1, "SAME"), (2, "VALID"), (2, "SAME")]:
             strides = [1, stride, stride, 1]
-            for channels in [4, 2]:  # 2: in two groups, which TensorFlow refuses
+            # 2: in two groups, of which the kernels without oneDNN have no gradient: these are the refusals of float64.
+            for channels in [4, 2] if dtype == f64 else [4]:
                 y = tf.nn.conv2d(x.astype(f32), np.zeros((3, 2, 4, 6), f32), strides, padding)
                 g.case("Conv2DBackpropFilter", tolerance, input=x, filter_sizes=i32(3, 2, channels, 6), out_backprop=whole(y.shape, dtype, 11), strides=strides, padding=padding)
             y = tf.nn.depthwise_conv2d(x.astype(f32), np.zeros((3, 2, 4, 2), f32), strides, padding)
@@ -39,6 +40,25 @@ def filter_gradients(g):
             by = whole(y.shape, dtype, 11)
             g.case("MaxPoolGradV2", tolerance, orig_input=x, orig_output=y.numpy(), grad=by, ksize=i32(*sizes), strides=i32(*steps), padding=padding)
             g.case("MaxPoolGradWithArgmax", tolerance, input=x, grad=by, argmax=at.numpy(), ksize=sizes, strides=steps, padding=padding)
+    line = np.arange(4, dtype=f32).reshape(1, 1, 1, 4, 1)
+    pairs = dict(ksize=[1, 1, 1, 2, 1], strides=[1, 1, 1, 2, 1], padding="SAME")
+    by = f32([3, 5]).reshape(1, 1, 1, 2, 1)
+    for ties in [line * 0, line * f32(4e-6), line * f32(2e-5), line % 2, line * 0 + f32(np.nan), line * 0 + f32(np.inf)]:
+        y = tf.nn.max_pool3d(ties, pairs["ksize"], pairs["strides"], "SAME").numpy()
+        g.case("MaxPool3DGrad", orig_input=ties, orig_output=y, grad=by, **pairs)
+    g.case("MaxPool3DGrad", orig_input=line, orig_output=line, grad=by, **pairs)
+    g.case("MaxPool3DGrad", orig_input=line, orig_output=by, grad=line, **pairs)
+    ones = np.ones((1, 4, 4, 1), f32)
+    for around in [[0, 0, 1, 1, 0, 1, 0, 0], [0, 0, 1, 0, 2, 1, 0, 0], [0, 0, 3, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 2, 0, 0], [0, 0, -1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 0], [1, 0]]:
+        rows, columns = ((around[2 + i] + around[3 + i] + 4 - 2) + 1 for i in (0, 2)) if len(around) == 8 else (3, 3)
+        padded = dict(strides=[1, 1, 1, 1], padding="EXPLICIT", explicit_paddings=around)
+        for x in [ones, whole((2, 4, 4, 2), f64)]:
+            channels = x.shape[3]
+            g.case("Conv2DBackpropFilter", input=x, filter_sizes=i32(2, 2, channels, 3), out_backprop=whole((len(x), rows, columns, 3), x.dtype, 11), **padded)
+            by = whole((len(x), rows, columns, channels), x.dtype, 11)
+            g.case("DepthwiseConv2dNativeBackpropFilter", input=x, filter_sizes=i32(2, 2, channels, 1), out_backprop=by, **padded)
+            g.case("DepthwiseConv2dNativeBackpropInput", input_sizes=i32(*x.shape), filter=whole((2, 2, channels, 1), x.dtype), out_backprop=by, **padded)
+            g.case("MaxPoolGrad", orig_input=x, orig_output=by, grad=by, ksize=[1, 2, 2, 1], **padded)
     x = whole((2, 3, 3, 2))
     g.case("Conv2DBackpropFilter", input=x, filter_sizes=i32(2, 2, 2, 1), out_backprop=whole((2, 3, 2, 1)), strides=[1, 1, 1, 1], padding="VALID")
     g.case("Conv2DBackpropFilter", input=x[0], filter_sizes=i32(2, 2, 2, 1), out_backprop=whole((2, 2, 2, 1)), strides=[1, 1, 1, 1], padding="VALID")

@@ -363,6 +363,10 @@ function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | str
   if (node.op in COMPLEX_ONLY_KERNELS && !inputs.some(({ dtype }) => isComplex(dtype))) {
     return `${node.op} of ${inputs[0]?.dtype} has no host kernel`;
   }
+  if (node.op in FILTER_GRADIENT_KERNELS && node.attrs.has("data_format")) {
+    const format = node.attrs.text("data_format");
+    if (!format.endsWith("C")) return `${node.op} of data_format ${format} has no host kernel`;
+  }
   if (node.op in IMAGE_KERNELS) return supportsImage(node);
   if (node.op in PROTO_KERNELS) return supportsProto(node);
   for (const [name, isKnown] of [

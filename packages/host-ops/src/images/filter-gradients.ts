@@ -9,7 +9,9 @@ import { exactNumbersOf, numbersOf, roundedTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, shapeOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
-import { type Slide, slide } from "./sliding.js";
+import { type Slide, slide, slideAlong } from "./sliding.js";
+
+const { abs, fround } = Math;
 
 /** [batch, depth, height, width, channels] */
 type VolumesShape = readonly [batch: number, depth: number, height: number, width: number, channels: number];
@@ -30,6 +32,24 @@ function inner(op: OpCall, values: readonly number[], rank: number): Triple {
   check(format.endsWith("C"), () => `${op.node.op} only supports channels at the end on CPU`);
   return (rank === 4 ? [1, values[1]!, values[2]!] : values.slice(1, 4)) as unknown as Triple;
 }
+
+/** The windows along depth, height and width; images may have explicit paddings. */
+function slidesOf(
+  op: OpCall,
+  shape: VolumesShape,
+  sizes: readonly number[],
+  strides: Triple,
+  rates: Triple,
+  rank: 4 | 5,
+): Slide[] {
+  if (rank === 5) return sizes.map((size, i) => slide(op, shape[i + 1]!, size, strides[i]!, rates[i]!));
+  const along = (axis: 1 | 2): Slide =>
+    slideAlong(op, axis, shape[axis + 1]!, sizes[axis]!, strides[axis], rates[axis]);
+  return [ONE_PLANE, along(1), along(2)];
+}
+
+/** The windows along the depth of images. */
+const ONE_PLANE: Slide = { count: 1, stride: 1, before: 0, size: 1, rate: 1 };
 
 /** Calls `visit` for every element of every window that lies in its volume: the window, the element of the window, the place in the volumes. */
 function* eachElement(
@@ -71,35 +91,51 @@ function checkGradient(gradient: Tensor, batch: number, slides: readonly Slide[]
 /** What becomes of a window's input channels: each with every filter, or each with those of its own. */
 type Rule = "all" | "own";
 
+/** The groups of channels that a convolution keeps apart, each with its share of the filters. */
+function groupsOf(op: OpCall, depth: number, channels: number, filters: number): number {
+  if (depth === channels) return 1;
+  check(
+    op.node.op === "Conv2DBackpropFilter" && op.tensor(0).dtype !== "float64",
+    () =>
+      `Gradients of grouped convolutions are not supported on CPU. Computed input depth ${depth} doesn't match filter input depth ${channels}`,
+  );
+  check(depth % channels === 0, () => `input depth must be evenly divisible by filter depth: ${depth} vs ${channels}`);
+  const groups = depth / channels;
+  check(
+    filters % groups === 0,
+    () => `output depth must be evenly divisible by number of groups: ${filters} vs ${groups}`,
+  );
+  return groups;
+}
+
 /** Input, shape of the filter, gradient -> gradient by the filter. */
 function filterGrad(rank: 4 | 5, rule: Rule): Kernel {
   return inTurns(function* (op: OpCall): Pieces<Tensor[]> {
     const [input, gradient] = [op.tensor(0), op.tensor(2)];
     const filterShape = shapeOf(op.tensor(1));
     const shape = volumesShape(input.shape, rank);
+    const depth = shape[4];
     check(filterShape.length === rank, () => `filter must be ${rank}-dimensional, got ${printShape(filterShape)}`);
-    check(op.attrs.text("padding") !== "EXPLICIT", () => `${op.node.op} with explicit paddings is not supported`);
     const sizes = rank === 4 ? [1, ...filterShape.slice(0, 2)] : filterShape.slice(0, 3);
     const [strides, rates] = ["strides", "dilations"].map((name) => inner(op, op.attrs.ints(name), rank)) as [
       Triple,
       Triple,
     ];
-    const slides = sizes.map((size, i) => slide(op, shape[i + 1]!, size, strides[i]!, rates[i]!));
+    const slides = slidesOf(op, shape, sizes, strides, rates, rank);
     const [channels, filters] = [filterShape.at(-2)!, filterShape.at(-1)!];
-    check(
-      shape[4] === channels,
-      () =>
-        `Gradients of grouped convolutions are not supported on CPU. Computed input depth ${shape[4]} doesn't match filter input depth ${channels}`,
-    );
+    const groups = groupsOf(op, depth, channels, filters);
+    const perGroup = filters / groups;
     const results = rule === "own" ? channels * filters : filters;
     checkGradient(gradient, shape[0], slides, results);
     const [x, by] = [numbersOf(input), numbersOf(gradient)];
     const sums = new Float64Array(checkedCount(input.dtype, filterShape));
     yield* eachElement(shape, slides, channels * filters, (window, element, place) => {
-      for (let c = 0; c < channels; c++) {
-        for (let f = 0; f < filters; f++) {
+      for (let k = 0; k < depth; k++) {
+        const c = k % channels;
+        const first = Math.floor(k / channels) * perGroup;
+        for (let f = first; f < first + perGroup; f++) {
           const result = rule === "own" ? c * filters + f : f;
-          sums[(element * channels + c) * filters + f]! += x[place * channels + c]! * by[window * results + result]!;
+          sums[(element * channels + c) * filters + f]! += x[place * depth + k]! * by[window * results + result]!;
         }
       }
     });
@@ -114,16 +150,36 @@ function poolSlides(
   steps: readonly number[],
   rank: 4 | 5,
 ): Slide[] {
-  const [ksize, strides] = [inner(op, sizes, rank), inner(op, steps, rank)];
-  return ksize.map((size, i) => slide(op, shape[i + 1]!, size, strides[i]!));
+  return slidesOf(op, shape, inner(op, sizes, rank), inner(op, steps, rank), [1, 1, 1], rank);
+}
+
+/** How near to the largest of its window an element of a volume counts as it, in TensorFlow's kernel. */
+const NEAR = fround(1e-5);
+
+/** To all elements of each window that are the largest, or near it. */
+function* maxPool3dGrad(op: OpCall): Pieces<Tensor[]> {
+  const [input, output, gradient] = [op.tensor(0), op.tensor(1), op.tensor(2)];
+  const shape = volumesShape(input.shape, 5);
+  const channels = shape[4];
+  const slides = poolSlides(op, shape, op.attrs.ints("ksize"), op.attrs.ints("strides"), 5);
+  for (const value of [output, gradient]) checkGradient(value, shape[0], slides, channels);
+  const [x, most, by] = [numbersOf(input), numbersOf(output), numbersOf(gradient)];
+  const sums = new Float64Array(checkedCount(input.dtype, input.shape));
+  yield* eachElement(shape, slides, channels, (window, _, place) => {
+    for (let c = 0; c < channels; c++) {
+      const [at, from] = [place * channels + c, window * channels + c];
+      if (abs(fround(x[at]! - most[from]!)) < NEAR) sums[at]! += by[from]!;
+    }
+  });
+  return [roundedTensor(input.dtype, input.shape, sums)];
 }
 
 /** To the first of the largest elements of each window. */
-function* maxPoolGrad(op: OpCall, rank: 4 | 5, sizes: readonly number[], strides: readonly number[]): Pieces<Tensor[]> {
+function* maxPoolGrad(op: OpCall, sizes: readonly number[], strides: readonly number[]): Pieces<Tensor[]> {
   const [input, gradient] = [op.tensor(0), op.tensor(2)];
-  const shape = volumesShape(input.shape, rank);
+  const shape = volumesShape(input.shape, 4);
   const channels = shape[4];
-  const slides = poolSlides(op, shape, sizes, strides, rank);
+  const slides = poolSlides(op, shape, sizes, strides, 4);
   checkGradient(gradient, shape[0], slides, channels);
   const [x, by] = [exactNumbersOf(input, op.node.op), exactNumbersOf(gradient, op.node.op)];
   const best = new Int32Array(by.length).fill(-1);
@@ -180,9 +236,9 @@ export const FILTER_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {
   Conv3DBackpropFilterV2: filterGrad(5, "all"),
   DepthwiseConv2dNativeBackpropFilter: filterGrad(4, "own"),
   AvgPool3DGrad: inTurns(avgPool3dGrad),
-  MaxPool3DGrad: inTurns((op) => maxPoolGrad(op, 5, op.attrs.ints("ksize"), op.attrs.ints("strides"))),
+  MaxPool3DGrad: inTurns(maxPool3dGrad),
   MaxPoolGradV2: inTurns((op) =>
-    maxPoolGrad(op, 4, Array.from(integersOf(op.tensor(3))), Array.from(integersOf(op.tensor(4)))),
+    maxPoolGrad(op, Array.from(integersOf(op.tensor(3))), Array.from(integersOf(op.tensor(4)))),
   ),
   MaxPoolGradWithArgmax: maxPoolGradWithArgmax,
 };

@@ -15,21 +15,57 @@ export interface Slide {
   readonly rate: number;
 }
 
+/** Elements missing in front of a dimension and behind it. */
+export type Around = readonly [before: number, after: number];
+
+/**
+ * What padding VALID or EXPLICIT says of dimension `axis` of images [batch, height, width, channels]; undefined for SAME.
+ *
+ * @throws ServingError INVALID_ARGUMENT where attribute explicit_paddings is not as TensorFlow has it
+ */
+function paddingAround(op: OpCall, axis: number): Around | undefined {
+  const padding = op.attrs.text("padding");
+  if (padding !== "EXPLICIT") return padding === "VALID" ? [0, 0] : undefined;
+  const given = op.attrs.ints("explicit_paddings");
+  check(given.length === 8, () => `explicit_paddings attribute must contain 8 values, but got: ${given.length}`);
+  check(
+    given.every((count) => count >= 0),
+    () => "All elements of explicit_paddings must be nonnegative",
+  );
+  check(
+    [0, 1, 6, 7].every((i) => given[i] === 0),
+    () => "Nonzero explicit padding in the batch or depth dimensions is not supported",
+  );
+  return [given[2 * axis]!, given[2 * axis + 1]!];
+}
+
+/**
+ * The windows along dimension `axis` of images.
+ *
+ * @throws ServingError INVALID_ARGUMENT where no window fits
+ */
+export function slideAlong(op: OpCall, axis: 1 | 2, length: number, size: number, stride: number, rate = 1): Slide {
+  return slide(op, length, size, stride, rate, paddingAround(op, axis));
+}
+
 /** @throws ServingError INVALID_ARGUMENT where no window fits */
-export function slide(op: OpCall, length: number, size: number, stride: number, rate = 1): Slide {
+export function slide(op: OpCall, length: number, size: number, stride: number, rate = 1, given?: Around): Slide {
   const padding = op.attrs.text("padding");
   check(
     size > 0 && stride > 0 && rate > 0,
     () => `Sliding window ksize, strides and rates must be positive, got ${size}, ${stride} and ${rate}`,
   );
   const extent = (size - 1) * rate + 1;
-  if (padding === "VALID") {
+  const around = given ?? (padding === "VALID" ? [0, 0] : undefined);
+  if (around) {
+    const [before, after] = around;
+    const padded = before + length + after;
     check(
-      length >= extent - stride,
+      padded >= extent - stride,
       () =>
-        `Computed output size would be negative: ${length - extent} [input_size: ${length}, effective_filter_size: ${extent}, stride: ${stride}]`,
+        `Computed output size would be negative: ${padded - extent} [input_size: ${length}, effective_filter_size: ${extent}, stride: ${stride}]`,
     );
-    return { count: Math.floor((length - extent + stride) / stride), stride, before: 0, size, rate };
+    return { count: Math.floor((padded - extent + stride) / stride), stride, before, size, rate };
   }
   const count = Math.ceil(length / stride);
   const missing = Math.max(0, (count - 1) * stride + extent - length);
@@ -93,6 +129,11 @@ export class ImageWindows {
 /** The windows of a pooling op: its attributes ksize, strides and padding. */
 export function poolWindows(op: OpCall, shape: ImagesShape): ImageWindows {
   const [sizes, strides] = [op.attrs.ints("ksize"), op.attrs.ints("strides")];
-  const rows = slide(op, shape[1], sizes[1]!, strides[1]!);
-  return new ImageWindows(shape, rows, slide(op, shape[2], sizes[2]!, strides[2]!));
+  const [rows, columns] = ([1, 2] as const).map((axis) => {
+    const most = Math.max(...(paddingAround(op, axis) ?? [0]));
+    const size = sizes[axis]!;
+    check(size <= 0 || most < size, () => `Padding ${most} needs to be smaller than the window size ${size}`);
+    return slideAlong(op, axis, shape[axis], size, strides[axis]!);
+  }) as [Slide, Slide];
+  return new ImageWindows(shape, rows, columns);
 }

@@ -7,7 +7,7 @@ import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { countOf, integersOf, shapeOf } from "../call/shapes.js";
 import { inTurns, type Pieces } from "../call/turns.js";
 import { assignStridedSlice } from "../arrays/slice-update.js";
-import { type ImagesShape, ImageWindows, poolWindows, slide } from "../images/sliding.js";
+import { type ImagesShape, ImageWindows, poolWindows, slideAlong } from "../images/sliding.js";
 
 function imagesShape(shape: readonly number[]): ImagesShape {
   check(shape.length === 4, () => `input must be 4-dimensional, got ${printShape(shape)}`);
@@ -24,7 +24,6 @@ function checkChannelsLast(op: OpCall): void {
     !op.attrs.has("data_format") || op.attrs.text("data_format") === "NHWC",
     () => `${op.node.op} only supports NHWC on CPU`,
   );
-  check(op.attrs.text("padding") !== "EXPLICIT", () => `${op.node.op} with explicit paddings is not supported`);
 }
 
 function sumsOf(dtype: Tensor["dtype"], shape: readonly number[]): Float64Array {
@@ -147,8 +146,8 @@ function* depthwiseInputGrad(op: OpCall): Pieces<Tensor[]> {
   const [, height, width, channels] = images;
   const multiplier = imagesShape(filter.shape)[3];
   const [strides, rates] = [op.attrs.ints("strides"), op.attrs.ints("dilations")];
-  const rows = slide(op, height, filter.shape[0]!, strides[1]!, rates[1]!);
-  const columns = slide(op, width, filter.shape[1]!, strides[2]!, rates[2]!);
+  const rows = slideAlong(op, 1, height, filter.shape[0]!, strides[1]!, rates[1]!);
+  const columns = slideAlong(op, 2, width, filter.shape[1]!, strides[2]!, rates[2]!);
   const windows = new ImageWindows(images, rows, columns);
   const shape = windows.resultShape(channels * multiplier);
   check(
