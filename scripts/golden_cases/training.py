@@ -72,6 +72,12 @@ def filter_gradients(g):
             g.case("FakeQuantWithMinMaxVarsGradient", 1e-6, gradients=by, inputs=x, min=f32(low), max=f32(high), **more)
         g.case("FakeQuantWithMinMaxVarsPerChannelGradient", 1e-6, gradients=by, inputs=x, min=f32([-1, 0, -3]), max=f32([2, 0, 1.5]), **more)
     g.case("FakeQuantWithMinMaxVarsGradient", gradients=by[:2], inputs=x, min=f32(-1), max=f32(1))
+    by, x = f32([np.inf, 1, -1, np.nan, -np.inf, 2, 0, -0.0]), f32([100, 0, -100, 50, -50, np.nan, 1, -1])
+    g.case("FakeQuantWithMinMaxArgsGradient", gradients=by, inputs=x, min=-6.0, max=6.0)
+    for most in [0, 6]:
+        for k in [0, 5]:
+            g.case("FakeQuantWithMinMaxVarsGradient", gradients=by[k:], inputs=x[k:], min=f32(-most), max=f32(most))
+    g.case("FakeQuantWithMinMaxVarsPerChannelGradient", gradients=np.stack([by, by[::-1]], 1), inputs=np.stack([x, x[::-1]], 1), min=f32([-6, 0]), max=f32([6, 0]))
 
 
 def resample_gradients(g):

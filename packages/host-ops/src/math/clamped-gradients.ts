@@ -43,9 +43,13 @@ function backprops(op: OpCall, lows: ArrayLike<number>, highs: ArrayLike<number>
     const range = ranges[c];
     if (!range) {
       if (passesAll) passed[i] = by[i]!;
-    } else if (x[i]! < range.low) byLow[c]! += by[i]!;
-    else if (x[i]! > range.high) byHigh[c]! += by[i]!;
-    else if (x[i]! >= range.low) passed[i] = by[i]!;
+      continue;
+    }
+    // Masks that are multiplied with, which make NaN of a gradient that is not finite.
+    const [isBelow, isAbove] = [x[i]! < range.low, x[i]! > range.high];
+    passed[i] = by[i]! * (x[i]! >= range.low && !isAbove ? 1 : 0);
+    byLow[c]! += by[i]! * (isBelow ? 1 : 0);
+    byHigh[c]! += by[i]! * (isAbove ? 1 : 0);
   }
   return { byInput: roundedTensor("float32", input.shape, passed), byLow, byHigh };
 }
