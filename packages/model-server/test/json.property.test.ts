@@ -11,7 +11,7 @@ import {
 import { findMember } from "../src/json/cursor.js";
 import { indexJson } from "../src/json/document.js";
 import { NumberReader } from "../src/json/number.js";
-import { readPredictBody, rootObject } from "../src/json/predict-body.js";
+import { openBody, readPredictBody, rootObject } from "../src/json/predict-body.js";
 import { columnsToJson, rowsToJson } from "../src/json/predict-response.js";
 import { checkBody, drain } from "./json-check.js";
 import { member, numberOf, parseTree, tensorOf } from "./json-twin.js";
@@ -165,6 +165,23 @@ describe("large bodies", () => {
       const [writing] = pauses(rowsToJson(outputs));
       const [columns] = pauses(columnsToJson(outputs));
       assert.ok(Math.min(writing, columns) >= 9, `[${shape.join(",")}]: ${writing} and ${columns} pauses`);
+    }
+  });
+
+  it("are searched with pauses for members that are not there", () => {
+    const members = '"k":[],'.repeat(200_000).slice(0, -1);
+    const text = (key: string) => Buffer.from(`{${key === "" ? members : `"${key}":{${members}}`}}`);
+    const [opening, body] = pauses(openBody(text(""), () => undefined));
+    const [indexing] = pauses(indexJson(text(""), () => undefined));
+    assert.equal(opening - indexing, 12);
+    for (const [key, missing] of [
+      ["", /Missing 'inputs'/],
+      ["inputs", /Missing named input: x/],
+    ] as const) {
+      const { document, root } = key === "" ? body : drain(openBody(text(key), () => undefined));
+      const reading = readPredictBody(document, root, signatureOf(["x"]));
+      for (let i = 0; i < 12; i++) assert.equal(reading.next().done, false, `${i} pauses`);
+      assert.throws(() => reading.next(), missing);
     }
   });
 

@@ -62,6 +62,34 @@ export function toNext(document: JsonDocument, cursor: Cursor): boolean {
   return true;
 }
 
+/** Members that are stepped over between two pauses. */
+const SLICE_MEMBERS = 16 * 1024;
+
+/** The first member of an object with each of these keys, as cursors on their values; in slices, for others may be millions. */
+export function* findMembers(
+  document: JsonDocument,
+  object: Readonly<Cursor>,
+  keys: readonly string[],
+): Generator<undefined, readonly (Cursor | undefined)[]> {
+  const { bytes, counts } = document;
+  const found = keys.map((): Cursor | undefined => undefined);
+  const count = counts[object.container]!;
+  const cursor = { offset: object.offset, container: object.container };
+  enter(document, cursor);
+  for (let i = 0, missing = keys.length; i < count && missing > 0; i++) {
+    const key = keys.findIndex((each, k) => !found[k] && isStringAt(bytes, cursor.offset, each));
+    toMemberValue(document, cursor);
+    if (key >= 0) {
+      found[key] = { ...cursor };
+      missing--;
+    }
+    skipValue(document, cursor);
+    toNext(document, cursor);
+    if ((i + 1) % SLICE_MEMBERS === 0) yield;
+  }
+  return found;
+}
+
 /** The first member of an object with this key, as a cursor on its value. */
 export function findMember(document: JsonDocument, object: Readonly<Cursor>, key: string): Cursor | undefined {
   if (document.counts[object.container] === 0) return undefined;

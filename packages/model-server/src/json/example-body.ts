@@ -1,7 +1,7 @@
 import { ServingError } from "@shardserve/core";
 import { StringColumnBuilder, type Tensor } from "@shardserve/tensor";
 import { OFFSET_BYTES, withContext } from "../predict/example-input.js";
-import { base64Text, type Cursor, enter, findMember, kindAt, skipValue, toMemberValue, toNext } from "./cursor.js";
+import { base64Text, type Cursor, enter, findMembers, kindAt, skipValue, toMemberValue, toNext } from "./cursor.js";
 import type { JsonDocument } from "./document.js";
 import { ExampleWriter, type FeatureKind } from "./example-writer.js";
 import { NumberReader } from "./number.js";
@@ -14,10 +14,9 @@ import { SLICE_BYTES, TextSlices } from "./text-slices.js";
  * literal without point and exponent makes an int64 feature, one with either a float feature: 1 and 1.0 differ.
  */
 export function* readExampleBody(document: JsonDocument, root: Cursor): Generator<undefined, Tensor<"string">> {
-  const contextValue = findMember(document, root, "context");
+  const [contextValue, list] = yield* findMembers(document, root, ["context", "examples"]);
   const context = new StringColumnBuilder(1);
   if (contextValue) yield* new ExampleReader(document, contextValue.offset).read({ ...contextValue }, context);
-  const list = findMember(document, root, "examples");
   if (!list) throw formatError(document, root, "When method is classify, key 'examples' is expected and was not found");
   if (kindAt(document, list.offset) !== "Array") {
     throw formatError(document, root, "Expecting 'examples' value to be an list/array");

@@ -1,9 +1,9 @@
 import { ServingError } from "@shardserve/core";
 import type { SignatureInfo, TensorSpec } from "@shardserve/servable";
 import { elementCount, type Tensor } from "@shardserve/tensor";
-import { base64Text, type Cursor, enter, findMember, kindAt, toNext } from "./cursor.js";
+import { base64Text, type Cursor, enter, findMembers, kindAt, toNext } from "./cursor.js";
 import { describeValue } from "./describe.js";
-import type { JsonDocument } from "./document.js";
+import { indexJson, type JsonDocument } from "./document.js";
 import { ListFiller, shapeOf } from "./list-filler.js";
 import { RowReader } from "./row-reader.js";
 import { stringBytes } from "./string.js";
@@ -27,14 +27,27 @@ export function rootObject(document: JsonDocument): Cursor {
   return root;
 }
 
-/** The "signature_name" of a body, "" when it has none. */
-export function signatureNameOf(document: JsonDocument, root: Cursor): string {
-  const member = findMember(document, root, "signature_name");
-  if (!member) return "";
-  if (kindAt(document, member.offset) !== "String") {
+/** What all bodies of TensorFlow Serving's REST API have. */
+export interface OpenBody {
+  readonly document: JsonDocument;
+  readonly root: Cursor;
+  /** "" when it has none. */
+  readonly signatureName: string;
+}
+
+/**
+ * Checks and indexes a body, in slices.
+ *
+ * @throws ServingError INVALID_ARGUMENT unless it is an object with a "signature_name" that is a string, or none; as {@link indexJson}
+ */
+export function* openBody(bytes: Buffer, hold: JsonDocument["hold"]): Generator<undefined, OpenBody> {
+  const document = yield* indexJson(bytes, hold);
+  const root = rootObject(document);
+  const [name] = yield* findMembers(document, root, ["signature_name"]);
+  if (name && kindAt(document, name.offset) !== "String") {
     throw formatError(document, root, "not formatted correctly. 'signature_name' key must be a string value.");
   }
-  return stringBytes(document.bytes, member.offset).toString();
+  return { document, root, signatureName: name ? stringBytes(bytes, name.offset).toString() : "" };
 }
 
 export function formatError(document: JsonDocument, value: Readonly<Cursor>, text: string): ServingError {
@@ -54,8 +67,7 @@ export function* readPredictBody(
   if (signature.inputs.size === 0) {
     throw new ServingError("INVALID_ARGUMENT", `Failed to get input map for signature: ${signature.name}`);
   }
-  const instances = findMember(document, root, "instances");
-  const inputs = findMember(document, root, "inputs");
+  const [instances, inputs] = yield* findMembers(document, root, ["instances", "inputs"]);
   if (instances && inputs) {
     const text = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ";
     throw formatError(document, root, text);
@@ -82,8 +94,10 @@ function* readColumns(
     tensors.set(specs[0]!.name, yield* readColumn(document, value, specs[0]!));
     return tensors;
   }
-  for (const spec of specs) {
-    const member = findMember(document, value, spec.name);
+  const names = specs.map(({ name }) => name);
+  const members = yield* findMembers(document, value, names);
+  for (const [i, spec] of specs.entries()) {
+    const member = members[i];
     if (!member) {
       throw new ServingError("INVALID_ARGUMENT", `Missing named input: ${spec.name} in 'inputs' object.`);
     }

@@ -8,11 +8,9 @@ import {
 import { type Clock, ServingError } from "@shardserve/core";
 import type { Manager, ServableHandle, ServableId } from "@shardserve/servable";
 import type { Tensor } from "@shardserve/tensor";
-import type { Cursor } from "../json/cursor.js";
-import { indexJson, type JsonDocument } from "../json/document.js";
 import { readExampleBody } from "../json/example-body.js";
 import { classificationToJson, regressionToJson } from "../json/example-response.js";
-import { readPredictBody, rootObject, signatureNameOf } from "../json/predict-body.js";
+import { type OpenBody, openBody, readPredictBody } from "../json/predict-body.js";
 import { columnsToJson, rowsToJson } from "../json/predict-response.js";
 import { DEFAULT_SIGNATURE } from "../predict/checks.js";
 import { modelMetadataJson, modelStatuses, modelStatusJson } from "../predict/describe-model.js";
@@ -54,12 +52,10 @@ export class ModelCalls {
 
   async #predict(spec: ModelSpecFields, bytes: Buffer, scope: RequestScope): Promise<Answer> {
     const { predictor } = this.#options;
-    const document = await runInSlices(indexJson(bytes, scope.hold), scope.signal);
-    const root = rootObject(document);
-    const signatureName = signatureNameOf(document, root) || DEFAULT_SIGNATURE;
+    const body = await runInSlices(openBody(bytes, scope.hold), scope.signal);
     const handle = predictor.handle(spec, scope);
     try {
-      return await this.#predictOn(handle, signatureName, document, root, scope);
+      return await this.#predictOn(handle, body, scope);
     } finally {
       handle.release(); // `using` would be two objects and two closures more for each request
     }
@@ -67,12 +63,11 @@ export class ModelCalls {
 
   async #predictOn(
     handle: ServableHandle,
-    signatureName: string,
-    document: JsonDocument,
-    root: Cursor,
+    { document, root, signatureName: name }: OpenBody,
     scope: RequestScope,
   ): Promise<Answer> {
     const { predictor, clock } = this.#options;
+    const signatureName = name || DEFAULT_SIGNATURE;
     const signature = handle.model.signatures.get(signatureName);
     if (!signature) {
       throw new ServingError(
@@ -97,9 +92,8 @@ export class ModelCalls {
     scope: RequestScope,
   ): Promise<Answer> {
     const { predictor } = this.#options;
-    const document = await runInSlices(indexJson(bytes, scope.hold), scope.signal);
-    const root = rootObject(document);
-    const ofSignature = { ...spec, signatureName: signatureNameOf(document, root) };
+    const { document, root, signatureName } = await runInSlices(openBody(bytes, scope.hold), scope.signal);
+    const ofSignature = { ...spec, signatureName };
     const examples = await runInSlices(readExampleBody(document, root), scope.signal);
     if (method === "classify") {
       const { result, spec: modelSpec, report, by } = await classify(predictor, ofSignature, () => examples, scope);
