@@ -340,6 +340,7 @@ describe("Open Inference Protocol v2", () => {
     };
     const x = { name: "x", datatype: "FP32", shape: [2] };
     const float = { signature_name: "float32" };
+    const many = Object.fromEntries(Array.from({ length: 10_001 }, (_, i) => [`k${i}`, 1]));
     const sized = (bytes: unknown) => ({
       parameters: float,
       inputs: [{ ...x, parameters: { binary_data_size: bytes } }],
@@ -352,6 +353,10 @@ describe("Open Inference Protocol v2", () => {
       [errorOf({ inputs: 1 }), "400: 'inputs' is no list"],
       [errorOf({ inputs: [1] }), "400: an element of 'inputs' is no object"],
       [errorOf({ inputs: [{}] }), "400: an input has no name"],
+      [errorOf(many), "400: an object of 10001 elements where at most 10000 make sense"],
+      [errorOf({ parameters: many, inputs: [] }), "400: an object of 10001 elements where at most 10000 make sense"],
+      [errorOf({ inputs: [many] }), "400: an object of 10001 elements where at most 10000 make sense"],
+      [errorOf({ inputs: Array(10_001).fill({}) }), "400: a list of 10001 elements where at most 10000 make sense"],
       [errorOf({ inputs: [{ name: "x" }] }), "400: input x has no datatype"],
       [errorOf({ inputs: [{ name: "x", datatype: "FP32" }] }), "400: input x has no shape"],
       [errorOf({ inputs: [{ ...x, shape: [-1] }] }), "400: input x: the shape [-1] is no tensor's"],

@@ -42,19 +42,19 @@ export function* readInferBody(
   const root = rootObject(document);
   const binary = new BinaryTail(body.subarray(jsonBytes ?? body.length));
   const inputs = new Map<string, Tensor>();
-  for (const each of elementsOf(document, findMember(document, root, "inputs"), "inputs")) {
+  for (const each of elementsOf(document, memberOf(document, root, "inputs"), "inputs")) {
     const name = textOf(document, each, "name", "an input");
     if (inputs.has(name)) throw invalid(`input ${name} is given twice`);
     inputs.set(name, yield* readInput(document, each, name, binary));
   }
   binary.checkEnd();
-  const outputs = elementsOf(document, findMember(document, root, "outputs"), "outputs").map((each) => {
+  const outputs = elementsOf(document, memberOf(document, root, "outputs"), "outputs").map((each) => {
     const name = textOf(document, each, "name", "an output");
     const parameters = parametersOf(document, each);
     refuseExtensions(`output ${name}`, parameters);
     return { name, isBinary: flagOf(parameters, "binary_data") };
   });
-  const idAt = findMember(document, root, "id");
+  const idAt = memberOf(document, root, "id");
   const id = idAt ? textAt(document, idAt, "id") : "";
   return { id, parameters: parametersOf(document, root), inputs, outputs };
 }
@@ -104,7 +104,7 @@ function* readInput(
   const shape = readShape(document, input, name);
   const parameters = parametersOf(document, input);
   refuseExtensions(`input ${name}`, parameters);
-  const data = findMember(document, input, "data");
+  const data = memberOf(document, input, "data");
   const size = parameters.get("binary_data_size");
   if (size !== undefined) {
     if (data) throw invalid(`input ${name} has both data and binary_data_size`);
@@ -157,7 +157,7 @@ function narrowed(value: Tensor<"int32">, name: string, dtype: NarrowDType): Ten
 }
 
 function readShape(document: JsonDocument, input: Cursor, name: string): number[] {
-  const member = findMember(document, input, "shape");
+  const member = memberOf(document, input, "shape");
   if (!member || kindAt(document, member.offset) !== "Array") throw invalid(`input ${name} has no shape`);
   const dims = listOf(document, member).map((at) => scalarAt(document, at));
   const shape = dims.map((dim) => (typeof dim === "number" ? dim : Number.NaN));
@@ -167,9 +167,10 @@ function readShape(document: JsonDocument, input: Cursor, name: string): number[
 
 function parametersOf(document: JsonDocument, object: Cursor): Parameters {
   const parameters = new Map<string, string | number | boolean>();
-  const member = findMember(document, object, "parameters");
+  const member = memberOf(document, object, "parameters");
   if (!member || document.counts[member.container] === 0) return parameters;
   if (kindAt(document, member.offset) !== "Object") throw invalid("'parameters' is no object");
+  checkCount(document, member, "an object");
   const cursor = { ...member };
   enter(document, cursor);
   do {
@@ -199,7 +200,7 @@ function scalarAt(document: JsonDocument, { offset }: Cursor): string | number |
 }
 
 function textOf(document: JsonDocument, object: Cursor, key: string, what: string): string {
-  const member = findMember(document, object, key);
+  const member = memberOf(document, object, key);
   if (!member) throw invalid(`${what} has no ${key}`);
   return textAt(document, member, key);
 }
@@ -220,12 +221,23 @@ function elementsOf(document: JsonDocument, list: Cursor | undefined, key: strin
   return elements;
 }
 
-/** Inputs, outputs and dimensions are few; a list of more is no request. */
+function memberOf(document: JsonDocument, object: Cursor, key: string): Cursor | undefined {
+  checkCount(document, object, "an object");
+  return findMember(document, object, key);
+}
+
+/** Inputs, outputs, dimensions and members are few; a body with more of them is no request, and is not read in slices. */
 const ELEMENTS_MAX = 10_000;
 
+/** @returns how many elements or members a list or object has. @throws ServingError INVALID_ARGUMENT when they are too many */
+function checkCount(document: JsonDocument, { container }: Cursor, what: string): number {
+  const count = document.counts[container]!;
+  if (count <= ELEMENTS_MAX) return count;
+  throw invalid(`${what} of ${count} elements where at most ${ELEMENTS_MAX} make sense`);
+}
+
 function listOf(document: JsonDocument, list: Cursor): Cursor[] {
-  const count = document.counts[list.container]!;
-  if (count > ELEMENTS_MAX) throw invalid(`a list of ${count} elements where at most ${ELEMENTS_MAX} make sense`);
+  const count = checkCount(document, list, "a list");
   const cursor = { ...list };
   enter(document, cursor);
   return Array.from({ length: count }, () => {
