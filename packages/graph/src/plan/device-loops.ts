@@ -1,4 +1,3 @@
-import { elementCount } from "@shardserve/tensor";
 import type { ModelGraph } from "../import/model.js";
 import { contextOf } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
@@ -6,7 +5,7 @@ import type { KernelTable } from "../ir/host.js";
 import type { GraphNode, Region } from "../ir/ir.js";
 import type { Compiled } from "../passes/compile.js";
 import { findVariableUses } from "../passes/lookups.js";
-import { isHeavy } from "./host-cost.js";
+import { isHeavy, isLarge } from "./host-cost.js";
 import { isLeaf } from "./place.js";
 import type { PlanOptions } from "./plan-signature.js";
 import { tableOf } from "./tables.js";
@@ -46,19 +45,15 @@ function isWorthwhile(regions: readonly Compiled[], kernels: KernelTable): boole
     ({ program, inference, regions: inner }) =>
       [...program.graph.values()].some(
         (node) =>
-          isHeavy(node) || isLarge(node, inference) || (!isLeaf(node) && !node.regions && !kernels.get(node.op)),
+          isHeavy(node) || makesLarge(node, inference) || (!isLeaf(node) && !node.regions && !kernels.get(node.op)),
       ) || [...inner.values()].some((own) => isWorthwhile(own, kernels)),
   );
 }
 
-/** Numbers that an engine computes sooner than the host, for which the turn's calls of an engine are then no matter. */
-const LARGE_ELEMENTS_MIN = 16 * 1024;
-
-/** True when the dimensions that are known make a turn's tensor of floats large, such as the overlaps of a tile of boxes with one another. */
-function isLarge(node: GraphNode, inference: Inference): boolean {
+/** True for a node that makes, in each turn, a large tensor of floats, such as the overlaps of a tile of boxes with one another. */
+function makesLarge(node: GraphNode, inference: Inference): boolean {
   const info = inference.first(node.name);
-  if (isLeaf(node) || !info?.shape || !/^b?float/.test(info.dtype)) return false;
-  return elementCount(info.shape.map((dim) => Math.max(dim, 1))) >= LARGE_ELEMENTS_MIN;
+  return !isLeaf(node) && info !== undefined && /^b?float/.test(info.dtype) && isLarge(info);
 }
 
 /** True when a turn needs rows that are not here. */

@@ -2,7 +2,7 @@ import { DTYPES, elementCount } from "@shardserve/tensor";
 import { contextOf } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
-import type { GraphNode } from "../ir/ir.js";
+import type { GraphNode, ValueInfo } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 
 /** A variable above this size, in bytes, is not read whole on the host for a check or for ids. */
@@ -45,4 +45,12 @@ const HEAVY = new Set(
 /** Ops whose arithmetic is what devices are for, or whose rows are; the same op on integers is bookkeeping. */
 export function isHeavy(node: GraphNode): boolean {
   return HEAVY.has(node.op) && !(node.attrs.has("T") && /^u?int/.test(node.attrs.dtype("T")));
+}
+
+/** Numbers that an engine computes sooner than the host, for which the turn's calls of an engine are then no matter. */
+const LARGE_ELEMENTS_MIN = 16 * 1024;
+
+/** True when the dimensions that are known make a value large. */
+export function isLarge({ shape }: ValueInfo): boolean {
+  return shape !== undefined && elementCount(shape.map((dim) => Math.max(dim, 1))) >= LARGE_ELEMENTS_MIN;
 }

@@ -3,12 +3,12 @@ import { elementCount } from "@shardserve/tensor";
 import { contextOf } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
 import type { KernelTable, DeviceSupport } from "../ir/host.js";
-import type { GraphNode, TensorRef } from "../ir/ir.js";
+import type { GraphNode, TensorRef, ValueInfo } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { opDef } from "../op-table.js";
 import { hasEffect } from "../passes/effects.js";
 import { WHY_NOT } from "../stablehlo/expand-modules.js";
-import { isHeavy } from "./host-cost.js";
+import { isHeavy, isLarge } from "./host-cost.js";
 import { countedOnHost, COUNTS, INTEGERS } from "./host-counts.js";
 
 /**
@@ -150,12 +150,17 @@ function isOfFewNumbers(inference: Inference, abilities: ReadonlyMap<string, Abi
   return (
     order.some((node) => !isLeaf(node) && abilities.get(node.name)?.device !== true) &&
     order.every((node) => {
-      if (isLeaf(node)) return true;
-      if (abilities.get(node.name)?.host !== true || isHeavy(node)) return false;
-      const [, ...row] = inference.first(node.name)?.shape ?? [];
-      return elementCount(row.filter((dim) => dim >= 0)) <= TURN_ELEMENTS_MAX;
+      const infos = inference.nodes.get(node.name)?.infos ?? [];
+      if (isLeaf(node)) return node.op !== "Placeholder" || !infos.some(isLarge);
+      return abilities.get(node.name)?.host === true && !isHeavy(node) && infos.every(isShort);
     })
   );
+}
+
+/** As far as anything tells: of unknown rank are many of a sampler's numbers. */
+function isShort(info: ValueInfo): boolean {
+  const [, ...row] = info.shape ?? [];
+  return elementCount(row.filter((dim) => dim >= 0)) <= TURN_ELEMENTS_MAX && !isLarge(info);
 }
 
 function namesOf({ order }: Inference): string[] {
