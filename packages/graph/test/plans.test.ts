@@ -251,23 +251,26 @@ describe("planSignature", () => {
   });
 
   it("counts on the host what the host has made of strings, and on the device what was fed", () => {
-    const plan = (source: string, ids: string): string => {
+    const plan = (source: string, ids: string, length = -1): string => {
       const nodes = `
-        x = Placeholder() dtype=${source} shape=[-1,-1]
+        x = Placeholder() dtype=${source} shape=[-1,${length}]
         size = Const() dtype=int64 value=int64[]:9
         least = Const() dtype=int64 value=int64[]:0
         weights = Const() dtype=float32 value=float32[0]:
         ${ids}
         known = Maximum(ids, least) T=int64
         y = DenseBincount(known, size, weights) Tidx=int64 T=float32 binary_output=true`;
-      const signatures = { s: `x=x:${source}[-1,-1] -> y=y:float32[-1,-1]` };
+      const signatures = { s: `x=x:${source}[-1,${length}] -> y=y:float32[-1,-1]` };
       const kernels = fakeKernels(`${HOST} Maximum DenseBincount`);
       const options = { kernels, device: fakeDevice("StringToHashBucketFast") };
       return formatPlan(planSignature(modelOf({ nodes, signatures }, {}), "s", options));
     };
-    const hashed = plan("string", "ids = StringToHashBucketFast(x) num_buckets=9");
-    assert.match(hashed, /^host s\/host0 .*\(y\)$/m);
-    assert.doesNotMatch(hashed, /^device/m);
+    const hash = "ids = StringToHashBucketFast(x) num_buckets=9";
+    for (const length of [-1, 64]) {
+      assert.match(plan("string", hash, length), /^host s\/host0 .*\(y\)$/m);
+      assert.doesNotMatch(plan("string", hash, length), /^device/m);
+    }
+    assert.match(plan("string", hash, 65), /^device s\/device0 .*\(.*y\)$/m, "long rows");
     assert.doesNotMatch(plan("int64", "ids = Identity(x) T=int64"), /^host/m);
   });
 

@@ -1,3 +1,5 @@
+import { eachInPieces, type Pieces } from "@shardserve/core";
+import { elementCount } from "@shardserve/tensor";
 import type { Inference } from "../infer/inference.js";
 import type { GraphNode } from "../ir/ir.js";
 import { isHeavy } from "./host-cost.js";
@@ -5,6 +7,17 @@ import { isHeavy } from "./host-cost.js";
 /** Their outputs follow from the values of integers, whose lowering takes an engine dozens of ops. */
 export const COUNTS: ReadonlySet<string> = new Set(["DenseBincount", "Bincount"]);
 export const INTEGERS: ReadonlySet<string> = new Set(["int32", "int64", "bool", "int8", "uint8", "int16"]);
+
+/** Elements of one row that the host handles sooner than an engine is told of them. */
+export const BOOKKEEPING_ELEMENTS_MAX = 64;
+
+/** True for counts of rows that are as short as other bookkeeping, as far as anything tells their lengths. */
+export function countsFew({ op, inputs }: GraphNode, inference: Inference): boolean {
+  if (!COUNTS.has(op)) return false;
+  const shape = inference.info(inputs[0]!)?.shape ?? [];
+  const row = shape.length > 1 ? shape.slice(1) : shape;
+  return elementCount(row.filter((dim) => dim >= 0)) <= BOOKKEEPING_ELEMENTS_MAX;
+}
 
 /**
  * What the counts are taken of, where that is the host's own values or integer arithmetic on them: ids of words or n-grams, and the
@@ -14,26 +27,27 @@ export const INTEGERS: ReadonlySet<string> = new Set(["int32", "int64", "bool", 
  * @param isAtHand  constants and variables, and what is fed
  * @returns names of the counts' inputs
  */
-export function countedOnHost(
+export function* countedOnHost(
   inference: Inference,
   isHostOnly: (node: GraphNode) => boolean | undefined,
   isAtHand: (node: GraphNode) => boolean,
-): string[] {
+): Pieces<string[]> {
   const counted: string[] = [];
+  if (!inference.order.some(({ op }) => COUNTS.has(op))) return counted;
   const atHand = new Set<string>();
   const ofHost = new Set<string>();
-  for (const node of inference.order) {
+  yield* eachInPieces(inference.order, (node) => {
     if (isAtHand(node)) {
       atHand.add(node.name);
-      continue;
+      return;
     }
     const isOnlyHosts = isHostOnly(node);
-    if (isOnlyHosts === undefined) continue;
+    if (isOnlyHosts === undefined) return;
     const sources = node.inputs.map((ref) => ref.node).filter((name) => !atHand.has(name));
     const isMadeOfHosts = sources.length > 0 && sources.every((name) => ofHost.has(name));
     const isInteger = INTEGERS.has(inference.first(node.name)?.dtype ?? "");
     if (isOnlyHosts || (isMadeOfHosts && isInteger && !isHeavy(node))) ofHost.add(node.name);
-    if (isMadeOfHosts && COUNTS.has(node.op)) counted.push(...sources);
-  }
+    if (isMadeOfHosts && countsFew(node, inference)) counted.push(...sources);
+  });
   return counted;
 }

@@ -9,7 +9,7 @@ import { opDef } from "../op-table.js";
 import { hasEffect } from "../passes/effects.js";
 import { WHY_NOT } from "../stablehlo/expand-modules.js";
 import { isHeavy, isLarge } from "./host-cost.js";
-import { countedOnHost, COUNTS, INTEGERS } from "./host-counts.js";
+import { BOOKKEEPING_ELEMENTS_MAX, countedOnHost, COUNTS, countsFew, INTEGERS } from "./host-counts.js";
 
 /**
  * A plan runs in rounds: host step, lookup step, device step, and again. `round` counts from 0.
@@ -85,7 +85,7 @@ export function* placing(
     const ability = abilities.get(name);
     return ability?.host === true ? ability.device !== true : undefined;
   };
-  const counted = countedOnHost(inference, isHostOnly, isLeaf);
+  const counted = yield* countedOnHost(inference, isHostOnly, isLeaf);
   const places = yield* earliest(
     inference.order,
     abilities,
@@ -196,9 +196,6 @@ function hostNeeds(
   return needed;
 }
 
-/** Elements of one row that the host handles sooner than an engine is told of them. */
-const BOOKKEEPING_ELEMENTS_MAX = 64;
-
 /** True for what moves a few integers a row about, or counts them: the host takes a microsecond for it, an engine as much for the call. */
 function isBookkeeping(node: GraphNode, inference: Inference): boolean {
   const isInteger = (ref: TensorRef): boolean => INTEGERS.has(inference.info(ref)?.dtype ?? "");
@@ -210,7 +207,7 @@ function isBookkeeping(node: GraphNode, inference: Inference): boolean {
   };
   const [first] = node.inputs;
   if (first === undefined || isHeavy(node) || !isInteger(first)) return false;
-  if (COUNTS.has(node.op)) return true;
+  if (COUNTS.has(node.op)) return countsFew(node, inference);
   return [...node.inputs, { node: node.name, index: 0 }].every((ref) => isInteger(ref) && isSmall(ref));
 }
 
