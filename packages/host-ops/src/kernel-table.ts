@@ -73,6 +73,7 @@ import { SPECIAL_KERNELS } from "./math/special-kernels.js";
 import { QUANTIZE_KERNELS } from "./math/quantize.js";
 import { QUANTIZE_AGAIN_KERNELS } from "./math/quantize-again.js";
 import { REDUCE_KERNELS } from "./math/reduce.js";
+import { BIN_KERNELS } from "./math/bins.js";
 import { SEARCH_KERNELS } from "./math/search.js";
 import { SEGMENT_KERNELS } from "./math/segments.js";
 import { UNARY_KERNELS } from "./math/unary.js";
@@ -224,6 +225,7 @@ const REAL: readonly Family[] = [
   UNARY_KERNELS,
   COMPARE_KERNELS,
   REDUCE_KERNELS,
+  BIN_KERNELS,
   SEARCH_KERNELS,
   UNIQUE_KERNELS,
   SPARSE_KERNELS,

@@ -56,6 +56,8 @@ describe("values of requests", () => {
     ["Einsum", [vector(1 << 16), vector(1 << 16)], { equation: "i,j->" }],
     ["RandomIndexShuffle", [ints(...Array(10_000).keys()), ints(1, 2, 3), scalar("int64", 9_999)], {}],
     ["UnravelIndex", [ints(...Array(10_000).fill(0)), ints(...Array(1000).fill(1))], {}],
+    ["Bincount", [tensor("int32", [200_000], new Int32Array(200_000)), scalar("int32", 9), vector(0)], {}],
+    ["DenseBincount", [tensor("int32", [200, 1000], new Int32Array(200_000)), scalar("int32", 9), vector(0)], {}],
   ];
   for (const [op, inputs, attrs] of long) {
     it(`${op} lets others run, and ends where nobody waits any more`, async () => {

@@ -1,24 +1,14 @@
-/** Ops that order, search or count: Where, TopK, ArgMax, SearchSorted, Bucketize, Bincount. */
+/** Ops that order or search: Where, TopK, ArgMax, SearchSorted, Bucketize. */
 import { ServingError } from "@shardserve/core";
 import { elementCount, lanesOf, type Tensor, tensor, zeroedArray } from "@shardserve/tensor";
 import { takeRuns, withData } from "../call/elements.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { allSafe, int64Data, storeAt } from "../call/int64.js";
 import { allocate, checkOutput } from "../call/limits.js";
-import {
-  exactNumbersOf,
-  is64Bit,
-  isComplex,
-  isFloating,
-  numberArray,
-  numbersOf,
-  numbersTensor,
-  packNumbers,
-  roundingOf,
-} from "../call/numeric.js";
+import { is64Bit, isComplex, isFloating, numberArray, numbersOf, packNumbers } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { topAsHeap, topWithNaN } from "./rows-with-nan.js";
-import { countOf, indexData, integerOf, integersOf, sameShape } from "../call/shapes.js";
+import { countOf, indexData, integerOf } from "../call/shapes.js";
 
 /** Flat positions of all elements that are not zero, in row-major order. */
 function nonZeroPositions(value: Tensor): Float64Array {
@@ -286,73 +276,6 @@ function boostedTreesBucketize(op: OpCall): Tensor[] {
   });
 }
 
-/** Adds weights (or ones) into bins; ids at or beyond `size` do not count. */
-function binCounts(
-  op: OpCall,
-  ids: ArrayLike<number>,
-  from: number,
-  to: number,
-  size: number,
-  weights: Tensor,
-  out: ArrayLike<number> & { [i: number]: number },
-  at: number,
-  isBinary: boolean,
-): void {
-  const w = elementCount(weights.shape) > 0 ? exactNumbersOf(weights, op.node.op) : undefined;
-  const round = roundingOf(weights.dtype);
-  for (let i = from; i < to; i++) {
-    const id = ids[i]!;
-    if (id < 0) throw invalid("Input arr must be non-negative!");
-    if (id >= size) continue;
-    if (isBinary) out[at + id] = 1;
-    else out[at + id] = round(out[at + id]! + (w ? w[i]! : 1));
-  }
-}
-
-function bincount(op: OpCall): Tensor[] {
-  const size = integerOf(op.tensor(1));
-  check(
-    op.tensor(1).shape.length <= 1 && elementCount(op.tensor(1).shape) === 1,
-    () => `Shape must be rank 0 but is rank ${op.tensor(1).shape.length}`,
-  );
-  check(size >= 0, () => `size (${size}) must be non-negative`);
-  const weights = op.tensor(2);
-  checkOutput(weights.dtype, size);
-  const out = numberArray(weights.dtype, size);
-  const ids = integersOf(op.tensor(0));
-  binCounts(op, ids, 0, ids.length, size, weights, out, 0, false);
-  return [numbersTensor(weights.dtype, [size], out)];
-}
-
-function denseBincount(op: OpCall): Tensor[] {
-  const value = op.tensor(0);
-  check(
-    elementCount(op.tensor(1).shape) === 1 && op.tensor(1).shape.length === 0,
-    () => `Shape must be rank 0 but is rank ${op.tensor(1).shape.length}`,
-  );
-  const size = integerOf(op.tensor(1));
-  const weights = op.tensor(2);
-  check(value.shape.length <= 2, () => `Shape must be at most rank 2 but is rank ${value.shape.length}`);
-  check(size >= 0, () => `size (${size}) must be non-negative`);
-  check(
-    elementCount(weights.shape) === 0 || sameShape(weights.shape, value.shape),
-    () =>
-      "`weights` must be the same shape as `input` or a length-0 `Tensor`, in which case it acts as all weights equal to 1. Received " +
-      printShape(weights.shape),
-  );
-  const isBinary = op.attrs.bool("binary_output");
-  const rows = value.shape.length === 2 ? value.shape[0]! : 1;
-  const perRow = value.shape.length === 2 ? value.shape[1]! : elementCount(value.shape);
-  checkOutput(weights.dtype, rows * size);
-  const out = numberArray(weights.dtype, rows * size);
-  const ids = integersOf(value);
-  for (let r = 0; r < rows; r++) {
-    binCounts(op, ids, r * perRow, (r + 1) * perRow, size, weights, out, r * size, isBinary);
-  }
-  const shape = value.shape.length === 2 ? [rows, size] : [size];
-  return [numbersTensor(weights.dtype, shape, out)];
-}
-
 export const SEARCH_KERNELS: Readonly<Record<string, Kernel>> = {
   Where: (op) => [where(op.tensor(0))],
   TopK: (op) => topK(op, op.attrs.int("k")),
@@ -369,6 +292,4 @@ export const SEARCH_KERNELS: Readonly<Record<string, Kernel>> = {
   Bucketize: bucketize,
   BucketizeWithInputBoundaries: bucketizeWithInputBoundaries,
   BoostedTreesBucketize: boostedTreesBucketize,
-  Bincount: bincount,
-  DenseBincount: denseBincount,
 };
