@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
+import { ancestryOf } from "../src/passes/ancestry.js";
 import { reduceControls } from "../src/passes/effects.js";
 import { programOf, textOf } from "./text-graph.js";
 
@@ -89,5 +90,46 @@ describe("reduceControls", () => {
       "check = Assert(ok)",
       "ok = Placeholder()",
     ]);
+  });
+
+  it("takes time with the number of controls, not with its square", () => {
+    const count = 20_000;
+    const checks = Array.from({ length: count }, (_, i) => `check${i} = Assert(ok)`);
+    const names = checks.map((_, i) => `^check${i}`).join(", ");
+    const program = programOf(
+      `ok = Placeholder()\nx = Placeholder()\n${checks.join("\n")}\ngroup = NoOp(${names})\ny = Identity(x, ^group)`,
+      "y",
+    );
+    const before = process.cpuUsage();
+    const { graph } = runAtOnce(reduceControls(program));
+    const { user, system } = process.cpuUsage(before);
+    assert.equal(graph.get("y")!.controls.length, count);
+    assert.ok(user + system < 2_000_000, `${user + system} microseconds`);
+  });
+});
+
+describe("ancestryOf", () => {
+  const sets = new Map<string, ReadonlySet<string>>();
+  const shared = new Set(["a", "b"]);
+  sets
+    .set("a", new Set(["a"]))
+    .set("b", shared)
+    .set("c", shared)
+    .set("d", new Set(["d"]));
+
+  it("knows what is behind a node other than itself", () => {
+    const isBehind = (names: readonly string[]): string[] =>
+      ["a", "b", "d"].filter((name) => ancestryOf(names, sets).isBehindOther(name));
+    assert.deepEqual(isBehind(["a", "d"]), []);
+    assert.deepEqual(isBehind(["b", "d"]), ["a"], "the largest set's own node");
+    assert.deepEqual(isBehind(["b", "c", "d"]), ["a", "b"], "a set of two nodes");
+    assert.deepEqual(isBehind(["a", "b", "b"]), ["a"]);
+    assert.deepEqual(isBehind(["c", "none"]), ["a", "b"]);
+  });
+
+  it("unites sets, and shares what nothing is added to", () => {
+    assert.equal(ancestryOf(["a", "c"], sets).union(undefined), shared);
+    assert.deepEqual([...ancestryOf(["d", "c"], sets).union("e")].sort(), ["a", "b", "d", "e"]);
+    assert.equal(ancestryOf(["none"], sets).union(undefined).size, 0);
   });
 });

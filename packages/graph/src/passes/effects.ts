@@ -1,3 +1,4 @@
+import { ancestryOf } from "./ancestry.js";
 import { eachInPieces, type Pieces } from "@shardserve/core";
 import { Attrs } from "../ir/attrs.js";
 import { type GraphNode, outputKey, type TensorRef } from "../ir/ir.js";
@@ -95,15 +96,20 @@ export function* reduceControls(program: Program): Pieces<Program> {
   const found = new Map<string, readonly string[]>();
   const NONE: readonly string[] = [];
   const before = ({ inputs, controls }: GraphNode): readonly string[] => {
-    let union = NONE;
+    let first = NONE;
+    let union: Set<string> | undefined;
     const add = (name: string): void => {
       const names = found.get(name) ?? NONE;
-      if (union.length === 0) union = names;
-      else if (names !== union && names.length > 0) union = [...new Set([...union, ...names])];
+      if (names.length === 0 || names === first) return;
+      if (first.length === 0) first = names;
+      else {
+        union ??= new Set(first);
+        for (const other of names) union.add(other);
+      }
     };
     for (const ref of inputs) add(ref.node);
     controls.forEach(add);
-    return union;
+    return union ? [...union] : first;
   };
   yield* eachInPieces(order, (node) => {
     found.set(node.name, anchors(node) ? [node.name] : before(node));
@@ -114,13 +120,11 @@ export function* reduceControls(program: Program): Pieces<Program> {
   yield* eachInPieces(order, (node) => {
     const direct =
       node.controls.length === 0 ? NONE : [...new Set(node.controls.flatMap((name) => found.get(name) ?? NONE))];
-    const sources = [...node.inputs.map((ref) => ref.node), ...direct];
-    const implied = (control: string): boolean =>
-      sources.some((name) => name !== control && behind.get(name)?.has(control)) ||
-      node.inputs.some((ref) => ref.node === control);
-    const controls = direct.filter((control) => !implied(control));
+    const inputs = new Set(node.inputs.map((ref) => ref.node));
+    const ancestry = ancestryOf([...inputs, ...direct], behind);
+    const controls = direct.filter((control) => !inputs.has(control) && !ancestry.isBehindOther(control));
     graph.set(node.name, isSameList(controls, node.controls) ? node : { ...node, controls });
-    behind.set(node.name, unionOf(sources, behind, anchors(node) ? node.name : undefined));
+    behind.set(node.name, ancestry.union(anchors(node) ? node.name : undefined));
   });
   yield;
   const targets = [...new Set(program.targets.flatMap((name) => found.get(name) ?? NONE))];
@@ -132,24 +136,6 @@ export function* reduceControls(program: Program): Pieces<Program> {
 
 function isSameList(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i]);
-}
-
-const NOTHING: ReadonlySet<string> = new Set();
-
-/** The union of some nodes' sets and one more element; shared where nothing is added, because most nodes add nothing. */
-function unionOf(
-  names: readonly string[],
-  sets: ReadonlyMap<string, ReadonlySet<string>>,
-  extra: string | undefined,
-): ReadonlySet<string> {
-  let largest = NOTHING;
-  for (const name of names) {
-    const set = sets.get(name);
-    if (set && set.size > largest.size) largest = set;
-  }
-  const missing = names.flatMap((name) => [...(sets.get(name) ?? NOTHING)].filter((item) => !largest.has(item)));
-  if (extra !== undefined) missing.push(extra);
-  return missing.length === 0 ? largest : new Set([...largest, ...missing]);
 }
 
 /** IdentityN with control edges: one Identity per value, so that values nobody uses can go. */
