@@ -220,6 +220,17 @@ describe("loadModel", () => {
     assert.ok(ratio > 0.6 && ratio < 3, `planned ${plannedBytes} bytes, measured ${measuredBytes}`);
   });
 
+  it("rests for requests while it loads, and not once it is a request's", async () => {
+    let rests = 0;
+    const pace = { isBusy: true, pause: () => Promise.resolve(void rests++) };
+    model = await loadModel({ dir: join(MODELS, "half-plus-two/1"), ort: loadOrt(), pace });
+    const loading = rests;
+    assert.ok(loading > 0);
+    const { outputs } = await model.run("serving_default", x([3], 1, 2, 5), {});
+    assert.deepEqual([...(outputs.get("y")!.data as Float32Array)], [2.5, 3, 4.5]);
+    assert.equal(rests, loading);
+  });
+
   it("computes only what is asked for", async () => {
     model = await load("dlrm");
     const { outputs } = await model.run("serving_default", dlrmInputs(2), { outputs: ["ctr"] });

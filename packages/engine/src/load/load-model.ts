@@ -18,6 +18,7 @@ import { Checkpoint } from "./checkpoint.js";
 import { chooseCandidate } from "./choose-candidate.js";
 import { LoadedModel } from "./loaded-model.js";
 import { type Candidate, ModelSource } from "./model-source.js";
+import { LoadingPace } from "./loading-pace.js";
 import { loadOnnxModel } from "../onnx/onnx-model.js";
 import type { EngineModel, LoadModelOptions, ModelEngine } from "./options.js";
 import { signatureInfos, signatureMetadata } from "../signature-info.js";
@@ -73,11 +74,13 @@ export async function chooseEngine(options: LoadModelOptions): Promise<EnginePla
 
 class Loader {
   readonly #options: LoadModelOptions;
+  readonly #pace: LoadingPace | undefined;
   #checkpoint: Checkpoint | undefined;
   #candidate: Candidate | undefined;
 
   constructor(options: LoadModelOptions) {
-    this.#options = options;
+    this.#pace = options.pace && new LoadingPace(options.pace);
+    this.#options = { ...options, ...(this.#pace && { pace: this.#pace }) };
   }
 
   /** Reads the model and picks the way to serve it. */
@@ -115,6 +118,7 @@ class Loader {
     }
     for (const [name, reason] of broken) logger.warn({ signature: name, dir }, `signature cannot be served: ${reason}`);
     const runners = await candidate.load();
+    this.#pace?.end();
     signal?.throwIfAborted();
     logger.info({ dir, engine }, `loaded on ${engine.library}, ${engine.device}, ${engine.form}: ${engine.why}`);
     return new LoadedModel({
