@@ -54,7 +54,6 @@ export const NN_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   ),
 };
 
-/** The outputs of an op and the scalars of their range. */
 /** The shape that input i holds. */
 function given(call: ShapeCall, i: number): Shape {
   return call.value(i)?.values.map((size) => size ?? UNKNOWN);
@@ -66,6 +65,7 @@ function alike(call: ShapeCall, i: number): Shape {
   return shape && unknowns(shape.length);
 }
 
+/** The outputs of an op and the scalars of their range. */
 function withRange(shapes: ShapeFunction): ShapeFunction {
   return (call) => [...shapes(call), [], []];
 }
