@@ -5,6 +5,7 @@ import type { LoweringTable, NodeLowering } from "./node-lowering.js";
 /** Contrast of images: away from, or to, the mean of each channel of each image [..., h, w, c]. */
 function adjustContrast(n: NodeLowering): Value {
   const { b } = n;
+  if (n.dtype(0) === "float16") n.fail("float16 beside a factor of float32");
   const images = n.x(0);
   const rank = n.needRank(0);
   if (rank < 3) n.fail("images of fewer than 3 dimensions");
