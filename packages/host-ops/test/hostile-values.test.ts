@@ -29,6 +29,42 @@ async function sparse(rows: number, columns: number): Promise<Tensor> {
   return (await run("SparseTensorToCSRSparseMatrix", inputs))[0]!;
 }
 
+const floats = (...shape: number[]) =>
+  tensor("float32", shape, new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(1));
+const int32s = (...values: number[]) => tensor("int32", [values.length], Int32Array.from(values));
+
+/** Gradients that take some milliseconds. */
+function gradients(): [string, Tensor[], Record<string, AttrValue>][] {
+  const [image, pooled] = [floats(1, 256, 256, 16), floats(1, 128, 128, 16)];
+  const resize = { align_corners: false, half_pixel_centers: false };
+  const window = { ksize: [1, 2, 2, 1], strides: [1, 2, 2, 1], padding: "VALID", include_batch_in_index: false };
+  const places = tensor("int64", pooled.shape, BigInt64Array.from(Array(1 << 18).keys(), BigInt));
+  const boxes = tensor("float32", [1, 4], Float32Array.of(0, 0, 1, 1));
+  const rows = tensor("int32", [1 << 17], Int32Array.from(Array(1 << 17).keys()));
+  const lookup = [floats(1 << 17, 1), rows, rows];
+  const range = [scalar("float32", -1), scalar("float32", 1)];
+  return [
+    ["ResizeBilinearGrad", [image, pooled], resize],
+    ["ResizeNearestNeighborGrad", [image, int32s(128, 128)], resize],
+    [
+      "CropAndResizeGradImage",
+      [image, boxes, int32s(0), int32s(1, 128, 128, 16)],
+      { T: "float32", method: "bilinear" },
+    ],
+    ["CropAndResizeGradBoxes", [image, pooled, boxes, int32s(0)], { method: "bilinear" }],
+    ["LRNGrad", [image, image, image], { depth_radius: 5, bias: 1, alpha: 1, beta: 0.5 }],
+    ["FakeQuantWithMinMaxVarsGradient", [image, image, ...range], { num_bits: 8, narrow_range: false }],
+    ["MaxPoolGradWithArgmax", [image, pooled, places], window],
+    ["SparseSegmentSumGrad", [...lookup, scalar("int32", 1 << 17)], {}],
+    ["SparseSegmentSumGradV2", [...lookup, scalar("int32", 1 << 17)], {}],
+    [
+      "SparseFillEmptyRowsGrad",
+      [tensor("int64", [1 << 17], BigInt64Array.from(Array(1 << 17).keys(), BigInt)), floats(1 << 20)],
+      {},
+    ],
+  ];
+}
+
 describe("values of requests", () => {
   it("a count of binomial numbers that is none gives none, not a search without end", async () => {
     const inputs = [ints(2), ints(1, 2), scalar("float32", Number.NaN), scalar("float32", 0.25)];
@@ -58,6 +94,7 @@ describe("values of requests", () => {
     ["UnravelIndex", [ints(...Array(10_000).fill(0)), ints(...Array(1000).fill(1))], {}],
     ["Bincount", [tensor("int32", [200_000], new Int32Array(200_000)), scalar("int32", 9), vector(0)], {}],
     ["DenseBincount", [tensor("int32", [200, 1000], new Int32Array(200_000)), scalar("int32", 9), vector(0)], {}],
+    ...gradients(),
   ];
   for (const [op, inputs, attrs] of long) {
     it(`${op} lets others run, and ends where nobody waits any more`, async () => {

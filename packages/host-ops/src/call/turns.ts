@@ -39,6 +39,19 @@ export function* each<T>(count: number, make: (index: number) => Pieces<T>): Pie
   return made;
 }
 
+/** Multiplications of a piece of {@link inRanges}: its own overhead is lost in them, and a turn has several. */
+const WORK_PER_RANGE = 2 ** 16;
+
+/** Calls `visit` for ranges of 0 to `count` - 1, whose elements take `workEach` multiplications each. */
+export function* inRanges(count: number, workEach: number, visit: (from: number, end: number) => void): Pieces<void> {
+  const size = Math.max(1, Math.floor(WORK_PER_RANGE / workEach));
+  for (let from = 0; from < count; from += size) {
+    const end = Math.min(count, from + size);
+    visit(from, end);
+    yield (end - from) * workEach;
+  }
+}
+
 /**
  * A kernel that lets others run between its pieces once they are more than one turn's. Less work is done at once, so that
  * nodes of constants are still folded when the model loads.

@@ -5,10 +5,11 @@
 import type { Tensor } from "@shardserve/tensor";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { exactNumbersOf, numbersOf, roundedTensor } from "../call/numeric.js";
+import { exactNumbersOf, numbersOf } from "../call/numeric.js";
+import { rounded } from "../call/rounded.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, shapeOf } from "../call/shapes.js";
-import { inTurns, type Pieces } from "../call/turns.js";
+import { inRanges, inTurns, type Pieces } from "../call/turns.js";
 import { type Slide, slide, slideAlong } from "./sliding.js";
 
 const { abs, fround } = Math;
@@ -139,7 +140,7 @@ function filterGrad(rank: 4 | 5, rule: Rule): Kernel {
         }
       }
     });
-    return [roundedTensor(input.dtype, filterShape, sums)];
+    return [yield* rounded(input.dtype, filterShape, sums)];
   });
 }
 
@@ -171,7 +172,7 @@ function* maxPool3dGrad(op: OpCall): Pieces<Tensor[]> {
       if (abs(fround(x[at]! - most[from]!)) < NEAR) sums[at]! += by[from]!;
     }
   });
-  return [roundedTensor(input.dtype, input.shape, sums)];
+  return [yield* rounded(input.dtype, input.shape, sums)];
 }
 
 /** To the first of the largest elements of each window. */
@@ -190,8 +191,10 @@ function* maxPoolGrad(op: OpCall, sizes: readonly number[], strides: readonly nu
     }
   });
   const sums = new Float64Array(checkedCount(input.dtype, input.shape));
-  for (const [i, at] of best.entries()) if (at >= 0) sums[at]! += by[i]!;
-  return [roundedTensor(input.dtype, input.shape, sums)];
+  yield* inRanges(best.length, 2, (from, end) => {
+    for (let i = from; i < end; i++) if (best[i]! >= 0) sums[best[i]!]! += by[i]!;
+  });
+  return [yield* rounded(input.dtype, input.shape, sums)];
 }
 
 /** Evenly to the elements of each window that lie in the volume. */
@@ -211,11 +214,11 @@ function* avgPool3dGrad(op: OpCall): Pieces<Tensor[]> {
   yield* eachElement(shape, slides, channels, (window, _, place) => {
     for (let c = 0; c < channels; c++) sums[place * channels + c]! += by[window * channels + c]! / counts[window]!;
   });
-  return [roundedTensor(gradient.dtype, inputShape, sums)];
+  return [yield* rounded(gradient.dtype, inputShape, sums)];
 }
 
 /** To the elements that the forward op named. */
-function maxPoolGradWithArgmax(op: OpCall): Tensor[] {
+function* maxPoolGradWithArgmax(op: OpCall): Pieces<Tensor[]> {
   const [input, gradient, argmax] = [op.tensor(0), op.tensor(1), op.tensor(2)];
   const shape = volumesShape(input.shape, 4);
   const perImage = input.shape.slice(1).reduce((a, b) => a * b, 1);
@@ -223,12 +226,14 @@ function maxPoolGradWithArgmax(op: OpCall): Tensor[] {
   const perGradient = by.length / Math.max(1, shape[0]);
   const hasBatch = op.attrs.bool("include_batch_in_index");
   const sums = new Float64Array(checkedCount(input.dtype, input.shape));
-  for (let i = 0; i < by.length; i++) {
-    const to = at[i]! + (hasBatch ? 0 : Math.floor(i / perGradient) * perImage);
-    check(to >= 0 && to < sums.length, () => `Invalid input index: ${to}, limit: ${sums.length}`);
-    sums[to]! += by[i]!;
-  }
-  return [roundedTensor(input.dtype, input.shape, sums)];
+  yield* inRanges(by.length, 4, (from, end) => {
+    for (let i = from; i < end; i++) {
+      const to = at[i]! + (hasBatch ? 0 : Math.floor(i / perGradient) * perImage);
+      check(to >= 0 && to < sums.length, () => `Invalid input index: ${to}, limit: ${sums.length}`);
+      sums[to]! += by[i]!;
+    }
+  });
+  return [yield* rounded(input.dtype, input.shape, sums)];
 }
 
 export const FILTER_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {
@@ -240,5 +245,5 @@ export const FILTER_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {
   MaxPoolGradV2: inTurns((op) =>
     maxPoolGrad(op, Array.from(integersOf(op.tensor(3))), Array.from(integersOf(op.tensor(4)))),
   ),
-  MaxPoolGradWithArgmax: maxPoolGradWithArgmax,
+  MaxPoolGradWithArgmax: inTurns(maxPoolGradWithArgmax),
 };

@@ -3,9 +3,11 @@ import type { DType, Tensor } from "@shardserve/tensor";
 import { ServingError } from "@shardserve/core";
 import { check, invalid, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
-import { numbersOf, roundedTensor } from "../call/numeric.js";
+import { numbersOf } from "../call/numeric.js";
+import { rounded } from "../call/rounded.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { shapeOf } from "../call/shapes.js";
+import { inTurns, type Pieces } from "../call/turns.js";
 import { cropPlace } from "./image-resample.js";
 import { cubicTaps, imageShape, nearestTaps, slopeTaps, spanTaps } from "./sample-taps.js";
 import type { Tap } from "./weighted-samples.js";
@@ -13,12 +15,12 @@ import type { Tap } from "./weighted-samples.js";
 const { fround } = Math;
 
 /** Images [batch, height, width, channels] to which the gradient of their samples flows back. */
-function flowedBack(
+function* flowedBack(
   gradient: Tensor,
   dtype: DType,
   size: readonly [number, number],
   taps: readonly (readonly Tap[])[],
-): Tensor {
+): Pieces<Tensor> {
   const { batch, height: rowCount, width: columnCount, channels } = imageShape(gradient);
   const [height, width] = size;
   const [rows, columns] = taps as [readonly Tap[], readonly Tap[]];
@@ -27,49 +29,53 @@ function flowedBack(
   const sums = new Float64Array(checkedCount(dtype, shape));
   // TensorFlow's products are of the gradient's dtype whatever the sums are.
   const round = gradient.dtype === "float32" ? fround : (x: number): number => x;
-  for (let from = 0, sample = 0; from < by.length; from += channels, sample++) {
-    const row = rows[Math.floor(sample / columnCount) % rowCount]!;
-    const column = columns[sample % columnCount]!;
-    const image = Math.floor(sample / (columnCount * rowCount)) * height;
-    for (const [i, y] of row.indices.entries()) {
-      for (const [k, x] of column.indices.entries()) {
-        const to = ((image + y) * width + x) * channels;
-        for (let c = 0; c < channels; c++) {
-          sums[to + c]! += round(round(by[from + c]! * fround(row.weights[i]!)) * fround(column.weights[k]!));
+  const add = (from: number, to: number, down: number, along: number): void => {
+    for (let c = 0; c < channels; c++) sums[to + c]! += round(round(by[from + c]! * down) * along);
+  };
+  const tapsAlong = columns.reduce((sum, { indices }) => sum + indices.length, 0);
+  for (let line = 0; line < batch * rowCount; line++) {
+    const row = rows[line % rowCount]!;
+    const image = Math.floor(line / rowCount) * height;
+    yield row.indices.length * tapsAlong * channels * 2;
+    for (const [at, column] of columns.entries()) {
+      const from = (line * columnCount + at) * channels;
+      for (const [i, y] of row.indices.entries()) {
+        for (const [k, x] of column.indices.entries()) {
+          add(from, ((image + y) * width + x) * channels, fround(row.weights[i]!), fround(column.weights[k]!));
         }
       }
     }
   }
-  return roundedTensor(dtype, shape, sums);
+  return yield* rounded(dtype, shape, sums);
 }
 
 /** The gradient of a resize; input 1 is the image that was resized. */
 function resizeGrad(tapsOf: (op: OpCall, inSize: number, outSize: number) => readonly Tap[]): Kernel {
-  return (op) => {
+  return inTurns(function* (op) {
     const [gradient, image] = [op.tensor(0), op.tensor(1)];
     const { height, width } = imageShape(image);
     const from = imageShape(gradient);
     const taps = [tapsOf(op, height, from.height), tapsOf(op, width, from.width)];
-    return [flowedBack(gradient, image.dtype, [height, width], taps)];
-  };
+    return [yield* flowedBack(gradient, image.dtype, [height, width], taps)];
+  });
 }
 
-const resizeNearestGrad: Kernel = (op) => {
+const resizeNearestGrad: Kernel = inTurns(function* (op) {
   const gradient = op.tensor(0);
   const from = imageShape(gradient);
   const [height, width] = shapeOf(op.tensor(1)) as [number, number];
   check(height > 0 && width > 0, () => "shape_t's elements must be positive");
   const taps = [nearestTaps(op, height, from.height), nearestTaps(op, width, from.width)];
-  return [flowedBack(gradient, gradient.dtype, [height, width], taps)];
-};
+  return [yield* flowedBack(gradient, gradient.dtype, [height, width], taps)];
+});
 
-const scaleAndTranslateGrad: Kernel = (op) => {
+const scaleAndTranslateGrad: Kernel = inTurns(function* (op) {
   const [gradient, image] = [op.tensor(0), op.tensor(1)];
   const { height, width } = imageShape(image);
   const from = imageShape(gradient);
   const taps = spanTaps(op, [height, width], [from.height, from.width]);
-  return [flowedBack(gradient, image.dtype, [height, width], taps)];
-};
+  return [yield* flowedBack(gradient, image.dtype, [height, width], taps)];
+});
 
 /** Where a row or column of a crop lies between two of the image. */
 interface Between {
@@ -105,17 +111,21 @@ function cropsOf(op: OpCall, at: { boxes: number; images: number }, batch: numbe
   return { gradient, boxes: numbersOf(boxes), images: indexes };
 }
 
+/** What a channel of a sample of a crop takes, in multiplications. */
+const SAMPLE_WORK = 8;
+
 /** Calls `visit` for every row and column of every crop that lies in its image, with the position of its first channel. */
-function eachSample(
+function* eachSample(
   { gradient, boxes }: Crops,
   [height, width]: readonly [number, number],
   visit: (box: number, y: number, x: number, from: number, row: number, column: number) => void,
-): void {
+): Pieces<void> {
   const [count, cropHeight, cropWidth, channels] = gradient.shape as [number, number, number, number];
   for (let box = 0; box < count; box++) {
     const [y1, x1, y2, x2] = [0, 1, 2, 3].map((k) => boxes[4 * box + k]!) as [number, number, number, number];
     for (let row = 0; row < cropHeight; row++) {
       const y = cropPlace(y1, y2, row, cropHeight, height);
+      yield cropWidth * (1 + channels * SAMPLE_WORK);
       if (y < 0 || y > height - 1) continue;
       for (let column = 0; column < cropWidth; column++) {
         const x = cropPlace(x1, x2, column, cropWidth, width);
@@ -127,7 +137,7 @@ function eachSample(
 }
 
 /** By the images: each sample to the pixels that it was mixed of. */
-const cropGradImage: Kernel = (op) => {
+const cropGradImage: Kernel = inTurns(function* (op) {
   const shape = shapeOf(op.tensor(3));
   check(shape.length === 4, () => `image_size must have 4 elements${printShape(shape)}`);
   const [batch, height, width, channels] = shape as [number, number, number, number];
@@ -142,7 +152,7 @@ const cropGradImage: Kernel = (op) => {
     const to = ((image * height + y) * width + x) * channels;
     for (let c = 0; c < channels; c++) sums[to + c]! += fround(fround(down * by[from + c]!) * along);
   };
-  eachSample(crops, [height, width], (box, y, x, from) => {
+  yield* eachSample(crops, [height, width], (box, y, x, from) => {
     const image = crops.images[box]!;
     if (method === "nearest") return add(image, Math.round(y), Math.round(x), from);
     const [down, along] = [between(y, height)!, between(x, width)!];
@@ -152,11 +162,11 @@ const cropGradImage: Kernel = (op) => {
     add(image, down.high, along.low, from, down.share, left);
     add(image, down.high, along.high, from, down.share, along.share);
   });
-  return [roundedTensor(dtype, shape, sums)];
-};
+  return [yield* rounded(dtype, shape, sums)];
+});
 
 /** By the corners of the boxes: how the samples change where they move. */
-const cropGradBoxes: Kernel = (op) => {
+const cropGradBoxes: Kernel = inTurns(function* (op) {
   const image = op.tensor(1);
   const { batch, height, width, channels } = imageShape(image);
   if (op.attrs.text("method") !== "bilinear") throw invalid("method must be 'bilinear'");
@@ -167,19 +177,16 @@ const cropGradBoxes: Kernel = (op) => {
   const sums = new Float64Array(checkedCount("float32", shape));
   const ratio = (size: number, crop: number): number => (crop > 1 ? (size - 1) / (crop - 1) : 0);
   const [rowRatio, columnRatio] = [ratio(height, cropHeight), ratio(width, cropWidth)];
-  eachSample(crops, [height, width], (box, y, x, from, row, column) => {
+  yield* eachSample(crops, [height, width], (box, y, x, from, row, column) => {
     const [down, along] = [between(y, height)!, between(x, width)!];
     const at = (line: number, place: number): number =>
       ((crops.images[box]! * height + line) * width + place) * channels;
-    const corners = [
-      at(down.low, along.low),
-      at(down.low, along.high),
-      at(down.high, along.low),
-      at(down.high, along.high),
-    ];
+    const [upLeft, upRight] = [at(down.low, along.low), at(down.low, along.high)];
+    const [downLeft, downRight] = [at(down.high, along.low), at(down.high, along.high)];
     let [byY, byX] = [0, 0];
     for (let c = 0; c < channels; c++) {
-      const [a, b, d, e] = corners.map((corner) => pixels[corner + c]!) as [number, number, number, number];
+      const [a, b] = [pixels[upLeft + c]!, pixels[upRight + c]!];
+      const [d, e] = [pixels[downLeft + c]!, pixels[downRight + c]!];
       byY += by[from + c]! * ((1 - along.share) * (d - a) + along.share * (e - b));
       byX += by[from + c]! * ((1 - down.share) * (b - a) + down.share * (e - d));
     }
@@ -190,8 +197,8 @@ const cropGradBoxes: Kernel = (op) => {
     spread(0, height, cropHeight, rowRatio, row, byY);
     spread(1, width, cropWidth, columnRatio, column, byX);
   });
-  return [roundedTensor("float32", shape, sums)];
-};
+  return [yield* rounded("float32", shape, sums)];
+});
 
 export const RESAMPLE_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {
   ResizeBilinearGrad: resizeGrad(slopeTaps),

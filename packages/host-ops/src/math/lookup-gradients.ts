@@ -4,15 +4,20 @@ import { appender, build } from "../call/elements.js";
 import { check, printShape } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { is64Bit, numbersOf, roundedTensor } from "../call/numeric.js";
+import { rounded } from "../call/rounded.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, indexData, integerOf, integersOf } from "../call/shapes.js";
+import { inRanges, inTurns, type Pieces } from "../call/turns.js";
+
+/** What finding a row takes, in multiplications. */
+const ROW_WORK = 16;
 
 /** What a row of a segment counts for, by the number of its rows. */
 type Share = (count: number) => number;
 
 interface Lookup {
   readonly gradient: Tensor;
-  readonly rows: readonly number[];
+  readonly rows: ArrayLike<number>;
   readonly segments: ArrayLike<number>;
   /** Rows of the table. */
   readonly tableRows: number;
@@ -29,78 +34,103 @@ function lookupOf(op: OpCall): Lookup {
     check(rows[i]! >= 0 && rows[i]! < tableRows, () => `Index ${rows[i]} out of range [0, ${tableRows}).`);
     check(ids[i]! >= 0 && ids[i]! < segmentCount, () => `Segment id ${ids[i]} out of range [0, ${segmentCount}).`);
   }
-  return { gradient, rows: Array.from(rows), segments: ids, tableRows };
+  return { gradient, rows, segments: ids, tableRows };
 }
 
 /** Adds to row `places.get(row)` of the result, or to `row` itself, what the segments that took the row pass back. */
-function summed(
+function* summed(
   { gradient, rows, segments }: Lookup,
   share: Share,
   count: number,
   places?: ReadonlyMap<number, number>,
-): Tensor {
+): Pieces<Tensor> {
   const size = countOf(gradient.shape, 1);
-  const counts = new Map<number, number>();
-  for (let i = 0; i < segments.length; i++) counts.set(segments[i]!, (counts.get(segments[i]!) ?? 0) + 1);
+  const counts = new Int32Array(gradient.shape[0]!);
+  for (let i = 0; i < segments.length; i++) counts[segments[i]!]!++;
   const shape = [count, ...gradient.shape.slice(1)];
   const by = numbersOf(gradient);
   const sums = new Float64Array(checkedCount(gradient.dtype, shape));
-  for (const [i, row] of rows.entries()) {
-    const [from, to] = [segments[i]! * size, (places?.get(row) ?? row) * size];
-    const factor = share(counts.get(segments[i]!)!);
-    for (let k = 0; k < size; k++) sums[to + k]! += by[from + k]! * factor;
-  }
-  return roundedTensor(gradient.dtype, shape, sums);
+  yield* inRanges(rows.length, ROW_WORK + size, (first, end) => {
+    for (let i = first; i < end; i++) {
+      const [from, to] = [segments[i]! * size, (places?.get(rows[i]!) ?? rows[i]!) * size];
+      const factor = share(counts[segments[i]!]!);
+      for (let k = 0; k < size; k++) sums[to + k]! += by[from + k]! * factor;
+    }
+  });
+  return yield* rounded(gradient.dtype, shape, sums);
 }
 
 /** The gradient of the whole table. */
 function dense(share: Share): Kernel {
-  return (op) => {
+  return inTurns(function* (op) {
     const lookup = lookupOf(op);
-    return [summed(lookup, share, lookup.tableRows)];
-  };
+    return [yield* summed(lookup, share, lookup.tableRows)];
+  });
+}
+
+/** The rows that were looked up, in order and each once, and the place of each there. */
+function* inOrder(rows: ArrayLike<number>): Pieces<{ unique: Float64Array; places: Map<number, number> }> {
+  const places = new Map<number, number>();
+  yield* inRanges(rows.length, ROW_WORK, (from, end) => {
+    for (let i = from; i < end; i++) places.set(rows[i]!, 0);
+  });
+  const unique = Float64Array.from(places.keys()).sort();
+  yield* inRanges(unique.length, ROW_WORK, (from, end) => {
+    for (let i = from; i < end; i++) places.set(unique[i]!, i);
+  });
+  return { unique, places };
 }
 
 /** The gradients of the rows that were looked up, and which those are, in order. */
 function compact(share: Share): Kernel {
-  return (op) => {
+  return inTurns(function* (op) {
     const lookup = lookupOf(op);
-    const unique = [...new Set(lookup.rows)].sort((a, b) => a - b);
-    const places = new Map(unique.map((row, i) => [row, i]));
+    const { unique, places } = yield* inOrder(lookup.rows);
     const { dtype } = op.tensor(1);
     return [
-      summed(lookup, share, unique.length, places),
+      yield* summed(lookup, share, unique.length, places),
       tensor(dtype, [unique.length], indexData(dtype, unique) as never),
     ];
-  };
+  });
 }
 
 /** To the values, by where each went, and all else to the default. */
-function fillEmptyRowsGrad(op: OpCall): Tensor[] {
+function* fillEmptyRowsGrad(op: OpCall): Pieces<Tensor[]> {
   const [places, gradient] = [op.tensor(0), op.tensor(1)];
   check(places.shape.length === 1, () => `reverse_index_map must be a vector, saw: ${printShape(places.shape)}`);
   check(gradient.shape.length === 1, () => `grad_values must be a vector, saw: ${printShape(gradient.shape)}`);
   const at = integersOf(places);
   const count = gradient.shape[0]!;
-  const rest = new Set(Array.from({ length: count }, (_, i) => i));
-  for (const place of at) {
-    check(place >= 0 && place < count, () => `Elements in reverse index must be in [0, ${count}) but got ${place}`);
-    rest.delete(place);
-  }
+  const isTaken = new Uint8Array(count);
+  yield* inRanges(at.length, 4, (from, end) => {
+    for (let i = from; i < end; i++) {
+      const place = at[i]!;
+      check(place >= 0 && place < count, () => `Elements in reverse index must be in [0, ${count}) but got ${place}`);
+      isTaken[place] = 1;
+    }
+  });
   const values = appender(gradient.dtype, at.length);
   values.appendRuns(gradient.data, at, 1);
-  return [build(gradient.dtype, [at.length], values), sumAt(gradient, [...rest])];
+  yield at.length;
+  return [build(gradient.dtype, [at.length], values), yield* sumOfRest(gradient, isTaken)];
 }
 
-/** The sum of the elements at `places`, a scalar. */
-function sumAt(gradient: Tensor, places: readonly number[]): Tensor {
+/** The sum of the elements that are not taken, a scalar. */
+function* sumOfRest(gradient: Tensor, isTaken: Uint8Array): Pieces<Tensor> {
   const { dtype, data } = gradient;
   if (is64Bit(dtype)) {
-    const sum = places.reduce((total, i) => total + (data as BigInt64Array)[i]!, 0n);
+    let sum = 0n;
+    yield* inRanges(isTaken.length, ROW_WORK, (from, end) => {
+      for (let i = from; i < end; i++) if (isTaken[i] === 0) sum += (data as BigInt64Array)[i]!;
+    });
     return tensor(dtype, [], (dtype === "int64" ? BigInt64Array.of(sum) : BigUint64Array.of(sum)) as never);
   }
   const by = numbersOf(gradient);
-  return roundedTensor(dtype, [], Float64Array.of(places.reduce((total, i) => total + by[i]!, 0)));
+  let sum = 0;
+  yield* inRanges(isTaken.length, 2, (from, end) => {
+    for (let i = from; i < end; i++) if (isTaken[i] === 0) sum += by[i]!;
+  });
+  return roundedTensor(dtype, [], Float64Array.of(sum));
 }
 
 const ALL: Share = () => 1;
@@ -114,5 +144,5 @@ export const LOOKUP_GRADIENT_KERNELS: Readonly<Record<string, Kernel>> = {
   SparseSegmentSumGradV2: compact(ALL),
   SparseSegmentMeanGradV2: compact(MEAN),
   SparseSegmentSqrtNGradV2: compact(SQRT_N),
-  SparseFillEmptyRowsGrad: fillEmptyRowsGrad,
+  SparseFillEmptyRowsGrad: inTurns(fillEmptyRowsGrad),
 };

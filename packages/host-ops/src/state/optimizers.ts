@@ -8,6 +8,7 @@ import { check, printShape } from "../call/errors.js";
 import { type NumberArray, numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { integersOf, sameShape } from "../call/shapes.js";
+import { each, inRanges, inTurns, type Pieces } from "../call/turns.js";
 
 /** Scalars of a step by their names in the op, and its attributes. */
 interface Settings {
@@ -143,6 +144,9 @@ function settingsOf(op: OpCall, at: (name: string) => Tensor): Settings {
   };
 }
 
+/** What a step of one element takes, in multiplications. */
+const STEP_WORK = 8;
+
 /** Steps every element, or those of the rows of `indices`. */
 function walk(
   step: Step,
@@ -150,18 +154,21 @@ function walk(
   by: NumberArray,
   rows: ArrayLike<number> | undefined,
   size: number,
-): void {
+): Pieces<void> {
   if (!rows) {
-    for (let i = 0; i < by.length; i++) step(slots, i, by[i]!);
-    return;
+    return inRanges(by.length, STEP_WORK, (from, end) => {
+      for (let i = from; i < end; i++) step(slots, i, by[i]!);
+    });
   }
-  for (let row = 0; row < rows.length; row++) {
-    for (let k = 0; k < size; k++) step(slots, rows[row]! * size + k, by[row * size + k]!);
-  }
+  return inRanges(rows.length, STEP_WORK * size, (from, end) => {
+    for (let row = from; row < end; row++) {
+      for (let k = 0; k < size; k++) step(slots, rows[row]! * size + k, by[row * size + k]!);
+    }
+  });
 }
 
 /** The new value of the variable, which is written with its slots. */
-function applied(op: OpCall, rule: Rule, isSparse: boolean): Tensor {
+function* applied(op: OpCall, rule: Rule, isSparse: boolean): Pieces<Tensor> {
   const { at, slotCount } = inputsOf(op);
   const handles = Array.from({ length: slotCount }, (_, i) => op.handle(i));
   const old = handles.map((handle) => op.variable(handle));
@@ -182,12 +189,15 @@ function applied(op: OpCall, rule: Rule, isSparse: boolean): Tensor {
   for (const row of rows ?? []) {
     check(row >= 0 && row < shape[0]!, () => `Index ${row} is out of range in indices: must be in [0, ${shape[0]})`);
   }
-  const slots = old.map((slot) => {
+  const slots = yield* each(old.length, function* (i) {
     const copy = numberArray(dtype, elementCount(shape));
-    copy.set(numbersOf(slot) as never);
+    copy.set(numbersOf(old[i]!) as never);
+    yield copy.length;
     return copy;
   });
-  walk(rule(settingsOf(op, at)), slots, numbersOf(gradient), rows, elementCount(shape.slice(1)));
+  yield* walk(rule(settingsOf(op, at)), slots, numbersOf(gradient), rows, elementCount(shape.slice(1)));
+  // Another step of the same variable went in between: this one follows it.
+  if (handles.some((handle, i) => op.variable(handle) !== old[i])) return yield* applied(op, rule, isSparse);
   const values = slots.map((slot) => numbersTensor(dtype, shape, slot));
   for (const [i, value] of values.entries()) op.state.variables.set(handles[i]!.key, value);
   return values[0]!;
@@ -216,13 +226,18 @@ const SPARSE = "Momentum KerasMomentum Adagrad AdagradV2 RMSProp CenteredRMSProp
 function kernelsOf(name: string, rule: Rule, isSparse: boolean): [string, Kernel][] {
   const kernels: [string, Kernel][] = [
     // Of a TF1 reference: the value right after the step stands for the variable.
-    [name, (op) => [applied(op, rule, isSparse)]],
+    [
+      name,
+      inTurns(function* (op) {
+        return [yield* applied(op, rule, isSparse)];
+      }),
+    ],
     [
       `Resource${name}`,
-      (op) => {
-        applied(op, rule, isSparse);
+      inTurns(function* (op) {
+        yield* applied(op, rule, isSparse);
         return [];
-      },
+      }),
     ],
   ];
   return kernels.filter(([op]) => opDef(op));
