@@ -159,6 +159,34 @@ def optimizer_steps(g):
             steps_of(g, name, settings, f32, {}, "")
 
 
+def variables_of(p, slots, value):
+    handles = {slot: p.step("VarHandleOp", dtype=tf.float32, shape=value.shape, shared_name=slot) for slot in slots}
+    for handle in handles.values():
+        p.step("AssignVariableOp", resource=handle, value=value)
+    return handles
+
+
+def odd_steps(g):
+    """Gradients that are no numbers, settings that are no scalars, and rows of variables that have none."""
+    for name, settings, _ in OPTIMIZERS:
+        slots = ["var", *SLOTS.get(name, [])]
+        scalars = {setting: f32(SETTINGS[setting]) for setting in settings}
+        gradient = "delta" if name == "GradientDescent" else "grad"
+        p = g.program(f"ResourceApply{name} of NaN")
+        v = variables_of(p, slots, f32([1, 2, np.nan, 0, 0.5]))
+        for setting in settings:
+            p.step(f"ResourceApply{name}", **v, **scalars | {setting: f32([SETTINGS[setting]])}, **{gradient: np.ones(5, f32)})
+        if name in ("AdaMax", "AdamWithAmsgrad"):
+            for grad in [f32([np.nan, 1, 2, -0.0, -np.inf]), f32([1, np.nan, 3, 1, 1])]:
+                p.step(f"ResourceApply{name}", **v, **scalars, grad=grad)
+                for handle in v.values():
+                    p.step("ReadVariableOp", resource=handle, dtype=tf.float32)
+        if name in SPARSE:
+            p = g.program(f"ResourceSparseApply{name} of a scalar")
+            for rows in [i64(0), i64()]:
+                p.step(f"ResourceSparseApply{name}", text=True, **variables_of(p, slots, f32(1)), **scalars, grad=np.zeros(len(rows), f32), indices=rows)
+
+
 def steps_of(g, name, settings, dtype, attrs, kind, **other):
     given = SETTINGS | other
     p = g.program(" ".join([f"{kind}Apply{name} of {np.dtype(dtype).name} {list(attrs.values())}", *map(str, other.values())]))
@@ -191,4 +219,5 @@ FAMILIES = {
     "resample-gradients": resample_gradients,
     "lookup-gradients": lookup_gradients,
     "optimizer-steps": optimizer_steps,
+    "odd-steps": odd_steps,
 }

@@ -20,7 +20,12 @@ interface Settings {
 type Step = (slots: readonly NumberArray[], i: number, g: number) => void;
 type Rule = (settings: Settings) => Step;
 
-const { abs, max, sign, sqrt } = Math;
+const { abs, sign, sqrt } = Math;
+
+/** What was, unless what comes is larger: a gradient that is NaN leaves it. */
+function larger(was: number, comes: number): number {
+  return was < comes ? comes : was;
+}
 
 const gradientDescent: Rule = ({ of }) => {
   const rate = of("alpha");
@@ -51,7 +56,7 @@ function adam(hasHighest: boolean): Rule {
     return ([value, mean, square, highest], i, g) => {
       mean![i]! += (g - mean![i]!) * (1 - beta1);
       square![i]! += (g * g - square![i]!) * (1 - beta2);
-      if (hasHighest) highest![i] = max(highest![i]!, square![i]!);
+      if (hasHighest) highest![i] = larger(highest![i]!, square![i]!);
       const by = isNesterov ? g * (1 - beta1) + beta1 * mean![i]! : mean![i]!;
       value![i]! -= (by * rate) / (sqrt((hasHighest ? highest : square)![i]!) + epsilon);
     };
@@ -63,7 +68,7 @@ const adaMax: Rule = ({ of }) => {
   const rate = of("lr") / (1 - of("beta1_power"));
   return ([value, mean, norm], i, g) => {
     mean![i]! += (g - mean![i]!) * (1 - beta1);
-    norm![i] = max(beta2 * norm![i]!, abs(g));
+    norm![i] = larger(beta2 * norm![i]!, abs(g));
     value![i]! -= rate * (mean![i]! / (norm![i]! + epsilon));
   };
 };
@@ -137,7 +142,7 @@ function settingsOf(op: OpCall, at: (name: string) => Tensor): Settings {
   return {
     of: (name) => {
       const value = at(name);
-      check(elementCount(value.shape) === 1, () => `${name} is not a scalar: ${printShape(value.shape)}`);
+      check(value.shape.length === 0, () => `${name} is not a scalar: ${printShape(value.shape)}`);
       return numbersOf(value)[0]!;
     },
     is: (attribute) => op.attrs.has(attribute) && op.attrs.bool(attribute),
@@ -180,6 +185,7 @@ function* applied(op: OpCall, rule: Rule, isSparse: boolean): Pieces<Tensor> {
     );
   }
   const gradient = at(op.node.op.endsWith("GradientDescent") ? "delta" : "grad");
+  check(!isSparse || shape.length > 0, () => "var must be at least 1 dimensional");
   const rows = isSparse ? integersOf(at("indices")) : undefined;
   const wanted = rows ? [rows.length, ...shape.slice(1)] : shape;
   check(
