@@ -40,6 +40,9 @@ def filter_gradients(g):
             by = whole(y.shape, dtype, 11)
             g.case("MaxPoolGradV2", tolerance, orig_input=x, orig_output=y.numpy(), grad=by, ksize=i32(*sizes), strides=i32(*steps), padding=padding)
             g.case("MaxPoolGradWithArgmax", tolerance, input=x, grad=by, argmax=at.numpy(), ksize=sizes, strides=steps, padding=padding)
+    pooled = dict(ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+    for by, at in [((1, 2, 3, 1), (1, 2, 3, 1)), ((1, 2, 2, 2), (1, 2, 2, 2)), ((1, 2, 2, 1), (1, 2, 3, 1)), ((2, 2, 2, 1), (2, 2, 2, 1)), ((1, 2, 2, 1), (1, 2, 2, 1))]:
+        g.case("MaxPoolGradWithArgmax", input=whole((1, 4, 4, 1)), grad=whole(by), argmax=np.arange(int(np.prod(at))).reshape(at), **pooled)
     line = np.arange(4, dtype=f32).reshape(1, 1, 1, 4, 1)
     pairs = dict(ksize=[1, 1, 1, 2, 1], strides=[1, 1, 1, 2, 1], padding="SAME")
     by = f32([3, 5]).reshape(1, 1, 1, 2, 1)
@@ -90,6 +93,12 @@ def resample_gradients(g):
             g.case("ResizeBicubicGrad", 1e-5, grads=by, original_image=image, **options)
             g.case("ResizeNearestNeighborGrad", 1e-5, grads=by, size=i32(*size), **options)
         g.case("ResizeBilinearGrad", 1e-5, grads=by, original_image=np.zeros((2, 3, 4, 2), f64), **options)
+    for grads, image in [((1, 0, 2, 1), (1, 2, 2, 1)), ((1, 2, 2, 1), (1, 0, 2, 1)), ((0, 2, 2, 1), (0, 3, 2, 1)), ((1, 2, 2, 0), (1, 3, 2, 0)), ((2, 2, 1), (1, 2, 2, 1)), ((1, 2, 2, 1), (2, 2, 1))]:
+        for op in ["ResizeBilinearGrad", "ResizeBicubicGrad"]:
+            g.case(op, text=len(grads) == len(image), grads=whole(grads), original_image=np.zeros(image, f32))
+        g.case("ScaleAndTranslateGrad", grads=whole(grads), original_image=np.zeros(image, f32), scale=f32([1, 1]), translation=f32([0, 0]))
+    for grads, size in [((1, 0, 2, 1), (2, 2)), ((0, 2, 2, 1), (3, 3)), ((1, 2, 2, 1), (0, 2)), ((1, 2, 2, 1), (-1, 2)), ((1, 2, 2, 1), (2,))]:
+        g.case("ResizeNearestNeighborGrad", text=True, grads=whole(grads), size=i32(*size))
     for kernel in ["lanczos3", "triangle", "gaussian"]:
         for antialias in [False, True]:
             g.case("ScaleAndTranslateGrad", 1e-5, grads=by, original_image=np.zeros((2, 9, 4, 2), f32), scale=f32([0.6, 1.7]), translation=f32([0.3, -0.4]), kernel_type=kernel, antialias=antialias)

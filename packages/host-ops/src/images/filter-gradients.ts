@@ -221,6 +221,8 @@ function* avgPool3dGrad(op: OpCall): Pieces<Tensor[]> {
 function* maxPoolGradWithArgmax(op: OpCall): Pieces<Tensor[]> {
   const [input, gradient, argmax] = [op.tensor(0), op.tensor(1), op.tensor(2)];
   const shape = volumesShape(input.shape, 4);
+  const slides = poolSlides(op, shape, op.attrs.ints("ksize"), op.attrs.ints("strides"), 4);
+  for (const value of [gradient, argmax]) checkGradient(value, shape[0], slides, shape[4]);
   const perImage = input.shape.slice(1).reduce((a, b) => a * b, 1);
   const [by, at] = [exactNumbersOf(gradient, op.node.op), integersOf(argmax)];
   const perGradient = by.length / Math.max(1, shape[0]);

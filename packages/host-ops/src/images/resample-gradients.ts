@@ -55,6 +55,8 @@ function resizeGrad(tapsOf: (op: OpCall, inSize: number, outSize: number) => rea
     const [gradient, image] = [op.tensor(0), op.tensor(1)];
     const { height, width } = imageShape(image);
     const from = imageShape(gradient);
+    check(height > 0 && width > 0, () => "original dimensions must be positive");
+    check(from.height > 0 && from.width > 0, () => "resized dimensions must be positive");
     const taps = [tapsOf(op, height, from.height), tapsOf(op, width, from.width)];
     return [yield* flowedBack(gradient, image.dtype, [height, width], taps)];
   });
@@ -63,7 +65,9 @@ function resizeGrad(tapsOf: (op: OpCall, inSize: number, outSize: number) => rea
 const resizeNearestGrad: Kernel = inTurns(function* (op) {
   const gradient = op.tensor(0);
   const from = imageShape(gradient);
-  const [height, width] = shapeOf(op.tensor(1)) as [number, number];
+  const size = shapeOf(op.tensor(1));
+  check(size.length === 2, () => `shape_t must have two elements${printShape(op.tensor(1).shape)}`);
+  const [height, width] = size as [number, number];
   check(height > 0 && width > 0, () => "shape_t's elements must be positive");
   const taps = [nearestTaps(op, height, from.height), nearestTaps(op, width, from.width)];
   return [yield* flowedBack(gradient, gradient.dtype, [height, width], taps)];
