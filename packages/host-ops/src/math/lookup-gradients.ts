@@ -9,8 +9,8 @@ import type { Kernel, OpCall } from "../call/op-call.js";
 import { countOf, indexData, integerOf, integersOf } from "../call/shapes.js";
 import { inRanges, inTurns, type Pieces } from "../call/turns.js";
 
-/** What finding a row takes, in multiplications. */
-const ROW_WORK = 16;
+/** What a row takes, in multiplications, where its place is known and where it is searched. */
+const [ROW_WORK, SEARCH_WORK] = [16, 128];
 
 /** What a row of a segment counts for, by the number of its rows. */
 type Share = (count: number) => number;
@@ -23,26 +23,28 @@ interface Lookup {
   readonly tableRows: number;
 }
 
-function lookupOf(op: OpCall): Lookup {
+function* lookupOf(op: OpCall): Pieces<Lookup> {
   const [gradient, indices, segments] = [op.tensor(0), op.tensor(1), op.tensor(2)];
   check(indices.shape.length === 1, () => "indices should be a vector.");
   check(segments.shape.length === 1, () => "segment_ids should be a vector.");
   check(indices.shape[0] === segments.shape[0], () => "segment_ids and indices should have same size.");
   const [rows, ids] = [integersOf(indices), integersOf(segments)];
   const [tableRows, segmentCount] = [integerOf(op.tensor(3)), gradient.shape[0] ?? 0];
-  for (let i = 0; i < rows.length; i++) {
-    check(rows[i]! >= 0 && rows[i]! < tableRows, () => `Index ${rows[i]} out of range [0, ${tableRows}).`);
-    check(ids[i]! >= 0 && ids[i]! < segmentCount, () => `Segment id ${ids[i]} out of range [0, ${segmentCount}).`);
-  }
+  yield* inRanges(rows.length, 4, (from, end) => {
+    for (let i = from; i < end; i++) {
+      check(rows[i]! >= 0 && rows[i]! < tableRows, () => `Index ${rows[i]} out of range [0, ${tableRows}).`);
+      check(ids[i]! >= 0 && ids[i]! < segmentCount, () => `Segment id ${ids[i]} out of range [0, ${segmentCount}).`);
+    }
+  });
   return { gradient, rows, segments: ids, tableRows };
 }
 
-/** Adds to row `places.get(row)` of the result, or to `row` itself, what the segments that took the row pass back. */
+/** Adds to the row's place in `unique`, or to `row` itself where there is none, what the segments that took the row pass back. */
 function* summed(
   { gradient, rows, segments }: Lookup,
   share: Share,
   count: number,
-  places?: ReadonlyMap<number, number>,
+  unique?: Float64Array,
 ): Pieces<Tensor> {
   const size = countOf(gradient.shape, 1);
   const counts = new Int32Array(gradient.shape[0]!);
@@ -50,9 +52,9 @@ function* summed(
   const shape = [count, ...gradient.shape.slice(1)];
   const by = numbersOf(gradient);
   const sums = new Float64Array(checkedCount(gradient.dtype, shape));
-  yield* inRanges(rows.length, ROW_WORK + size, (first, end) => {
+  yield* inRanges(rows.length, (unique ? SEARCH_WORK : ROW_WORK) + size, (first, end) => {
     for (let i = first; i < end; i++) {
-      const [from, to] = [segments[i]! * size, (places?.get(rows[i]!) ?? rows[i]!) * size];
+      const [from, to] = [segments[i]! * size, (unique ? placeIn(unique, rows[i]!) : rows[i]!) * size];
       const factor = share(counts[segments[i]!]!);
       for (let k = 0; k < size; k++) sums[to + k]! += by[from + k]! * factor;
     }
@@ -63,32 +65,63 @@ function* summed(
 /** The gradient of the whole table. */
 function dense(share: Share): Kernel {
   return inTurns(function* (op) {
-    const lookup = lookupOf(op);
+    const lookup = yield* lookupOf(op);
     return [yield* summed(lookup, share, lookup.tableRows)];
   });
 }
 
-/** The rows that were looked up, in order and each once, and the place of each there. */
-function* inOrder(rows: ArrayLike<number>): Pieces<{ unique: Float64Array; places: Map<number, number> }> {
-  const places = new Map<number, number>();
-  yield* inRanges(rows.length, ROW_WORK, (from, end) => {
-    for (let i = from; i < end; i++) places.set(rows[i]!, 0);
+/** Rows that are sorted at once. */
+const PART_ROWS = 2 ** 12;
+
+/** The rows in order. Those of each part of the table are put together first, so that no sort is of all. */
+function* sorted(rows: ArrayLike<number>, tableRows: number): Pieces<Float64Array> {
+  const perPart = Math.max(1, Math.ceil((tableRows / Math.max(1, rows.length)) * PART_ROWS));
+  const ends = new Int32Array(Math.ceil(tableRows / perPart) + 1);
+  yield* inRanges(rows.length, 4, (from, end) => {
+    for (let i = from; i < end; i++) ends[Math.floor(rows[i]! / perPart) + 1]!++;
   });
-  const unique = Float64Array.from(places.keys()).sort();
-  yield* inRanges(unique.length, ROW_WORK, (from, end) => {
-    for (let i = from; i < end; i++) places.set(unique[i]!, i);
+  for (let part = 1; part < ends.length; part++) ends[part]! += ends[part - 1]!;
+  const inOrder = new Float64Array(rows.length);
+  // Until its rows are there, a part's end is where the next of them goes; then it is its end.
+  yield* inRanges(rows.length, 4, (from, end) => {
+    for (let i = from; i < end; i++) inOrder[ends[Math.floor(rows[i]! / perPart)]!++] = rows[i]!;
   });
-  return { unique, places };
+  for (let part = 0, from = 0; part < ends.length; from = ends[part++]!) {
+    yield (ends[part]! - from) * ROW_WORK;
+    inOrder.subarray(from, ends[part]).sort();
+  }
+  return inOrder;
+}
+
+/** The rows that were looked up, in order and each once. */
+function* uniqueOf({ rows, tableRows }: Lookup): Pieces<Float64Array> {
+  const inOrder = yield* sorted(rows, tableRows);
+  let count = 0;
+  yield* inRanges(inOrder.length, 2, (from, end) => {
+    for (let i = from; i < end; i++) if (i === 0 || inOrder[i] !== inOrder[count - 1]) inOrder[count++] = inOrder[i]!;
+  });
+  return inOrder.subarray(0, count);
+}
+
+/** Where a row stands among those in order. */
+function placeIn(unique: Float64Array, row: number): number {
+  let [low, high] = [0, unique.length - 1];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (unique[middle]! < row) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** The gradients of the rows that were looked up, and which those are, in order. */
 function compact(share: Share): Kernel {
   return inTurns(function* (op) {
-    const lookup = lookupOf(op);
-    const { unique, places } = yield* inOrder(lookup.rows);
+    const lookup = yield* lookupOf(op);
+    const unique = yield* uniqueOf(lookup);
     const { dtype } = op.tensor(1);
     return [
-      yield* summed(lookup, share, unique.length, places),
+      yield* summed(lookup, share, unique.length, unique),
       tensor(dtype, [unique.length], indexData(dtype, unique) as never),
     ];
   });
