@@ -13,9 +13,12 @@ describe("OrtDevice", () => {
     it(`opens a step of ${nodes} nodes ${memoryReuse ? "with" : "without"} a plan for the reuse of memory`, async () => {
       const ort = loadOrt();
       const asked: (boolean | undefined)[] = [];
-      const createSession = (model: Uint8Array, options: SessionOptions): Promise<OrtSession> => {
+      const createSession = async (model: Uint8Array, options: SessionOptions): Promise<OrtSession> => {
         asked.push(options.memoryReuse);
-        return ort.createSession(model, options);
+        const opened = await ort.createSession(model, options);
+        // What ONNX Runtime rewrote may refuse an empty feed, so that the step is opened again as it was written.
+        if (asked.length === 1) refuseEmptyFeeds(opened);
+        return opened;
       };
       const checkpoint = await Checkpoint.open(undefined, {
         rowSource: undefined,
@@ -27,7 +30,9 @@ describe("OrtDevice", () => {
         const [session] = await device.open([chain(nodes)]);
         const [answer] = await session!.run([session!.feed(tensor("float32", [2, 1], Float32Array.of(1.5, -2)))], {});
         assert.deepEqual(toNumbers(answer!.toTensor()), [1.5, -2]);
-        assert.deepEqual(asked, [memoryReuse]);
+        const [nothing] = await session!.run([session!.feed(tensor("float32", [0, 1], new Float32Array()))], {});
+        assert.deepEqual(nothing!.toTensor().shape, [0, 1]);
+        assert.deepEqual(asked, [memoryReuse, memoryReuse]);
       } finally {
         await device.close();
         await checkpoint.close();
@@ -35,6 +40,14 @@ describe("OrtDevice", () => {
     });
   }
 });
+
+function refuseEmptyFeeds(session: OrtSession): void {
+  const run = session.run.bind(session);
+  session.run = async (feeds, options) => {
+    if (feeds.some(({ shape }) => shape.includes(0))) throw new Error("an empty feed");
+    return run(feeds, options);
+  };
+}
 
 /** An even number of Neg nodes, one behind the other. */
 function chain(length: number) {

@@ -53,7 +53,7 @@ export class OrtDevice implements Device {
     return Promise.all(
       models.map(async ({ id, bytes, weights }, i) => {
         const step = steps[i]!;
-        const memoryReuse = this.#ort.gpu !== undefined || step.step.nodes.length < LONG_NODES_MIN;
+        const memoryReuse = this.#plansReuse(step);
         const options = { prepacking: !isShared(weights), memoryPattern: !isWide(step), memoryReuse };
         const session = await this.#session(id, bytes, options);
         return new OrtSegment(session, () => this.#asWritten(step));
@@ -64,7 +64,12 @@ export class OrtDevice implements Device {
   /** A session that runs a step node by node; it is not read from the same bytes, which nobody keeps. */
   async #asWritten(step: PlannedDeviceStep): Promise<OrtSession> {
     const { id, bytes } = await this.#encode(step);
-    return this.#session(`${id} as written`, bytes, { prepacking: false, optimization: "disabled" });
+    const memoryReuse = this.#plansReuse(step);
+    return this.#session(`${id} as written`, bytes, { prepacking: false, optimization: "disabled", memoryReuse });
+  }
+
+  #plansReuse({ step }: PlannedDeviceStep): boolean {
+    return this.#ort.gpu !== undefined || step.nodes.length < LONG_NODES_MIN;
   }
 
   async close(): Promise<void> {
