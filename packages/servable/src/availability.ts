@@ -1,11 +1,12 @@
 import { type CancelSignal, ServingError } from "@shardserve/core";
 import type { NameChanges } from "./name-changes.js";
+import { type AspiredSet, isSameSet } from "./servable-id.js";
 import type { VersionStatus } from "./status.js";
 import type { VersionTable } from "./version-table.js";
 
 /**
- * Resolves once every name has an available version. Waits for a name of which nothing is aspired yet, not for tries of one whose
- * versions ended while it waited: where many fail on an outage, some are on their way at any moment.
+ * Resolves once every name has an available version. Waits for a name of which nothing is aspired yet, not for further tries
+ * of versions that failed on an outage while it waited: where many do, some are on their way at any moment.
  *
  * @param options.noun  what the error calls them, default "servable"
  * @throws ServingError LOAD_FAILED when a name's aspired versions all ended without one; the signal's reason
@@ -16,17 +17,26 @@ export async function whenAvailable(
   names: readonly string[],
   { signal, noun = "servable" }: { readonly signal?: CancelSignal; readonly noun?: string },
 ): Promise<void> {
-  /** Of each name that ended, its highest version. */
-  const ends = new Map<string, VersionStatus>();
-  const isSettled = (name: string) => {
-    if (versions.isEnded(name)) ends.set(name, versions.statuses(name)![0]!);
-    return versions.isAvailable(name) || ends.has(name);
+  /** Of each name that failed on an outage, what was aspired and became of its highest version. */
+  const outages = new Map<string, { readonly aspired: AspiredSet; readonly status: VersionStatus }>();
+  const endOf = (name: string): VersionStatus | undefined => {
+    const aspired = versions.aspired.get(name) ?? [];
+    if (versions.isEnded(name)) {
+      const status = versions.statuses(name)![0]!;
+      if (versions.hasMetOutage(name)) outages.set(name, { aspired, status });
+      else outages.delete(name);
+      return status;
+    }
+    const outage = outages.get(name);
+    if (outage && !isSameSet(outage.aspired, aspired)) outages.delete(name);
+    return outages.get(name)?.status;
   };
+  const isSettled = (name: string) => versions.isAvailable(name) || endOf(name) !== undefined;
   do await changes.whenAll(names, isSettled, signal);
-  while (!names.every(isSettled)); // one was available for a moment
+  while (!names.every(isSettled)); // one was available, or had ended, for a moment
   const failed = names.filter((name) => !versions.isAvailable(name));
   if (failed.length === 0) return;
-  const what = failed.map((name) => ({ name, status: ends.get(name)! }));
+  const what = failed.map((name) => ({ name, status: endOf(name)! }));
   throw new ServingError("LOAD_FAILED", notAvailableText(what, noun));
 }
 

@@ -21,7 +21,7 @@ import { type AspiredVersionPolicy, availabilityPreserving } from "./policy.js";
 import { ProbationJudge } from "./probation-judge.js";
 import { keptVersion } from "./probation-watch.js";
 import { Routing } from "./routing.js";
-import type { AspiredSet, ServableId } from "./servable-id.js";
+import { type AspiredSet, isSameSet, type ServableId } from "./servable-id.js";
 import type { ServableRequest } from "./serving-map.js";
 import type { VersionStatus } from "./status.js";
 import type { TrafficPolicy } from "./traffic.js";
@@ -176,8 +176,8 @@ export class Manager extends Service {
   }
 
   /**
-   * Resolves once every name has an available version. Waits for a name of which nothing is aspired yet; one that ended while
-   * it waited is settled, also while it is tried again.
+   * Resolves once every name has an available version. Waits for a name of which nothing is aspired yet; one that failed
+   * on an outage while it waited is settled, also while the same versions are tried again.
    *
    * @param options.noun  what the error calls them, default "servable"
    * @throws ServingError LOAD_FAILED when a name's aspired versions all ended without one; the signal's reason
@@ -410,8 +410,4 @@ export class Manager extends Service {
 
 function isBusy(harness: Harness): boolean {
   return harness.state === "quiescing" || harness.state === "unloading" || harness.state === "loading";
-}
-
-function isSameSet(a: AspiredSet, b: AspiredSet): boolean {
-  return a.length === b.length && a.every(({ version, path }, i) => version === b[i]!.version && path === b[i]!.path);
 }

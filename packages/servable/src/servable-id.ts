@@ -18,3 +18,8 @@ export interface AspiredVersion {
 
 /** The full set of versions wanted now for one name; a version left out is to be unloaded. */
 export type AspiredSet = readonly AspiredVersion[];
+
+/** Whether both name the same versions in the same places. */
+export function isSameSet(a: AspiredSet, b: AspiredSet): boolean {
+  return a.length === b.length && a.every(({ version, path }, i) => version === b[i]!.version && path === b[i]!.path);
+}

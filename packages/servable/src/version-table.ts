@@ -58,6 +58,12 @@ export class VersionTable {
     return aspired.every(({ version }) => this.hasFailed(name, version));
   }
 
+  /** Something that is aspired now failed on what surrounds it, and is tried again by itself. */
+  hasMetOutage(name: string): boolean {
+    const harnesses = this.harnesses.get(name);
+    return (this.aspired.get(name) ?? []).some(({ version }) => harnesses?.get(version)?.hasMetOutage);
+  }
+
   /** Not so of a version that is aspired again while it leaves: it will be loaded anew. */
   hasFailed(name: string, version: number): boolean {
     const harness = this.harnesses.get(name)?.get(version);

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ManualClock, ServingError } from "@shardserve/core";
-import { availabilityPreserving, Manager, type ManagerOptions, resourcePreserving } from "@shardserve/servable";
+import {
+  availabilityPreserving,
+  Manager,
+  type ManagerOptions,
+  memoryPlanOf,
+  resourcePreserving,
+  type ServableId,
+} from "@shardserve/servable";
 import { FakeLoader, FakeModel, settle } from "./fakes.js";
 
 async function startManager(options: Partial<ManagerOptions> = {}) {
@@ -462,6 +469,44 @@ describe("manager", () => {
       await loader.fail(outage("1"));
       await waiting;
     });
+
+    it("whenAvailable waits for versions that are aspired instead", async () => {
+      const { loader, manager } = await startManager({ loadRetriesMax: 0 });
+      for (const name of ["a", "b"]) manager.setAspired(name, [{ version: 1, path: name }]);
+      const waiting = manager.whenAvailable(["a", "b"]);
+      manager.step();
+      await loader.fail(outage("a"));
+      manager.setAspired("a", [{ version: 2, path: "a" }]);
+      manager.step();
+      await loader.succeed(); // b
+      await loader.succeed(); // a
+      await waiting;
+    });
+  });
+
+  it("whenAvailable waits for a model that lacked memory and is loaded again, while others are not settled", async () => {
+    const bytes: Record<string, number> = { a: 6, b: 6, c: 2 };
+    const plan = async ({ name }: ServableId) => ({ ...memoryPlanOf([]), variableBytes: bytes[name]! });
+    const { loader, manager } = await startManager({ memory: { limitBytes: 8, plan } });
+    const look = (name: string) => manager.setAspired(name, [{ version: 1, path: name }]);
+    const step = async () => {
+      manager.step();
+      await settle();
+    };
+    look("a");
+    await step();
+    await loader.succeed();
+    for (const name of ["b", "c"]) look(name);
+    const waiting = manager.whenAvailable(["b", "c"]);
+    await step();
+    assert.match(manager.statuses("b")![0]!.error.message, /needs 6 bytes /);
+    manager.setAspired("a", []);
+    await step();
+    await step();
+    await loader.succeed(); // c
+    assert.deepEqual([manager.isAvailable("b"), manager.isAvailable("c")], [false, true]);
+    await loader.succeed(); // b
+    await waiting;
   });
 
   it("steps by itself, and close waits for handles, then releases every model", async () => {
