@@ -21,6 +21,7 @@ import {
 } from "@shardserve/model-server";
 import { Manager } from "@shardserve/servable";
 import { tensor } from "@shardserve/tensor";
+import { eventually } from "@shardserve/testkit";
 import { call, failureOf, predict } from "./harness.js";
 import { halfPlus } from "./models.js";
 
@@ -28,7 +29,9 @@ const RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest";
 const STATUS = "/tensorflow.serving.ModelService/GetModelStatus";
 
 /** A server over directories: version V of any model answers x / 2 + V; one whose directory holds "bad" fails. */
-async function startCatalog(options: { isUnavailableLabelAllowed?: boolean; root?: string } = {}) {
+async function startCatalog(
+  options: { isUnavailableLabelAllowed?: boolean; root?: string; pollIntervalMs?: number } = {},
+) {
   const base = await mkdtemp(join(tmpdir(), "shardserve-reload-"));
   const bad = new Set<string>();
   const manager = new Manager({
@@ -43,7 +46,7 @@ async function startCatalog(options: { isUnavailableLabelAllowed?: boolean; root
   await manager.start();
   const catalog = new ModelCatalog({
     manager,
-    pollIntervalMs: 0,
+    pollIntervalMs: options.pollIntervalMs ?? 0,
     isUnavailableLabelAllowed: options.isUnavailableLabelAllowed ?? false,
     ...(options.root !== undefined && { rootDir: join(base, options.root) }),
   });
@@ -160,6 +163,21 @@ describe("model configuration", () => {
     assert.match(await failureOf(served.reload(at(8))), /^9: Request to assign label to version 8 of model a/);
     await served.reload(at(1));
     assert.equal(await served.ask("a", label("next")), 1);
+  });
+
+  it("labels new models that become available only after the reload", async () => {
+    await using served = await startCatalog({ pollIntervalMs: 5 });
+    await served.versions("broken", 1);
+    served.bad.add(join(served.base, "broken", "1"));
+    const labelled = (name: string) => model(name, 'version_labels { key: "stable" value: 2 }');
+    const models = labelled("broken") + labelled("gone");
+    assert.match(await failureOf(served.reload(models)), /broken version: 1\}.* Could not find base path .*gone/);
+    assert.equal((await served.reload(models)).status!.errorCode, 0, "the labels are known");
+    for (const name of ["broken", "gone"]) {
+      await served.versions(name, 2);
+      await eventually(() => assert.ok(served.manager.isAvailable(name)));
+      assert.equal(await served.ask(name, label("stable")), 2);
+    }
   });
 
   it("refuses what is no list of distinct models with paths", async () => {

@@ -109,7 +109,7 @@ export class ModelCatalog extends Service {
       if (!isServingError(error, "LOAD_FAILED")) throw error;
       failures.unshift(error.message);
     }
-    if (!this.#isUnavailableLabelAllowed) failures.push(...(await this.#labelFresh(models, found, options)));
+    if (!this.#isUnavailableLabelAllowed) failures.push(...(await this.#labelFresh(models, fresh, options)));
     if (failures.length > 0) throw new ServingError("LOAD_FAILED", failures.join("; "));
   }
 
@@ -132,11 +132,11 @@ export class ModelCatalog extends Service {
   ): Promise<string[]> {
     const problems: string[] = [];
     for (const { name, labels } of fresh) {
-      if (!this.#manager.isAvailable(name)) continue; // reported as failed
-      await this.#manager.whenSettled(name, [...labels.values()], options);
+      const isReported = !this.#manager.isAvailable(name); // as failed
+      if (!isReported) await this.#manager.whenSettled(name, [...labels.values()], options);
       if (this.#models !== models) break; // a later configuration has its own labels
       try {
-        this.#manager.setLabels(name, labels);
+        this.#manager.setLabels(name, labels, isReported);
       } catch (error) {
         if (!isServingError(error, "FAILED_PRECONDITION")) throw error;
         problems.push(error.message);
