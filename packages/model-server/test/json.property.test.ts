@@ -8,11 +8,12 @@ import {
   writeFloat32,
   writeInteger,
 } from "../src/json/format-number.js";
-import { findMember } from "../src/json/cursor.js";
+import { findMembers } from "../src/json/cursor.js";
 import { indexJson } from "../src/json/document.js";
 import { NumberReader } from "../src/json/number.js";
 import { openBody, readPredictBody, rootObject } from "../src/json/predict-body.js";
 import { columnsToJson, rowsToJson } from "../src/json/predict-response.js";
+import { readInferBody } from "../src/v2/json-request.js";
 import { checkBody, drain } from "./json-check.js";
 import { member, numberOf, parseTree, tensorOf } from "./json-twin.js";
 
@@ -173,15 +174,64 @@ describe("large bodies", () => {
     const text = (key: string) => Buffer.from(`{${key === "" ? members : `"${key}":{${members}}`}}`);
     const [opening, body] = pauses(openBody(text(""), () => undefined));
     const [indexing] = pauses(indexJson(text(""), () => undefined));
-    assert.equal(opening - indexing, 12);
-    for (const [key, missing] of [
-      ["", /Missing 'inputs'/],
-      ["inputs", /Missing named input: x/],
+    assert.equal(opening - indexing, 17);
+    for (const [key, missing, count] of [
+      ["", /Missing 'inputs'/, 29],
+      ["inputs", /Missing named input: x/, 18],
     ] as const) {
       const { document, root } = key === "" ? body : drain(openBody(text(key), () => undefined));
       const reading = readPredictBody(document, root, signatureOf(["x"]));
-      for (let i = 0; i < 12; i++) assert.equal(reading.next().done, false, `${i} pauses`);
+      for (let i = 0; i < count; i++) assert.equal(reading.next().done, false, `${i} pauses`);
       assert.throws(() => reading.next(), missing);
+    }
+  });
+
+  it("are searched with pauses where the members that nobody asks for are long", () => {
+    const value = "x".repeat(8000);
+    const members = Array.from({ length: 1000 }, (_, i) => (i % 2 === 0 ? `"k":"${value}"` : `"${value}":0`));
+    const document = drain(indexJson(Buffer.from(`{${members.join(",")}}`), () => undefined));
+    const [searching, found] = pauses(findMembers(document, rootObject(document), ["a", "b"]));
+    assert.deepEqual([searching, found], [30, [undefined, undefined]]);
+  });
+
+  it("are searched with pauses for many keys", () => {
+    const keys = Array.from({ length: 2000 }, (_, i) => `k${i}`);
+    const members = keys.map((key) => `"${key}":0`);
+    const document = drain(indexJson(Buffer.from(`{${members.join(",")}}`), () => undefined));
+    const [searching, found] = pauses(findMembers(document, rootObject(document), keys));
+    assert.ok(searching >= 100, `${searching} pauses`);
+    assert.ok(found.every((each) => each));
+  });
+
+  it("of the Open Inference Protocol are read with pauses, whatever stands around the data", () => {
+    const input = (name: number, more = "", parameters = "") =>
+      `{${more}"name":"i${name}","datatype":"FP32","shape":[1],"parameters":{${parameters}},"data":[1]}`;
+    const output = (name: number, more: string) => `{${more}"name":"o${name}"}`;
+    const foreign = '"k":[],'.repeat(1000);
+    const long = `"k":"${"x".repeat(8000)}"`;
+    const many = (count: number, each: (i: number) => string) =>
+      Array.from({ length: count }, (_, i) => each(i)).join(",");
+    const strings = many(500, () => long);
+    const bodies: [string, string, number][] = [
+      ["foreign members of inputs", `{"inputs":[${many(500, (i) => input(i, foreign))}]}`, 150],
+      ["foreign members of outputs", `{"inputs":[],"outputs":[${many(500, (i) => output(i, foreign))}]}`, 70],
+      ["long members of the body", `{${strings},"inputs":[${input(0)}]}`, 15],
+      ["long members of inputs", `{"inputs":[${many(500, (i) => input(i, `${long},`))}]}`, 30],
+      ["long parameters", `{"inputs":[${input(0, "", strings)}]}`, 15],
+      ["a long shape", `{"inputs":[{"name":"x","datatype":"FP32","shape":[${many(500, () => long.slice(4))}]}]}`, 15],
+      ["inputs", `{"inputs":[${many(9000, (i) => input(i))}]}`, 9],
+    ];
+    for (const [what, text, expected] of bodies) {
+      const bytes = Buffer.from(text);
+      const [indexing] = pauses(indexJson(bytes, () => undefined));
+      const reading = readInferBody(bytes, undefined, () => undefined);
+      let count = -indexing;
+      try {
+        while (!reading.next().done) count++;
+      } catch (error) {
+        assert.match(String(error), /input x: the shape \[NaN/);
+      }
+      assert.ok(count >= expected, `${what}: ${count} pauses`);
     }
   });
 
@@ -315,7 +365,7 @@ describe("JSON numbers out", () => {
           ({ name, isEscaped }, i) => `${isEscaped ? escaped(name) : JSON.stringify(name)}:"${i}"`,
         );
         const document = drain(indexJson(Buffer.from(`{${written.join(",")}}`), () => undefined));
-        const found = findMember(document, rootObject(document), wanted);
+        const [found] = drain(findMembers(document, rootObject(document), [wanted]));
         const index = found ? Number(document.bytes.toString("latin1", found.offset + 1, found.offset + 2)) : -1;
         assert.equal(
           index,

@@ -357,6 +357,7 @@ describe("Open Inference Protocol v2", () => {
       [errorOf({ parameters: many, inputs: [] }), "400: an object of 10001 elements where at most 10000 make sense"],
       [errorOf({ inputs: [many] }), "400: an object of 10001 elements where at most 10000 make sense"],
       [errorOf({ inputs: Array(10_001).fill({}) }), "400: a list of 10001 elements where at most 10000 make sense"],
+      [errorOf({ parameters: 1, inputs: [] }), "400: 'parameters' is no object"],
       [errorOf({ inputs: [{ name: "x" }] }), "400: input x has no datatype"],
       [errorOf({ inputs: [{ name: "x", datatype: "FP32" }] }), "400: input x has no shape"],
       [errorOf({ inputs: [{ ...x, shape: [-1] }] }), "400: input x: the shape [-1] is no tensor's"],

@@ -1,5 +1,6 @@
 import { type JsonDocument, skipScalar, skipSpace, skipString } from "./document.js";
 import { isStringAt, stringBytes } from "./string.js";
+import { WorkSlices } from "./text-slices.js";
 
 /** A place in a document; see {@link JsonDocument}. Mutable: one cursor walks many values. */
 export interface Cursor {
@@ -62,14 +63,20 @@ export function toNext(document: JsonDocument, cursor: Cursor): boolean {
   return true;
 }
 
-/** Members that are stepped over between two pauses. */
-const SLICE_MEMBERS = 16 * 1024;
+/** To compare a key takes about as long as to step over this many bytes. */
+const COMPARE_BYTES = 16;
 
-/** The first member of an object with each of these keys, as cursors on their values; in slices, for others may be millions. */
+/**
+ * The first member of an object with each of these keys, as cursors on their values; in slices, for others may be millions,
+ * or long. A list or object counts with all its bytes, though it is stepped over at once: mostly it is read next.
+ *
+ * @param slices  shared by the walks over objects that may be many
+ */
 export function* findMembers(
   document: JsonDocument,
   object: Readonly<Cursor>,
   keys: readonly string[],
+  slices = new WorkSlices(),
 ): Generator<undefined, readonly (Cursor | undefined)[]> {
   const { bytes, counts } = document;
   const found = keys.map((): Cursor | undefined => undefined);
@@ -77,7 +84,8 @@ export function* findMembers(
   const cursor = { offset: object.offset, container: object.container };
   enter(document, cursor);
   for (let i = 0, missing = keys.length; i < count && missing > 0; i++) {
-    const key = keys.findIndex((each, k) => !found[k] && isStringAt(bytes, cursor.offset, each));
+    const { offset } = cursor;
+    const key = keys.findIndex((each, k) => !found[k] && isStringAt(bytes, offset, each));
     toMemberValue(document, cursor);
     if (key >= 0) {
       found[key] = { ...cursor };
@@ -85,33 +93,20 @@ export function* findMembers(
     }
     skipValue(document, cursor);
     toNext(document, cursor);
-    if ((i + 1) % SLICE_MEMBERS === 0) yield;
+    const compared = key >= 0 ? key + 1 : keys.length;
+    if (slices.isOver(cursor.offset - offset + compared * COMPARE_BYTES)) yield;
   }
   return found;
-}
-
-/** The first member of an object with this key, as a cursor on its value. */
-export function findMember(document: JsonDocument, object: Readonly<Cursor>, key: string): Cursor | undefined {
-  if (document.counts[object.container] === 0) return undefined;
-  const cursor = { offset: object.offset, container: object.container };
-  enter(document, cursor);
-  do {
-    const isFound = isStringAt(document.bytes, cursor.offset, key);
-    toMemberValue(document, cursor);
-    if (isFound) return cursor;
-    skipValue(document, cursor);
-  } while (toNext(document, cursor));
-  return undefined;
 }
 
 /** The text of `{"b64": "..."}`, an object of that one member; undefined for any other value. */
 export function base64Text(document: JsonDocument, value: Readonly<Cursor>): Buffer | undefined {
   const { bytes } = document;
   if (bytes[value.offset] !== 0x7b || document.counts[value.container] !== 1) return undefined;
-  const key = skipSpace(bytes, value.offset + 1);
-  // Most one-member objects are named inputs: told apart by the first letter, unless that is escaped.
-  if (bytes[key + 1] !== 0x62 && bytes[key + 1] !== 0x5c) return undefined;
-  const member = findMember(document, value, "b64");
-  if (!member || bytes[member.offset] !== 0x22) return undefined;
+  const member = { ...value };
+  enter(document, member);
+  if (!isStringAt(bytes, member.offset, "b64")) return undefined;
+  toMemberValue(document, member);
+  if (bytes[member.offset] !== 0x22) return undefined;
   return stringBytes(bytes, member.offset);
 }

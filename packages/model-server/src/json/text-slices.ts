@@ -17,3 +17,16 @@ export class TextSlices {
     return true;
   }
 }
+
+/** Says where work that follows no offset is to pause: many short walks, or walks with more to do than to step over bytes. */
+export class WorkSlices {
+  #bytes = 0;
+
+  /** Adds work that takes as long as to step over `bytes` bytes. Returns whether the slice is over; the next one begins then. */
+  isOver(bytes: number): boolean {
+    this.#bytes += bytes;
+    if (this.#bytes < SLICE_BYTES) return false;
+    this.#bytes = 0;
+    return true;
+  }
+}

@@ -1,11 +1,12 @@
 import { ServingError } from "@shardserve/core";
 import { elementCount, isNumeric, newData, type Tensor, tensor } from "@shardserve/tensor";
-import { type Cursor, enter, findMember, kindAt, skipValue, toMemberValue, toNext } from "../json/cursor.js";
+import { type Cursor, enter, findMembers, kindAt, skipValue, toMemberValue, toNext } from "../json/cursor.js";
 import { indexJson, type JsonDocument, skipScalar } from "../json/document.js";
 import { ListFiller, shapeOf } from "../json/list-filler.js";
 import { rootObject } from "../json/predict-body.js";
 import { stringBytes } from "../json/string.js";
 import { TensorBuilder } from "../json/tensor-builder.js";
+import { WorkSlices } from "../json/text-slices.js";
 import { checkShape, dtypeOf, type InferDType, tensorFromRaw } from "./datatype.js";
 import { type Parameters, refuseExtensions } from "./infer.js";
 
@@ -39,24 +40,27 @@ export function* readInferBody(
     throw invalid(`Inference-Header-Content-Length is ${jsonBytes}, the body has ${body.length} bytes`);
   }
   const document = yield* indexJson(body.subarray(0, jsonBytes), hold);
-  const root = rootObject(document);
+  const reader = new ObjectReader(document);
+  const root = yield* reader.members(rootObject(document), ["id", "parameters", "inputs", "outputs"]);
   const binary = new BinaryTail(body.subarray(jsonBytes ?? body.length));
   const inputs = new Map<string, Tensor>();
-  for (const each of elementsOf(document, memberOf(document, root, "inputs"), "inputs")) {
-    const name = textOf(document, each, "name", "an input");
+  for (const each of yield* reader.objects(root.inputs, "inputs")) {
+    const input = yield* reader.members(each, ["name", "datatype", "shape", "parameters", "data"]);
+    const name = textOf(document, input.name, "name", "an input");
     if (inputs.has(name)) throw invalid(`input ${name} is given twice`);
-    inputs.set(name, yield* readInput(document, each, name, binary));
+    inputs.set(name, yield* readInput(reader, input, name, binary));
   }
   binary.checkEnd();
-  const outputs = elementsOf(document, memberOf(document, root, "outputs"), "outputs").map((each) => {
-    const name = textOf(document, each, "name", "an output");
-    const parameters = parametersOf(document, each);
+  const outputs: RequestedOutput[] = [];
+  for (const each of yield* reader.objects(root.outputs, "outputs")) {
+    const output = yield* reader.members(each, ["name", "parameters"]);
+    const name = textOf(document, output.name, "name", "an output");
+    const parameters = yield* reader.parameters(output.parameters);
     refuseExtensions(`output ${name}`, parameters);
-    return { name, isBinary: flagOf(parameters, "binary_data") };
-  });
-  const idAt = memberOf(document, root, "id");
-  const id = idAt ? textAt(document, idAt, "id") : "";
-  return { id, parameters: parametersOf(document, root), inputs, outputs };
+    outputs.push({ name, isBinary: flagOf(parameters, "binary_data") });
+  }
+  const id = root.id ? textAt(document, root.id, "id") : "";
+  return { id, parameters: yield* reader.parameters(root.parameters), inputs, outputs };
 }
 
 /** @throws ServingError INVALID_ARGUMENT unless the parameter is true, false or absent */
@@ -95,16 +99,19 @@ class BinaryTail {
 }
 
 function* readInput(
-  document: JsonDocument,
-  input: Cursor,
+  reader: ObjectReader,
+  input: Members<"datatype" | "shape" | "parameters" | "data">,
   name: string,
   binary: BinaryTail,
 ): Generator<undefined, Tensor> {
-  const dtype = dtypeOf(textOf(document, input, "datatype", `input ${name}`), name);
-  const shape = readShape(document, input, name);
-  const parameters = parametersOf(document, input);
+  const { document } = reader;
+  const dtype = dtypeOf(textOf(document, input.datatype, "datatype", `input ${name}`), name);
+  if (!input.shape || kindAt(document, input.shape.offset) !== "Array") throw invalid(`input ${name} has no shape`);
+  const shape = yield* reader.list(input.shape, (at) => numberAt(document, at));
+  checkShape(name, shape);
+  const parameters = yield* reader.parameters(input.parameters);
   refuseExtensions(`input ${name}`, parameters);
-  const data = memberOf(document, input, "data");
+  const { data } = input;
   const size = parameters.get("binary_data_size");
   if (size !== undefined) {
     if (data) throw invalid(`input ${name} has both data and binary_data_size`);
@@ -156,33 +163,6 @@ function narrowed(value: Tensor<"int32">, name: string, dtype: NarrowDType): Ten
   return tensor(dtype, value.shape, data);
 }
 
-function readShape(document: JsonDocument, input: Cursor, name: string): number[] {
-  const member = memberOf(document, input, "shape");
-  if (!member || kindAt(document, member.offset) !== "Array") throw invalid(`input ${name} has no shape`);
-  const dims = listOf(document, member).map((at) => scalarAt(document, at));
-  const shape = dims.map((dim) => (typeof dim === "number" ? dim : Number.NaN));
-  checkShape(name, shape);
-  return shape;
-}
-
-function parametersOf(document: JsonDocument, object: Cursor): Parameters {
-  const parameters = new Map<string, string | number | boolean>();
-  const member = memberOf(document, object, "parameters");
-  if (!member || document.counts[member.container] === 0) return parameters;
-  if (kindAt(document, member.offset) !== "Object") throw invalid("'parameters' is no object");
-  checkCount(document, member, "an object");
-  const cursor = { ...member };
-  enter(document, cursor);
-  do {
-    const key = stringBytes(document.bytes, cursor.offset).toString();
-    toMemberValue(document, cursor);
-    const value = scalarAt(document, cursor);
-    if (value !== undefined && !parameters.has(key)) parameters.set(key, value);
-    skipValue(document, cursor);
-  } while (toNext(document, cursor));
-  return parameters;
-}
-
 /** A string, number or boolean; undefined for anything else. */
 function scalarAt(document: JsonDocument, { offset }: Cursor): string | number | boolean | undefined {
   switch (kindAt(document, offset)) {
@@ -199,8 +179,13 @@ function scalarAt(document: JsonDocument, { offset }: Cursor): string | number |
   }
 }
 
-function textOf(document: JsonDocument, object: Cursor, key: string, what: string): string {
-  const member = memberOf(document, object, key);
+/** NaN for anything else than a number. */
+function numberAt(document: JsonDocument, at: Cursor): number {
+  const value = scalarAt(document, at);
+  return typeof value === "number" ? value : Number.NaN;
+}
+
+function textOf(document: JsonDocument, member: Cursor | undefined, key: string, what: string): string {
   if (!member) throw invalid(`${what} has no ${key}`);
   return textAt(document, member, key);
 }
@@ -210,42 +195,82 @@ function textAt(document: JsonDocument, { offset }: Cursor, key: string): string
   return stringBytes(document.bytes, offset).toString();
 }
 
-/** Cursors on the objects of a list; none when there is no list. */
-function elementsOf(document: JsonDocument, list: Cursor | undefined, key: string): Cursor[] {
-  if (!list) return [];
-  if (kindAt(document, list.offset) !== "Array") throw invalid(`'${key}' is no list`);
-  const elements = listOf(document, list);
-  for (const { offset } of elements) {
-    if (kindAt(document, offset) !== "Object") throw invalid(`an element of '${key}' is no object`);
-  }
-  return elements;
-}
+/** Cursors on the values of an object's members. */
+type Members<Key extends string> = Readonly<Record<Key, Cursor | undefined>>;
 
-function memberOf(document: JsonDocument, object: Cursor, key: string): Cursor | undefined {
-  checkCount(document, object, "an object");
-  return findMember(document, object, key);
-}
-
-/** Inputs, outputs, dimensions and members are few; a body with more of them is no request, and is not read in slices. */
+/** Inputs, outputs, dimensions and members are few; a body with more of them is no request. */
 const ELEMENTS_MAX = 10_000;
 
-/** @returns how many elements or members a list or object has. @throws ServingError INVALID_ARGUMENT when they are too many */
-function checkCount(document: JsonDocument, { container }: Cursor, what: string): number {
-  const count = document.counts[container]!;
-  if (count <= ELEMENTS_MAX) return count;
-  throw invalid(`${what} of ${count} elements where at most ${ELEMENTS_MAX} make sense`);
-}
+/** Reads what stands around the data: few objects and lists, but what they hold beside may be long. One count of slices for all. */
+class ObjectReader {
+  readonly document: JsonDocument;
+  readonly #slices = new WorkSlices();
 
-function listOf(document: JsonDocument, list: Cursor): Cursor[] {
-  const count = checkCount(document, list, "a list");
-  const cursor = { ...list };
-  enter(document, cursor);
-  return Array.from({ length: count }, () => {
-    const element = { ...cursor };
-    skipValue(document, cursor);
-    toNext(document, cursor);
-    return element;
-  });
+  constructor(document: JsonDocument) {
+    this.document = document;
+  }
+
+  /** The first member with each of these keys. */
+  *members<Key extends string>(object: Cursor, keys: readonly Key[]): Generator<undefined, Members<Key>> {
+    this.#checkCount(object, "an object");
+    const found = yield* findMembers(this.document, object, keys, this.#slices);
+    const members = {} as Record<Key, Cursor | undefined>;
+    for (let i = 0; i < keys.length; i++) members[keys[i]!] = found[i];
+    return members;
+  }
+
+  /** Cursors on the objects of a list; none when there is no list. */
+  *objects(list: Cursor | undefined, key: string): Generator<undefined, readonly Cursor[]> {
+    if (!list) return [];
+    if (kindAt(this.document, list.offset) !== "Array") throw invalid(`'${key}' is no list`);
+    return yield* this.list(list, (at) => {
+      if (kindAt(this.document, at.offset) !== "Object") throw invalid(`an element of '${key}' is no object`);
+      return { ...at };
+    });
+  }
+
+  *list<T>(list: Cursor, read: (at: Cursor) => T): Generator<undefined, T[]> {
+    const count = this.#checkCount(list, "a list");
+    const cursor = { ...list };
+    enter(this.document, cursor);
+    const elements: T[] = [];
+    for (let i = 0; i < count; i++) {
+      const { offset } = cursor;
+      elements.push(read(cursor));
+      skipValue(this.document, cursor);
+      toNext(this.document, cursor);
+      if (this.#slices.isOver(cursor.offset - offset)) yield;
+    }
+    return elements;
+  }
+
+  *parameters(member: Cursor | undefined): Generator<undefined, Parameters> {
+    const { document } = this;
+    const parameters = new Map<string, string | number | boolean>();
+    if (!member) return parameters;
+    if (kindAt(document, member.offset) !== "Object") throw invalid("'parameters' is no object");
+    const count = this.#checkCount(member, "an object");
+    const cursor = { ...member };
+    enter(document, cursor);
+    for (let i = 0; i < count; i++) {
+      const { offset } = cursor;
+      const key = stringBytes(document.bytes, offset).toString();
+      toMemberValue(document, cursor);
+      const value = scalarAt(document, cursor);
+      if (value !== undefined && !parameters.has(key)) parameters.set(key, value);
+      skipValue(document, cursor);
+      toNext(document, cursor);
+      if (this.#slices.isOver(cursor.offset - offset)) yield;
+    }
+    return parameters;
+  }
+
+  /** @returns how many elements or members a list or object has. @throws ServingError INVALID_ARGUMENT when they are too many */
+  #checkCount({ container }: Cursor, what: string): number {
+    const count = this.document.counts[container]!;
+    if (count <= ELEMENTS_MAX) return count;
+    throw invalid(`${what} of ${count} elements where at most ${ELEMENTS_MAX} make sense`);
+  }
 }
 
 function invalid(message: string): ServingError {
