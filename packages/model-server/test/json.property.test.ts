@@ -203,6 +203,17 @@ describe("large bodies", () => {
     assert.ok(found.every((each) => each));
   });
 
+  it("are searched without reading a long key again for each name that it may spell", () => {
+    const keys = Array.from({ length: 2000 }, (_, i) => `é${i}`);
+    const long = `"\\u00e9${"x".repeat(2 ** 21)}"`;
+    const document = drain(indexJson(Buffer.from(`{${long}:0,"\\u00e97":1}`), () => undefined));
+    const found = drain(findMembers(document, rootObject(document), keys));
+    assert.deepEqual(
+      found.flatMap((each, i) => (each ? [i] : [])),
+      [7],
+    );
+  });
+
   it("of the Open Inference Protocol are read with pauses, whatever stands around the data", () => {
     const input = (name: number, more = "", parameters = "") =>
       `{${more}"name":"i${name}","datatype":"FP32","shape":[1],"parameters":{${parameters}},"data":[1]}`;

@@ -18,10 +18,27 @@ export function isStringAt(bytes: Buffer, offset: number, text: string): boolean
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     const byte = bytes[offset + 1 + i]!;
-    if (unit >= 0x80 || byte === BACKSLASH) return stringBytes(bytes, offset).equals(Buffer.from(text));
+    if (unit >= 0x80 || byte === BACKSLASH) {
+      return (
+        endsWithin(bytes, offset, text.length * UNIT_BYTES_MAX) && stringBytes(bytes, offset).equals(Buffer.from(text))
+      );
+    }
     if (byte !== unit || byte === QUOTE) return false; // a quote within a string is written with a backslash
   }
   return bytes[offset + 1 + text.length] === QUOTE;
+}
+
+/** Most bytes that a UTF-16 unit takes in a text: \uXXXX. */
+const UNIT_BYTES_MAX = 6;
+
+/** Whether the string at `offset` has about `length` bytes at most; one that is much longer is not read to its end. */
+function endsWithin(bytes: Buffer, offset: number, length: number): boolean {
+  const last = offset + 1 + length;
+  for (offset++; bytes[offset] !== QUOTE; offset++) {
+    if (offset >= last) return false;
+    if (bytes[offset] === BACKSLASH) offset++;
+  }
+  return true;
 }
 
 function unescape(raw: Buffer): Buffer {
