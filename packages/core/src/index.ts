@@ -7,6 +7,7 @@ export * from "./config.js";
 export * from "./cooperative.js";
 export * from "./errors.js";
 export * from "./explanation.js";
+export * from "./exists.js";
 export * from "./file-bytes.js";
 export * from "./in-parallel.js";
 export * from "./invariant.js";

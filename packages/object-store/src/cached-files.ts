@@ -54,14 +54,6 @@ export async function isFinished(path: string, bytes: number): Promise<boolean> 
   );
 }
 
-/** Whether there is anything. */
-export function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
-}
-
 /** Bytes of all files below a folder. */
 export async function bytesBelow(dir: string): Promise<number> {
   let total = 0;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   BytePace,
   type Clock,
+  exists,
   inParallel,
   type Logger,
   ProcessLock,
@@ -11,7 +12,7 @@ import {
   silentLogger,
   systemClock,
 } from "@shardserve/core";
-import { bytesBelow, diskError, exists, isFinished, writeFile } from "./cached-files.js";
+import { bytesBelow, diskError, isFinished, writeFile } from "./cached-files.js";
 import type { StoredObject } from "./object-store.js";
 import { parseStoreUri } from "./store-uri.js";
 import type { Stores } from "./stores.js";

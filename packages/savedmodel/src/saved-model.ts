@@ -11,7 +11,7 @@ import {
   type MetaGraphDef,
   type SavedModel as SavedModelMessage,
 } from "@shardserve/api";
-import { type Pause, runInTurns, ServingError } from "@shardserve/core";
+import { exists, type Pause, runInTurns, ServingError } from "@shardserve/core";
 import { parseSavedModel } from "./parse-saved-model.js";
 
 /** A SavedModel directory whose saved_model.pb was read. */
@@ -83,13 +83,6 @@ async function missing(dir: string): Promise<ServingError> {
   const versions = (await readdir(dir).catch(() => [])).filter((name) => /^\d+$/.test(name));
   const hint = versions.length > 0 ? `${join(dir, versions[0]!)}, say` : "one version of it";
   return new ServingError("SAVED_MODEL_INVALID", `no saved_model.pb in ${dir}; name a SavedModel directory, ${hint}`);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false, // absent, or as good as absent: the read that follows says why
-  );
 }
 
 /** The tag sets of all meta graphs, each sorted. */

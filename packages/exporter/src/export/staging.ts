@@ -1,6 +1,6 @@
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { makeFolder, ProcessLock, ServingError } from "@shardserve/core";
+import { exists, makeFolder, ProcessLock, ServingError } from "@shardserve/core";
 import { JOURNAL_NAME } from "./journal.js";
 import { writeError } from "../write-error.js";
 
@@ -114,13 +114,6 @@ async function leftIn(folder: string, prefix: string): Promise<string[]> {
 export async function refuseExisting(target: string): Promise<void> {
   if (!(await exists(target))) return;
   throw new ServingError("OUTPUT_EXISTS", `${target} exists and is never overwritten; choose another version number`);
-}
-
-function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** Hands a file, or the names in a directory, to the disk. */

@@ -1,7 +1,7 @@
-import { access, readFile, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fromBinary, onnx } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { exists, ServingError } from "@shardserve/core";
 
 /** The file that makes a version directory one of an ONNX model. */
 export const ONNX_MODEL_FILE = "model.onnx";
@@ -12,12 +12,7 @@ const MODEL_BYTES_MAX = 2 ** 31 - 1;
 
 /** Whether a version directory holds an ONNX model and no SavedModel. */
 export async function hasOnnxModel(dir: string): Promise<boolean> {
-  const exists = (file: string) =>
-    access(join(dir, file)).then(
-      () => true,
-      () => false, // who loads the directory says what is wrong with it
-    );
-  return (await exists(ONNX_MODEL_FILE)) && !(await exists("saved_model.pb"));
+  return (await exists(join(dir, ONNX_MODEL_FILE))) && !(await exists(join(dir, "saved_model.pb")));
 }
 
 /** Reads `DIR/model.onnx` as it stands. @throws ServingError MODEL_TOO_LARGE */

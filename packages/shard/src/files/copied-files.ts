@@ -1,6 +1,6 @@
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type BytePace, type Logger, ServingError } from "@shardserve/core";
+import { type BytePace, exists, type Logger, ServingError } from "@shardserve/core";
 import {
   DELTA_ROWS_FILE,
   type DeltaSegment,
@@ -210,11 +210,4 @@ async function append(
     at += piece.length;
   }
   return size - first;
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }
