@@ -1,7 +1,7 @@
 /**
  * What the leader does next: a pure function of what it sees, at most one step out. Each step is one transaction on the
  * revisions it was decided from, so a step that was decided on old news is refused, and any leader can go on where
- * another stopped. docs/architecture.md, "Cluster"; the states are VersionRecord's.
+ * another stopped. docs/operations.md, "Rollout of a new version", tells it for operators; the states are VersionRecord's.
  */
 import { type Pieces, runAtOnce } from "@shardserve/core";
 import { levelKey } from "@shardserve/registry";
