@@ -1,14 +1,12 @@
 export * from "./observe/cluster-state.js";
 export * from "./decide/drain.js";
 export * from "./invariants.js";
-export * from "./decide/moves-in-flight.js";
-export * from "./decide/eligible-shards.js";
+export { moveCounts, type MoveCounts } from "./decide/moves-in-flight.js";
 export * from "./decide/next-step.js";
 export * from "./decide/step.js";
-export * from "./decide/proof.js";
 export * from "./observe/repository.js";
 export * from "./observe/repository-mirror.js";
-export * from "./observe/refusal-watch.js";
+export { RefusalWatch } from "./observe/refusal-watch.js";
 export * from "./observe/retire-watch.js";
 export * from "./settings.js";
 export * from "./observe/shard-watch.js";

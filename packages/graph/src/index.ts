@@ -1,16 +1,14 @@
-export * from "./ir/attrs.js";
+export { type AttrPlaceholder, Attrs, type AttrValue, type FunctionRef, type Shape } from "./ir/attrs.js";
 export { type DensePart, denseParts } from "./import/dense-parts.js";
 export * from "./ir/host.js";
-export { importGraph, parseRef, type FunctionLibrary, type ImportedGraph } from "./import/import.js";
+export { importGraph, type FunctionLibrary, type ImportedGraph } from "./import/import.js";
 export { contextOf, infer } from "./infer/infer.js";
 export type { Inference } from "./infer/inference.js";
 export { deviceIndex } from "./infer/values.js";
-export { sliceAxes, sliceRange, type SliceAxis, type SliceSpec } from "./infer/strided-slice.js";
 export * from "./ir/ir.js";
 export {
   importModel,
   importModelInTurns,
-  INIT_SIGNATURE,
   readSignatures,
   type ModelGraph,
   type ModelOptions,
@@ -38,4 +36,4 @@ export { firstOfEqual } from "./plan/same-computation.js";
 export { findTables, type FoundTable } from "./plan/tables.js";
 export type { CheckpointTensor } from "./import/variables.js";
 export { type RestoreTable, type RestoreVariable, type WholeGraph, wholeGraph } from "./import/whole-graph.js";
-export { formatPlan, formatType, reportModel, type ModelReport, type ReportedVariable } from "./plan/report.js";
+export { reportModel, type ModelReport, type ReportedVariable } from "./plan/report.js";

@@ -11,7 +11,6 @@ export {
 export { type OpAttribute, type OpValue, opModel } from "./ort/op-model.js";
 export { loadOrt, Ort, type OrtOptions, type SessionOptions } from "./ort/ort.js";
 export { ORT_GPU_PROVIDERS, type OrtGpu, type OrtGpuOptions, type OrtGpuProvider } from "./ort/ort-gpu.js";
-export { bundledLibraryPath } from "./ort/ort-library.js";
 export { OrtSession, type RunOptions, type ValueInfo } from "./ort/ort-session.js";
 export { OrtValue } from "./ort/ort-value.js";
 export {

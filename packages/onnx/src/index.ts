@@ -1,5 +1,3 @@
-export { numbers } from "./proto/numbers.js";
-export { OnnxBuilder } from "./proto/builder.js";
 export type { Value, Weight, WeightSource } from "./proto/value.js";
 export { CHECK_LABEL } from "./proto/emit.js";
 export { KERNELS } from "./proto/kernels.js";

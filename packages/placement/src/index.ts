@@ -1,6 +1,17 @@
 export { hashPoint, KEY_HASH, mix64, mix64Mod } from "./hash.js";
 export * from "./moves.js";
-export * from "./partition-map.js";
+export {
+  fromPlainMap,
+  isSamePlacement,
+  loadOf,
+  PARTITION_COUNT_MAX,
+  type PartitionMap,
+  partitionsOf,
+  type PlainPartitionMap,
+  replicasOf,
+  toPlainMap,
+  unionLoads,
+} from "./partition-map.js";
 export * from "./place.js";
 export { type Demand, type Quotas, quotas } from "./quota.js";
 export type { PlacementShard } from "./quota.js";

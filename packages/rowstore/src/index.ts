@@ -1,4 +1,4 @@
-export { type DeltaSection, deltaInvalid } from "./delta/delta-format.js";
+export type { DeltaSection } from "./delta/delta-format.js";
 export {
   appliedBy,
   CHAIN_LENGTH_MAX,
@@ -65,12 +65,4 @@ export {
   type RowSource,
   rowOutOfRange,
 } from "./rows/row-source.js";
-export {
-  INT8_HEAD_BYTES,
-  isTableDType,
-  ROW_DTYPES,
-  type RowDType,
-  storedRowBytes,
-  type TableInfo,
-  tablesByName,
-} from "./manifest/table-info.js";
+export { isTableDType, type RowDType, storedRowBytes, type TableInfo, tablesByName } from "./manifest/table-info.js";

@@ -2,7 +2,17 @@ export { type BundleEntry, type BundleIndex, type BundleSlice, type StoredBytes 
 export { BundleReader, type FileRange, type StreamOptions } from "./bundle/bundle-reader.js";
 export { calledFunctions } from "./called-functions.js";
 export { checksum, maskChecksum } from "./bundle/checksum.js";
-export * from "./saved-model.js";
+export {
+  type Asset,
+  assets,
+  initOp,
+  type ReadOptions,
+  readSavedModel,
+  restoreOp,
+  type SavedModel,
+  selectMetaGraph,
+  tagSets,
+} from "./saved-model.js";
 export { objectKeys } from "./object-graph.js";
 export * from "./variable-bindings.js";
 export { type AddOptions, BundleWriter, type BundleWriterOptions, type TensorSource } from "./bundle/bundle-writer.js";

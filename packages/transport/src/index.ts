@@ -1,6 +1,6 @@
 export * from "./address/address.js";
 export * from "./address/advertised-address.js";
-export * from "./client/backoff.js";
+export { Backoff, type BackoffOptions } from "./client/backoff.js";
 export * from "./frame/buffer-pool.js";
 export { ClientSession } from "./client/client-session.js";
 export type { ReplyPayload, RequestOptions } from "./client/pending-requests.js";
@@ -11,13 +11,29 @@ export { JOIN_BYTES_MAX, type ReservedPayload } from "./frame/frame-writer.js";
 export * from "./client/framed-client.js";
 export * from "./server/framed-server.js";
 export { type GrpcListener, listenGrpc } from "./address/grpc-listen.js";
-export * from "./frame/handshake.js";
+export {
+  type Hello,
+  OPEN_METHOD,
+  type OpenRequest,
+  type ProofExpectation,
+  readOpenRequest,
+  readShardProof,
+  type ShardProof,
+  verifyProof,
+  type Welcome,
+} from "./frame/handshake.js";
 export * from "./limits.js";
-export * from "./rows/lookup-request.js";
+export {
+  createLookupRequest,
+  type LookupHeader,
+  LookupRequest,
+  lookupRequestBytes,
+  readLookupRequest,
+} from "./rows/lookup-request.js";
 export type { MutualTls } from "./address/mutual-tls.js";
 export { asRecord, decodeMessage, encodeMessage } from "./frame/message.js";
 export * from "./rows/plain-rows.js";
-export * from "./rows/rows-layout.js";
+export { noDefaults, planRows, type RowsLayout, type TableReply, writeRowsHead } from "./rows/rows-layout.js";
 export * from "./rows/rows-reply.js";
 export { TRACE_BYTES } from "./rows/trace-bytes.js";
 export { claimSocketPath } from "./address/socket-path.js";
