@@ -1,12 +1,6 @@
 import assert from "node:assert/strict";
-import {
-  darkPartitions,
-  type Holds,
-  IMBALANCE_MAX,
-  imbalanceOf,
-  readClusterState,
-  unprovedReplicas,
-} from "@shardserve/controller";
+import { darkPartitions, type Holds, imbalanceOf, readClusterState, unprovedReplicas } from "@shardserve/controller";
+import { LOAD_FACTOR } from "@shardserve/placement";
 import type { Registry } from "@shardserve/registry";
 import type { DriftingLoad } from "../cluster/support/drifting-load.js";
 import type { LiveCluster } from "../cluster/support/live-cluster.js";
@@ -62,7 +56,7 @@ export async function checkControlPlane(registry: Registry, during: string): Pro
       assert.deepEqual(unprovedReplicas(undefined, enabled, holds), [], during);
       assert.deepEqual(darkPartitions(enabled, holds), [], during);
       const imbalance = imbalanceOf(enabled, weights);
-      assert.ok(imbalance <= IMBALANCE_MAX, `${during}: imbalance ${imbalance}`);
+      assert.ok(imbalance <= LOAD_FACTOR, `${during}: imbalance ${imbalance}`);
     }
   }
 }

@@ -1,14 +1,15 @@
 import { type PartitionMap, replicasOf, unionLoads } from "@shardserve/placement";
-import type {
-  AspiredRecord,
-  ExecutorRecord,
-  RecordedError,
-  Registry,
-  ShardRecord,
-  VersionRecord,
+import {
+  type AspiredRecord,
+  type ExecutorRecord,
+  mapsToHold,
+  type RecordedError,
+  type Registry,
+  type ShardRecord,
+  type VersionRecord,
 } from "@shardserve/registry";
 import { moveCounts } from "./decide/moves-in-flight.js";
-import { type ClusterState, readClusterState, type VersionState } from "./observe/cluster-state.js";
+import { type ClusterState, partitionBytesOf, readClusterState, type VersionState } from "./observe/cluster-state.js";
 
 /** One version as `shardserve status` shows it. */
 export interface VersionStatus {
@@ -88,9 +89,7 @@ export async function clusterStatus(
     [...items].sort((a, b) => (a.id < b.id ? -1 : 1));
   const versions = [...state.models.values()].flatMap((model) => [...model.versions.values()]);
   const loads = loadsByShard(versions);
-  const maps = versions
-    .flatMap(({ map }) => [map?.value.enabled, map?.value.staged])
-    .filter((map) => map !== undefined);
+  const maps = versions.flatMap(({ map }) => mapsToHold(map?.value));
   return {
     ...(state.leader && { leader: state.leader.id }),
     shards: byId(state.shards.values()).map((shard) => ({ ...shard, ...(loads.get(shard.id) ?? NO_LOAD) })),
@@ -173,9 +172,8 @@ function loadsByShard(
 ): Map<string, { readonly partitionCount: number; readonly bytes: number }> {
   const loads = new Map<string, { readonly partitionCount: number; readonly bytes: number }>();
   for (const { record, map } of versions) {
-    const maps = [map?.value.enabled, map?.value.staged].filter((found) => found !== undefined);
-    const partitionBytes = record ? Math.ceil(record.value.bytes / record.value.partitionCount) : 0;
-    for (const [id, count] of unionLoads(maps)) {
+    const partitionBytes = record ? partitionBytesOf(record.value) : 0;
+    for (const [id, count] of unionLoads(mapsToHold(map?.value))) {
       const before = loads.get(id) ?? NO_LOAD;
       loads.set(id, {
         partitionCount: before.partitionCount + count,

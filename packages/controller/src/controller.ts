@@ -4,7 +4,6 @@ import {
   type Logger,
   OutageLog,
   type Random,
-  runInTurns,
   Service,
   ServingError,
   silentLogger,
@@ -26,12 +25,9 @@ import { Backoff } from "@shardserve/transport";
 import type { Registry as MetricsRegistry } from "prom-client";
 import { type ClusterState, readClusterState } from "./observe/cluster-state.js";
 import { ControllerMetrics } from "./metrics.js";
-import { decide } from "./decide/next-step.js";
-import { Repository, type RepositoryContents } from "./observe/repository.js";
-import { RefusalWatch } from "./observe/refusal-watch.js";
-import { RetireWatch } from "./observe/retire-watch.js";
+import { LeaderRounds } from "./leader-rounds.js";
+import { Repository } from "./observe/repository.js";
 import { type ControllerSettings, controllerSettings } from "./settings.js";
-import { ShardWatch } from "./observe/shard-watch.js";
 import type { Decision, Step } from "./decide/step.js";
 
 /** What a leader works with, and the limits of what it does at once; defaults stand with each. */
@@ -54,8 +50,6 @@ export interface ControllerOptions {
 const STEPS_PER_ROUND_MAX = 64;
 /** Longest pause between two rounds: timers (settling, replacing, retiring) are seen this late at most, in milliseconds. */
 const ROUND_MAX_MS = 500;
-/** How long a round waits for a look at the repository, in milliseconds. */
-const LOOK_WAIT_MS = 1_000;
 /** Shortest pause: a thousand shards that prove a version write more often than decisions are worth, in milliseconds. */
 const ROUND_MIN_MS = 50;
 
@@ -100,12 +94,11 @@ export class Controller extends Service {
     return Promise.resolve();
   }
 
-  /** Resigns, so that another leads at once. */
-  protected async onDrain(): Promise<void> {
-    this.#stop.abort(new ServingError("DRAINING", "the controller is closing"));
-    await this.#running;
+  protected onDrain(): Promise<void> {
+    return Promise.resolve();
   }
 
+  /** Resigns, so that another leads at once. */
   protected async onClose(): Promise<void> {
     this.#stop.abort(new ServingError("DRAINING", "the controller is closing"));
     await this.#running;
@@ -148,7 +141,7 @@ export class Controller extends Service {
 
   async #lead(leadership: Leadership, signal: AbortSignal): Promise<void> {
     const view = new RegistryView(this.#registry, "", { logger: this.#logger });
-    const round = new LeaderRounds(this.#clock, this.settings, () => this.#metrics?.failure());
+    const rounds = new LeaderRounds(this.#clock, this.settings, () => this.#metrics?.failure());
     const backoff = new Backoff({ firstMs: 100, maxMs: 3_000 }, this.#random);
     const outage = new OutageLog(
       this.#logger,
@@ -161,8 +154,8 @@ export class Controller extends Service {
       while (!signal.aborted) {
         try {
           await view.reach(1, { signal });
-          await round.scan(this.#repository, view.entries.get(NEWS_KEY)?.modRevision, signal);
-          await this.#round(leadership, view, round, signal);
+          await rounds.scan(this.#repository, view.entries.get(NEWS_KEY)?.modRevision, signal);
+          await this.#round(leadership, view, rounds, signal);
           backoff.reset();
           outage.works();
           await this.#pause(view, Math.min(ROUND_MAX_MS, this.settings.pollMs), signal);
@@ -179,12 +172,12 @@ export class Controller extends Service {
   }
 
   /** Takes steps until none is left; what they change is in the view before the next is decided. */
-  async #round(leadership: Leadership, view: RegistryView, round: LeaderRounds, signal: AbortSignal): Promise<void> {
+  async #round(leadership: Leadership, view: RegistryView, rounds: LeaderRounds, signal: AbortSignal): Promise<void> {
     for (let steps = 0; steps < STEPS_PER_ROUND_MAX; steps++) {
       const state = readClusterState(view.entries.values());
-      const decision = await round.decide(state, signal);
-      this.#metrics?.observed(state, decision, round.unsteadyCount);
-      this.#report(round, decision, state);
+      const decision = await rounds.decide(state, signal);
+      this.#metrics?.observed(state, decision, rounds.unsteadyCount);
+      this.#report(rounds, decision, state);
       if (!decision.step) return;
       const revision = await this.#take(decision.step, leadership, signal);
       if (revision === undefined) return; // the view is behind: its next event starts the next round
@@ -209,12 +202,12 @@ export class Controller extends Service {
   }
 
   /** Logs what waits, once for each change of reason. */
-  #report(round: LeaderRounds, { waiting }: Decision, { unreadable }: ClusterState): void {
-    for (const { model, version, why } of round.news(waiting)) {
+  #report(rounds: LeaderRounds, { waiting }: Decision, { unreadable }: ClusterState): void {
+    for (const { model, version, why } of rounds.news(waiting)) {
       this.#logger.info({ model, version, why }, "waits");
     }
-    const broken = round.scanError === undefined ? unreadable : [...unreadable, round.scanError];
-    for (const text of round.newlyBroken(broken)) {
+    const broken = rounds.scanError === undefined ? unreadable : [...unreadable, rounds.scanError];
+    for (const text of rounds.newlyBroken(broken)) {
       this.#logger.error({ error: text }, "something that the controller needs cannot be read");
     }
   }
@@ -232,101 +225,5 @@ export class Controller extends Service {
     await sleep(this.#clock, maxMs, over.signal).catch(() => undefined); // woken
     unsubscribe();
     signal.removeEventListener("abort", wake);
-  }
-}
-
-/** What a leader remembers between rounds: times, and what it said already. None of it is needed by the next leader. */
-class LeaderRounds {
-  readonly #clock: Clock;
-  readonly #settings: ControllerSettings;
-  #repository: RepositoryContents = new Map();
-  #scannedMs = -Infinity;
-  /** Revision of the news that the last look followed. */
-  #newsRevision: number | undefined;
-  #scanError: string | undefined;
-  #look: Promise<void> | undefined;
-  readonly #onLookFailed: () => void;
-  readonly #shards: ShardWatch;
-  readonly #retiring = new RetireWatch();
-  readonly #refusals: RefusalWatch;
-  #said = new Set<string>();
-  #saidBroken = new Set<string>();
-
-  /** @param onLookFailed  called after each look at the repository that failed */
-  constructor(clock: Clock, settings: ControllerSettings, onLookFailed: () => void) {
-    this.#clock = clock;
-    this.#onLookFailed = onLookFailed;
-    this.#settings = settings;
-    this.#shards = new ShardWatch(clock.nowMs());
-    this.#refusals = new RefusalWatch(settings.replaceAfterMs);
-  }
-
-  /**
-   * Looks when it is time to, or there is news. A look that takes long goes on beside the rounds: dead shards are replaced meanwhile.
-   *
-   * @param newsRevision  at which somebody said that the repository has something new; undefined = nobody did
-   */
-  async scan(repository: Repository, newsRevision: number | undefined, signal: AbortSignal): Promise<void> {
-    const nowMs = this.#clock.nowMs();
-    const isDue = nowMs - this.#scannedMs >= this.#settings.pollMs || newsRevision !== this.#newsRevision;
-    if (this.#look || !isDue) return; // news that comes while it looks may be missed by that look: it looks again
-    this.#scannedMs = nowMs;
-    this.#newsRevision = newsRevision;
-    this.#look = this.#scan(repository, signal).finally(() => (this.#look = undefined));
-    const over = new AbortController();
-    const waited = sleep(this.#clock, LOOK_WAIT_MS, over.signal).catch(() => undefined); // the look was over first
-    await Promise.race([this.#look, waited]);
-    over.abort();
-  }
-
-  async #scan(repository: Repository, signal: AbortSignal): Promise<void> {
-    try {
-      this.#repository = await repository.scan({ signal });
-      this.#scanError = undefined;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#scanError = ServingError.from(error).message;
-      this.#onLookFailed();
-    }
-  }
-
-  /** Why the last look at the repository failed; the one before it holds, and shards are replaced all the same. */
-  get scanError(): string | undefined {
-    return this.#scanError;
-  }
-
-  unsteadyCount = 0;
-
-  /** In turns of the event loop: the shard of this process serves rows meanwhile. */
-  decide(state: ClusterState, signal: AbortSignal): Promise<Decision> {
-    const nowMs = this.#clock.nowMs();
-    const presence = this.#shards.observe(state, nowMs);
-    this.unsteadyCount = presence.unsteady.size;
-    const observed = {
-      state,
-      repository: this.#repository,
-      ...presence,
-      avoided: this.#refusals.observe(state, nowMs),
-      retiringForMs: this.#retiring.observe(state, nowMs),
-      nowMs: this.#clock.wallMs(),
-      settings: this.#settings,
-    };
-    return runInTurns(decide(observed), signal);
-  }
-
-  /** Those of `waiting` that were not there, or waited for something else, the last time. */
-  news<T extends { readonly model: string; readonly version: number; readonly why: string }>(
-    waiting: readonly T[],
-  ): T[] {
-    const textOf = ({ model, version, why }: T) => JSON.stringify([model, version, why]);
-    const fresh = waiting.filter((item) => !this.#said.has(textOf(item)));
-    this.#said = new Set(waiting.map(textOf));
-    return fresh;
-  }
-
-  newlyBroken(texts: readonly string[]): string[] {
-    const fresh = texts.filter((text) => !this.#saidBroken.has(text));
-    this.#saidBroken = new Set(texts);
-    return fresh;
   }
 }

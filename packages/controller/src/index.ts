@@ -1,4 +1,10 @@
-export * from "./observe/cluster-state.js";
+export {
+  type ClusterState,
+  readClusterState,
+  type ModelState,
+  type Stored,
+  type VersionState,
+} from "./observe/cluster-state.js";
 export * from "./decide/drain.js";
 export * from "./invariants.js";
 export { moveCounts, type MoveCounts } from "./decide/moves-in-flight.js";

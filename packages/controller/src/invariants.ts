@@ -2,11 +2,8 @@
  * What must hold of a cluster at any time, whoever looks: the unit tests' scripts, the simulator and the chaos suite ask the
  * same questions. Each returns what is broken, in words; empty = all is well.
  */
-import { loadOf, type PartitionMap, replicasOf } from "@shardserve/placement";
+import { LOAD_FACTOR, loadOf, type PartitionMap, replicasOf } from "@shardserve/placement";
 import type { ClusterState } from "./observe/cluster-state.js";
-
-/** No shard may hold more than this times its share. */
-export const IMBALANCE_MAX = 1.1;
 
 /** Whether a living shard really has a partition. */
 export type Holds = (shard: string, model: string, version: number, partition: number) => boolean;
@@ -62,7 +59,7 @@ export function imbalanceOf(map: PartitionMap, weights: ReadonlyMap<string, numb
   let worst = 0;
   for (const [i, id] of map.shards.entries()) {
     const share = (map.replicas.length * (weights.get(id) ?? 0)) / total;
-    worst = Math.max(worst, load[i]! / Math.max(share, Math.ceil(share) / IMBALANCE_MAX));
+    worst = Math.max(worst, load[i]! / Math.max(share, Math.ceil(share) / LOAD_FACTOR));
   }
   return worst;
 }

@@ -10,6 +10,7 @@ import {
   LeasedKeys,
   MAPS_PREFIX,
   mapRecord,
+  mapsToHold,
   parseKey,
   type Registry,
   RegistryView,
@@ -142,8 +143,9 @@ export class Participant {
     for (const entry of this.#view.entries.values()) {
       const key = parseKey(entry.key);
       if (key?.kind !== "map") continue;
-      const { enabled, staged } = mapRecord.decode(entry.value, entry.key);
-      const wanted = new Set([enabled, staged].flatMap((map) => (map ? partitionsOf(map, this.id) : [])));
+      const wanted = new Set(
+        mapsToHold(mapRecord.decode(entry.value, entry.key)).flatMap((map) => partitionsOf(map, this.id)),
+      );
       const stored = await readManifest(join(this.#baseDir, key.model, String(key.version)));
       if (!stored || wanted.size === 0) continue;
       const partitions = [...wanted].sort((a, b) => a - b);

@@ -6,11 +6,13 @@ import {
   executorRecord,
   levelKey,
   levelWish,
+  type MapRecord,
   shardWish,
   wishKey,
   holdingKey,
   type HoldingRecord,
   holdingRecord,
+  mapsToHold,
   MemoryStore,
   rollbackKey,
   rollbackRecord,
@@ -39,7 +41,7 @@ import { type PartitionMap, partitionsOf } from "@shardserve/placement";
 export class SimCluster {
   readonly #store = new MemoryStore({ clock: new ManualClock() });
   readonly #disk = new Map<string, Map<number, VersionContents>>();
-  readonly #bad = new Map<string, { readonly partition: number; readonly kind: string }>();
+  readonly #bad = new Map<string, Bad>();
   readonly #held = new Map<string, HeldBefore>();
   readonly #serving = new Map<string, ServedVersion[]>();
   #watch = new ShardWatch(0);
@@ -50,98 +52,51 @@ export class SimCluster {
   /** How far wall clocks are ahead of {@link #nowMs}. */
   #wallAheadMs = 0;
 
+  /** By name; each says what it did, a line each, where there is something to say. */
+  readonly #commands: Readonly<Record<string, (args: readonly string[], options: Options) => string[] | void>> = {
+    set: (_, options) => this.#set(options),
+    disk: ([model = "", version], options) => this.#write(model, Number(version), options),
+    undisk: ([model = "", version]) => void this.#disk.get(model)?.delete(Number(version)),
+    delta: ([model = "", version, epoch], options) => this.#delta(model, Number(version), Number(epoch), options),
+    undelta: ([model = "", version, epoch]) => void this.#deltas(model, Number(version)).delete(Number(epoch)),
+    fold: ([model = "", version, epoch], options) => this.#fold(model, Number(version), Number(epoch), options),
+    reject: ([model = "", version, ...epochs]) => {
+      this.#put(rollbackKey(model, Number(version)), rollbackRecord.encode({ rejected: epochs.map(Number) }));
+    },
+    join: (ids, options) => ids.forEach((id) => this.#join(id, options)),
+    leave: (ids) => ids.forEach((id) => this.#leave(id)),
+    drain: (ids) => ids.forEach((id) => this.#put(wishKey(id), shardWish.encode({ isDraining: true }))),
+    undrain: (ids) => ids.forEach((id) => this.#delete(wishKey(id))),
+    level: ([model = ""]) => this.#put(levelKey(model), levelWish.encode({ wishedAtMs: this.#nowMs })),
+    elect: () => this.#elect(),
+    held: ([shard, model, version, generation], { epoch = "0", oldest = "0" }) => {
+      const before = { generation: Number(generation), epoch: Number(epoch), oldest: Number(oldest) };
+      this.#held.set(`${shard} ${model} ${version}`, before);
+    },
+    wipe: () => {
+      for (const { key } of this.#store.list("").entries) if (/^(models|maps)\//.test(key)) this.#delete(key);
+    },
+    load: (ids) => (ids.length > 0 ? ids : [...this.state().shards.keys()].sort()).flatMap((id) => this.#load(id)),
+    bad: ([shard, model, version, partition, kind = "error"]) => {
+      this.#bad.set(`${shard} ${model} ${version}`, { partition: Number(partition), kind });
+    },
+    good: ([shard, model, version]) => void this.#bad.delete(`${shard} ${model} ${version}`),
+    executor: ([id = "", ...served], options) => this.#executor(id, served, options),
+    aspire: ([model = "", ...policy], options) => this.#aspire(model, policy, options),
+    tick: ([ms]) => void (this.#nowMs += Number(ms)),
+    jump: ([ms]) => void (this.#wallAheadMs += Number(ms)),
+    step: ([stepsMax = "50"]) => this.#step(Number(stepsMax)),
+    show: () => this.#show(),
+  };
+
   /** @returns what the command says, a line each */
   run(line: string): string[] {
-    const [command, ...rest] = line.split(/\s+/);
-    const args = rest.filter((word) => !word.includes("="));
-    const options = Object.fromEntries(
-      rest.filter((word) => word.includes("=")).map((word) => word.split("=") as [string, string]),
-    );
-    switch (command) {
-      case "set":
-        this.#settings = controllerSettings(
-          Object.fromEntries(Object.entries(options).map(([key, value]) => [key, Number(value)])),
-        );
-        this.#refusals = new RefusalWatch(this.#settings.replaceAfterMs);
-        return [];
-      case "disk":
-        return this.#write(args[0] ?? "", Number(args[1]), options);
-      case "undisk":
-        this.#disk.get(args[0] ?? "")?.delete(Number(args[1]));
-        return [];
-      case "delta":
-        return this.#delta(args[0] ?? "", Number(args[1]), Number(args[2]), options);
-      case "undelta":
-        this.#deltas(args[0] ?? "", Number(args[1])).delete(Number(args[2]));
-        return [];
-      case "fold":
-        return this.#fold(args[0] ?? "", Number(args[1]), Number(args[2]), options);
-      case "reject":
-        this.#store.txn(
-          [],
-          [
-            {
-              put: rollbackKey(args[0] ?? "", Number(args[1])),
-              value: rollbackRecord.encode({ rejected: args.slice(2).map(Number) }),
-            },
-          ],
-        );
-        return [];
-      case "join":
-        for (const id of args) this.#join(id, options);
-        return [];
-      case "leave":
-        for (const id of args) this.#leave(id);
-        return [];
-      case "drain":
-      case "undrain":
-        for (const id of args) this.#drain(id, command === "drain");
-        return [];
-      case "level":
-        this.#store.txn([], [{ put: levelKey(args[0] ?? ""), value: levelWish.encode({ wishedAtMs: this.#nowMs }) }]);
-        return [];
-      case "elect":
-        this.#watch = new ShardWatch(this.#nowMs); // this and the next ones: all that a leader remembers
-        this.#refusals = new RefusalWatch(this.#settings.replaceAfterMs);
-        this.#retiring = new RetireWatch();
-        return [];
-      case "held":
-        this.#held.set(`${args[0]} ${args[1]} ${args[2]}`, {
-          generation: Number(args[3]),
-          epoch: Number(options["epoch"] ?? 0),
-          oldest: Number(options["oldest"] ?? 0),
-        });
-        return [];
-      case "wipe":
-        for (const { key } of this.#store.list("").entries) {
-          if (/^(models|maps)\//.test(key)) this.#store.txn([], [{ delete: key }]);
-        }
-        return [];
-      case "load":
-        return (args.length > 0 ? args : [...this.state().shards.keys()].sort()).flatMap((id) => this.#load(id));
-      case "bad":
-        this.#bad.set(`${args[0]} ${args[1]} ${args[2]}`, { partition: Number(args[3]), kind: args[4] ?? "error" });
-        return [];
-      case "good":
-        this.#bad.delete(`${args[0]} ${args[1]} ${args[2]}`);
-        return [];
-      case "executor":
-        return this.#executor(args[0] ?? "", args.slice(1), options);
-      case "aspire":
-        return this.#aspire(args[0] ?? "", args.slice(1), options);
-      case "tick":
-        this.#nowMs += Number(args[0]);
-        return [];
-      case "jump":
-        this.#wallAheadMs += Number(args[0]);
-        return [];
-      case "step":
-        return this.#step(Number(args[0] ?? 50));
-      case "show":
-        return this.#show();
-      default:
-        throw new Error(`unknown command ${command}`);
-    }
+    const [name = "", ...words] = line.split(/\s+/);
+    const args = words.filter((word) => !word.includes("="));
+    const options = words.filter((word) => word.includes("=")).map((word) => word.split("=") as [string, string]);
+    const command = this.#commands[name];
+    if (!command) throw new Error(`unknown command ${name}`);
+    return command(args, Object.fromEntries(options)) ?? [];
   }
 
   /** The registry as it stands. */
@@ -149,11 +104,28 @@ export class SimCluster {
     return readClusterState(this.#store.list("").entries);
   }
 
-  #write(
-    model: string,
-    version: number,
-    { partitions = "7", bytes = "100", digest = "d" }: Record<string, string>,
-  ): string[] {
+  #put(key: string, value: Uint8Array): void {
+    this.#store.txn([], [{ put: key, value }]);
+  }
+
+  #delete(key: string): void {
+    this.#store.txn([], [{ delete: key }]);
+  }
+
+  #set(options: Options): void {
+    const numbers = Object.entries(options).map(([key, value]) => [key, Number(value)] as const);
+    this.#settings = controllerSettings(Object.fromEntries(numbers));
+    this.#refusals = new RefusalWatch(this.#settings.replaceAfterMs);
+  }
+
+  /** The next leader begins: what this one remembered is lost. */
+  #elect(): void {
+    this.#watch = new ShardWatch(this.#nowMs);
+    this.#refusals = new RefusalWatch(this.#settings.replaceAfterMs);
+    this.#retiring = new RetireWatch();
+  }
+
+  #write(model: string, version: number, { partitions = "7", bytes = "100", digest = "d" }: Options): void {
     const partitionCount = Number(partitions);
     const contents: VersionContents = {
       manifestDigest: `${digest}-${model}-${version}`,
@@ -163,7 +135,6 @@ export class SimCluster {
     };
     const versions = this.#disk.get(model) ?? new Map<number, VersionContents>();
     this.#disk.set(model, versions.set(version, contents));
-    return [];
   }
 
   #deltas(model: string, version: number): Map<number, DeltaContents> {
@@ -175,8 +146,8 @@ export class SimCluster {
     model: string,
     version: number,
     epoch: number,
-    { parent = String(epoch - 1), digest = "e", base }: Record<string, string | undefined>,
-  ): string[] {
+    { parent = String(epoch - 1), digest = "e", base }: Options,
+  ): void {
     const versions = this.#disk.get(model) as Map<number, VersionContents>;
     const contents = versions.get(version) as VersionContents;
     const deltas = new Map(contents.deltas);
@@ -190,23 +161,16 @@ export class SimCluster {
       parent: { epoch: parentEpoch, digest: before ?? `e${parentEpoch}` },
       createdAtMs: this.#nowMs,
     });
-    return [];
   }
 
-  #fold(
-    model: string,
-    version: number,
-    epoch: number,
-    { of = `e${epoch}` }: Record<string, string | undefined>,
-  ): string[] {
+  #fold(model: string, version: number, epoch: number, { of = `e${epoch}` }: Options): void {
     const versions = this.#disk.get(model) as Map<number, VersionContents>;
     const contents = versions.get(version) as VersionContents;
     const fold = { epoch, digest: of, baseDigest: contents.manifestDigest, fold: `f${epoch}` };
     versions.set(version, { ...contents, folds: new Map(contents.folds).set(epoch, fold) });
-    return [];
   }
 
-  #join(id: string, { zone = "", weight = "1", capacity, draining }: Record<string, string | undefined>): void {
+  #join(id: string, { zone = "", weight = "1", capacity, draining }: Options): void {
     const record: ShardRecord = {
       id,
       instance: `${id}-1`,
@@ -217,87 +181,52 @@ export class SimCluster {
       ...(capacity !== undefined && { capacityBytes: Number(capacity) }),
       isDraining: draining === "yes",
     };
-    this.#store.txn([], [{ put: shardKey(id), value: shardRecord.encode(record) }]);
-  }
-
-  #drain(id: string, isDraining: boolean): void {
-    const wish = { put: wishKey(id), value: shardWish.encode({ isDraining }) };
-    this.#store.txn([], [isDraining ? wish : { delete: wishKey(id) }]);
+    this.#put(shardKey(id), shardRecord.encode(record));
   }
 
   #leave(id: string): void {
     const keys = this.#store.list("").entries.map((entry) => entry.key);
-    const gone = keys.filter((key) => key === shardKey(id) || key.startsWith(`holdings/${id}/`));
-    this.#store.txn(
-      [],
-      gone.map((key) => ({ delete: key })),
-    );
+    for (const key of keys) if (key === shardKey(id) || key.startsWith(`holdings/${id}/`)) this.#delete(key);
   }
 
   /** The shard maps what it should and proves it, bad files excepted. */
   #load(id: string): string[] {
     const lines: string[] = [];
-    const state = this.state();
-    for (const [model, { versions }] of sortedByKey(state.models)) {
+    for (const [model, { versions }] of sortedByKey(this.state().models)) {
       for (const [version, { map }] of sortedByKey(versions)) {
-        const maps = [map?.value.enabled, map?.value.staged].filter((found) => found !== undefined);
-        const wanted = [...new Set(maps.flatMap((found) => partitionsOf(found, id)))].sort((a, b) => a - b);
+        const wanted = [...new Set(mapsToHold(map?.value).flatMap((found) => partitionsOf(found, id)))];
         const contents = this.#disk.get(model)?.get(version);
+        const key = holdingKey(id, model, version);
         if (!contents || wanted.length === 0) {
-          this.#store.txn([], [{ delete: holdingKey(id, model, version) }]);
+          this.#delete(key);
           continue;
         }
-        const bad = this.#bad.get(`${id} ${model} ${version}`);
-        const before = new Set(map?.value.enabled && partitionsOf(map.value.enabled, id));
-        const partitions = wanted.filter((partition, i) => {
-          if (bad?.kind.startsWith("slow")) return i < bad.partition; // it has so many by now, and failed at something
-          return bad?.kind === "full" ? before.has(partition) : bad?.kind !== "error" || partition !== bad.partition;
-        });
-        const held = this.#held.get(`${id} ${model} ${version}`);
-        const deltas = held?.epoch ? heldEpochs(held, contents) : epochsOf(map?.value.epochs, bad);
-        if (bad?.kind === "unopened") {
-          const error = { code: "NOT_FOUND", message: `${model}/${version} has no manifest` } as const;
-          const nothing = { instance: `${id}-1`, manifestDigest: "", epoch: 0, partitions: [], digests: [], error };
-          this.#store.txn([], [{ put: holdingKey(id, model, version), value: holdingRecord.encode(nothing) }]);
-          lines.push(`${id} opens nothing of ${model} ${version}`);
-          continue;
-        }
-        const record = {
-          instance: `${id}-1`,
-          manifestDigest: contents.manifestDigest,
-          ...deltas,
-          partitions,
-          digests: partitions.map((p) =>
-            bad?.kind === "digest" && bad.partition === p ? "other" : (contents.digests[p] ?? ""),
-          ),
-          ...(held && { heldGeneration: held.generation }),
-          ...(bad?.kind === "slow" && { error: { code: "UNAVAILABLE", message: "a partition cannot be copied" } }),
-          ...(bad?.kind === "slow-delta" && {
-            error: { code: "RESOURCE_EXHAUSTED", message: "the delta does not fit" },
-            isDeltaError: true,
-          }),
-          ...(bad?.kind === "delta" && {
-            isDeltaError: true,
-            error: { code: "CHECKSUM_MISMATCH", message: `deltas/${bad.partition}/rows.delta: block 0 is damaged` },
-          }),
-          ...(bad?.kind === "full" &&
-            partitions.length < wanted.length && { error: { code: "DISK_FULL", message: "ENOSPC" } }),
-          ...(bad?.kind === "error" && {
-            error: { code: "CHECKSUM_MISMATCH", message: `partition ${bad.partition}: block 3 is damaged` },
-          }),
+        const name = `${id} ${model} ${version}`;
+        const surroundings = {
+          directory: `${model}/${version}`,
+          map: map?.value ?? {},
+          contents,
+          held: this.#held.get(name),
+          bad: this.#bad.get(name),
         };
-        this.#store.txn([], [{ put: holdingKey(id, model, version), value: holdingRecord.encode(record) }]);
-        lines.push(`${id} holds ${partitions.length} of ${model} ${version}`);
+        const holding = holdingOf(
+          id,
+          wanted.sort((x, y) => x - y),
+          surroundings,
+        );
+        this.#put(key, holdingRecord.encode(holding));
+        const isOpen = holding.manifestDigest !== "";
+        lines.push(
+          isOpen
+            ? `${id} holds ${holding.partitions.length} of ${model} ${version}`
+            : `${id} opens nothing of ${model} ${version}`,
+        );
       }
     }
     return lines;
   }
 
-  #executor(
-    id: string,
-    [model = "", version = "0", state = "available"]: string[],
-    { epoch }: Record<string, string | undefined>,
-  ): string[] {
+  #executor(id: string, [model = "", version = "0", state = "available"]: string[], { epoch }: Options): void {
     const serving = (this.#serving.get(id) ?? []).filter(
       (one) => one.model !== model || one.version !== Number(version),
     );
@@ -310,11 +239,10 @@ export class SimCluster {
       });
     this.#serving.set(id, serving);
     const record = { id, instance: id, addresses: {}, zone: "", serving };
-    this.#store.txn([], [{ put: executorKey(id), value: executorRecord.encode(record) }]);
-    return [];
+    this.#put(executorKey(id), executorRecord.encode(record));
   }
 
-  #aspire(model: string, [kind, ...numbers]: string[], { replication }: Record<string, string | undefined>): string[] {
+  #aspire(model: string, [kind, ...numbers]: string[], { replication }: Options): void {
     const policy: VersionPolicy =
       kind === "latest"
         ? { kind, count: Number(numbers[0]) }
@@ -322,8 +250,7 @@ export class SimCluster {
           ? { kind }
           : { kind: "specific", versions: numbers.map(Number) };
     const record = { policy, ...(replication !== undefined && { replication: Number(replication) }) };
-    this.#store.txn([], [{ put: aspiredKey(model), value: aspiredRecord.encode(record) }]);
-    return [];
+    this.#put(aspiredKey(model), aspiredRecord.encode(record));
   }
 
   #step(stepsMax: number): string[] {
@@ -371,6 +298,74 @@ export class SimCluster {
   }
 }
 
+/** `name=value` behind a command's arguments. */
+type Options = Readonly<Record<string, string | undefined>>;
+
+/** What is wrong with a version's files on a shard. */
+interface Bad {
+  readonly partition: number;
+  readonly kind: string;
+}
+
+interface Surroundings {
+  /** NAME/VERSION in the repository. */
+  readonly directory: string;
+  readonly map: MapRecord;
+  readonly contents: VersionContents;
+  readonly held: HeldBefore | undefined;
+  readonly bad: Bad | undefined;
+}
+
+/** What a shard proves of the partitions that it should hold. */
+function holdingOf(
+  id: string,
+  wanted: readonly number[],
+  { directory, map, contents, held, bad }: Surroundings,
+): HoldingRecord {
+  const instance = `${id}-1`;
+  if (bad?.kind === "unopened") {
+    const error = { code: "NOT_FOUND", message: `${directory} has no manifest` };
+    return { instance, manifestDigest: "", epoch: 0, partitions: [], digests: [], error };
+  }
+  const before = new Set(map.enabled && partitionsOf(map.enabled, id));
+  const partitions = wanted.filter((partition, i) => {
+    if (bad?.kind.startsWith("slow")) return i < bad.partition; // it has so many by now, and failed at something
+    return bad?.kind === "full" ? before.has(partition) : bad?.kind !== "error" || partition !== bad.partition;
+  });
+  const isOther = (partition: number) => bad?.kind === "digest" && bad.partition === partition;
+  const failure = bad && (bad.kind !== "full" || partitions.length < wanted.length) && failureOf(bad);
+  return {
+    instance,
+    manifestDigest: contents.manifestDigest,
+    ...(held?.epoch ? heldEpochs(held, contents) : epochsOf(map.epochs, bad)),
+    partitions,
+    digests: partitions.map((partition) => (isOther(partition) ? "other" : (contents.digests[partition] ?? ""))),
+    ...(held && { heldGeneration: held.generation }),
+    ...failure,
+  };
+}
+
+/** What a shard reports of it. */
+function failureOf({ kind, partition }: Bad): Pick<HoldingRecord, "error" | "isDeltaError"> {
+  switch (kind) {
+    case "slow":
+      return { error: { code: "UNAVAILABLE", message: "a partition cannot be copied" } };
+    case "slow-delta":
+      return { error: { code: "RESOURCE_EXHAUSTED", message: "the delta does not fit" }, isDeltaError: true };
+    case "delta":
+      return {
+        error: { code: "CHECKSUM_MISMATCH", message: `deltas/${partition}/rows.delta: block 0 is damaged` },
+        isDeltaError: true,
+      };
+    case "full":
+      return { error: { code: "DISK_FULL", message: "ENOSPC" } };
+    case "error":
+      return { error: { code: "CHECKSUM_MISMATCH", message: `partition ${partition}: block 3 is damaged` } };
+    default:
+      return {}; // it does not know
+  }
+}
+
 /** What a shard goes on with from before the registry lost its history. */
 interface HeldBefore {
   readonly generation: number;
@@ -389,14 +384,14 @@ function heldEpochs(
 /** What a shard holds of the deltas that it is to hold; a damaged one and all behind it are missing. */
 function epochsOf(
   plan: EpochPlan | undefined,
-  bad: { readonly partition: number; readonly kind: string } | undefined,
+  bad: Bad | undefined,
 ): Pick<HoldingRecord, "epoch" | "epochDigest" | "oldestEpoch"> {
   const whole = plan?.chain.filter(({ epoch }) => isTaken(epoch, bad));
   const newest = whole?.at(-1);
   return newest && plan ? { epoch: newest.epoch, epochDigest: newest.digest, oldestEpoch: plan.oldest } : { epoch: 0 };
 }
 
-function isTaken(epoch: number, bad: { readonly partition: number; readonly kind: string } | undefined): boolean {
+function isTaken(epoch: number, bad: Bad | undefined): boolean {
   if (bad?.kind === "slow-delta") return false;
   return bad?.kind !== "delta" || epoch < bad.partition;
 }

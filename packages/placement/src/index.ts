@@ -13,5 +13,5 @@ export {
   unionLoads,
 } from "./partition-map.js";
 export * from "./place.js";
-export { type Demand, type Quotas, quotas } from "./quota.js";
+export { type Demand, LOAD_FACTOR, type Quotas, quotas } from "./quota.js";
 export type { PlacementShard } from "./quota.js";

@@ -24,8 +24,6 @@ export interface PlaceOptions {
   readonly partitionBytes?: number;
 }
 
-/** No shard above 1.1 x its share. */
-const LOAD_FACTOR = 1.1;
 /** Partitions that are looked at between two turns: a millisecond or two. */
 const PARTITIONS_PER_TURN = 256;
 
@@ -33,7 +31,7 @@ const PARTITIONS_PER_TURN = 256;
  * Places every partition on `replication` distinct shards. Pure: the same input, in any order, gives the same map.
  *
  * - Partitions follow a ring of consistent hashing with bounded load (Mirrokni, Thorup, Zadimoghaddam, SODA 2018).
- * - No shard holds more than 1.1 x its weighted share (rounded; never less than the share rounded up).
+ * - No shard holds more than LOAD_FACTOR x its weighted share (rounded; never less than the share rounded up).
  * - Replicas stand in distinct zones wherever the bounds allow it, given at least as many zones as replicas.
  * - With `previous`: a shard that joins takes its share and nothing else moves; a shard that leaves gives up what it held
  *   and nothing else moves; a shard that is closed gets nothing.
@@ -58,7 +56,6 @@ export function* placePieces(
     partitionCount,
     replication,
     partitionBytes: options.partitionBytes ?? 0,
-    loadFactor: LOAD_FACTOR,
   });
   const preference = yield* Preferences.of(sorted, partitionCount, options.model);
   const previous = options.previous?.partitionCount === partitionCount ? options.previous : undefined;

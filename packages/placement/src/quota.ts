@@ -13,13 +13,16 @@ export interface PlacementShard {
   readonly isClosed?: boolean;
 }
 
+/** No shard holds more than this times its weighted share. */
+export const LOAD_FACTOR = 1.1;
+
 /** How many replicas each shard should hold and may hold at most. */
 export interface Quotas {
   /** The shard's fair share, real; sums to partitionCount x replication. */
   readonly share: Float64Array;
   /** The share as a whole number, down or up, largest remainders up; sums to partitionCount x replication. */
   readonly target: Int32Array;
-  /** No shard ever exceeds it: 1.1 x its share, rounded, never less than the share itself rounded up. */
+  /** No shard ever exceeds it: LOAD_FACTOR x its share, rounded, never less than the share itself rounded up. */
   readonly bound: Int32Array;
 }
 
@@ -29,8 +32,6 @@ export interface Demand {
   readonly replication: number;
   /** Bytes of the largest partition; 0 = capacities are ignored. */
   readonly partitionBytes: number;
-  /** How far above its share a shard may go; 1.1 by design. */
-  readonly loadFactor: number;
 }
 
 /**
@@ -41,7 +42,7 @@ export interface Demand {
  * @throws ServingError PLACEMENT_INFEASIBLE with the numbers
  */
 export function quotas(what: string, shards: readonly PlacementShard[], demand: Demand): Quotas {
-  const { partitionCount, replication, partitionBytes, loadFactor } = demand;
+  const { partitionCount, replication, partitionBytes } = demand;
   const names = shards.map((shard) => shard.id).join(", ") || "none";
   if (shards.length < replication) {
     throw infeasible(
@@ -68,7 +69,7 @@ export function quotas(what: string, shards: readonly PlacementShard[], demand: 
   }
   const share = fillShares(shards, limit, total);
   const bound = Int32Array.from(share, (part, i) => {
-    const rounded = Math.max(Math.ceil(part - 1e-9), Math.floor(part * loadFactor + 1e-9));
+    const rounded = Math.max(Math.ceil(part - 1e-9), Math.floor(part * LOAD_FACTOR + 1e-9));
     return Math.min(rounded, limit[i]!);
   });
   return { share, target: roundShares(share, total), bound };

@@ -1,5 +1,6 @@
 export * from "./records/cluster-keys.js";
 export * from "./records/cluster-records.js";
+export * from "./records/record-codecs.js";
 export * from "./election.js";
 export type { EtcdConnection } from "./etcd/etcd-client.js";
 export * from "./etcd/etcd-registry.js";

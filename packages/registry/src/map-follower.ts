@@ -1,7 +1,8 @@
 import { Changes, type Logger, ServingError, silentLogger } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
 import { mapKey, MAPS_PREFIX, parseKey, SHARDS_PREFIX, shardKey } from "./records/cluster-keys.js";
-import { type EpochPlan, type ShardRecord, shardRecord } from "./records/cluster-records.js";
+import type { EpochPlan, ShardRecord } from "./records/cluster-records.js";
+import { shardRecord } from "./records/record-codecs.js";
 import { KnownMaps } from "./records/known-maps.js";
 import type { Registry } from "./registry.js";
 import { RegistryView, type RegistryViewOptions } from "./registry-view.js";

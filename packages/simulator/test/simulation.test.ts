@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { IMBALANCE_MAX } from "@shardserve/controller";
+import { LOAD_FACTOR } from "@shardserve/placement";
 import { type Row, runScenarios, simulateFanOut, Simulation, SMALL, Timeline } from "../src/index.js";
 
 const run = (seed: number, only: readonly string[] = []) => runScenarios({ ...SMALL, seed, realMs: () => 0 }, only);
@@ -16,7 +16,7 @@ describe("a simulated cluster", function () {
 
   it("comes to rest after every disturbance, never out of balance", () => {
     assert.equal(rows.size, 10);
-    for (const { name, imbalance } of rows.values()) assert.ok(imbalance <= IMBALANCE_MAX, `${name}: ${imbalance}`);
+    for (const { name, imbalance } of rows.values()) assert.ok(imbalance <= LOAD_FACTOR, `${name}: ${imbalance}`);
   });
 
   it("moves no more than must be moved", () => {

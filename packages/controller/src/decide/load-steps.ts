@@ -2,7 +2,7 @@
 import type { Pieces } from "@shardserve/core";
 import type { PartitionMap } from "@shardserve/placement";
 import type { MapRecord, VersionRecord } from "@shardserve/registry";
-import { recalledEpoch } from "./epoch-steps.js";
+import { recalledEpoch } from "./epoch-chain.js";
 import { lost, placed } from "./placing.js";
 import { describeProof, proveMap } from "./proof.js";
 import type { Step } from "./step.js";

@@ -1,6 +1,7 @@
 /** Where the partitions of a version should lie, and why where they lie may no longer do. */
 import { isServingError, type Pieces } from "@shardserve/core";
 import {
+  LOAD_FACTOR,
   loadOf,
   type PartitionMap,
   partitionsOf,
@@ -11,7 +12,7 @@ import {
 import { bytesInUse } from "./bytes-in-use.js";
 import type { ClusterState } from "../observe/cluster-state.js";
 import { gainedBy, refusalKey } from "../observe/refusal-watch.js";
-import { eligibleShards } from "./eligible-shards.js";
+import { eligibleShards } from "../observe/eligible-shards.js";
 import type { VersionCase } from "./version-case.js";
 import type { VersionContents } from "../observe/version-contents.js";
 
@@ -36,7 +37,9 @@ export function gained(version: VersionCase, map: PartitionMap): string | undefi
   const wanted = replicationOf(version);
   if (map.replication !== wanted) return `${wanted} replicas are wanted, there are ${map.replication}`;
   const known = new Set(map.shards);
-  const joined = eligibleShards(state, unsteady).filter((id) => !known.has(id) && !isAvoided(version, id));
+  const joined = eligibleShards(state, unsteady)
+    .map(({ id }) => id)
+    .filter((id) => !known.has(id) && !isAvoided(version, id));
   return joined.length > 0 ? `${joined.join(", ")} joined` : undefined;
 }
 
@@ -52,12 +55,12 @@ export function uneven(
   if (modelState.levelRevision !== undefined) return "levelling was asked for";
   const load = new Map([...loadOf(map)].map((count, i) => [map.shards[i]!, count]));
   try {
-    const demand = { ...contents, replication: map.replication, loadFactor: 1.1 };
+    const demand = { ...contents, replication: map.replication };
     const { share, bound } = quotas(model, shards, demand);
     for (const [i, { id }] of shards.entries()) {
       const held = load.get(id) ?? 0;
       if (held > bound[i]!) return `${id} holds ${held} replicas, its bound is ${bound[i]}`;
-      const least = Math.floor(share[i]! / 1.1);
+      const least = Math.floor(share[i]! / LOAD_FACTOR);
       if (held < least) return `${id} holds ${held} replicas, its share is ${Math.round(share[i]!)}`;
     }
   } catch (error) {
@@ -97,8 +100,7 @@ function roomFor({ observed, model, version }: VersionCase): PlacementShard[] {
   const { state, unsteady } = observed;
   /** Counted once, and only where a shard has a limit. */
   let used: ReadonlyMap<string, number> | undefined;
-  return eligibleShards(state, unsteady).map((id): PlacementShard => {
-    const { weight, zone, capacityBytes } = state.shards.get(id) as PlacementShard;
+  return eligibleShards(state, unsteady).map(({ id, weight, zone, capacityBytes }): PlacementShard => {
     if (capacityBytes === undefined) return { id, weight, zone };
     used ??= bytesInUse(state, model, version);
     return { id, weight, zone, capacityBytes: Math.max(0, capacityBytes - (used.get(id) ?? 0)) };

@@ -1,6 +1,6 @@
 import { type PartitionMap, partitionsOf } from "@shardserve/placement";
 import type { HoldingRecord, RecordedError } from "@shardserve/registry";
-import { answers } from "./epoch-steps.js";
+import { answers } from "../observe/answers.js";
 import type { VersionContents } from "../observe/version-contents.js";
 
 /** How much of a map its shards proved to hold. */

@@ -40,6 +40,11 @@ export interface VersionState {
   readonly holdings: ReadonlyMap<string, HoldingRecord>;
 }
 
+/** Bytes of one partition's file. */
+export function partitionBytesOf({ bytes, partitionCount }: VersionRecord): number {
+  return Math.ceil(bytes / partitionCount);
+}
+
 /** What the registry says of one model: wishes, labels, and its versions by number. */
 export interface ModelState {
   readonly aspired: AspiredRecord | undefined;

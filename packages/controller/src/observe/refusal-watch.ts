@@ -1,6 +1,6 @@
 import { type PartitionMap, partitionsOf } from "@shardserve/placement";
 import type { HoldingRecord } from "@shardserve/registry";
-import { answers } from "../decide/epoch-steps.js";
+import { answers } from "./answers.js";
 import type { ClusterState, VersionState } from "./cluster-state.js";
 
 /** For how long a shard that refused what moved to it gets no more of that version, in milliseconds; then it is asked anew. */

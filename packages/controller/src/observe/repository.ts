@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Logger, ServingError, silentLogger } from "@shardserve/core";
 import type { VersionPolicy } from "@shardserve/registry";
 import { MANIFEST_FILE, readManifest } from "@shardserve/rowstore";
-import { DeltaFolders } from "../delta-folders.js";
+import { DeltaFolders } from "./delta-folders.js";
 import { contentsOf, type VersionContents } from "./version-contents.js";
 
 /** Versions on disk, by model and number. */

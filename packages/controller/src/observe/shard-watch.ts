@@ -1,5 +1,6 @@
+import { mapsToHold } from "@shardserve/registry";
 import type { ClusterState } from "./cluster-state.js";
-import { eligibleShards } from "../decide/eligible-shards.js";
+import { eligibleShards } from "./eligible-shards.js";
 
 /** Disappearances count with this half-life, in milliseconds. */
 const HALF_LIFE_MS = 60_000;
@@ -45,7 +46,9 @@ export class ShardWatch {
     for (const id of this.#present) if (!state.shards.has(id)) this.#count(id, nowMs);
     this.#present = new Set(state.shards.keys());
     const unsteady = this.#unsteady(nowMs);
-    const eligible = eligibleShards(state, unsteady).join("\n");
+    const eligible = eligibleShards(state, unsteady)
+      .map(({ id }) => id)
+      .join("\n");
     if (eligible !== this.#eligible) this.#settledSinceMs = nowMs;
     this.#eligible = eligible;
 
@@ -90,8 +93,8 @@ function awayShards(state: ClusterState, unsteady: ReadonlySet<string>): Set<str
   const away = new Set<string>();
   for (const { versions } of state.models.values()) {
     for (const { map } of versions.values()) {
-      for (const found of [map?.value.enabled, map?.value.staged]) {
-        for (const id of found?.shards ?? []) if (!state.shards.has(id) || unsteady.has(id)) away.add(id);
+      for (const { shards } of mapsToHold(map?.value)) {
+        for (const id of shards) if (!state.shards.has(id) || unsteady.has(id)) away.add(id);
       }
     }
   }

@@ -1,7 +1,8 @@
 import { byIdentity, type Logger, ServingError, silentLogger } from "@shardserve/core";
 import { isSamePlacement, type PartitionMap } from "@shardserve/placement";
 import { parseKey } from "./cluster-keys.js";
-import { type MapRecord, mapRecord } from "./cluster-records.js";
+import type { MapRecord } from "./cluster-records.js";
+import { mapRecord } from "./record-codecs.js";
 import type { Entry } from "../registry.js";
 import type { RegistryView } from "../registry-view.js";
 

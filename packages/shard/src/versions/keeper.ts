@@ -1,7 +1,14 @@
 import { join } from "node:path";
 import { RepeatedWork, ServingError } from "@shardserve/core";
 import { type PartitionMap, partitionsOf } from "@shardserve/placement";
-import { holdingKey, holdingRecord, type KnownMap, type LeasedKeys, type MapRecord } from "@shardserve/registry";
+import {
+  holdingKey,
+  holdingRecord,
+  type KnownMap,
+  type LeasedKeys,
+  type MapRecord,
+  mapsToHold,
+} from "@shardserve/registry";
 import { MANIFEST_FILE, PartitionSet, partitionPath, readManifest } from "@shardserve/rowstore";
 import { DeltaBudget } from "./delta-budget.js";
 import { HeldEpochs } from "./held-epochs.js";
@@ -60,9 +67,7 @@ export class Keeper {
     const byName = new Map(maps.map((known) => [servableName(known.model, known.version), known]));
     for (const { model, version, record } of maps) {
       const wanted = new Set<number>();
-      for (const map of [record.staged, record.enabled]) {
-        if (map) for (const partition of partitionsOf(map, shard)) wanted.add(partition);
-      }
+      for (const map of mapsToHold(record)) for (const partition of partitionsOf(map, shard)) wanted.add(partition);
       const name = servableName(model, version);
       let held = this.#held.get(name);
       if (!held) {

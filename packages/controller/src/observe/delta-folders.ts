@@ -10,7 +10,7 @@ import {
   readDeltaManifest,
   type StoredDelta,
 } from "@shardserve/rowstore";
-import type { DeltaContents, FoldContents, VersionContents } from "./observe/version-contents.js";
+import type { DeltaContents, FoldContents, VersionContents } from "./version-contents.js";
 
 /** What the leader needs to know of a manifest, delta's or fold's. */
 type Contents = DeltaContents | FoldContents;
