@@ -19,6 +19,7 @@ import { PendingRows, writeApplied } from "../src/index.js";
 
 /** Elements of a row. */
 export const DIM = 4;
+
 /** Writes a SavedModel of two looked-up tables and one dense bias. */
 export async function writeModel(dir: string, tables: readonly Float32Array[], bias: number): Promise<void> {
   const graph = new GraphBuilder();
@@ -27,15 +28,8 @@ export async function writeModel(dir: string, tables: readonly Float32Array[], b
     graph.gather(graph.variable(`t${i}`, "float32", [table.length / DIM, DIM]), ids, "float32", "int64"),
   );
   const dense = graph.read(graph.variable("bias", "float32", [DIM]), "float32");
-  const inputs = [...gathered, dense];
-  const sum = graph.node(
-    "AddV2",
-    [graph.node("AddN", gathered, { attrs: { T: attr.type("float32"), N: attr.int(gathered.length) } }), dense],
-    {
-      attrs: { T: attr.type("float32") },
-    },
-  );
-  assert.equal(inputs.length, tables.length + 1);
+  const rows = graph.node("AddN", gathered, { attrs: { T: attr.type("float32"), N: attr.int(gathered.length) } });
+  const sum = graph.node("AddV2", [rows, dense], { attrs: { T: attr.type("float32") } });
   const signature = predictSignature(
     { ids: { ref: ids, dtype: "int64", shape: [-1] } },
     { sum: { ref: sum, dtype: "float32", shape: [-1, DIM] } },
