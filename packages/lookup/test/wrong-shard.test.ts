@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { type Logger, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type Exchange, FRAME } from "@shardserve/transport";
 import { eventually } from "@shardserve/testkit";
+import { place } from "@shardserve/placement";
 import { divideCache } from "../src/index.js";
-import { fakeShard, honest, rowsOver } from "./fake-shards.js";
+import { fakeShard, honest, P, rowsOver } from "./fake-shards.js";
 
 const REQUEST = [{ table: 0, ids: BigInt64Array.of(7n, 8n, 9n, 7n) }];
 
@@ -116,6 +117,32 @@ describe("lookup against shards that misbehave", () => {
     await assert.rejects(rows.lookup(REQUEST, { deadlineMs: startMs + 60 }), { code: "DEADLINE_EXCEEDED" });
     assert.ok(systemClock.nowMs() - startMs < 2_000);
     assert.equal(rows.cacheUse.rows, 0);
+    await rows.close();
+  });
+});
+
+describe("a shard that took more partitions since it was connected", () => {
+  it("is asked for them from the next map on, though another replica answers as well", async () => {
+    const proof = { partitions: [0], digests: ["d0"] };
+    let asked = 0;
+    await using late = await fakeShard("late", (exchange) => (asked++, honest(exchange)), proof);
+    await using whole = await fakeShard("whole", (exchange) => honest(exchange));
+    const rows = await rowsOver({ late, whole });
+    await rows.whenReady({ deadlineMs: systemClock.nowMs() + 20_000 });
+    let id = 1n;
+    const askPartition1 = async () => {
+      (await rows.lookup([{ table: 0, ids: BigInt64Array.of(id) }])).release();
+      id += BigInt(P);
+    };
+    for (let i = 0; i < 20; i++) await askPartition1();
+    assert.equal(asked, 0, "it did not prove partition 1");
+    Object.assign(proof, { partitions: [0, 1, 2], digests: ["d0", "d1", "d2"] });
+    const shards = ["late", "whole"].map((name) => ({ id: name, weight: 1, zone: name }));
+    rows.setMap(place(shards, P, 2, { model: "m", version: 1, generation: 2 }));
+    await eventually(async () => {
+      await askPartition1();
+      assert.ok(asked > 0);
+    });
     await rows.close();
   });
 });

@@ -49,7 +49,9 @@ describe("registry view with a state file", () => {
   it("starts from disk when the registry stays silent, and says how old that is", async () => {
     await saveFrom(storeOf("maps/a/1", "maps/b/1"));
     const clock = new ManualClock(5_000_000_000_000);
-    const view = new RegistryView(AWAY, "maps/", { state, clock, stateAfterMs: 3_000 });
+    const said: object[] = [];
+    const logger = { ...silentLogger, warn: (fields: object) => void said.push(fields) };
+    const view = new RegistryView(AWAY, "maps/", { state, clock, logger, stateAfterMs: 3_000 });
     view.start();
     await new Promise((resolve) => setTimeout(resolve, 50)); // the file is read
     clock.advance(2_999);
@@ -58,6 +60,8 @@ describe("registry view with a state file", () => {
     await view.reach();
     assert.deepEqual([...view.entries.keys()], ["maps/a/1", "maps/b/1"]);
     assert.ok(view.savedAtMs !== undefined && view.savedAtMs < clock.wallMs());
+    const ageSeconds = Math.round((clock.wallMs() - view.savedAtMs) / 1000);
+    assert.deepEqual(said, [{ prefix: "maps/", revision: view.revision, ageSeconds, keys: 2 }]);
     await view.close();
     assert.equal((await state.load())?.entries.length, 2, "what came from disk is not saved as news");
   });

@@ -68,6 +68,12 @@ describe("decodeTensorProto", () => {
     assert.equal(decodeTensorProto(hundred, { splatBytesMax: 400 }).data.length, 100);
   });
 
+  it("repeats the last complex number, both of its parts", () => {
+    const two = [0x4a, 16, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0x40, 0x40, 0, 0, 0x80, 0x40]; // scomplex_val: 1, 2, 3, 4
+    const value = decodeTensorProto(Uint8Array.from([8, 8, 0x12, 4, 0x12, 2, 8, 4, ...two]));
+    assert.deepEqual([...(value.data as Float32Array)], [1, 2, 3, 4, 3, 4, 3, 4]);
+  });
+
   it("refuses dimensions whose product is not a number", () => {
     const huge = [0x12, 9, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
     const dims = Array.from({ length: 30 }, () => huge).flat();

@@ -55,6 +55,18 @@ describe("framed client and server", () => {
     await rm(folder, { recursive: true });
   });
 
+  it("gives the memory of an answer that nobody waits for any more back to the pool", async () => {
+    const replyBytes = 2 ** 21; // more than what a socket is read into
+    await using server = await serve({ lookup: (exchange) => exchange.reply(FRAME.ROWS, [Buffer.alloc(replyBytes)]) });
+    const pool = new BufferPool();
+    await using client = await connectTo(server, { pool });
+    await client.whenReady();
+    const { payload } = createLookupRequest({ channel: 1, remainingMs: 0, generation: 0, epoch: 0 }, [1], [1]);
+    const unasked = () => assert.fail("it was given up");
+    client.ask(payload, {}, unasked, unasked)(); // the server reads both at once, and answers before it reads the second
+    await eventually(() => Promise.resolve(assert.ok(pool.retainedBytes >= replyBytes)));
+  });
+
   it("says once why it is not connected, however often it tries", async () => {
     const lines: string[] = [];
     const note = (level: string) => (_fields: object, message: string) => void lines.push(`${level} ${message}`);
