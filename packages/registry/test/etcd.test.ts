@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { isServingError } from "@shardserve/core";
+import { setTimeout } from "node:timers/promises";
+import { isServingError, silentLogger } from "@shardserve/core";
 import { EtcdRegistry, RegistryView } from "@shardserve/registry";
 import { eventually } from "@shardserve/testkit";
 import { etcdHarness } from "./harness.js";
@@ -56,6 +57,27 @@ describe("etcd registry", function () {
     await eventually(() => registry.get("x").then(() => true), { timeoutMs: 8_000 });
     await registry.close();
     await assert.rejects(registry.get("x"), (error) => isServingError(error, "REGISTRY_UNAVAILABLE"));
+  });
+
+  it("a call that failed, and a watch that ended, do not end the other watches later", async () => {
+    const interruptions: unknown[] = [];
+    const logger = { ...silentLogger, warn: (...args: unknown[]) => void interruptions.push(args) };
+    const registry = new EtcdRegistry({ hosts: [harness.etcd.host], cluster: "calm", callTimeoutMs: 400, logger });
+    const views = [
+      new RegistryView(registry, "a/"),
+      new RegistryView(registry, "b/"),
+      new RegistryView(registry, "c/"),
+    ];
+    for (const view of views) view.start();
+    await Promise.all(views.map((view) => view.reach()));
+    await views.pop()!.close();
+    harness.etcd.freeze();
+    await assert.rejects(registry.get("x"), (error) => isServingError(error, "REGISTRY_UNAVAILABLE"));
+    harness.etcd.thaw();
+    await setTimeout(11_000); // keepalives are sent 10 s after a stream began
+    assert.deepEqual(interruptions, []);
+    for (const view of views) await view.close();
+    await registry.close();
   });
 
   it("of several hosts, one that answers is enough", async () => {

@@ -128,13 +128,12 @@ export class EtcdRegistry implements Registry {
     );
     const key = this.#bytes(prefix);
     const range = { key, range_end: endOfPrefix(key) };
+    const open = () => openEtcd(this.#connection, this.#clock); // authenticates anew: tokens expire, and etcd forgets them when it restarts
     let hasWorked = false;
-    for (let isFirst = true; !ended.aborted; isFirst = false) {
+    while (!ended.aborted) {
       try {
-        // Calls renew a token that expired, or that etcd forgot when it restarted; for a stream with such a one etcd cancels the watch.
-        if (!isFirst) await this.get("", { signal: ended });
         let listedRevision = 0;
-        for await (const { created, events } of watchStream(this.#client, range, ended)) {
+        for await (const { created, events } of watchStream(open, range, ended)) {
           if (created) {
             const { revision, entries } = await this.list(prefix, { signal: ended });
             listedRevision = revision;
@@ -212,7 +211,7 @@ export class EtcdRegistry implements Registry {
       if (!/revision of auth store is old/.test(String(error)) || this.#closed.signal.aborted) throw error;
       if (client === this.#client) {
         this.#client = openEtcd(this.#connection, this.#clock);
-        client.close(); // watches begin again
+        client.close();
       }
       return run();
     }
