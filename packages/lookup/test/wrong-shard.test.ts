@@ -34,6 +34,30 @@ describe("lookup against shards that misbehave", () => {
     await rows.close();
   });
 
+  it("a shard that proved little when it came back is asked for all that it holds later: the other one may hang", async () => {
+    let held = [0];
+    let proofs = 0;
+    const proof = {
+      get partitions() {
+        proofs++;
+        return held;
+      },
+      get digests() {
+        return held.map((partition) => `d${partition}`);
+      },
+    };
+    let isMute = false;
+    await using first = await fakeShard("first", (exchange) => isMute || honest(exchange));
+    await using back = await fakeShard("back", (exchange) => honest(exchange), proof);
+    const rows = await rowsOver({ first, back }, { timeoutMs: 5_000 });
+    await rows.whenReady({ deadlineMs: systemClock.nowMs() + 20_000 });
+    await eventually(() => Promise.resolve(assert.ok(proofs > 0)));
+    held = [0, 1, 2];
+    isMute = true;
+    (await rows.lookup([{ table: 0, ids: BigInt64Array.of(21n, 22n, 23n) }])).release();
+    await rows.close();
+  });
+
   const cases: Readonly<Record<string, { answer: (exchange: Exchange) => void; error: RegExp }>> = {
     "rows of another width": {
       answer: (exchange) => honest(exchange, (table) => ({ ...table, rowBytes: 12 })),

@@ -15,6 +15,8 @@ import type { ShardLink } from "../replicas/shard-link.js";
  * sends the frames that the budget grows by.
  */
 const LAST_RESORT_SHARE = 0.5;
+/** Until it is seen again whether another replica has what a late frame asks for: one may come back meanwhile. */
+const LOOK_AGAIN_MS = 100;
 
 /** Longest pause before all replicas are tried again. */
 const PAUSE_MAX_MS = 100;
@@ -318,7 +320,10 @@ class MissFetch {
     const avoid = new Set(this.#avoid);
     for (let tried: Attempt | undefined = attempt; tried; tried = tried.hedgeOf) avoid.add(tried.frame.link);
     const { frames } = this.#plan(routes, Int32Array.from(this.#done.missing(attempt.frame.rows)), avoid, true);
-    if (frames.length === 0) return; // nobody else has them
+    if (frames.length === 0) {
+      attempt.hedgeAtMs = nowMs + Math.max(LOOK_AGAIN_MS, attempt.delayMs); // nobody else has them now
+      return;
+    }
     // a shard that is known to be ill is given up rather than hedged: that costs no budget
     const lastResortMs = attempt.startMs + LAST_RESORT_SHARE * (this.#options.deadlineMs - attempt.startMs);
     if (!link.health.circuit.isOpen && nowMs < lastResortMs && !hedging.spend(frames.length)) {

@@ -48,6 +48,9 @@ export interface ShardLinkOptions {
 
 /** Time for a broken connection to come back, with two or three attempts, before requests fail for it at once. */
 const DOWN_AFTER_MS = 300;
+/** Pauses between proofs that are asked for to see whether there is more: as long as they bring nothing, each is twice the one before. */
+const RENEW_FIRST_MS = 500;
+const RENEW_MAX_MS = 30_000;
 
 /**
  * The connection to one shard for one model version. Rows are asked only of partitions whose digest the shard proved on
@@ -67,6 +70,9 @@ export class ShardLink {
   #takesTraces = false;
   #refreshing: Promise<void> | undefined;
   #downSinceMs: number;
+  #provenCount = 0;
+  #renewPauseMs = RENEW_FIRST_MS;
+  #renewAtMs = 0;
 
   constructor(options: ShardLinkOptions) {
     this.shard = options.shard;
@@ -83,6 +89,7 @@ export class ShardLink {
       logger: options.logger,
       ...(options.limits && { limits: options.limits }),
       handshake: async (session, { signal }) => {
+        this.#renewPauseMs = RENEW_FIRST_MS;
         this.#accept(await this.#open(session, { signal }));
         this.#takesTraces = session.welcome?.takesTraces ?? false;
         this.health.circuit.reset();
@@ -189,6 +196,15 @@ export class ShardLink {
     return this.#refreshing;
   }
 
+  /** {@link refresh} for whoever asks again and again: ever more seldom while proofs bring nothing new. */
+  async refreshSeldom(): Promise<void> {
+    const nowMs = this.#options.clock.nowMs();
+    if (nowMs < this.#renewAtMs) return;
+    this.#renewAtMs = nowMs + this.#renewPauseMs;
+    this.#renewPauseMs = Math.min(RENEW_MAX_MS, 2 * this.#renewPauseMs);
+    await this.refresh();
+  }
+
   async #refresh(): Promise<void> {
     const { clock, logger } = this.#options;
     try {
@@ -212,6 +228,11 @@ export class ShardLink {
     verifyProof(proof, this.#options.expectation);
     const proven = new Uint8Array(this.#options.partitionCount);
     for (const partition of proof.partitions) proven[partition] = 1;
+    if (proof.partitions.length !== this.#provenCount) {
+      this.#renewPauseMs = RENEW_FIRST_MS;
+      this.#renewAtMs = 0;
+    }
+    this.#provenCount = proof.partitions.length;
     this.#proven = proven;
     this.#channel = proof.channel;
     this.#epoch = proof.epoch;

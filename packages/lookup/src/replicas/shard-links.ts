@@ -31,15 +31,19 @@ export interface ReadyOptions {
 
 /** How often proofs are looked at while a version becomes ready. */
 const READY_POLL_MS = 50;
+/** How often it is seen whether a connected shard may hold more of what the map gives it than it proved. */
+const LACKING_POLL_MS = 1_000;
 
 /** The links to the shards of one partition map, kept from map to map. */
 export class ShardLinks {
   readonly #options: ShardLinksOptions;
   readonly #links = new Map<string, ShardLink>();
   #routes: Routes | undefined;
+  #cancelPoll: () => void;
 
   constructor(options: ShardLinksOptions) {
     this.#options = options;
+    this.#cancelPoll = this.#pollLater();
   }
 
   /** Undefined before the first map. */
@@ -56,7 +60,7 @@ export class ShardLinks {
       this.#links.delete(shard);
       void link.close(this.#options.drainMs);
     }
-    this.#refreshLacking();
+    this.#forLacking((link) => link.refresh());
   }
 
   /**
@@ -73,12 +77,13 @@ export class ShardLinks {
       if (clock.nowMs() >= options.deadlineMs) throw new ServingError("UNAVAILABLE", why);
       options.onWaiting?.(why);
       options.signal?.throwIfAborted();
-      this.#refreshLacking();
+      this.#forLacking((link) => link.refresh());
       await new Promise<void>((resolve) => clock.after(READY_POLL_MS, resolve));
     }
   }
 
   async close(): Promise<void> {
+    this.#cancelPoll();
     await Promise.all([...this.#links.values()].map((link) => link.close(0)));
   }
 
@@ -92,8 +97,16 @@ export class ShardLinks {
     return link;
   }
 
-  /** Asks connected shards that the map gives more than they proved for a new proof. */
-  #refreshLacking(): void {
+  /** A shard that starts answers from its first file on; what it reads after that it tells nobody by itself. */
+  #pollLater(): () => void {
+    return this.#options.clock.after(LACKING_POLL_MS, () => {
+      this.#forLacking((link) => link.refreshSeldom());
+      this.#cancelPoll = this.#pollLater();
+    });
+  }
+
+  /** For shards that the map gives more than they proved. */
+  #forLacking(act: (link: ShardLink) => Promise<void>): void {
     if (!this.#routes) return;
     const { map, links } = this.#routes;
     const isLacking = links.map(() => false);
@@ -102,7 +115,7 @@ export class ShardLinks {
       if (!links[index]?.holds(Math.floor(i / map.replication))) isLacking[index] = true;
     }
     links.forEach((link, i) => {
-      if (isLacking[i]) void link.refresh();
+      if (isLacking[i]) void act(link);
     });
   }
 
