@@ -15,6 +15,19 @@ const KERNELS = dtypes("float32 float64 float16");
 /** Labels as single characters; the dimensions of an ellipsis get characters of their own. */
 type Labels = readonly string[];
 
+/** A value with a label and a length for each dimension; undefined where only a run knows it. */
+interface Operand {
+  readonly value: Value;
+  readonly labels: Labels;
+  readonly lengths: readonly (number | undefined)[];
+}
+
+/** One operand of the product: its dimensions in order, the batch ones first. */
+interface Side {
+  readonly batch: Labels;
+  readonly moved: Operand;
+}
+
 interface Equation {
   readonly operands: readonly Labels[];
   readonly result: Labels;
@@ -24,16 +37,22 @@ interface Equation {
 const einsum: Lower = (n) => {
   if (!KERNELS.has(n.dtype(0))) n.fail(`no engine kernel for ${n.dtype(0)}`);
   const { operands, result, ellipsis } = parse(n);
-  const values = operands.map((labels, i) => checkedRank(n, i, labels));
-  if (values.length === 1) return reduced(n, values[0]!, operands[0]!, result);
-  const [left, right] = operands as [Labels, Labels];
+  const given = operands.map(
+    (labels, i): Operand => ({
+      value: checkedRank(n, i, labels),
+      labels,
+      lengths: labels.map((_, axis) => n.dim(i, axis)),
+    }),
+  );
+  if (given.length === 1) return reduced(n, given[0]!, result).value;
+  const [left, right] = given as [Operand, Operand];
   const keep = (labels: Labels, other: Labels) =>
     labels.filter((label) => other.includes(label) || result.includes(label) || ellipsis.includes(label));
   // What appears in one operand only and not in the result is summed over beforehand.
-  const [leftKept, rightKept] = [keep(left, right), keep(right, left)];
-  const a = reduced(n, values[0]!, left, leftKept);
-  const c = reduced(n, values[1]!, right, rightKept);
-  return product(n, a, leftKept, c, rightKept, result, ellipsis);
+  const a = reduced(n, left, keep(left.labels, right.labels));
+  const c = reduced(n, right, keep(right.labels, left.labels));
+  // The side whose label the result ends with comes last: its labels are the columns.
+  return c.labels.includes(result.at(-1)!) ? product(n, a, c, result, ellipsis) : product(n, c, a, result, ellipsis);
 };
 
 function parse(n: NodeLowering): Equation {
@@ -67,80 +86,98 @@ function checkedRank(n: NodeLowering, input: number, labels: Labels): Value {
 }
 
 /** Sums over labels that `wanted` lacks, then orders the rest as it does. */
-function reduced(n: NodeLowering, value: Value, labels: Labels, wanted: Labels): Value {
+function reduced(n: NodeLowering, { value, labels, lengths }: Operand, wanted: Labels): Operand {
   const dropped = labels.flatMap((label, axis) => (wanted.includes(label) ? [] : [axis]));
   const kept = labels.filter((label) => wanted.includes(label));
   const sum = dropped.length === 0 ? value : n.b.op("ReduceSum", [value, n.b.ints(dropped)], { keepdims: 0 });
-  return transpose(
-    n.b,
-    sum,
-    wanted.map((label) => kept.indexOf(label)),
-  );
+  const order = wanted.map((label) => kept.indexOf(label));
+  return { value: transpose(n.b, sum, order), labels: wanted, lengths: wanted.map((l) => lengths[labels.indexOf(l)]) };
 }
 
-function product(
-  n: NodeLowering,
-  left: Value,
-  leftLabels: Labels,
-  right: Value,
-  rightLabels: Labels,
-  result: Labels,
-  ellipsis: Labels,
-): Value {
-  const { b } = n;
-  const shared = leftLabels.filter((label) => rightLabels.includes(label));
+function product(n: NodeLowering, left: Operand, right: Operand, result: Labels, ellipsis: Labels): Value {
+  const shared = left.labels.filter((label) => right.labels.includes(label));
   const own = shared.filter((label) => result.includes(label) && !ellipsis.includes(label));
-  const contracted = shared.filter((label) => !result.includes(label));
+  const contracted = shared.filter((label) => !result.includes(label) && !ellipsis.includes(label));
   const isFree = (label: string) => !shared.includes(label) && !ellipsis.includes(label);
-  const rows = leftLabels.filter(isFree);
-  const columns = rightLabels.filter(isFree);
-  const sides = [
-    { value: left, labels: leftLabels, inner: [rows, contracted] },
-    { value: right, labels: rightLabels, inner: [contracted, columns] },
-  ].map(({ value, labels, inner }) => {
-    const wide = ellipsis.filter((label) => labels.includes(label));
-    const order = [...wide, ...own, ...inner.flat()];
-    const moved = transpose(
-      b,
-      value,
-      order.map((label) => labels.indexOf(label)),
-    );
+  const rows = left.labels.filter(isFree);
+  const columns = right.labels.filter(isFree);
+  const ordered = (side: Operand, inner: Labels): Side => {
     // An operand with fewer dimensions under the ellipsis broadcasts: they are aligned at the last one, before `own`.
-    const missing = ellipsis.length - wide.length;
-    return { moved, shape: shapeOf(b, moved), missing, batch: wide.length + own.length, inner };
-  });
-  const [a, c] = sides.map(({ moved, shape, missing, batch, inner }) => {
-    const lead = b.ints(Array.from({ length: missing }, () => 1));
-    const [first, second] = inner as unknown as [Labels, Labels];
-    const merged = [productOf(n, shape, batch, first.length), productOf(n, shape, batch + first.length, second.length)];
-    return b.op("Reshape", [moved, concat(b, [lead, slice(b, shape, [0], [batch]), ...merged])], { allowzero: 1 });
-  }) as [Value, Value];
-  const multiplied = b.op("MatMul", [a, c]);
-  const batchCount = ellipsis.length + own.length;
-  const shape = concat(b, [
-    slice(b, shapeOf(b, multiplied), [0], [batchCount]),
-    lengths(n, sides[0]!.shape, sides[0]!.batch, rows.length),
-    lengths(n, sides[1]!.shape, sides[1]!.batch + contracted.length, columns.length),
+    const batch = [...ellipsis.filter((label) => side.labels.includes(label)), ...own];
+    return { batch, moved: reduced(n, side, [...batch, ...inner]) };
+  };
+  const a = ordered(left, [...rows, ...contracted]);
+  const c = ordered(right, [...contracted, ...columns]);
+  const batch = [...ellipsis, ...own];
+  // Without batch dimensions a product takes any number of rows as they are.
+  const rowGroups = batch.length === 0 && rows.length > 0 ? rows.map((label) => [label]) : [rows];
+  const each = (labels: Labels) => labels.map((label) => [label]);
+  const multiplied = n.b.op("MatMul", [
+    merged(n, a.moved, [...each(a.batch), ...rowGroups, contracted]),
+    merged(n, c.moved, [...each(c.batch), contracted, columns]),
   ]);
-  const given = [...ellipsis, ...own, ...rows, ...columns];
-  const spread = b.op("Reshape", [multiplied, shape], { allowzero: 1 });
+  const spread = split(n, multiplied, [...each(batch), ...rowGroups, columns], [a.moved, c.moved]);
+  const given = [...batch, ...rows, ...columns];
   return transpose(
-    b,
+    n.b,
     spread,
     result.map((label) => given.indexOf(label)),
   );
 }
 
-/** `count` entries of a shape from `start`. */
-function lengths(n: NodeLowering, shape: Value, start: number, count: number): Value {
-  return slice(n.b, shape, [start], [start + count]);
+/** The operand with one dimension for each group of neighbouring labels; of an empty group the dimension is 1. */
+function merged(n: NodeLowering, { value, lengths }: Operand, groups: readonly Labels[]): Value {
+  if (groups.every(({ length }) => length === 1)) return value;
+  let axis = 0;
+  let shape: Value | undefined;
+  const target = groups.map(({ length: count }, to): Length => {
+    const start = axis;
+    axis += count;
+    const known = lengthOf(lengths.slice(start, axis));
+    if (count === 1 && start === to) return known ?? 0;
+    if (known !== undefined) return known;
+    const range = slice(n.b, (shape ??= shapeOf(n.b, value)), [start], [axis]);
+    return count === 1 ? range : n.b.op("ReduceProd", [range], { keepdims: 1 });
+  });
+  return reshaped(n, value, target);
 }
 
-/** Their product, 1 for none. */
-function productOf(n: NodeLowering, shape: Value, start: number, count: number): Value {
-  return count === 1
-    ? lengths(n, shape, start, 1)
-    : n.b.op("ReduceProd", [lengths(n, shape, start, count)], { keepdims: 1 });
+/** The product with one dimension for each label, whose lengths the operands have. */
+function split(n: NodeLowering, value: Value, groups: readonly Labels[], sides: readonly Operand[]): Value {
+  if (groups.every(({ length }) => length === 1)) return value;
+  const isAligned = (to: number) => groups.slice(0, to).every(({ length }) => length === 1);
+  const target = groups.flatMap((group, to): Length[] => {
+    if (group.length === 1 && isAligned(to)) return [0];
+    return group.map((label) => {
+      const side = sides.find(({ labels }) => labels.includes(label))!;
+      const axis = side.labels.indexOf(label);
+      return lengthOf([side.lengths[axis]]) ?? slice(n.b, shapeOf(n.b, side.value), [axis], [axis + 1]);
+    });
+  });
+  return reshaped(n, value, target);
+}
+
+/** A length that is known, 0 = that of the same dimension as it is, or one that only a run knows: an int64 vector of one element. */
+type Length = number | Value;
+
+/** Product of lengths; undefined where it is not known, or nothing. */
+function lengthOf(lengths: readonly (number | undefined)[]): number | undefined {
+  const product = lengths.reduce<number | undefined>(
+    (a, b) => (a === undefined || b === undefined ? undefined : a * b),
+    1,
+  );
+  return product === 0 ? undefined : product;
+}
+
+function reshaped({ b }: NodeLowering, value: Value, target: readonly Length[]): Value {
+  if (target.every((length) => typeof length === "number")) {
+    return b.reshapedWeight(value, target) ?? b.op("Reshape", [value, b.ints(target)]);
+  }
+  const parts = target.map((length, axis) => {
+    if (typeof length !== "number") return length;
+    return length > 0 ? b.ints([length]) : slice(b, shapeOf(b, value), [axis], [axis + 1]);
+  });
+  return b.op("Reshape", [value, concat(b, parts)], { allowzero: 1 });
 }
 
 export const einsums: LoweringTable = { Einsum: einsum };

@@ -1,6 +1,6 @@
 import { invariant, type Pieces, runAtOnce } from "@shardserve/core";
 import type { Shape } from "@shardserve/graph";
-import { bytesOf, type DType, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
+import { bytesOf, type DType, elementCount, isNumeric, type NumericData, type Tensor } from "@shardserve/tensor";
 import {
   encodeModel,
   type FileRange,
@@ -268,6 +268,19 @@ export class OnnxBuilder {
     if (!weight || weight.permutation) return undefined;
     const name = `${weight.name}p${this.#count++}`;
     return { name, dtype: value.dtype, weight: { ...weight, name, shape, permutation } };
+  }
+
+  /**
+   * A weight with its elements under other lengths, in place where it was; undefined for values that only a run knows.
+   *
+   * @param shape  lengths, 0 = as it is
+   */
+  reshapedWeight({ name: from, dtype, weight }: Value, shape: readonly number[]): Value | undefined {
+    if (!weight) return undefined;
+    const lengths = shape.map((length, axis) => length || weight.shape[axis]!);
+    if (elementCount(lengths) !== elementCount(weight.shape)) return undefined;
+    const name = `${from}r${this.#count++}`;
+    return { name, dtype, weight: { ...weight, name, shape: lengths } };
   }
 
   /** Weights that nodes use, in order of first use. */
