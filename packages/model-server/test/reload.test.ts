@@ -34,9 +34,11 @@ async function startCatalog(
 ) {
   const base = await mkdtemp(join(tmpdir(), "shardserve-reload-"));
   const bad = new Set<string>();
+  const hold = { until: Promise.resolve() };
   const manager = new Manager({
     loader: {
       load: async ({ version }, path) => {
+        await hold.until;
         if (bad.has(path)) throw new Error(`${version} is bad`);
         return halfPlus(version);
       },
@@ -62,6 +64,7 @@ async function startCatalog(
   return {
     base,
     bad,
+    hold,
     manager,
     catalog,
     client,
@@ -178,6 +181,22 @@ describe("model configuration", () => {
       await eventually(() => assert.ok(served.manager.isAvailable(name)));
       assert.equal(await served.ask(name, label("stable")), 2);
     }
+  });
+
+  it("labels new models also where nobody waits for them any more", async () => {
+    await using served = await startCatalog({ pollIntervalMs: 5 });
+    await served.versions("slow", 1);
+    let go: () => void = () => undefined;
+    served.hold.until = new Promise((resolve) => (go = resolve));
+    const config = served.config(model("slow", 'version_labels { key: "stable" value: 1 }'));
+    const gone = new AbortController();
+    const reload = served.catalog.apply(config, { signal: gone.signal });
+    await eventually(() => assert.equal(served.manager.statuses("slow")?.[0]?.state, "LOADING"));
+    gone.abort(new Error("the client's deadline"));
+    await assert.rejects(reload, /the client's deadline/);
+    go();
+    await eventually(() => assert.ok(served.manager.isAvailable("slow")));
+    assert.equal(await served.ask("slow", label("stable")), 1);
   });
 
   it("refuses what is no list of distinct models with paths", async () => {

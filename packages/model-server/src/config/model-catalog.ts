@@ -94,6 +94,34 @@ export class ModelCatalog extends Service {
     const change = this.#changing.then(() => this.#change(config));
     this.#changing = change.catch(() => undefined); // the caller gets the error
     const { models, fresh } = await change;
+    let failures: readonly string[];
+    try {
+      failures = await this.#whenFreshSettled(models, fresh, options);
+    } catch (error) {
+      // nobody waits any more: the labels are good once their versions are there
+      if (this.#models === models) for (const { name, labels } of fresh) this.#manager.setLabels(name, labels, true);
+      throw error;
+    }
+    if (failures.length > 0) throw new ServingError("LOAD_FAILED", failures.join("; "));
+  }
+
+  protected override onStart(signal: AbortSignal): Promise<void> {
+    return this.#source.start({ signal });
+  }
+
+  protected override async onDrain(): Promise<void> {}
+
+  protected override async onClose(): Promise<void> {
+    await this.#source.close();
+    await this.#changing;
+  }
+
+  /** @returns what is wrong with models that are new, and with their labels */
+  async #whenFreshSettled(
+    models: readonly ConfiguredModel[],
+    fresh: readonly ConfiguredModel[],
+    options: { readonly signal?: CancelSignal },
+  ): Promise<readonly string[]> {
     const failures: string[] = [];
     const found = fresh.filter(({ name }) => {
       const problem = this.#source.problemOf(name);
@@ -110,18 +138,7 @@ export class ModelCatalog extends Service {
       failures.unshift(error.message);
     }
     if (!this.#isUnavailableLabelAllowed) failures.push(...(await this.#labelFresh(models, fresh, options)));
-    if (failures.length > 0) throw new ServingError("LOAD_FAILED", failures.join("; "));
-  }
-
-  protected override onStart(signal: AbortSignal): Promise<void> {
-    return this.#source.start({ signal });
-  }
-
-  protected override async onDrain(): Promise<void> {}
-
-  protected override async onClose(): Promise<void> {
-    await this.#source.close();
-    await this.#changing;
+    return failures;
   }
 
   /** @returns what is wrong with the labels: they are in force all the same, and good once their version is there */
