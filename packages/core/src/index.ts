@@ -22,3 +22,4 @@ export * from "./roster.js";
 export * from "./semaphore.js";
 export * from "./service.js";
 export * from "./trace-parent.js";
+export * from "./unreadable.js";

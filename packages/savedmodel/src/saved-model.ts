@@ -11,7 +11,7 @@ import {
   type MetaGraphDef,
   type SavedModel as SavedModelMessage,
 } from "@shardserve/api";
-import { exists, type Pause, runInTurns, ServingError } from "@shardserve/core";
+import { exists, type Pause, runInTurns, ServingError, unreadable } from "@shardserve/core";
 import { parseSavedModel } from "./parse-saved-model.js";
 
 /** A SavedModel directory whose saved_model.pb was read. */
@@ -38,7 +38,8 @@ const MESSAGE_BYTES_MAX = 2 ** 31 - 1;
  * what is parsed of real graphs, at most about 100 times for hostile ones (a file of empty messages); constants stay views
  * of the file's bytes.
  *
- * @throws ServingError SAVED_MODEL_INVALID naming the file, and the byte where the encoding breaks
+ * @throws ServingError SAVED_MODEL_INVALID naming the file, and the byte where the encoding breaks; PERMISSION_DENIED, UNAVAILABLE
+ *   where the system does not let it be read
  */
 export async function readSavedModel(dir: string, options: ReadOptions = {}): Promise<SavedModel> {
   const path = join(dir, "saved_model.pb");
@@ -52,8 +53,7 @@ export async function readSavedModel(dir: string, options: ReadOptions = {}): Pr
 }
 
 async function readWhole(path: string, dir: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
-  const invalid = (why: string, cause?: unknown) =>
-    new ServingError("SAVED_MODEL_INVALID", `${path} ${why}`, { ...(cause !== undefined && { cause }) });
+  const invalid = (why: string) => new ServingError("SAVED_MODEL_INVALID", `${path} ${why}`);
   try {
     const found = await stat(path);
     if (!found.isFile()) throw invalid("is no file"); // opening a pipe would wait for ever
@@ -62,7 +62,7 @@ async function readWhole(path: string, dir: string, signal: AbortSignal | undefi
   } catch (cause) {
     signal?.throwIfAborted();
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") throw await missing(dir);
-    throw cause instanceof ServingError ? cause : invalid(`cannot be read: ${(cause as Error).message}`, cause);
+    throw unreadable(path, cause, "SAVED_MODEL_INVALID");
   }
 }
 

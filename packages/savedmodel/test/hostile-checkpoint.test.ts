@@ -61,7 +61,7 @@ describe("a broken checkpoint", () => {
       /data-00000-of-00001 has 20 bytes, tensor "s" ends at byte 32/,
     );
     await rm(`${prefix}.data-00000-of-00001`);
-    await refuses(BundleReader.open(prefix), "CHECKPOINT_INVALID", /data-00000-of-00001 cannot be opened/);
+    await refuses(BundleReader.open(prefix), "CHECKPOINT_INVALID", /data-00000-of-00001 cannot be read/);
   });
 
   it("is refused where a bit of its data flipped", async () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -53,6 +54,17 @@ describe("SavedModel", () => {
     await rm(path, { recursive: true });
     execFileSync("mkfifo", [path]);
     await assert.rejects(readSavedModel(dir), refused(/saved_model\.pb is no file/));
+  });
+
+  it("a file that the system does not let be read is not called damaged", async function () {
+    const NO_READ = "/proc/self/mem"; // a regular file whose first byte is an EIO
+    if (!existsSync(NO_READ)) return this.skip();
+    const outage = (pattern: RegExp) => (error: unknown) =>
+      isServingError(error, "UNAVAILABLE") && pattern.test(error.message);
+    await symlink(NO_READ, join(dir, "saved_model.pb"));
+    await assert.rejects(readSavedModel(dir), outage(/saved_model\.pb cannot be read: EIO.*; look at the disk$/));
+    await symlink(NO_READ, join(dir, "variables.index"));
+    await assert.rejects(BundleReader.open(join(dir, "variables")), outage(/variables\.index cannot be read: EIO/));
   });
 
   it("says what lies there instead of saved_model.pb", async () => {

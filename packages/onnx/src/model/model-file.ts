@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fromBinary, onnx } from "@shardserve/api";
-import { exists, ServingError } from "@shardserve/core";
+import { exists, ServingError, unreadable } from "@shardserve/core";
 
 /** The file that makes a version directory one of an ONNX model. */
 export const ONNX_MODEL_FILE = "model.onnx";
@@ -15,11 +15,16 @@ export async function hasOnnxModel(dir: string): Promise<boolean> {
   return (await exists(join(dir, ONNX_MODEL_FILE))) && !(await exists(join(dir, "saved_model.pb")));
 }
 
-/** Reads `DIR/model.onnx` as it stands. @throws ServingError MODEL_TOO_LARGE */
+/** Reads `DIR/model.onnx` as it stands. @throws ServingError MODEL_TOO_LARGE; GRAPH_INVALID, PERMISSION_DENIED, UNAVAILABLE where it cannot be read */
 export async function readOnnxFile(dir: string, signal?: AbortSignal): Promise<Uint8Array> {
   const path = join(dir, ONNX_MODEL_FILE);
-  checkModelBytes(path, (await stat(path)).size);
-  return readFile(path, { signal });
+  try {
+    checkModelBytes(path, (await stat(path)).size);
+    return await readFile(path, { signal });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw unreadable(path, cause, "GRAPH_INVALID");
+  }
 }
 
 /** @throws ServingError MODEL_TOO_LARGE */

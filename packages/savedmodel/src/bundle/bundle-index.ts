@@ -9,7 +9,7 @@ import {
   fromBinary,
   type TensorSliceProto,
 } from "@shardserve/api";
-import { ServingError } from "@shardserve/core";
+import { ServingError, unreadable } from "@shardserve/core";
 import { type DType, DTYPES, dtypeFromTf, elementCount, isNumeric } from "@shardserve/tensor";
 import { decodeSliceKey, isSliceKey } from "./ordered-code.js";
 import { readTable } from "./table-reader.js";
@@ -86,13 +86,15 @@ interface SliceEntry {
 
 async function readIndexFile(path: string): Promise<Uint8Array> {
   const file = await open(path).catch((cause: unknown) => {
-    throw new ServingError("CHECKPOINT_INVALID", `${path} cannot be opened: ${(cause as Error).message}`, { cause });
+    throw unreadable(path, cause, "CHECKPOINT_INVALID");
   });
   try {
     const { size } = await file.stat();
     if (size > INDEX_BYTES_MAX)
       throw invalid(path, `${size} bytes are too many for an index, ${INDEX_BYTES_MAX} the limit`);
     return await file.readFile();
+  } catch (cause) {
+    throw unreadable(path, cause, "CHECKPOINT_INVALID");
   } finally {
     await file.close();
   }

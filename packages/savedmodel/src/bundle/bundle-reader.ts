@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
-import { ServingError } from "@shardserve/core";
+import { ServingError, unreadable } from "@shardserve/core";
 import {
   dataFromBytes,
   DTYPES,
@@ -270,9 +270,7 @@ export class BundleReader implements AsyncDisposable {
     for (const [shardId, { end, key }] of ends) {
       const path = this.dataFile(shardId);
       const file = await open(path).catch((cause: unknown) => {
-        throw new ServingError("CHECKPOINT_INVALID", `${path} cannot be opened: ${(cause as Error).message}`, {
-          cause,
-        });
+        throw unreadable(path, cause, "CHECKPOINT_INVALID");
       });
       this.#files.set(shardId, file);
       const { size } = await file.stat();
