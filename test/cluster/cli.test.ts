@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { commands } from "shardserve";
 import { EtcdServer, eventually, readGolden, REPO_DIR, type TempDir, tempDir } from "@shardserve/testkit";
@@ -341,6 +343,18 @@ describe("commands on a model", function () {
     } finally {
       await embedded.process.stop();
     }
+  });
+
+  it("up ends, and its processes with it, when one of them cannot start", async () => {
+    const taken = createServer();
+    await once(taken.listen(0, "127.0.0.1"), "listening");
+    const { port } = taken.address() as AddressInfo;
+    const flags = ["--port=0", `--rest-api-port=${port}`, "--host=127.0.0.1", "--ready-timeout-seconds=600"];
+    const { code, stderr } = await cli("up", `--model-repository=${repository}`, ...flags);
+    taken.close();
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /^shardserve executor: UNAVAILABLE: --rest-api-port: cannot listen on .*already/m);
+    assert.match(stderr, /^shardserve up: UNAVAILABLE: executor-0 ended before the cluster served/m);
   });
 
   it("up killed with SIGKILL leaves no process behind", async () => {

@@ -69,17 +69,23 @@ export const up = defineCommand({
       ? new MemoryRegistry({ store: server.store, logger })
       : openRegistry(flags, "up", terminal.environment, logger);
     const common = commonArguments(isEmbedded ? { ...flags, registrySocket: socket } : flags, repository, dataDir);
+    const ended = new AbortController(); // heard until the cluster serves
     const cluster = new LocalCluster({
       shards: members("shard", flags.shards, (id) => [...common(id), ...shardArguments(flags, id, repository, runDir)]),
       executors: members("executor", flags.executors, (id, i) => [...common(id), ...executorArguments(flags, i)]),
       onLine: (_id, line) => terminal.print(line),
+      onEnd: (id) =>
+        ended.abort(new ServingError("UNAVAILABLE", `${id} ended before the cluster served: its last words are above`)),
       drainMs: flags.drainSeconds * 1000,
       logger,
     });
     try {
       await cluster.start({ signal });
       const executors = memberIds("executor", flags.executors);
-      await whenServing(registry, executors, models, { timeoutMs: flags.readyTimeoutSeconds * 1000, signal });
+      await whenServing(registry, executors, models, {
+        timeoutMs: flags.readyTimeoutSeconds * 1000,
+        signal: AbortSignal.any([signal, ended.signal]),
+      });
       const pids = memberIds("shard", flags.shards).map((id) => cluster.pid(id));
       terminal.print(
         `ready: ${models.join(", ")} on ${flags.shards} shards with ${flags.replication} replicas (pid ${pids.join(", ")})`,

@@ -14,6 +14,8 @@ export interface LocalClusterOptions {
   readonly executors: ReadonlyMap<string, readonly string[]>;
   /** Gets the lines that the processes print, with their id. */
   readonly onLine: (id: string, line: string) => void;
+  /** Told of a process that ends by itself. */
+  readonly onEnd: (id: string) => void;
   /** How long each process may take to drain. */
   readonly drainMs: number;
   readonly logger: Logger;
@@ -63,8 +65,10 @@ export class LocalCluster extends Service {
     const ended = new Promise<void>((resolve) => {
       child.once("exit", (code, signal) => {
         this.#children.delete(id);
-        if (this.state === "ready" || this.state === "starting")
+        if (this.state === "ready" || this.state === "starting") {
           this.#options.logger.error({ id, code, signal }, "a process of the cluster ended");
+          this.#options.onEnd(id);
+        }
         resolve();
       });
     });
