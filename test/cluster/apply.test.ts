@@ -76,6 +76,8 @@ describe("streamed updates in a cluster", function () {
     await visible(rowsAfter(30, 10_000), 10_000);
     const untouched = [...before].filter(([id]) => !rowsAfter(30).has(id));
     assert.ok(untouched.length > 0 && (await isRead(new Map(untouched))), "rows that nobody sent stay");
+    const loads = executor.process.output.match(/"msg":"loaded on /g);
+    assert.equal(loads?.length, 1, "the graph that all epochs share is logged once");
     a.send(7, "table", [0], new Float32Array(DIM).fill(999)); // known already
     send(a, 31);
     a.end();
