@@ -39,6 +39,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "loops-and-branches-over-tables": 2,
   "generate-with-key-value-cache": 1,
   "lookup-after-arithmetic": 2,
+  "lookups-in-computed-tables": 3,
   "signatures-share-a-trained-table": 0,
   counters: 0,
   "checks-that-refuse": 0,

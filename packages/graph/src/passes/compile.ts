@@ -23,6 +23,7 @@ import { formRegions } from "./functional.js";
 import { exposeLookups } from "./lookups.js";
 import { liftLists } from "./loop-lists.js";
 import { mergeEqual } from "./merge-equal.js";
+import { gatherRowsFirst } from "./gathered-rows.js";
 import { poolRows } from "./pooled-rows.js";
 import { useReciprocals } from "./reciprocals.js";
 import { internLeaves } from "./regions.js";
@@ -111,7 +112,8 @@ export function* compiling(
   yield;
   const direct = multiplySpectra(dilated, equal);
   yield;
-  const pooled = poolRows(exposeLookups(direct, equal), equal);
+  const gathered = yield* gatherRowsFirst(direct, equal);
+  const pooled = poolRows(exposeLookups(gathered, equal), equal);
   yield;
   const { program: exposed, inference } = yield* settling(pooled, equal);
   const regions = new Map([...controls.regions].filter(([name]) => exposed.graph.has(name)));

@@ -149,7 +149,7 @@ function lookupOrWhy(
 }
 
 /** Gather, GatherV2 along axis 0 without batch dimensions, GatherNd. */
-function isRowGather(program: Program, node: GraphNode): boolean {
+export function isRowGather(program: Program, node: GraphNode): boolean {
   if (node.op === "Gather" || node.op === "GatherNd") return true;
   if (node.op !== "GatherV2" || node.attrs.int("batch_dims") !== 0) return false;
   const axis = constantOf(program.graph.get(node.inputs[2]!.node));
