@@ -134,7 +134,9 @@ describe("planSignature", () => {
       entries: new Map([["emb", { dtype: "float32", shape: [10, 2] }]]),
     });
     assertGolden("partitioned", planText(model, "s"));
-    const [table] = findTables(model, fakeKernels(HOST));
+    const {
+      tables: [table],
+    } = findTables(model, fakeKernels(HOST));
     assert.deepEqual([table!.name, table!.rows, table!.lookups.length, table!.shardable], ["emb", 10, 2, true]);
   });
 
@@ -359,9 +361,16 @@ describe("a sharded table that is read whole", () => {
   const model = modelOf({ nodes, signatures: { s: "id=id:int64[-1] -> y=y:float32[-1,10]" } }, { v: [10, 4] });
 
   it("is not shardable, and says which node reads it", () => {
-    const [table] = findTables(model, fakeKernels(HOST));
+    const {
+      tables: [table],
+    } = findTables(model, fakeKernels(HOST));
     assert.equal(table!.shardable, 'MatMul "y" reads it whole (signature "s")');
     assert.equal(table!.bytes, 160);
+  });
+
+  it("is told of also where no lookup reads it", () => {
+    const { whole } = findTables(modelOf(TWO_TOWERS, { kernel: [4, 2] }), fakeKernels(HOST));
+    assert.match(whole.get("kernel/.ATTRIBUTES/VARIABLE_VALUE")!, /^MatMul ".*" reads it whole \(signature "/);
   });
 
   it("cannot be planned as sharded", () => {
@@ -384,7 +393,7 @@ describe("a table that a signature writes", () => {
       predict: "id=id:int64[-1] -> y=a:float32[-1,4]",
       train: "id=id:int64[-1] rows=rows:float32[-1,4] -> done=done:int64[-1]",
     };
-    const tables = findTables(modelOf({ nodes, signatures }, { v: [10, 4] }), fakeKernels(HOST));
+    const { tables } = findTables(modelOf({ nodes, signatures }, { v: [10, 4] }), fakeKernels(HOST));
     assert.deepEqual(
       tables.map(({ name, shardable }) => [name, shardable]),
       [["emb", "serving writes it"]],

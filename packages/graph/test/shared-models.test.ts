@@ -105,7 +105,7 @@ describe("SavedModels made elsewhere", function () {
       const model = await loadModelGraph(dir);
       const tables = new Set(
         findTables(model, options.kernels)
-          .filter(({ shardable }) => shardable === true)
+          .tables.filter(({ shardable }) => shardable === true)
           .map((table) => table.checkpointKey),
       );
       for (const name of model.signatures.keys()) {
@@ -160,7 +160,7 @@ describe("SavedModels made elsewhere", function () {
 
   it("every embedding of the fixtures is a shardable table with its own name", async () => {
     const tablesOf = async (name: string) =>
-      findTables(await loadModelGraph(join(FIXTURE_MODELS, name, "1")), options.kernels);
+      findTables(await loadModelGraph(join(FIXTURE_MODELS, name, "1")), options.kernels).tables;
     for (const name of ["dlrm", "wide-deep"]) {
       const tables = await tablesOf(name);
       assert.ok(tables.length > 1, relative(FIXTURE_MODELS, name));

@@ -93,7 +93,8 @@ async function planSavedModel(
       `${dir} has no variables/variables.index: there is nothing to shard; serve it as it is`,
     );
   }
-  const decided = decide(findTables(model, kernels), options);
+  const { tables, whole } = findTables(model, kernels);
+  const decided = decide(tables, options);
   const read = variablesRead(model, bindings);
   const rest = [...bundle.entries.values()].filter((entry) => !decided.sharded.has(entry.key));
   return {
@@ -101,7 +102,7 @@ async function planSavedModel(
     source: new SavedModelSource(savedModel),
     dense: rest
       .filter((entry) => isKept(entry, read))
-      .map((entry) => described(entry, decided.reasons.get(entry.key) ?? "not looked up")),
+      .map((entry) => described(entry, decided.reasons.get(entry.key) ?? whole.get(entry.key) ?? "not looked up")),
     unused: rest.filter((entry) => !isKept(entry, read)).map((entry) => described(entry, "no signature reads it")),
     sourceDigest: await digestOfSource(savedModel),
   };

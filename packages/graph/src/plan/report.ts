@@ -30,7 +30,7 @@ export interface ModelReport {
 /** Plans every signature of a model and tells what its variables are for. */
 export function reportModel(model: ModelGraph, options: PlanOptions): ModelReport {
   const plans = [...model.signatures.keys()].map((name) => planSignature(model, name, options));
-  const tables = findTables(model, options.kernels);
+  const { tables } = findTables(model, options.kernels);
   const tableKeys = new Set(tables.map(({ checkpointKey }) => checkpointKey));
   const read = new Set<string>();
   const mutable = new Set<string>();

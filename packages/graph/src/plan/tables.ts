@@ -59,15 +59,20 @@ function* compiledWithin(compiled: Compiled): Generator<Compiled, void> {
 /**
  * Finds the tables of a model: every frozen variable that a serving signature gathers rows of. A table is shardable when
  * all uses in all signatures are such gathers.
+ *
+ * @returns the tables; and of any variable, by checkpoint key, what needs it whole, if something does
  */
-export function findTables(model: ModelGraph, kernels: KernelTable): FoundTable[] {
+export function findTables(
+  model: ModelGraph,
+  kernels: KernelTable,
+): { readonly tables: readonly FoundTable[]; readonly whole: ReadonlyMap<string, string> } {
   const found = new Map<string, { table: PlannedTable; lookups: { signature: string; node: string }[] }>();
-  const obstacles = new Map<string, string>();
+  const whole = new Map<string, string>();
   const collect = (signature: string, { program, inference }: Compiled): void => {
     const uses = findVariableUses(program, inference);
     for (const [node, why] of uses.whole) {
       const key = program.graph.get(node)!.attrs.text("checkpointKey");
-      if (!obstacles.has(key)) obstacles.set(key, `${why} (signature "${signature}")`);
+      if (!whole.has(key)) whole.set(key, `${why} (signature "${signature}")`);
     }
     for (const [key, lookup] of writtenTables(model, program)) {
       const table = tableOfKey(model, key);
@@ -75,14 +80,14 @@ export function findTables(model: ModelGraph, kernels: KernelTable): FoundTable[
       const entry = found.get(key) ?? { table, lookups: [] };
       entry.lookups.push({ signature, node: lookup });
       found.set(key, entry);
-      obstacles.set(key, "serving writes it");
+      whole.set(key, "serving writes it");
     }
     for (const lookup of uses.lookups) {
       const variable = program.graph.get(lookup.variable)!;
       const key = variable.attrs.text("checkpointKey");
       const table = tableOf(model, variable);
       if (typeof table === "string") {
-        obstacles.set(key, table);
+        whole.set(key, table);
         continue;
       }
       const entry = found.get(key) ?? { table, lookups: [] };
@@ -93,10 +98,11 @@ export function findTables(model: ModelGraph, kernels: KernelTable): FoundTable[
   for (const [signature, source] of model.programs) {
     for (const compiled of compiledWithin(compile(model, source, kernels))) collect(signature, compiled);
   }
-  return [...found.entries()].map(([key, { table, lookups }]) => ({
+  const tables = [...found.entries()].map(([key, { table, lookups }]) => ({
     ...table,
     bytes: table.rows * elementCount(table.rowShape) * DTYPES[table.dtype].bytes,
     lookups,
-    shardable: obstacles.get(key) ?? true,
+    shardable: whole.get(key) ?? (true as const),
   }));
+  return { tables, whole };
 }
