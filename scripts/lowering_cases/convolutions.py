@@ -165,3 +165,15 @@ def contrasts():
         for factor in [0, 0.5, 1.2, -1]:
             case("AdjustContrastv2", images=rand(F32, shape, 0, 255), contrast_factor=C(np.array(factor, F32)))
         case("AdjustContrastv2", images=rand(F32, shape), contrast_factor=np.array(1.5, F32))
+
+
+@family
+def point_convolutions():
+    """Of lines, place by place: Conv1D with a kernel of one."""
+    for shape in [[2, 1, 6, 3], [2, 6, 1, 3], [0, 1, 6, 3], [1, 1, 1, 3]]:
+        for padding in ["VALID", "SAME"]:
+            case("Conv2D", input=rand(F32, shape), filter=C(rand(F32, [1, 1, 3, 5])), strides=[1, 1, 1, 1], padding=padding)
+    case("Conv2D", input=rand(F32, [2, 1, 6, 4]), filter=C(rand(F32, [1, 1, 2, 6])), strides=[1, 1, 1, 1], padding="SAME")
+    case("Conv2D", input=rand(F32, [2, 1, 6, 3]), filter=rand(F32, [1, 1, 3, 5]), strides=[1, 1, 1, 1], padding="SAME")
+    case("Conv2D", input=rand(F32, [2, 1, 6, 3]), filter=C(rand(F32, [1, 1, 3, 5])), strides=[1, 1, 2, 1], padding="SAME")
+    case("Conv2D", input=rand(F32, [2, 1, 6, 3]), filter=C(rand(F32, [1, 1, 3, 5])), strides=[1, 1, 1, 1], padding="EXPLICIT", explicit_paddings=[0, 0, 1, 0, 2, 1, 0, 0])

@@ -147,6 +147,17 @@ describe("channels", () => {
     );
   });
 
+  it("stay last where a line is convolved place by place, which is a product of matrices", () => {
+    const line = [
+      node("line_shape", "Const", [], { dtype: "int32", value: tensor("int32", [4], Int32Array.of(-1, 1, 64, 3)) }),
+      node("line", "Reshape", ["x", "line_shape"], { ...T, Tshape: "int32" }),
+      constant("point", [1, 1, 3, 8]),
+      node("conv", "Conv2D", ["line", "point"], CONV),
+    ];
+    const { Transpose, Conv, MatMul } = ops(line, "conv");
+    assert.deepEqual({ Transpose, Conv, MatMul }, { Transpose: undefined, Conv: undefined, MatMul: 1 });
+  });
+
   it("stay second where the other operand has a value a channel at most", () => {
     const scalar = (name: string) => constant(name, []);
     const nodes = [

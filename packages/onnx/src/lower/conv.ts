@@ -50,6 +50,8 @@ function convolution(spatial: number): Lower {
     const dilations = spatialInts(n, layout, "dilations");
     const padding = paddingOf(n, layout, kernel, strides, dilations);
     const isPlain = isWhole && [...strides, ...dilations].every((step) => step === 1);
+    const points = isPlain && channels === inPerGroup ? pointProduct(n, layout, kernel) : undefined;
+    if (points) return points;
     const attrs = { strides, dilations, ...lengthsOf(kernel, spatial), ...padding.attrs };
     const ofOneGroup = (): Value =>
       (isPlain ? narrow(n, layout, kernel, padding) : undefined) ?? convolved(n, layout, kernel, padding, attrs);
@@ -70,6 +72,20 @@ function convolution(spatial: number): Lower {
     );
     return fromChannelsFirst(n, layout, result!);
   };
+}
+
+/**
+ * A convolution of lines place by place, as layers have it that look along a line of features or steps: the channels stand last already,
+ * so that a product of matrices needs no transposing before and behind it. Undefined where a chain has them second.
+ */
+function pointProduct(n: NodeLowering, layout: Layout, kernel: readonly number[]): Value | undefined {
+  const [height, width, inputs, outputs] = kernel as [number, number, number, number];
+  const isPoint = layout.spatial === 2 && layout.isChannelsLast && height === 1 && width === 1;
+  if (!isPoint || n.dtype(0) !== "float32" || n.attrs.text("padding") === "EXPLICIT") return undefined;
+  const isLine = n.dim(0, 1) === 1 || n.dim(0, 2) === 1;
+  const value = n.x(0);
+  if (!isLine || value.channelsFirst || value.row) return undefined;
+  return n.b.op("MatMul", [value, permutedKernel(n, 1, axes(0, 4), [inputs, outputs])]);
 }
 
 function convolved(
