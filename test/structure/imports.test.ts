@@ -50,8 +50,9 @@ describe("imports between packages", () => {
 function dependenciesOf(pkg: string): Readonly<Record<string, string>> {
   const manifest = JSON.parse(readFileSync(join(REPO, "packages", pkg, "package.json"), "utf8")) as {
     readonly dependencies?: Readonly<Record<string, string>>;
+    readonly optionalDependencies?: Readonly<Record<string, string>>;
   };
-  return manifest.dependencies ?? {};
+  return { ...manifest.dependencies, ...manifest.optionalDependencies };
 }
 
 function importsOf(text: string): string[] {

@@ -5,7 +5,7 @@ import { decodeBmp } from "./bitmap.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { withData } from "../call/elements.js";
 import { decodeGif } from "./gif.js";
-import { decodeJpeg } from "./jpeg.js";
+import { decodeJpegFile } from "./jpeg-turbo.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { decodePng } from "./png.js";
 import { PNG_SIGNATURE } from "./png-format.js";
@@ -45,7 +45,7 @@ async function decode(bytes: Uint8Array, format: Format, wanted: Wanted): Promis
         channels === 0 || channels === 1 || channels === 3,
         () => `channels must be 0, 1, or 3 for JPEG, got ${channels}`,
       );
-      const image = await decodeJpeg(bytes, { ...wanted, channels: channels as 0 | 1 | 3 }, wanted.signal);
+      const image = await decodeJpegFile(bytes, { ...wanted, channels: channels as 0 | 1 | 3 }, wanted.signal);
       return { shape: [image.height, image.width, image.channels], data: image.data };
     }
     case "png": {

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { seededRandom, ServingError } from "@shardserve/core";
+import { Attrs } from "@shardserve/graph";
+import { type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
+import { opGoldenTensor, type OpGoldenTensor } from "@shardserve/testkit";
+import { decodeJpeg, type JpegOptions } from "../src/images/jpeg.js";
+import { decodeByTurbo, decodeJpegFile, loadTurbo } from "../src/images/jpeg-turbo.js";
+import { hostKernels } from "../src/index.js";
+import { readGoldens } from "./golden.js";
+import { newState } from "./host-state.js";
+
+const CHANNELS = [0, 1, 3] as const;
+
+describe("JPEG by libjpeg-turbo", () => {
+  it("gives the pixels that our own decoder gives", async function () {
+    const turbo = await loadTurbo();
+    if (!turbo) {
+      console.log("      SKIPPED: the optional package @julusian/jpeg-turbo is not installed");
+      this.skip();
+    }
+    let taken = 0;
+    for (const file of [...goldenFiles(), ...(await encodedFiles())]) {
+      for (const channels of CHANNELS) {
+        const options: JpegOptions = { channels, isFancy: true, isAccurate: false };
+        const image = await decodeByTurbo(turbo, file, options);
+        if (!image) continue;
+        taken++;
+        assert.deepEqual(image, await decodeJpeg(file, options));
+      }
+    }
+    assert(taken > 40, `only ${taken} were taken`);
+  });
+
+  it("leaves other transforms, other colours and damaged files to our own", async () => {
+    const [file] = (await encodedFiles()) as [Uint8Array];
+    const options: JpegOptions = { channels: 3, isFancy: false, isAccurate: true };
+    assert.deepEqual(await decodeJpegFile(file, options), await decodeJpeg(file, options));
+    const cut = file.subarray(0, file.length - 9);
+    await assert.rejects(decodeJpegFile(cut, { ...options, isFancy: true, isAccurate: false }), (error) => {
+      return error instanceof ServingError && error.code === "INVALID_ARGUMENT";
+    });
+  });
+});
+
+function goldenFiles(): Uint8Array[] {
+  return readGoldens("images")
+    .filter(({ op, outputs }) => op === "DecodeJpeg" && outputs !== undefined)
+    .map(({ inputs }) => (opGoldenTensor(inputs[0] as OpGoldenTensor).data as StringColumn).at(0));
+}
+
+/** Of sizes on both sides of where another thread decodes. */
+async function encodedFiles(): Promise<Uint8Array[]> {
+  const random = seededRandom(7);
+  const files: Uint8Array[] = [];
+  for (const [height, width] of [
+    [203, 301],
+    [16, 16],
+    [1, 1],
+    [2, 3],
+    [33, 9],
+  ] as const) {
+    for (const progressive of [false, true]) {
+      for (const chroma_downsampling of [true, false]) {
+        const pixels = Uint8Array.from(
+          { length: height * width * 3 },
+          (_, i) => (i % 251) / 2 + (random.uint32() % 99),
+        );
+        const image = tensor("uint8", [height, width, 3], pixels);
+        files.push(await encoded(image, { quality: 60 + (random.uint32() % 40), progressive, chroma_downsampling }));
+      }
+    }
+  }
+  return files;
+}
+
+async function encoded(image: Tensor, settings: Readonly<Record<string, number | boolean>>): Promise<Uint8Array> {
+  const fixed = { format: "", density_unit: "in", x_density: 300, y_density: 300, xmp_metadata: "" };
+  const attrs = new Attrs("EncodeJpeg", { ...fixed, optimize_size: false, ...settings });
+  const node = { name: "node", op: "EncodeJpeg", inputs: [], controls: [], attrs };
+  const [file] = await hostKernels.get("EncodeJpeg")!({ node, inputs: [image], state: newState() });
+  return ((file as Tensor).data as StringColumn).at(0);
+}
