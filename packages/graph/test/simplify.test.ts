@@ -47,6 +47,24 @@ describe("simplify", () => {
     assert.deepEqual(left(wide, "out"), ["axis", "ids", "largest", "low", "n", "out"]);
   });
 
+  it("drops a dimension of one that is put in and taken out again", () => {
+    const expanded = `x = Placeholder() dtype=float32 shape=[-1,4]
+      axis = Const() value=int32[]:1
+      wide = ExpandDims(x, axis) T=float32 Tdim=int32`;
+    const squeezed = (axes: string) => `${expanded}
+      same = Squeeze(wide) T=float32 squeeze_dims=${axes}
+      out = Neg(same) T=float32`;
+    assert.deepEqual(left(squeezed("[1]"), "out"), ["out", "x"]);
+    assert.ok(left(squeezed("[0]"), "out").includes("wide"), "that is a batch of one");
+    assert.ok(left(squeezed("[]"), "out").includes("wide"), "that takes out whatever is one");
+    const reshaped = (shape: string) => `${expanded}
+      shape = Const() value=int32[2]:${shape}
+      same = Reshape(wide, shape) T=float32 Tshape=int32
+      out = Neg(same) T=float32`;
+    assert.deepEqual(left(reshaped("-1,4"), "out"), ["out", "x"]);
+    assert.ok(left(reshaped("-1,2"), "out").includes("same"));
+  });
+
   for (const [dims, wanted, isKept] of [
     ["[-1,4]", "int32[2]:-1,4", false],
     ["[3,4]", "int32[2]:-1,4", false],

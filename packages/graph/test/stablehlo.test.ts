@@ -67,6 +67,16 @@ describe("XlaCallModule", function () {
     assert.ok(added.every((ref) => graph.get(ref.node)?.op !== "BroadcastTo"));
   });
 
+  it("a row of each turn is a gather, where JAX clamps a slice over a batch of any size", async () => {
+    const { library } = importOf(await metaGraphOf("jax-recurrent"));
+    const bodies = Array.from(library)
+      .filter(([name]) => name.includes("//region"))
+      .map(([, { nodeDef }]) => nodeDef);
+    const rows = bodies.filter((nodes) => nodes.some(({ op }) => op === "GatherV2"));
+    assert.equal(rows.length, 2, "one for the LSTM, one for the GRU");
+    assert.ok(bodies.every((nodes) => nodes.every(({ op }) => op !== "StridedSlice")));
+  });
+
   it("an op that is not supported fails the signatures that need it, and names op and function", () => {
     const model = importOf(
       withModules(mlp, (module, node) =>

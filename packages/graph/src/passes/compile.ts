@@ -21,6 +21,7 @@ import { fold } from "./fold.js";
 import { formLoops } from "./frames.js";
 import { formRegions } from "./functional.js";
 import { exposeLookups } from "./lookups.js";
+import { formLayerIdioms } from "./layer-idioms.js";
 import { liftLists } from "./loop-lists.js";
 import { mergeEqual } from "./merge-equal.js";
 import { gatherRowsFirst } from "./gathered-rows.js";
@@ -106,7 +107,8 @@ export function* compiling(
   }
   const checked = yield* deferAsserts(program, before, kernels);
   const light = yield* settling(checked.program, before);
-  const merged = yield* mergeEqual(light.program, light.inference);
+  const shorter = yield* formLayerIdioms(light.program, light.inference);
+  const merged = yield* mergeEqual(shorter, yield* inferring(shorter, light.inference));
   const equal = yield* inferring(merged, light.inference);
   const dilated = dilateConvolutions(merged, equal);
   yield;

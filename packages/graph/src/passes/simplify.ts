@@ -35,6 +35,8 @@ export function* simplify(program: Program, inference: Inference): Pieces<Progra
     if (node.controls.length > 0) return;
     const bound = boundOf(node, program.graph, inference);
     if (bound) aliases.set(outputKey(node.name), bound);
+    const narrow = beforeExpanded(node, program.graph, inference);
+    if (narrow) aliases.set(outputKey(node.name), narrow);
     if (!isNoOp(node, program.graph, inference)) return;
     const count = node.op === "IdentityN" ? node.inputs.length : 1;
     for (let i = 0; i < count; i++) aliases.set(outputKey(node.name, i), node.inputs[i]!);
@@ -42,6 +44,18 @@ export function* simplify(program: Program, inference: Inference): Pieces<Progra
   // A node that others only wait for stays in the graph, but has nothing left to replace.
   if (aliases.size === 0 || !usesAny(program, aliases)) return program;
   return yield* pruning(yield* rewriting(program, aliases));
+}
+
+/** x, of expand_dims(x, axis) that is squeezed or reshaped to what x was: JAX's slices of one row, and rows of results. */
+function beforeExpanded(node: GraphNode, graph: Graph, inference: Inference): TensorRef | undefined {
+  if (node.op !== "Squeeze" && node.op !== "Reshape") return undefined;
+  const expanded = graph.get(node.inputs[0]!.node)!;
+  if (expanded.op !== "ExpandDims" || expanded.controls.length > 0) return undefined;
+  const [x, axis] = expanded.inputs as [TensorRef, TensorRef];
+  if (node.op === "Reshape") return keepsShape(node, graph, inference.info(x)) ? x : undefined;
+  const dropped = node.attrs.has("squeeze_dims") ? node.attrs.ints("squeeze_dims") : [];
+  const added = constantOf(graph.get(axis.node));
+  return dropped.length === 1 && added && toNumbers(added)[0] === dropped[0] ? x : undefined;
 }
 
 function usesAny({ graph, outputs }: Program, aliases: ReadonlyMap<string, TensorRef>): boolean {

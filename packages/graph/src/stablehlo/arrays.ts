@@ -1,6 +1,7 @@
 import type { HloTensorType } from "@shardserve/savedmodel";
 import type { Ref } from "./function-builder.js";
 import { attr } from "@shardserve/savedmodel";
+import { rowOf } from "./slice-rows.js";
 import {
   axesOf,
   checkedAxes,
@@ -117,7 +118,19 @@ const slice: Translate = (t) => {
   return [strided(t, t.in(0), t.b.ints(start!), t.b.ints(limit!), t.b.ints(strides!))];
 };
 
-const realDynamicSlice: Translate = (t) => [strided(t, t.in(0), t.in(1), t.in(2), t.in(3))];
+const realDynamicSlice: Translate = (t) => {
+  const row = rowOf(t);
+  if (!row) return [strided(t, t.in(0), t.in(1), t.in(2), t.in(3))];
+  const { axis, start } = row;
+  const at = t.around.translated(start).full();
+  const index = t.b.cast(startInside(t, { at, limit: t.around.limitOf(start) }, axis, 1), "int32");
+  return [rowAt(t, index, axis)];
+};
+
+/** Row `index` along `axis`, which the slice keeps: a lookup, where the operand is a table. */
+function rowAt(t: OpTranslation, index: Ref, axis: number): Ref {
+  return t.expand(t.emit("GatherV2", [t.in(0), index, t.b.scalar("int32", axis)]), axis);
+}
 
 function strided(t: OpTranslation, value: Ref, start: Ref, limit: Ref, strides: Ref): Ref {
   return t.emit("StridedSlice", [value, start, limit, strides]);
@@ -127,19 +140,26 @@ function strided(t: OpTranslation, value: Ref, start: Ref, limit: Ref, strides: 
 export function startsInside(t: OpTranslation, first: number, sizes: readonly (number | Ref)[]): Ref[] {
   return sizes.map((size, axis) => {
     const dim = t.type(0).shape[axis]!;
-    if (size === dim) return t.b.scalar("int32", 0);
-    const start = t.in(first + axis);
-    const limit = t.around.limitOf(t.operand(first + axis));
-    if (limit !== undefined && typeof size === "number" && dim >= limit + size - 1) return t.b.cast(start, "int32");
-    const isKnown = typeof size === "number" && dim >= 0;
-    const most = isKnown
-      ? t.b.scalar(start.dtype, Math.max(0, dim - size))
-      : t.b.cast(
-          t.emit("Sub", [t.dim(0, axis), typeof size === "number" ? t.b.scalar("int32", size) : size]),
-          start.dtype,
-        );
-    return t.b.cast(t.clampToRange(start, t.b.scalar(start.dtype, 0), most), "int32");
+    if (size === dim || t.constantInts(first + axis)?.[0] === 0) return t.b.scalar("int32", 0);
+    const start = { at: t.in(first + axis), limit: t.around.limitOf(t.operand(first + axis)) };
+    return t.b.cast(startInside(t, start, axis, size), "int32");
   });
+}
+
+/** @param start  with what it is known to be below of */
+function startInside(
+  t: OpTranslation,
+  { at, limit }: { readonly at: Ref; readonly limit: number | undefined },
+  axis: number,
+  size: number | Ref,
+): Ref {
+  const dim = t.type(0).shape[axis]!;
+  if (limit !== undefined && typeof size === "number" && dim >= limit + size - 1) return at;
+  const isKnown = typeof size === "number" && dim >= 0;
+  const most = isKnown
+    ? t.b.scalar(at.dtype, Math.max(0, dim - size))
+    : t.b.cast(t.emit("Sub", [t.dim(0, axis), typeof size === "number" ? t.b.scalar("int32", size) : size]), at.dtype);
+  return t.clampToRange(at, t.b.scalar(at.dtype, 0), most);
 }
 
 const dynamicSlice: Translate = (t) => {
@@ -148,9 +168,7 @@ const dynamicSlice: Translate = (t) => {
   const cut = axesOf(sizes.length).filter((axis) => sizes[axis] !== t.type(0).shape[axis]);
   const [axis] = cut;
   if (axis !== undefined && cut.length === 1 && sizes[axis] === 1) {
-    // One row: a lookup, where the operand is a table.
-    const row = startsInside(t, 1, sizes)[axis]!;
-    return [t.expand(t.emit("GatherV2", [t.in(0), row, t.b.scalar("int32", axis)]), axis)];
+    return [rowAt(t, startsInside(t, 1, sizes)[axis]!, axis)];
   }
   return [t.emit("Slice", [t.in(0), t.stack(startsInside(t, 1, sizes)), t.b.ints(sizes)])];
 };
