@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fromBinary, onnx } from "@shardserve/api";
 import { ServingError } from "@shardserve/core";
 import { importModel, planSignature, type SignaturePlan } from "@shardserve/graph";
@@ -46,8 +46,9 @@ describe("control flow", () => {
     assert.deepEqual(loops, []);
   });
 
-  it("runs an LSTM as one op of the engine, other recurrent layers as loops", async () => {
+  it("runs an LSTM or GRU as one op of the engine, other recurrent layers as loops", async () => {
     for (const [name, count] of [
+      [join(REPO_DIR, "test/fixtures/strangers/jax-recurrent/1"), 1], // a GRU of Flax; its LSTM has one product for all gates
       ["recurrent-layers", 3], // one of given states, two that are the directions of one layer
       ["recurrent", 0], // masked, or of other functions
       ["dynamic-rnn", 0], // masked by lengths
@@ -126,8 +127,9 @@ describe("control flow", () => {
   });
 });
 
+/** @param name  of a model of these tests, or the directory of another */
 async function planOf(name: string): Promise<SignaturePlan> {
-  const savedModel = await readSavedModel(join(MODELS, name), {});
+  const savedModel = await readSavedModel(resolve(MODELS, name), {});
   const metaGraph = selectMetaGraph(savedModel, ["serve"]);
   await using reader = await BundleReader.open(savedModel.variablesPrefix!);
   const bindings = variableBindings(metaGraph, reader.entries, await objectKeys(metaGraph, reader, {})).variables;

@@ -11,29 +11,43 @@ import { OnnxBuilder } from "../proto/builder.js";
 import type { Value } from "../proto/value.js";
 import { beside, channelsFirst, channelsLast } from "./channels.js";
 import { asScalar, boundedLength, cast, shapeOf, transpose, zeroOrFail } from "../proto/emit.js";
+import { lowerGru } from "./gru.js";
+import { gruLoopOf } from "./gru-pattern.js";
 import { lowerLstm } from "./lstm.js";
 import { lstmLoopOf } from "./lstm-pattern.js";
 import type { Lower, NodeLowering } from "./node-lowering.js";
 
 type LowerNodes = typeof import("./lower-nodes.js").lowerNodes;
 
-/** `Loop` to ONNX's LSTM where it is one, else to ONNX Loop. */
+/** `Loop` to ONNX's LSTM or GRU where it is one, else to ONNX Loop. */
 export function loopLowering(lowerNodes: LowerNodes): Lower {
   const lowerLoop = onnxLoop(lowerNodes);
   return (n) => {
     const loop = (): Value[] => lowerLoop(n);
-    const lstm = lstmLoopOf(n);
-    if (!lstm) return loop();
+    const [lstm, gru] = [lstmLoopOf(n), gruLoopOf(n)];
+    if (!lstm && !gru) return loop();
     const [condition, body] = n.node.regions!.map((region) => new LoweredRegion(n, region, lowerNodes));
-    const limits = n.attrs.has("limits") ? n.attrs.ints("limits") : [];
+    const limits = (n.attrs.has("limits") ? n.attrs.ints("limits") : []).map((input) => n.x(input));
+    const outside = (ref: TensorRef): Value => body!.fixed(ref);
+    if (lstm) {
+      const values = {
+        turns: condition!.fixed(lstm.turns),
+        kernel: outside(lstm.kernel),
+        recurrent: outside(lstm.recurrent),
+        bias: lstm.bias && outside(lstm.bias),
+        limits,
+      };
+      return lowerLstm(n, lstm, values, loop);
+    }
+    const { gates } = gru!;
     const values = {
-      turns: condition!.fixed(lstm.turns),
-      kernel: body!.fixed(lstm.kernel),
-      recurrent: body!.fixed(lstm.recurrent),
-      bias: lstm.bias && body!.fixed(lstm.bias),
-      limits: limits.map((input) => n.x(input)),
+      turns: condition!.fixed(gru!.turns),
+      kernels: gates.map(({ kernel }) => outside(kernel)),
+      recurrents: gates.map(({ recurrent }) => outside(recurrent)),
+      biases: gates.map(({ bias, recurrentBias }) => [bias, recurrentBias].map((one) => one && outside(one))),
+      limits,
     };
-    return lowerLstm(n, lstm, values, loop);
+    return lowerGru(n, gru!, values, loop);
   };
 }
 

@@ -1,11 +1,9 @@
 import type { DType } from "@shardserve/tensor";
 import type { Value } from "../proto/value.js";
-import { asScalar, cast, concat, intVector, less, not, shapeOf, slice } from "../proto/emit.js";
+import { asScalar, cast, concat, intVector } from "../proto/emit.js";
 import type { LstmLoop } from "./lstm-pattern.js";
 import type { NodeLowering } from "./node-lowering.js";
-
-/** Where the sums of all magnitudes stay below this, nothing in an LSTM comes near to overflow. */
-const MAGNITUDE_MAX = 1e18;
+import { isPlainLoop } from "./plain-loop.js";
 
 /** The values of a recognised loop outside of it. */
 export interface LstmValues {
@@ -31,9 +29,17 @@ export function lowerLstm(n: NodeLowering, lstm: LstmLoop, values: LstmValues, l
   const bias = values.bias && onnxBias(n, values.bias, lstm);
   const dtypes: DType[] = n.inputs.slice(0, n.attrs.int("carried")).map(({ dtype }) => dtype);
   const stackCount = n.outputCount - dtypes.length;
+  const isPlain = isPlainLoop(n, {
+    rows,
+    states: [hidden, cell],
+    units: lstm.units,
+    turns,
+    weights: [values.kernel, values.recurrent, ...(values.bias ? [values.bias] : [])],
+    limits: values.limits,
+  });
   const outputs = [...dtypes, ...Array.from({ length: stackCount }, () => rows.dtype)];
   return b.choose(
-    isPlain(n, lstm, values, turns),
+    isPlain,
     outputs,
     () => {
       const [stack, ...last] = b.ops(
@@ -52,28 +58,6 @@ export function lowerLstm(n: NodeLowering, lstm: LstmLoop, values: LstmValues, l
     },
     loop,
   );
-}
-
-/** True where the op does what the loop does: as many turns as rows, a batch, states of its size, and finite numbers. */
-function isPlain(n: NodeLowering, lstm: LstmLoop, values: LstmValues, turns: Value): Value {
-  const { b } = n;
-  const [rows, hidden, cell] = [lstm.rows, lstm.hidden, lstm.cell].map((input) => n.x(input)) as [Value, Value, Value];
-  const size = shapeOf(b, rows);
-  const batch = slice(b, size, [1], [2]);
-  const state = concat(b, [batch, b.ints([lstm.units])]);
-  const expected = concat(b, [slice(b, size, [0], [2]), b.ints([lstm.units]), state]);
-  const actual = concat(b, [turns, shapeOf(b, hidden), shapeOf(b, cell)]);
-  const isSame = b.op("Equal", [actual, expected], {}, "bool");
-  const every = b.op("ReduceMin", [cast(b, isSame, "int32")], { keepdims: 0 });
-  const magnitude = (all: readonly Value[]): Value =>
-    all.map((value) => b.op("ReduceL1", [value], { keepdims: 0 })).reduce((sum, value) => b.op("Add", [sum, value]));
-  const weights = [values.kernel, values.recurrent, ...(values.bias ? [values.bias] : [])];
-  const isSmall = [magnitude([rows, hidden, cell]), magnitude(weights)].map((sum) =>
-    less(b, sum, b.scalar(rows.dtype, MAGNITUDE_MAX)),
-  );
-  const fits = values.limits.map((limit) => not(b, less(b, intVector(b, limit), turns)));
-  const conditions = [cast(b, every, "bool"), less(b, b.ints([0]), batch), ...isSmall, ...fits];
-  return conditions.map((value) => asScalar(b, value)).reduce((all, value) => b.op("And", [all, value]));
 }
 
 /** [inputs, 4 units] as [1, 4 units, inputs], the quarters in ONNX's order. The engine does it once, when it loads the weights. */
