@@ -74,6 +74,31 @@ describe("decodeTensorProto", () => {
     assert.deepEqual([...(value.data as Float32Array)], [1, 2, 3, 4, 3, 4, 3, 4]);
   });
 
+  it("refuses a dimension that is negative or no number that JavaScript has", () => {
+    const minusOne = [...Array.from({ length: 9 }, () => 0xff), 1];
+    const tooLarge = [...Array.from({ length: 8 }, () => 0x80), 0x40];
+    for (const size of [minusOne, tooLarge]) {
+      const dim = [0x12, size.length + 1, 8, ...size];
+      assert.throws(
+        () => decodeTensorProto(Uint8Array.from([8, 1, 0x12, dim.length, ...dim])),
+        /dimension 0 of a tensor is negative or too large/,
+      );
+    }
+  });
+
+  it("steps over fields that it does not know, in the shape as well", () => {
+    const unknown = [0x7a, 2, 8, 9]; // field 15 of two bytes, which would be tags
+    const dim = [0x12, 6, ...unknown, 8, 2];
+    const shape = [...unknown, ...dim, ...unknown];
+    const bytes = [...unknown, 8, 1, 0x12, shape.length, ...shape, 0x2a, 4, 0, 0, 0x40, 0x40];
+    assert.deepEqual(decodeTensorProto(Uint8Array.from(bytes)), tensor("float32", [2], Float32Array.of(3, 3)));
+  });
+
+  it("refuses a dtype of no TensorFlow", () => {
+    for (const dtype of [0, 101])
+      assert.throws(() => decodeTensorProto(Uint8Array.of(8, dtype)), /a tensor of DataType/);
+  });
+
   it("refuses dimensions whose product is not a number", () => {
     const huge = [0x12, 9, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
     const dims = Array.from({ length: 30 }, () => huge).flat();
