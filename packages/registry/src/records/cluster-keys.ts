@@ -1,5 +1,5 @@
 /**
- * Where what stands in the registry (design: architecture.md, "Cluster"). Keys are relative to `/shardserve/CLUSTER/`;
+ * Where what stands in the registry (docs/formats.md, "Registry"). Keys are relative to `/shardserve/CLUSTER/`;
  * names and ids are percent-encoded, so that a slash in a name makes no level. Values: cluster-records.ts.
  *
  * | key | written by | lives | value |
