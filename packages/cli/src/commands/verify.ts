@@ -1,49 +1,17 @@
-import { type Random, seededRandom, ServingError, systemClock } from "@shardserve/core";
+import { seededRandom, ServingError } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
-import { openSourceTensors, type SourceTensors } from "@shardserve/exporter";
 import { hostKernels } from "@shardserve/host-ops";
 import { loadOrt } from "@shardserve/native";
 import { isUri } from "@shardserve/object-store";
-import { newestEpoch, PartitionRows, readDeltaChain, readManifest, type TableInfo } from "@shardserve/rowstore";
-import type { Model, SignatureInfo } from "@shardserve/servable";
+import { newestEpoch, PartitionRows, readDeltaChain, readManifest } from "@shardserve/rowstore";
 import { RepositoryFiles } from "@shardserve/shard";
-import {
-  bytesOf,
-  elementCount,
-  isNumeric,
-  newData,
-  type NumericData,
-  StringColumn,
-  strings,
-  type Tensor,
-  tensor,
-} from "@shardserve/tensor";
-import { parseAddress } from "@shardserve/transport";
-import { PredictionClient } from "../clients.js";
 import { defineCommand, type Terminal } from "../command.js";
 import { flag, type FlagValues } from "../flags.js";
 import { openEpoch, refsOf } from "../roles/versions/epoch-chain.js";
 import { withVersionCopy } from "../roles/versions/staged-delta.js";
 import { STAGING_FLAGS } from "../roles/versions/staged-export.js";
-
-/** Reduced rows may be off by this fraction of the largest magnitude in the sample: the bound of the export's parity check. */
-const REDUCED_ERROR_MAX = 0.01;
-/** Rows of the made-up prediction. */
-const BATCH = 3;
-
-interface RowsReport {
-  readonly table: string;
-  readonly rowsCompared: number;
-  readonly maxAbsError: number;
-}
-
-interface PredictionReport {
-  readonly signature: string;
-  /** "files" or the server's address. */
-  readonly answeredBy: string;
-  readonly isEqual: boolean;
-  readonly outputs: readonly string[];
-}
+import { comparePredictions, type PredictionReport } from "./verify-predictions.js";
+import { compareRows, REDUCED_ERROR_MAX, type RowsReport } from "./verify-rows.js";
 
 const FLAGS = {
   epoch: flag.int(
@@ -115,154 +83,6 @@ async function verifyVersion(
   );
   if (predictions.some(({ isEqual }) => !isEqual))
     throw new ServingError("DIGEST_MISMATCH", `${compared} answers otherwise than ${source}`);
-}
-
-/**
- * @param compared  version and epoch that the rows are of, for the error
- * @throws ServingError DIGEST_MISMATCH naming those, table and row at the first row that differs
- */
-async function compareRows(
-  source: string,
-  exported: PartitionRows,
-  { compared, count, random }: { readonly compared: string; readonly count: number; readonly random: Random },
-): Promise<RowsReport[]> {
-  await using tensors = await openSourceTensors(source);
-  const reports: RowsReport[] = [];
-  for (const [table, info] of exported.tables.entries()) {
-    const ids = BigInt64Array.from({ length: Math.min(count, info.rows) }, (_, i) =>
-      BigInt(info.rows <= count ? i : Math.floor(random.next() * info.rows)),
-    );
-    const lease = await exported.lookup([{ table, ids }]);
-    const actual = lease.batches[0]!.rows.toTensor().data as NumericData;
-    lease.release();
-    reports.push({
-      table: info.name,
-      rowsCompared: ids.length,
-      maxAbsError: await compareTable(tensors, { info, compared }, ids, actual),
-    });
-  }
-  return reports;
-}
-
-async function compareTable(
-  tensors: SourceTensors,
-  { info, compared }: { readonly info: TableInfo; readonly compared: string },
-  ids: BigInt64Array,
-  actual: NumericData,
-): Promise<number> {
-  const differs = (id: bigint, why: string): ServingError =>
-    new ServingError("DIGEST_MISMATCH", `row ${id} of ${info.name} in ${compared}: ${why}`, {
-      details: { table: info.checkpointKey, id: String(id) },
-    });
-  const rowBytes = bytesOf(actual).length / Math.max(1, ids.length);
-  let maxAbsError = 0;
-  for (let i = 0; i < ids.length; i++) {
-    const expected = await tensors.readRange(info.checkpointKey, Number(ids[i]!) * rowBytes, rowBytes);
-    const row = bytesOf(actual).subarray(i * rowBytes, (i + 1) * rowBytes);
-    if (info.rowDtype === "same") {
-      if (!Buffer.from(expected).equals(row)) throw differs(ids[i]!, "its bytes differ");
-      continue;
-    }
-    const floats = new Float32Array(expected.slice().buffer);
-    const magnitude = floats.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
-    for (let j = 0; j < floats.length; j++) {
-      const error = Math.abs(floats[j]! - Number(actual[i * info.dim + j]!));
-      if (!(error <= REDUCED_ERROR_MAX * magnitude)) throw differs(ids[i]!, `element ${j} is off by ${error}`);
-      maxAbsError = Math.max(maxAbsError, error);
-    }
-  }
-  return maxAbsError;
-}
-
-async function comparePredictions(
-  original: Model,
-  exported: Model,
-  flags: { readonly address: string; readonly model: string },
-  random: Random,
-  tolerance: number,
-): Promise<PredictionReport[]> {
-  const reports: PredictionReport[] = [];
-  using client =
-    flags.address === ""
-      ? undefined
-      : new PredictionClient(parseAddress(flags.address), 60_000, () => systemClock.wallMs());
-  for (const [name, signature] of original.signatures) {
-    const inputs = madeUpInputs(signature, random);
-    const expected = await answer(() => original.run(name, inputs, {}).then(({ outputs }) => outputs));
-    const compare = async (answeredBy: string, run: () => Promise<ReadonlyMap<string, Tensor>>) => {
-      const actual = await answer(run);
-      reports.push({
-        signature: name,
-        answeredBy,
-        isEqual: isSameAnswer(expected, actual, tolerance),
-        outputs: describeAnswer(actual),
-      });
-    };
-    await compare("files", () => exported.run(name, inputs, {}).then(({ outputs }) => outputs));
-    if (client)
-      await compare(flags.address, () => client.predict(flags.model, name, inputs).then(({ outputs }) => outputs));
-  }
-  return reports;
-}
-
-/** An answer, or the error that stands for it: a model may refuse made-up inputs, and then both must. */
-type Answer = ReadonlyMap<string, Tensor> | ServingError;
-
-async function answer(run: () => Promise<ReadonlyMap<string, Tensor>>): Promise<Answer> {
-  return run().catch((error: unknown) => ServingError.from(error));
-}
-
-function isSameAnswer(expected: Answer, actual: Answer, tolerance: number): boolean {
-  if (expected instanceof ServingError || actual instanceof ServingError) {
-    return expected instanceof ServingError && actual instanceof ServingError && expected.status === actual.status;
-  }
-  return [...expected].every(([alias, value]) => {
-    const other = actual.get(alias);
-    if (!other || other.dtype !== value.dtype || other.shape.join() !== value.shape.join()) return false;
-    if (value.data instanceof StringColumn) {
-      return other.data instanceof StringColumn && value.data.toTexts().join("\0") === other.data.toTexts().join("\0");
-    }
-    const a = value.data as NumericData;
-    const b = other.data as NumericData;
-    if (tolerance === 0) return Buffer.from(bytesOf(a)).equals(bytesOf(b));
-    const magnitude = Math.max(
-      1,
-      ...Array.from(a as ArrayLike<number | bigint>, (element) => Math.abs(Number(element))).filter(Number.isFinite),
-    );
-    return Array.from(a as ArrayLike<number | bigint>, Number).every(
-      (element, i) => Object.is(element, Number(b[i])) || Math.abs(element - Number(b[i])) <= tolerance * magnitude,
-    );
-  });
-}
-
-function describeAnswer(found: Answer): string[] {
-  if (found instanceof ServingError) return [`${found.code}: ${found.message}`];
-  return [...found].map(([alias, { dtype, shape }]) => `${alias}: ${dtype}[${shape.join(",")}]`);
-}
-
-/** Small non-negative numbers, which most features and ids take, and short texts; three examples. */
-function madeUpInputs(signature: SignatureInfo, random: Random): Map<string, Tensor> {
-  return new Map(
-    [...signature.inputs].map(([alias, { dtype, shape }]): [string, Tensor] => {
-      const filled = (shape ?? [-1]).map((dim) => (dim < 0 ? BATCH : dim));
-      const count = elementCount(filled);
-      if (!isNumeric(dtype))
-        return [
-          alias,
-          strings(
-            filled,
-            Array.from({ length: count }, () => String(random.uint32() % 10)),
-          ),
-        ];
-      const data = newData(dtype, count);
-      const isFraction = dtype === "float32" || dtype === "float64";
-      for (let i = 0; i < count; i++) {
-        const value = isFraction ? random.next() : random.uint32() % 2;
-        data[i] = typeof data[i] === "bigint" ? BigInt(value) : value;
-      }
-      return [alias, tensor(dtype, filled, data)];
-    }),
-  );
 }
 
 function printReport(
