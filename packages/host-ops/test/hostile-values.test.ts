@@ -1,6 +1,6 @@
 /** Values that a request chooses, which must neither hold the process up nor be taken for something else. */
 import assert from "node:assert/strict";
-import { Attrs, type AttrValue, type HostValue } from "@shardserve/graph";
+import { Attrs, type AttrValue, type HostValue, type TensorList } from "@shardserve/graph";
 import { scalar, type Tensor, tensor } from "@shardserve/tensor";
 import { hostKernels } from "../src/index.js";
 import { newState } from "./host-state.js";
@@ -64,6 +64,32 @@ function gradients(): [string, Tensor[], Record<string, AttrValue>][] {
     ],
   ];
 }
+
+describe("lists that a request makes long", () => {
+  const COUNT = 300_000; // more than a call takes arguments
+  const value = floats(COUNT, 1);
+
+  it("take as many elements in one scatter as there are", async () => {
+    const all = tensor(
+      "int32",
+      [COUNT],
+      Int32Array.from({ length: COUNT }, (_, i) => i),
+    );
+    const [list] = (await run("TensorListScatter", [value, all, int32s(1)])) as unknown as [TensorList];
+    assert.equal(list.length, COUNT);
+    const [handle, flow] = (await run("TensorArrayV3", [scalar("int32", COUNT)], {
+      dtype: "float32",
+      element_shape: [1],
+    })) as unknown as [HostValue, HostValue];
+    const [array] = (await run("TensorArrayScatterV3", [handle, all, value, flow])) as unknown as [TensorList];
+    assert.equal(array.length, COUNT);
+  });
+
+  it("are empty where nothing is scattered", async () => {
+    const [list] = (await run("TensorListScatter", [floats(0, 1), int32s(), int32s(1)])) as unknown as [TensorList];
+    assert.equal(list.length, 0);
+  });
+});
 
 describe("values of requests", () => {
   it("a count of binomial numbers that is none gives none, not a search without end", async () => {

@@ -17,6 +17,13 @@ export function checkLength(length: number): void {
   throw new ServingError("RESOURCE_EXHAUSTED", `a list of ${length} tensors exceeds the limit of ${LENGTH_MAX}`);
 }
 
+/** The highest of some indices, of which a request may give millions: more than a call takes arguments. -1 = none is there. */
+export function highestOf(indices: Iterable<number>): number {
+  let highest = -1;
+  for (const index of indices) highest = Math.max(highest, index);
+  return highest;
+}
+
 /**
  * Input i as a list.
  *

@@ -11,7 +11,7 @@ import { checkedCount } from "../call/limits.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { zeroTensor } from "../call/op-call.js";
 import { integerOf, integersOf, sameShape } from "../call/shapes.js";
-import { checkLength, listOf, partsOf, resized, stacked, unset } from "./list-values.js";
+import { checkLength, highestOf, listOf, partsOf, resized, stacked, unset } from "./list-values.js";
 import { isCompatible, printPartial } from "./partial-shape.js";
 
 function create(op: OpCall) {
@@ -87,13 +87,14 @@ function scatter(op: OpCall): TensorList[] {
     () => `Expected len(indices) == values.shape[0], but saw: ${indices.length} vs. ${value.shape[0] ?? 0}`,
   );
   const rows = partsOf(value, undefined);
-  let array = grown(listOf(op, 3), Math.max(0, ...indices.map((index) => index + 1)));
+  const array = grown(listOf(op, 3), highestOf(indices) + 1);
+  const items = array.items.slice();
   for (const [i, index] of indices.entries()) {
     check(index >= 0, () => `Tried to write to index ${index} but array size is: ${array.length}`);
     checkElement(array, rows[i]!, index);
-    array = array.with(index, rows[i]!);
+    items[index] = rows[i];
   }
-  return [array];
+  return [new TensorList(array.elementDType, array.elementShape, items)];
 }
 
 function split(op: OpCall): TensorList[] {

@@ -6,7 +6,17 @@ import { check, invalid } from "../call/errors.js";
 import { checkedCount } from "../call/limits.js";
 import { type Kernel, type OpCall, zeroTensor } from "../call/op-call.js";
 import { indexData, integerOf, integersOf, sameShape } from "../call/shapes.js";
-import { checkLength, listOf, fullShape, unset, partsOf, checkElement, resized, stacked } from "./list-values.js";
+import {
+  checkLength,
+  highestOf,
+  listOf,
+  fullShape,
+  unset,
+  partsOf,
+  checkElement,
+  resized,
+  stacked,
+} from "./list-values.js";
 import { printPartial, partialShape, isCompatible, mergedShape, isFull } from "./partial-shape.js";
 
 function checkDType(op: OpCall, list: TensorList, verb = "Invalid data types"): void {
@@ -149,7 +159,7 @@ function scatter(op: OpCall, count: number): TensorList[] {
   const value = op.tensor(0);
   const shape = partialShape(op.tensor(2));
   check(count >= -1, () => `TensorListScatter expects num_elements >= -1, found: ${count}`);
-  const highest = Math.max(-1, ...integersOf(op.tensor(1)));
+  const highest = highestOf(integersOf(op.tensor(1)));
   check(
     count === -1 || highest < count,
     () => `TensorListScatter: Trying to scatter at index ${highest} in list with size ${count}`,
