@@ -13,7 +13,7 @@ import {
   type Registry,
 } from "@shardserve/registry";
 import { EtcdServer, eventually, type TempDir, tempDir } from "@shardserve/testkit";
-import { type Participant, Participant as ShardParticipant, PARTITION_COUNT, publish } from "./cluster.js";
+import { Participant, PARTITION_COUNT, publish } from "./cluster.js";
 
 const SETTINGS = {
   replication: 2,
@@ -66,7 +66,7 @@ describe("controller on a real etcd", function () {
         if (store === "away") throw new Error("the store is away");
       };
       const settings = { ...SETTINGS, pollMs };
-      const shard = new ShardParticipant({ id, registry: open(), baseDir: dir.path, settings, refresh });
+      const shard = new Participant({ id, registry: open(), baseDir: dir.path, settings, refresh });
       shards.push(shard);
       await shard.start();
     }
@@ -243,7 +243,7 @@ describe("controller on an in-process registry", () => {
     const store = new MemoryStore();
     await publish(dir.path, "ctr", 7);
     const make = (id: string) =>
-      new ShardParticipant({
+      new Participant({
         id,
         registry: new MemoryRegistry({ store }),
         baseDir: dir.path,
@@ -257,8 +257,12 @@ describe("controller on an in-process registry", () => {
     await eventually(() => follower.map("ctr", 7) !== undefined);
     await eventually(() => first.controller.isLeader || second.controller.isLeader);
     const [leading, other] = first.controller.isLeader ? [first, second] : [second, first];
+    const leads = async ({ metrics }: Participant) =>
+      /^shardserve_controller_is_leader (\d)/m.exec(await metrics.metrics())?.[1] === "1";
+    assert.deepEqual([await leads(leading), await leads(other)], [true, false]);
     await leading.controller.close();
     await eventually(() => other.controller.isLeader, { timeoutMs: 2_000 });
+    assert.deepEqual([await leads(leading), await leads(other)], [false, true]);
     await follower.close();
     await first.stop();
     await second.stop();

@@ -31,7 +31,7 @@ import type { FileSource } from "./files/file-source.js";
 import { HeldFiles } from "./files/held-files.js";
 import { FileServer, READ_FILE_METHOD } from "./files/peer-files.js";
 import { ByteBudget } from "./lookup/byte-budget.js";
-import { frameLookup } from "./lookup/frame-lookup.js";
+import { FrameLookup } from "./lookup/frame-lookup.js";
 import { LookupTracer, type SpanSink } from "./lookup/lookup-tracer.js";
 import { Keeper } from "./versions/keeper.js";
 import { ShardMetrics } from "./metrics.js";
@@ -137,6 +137,15 @@ export class ShardServer extends Service {
       clock,
       replyBytesMax: limits.replyBytesMax,
     });
+    const frames = new FrameLookup({
+      versions: this.#versions,
+      lookup,
+      budget,
+      pool,
+      metrics: this.metrics,
+      clock,
+      tracer: options.spans && new LookupTracer(options.spans, options.id),
+    });
     const files = new FileServer(this.#versions, options.cluster);
     const listen: Address[] = [parseAddress(options.listen)];
     if (options.unixPath !== undefined) listen.push({ path: options.unixPath });
@@ -152,12 +161,8 @@ export class ShardServer extends Service {
         [READ_FILE_METHOD]: (params) => files.read(params),
       },
       takesTraces: options.spans !== undefined,
-      ...frameLookup(
-        this.#versions,
-        lookup,
-        { budget, pool, metrics: this.metrics, clock },
-        options.spans && new LookupTracer(options.spans, options.id),
-      ),
+      lookup: frames.handle,
+      afterLookups: frames.flush,
     });
     const { registry, state } = options;
     this.#maps = new RegistryView(registry, MAPS_PREFIX, { logger: this.#logger, clock, ...(state && { state }) });
