@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isServingError, seededRandom, ServingError, silentLogger, systemClock, sleep } from "@shardserve/core";
-import { eventually } from "@shardserve/testkit";
+import { eventually, tempDir } from "@shardserve/testkit";
 import {
   type Address,
   createLookupRequest,
@@ -40,8 +38,8 @@ const echo = (exchange: Exchange) => exchange.reply(FRAME.ROWS, [exchange.payloa
 
 describe("framed client and server", () => {
   it("calls methods over TCP and over a Unix socket", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "shardserve-"));
-    const unix = { path: join(folder, "s.sock") };
+    await using folder = await tempDir();
+    const unix = { path: join(folder.path, "s.sock") };
     await using server = await serve({
       listen: [LOOPBACK, unix],
       calls: { add: (params) => (params as number[])[0]! + 1 },
@@ -51,8 +49,6 @@ describe("framed client and server", () => {
       const answers = await Promise.all([1, 2, 3].map((n) => client.call("add", [n])));
       assert.deepEqual(answers, [2, 3, 4]);
     }
-    await server.close();
-    await rm(folder, { recursive: true });
   });
 
   it("gives the memory of an answer that nobody waits for any more back to the pool", async () => {
