@@ -83,8 +83,6 @@ export interface ShardServerOptions {
   readonly moveBytesPerSecond?: number;
   /** First pause after a load that failed, in milliseconds; default 5000. */
   readonly retryMs?: number;
-  /** Life of the shard's keys after it was last heard of, in seconds; default 10. */
-  readonly leaseTtlSeconds?: number;
   /** Takes the spans of lookups whose callers trace them; absent = callers are told to send no traces. */
   readonly spans?: SpanSink;
   readonly limits?: Partial<TransportLimits>;
@@ -224,11 +222,7 @@ export class ShardServer extends Service {
       const credentials = ServerCredentials.createInsecure();
       this.#grpcAddress = await listenGrpc(this.#grpc, parseAddress(grpcListen), credentials);
     }
-    this.#keys = new LeasedKeys(this.#options.registry, {
-      ttlSeconds: this.#options.leaseTtlSeconds ?? 10,
-      clock: this.#clock,
-      logger: this.#logger,
-    });
+    this.#keys = new LeasedKeys(this.#options.registry, { clock: this.#clock, logger: this.#logger });
     this.#files.start();
     const { id, instance, capacityBytes, dropAfterMs, loadsMax, retryMs, moveBytesPerSecond } = this.#options;
     this.#keeper = new Keeper({

@@ -25,11 +25,10 @@ export interface OrtOptions {
    * occupy threads of libuv's pool, which files and names need too: UV_THREADPOOL_SIZE should be this plus 4.
    */
   readonly concurrentRuns?: number;
-  /** Least severe message that ORT prints on stderr; default "fatal": failures come back as errors anyway. */
-  readonly logLevel?: (typeof LOG_LEVELS)[number];
 }
 
-const LOG_LEVELS = ["verbose", "info", "warning", "error", "fatal"] as const;
+/** What ONNX Runtime prints on stderr: ORT_LOGGING_LEVEL_FATAL, since failures come back as errors anyway. */
+const LOGGING_LEVEL = 4;
 /**
  * ORT plans no reuse of memory for its parallel execution, and has no other switch for that. Nothing runs in parallel: the
  * environment has one thread for operators side by side.
@@ -287,12 +286,7 @@ function createEnvironment(library: OrtLibrary, options: OrtOptions): bigint {
     check(calls.SetGlobalInterOpNumThreads(threading, 1));
     check(calls.SetGlobalSpinControl(threading, 0));
     return outPointer(library, "start", (out) =>
-      calls.CreateEnvWithGlobalThreadPools(
-        LOG_LEVELS.indexOf(options.logLevel ?? "fatal"),
-        "shardserve",
-        threading,
-        out,
-      ),
+      calls.CreateEnvWithGlobalThreadPools(LOGGING_LEVEL, "shardserve", threading, out),
     );
   } finally {
     calls.ReleaseThreadingOptions(threading);
