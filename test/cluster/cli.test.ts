@@ -108,7 +108,14 @@ describe("exit codes: 0 done, 1 failed, 2 wrong usage", () => {
       "--tensorflow-session-parallelism=2",
     ],
     [2, /--engine/, "serve", "--model-base-path=x", "--engine=tflite"],
-    [1, /UNAVAILABLE: .*127\.0\.0\.1:1/, "predict", "--address=127.0.0.1:1", "--model=a", "--inputs={}"],
+    [
+      1,
+      /UNAVAILABLE: 127\.0\.0\.1:1 cannot be reached: connect ECONNREFUSED .*: does a server/,
+      "predict",
+      "--address=127.0.0.1:1",
+      "--model=a",
+      "--inputs={}",
+    ],
     [1, /REGISTRY_UNAVAILABLE: .*127\.0\.0\.1:1/, "status", "--etcd=127.0.0.1:1"],
     [1, /NOT_FOUND: .*no\/such\/repository/, "up", "--model-repository=no/such/repository"],
     [

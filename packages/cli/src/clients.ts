@@ -30,6 +30,7 @@ export interface Prediction {
 /** A client of TensorFlow Serving's PredictionService, ours or theirs. */
 export class PredictionClient implements Disposable {
   readonly #client: Client;
+  readonly #where: string;
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
 
@@ -39,7 +40,8 @@ export class PredictionClient implements Disposable {
     nowMs: () => number,
     channel: ChannelCredentials = credentials.createInsecure(),
   ) {
-    this.#client = new Client(formatAddress(address), channel, {
+    this.#where = formatAddress(address);
+    this.#client = new Client(this.#where, channel, {
       "grpc.max_receive_message_length": -1,
       "grpc.max_send_message_length": -1,
     });
@@ -107,7 +109,7 @@ export class PredictionClient implements Disposable {
         create(input, request),
         options.metadata ?? new Metadata(),
         { deadline: this.#nowMs() + this.#timeoutMs },
-        (error, received) => (error ? reject(fromGrpc(error)) : void (reply = received!)),
+        (error, received) => (error ? reject(fromGrpc(error, this.#where)) : void (reply = received!)),
       );
       call.on("status", (status) => {
         options.onTrailers?.(status.metadata);
@@ -132,8 +134,11 @@ function versionOf(
   return Number(typeof value === "object" && value !== null && "value" in value ? value.value : value);
 }
 
+/** What grpc-js says around the error of the socket; it may not have tried yet. */
+const NOT_CONNECTED = /^No connection established\. Last error: (?:Error: )?(.*?)\.? ?Resolution note: .*$/s;
+
 /** The server's words, with the code that comes closest. */
-function fromGrpc(error: ServiceError): ServingError {
+function fromGrpc(error: ServiceError, where: string): ServingError {
   const codes = {
     3: "INVALID_ARGUMENT",
     4: "DEADLINE_EXCEEDED",
@@ -144,5 +149,10 @@ function fromGrpc(error: ServiceError): ServingError {
     14: "UNAVAILABLE",
   } as const;
   const code = codes[error.code as keyof typeof codes] ?? "INTERNAL";
-  return new ServingError(code, error.details === "" ? error.message : error.details, { cause: error });
+  const why = NOT_CONNECTED.exec(error.details)?.[1];
+  const text =
+    why === undefined
+      ? error.details || error.message
+      : `${where} cannot be reached: ${why}: does a server listen there, and is it its gRPC port?`;
+  return new ServingError(code, text, { cause: error });
 }
