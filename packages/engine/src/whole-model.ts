@@ -218,10 +218,10 @@ class WholeRunner {
     callable: TfCallable,
     feeds: readonly TfTensor[],
     size: number,
-    { signal, deadlineMs }: PlanRunOptions,
+    { signal, deadlineMs, isAlone }: PlanRunOptions,
   ): Promise<TfTensor[]> {
     const { clock, runs, isUnbounded } = this.#context;
-    if (!isUnbounded && this.#pace.isQuick(size)) {
+    if (!isUnbounded && this.#pace.isQuick(size, isAlone)) {
       const startMs = clock.nowMs();
       const results = callable.runSync(feeds);
       this.#pace.ranSync(size, clock.nowMs() - startMs);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { fromBinary, SavedModelSchema, toBinary } from "@shardserve/api";
-import { ServingError, isServingError } from "@shardserve/core";
+import { ServingError, isServingError, systemClock } from "@shardserve/core";
 import type { RowSource } from "@shardserve/rowstore";
 import { loadModel } from "@shardserve/engine";
 import type { KernelTable } from "@shardserve/graph";
@@ -59,6 +59,26 @@ describe("loadModel", () => {
         values.map((value) => value / 2 + 2),
       );
     }
+  });
+
+  it("asks whether it is alone before it holds the event loop for longer than a hop takes", async () => {
+    let nowMs = 0;
+    const clock = { ...systemClock, nowMs: () => (nowMs += 0.5) }; // every step takes so long
+    for (const dir of ["dlrm/1", "half-plus-two/1"].map((name) => join(MODELS, name))) {
+      model = await loadModel({ dir, ort: loadOrt(), clock });
+      const inputs = dir.includes("dlrm") ? dlrmInputs(2) : x([1, 1], 1);
+      let asked = 0;
+      const isAlone = () => ++asked > 0;
+      await model.run("serving_default", inputs, { isAlone });
+      assert.equal(asked, 0, "nothing is known of the first run");
+      for (const times of [1, 2]) {
+        const { outputs } = await model.run("serving_default", inputs, { isAlone });
+        assert.equal(outputs.size > 0, true);
+        assert.equal(asked, times);
+      }
+      await model.close();
+    }
+    model = undefined;
   });
 
   it("plans signatures that differ in name only once", async () => {

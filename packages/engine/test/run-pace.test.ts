@@ -20,6 +20,25 @@ describe("RunPace", () => {
     assert.equal(pace.isQuick(1), false);
   });
 
+  it("lets a run that is alone hold the event loop for longer, and asks only where that matters", () => {
+    const pace = new RunPace();
+    let asked = 0;
+    const answer = (isAlone: boolean) => () => {
+      asked++;
+      return isAlone;
+    };
+    assert.equal(pace.isQuick(1, answer(true)), false, "never run");
+    pace.ranAsync(1, 0.2);
+    assert.equal(pace.isQuick(1, answer(false)), true);
+    pace.ranAsync(100, 30);
+    assert.equal(pace.isQuick(100, answer(true)), false, "far too slow");
+    assert.equal(asked, 0);
+    pace.ranAsync(10, 0.9);
+    assert.equal(pace.isQuick(10, answer(true)), true);
+    assert.equal(pace.isQuick(10, answer(false)), false);
+    assert.equal(asked, 2);
+  });
+
   it("tries a run here when waiting for threads may have hidden how quick it is", () => {
     const pace = new RunPace();
     for (let i = 0; i < 16; i++) pace.ranAsync(1, 1.5);

@@ -169,6 +169,27 @@ describe("batching", () => {
     assert.deepEqual(await next, [12]);
   });
 
+  it("tells a run whether it is alone: none beside it, and nobody waits", async () => {
+    for (const [runsMax, expected] of [
+      [1, [false, false, true]], // the others wait
+      [2, [false, false, true]], // another one runs
+    ] as const) {
+      const alone: boolean[] = [];
+      const model = new GatedModel((inputs, options) => {
+        alone.push(options.isAlone!());
+        return double(inputs, options);
+      });
+      const bench = await Bench.of(model, { runsMax, maxBatchRows: 1 }, (start) => start());
+      const runs = [bench.run(floats(1)), bench.run(floats(2)), bench.run(floats(3))];
+      for (let i = 0; i < runs.length; i++) {
+        await settle();
+        model.gates.shift()!();
+      }
+      assert.deepEqual(await Promise.all(runs), [[2], [4], [6]]);
+      assert.deepEqual(alone, expected);
+    }
+  });
+
   it("bounds the rows of a run and starts several runs at once", async () => {
     const model = new GatedModel(double);
     const bench = await Bench.of(model, { maxBatchRows: 3, runsMax: 2 });

@@ -54,6 +54,11 @@ export interface RunOptions {
   readonly isExplained?: boolean;
   /** What other processes do for the run is traced inside of it; absent = the run is not traced. */
   readonly traceParent?: TraceParent;
+  /**
+   * Whether the run answers all requests that are under way: then the event loop has nothing better to do than to compute. Asked
+   * when the run is about to; absent = never.
+   */
+  readonly isAlone?: () => boolean;
 }
 
 /** A loaded version. It knows nothing of names, versions, wires or batching. */

@@ -25,10 +25,14 @@ export class PacedSession {
   async run(
     feeds: readonly OrtValue[],
     size: number,
-    options: { readonly outputs?: readonly number[]; readonly signal?: CancelSignal | undefined },
+    options: {
+      readonly outputs?: readonly number[];
+      readonly signal?: CancelSignal | undefined;
+      readonly isAlone?: (() => boolean) | undefined;
+    },
   ): Promise<OrtValue[]> {
-    const { signal, ...wanted } = options;
-    if (this.#pace.isQuick(size)) {
+    const { signal, isAlone, ...wanted } = options;
+    if (this.#pace.isQuick(size, isAlone)) {
       const startMs = this.#clock.nowMs();
       const results = this.session.runSync(feeds, wanted);
       this.#pace.ranSync(size, this.#clock.nowMs() - startMs);

@@ -63,9 +63,10 @@ class OnnxModel implements EngineModel {
     this.metadata = onnxMetadata(signature);
   }
 
-  async run(name: string, inputs: ReadonlyMap<string, Tensor>, { outputs, signal }: RunOptions): Promise<RunResult> {
+  async run(name: string, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult> {
     const signature = this.signatures.get(name);
     if (!signature) throw new ServingError("NOT_FOUND", `the model has no signature "${name}"`);
+    const { outputs, signal, isAlone } = options;
     const aliases = outputs ?? [...signature.outputs.keys()];
     const wanted = aliases.map((alias) => this.#outputs.get(alias)!);
     const feeds: OrtValue[] = [];
@@ -78,7 +79,7 @@ class OnnxModel implements EngineModel {
         size += elementCount(input.shape);
       }
       const startMs = this.#clock.nowMs();
-      results = await this.#session.run(feeds, size, { outputs: wanted, signal });
+      results = await this.#session.run(feeds, size, { outputs: wanted, signal, isAlone });
       const deviceMs = this.#clock.nowMs() - startMs;
       const tensors = results.map((value) => value.toTensor());
       return {

@@ -50,6 +50,7 @@ export interface PlanRunOptions {
   readonly deadlineMs?: number | undefined;
   readonly isExplained?: boolean | undefined;
   readonly traceParent?: TraceParent | undefined;
+  readonly isAlone?: (() => boolean) | undefined;
 }
 
 /** A plan that is ready to run: slots instead of names, sessions, kernels and row sources at hand. Runs may overlap. */
@@ -60,6 +61,8 @@ export class BoundPlan {
   readonly #inputSlots: Int32Array;
   readonly #outputSlots: ReadonlyMap<string, number>;
   readonly #needed: NeededSteps;
+  /** Several device steps one after the other would hold the event loop for their sum. */
+  readonly #hasOneDeviceStep: boolean;
   readonly #clock: Clock;
   /** Outputs that are inputs as well. */
   readonly #fedOutputs: ReadonlySet<string>;
@@ -79,6 +82,7 @@ export class BoundPlan {
     this.#inputSlots = Int32Array.from(plan.inputs, ({ ref }) => slots.of(ref));
     this.#outputSlots = new Map(plan.outputs.map(({ alias, ref }) => [alias, slots.of(ref)]));
     this.#needed = new NeededSteps(plan);
+    this.#hasOneDeviceStep = steps.filter(({ kind }) => kind === "device").length === 1;
     this.#fedOutputs = new Set(plan.outputs.filter(({ isFed }) => isFed).map(({ alias }) => alias));
     this.#quantized = new Map(
       plan.outputs.filter(({ dtype }) => dtype.startsWith("q")).map(({ alias, dtype }) => [alias, dtype]),
@@ -130,7 +134,8 @@ export class BoundPlan {
   /** @throws ServingError INVALID_ARGUMENT for missing inputs or outputs and wrong dtypes; whatever a step throws */
   async run(inputs: ReadonlyMap<string, Tensor>, options: PlanRunOptions): Promise<RunResult> {
     const { signal, deadlineMs, isExplained = false, traceParent } = options;
-    const run = new Run(this.#template, { signal, deadlineMs, isExplained, traceParent, rows: new RowsTally() });
+    const request = { signal, deadlineMs, isExplained, traceParent, rows: new RowsTally() };
+    const run = new Run(this.#template, request, this.#hasOneDeviceStep ? options.isAlone : undefined);
     const timings = { host: 0, lookup: 0, device: 0 };
     this.#feed(inputs, run);
     const wanted = options.outputs ?? [...this.#outputSlots.keys()];

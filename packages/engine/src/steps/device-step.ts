@@ -50,7 +50,7 @@ export class BoundDeviceStep {
       if (count === 0) isEmpty = true;
     }
     // What is empty may need another session, which is made on another thread.
-    if (!isEmpty && !this.#isUnpredictable && this.#pace.isQuick(size)) this.#runSync(feeds, run, size);
+    if (!isEmpty && !this.#isUnpredictable && this.#pace.isQuick(size, run.isAlone)) this.#runSync(feeds, run, size);
     else return this.#runAsync(feeds, run, size);
   }
 

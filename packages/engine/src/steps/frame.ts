@@ -39,14 +39,17 @@ export interface RunRequest {
 export class Run {
   readonly values: FrameValue[];
   readonly request: RunRequest;
+  /** See {@link RunOptions}; absent = never. */
+  readonly isAlone: (() => boolean) | undefined;
   readonly #owned: DeviceValue[] = [];
   readonly #leases: RowLease[] = [];
   #isOver = false;
 
   /** @param template  values that every run starts with: constants and variables of host steps */
-  constructor(template: readonly FrameValue[], request: RunRequest) {
+  constructor(template: readonly FrameValue[], request: RunRequest, isAlone?: () => boolean) {
     this.values = template.slice();
     this.request = request;
+    this.isAlone = isAlone;
   }
 
   /**

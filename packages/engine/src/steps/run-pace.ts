@@ -1,5 +1,10 @@
 /** Below this the hop to another thread costs more than it frees; above it the event loop would notice. */
 const SYNC_MS_MAX = 0.3;
+/**
+ * The same where the event loop would only wait for the run: a hop comes to a quarter of a millisecond then, because both threads wake up for
+ * it and the other one's core has none of the model in its cache. Whoever arrives meanwhile waits for no longer than this.
+ */
+const ALONE_MS_MAX = 1;
 /** What the hop adds to a run on another thread. */
 const HOP_MS = 0.1;
 /** Runs that may be this quick are tried on the event loop now and then: waiting for a thread can hide how quick they are. */
@@ -17,10 +22,15 @@ export class RunPace {
   /** Runs on other threads since the last one on this. */
   readonly #asyncRuns = new Uint32Array(SIZE_CLASSES);
 
-  /** True when a run with `size` input elements may block the event loop. */
-  isQuick(size: number): boolean {
+  /**
+   * True when a run with `size` input elements may block the event loop.
+   *
+   * @param isAlone  whether the loop would have nothing else to do; asked only when it matters
+   */
+  isQuick(size: number, isAlone?: () => boolean): boolean {
     const at = classOf(size);
     const expectedMs = this.#expectedMs[at]!;
+    if (expectedMs > SYNC_MS_MAX && expectedMs <= ALONE_MS_MAX && isAlone?.()) return true;
     return expectedMs <= SYNC_MS_MAX || (expectedMs <= TRIAL_MS_MAX && this.#asyncRuns[at]! >= TRIAL_EVERY);
   }
 

@@ -64,6 +64,8 @@ export class Batcher {
   readonly #whenArrived: ((start: () => void) => void) | undefined;
   readonly #queues = new WeakMap<Model, VersionQueue>();
   readonly #proofs = new JoinProofs();
+  /** Runs under way or about to start, of all versions. */
+  #active = 0;
 
   constructor(options: BatcherOptions) {
     this.#optionsOf = (model) => options.batchingOf?.(model) ?? options.batching;
@@ -139,8 +141,10 @@ export class Batcher {
   #gather(queue: VersionQueue): void {
     if (queue.isGathering || queue.runs >= queue.options.runsMax) return;
     queue.isGathering = true;
+    this.#active++;
     this.#whenArrived!(() => {
       queue.isGathering = false;
+      this.#active--;
       this.#start(queue);
     });
   }
@@ -148,10 +152,12 @@ export class Batcher {
   /** The way of a request on an idle server: no queue, no joining. */
   async #runNow(queue: VersionQueue, request: BatchRequest, rows: number): Promise<BatchResult> {
     queue.runs++;
+    this.#active++;
     try {
       return { ...(await this.#runAlone(queue, request, rows)), queueMs: 0 };
     } finally {
       queue.runs--;
+      this.#active--;
       this.#start(queue);
     }
   }
@@ -162,6 +168,7 @@ export class Batcher {
       const members = this.#take(queue);
       if (!members) return;
       queue.runs++;
+      this.#active++;
       // The run outlives a caller that gives up, so it pins the version and its inputs by itself.
       const pin = members[0]!.request.handle.clone();
       for (const { request } of members) request.memory?.pin();
@@ -169,6 +176,7 @@ export class Batcher {
         pin.release();
         for (const { request } of members) request.memory?.unpin();
         queue.runs--;
+        this.#active--;
         this.#start(queue);
       });
     }
@@ -255,7 +263,7 @@ export class Batcher {
     onResult?: (result: RunResult) => void,
   ): Promise<void> {
     try {
-      const result = await this.#runAlone(queue, member.request, member.rows);
+      const result = await this.#runAlone(queue, member.request, member.rows, this.#isAlone(queue));
       onResult?.(result);
       member.succeed({ ...result, queueMs: startMs - member.queuedAtMs });
     } catch (error) {
@@ -263,7 +271,17 @@ export class Batcher {
     }
   }
 
-  async #runAlone(queue: VersionQueue, request: BatchRequest, rows: number): Promise<RunResult> {
+  /** Whether a run of the queue has the process to itself, as far as it is known what has arrived. */
+  #isAlone(queue: VersionQueue): () => boolean {
+    return () => this.#active === 1 && queue.isEmpty;
+  }
+
+  async #runAlone(
+    queue: VersionQueue,
+    request: BatchRequest,
+    rows: number,
+    isAlone?: () => boolean,
+  ): Promise<RunResult> {
     const { handle, signature, inputs, outputs, signal, deadlineMs, isExplained, traceParent } = request;
     const size = allowedSize(queue.options.allowedRows, rows);
     const startMs = this.#clock.nowMs();
@@ -274,6 +292,7 @@ export class Batcher {
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
       ...(isExplained && { isExplained }),
       ...(traceParent && { traceParent }),
+      ...(isAlone && { isAlone }),
     });
     queue.pace.runDone(Math.max(rows, 1), this.#clock.nowMs() - startMs);
     this.#record(handle.id, signature.name, rows, 1, result);
@@ -287,7 +306,7 @@ export class Batcher {
     const { model, id } = request.handle;
     const plan = planOf(request.signature, request.outputs).key;
     const runStartMs = this.#clock.nowMs();
-    const joined = await this.#runJoint(queue.options, members);
+    const joined = await this.#runJoint(queue, members);
     const rows = rowsTotal(members);
     queue.pace.runDone(rows, this.#clock.nowMs() - runStartMs);
     this.#record(id, request.signature.name, rows, members.length, joined);
@@ -305,7 +324,8 @@ export class Batcher {
   }
 
   /** One run over the rows of all members; stops when the last member gave up. */
-  async #runJoint(options: BatchingOptions, members: readonly Member[]): Promise<RunResult> {
+  async #runJoint(queue: VersionQueue, members: readonly Member[]): Promise<RunResult> {
+    const { options } = queue;
     const { handle, signature, inputs, outputs } = members[0]!.request;
     const rows = rowsTotal(members);
     const size = allowedSize(options.allowedRows, rows);
@@ -330,6 +350,7 @@ export class Batcher {
       ...(outputs === undefined ? {} : { outputs }),
       ...(Number.isFinite(deadlineMs) ? { deadlineMs } : {}),
       ...(traceParent && { traceParent }),
+      isAlone: this.#isAlone(queue),
     });
     isOver = true; // members settle with their answers: no error is made for each run that went well
     return size > rows ? withoutFill(result, size, rows) : result;
