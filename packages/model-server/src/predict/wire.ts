@@ -181,15 +181,15 @@ function encodeTensorMap(
 function encodeModelSpec(by: AnsweredBy): Buffer {
   const name = Buffer.from(by.name);
   const signature = Buffer.from(by.signatureName);
-  const version = Buffer.alloc(11);
-  let versionBytes = 0;
-  if (by.version !== 0) {
-    version[0] = 0x08;
-    versionBytes = writeVarint(version, 1, by.version);
-  }
+  const versionBytes = by.version === 0 ? 0 : 1 + varintBytes(by.version);
   const out = Buffer.allocUnsafe(name.length + signature.length + versionBytes + 24);
   let at = writeBytes(out, 0, 0x0a, name);
-  at = writeBytes(out, at, 0x12, version.subarray(0, versionBytes));
+  out[at] = 0x12;
+  at = writeVarint(out, at + 1, versionBytes);
+  if (versionBytes > 0) {
+    out[at] = 0x08;
+    at = writeVarint(out, at + 1, by.version);
+  }
   at = writeBytes(out, at, 0x1a, signature);
   return out.subarray(0, at);
 }
