@@ -38,6 +38,7 @@ const TABLES: Readonly<Record<string, number>> = {
   "datasets-in-the-graph": 1,
   "loops-and-branches-over-tables": 2,
   "generate-with-key-value-cache": 1,
+  "saliency-through-loops": 1,
   "lookup-after-arithmetic": 2,
   "lookups-in-computed-tables": 3,
   "signatures-share-a-trained-table": 0,

@@ -109,6 +109,46 @@ describe("inlineCalls", () => {
     assert.ok(textOf(program).includes("call/top = TopKV2(call/unique, call/unique:2)"));
   });
 
+  it("takes a variable that a loop hands on from before the loop, and nothing else", () => {
+    const loop = (ret: string, nodes: string) =>
+      textOf(
+        inlined(
+          {
+            nodes: `x = Placeholder() dtype=float32
+              v = VarHandleOp()
+              u = VarHandleOp()
+              w = While(x, v, u) cond=c body=b T=float32,resource,resource
+              shape = VariableShape(w:1)
+              other = VariableShape(w:2)`,
+            functions: [
+              {
+                name: "b",
+                inputs: "x:float32 v:resource u:resource",
+                outputs: "y:float32 s:resource t:resource",
+                nodes,
+                ret,
+              },
+            ],
+          },
+          "shape other",
+        ),
+      ).filter((line) => !/Placeholder|VarHandleOp|While/.test(line));
+    assert.deepEqual(loop("y=x s=v t=i:output:0", "j = Identity(u) T=resource\ni = Identity(j:output:0) T=resource"), [
+      "other = VariableShape(w/before_2)",
+      "shape = VariableShape(w/before_1)",
+      "w/before_1 = Identity(v)",
+      "w/before_2 = Identity(u)",
+    ]);
+    assert.deepEqual(loop("y=x s=u t=v", ""), ["other = VariableShape(w:2)", "shape = VariableShape(w:1)"]);
+    const writes = "a = AssignVariableOp(v, x) dtype=float32";
+    assert.deepEqual(loop("y=x s=v t=u", writes), [
+      "other = VariableShape(w/before_2)",
+      "shape = VariableShape(w/before_1)",
+      "w/before_1 = Identity(v, ^w)",
+      "w/before_2 = Identity(u, ^w)",
+    ]);
+  });
+
   it("fills placeholders from the attributes of the call", () => {
     const generic = {
       name: "generic",

@@ -1,11 +1,13 @@
 import { type FunctionDef, type NodeDef, type OpDef as WireOpDef } from "@shardserve/api";
 import { eachInPieces, type Pieces, runAtOnce, ServingError } from "@shardserve/core";
+import { takingResourcesFromBefore } from "../import/carried-resources.js";
 import { checkNodeName, type FunctionLibrary, importAttr, importAttrs } from "../import/import.js";
 import { markEffects } from "../import/function-effects.js";
 import { type ArgDef, opDef } from "../op-table.js";
 import { Attrs, type AttrValue, type FunctionRef } from "./attrs.js";
 import type { GraphNode, TensorRef } from "./ir.js";
 import { PIECE_STEPS, type Program, pruning } from "./program.js";
+import { uniqueName } from "./unique-name.js";
 
 /** A model that inlines to more nodes, or calls that are nested deeper, are refused: recursion, or a bomb. */
 const NODES_MAX = 1_000_000;
@@ -53,7 +55,8 @@ export function* inlining(program: Program, library: FunctionLibrary): Pieces<Pr
     }
   }
   yield;
-  const result = yield* pruning({ ...program, graph: markEffects(graph, library) });
+  const marked = { ...program, graph: markEffects(graph, library) };
+  const result = yield* pruning(yield* takingResourcesFromBefore(marked, library));
   yield* checkArity(result);
   return result;
 }
@@ -289,11 +292,4 @@ function withDefaults(attrs: ReadonlyMap<string, AttrValue>, signature: WireOpDe
     if (value !== undefined) values.set(name, value);
   }
   return values;
-}
-
-/** `name`, or `name_1`, `name_2`, ... : the first that is not taken. */
-export function uniqueName(name: string, taken: (name: string) => boolean): string {
-  let candidate = name;
-  for (let i = 1; taken(candidate); i++) candidate = `${name}_${i}`;
-  return candidate;
 }

@@ -1,5 +1,5 @@
 import { Attrs } from "../ir/attrs.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import type { GraphNode, TensorRef } from "../ir/ir.js";
 import { type Program, rewrite } from "../ir/program.js";
 

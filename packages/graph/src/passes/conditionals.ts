@@ -1,7 +1,7 @@
 import { type DType, scalar } from "@shardserve/tensor";
 import { infer } from "../infer/infer.js";
 import type { Inference } from "../infer/inference.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { type Graph, type GraphNode, type Program, outputKey, refKey, type Region, type TensorRef } from "../ir/ir.js";
 import { nodeOf, prune, rewrite, topologicalOrder } from "../ir/program.js";
 import { constantNode } from "./fold.js";

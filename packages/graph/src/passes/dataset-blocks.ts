@@ -1,7 +1,8 @@
 import { type DType, scalar, strings, type Tensor } from "@shardserve/tensor";
 import type { FunctionLibrary } from "../import/import.js";
 import { Attrs, type AttrValue, type FunctionRef, type Shape } from "../ir/attrs.js";
-import { inlineCalls, uniqueName } from "../ir/inline.js";
+import { inlineCalls } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { type GraphNode, refKey, type Region, type TensorRef } from "../ir/ir.js";
 import { constantNode } from "./fold.js";
 import { argument, makeBranch, makeLoop } from "./regions.js";

@@ -1,5 +1,6 @@
 import type { FunctionLibrary } from "../import/import.js";
-import { inlineCalls, uniqueName } from "../ir/inline.js";
+import { inlineCalls } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { type Graph, type GraphNode, outputKey, type Program, type TensorRef } from "../ir/ir.js";
 import { prune, rewrite } from "../ir/program.js";
 import { Block, type Value } from "./dataset-blocks.js";

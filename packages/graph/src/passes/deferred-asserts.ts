@@ -1,7 +1,7 @@
 import type { Pieces } from "@shardserve/core";
 import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import type { GraphNode } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { hostObstacle } from "../plan/host-cost.js";

@@ -1,6 +1,6 @@
 import { ServingError } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { type Graph, type GraphNode, type Program, refKey, type Region, type TensorRef } from "../ir/ir.js";
 import { nodeOf, prune, rewrite } from "../ir/program.js";
 import { argument, makeLoop, pruneRegion, renameControls } from "./regions.js";

@@ -1,7 +1,7 @@
 import { runAtOnce } from "@shardserve/core";
 import type { DType } from "@shardserve/tensor";
 import { Inference } from "../infer/inference.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { type Graph, type GraphNode, outputKey, type Program, type Region, type TensorRef } from "../ir/ir.js";
 import { nodeOf, prune, rewrite } from "../ir/program.js";
 import { reduceControls } from "./effects.js";

@@ -1,6 +1,6 @@
 import type { Tensor } from "@shardserve/tensor";
 import { Attrs, type AttrValue } from "../ir/attrs.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
 import { constantNode } from "./fold.js";
 

@@ -1,7 +1,7 @@
 import { tensor, toNumbers } from "@shardserve/tensor";
 import type { Inference } from "../infer/inference.js";
 import { Attrs } from "../ir/attrs.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, prune, rewrite } from "../ir/program.js";
 import { constantNode } from "./fold.js";

@@ -1,7 +1,7 @@
 import { eachInPieces, type Pieces } from "@shardserve/core";
 import type { Inference } from "../infer/inference.js";
 import { isTensor, type KernelTable } from "../ir/host.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { constantOf, type GraphNode } from "../ir/ir.js";
 import { type Program, pruning, rewriting } from "../ir/program.js";
 import { constantNode, NO_STATE } from "./fold.js";

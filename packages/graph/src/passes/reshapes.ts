@@ -1,7 +1,7 @@
 import { eachInPieces, type Pieces } from "@shardserve/core";
 import { shapeTensor } from "../ir/shape-tensor.js";
 import type { Inference } from "../infer/inference.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { type GraphNode } from "../ir/ir.js";
 import { type Program, pruning, rewriting } from "../ir/program.js";
 import { constantNode } from "./fold.js";

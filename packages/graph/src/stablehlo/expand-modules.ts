@@ -10,7 +10,7 @@ import { type Pieces, ServingError } from "@shardserve/core";
 import { attr, readStableHlo } from "@shardserve/savedmodel";
 import { importAttrs } from "../import/import.js";
 import type { Attrs } from "../ir/attrs.js";
-import { uniqueName } from "../ir/inline.js";
+import { uniqueName } from "../ir/unique-name.js";
 import { translateModule } from "./translate-module.js";
 
 /** Versions of the op's conventions that TensorFlow 2.21 takes (tensorflow/compiler/tf2xla/kernels/xla_call_module_loader.cc). */
