@@ -229,7 +229,22 @@ def ngrams(g):
     g.case("TFText>NgramsStringJoin", input_values=words[:0], input_row_splits=[i64(0, 0)], static=True, **attrs)
 
 
+def split_bytes(g):
+    words = texts("hello", "", b"a\xff\x00c", "\u4f60")
+    for value in [words, words[1:2], words[:0]]:
+        g.case("TFText>ByteSplitWithOffsets", input_values=value)
+    at = {"input_start_offsets": i32(0, 2, 1, 5, 0), "input_end_offsets": i32(2, 4, 3, 5, 3), "input_row_splits": i64(0, 4, 4, 5, 5)}
+    g.case("TFText>ByteSplitByOffsets", input_values=words, **at)
+    for start, end in [(0, 6), (-1, 2), (6, 6), (3, 1), (1, -1)]:
+        odd = {"input_start_offsets": i32(start), "input_end_offsets": i32(end), "input_row_splits": i64(0, 1)}
+        g.case("TFText>ByteSplitByOffsets", input_values=words[:1], text=True, **odd)
+    none = {"input_start_offsets": i32(), "input_end_offsets": i32()}
+    g.case("TFText>ByteSplitByOffsets", input_values=words[:2], input_row_splits=i64(0, 0, 0), **none)
+    g.case("TFText>ByteSplitByOffsets", input_values=words[:0], input_row_splits=i64(0), **none)
+
+
 FAMILIES = {
+    "text-bytes": split_bytes,
     "text-normalize": normalize,
     "text-split": split,
     "text-tokenize": tokenize,

@@ -131,6 +131,7 @@ import { STRING_SPLIT_KERNELS } from "./strings/string-split.js";
 import { isDecodable, isEncodable, UNICODE_KERNELS } from "./strings/unicode.js";
 import { SCRIPT_KERNELS } from "./strings/unicode-script.js";
 import { TABLE_KERNELS } from "./tables/tables.js";
+import { BYTE_SPLIT_KERNELS } from "./text/byte-split.js";
 import { FAST_BERT_KERNELS } from "./text/fast-bert-normalize.js";
 import { FAST_WORDPIECE_KERNELS } from "./text/fast-wordpiece.js";
 import { REGEX_SPLIT_KERNELS } from "./text/regex-split.js";
@@ -206,6 +207,7 @@ const ANY_DTYPE: readonly Family[] = [
   RAGGED_VARIANT_KERNELS,
   TEXT_NORMALIZE_KERNELS,
   REGEX_SPLIT_KERNELS,
+  BYTE_SPLIT_KERNELS,
   TEXT_TOKENIZE_KERNELS,
   WORDPIECE_KERNELS,
   TEXT_TRIM_KERNELS,

@@ -36,6 +36,19 @@ describe("text ops refuse", () => {
     assert.deepEqual((split(malformed, "(\\ba)")[0] as Tensor).shape, [1]);
   });
 
+  it("rows of offsets that do not fit the strings, and parts without bounds", () => {
+    const op = "TFText>ByteSplitByOffsets";
+    const [texts, one] = [strings([2], ["hello", "there"]), ints(1)];
+    for (const splits of [ints(), ints(0), ints(0, 1), ints(0, 1, 2), ints(1, 0, 1), ints(0, 1, 1, 1)]) {
+      assert.throws(() => run(op, [texts, one, one, splits]), { code: "INVALID_ARGUMENT" });
+    }
+    assert.throws(() => run(op, [texts, one, ints(), ints(0, 1, 1)]), { code: "INVALID_ARGUMENT" });
+    const [count, size] = [2000, 1_000_000];
+    const all = (value: number) => tensor("int32", [count], new Int32Array(count).fill(value));
+    const long = strings([1], ["x".repeat(size)]);
+    assert.throws(() => run(op, [long, all(0), all(size), ints(0, count)]), { code: "RESOURCE_EXHAUSTED" });
+  });
+
   it("rows that leave the code points", () => {
     for (const splits of [ints(), ints(0, 3), ints(2, 1), ints(-1, 1)]) {
       for (const op of ["WhitespaceTokenizeWithOffsets", "UnicodeScriptTokenizeWithOffsets"]) {

@@ -37,7 +37,8 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   StringSplitV2: fixed([UNKNOWN, 2], [UNKNOWN], [2]),
   StringNGrams: fixed([UNKNOWN], [UNKNOWN]),
   ...each(
-    "RegexSplitWithOffsets TFText>WhitespaceTokenizeWithOffsetsV2 WordpieceTokenizeWithOffsets",
+    `RegexSplitWithOffsets TFText>WhitespaceTokenizeWithOffsetsV2 TFText>ByteSplitWithOffsets
+     WordpieceTokenizeWithOffsets`,
     fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
   ),
   ...each("WhitespaceTokenizeWithOffsets UnicodeScriptTokenizeWithOffsets", (call) => [
@@ -51,6 +52,7 @@ export const TEXT_SHAPES: Readonly<Record<string, ShapeFunction>> = {
   FastBertNormalize: (call) => [call.shape(0), [UNKNOWN], [UNKNOWN]],
   FastWordpieceTokenizeWithOffsets: fixed([UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN], [UNKNOWN]),
   "TFText>FastWordpieceDetokenize": fixed([UNKNOWN]),
+  "TFText>ByteSplitByOffsets": (call) => [[UNKNOWN], call.shape(3)],
   "TFText>NgramsStringJoin": (call) => {
     const splits = call.inputs.slice(1).map(({ shape }) => shape);
     return splits.length > 0 ? [[UNKNOWN], ...splits] : [call.shape(0) && [...call.shape(0)!.slice(0, -1), UNKNOWN]];
