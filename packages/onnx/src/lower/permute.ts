@@ -45,17 +45,25 @@ export function constantBytes({ name, dtype, source, sourceShape, permutation }:
 
 type Words = Uint8Array | Uint16Array | Uint32Array;
 
+/** Elements along the source's last dimension that are moved together: what is read is then used before it leaves the core's cache. */
+const TILE = 32;
+
+/**
+ * Moves tiles: `TILE` elements along the source's last dimension (the columns) by all along the result's last one (the run), for each index of
+ * the other dimensions in the result's order. Reads are neighbours along the one, writes along the other.
+ */
 class PermutedCopy {
   readonly bytes: Uint8Array;
   readonly #source: Words;
   readonly #result: Words;
   readonly #elementWords: number;
-  readonly #count: number;
-  /** Of the result's dimensions: their lengths, and the elements of the source from one index to the next. */
-  readonly #lengths: readonly number[];
-  readonly #steps: readonly number[];
+  readonly #columns: Axis;
+  readonly #run: Axis;
+  /** The other dimensions, in the result's order. */
+  readonly #others: readonly Axis[];
   readonly #position: number[];
-  /** Next element of the source, and of the result. */
+  /** First column of the tile, and where the other dimensions have come to in the source and the result. */
+  #column = 0;
   #from = 0;
   #to = 0;
 
@@ -65,36 +73,71 @@ class PermutedCopy {
     this.#source = wordsOf(bytes.byteOffset % wordBytes === 0 ? bytes : bytes.slice(), wordBytes);
     this.#result = wordsOf(this.bytes, wordBytes);
     this.#elementWords = elementBytes / wordBytes;
-    this.#count = elementCount(shape);
-    const strides = shape.map((_, axis) => elementCount(shape.slice(axis + 1)));
-    this.#lengths = permutation.map((axis) => shape[axis]!);
-    this.#steps = permutation.map((axis) => strides[axis]!);
-    this.#position = permutation.map(() => 0);
+    const strides = (lengths: readonly number[]) => lengths.map((_, axis) => elementCount(lengths.slice(axis + 1)));
+    const [fromSteps, toSteps] = [strides(shape), strides(permutation.map((axis) => shape[axis]!))];
+    const axes = permutation.map(
+      (axis, i): Axis => ({ length: shape[axis]!, from: fromSteps[axis]!, to: toSteps[i]! }),
+    );
+    const columns = permutation.indexOf(shape.length - 1);
+    const isRun = columns === axes.length - 1; // the same dimension is the last of both
+    this.#columns = axes[columns] ?? ONE;
+    this.#run = isRun ? ONE : axes.at(-1)!;
+    this.#others = axes.filter((axis) => axis !== this.#columns && axis !== this.#run);
+    this.#position = this.#others.map(() => 0);
+    if (elementCount(shape) === 0) this.#column = this.#columns.length;
   }
 
   get isDone(): boolean {
-    return this.#to === this.#count;
+    return this.#column >= this.#columns.length;
   }
 
   advance(): void {
-    const [lengths, steps, position] = [this.#lengths, this.#steps, this.#position];
-    const [source, result, elementWords] = [this.#source, this.#result, this.#elementWords];
-    const end = Math.min(this.#to + ELEMENTS_A_TURN, this.#count);
-    let from = this.#from;
-    for (let to = this.#to; to < end; to++) {
-      if (elementWords === 1) result[to] = source[from]!;
-      else for (let k = 0; k < elementWords; k++) result[to * elementWords + k] = source[from * elementWords + k]!;
-      for (let axis = lengths.length - 1; axis >= 0; axis--) {
-        from += steps[axis]!;
-        if (++position[axis]! < lengths[axis]!) break;
-        from -= steps[axis]! * lengths[axis]!;
-        position[axis] = 0;
+    const perTile = Math.min(TILE, this.#columns.length) * this.#run.length;
+    for (let moved = 0; moved < ELEMENTS_A_TURN && !this.isDone; moved += perTile) {
+      this.#moveTile();
+      this.#next();
+    }
+  }
+
+  #moveTile(): void {
+    const [source, result, words] = [this.#source, this.#result, this.#elementWords];
+    const [columns, run] = [this.#columns, this.#run];
+    const [fromStep, toStep] = [columns.from * words, columns.to * words];
+    const end = Math.min(this.#column + TILE, columns.length);
+    for (let i = 0; i < run.length; i++) {
+      let from = (this.#from + i * run.from + this.#column * columns.from) * words;
+      let to = (this.#to + i * run.to + this.#column * columns.to) * words;
+      for (let column = this.#column; column < end; column++) {
+        if (words === 1) result[to] = source[from]!;
+        else for (let k = 0; k < words; k++) result[to + k] = source[from + k]!;
+        from += fromStep;
+        to += toStep;
       }
     }
-    this.#from = from;
-    this.#to = end;
+  }
+
+  #next(): void {
+    for (let axis = this.#others.length - 1; axis >= 0; axis--) {
+      const { length, from, to } = this.#others[axis]!;
+      this.#from += from;
+      this.#to += to;
+      if (++this.#position[axis]! < length) return;
+      this.#from -= from * length;
+      this.#to -= to * length;
+      this.#position[axis] = 0;
+    }
+    this.#column += TILE;
   }
 }
+
+/** A dimension: its length, and the elements from one index to the next in the source and in the result. */
+interface Axis {
+  readonly length: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+const ONE: Axis = { length: 1, from: 0, to: 0 };
 
 function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array, wordBytes: 1 | 2 | 4): Words {
   if (wordBytes === 4) return new Uint32Array(buffer, byteOffset, byteLength / 4);
