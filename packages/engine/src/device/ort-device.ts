@@ -86,7 +86,7 @@ export class OrtDevice implements Device {
     for (const weight of lowered.weights) places.set(weight.name, await this.#checkpoint.place(weight));
     const place = (weight: Weight) => places.get(weight.name)!;
     const id = createHash("sha256")
-      .update(await inTurns(lowered.encoding(place, false)))
+      .update(await inTurns(lowered.encoding((weight) => nameOf(weight) ?? place(weight), false)))
       .digest("base64");
     const weights = lowered.weights.map((weight) => ({ ...weight, isInPlace: !(place(weight) instanceof Uint8Array) }));
     return { id, bytes: await inTurns(lowered.encoding(place)), weights };
@@ -202,6 +202,11 @@ interface EncodedModel {
 interface PlacedWeight extends Weight {
   /** Read where it lies in the checkpoint file. */
   readonly isInPlace: boolean;
+}
+
+/** What tells the bytes of a variable's weight from all others of the checkpoint; undefined for a constant. */
+function nameOf({ source, permutation }: Weight): Uint8Array | undefined {
+  return source.kind === "variable" ? Buffer.from(JSON.stringify([source, permutation])) : undefined;
 }
 
 function largeKeys(weights: readonly Weight[]): string[] {
