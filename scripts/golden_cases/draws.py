@@ -26,6 +26,13 @@ def random(g):
         for out in [tf.int32, tf.int64]:
             g.case("Multinomial", logits=logits.astype(dtype), num_samples=np.int32(9), seed=5, seed2=6, output_dtype=out)
             g.case("StatelessMultinomial", logits=logits.astype(dtype), num_samples=np.int32(5), seed=i64(5, -6), output_dtype=out)
+    for samples in [1, 4, 5]:
+        p = g.program(f"Multinomial of {samples}")
+        for n in range(3):
+            p.again("Multinomial", n == 0, logits=logits.astype(np.float32), num_samples=np.int32(samples), seed=7, seed2=8)
+    p = g.program("RandomShuffle")
+    for n in range(3):
+        p.again("RandomShuffle", n == 0, value=some(np.float32, (9,)), seed=3, seed2=4)
     g.case("Multinomial", logits=np.array([[np.nan, -np.inf, 0.5, np.inf]], np.float32), num_samples=np.int32(5), seed=1, seed2=1)
     g.case("Multinomial", logits=logits.astype(np.float32)[0], num_samples=np.int32(5), seed=1)
     g.case("Multinomial", logits=logits.astype(np.float32), num_samples=np.int32(-1), seed=1)

@@ -264,7 +264,7 @@ function shuffle(op: OpCall, philoxFor: (rows: number) => Philox): Tensor[] {
 }
 
 /** Draws classes by unnormalised log probabilities, one row after the other. */
-function multinomial(op: OpCall, philoxFor: (samples: number) => Philox): Tensor[] {
+function multinomial(op: OpCall, philoxFor: (rows: number, samplesPerRow: number) => Philox): Tensor[] {
   const [logits, samples] = [op.tensor(0), op.tensor(1)];
   check(logits.shape.length === 2, () => `logits should be a matrix, got shape ${printShape(logits.shape)}`);
   check(samples.shape.length === 0, () => `num_samples should be a scalar, got shape ${printShape(samples.shape)}`);
@@ -276,7 +276,7 @@ function multinomial(op: OpCall, philoxFor: (samples: number) => Philox): Tensor
   const total = checkedCount(dtype, [rows, count]);
   const numbers = numbersOf(logits);
   const picks = new Float64Array(total);
-  const stream = new PhiloxStream(philoxFor(rows * count));
+  const stream = new PhiloxStream(philoxFor(rows, count));
   const cdf = new Float64Array(classes);
   for (let row = 0; row < rows; row++) {
     const at = row * classes;
@@ -302,6 +302,11 @@ function multinomial(op: OpCall, philoxFor: (samples: number) => Philox): Tensor
   return [withData(dtype, [rows, count], indexData(dtype, picks))];
 }
 
+/** Two numbers a sample, as its double takes, and whole blocks of samples for each row. */
+function blocksOfDraws(rows: number, samplesPerRow: number): number {
+  return 2 * rows * blocksOf(samplesPerRow) * SAMPLES_PER_BLOCK * RESERVED_PER_SAMPLE;
+}
+
 function keyAndCounter(op: OpCall): Tensor[] {
   const philox = seeded(op, 0);
   const key = new BigUint64Array(philox.key.buffer as ArrayBuffer);
@@ -317,12 +322,12 @@ export const RANDOM_KERNELS: Readonly<Record<string, Kernel>> = {
   RandomStandardNormal: stateful(normal),
   TruncatedNormal: stateful(truncatedNormal),
   RandomUniformInt: stateful(uniformInt(1, "Tout")),
-  RandomShuffle: (op) => shuffle(op, (rows) => reserve(op, blocksOf(rows))),
+  RandomShuffle: (op) => shuffle(op, (rows) => reserve(op, blocksOf(rows - 1))),
   StatelessShuffle: (op) => {
     const philox = keyed(op, 1);
     return shuffle(op, () => philox);
   },
-  Multinomial: (op) => multinomial(op, (samples) => reserve(op, samples * RESERVED_PER_SAMPLE)),
+  Multinomial: (op) => multinomial(op, (rows, samples) => reserve(op, blocksOfDraws(rows, samples))),
   StatelessMultinomial: (op) => multinomial(op, () => seeded(op, 2)),
   StatelessRandomUniform: stateless(uniform),
   StatelessRandomNormal: stateless(normal),
