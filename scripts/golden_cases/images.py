@@ -90,8 +90,20 @@ def images(g):
     for data in [jpeg, files["noise", 95]]:
         g.case("DecodeJpeg", contents=wrap(data), dct_method="INTEGER_ACCURATE")
         g.case("DecodeJpeg", contents=wrap(data), dct_method="INTEGER_FAST", fancy_upscaling=False)
+    for ratio in [2, 4, 8]:
+        for data in [jpeg, files["smooth", 80], files["noise", 50], files["narrow", 95], files["tiny", 95], grey]:
+            g.case("DecodeJpeg", contents=wrap(data), ratio=ratio)
+        g.case("DecodeJpeg", contents=wrap(jpeg), ratio=ratio, dct_method="INTEGER_ACCURATE", fancy_upscaling=False)
+        g.case("DecodeJpeg", contents=wrap(files["noise", 95]), ratio=ratio, channels=1)
+    g.case("DecodeJpeg", contents=wrap(jpeg), ratio=3)
     g.case("DecodeAndCropJpeg", contents=wrap(jpeg), crop_window=i32(3, 4, 8, 9))
     g.case("DecodeAndCropJpeg", contents=wrap(jpeg), crop_window=i32(3, 4, 80, 9))
+    # Cut off between samples of colour, behind a block, and within a few columns of one.
+    for window in [(3, 4, 8, 10), (5, 0, 9, 16), (2, 16, 8, 3), (0, 17, 18, 1), (17, 3, 1, 1), (0, 0, 18, 2)]:
+        for data in [files["noise", 95], jpeg, grey]:
+            g.case("DecodeAndCropJpeg", contents=wrap(data), crop_window=i32(*window))
+    g.case("DecodeAndCropJpeg", contents=wrap(jpeg), crop_window=i32(1, 2, 5, 4), ratio=2, channels=3)
+    g.case("DecodeAndCropJpeg", contents=wrap(jpeg), crop_window=i32(1, 8, 5, 2), ratio=2, channels=1)
     for dtype in [tf.uint8, tf.uint16, tf.float32]:
         g.case("DecodeImage", contents=wrap(files["narrow", 95]), dtype=dtype)
     for bad in [b"", b"x", jpeg[:40], jpeg[: len(jpeg) // 2], b"\xff\xd8\xff\xd9", b"GIF8", b"BM", b"\x89PNG\r\n\x1a\n"]:

@@ -37,7 +37,7 @@ import { GLIMPSE_KERNELS } from "./images/glimpses.js";
 import { IMAGE_ENCODE_KERNELS } from "./images/image-encode.js";
 import { RESAMPLE_GRADIENT_KERNELS } from "./images/resample-gradients.js";
 import { RESAMPLE_KERNELS } from "./images/image-resample.js";
-import { IMAGE_KERNELS, supportsImage } from "./images/images.js";
+import { IMAGE_KERNELS } from "./images/images.js";
 import { WINDOW_KERNELS } from "./images/windows.js";
 import { CROSS_PRODUCT_KERNELS } from "./linalg/cross.js";
 import { EIG_KERNELS } from "./linalg/eig.js";
@@ -371,7 +371,6 @@ function supports(node: GraphNode, { inputs, outputs }: NodeContext): true | str
     const format = node.attrs.text("data_format");
     if (!format.endsWith("C")) return `${node.op} of data_format ${format} has no host kernel`;
   }
-  if (node.op in IMAGE_KERNELS) return supportsImage(node);
   if (node.op in PROTO_KERNELS) return supportsProto(node);
   for (const [name, isKnown] of [
     ["input_encoding", isDecodable],

@@ -1,11 +1,12 @@
 import type { CancelSignal } from "@shardserve/core";
 /** Image decoding ops: JPEG, PNG, GIF and BMP. */
-import { type Tensor, tensor } from "@shardserve/tensor";
+import type { Tensor } from "@shardserve/tensor";
 import { decodeBmp } from "./bitmap.js";
 import { check, invalid, printShape } from "../call/errors.js";
 import { withData } from "../call/elements.js";
 import { decodeGif } from "./gif.js";
 import { decodeJpegFile } from "./jpeg-turbo.js";
+import type { CropWindow } from "./jpeg.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { decodePng } from "./png.js";
 import { PNG_SIGNATURE } from "./png-format.js";
@@ -34,6 +35,10 @@ interface Wanted {
   readonly frames: "all" | "first" | "only";
   readonly isFancy: boolean;
   readonly isAccurate: boolean;
+  /** How many times smaller a JPEG is made. */
+  readonly ratio: 1 | 2 | 4 | 8;
+  /** Of a JPEG; absent = all. */
+  readonly crop?: CropWindow;
   readonly signal: CancelSignal | undefined;
 }
 
@@ -108,8 +113,11 @@ async function decodeNamed(op: OpCall, own: "jpeg" | "png" | "bmp"): Promise<Ten
   return [convert(decoded, dtype)];
 }
 
-function jpegFlags(op: OpCall): { isFancy: boolean; isAccurate: boolean } {
+function jpegFlags(op: OpCall): Pick<Wanted, "isFancy" | "isAccurate" | "ratio"> {
+  const ratio = op.attrs.has("ratio") ? op.attrs.int("ratio") : 1;
+  check(ratio === 1 || ratio === 2 || ratio === 4 || ratio === 8, () => `ratio must be 1, 2, 4, or 8, got ${ratio}`);
   return {
+    ratio: ratio as 1 | 2 | 4 | 8,
     isFancy: !op.attrs.has("fancy_upscaling") || op.attrs.bool("fancy_upscaling"),
     isAccurate: op.attrs.has("dct_method") && op.attrs.text("dct_method") === "INTEGER_ACCURATE",
   };
@@ -140,6 +148,7 @@ async function decodeImage(op: OpCall): Promise<Tensor[]> {
     frames: op.attrs.bool("expand_animations") ? "all" : "first",
     isFancy: true,
     isAccurate: false,
+    ratio: 1,
     signal: op.signal,
   });
   return [convert(decoded, dtype)];
@@ -159,6 +168,7 @@ async function decodeGifOp(op: OpCall): Promise<Tensor[]> {
     frames: "all",
     isFancy: true,
     isAccurate: false,
+    ratio: 1,
     signal: op.signal,
   });
   return [withData("uint8", shape.length === 4 ? shape : [1, ...shape], data)];
@@ -173,19 +183,10 @@ async function decodeAndCropJpeg(op: OpCall): Promise<Tensor[]> {
     bits: 8,
     frames: "only",
     ...jpegFlags(op),
+    crop: { y, x, height, width },
     signal: op.signal,
   });
-  const [tall, wide, channels] = image.shape as [number, number, number];
-  check(
-    y >= 0 && x >= 0 && height > 0 && width > 0 && y + height <= tall && x + width <= wide,
-    () => "Invalid JPEG data or crop window",
-  );
-  const out = new Uint8Array(height * width * channels);
-  for (let row = 0; row < height; row++) {
-    const from = ((y + row) * wide + x) * channels;
-    out.set(image.data.subarray(from, from + width * channels), row * width * channels);
-  }
-  return [tensor("uint8", [height, width, channels], out)];
+  return [withData("uint8", image.shape, image.data)];
 }
 
 export const IMAGE_KERNELS: Readonly<Record<string, Kernel>> = {
@@ -196,9 +197,3 @@ export const IMAGE_KERNELS: Readonly<Record<string, Kernel>> = {
   DecodeImage: decodeImage,
   DecodeAndCropJpeg: decodeAndCropJpeg,
 };
-
-/** True, or why an image op cannot be taken. */
-export function supportsImage(op: { readonly attrs: OpCall["attrs"] }): true | string {
-  const ratio = op.attrs.has("ratio") ? op.attrs.int("ratio") : 1;
-  return ratio === 1 ? true : `decoding at 1/${ratio} of the size has no host kernel`;
-}

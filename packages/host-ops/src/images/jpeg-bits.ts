@@ -2,13 +2,16 @@
 import { invalid } from "../call/errors.js";
 
 export interface Huffman {
-  /** By the next 8 bits: length << 8 | symbol, 0 for longer codes. */
+  /** By the next {@link LOOKAHEAD} bits: length << 8 | symbol, 0 for longer codes. */
   readonly fast: Uint16Array;
   /** By length: largest code (-1 = none), and what to add to a code to find its symbol. */
   readonly largest: Int32Array;
   readonly shift: Int32Array;
   readonly symbols: Uint8Array;
 }
+
+/** Codes of so many bits are found at once: few are longer. */
+const LOOKAHEAD = 10;
 
 /** The error of a damaged stream. */
 export function corrupt(what: string) {
@@ -17,7 +20,7 @@ export function corrupt(what: string) {
 
 /** @param counts  codes of each length, from 1 on */
 export function huffman(counts: Uint8Array, symbols: Uint8Array): Huffman {
-  const fast = new Uint16Array(256);
+  const fast = new Uint16Array(1 << LOOKAHEAD);
   const largest = new Int32Array(18).fill(-1);
   const shift = new Int32Array(18);
   let code = 0;
@@ -25,9 +28,9 @@ export function huffman(counts: Uint8Array, symbols: Uint8Array): Huffman {
   for (let length = 1; length <= 16; length++) {
     shift[length] = k - code;
     for (let i = 0; i < counts[length - 1]!; i++, code++, k++) {
-      if (length <= 8) {
-        const first = code << (8 - length);
-        fast.fill((length << 8) | symbols[k]!, first, first + (1 << (8 - length)));
+      if (length <= LOOKAHEAD) {
+        const first = code << (LOOKAHEAD - length);
+        fast.fill((length << 8) | symbols[k]!, first, first + (1 << (LOOKAHEAD - length)));
       }
     }
     if (counts[length - 1]! > 0) largest[length] = code - 1;
@@ -57,23 +60,22 @@ export class BitReader {
   }
 
   #fill(): void {
-    while (this.#count <= 16) {
+    const bytes = this.#bytes;
+    let [bits, count, at] = [this.#bits, this.#count, this.position];
+    for (; count <= 24; count += 8) {
       let byte = 0;
-      if (this.position < this.#bytes.length) {
-        byte = this.#bytes[this.position]!;
-        if (byte !== 0xff) this.position++;
-        else if (this.#bytes[this.position + 1] === 0) this.position += 2;
-        else {
-          // A marker: it stays, and zeros come.
-          byte = 0;
-          this.overrun++;
-        }
-      } else {
-        this.overrun++;
-      }
-      this.#bits = (this.#bits << 8) | byte;
-      this.#count += 8;
+      if (at >= bytes.length) this.overrun++;
+      else if (bytes[at] !== 0xff) byte = bytes[at++]!;
+      else if (bytes[at + 1] === 0) {
+        byte = 0xff;
+        at += 2;
+        // Else a marker: it stays, and zeros come.
+      } else this.overrun++;
+      bits = (bits << 8) | byte;
     }
+    this.#bits = bits;
+    this.#count = count;
+    this.position = at;
   }
 
   bit(): number {
@@ -96,13 +98,13 @@ export class BitReader {
 
   symbol(table: Huffman): number {
     if (this.#count < 16) this.#fill();
-    const found = table.fast[(this.#bits >>> (this.#count - 8)) & 0xff]!;
+    const found = table.fast[(this.#bits >>> (this.#count - LOOKAHEAD)) & ((1 << LOOKAHEAD) - 1)]!;
     if (found > 0) {
       this.#count -= found >> 8;
       return found & 0xff;
     }
-    let code = this.bits(8);
-    for (let length = 8; length <= 16; length++) {
+    let code = this.bits(LOOKAHEAD);
+    for (let length = LOOKAHEAD; length <= 16; length++) {
       if (code <= table.largest[length]!) return table.symbols[code + table.shift[length]!]!;
       code = (code << 1) | this.bit();
     }

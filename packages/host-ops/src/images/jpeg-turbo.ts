@@ -47,7 +47,8 @@ export async function decodeJpegFile(bytes: Uint8Array, options: JpegOptions, si
 
 /** Undefined where it is another decoder's. */
 export async function decodeByTurbo(turbo: Turbo, bytes: Uint8Array, options: JpegOptions): Promise<Image | undefined> {
-  const head = options.isFancy && !options.isAccurate ? readJpegHead(bytes) : undefined;
+  const isUsual = options.isFancy && !options.isAccurate && options.ratio === 1 && !options.crop;
+  const head = isUsual ? readJpegHead(bytes) : undefined;
   if (!head || countScans(bytes) > SCANS_MAX) return undefined;
   const { width, height, components, isJfif } = head;
   const pixels = width * height;
