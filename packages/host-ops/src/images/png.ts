@@ -113,17 +113,41 @@ const PASSES = [
 function unfilter(raw: Uint8Array, at: number, size: number, step: number, previous: number): void {
   const kind = raw[at]!;
   if (kind >= FILTER_COUNT) throw corrupt(`unknown filter ${kind}`);
-  for (let i = 1; i <= size; i++) {
-    const left = i > step ? raw[at + i - step]! : 0;
-    const up = previous >= 0 ? raw[previous + i]! : 0;
-    const corner = previous >= 0 && i > step ? raw[previous + i - step]! : 0;
-    raw[at + i] = raw[at + i]! + expectedByte(kind, left, up, corner);
+  if (kind === 0) return;
+  if (kind === 1 || previous < 0) {
+    // Above the first row are zeros: there Up keeps a byte, and Paeth expects what stands left of it.
+    if (kind === 2) return;
+    const shift = kind === 3 ? 1 : 0;
+    for (let i = at + 1 + step; i <= at + size; i++) raw[i] = raw[i]! + (raw[i - step]! >> shift);
+    return;
+  }
+  const up = previous - at;
+  if (kind === 2) {
+    for (let i = at + 1; i <= at + size; i++) raw[i] = raw[i]! + raw[i + up]!;
+    return;
+  }
+  for (let i = at + 1; i <= at + Math.min(step, size); i++) raw[i] = raw[i]! + expectedByte(kind, 0, raw[i + up]!, 0);
+  for (let i = at + 1 + step; i <= at + size; i++) {
+    raw[i] = raw[i]! + expectedByte(kind, raw[i - step]!, raw[i + up]!, raw[i + up - step]!);
   }
 }
 
+/** What {@link samplesOf} answers for 8 bits a sample in order, which most files are: the same bytes, without those of filters. */
+function plainSamples({ width, height, samples }: Header, raw: Uint8Array): Uint8Array {
+  const size = width * samples;
+  if (raw.length < height * (size + 1)) throw corrupt("the image data end too early");
+  const out = new Uint8Array(height * size);
+  for (let row = 0, at = 0; row < height; row++, at += size + 1) {
+    unfilter(raw, at, size, samples, row === 0 ? -1 : at - size - 1);
+    out.set(raw.subarray(at + 1, at + 1 + size), row * size);
+  }
+  return out;
+}
+
 /** Samples of the file, one number each, as they are stored. */
-function samplesOf(header: Header, raw: Uint8Array): Uint16Array {
+function samplesOf(header: Header, raw: Uint8Array): Uint8Array | Uint16Array {
   const { width, height, depth, samples } = header;
+  if (depth === 8 && !header.isInterlaced) return plainSamples(header, raw);
   const out = new Uint16Array(width * height * samples);
   const step = Math.max(1, (samples * depth) >> 3);
   const passes = header.isInterlaced ? PASSES : ([[0, 0, 1, 1]] as const);
@@ -179,6 +203,10 @@ export async function decodePng(bytes: Uint8Array, options: PngOptions): Promise
   const hasAlpha = (colour & ALPHA) !== 0;
   const own = isPalette ? (transparency ? 4 : 3) : samples;
   const channels = options.channels === 0 ? own : options.channels;
+  // What a transparent colour says is alpha, which these files have not, or have as samples.
+  if (stored instanceof Uint8Array && !isPalette && channels === samples && options.bits === 8) {
+    return { width, height, channels, data: stored };
+  }
   const wantsAlpha = channels % 2 === 0;
   const wantsGrey = channels < 3;
   const isGrey = !isPalette && (colour & RGB) === 0;
