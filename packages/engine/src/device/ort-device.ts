@@ -54,7 +54,12 @@ export class OrtDevice implements Device {
       models.map(async ({ id, bytes, weights }, i) => {
         const step = steps[i]!;
         const memoryReuse = this.#plansReuse(step);
-        const options = { prepacking: !isShared(weights), memoryPattern: !isWide(step), memoryReuse };
+        const options = {
+          prepacking: !isShared(weights),
+          memoryPattern: !isWide(step),
+          memoryReuse,
+          keepsScales: hasSigns(step),
+        };
         const session = await this.#session(id, bytes, options);
         return new OrtSegment(session, () => this.#asWritten(step));
       }),
@@ -92,21 +97,36 @@ export class OrtDevice implements Device {
     return { id, bytes: await inTurns(lowered.encoding(place)), weights };
   }
 
-  #session(
-    id: string,
-    model: Uint8Array,
-    options: Pick<SessionOptions, "prepacking" | "memoryPattern" | "memoryReuse" | "optimization">,
-  ) {
+  #session(id: string, model: Uint8Array, { keepsScales = false, ...options }: StepOptions) {
     let session = this.#sessions.get(id);
     if (!session) {
       const { folder } = this.#checkpoint;
-      const config = folder === undefined ? {} : { "session.model_external_initializers_file_folder_path": folder };
+      const config = {
+        ...(folder !== undefined && { "session.model_external_initializers_file_folder_path": folder }),
+        ...(keepsScales && { "optimization.disable_specified_optimizers": SCALE_FUSIONS }),
+      };
       const isInBackground = this.#pace?.isBusy ?? false;
       session = this.#ort.createSession(model, { ...options, config, gpu: this.#ort.gpu, isInBackground });
       this.#sessions.set(id, session);
     }
     return session;
   }
+}
+
+interface StepOptions extends Pick<SessionOptions, "prepacking" | "memoryPattern" | "memoryReuse" | "optimization"> {
+  /** Products are scaled after they are summed, as it is written. */
+  readonly keepsScales?: boolean;
+}
+
+/** What makes the scale behind a convolution or product part of its weights. */
+const SCALE_FUSIONS = "ConvBNFusion;ConvMulFusion;MatMul_BatchNormalization_Fusion";
+
+/**
+ * Sums of -1 and 1, as binarised networks have them, are often 0 exactly, where a Sign jumps: a sum of scaled numbers would be a little
+ * more or less.
+ */
+function hasSigns({ step }: PlannedDeviceStep): boolean {
+  return step.nodes.some(({ op }) => op === "Sign");
 }
 
 /** From so many nodes on, planning the reuse of memory takes most of the time that a session needs to open. */
