@@ -4,6 +4,7 @@ import { Attrs } from "@shardserve/graph";
 import { type StringColumn, type Tensor, tensor } from "@shardserve/tensor";
 import { opGoldenTensor, type OpGoldenTensor } from "@shardserve/testkit";
 import { decodeJpeg, type JpegOptions } from "../src/images/jpeg.js";
+import { readJpegHead } from "../src/images/jpeg-head.js";
 import { decodeByTurbo, decodeJpegFile, loadTurbo } from "../src/images/jpeg-turbo.js";
 import { hostKernels } from "../src/index.js";
 import { readGoldens } from "./golden.js";
@@ -39,6 +40,47 @@ describe("JPEG by libjpeg-turbo", () => {
     await assert.rejects(decodeJpegFile(cut, { ...options, isFancy: true, isAccurate: false }), (error) => {
       return error instanceof ServingError && error.code === "INVALID_ARGUMENT";
     });
+  });
+
+  it("takes only heads that every reader walks over alike", async () => {
+    const [file] = (await encodedFiles()) as [Uint8Array];
+    assert.equal(readJpegHead(file)?.width, 301);
+    const twice = (at: number, bytes: readonly number[]): Uint8Array =>
+      Buffer.concat([file.subarray(0, at), Buffer.from(bytes), file.subarray(at)]);
+    // For one reader FF E0 is the length of what such a marker begins, for another the next marker, with a frame of its own.
+    const rest = Buffer.alloc(0xffe0 + file.length);
+    rest.set(file.subarray(2));
+    rest.set(file.subarray(2), 0xffe0);
+    for (const marker of [0x01, 0xd0, 0xd8, 0xdc]) {
+      assert.equal(readJpegHead(Buffer.concat([Buffer.of(0xff, 0xd8, 0xff, marker), rest])), undefined);
+    }
+    assert.equal(readJpegHead(twice(2, [0xff, 0xfe, 0, 1])), undefined);
+    assert.equal(readJpegHead(twice(2, [0])), undefined);
+    assert.equal(readJpegHead(twice(2, [0xff])), undefined);
+    const comment = [0xff, 0xfe, 0, 2];
+    assert.equal(readJpegHead(twice(2, comment))?.width, 301);
+    assert.equal(readJpegHead(twice(2, Array.from({ length: 300 }, () => comment).flat())), undefined);
+  });
+
+  it("asks no thread for what nothing could stop", async function () {
+    const turbo = await loadTurbo();
+    if (!turbo) this.skip();
+    const options: JpegOptions = { channels: 3, isFancy: true, isAccurate: false, ratio: 1 };
+    const [, , progressive] = (await encodedFiles()) as [Uint8Array, Uint8Array, Uint8Array];
+    assert(await decodeByTurbo(turbo, progressive, options));
+    const frame = Buffer.from(progressive).indexOf(Buffer.of(0xff, 0xc2));
+    const large = (bytes: number): Buffer => {
+      const file = Buffer.concat([progressive, Buffer.alloc(bytes)]);
+      file.writeUInt16BE(8192, frame + 5);
+      file.writeUInt16BE(8192, frame + 7);
+      return file;
+    };
+    const asked: unknown[] = [];
+    const recording = { ...turbo, decompress: async (file: Buffer) => void asked.push(file) };
+    // Much too short for its size; long enough, but with more scans over so many pixels than fit a second.
+    assert.equal(await decodeByTurbo(recording, large(0), options), undefined);
+    assert.equal(await decodeByTurbo(recording, large(2 ** 20), options), undefined);
+    assert.deepEqual(asked, []);
   });
 });
 

@@ -2,10 +2,15 @@
  * Markers of a JPEG stream (ITU-T T.81): a stream to DCT coefficients. Baseline, extended and progressive Huffman coding
  * with 8-bit samples, as libjpeg reads them. Input may be hostile: every read is bounded.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { CancelSignal } from "@shardserve/core";
 import { checkImageSize } from "./image-size.js";
 import { corrupt, huffman, type Huffman } from "./jpeg-bits.js";
 import { BLOCK, decodeScan, type JpegComponent, ZIGZAG } from "./jpeg-scan.js";
+
+/** Segments read between two turns of the event loop, and bytes of one behind which there is a turn: it may be hundreds of tables. */
+const SEGMENTS_PER_TURN = 16;
+const SEGMENT_BYTES_PER_TURN = 4096;
 
 export interface JpegFrame {
   readonly width: number;
@@ -46,7 +51,7 @@ class FrameReader {
   async read(signal: CancelSignal | undefined): Promise<JpegFrame> {
     if (this.#bytes[0] !== 0xff || this.#bytes[1] !== 0xd8) throw corrupt("no start of image");
     this.#at = 2;
-    for (;;) {
+    for (let segments = 1; ; segments++) {
       const marker = this.#marker();
       if (marker === 0xd9) break;
       if (marker >= 0xd0 && marker <= 0xd8) continue;
@@ -57,6 +62,7 @@ class FrameReader {
       this.#at = end;
       if (marker === 0xda) await this.#scan(start, end, signal);
       else this.#segment(marker, start, end);
+      if (segments % SEGMENTS_PER_TURN === 0 || length > SEGMENT_BYTES_PER_TURN) await nextTurn();
     }
     const components = this.#components;
     if (!components || this.#scanCount === 0) throw corrupt("no image data");
@@ -70,8 +76,8 @@ class FrameReader {
   /** Moves behind the next marker and returns it. */
   #marker(): number {
     const bytes = this.#bytes;
-    while (this.#at < bytes.length) {
-      if (bytes[this.#at++] !== 0xff) continue;
+    for (let found = bytes.indexOf(0xff, this.#at); found >= 0; found = bytes.indexOf(0xff, this.#at)) {
+      this.#at = found + 1;
       while (bytes[this.#at] === 0xff) this.#at++;
       const marker = bytes[this.#at++];
       if (marker !== undefined && marker !== 0) return marker;
