@@ -48,7 +48,7 @@ describe("control flow", () => {
 
   it("runs an LSTM or GRU as one op of the engine, other recurrent layers as loops", async () => {
     for (const [name, count] of [
-      [join(REPO_DIR, "test/fixtures/strangers/jax-recurrent/1"), 1], // a GRU of Flax; its LSTM has one product for all gates
+      [join(REPO_DIR, "test/fixtures/strangers/jax-recurrent/1"), 2], // a GRU of Flax, and its LSTM with two products for all gates
       ["recurrent-layers", 3], // one of given states, two that are the directions of one layer
       ["recurrent", 0], // masked, or of other functions
       ["dynamic-rnn", 0], // masked by lengths

@@ -1,4 +1,5 @@
 import { type Region, refKey, type TensorRef } from "@shardserve/graph";
+import { type Linear, LinearReader } from "./linear.js";
 import type { NodeLowering } from "./node-lowering.js";
 import { RegionReader } from "./region-reader.js";
 
@@ -43,27 +44,16 @@ export function gruLoopOf(n: NodeLowering): GruLoop | undefined {
   return found && { ...found, hidden, turns: time.limit };
 }
 
-/** What is added up before a gate's function. */
-interface Linear {
-  readonly rows?: number | undefined;
-  readonly kernel?: TensorRef | undefined;
-  readonly recurrent?: TensorRef | undefined;
-  readonly biases: readonly TensorRef[];
-}
-
-/** Sums of no more terms are read. */
-const TERMS_DEPTH_MAX = 4;
-
 /** Reads the body of a loop as a turn of a GRU. */
 class GruReader {
   readonly #reader: RegionReader;
-  readonly #counter: number;
   readonly #hidden: number;
+  readonly #linear: LinearReader;
 
   constructor(reader: RegionReader, counter: number, hidden: number) {
     this.#reader = reader;
-    this.#counter = counter;
     this.#hidden = hidden;
+    this.#linear = new LinearReader(reader, counter, hidden);
   }
 
   /** (1 - update) * tanh(own + reset * past) + update * state. */
@@ -93,7 +83,7 @@ class GruReader {
     );
     if (!isState) return undefined;
     const [update, reset, own, past] = ["update", "reset", "own", "past"].map((name) =>
-      this.#linear(parts.get(name)!, TERMS_DEPTH_MAX),
+      this.#linear.of(parts.get(name)!),
     );
     if (!update || !reset || !own || !past || own.recurrent || past.kernel) return undefined;
     const candidate = { ...own, recurrent: past.recurrent };
@@ -115,26 +105,6 @@ class GruReader {
       refKey(other!) === refKey(gate) &&
       isScalar(this.#reader, one)
     );
-  }
-
-  #linear(ref: TensorRef, depth: number): Linear | undefined {
-    const reader = this.#reader;
-    const [factor, weights] = reader.matMul(ref) ?? [];
-    if (factor && weights) {
-      if (!reader.isFixed(weights)) return undefined;
-      if (reader.variable(factor) === this.#hidden) return { recurrent: weights, biases: [] };
-      const rows = reader.rowOf(factor, this.#counter);
-      return rows === undefined ? undefined : { rows, kernel: weights, biases: [] };
-    }
-    const [biased, bias] = reader.inputs(ref, "BiasAdd") ?? [];
-    if (biased && bias) {
-      const inner = this.#linear(biased, depth);
-      return inner && reader.isFixed(bias) ? { ...inner, biases: [...inner.biases, bias] } : undefined;
-    }
-    const [left, right] = (depth > 0 && reader.inputs(ref, "AddV2")) || [];
-    const [a, b] = [left, right].map((term) => term && this.#linear(term, depth - 1));
-    if (!a || !b || (a.kernel && b.kernel) || (a.recurrent && b.recurrent)) return undefined;
-    return { ...a, ...b, biases: [...a.biases, ...b.biases] };
   }
 
   /** The gates, where all have the shapes of one GRU over the same rows. */

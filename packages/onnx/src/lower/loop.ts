@@ -1,4 +1,5 @@
 import {
+  type GraphNode,
   outputKey,
   refKey,
   type Region,
@@ -34,7 +35,8 @@ export function loopLowering(lowerNodes: LowerNodes): Lower {
         turns: condition!.fixed(lstm.turns),
         kernel: outside(lstm.kernel),
         recurrent: outside(lstm.recurrent),
-        bias: lstm.bias && outside(lstm.bias),
+        biases: lstm.biases.map(outside),
+        rowCounts: lstm.rowCounts.map(outside),
         limits,
       };
       return lowerLstm(n, lstm, values, loop);
@@ -158,13 +160,19 @@ class LoweredRegion {
     );
   }
 
-  /** A constant, a variable of the model or an input of the loop, outside of it. */
+  /** What is the same in every turn ({@link RegionReader.isFixed}), outside of the loop. */
   fixed(ref: TensorRef): Value {
     const input = this.#region.args.indexOf(ref.node);
     if (input >= 0) return this.#n.x(input);
+    const node = this.#region.graph.get(ref.node)!;
     const values = new Map<string, Value>();
-    const list = { nodes: [this.#region.graph.get(ref.node)!], outputs: [ref] };
-    this.#lowerNodes(this.#n.b, list, values, this.#infos);
+    const nodes = new Set<GraphNode>();
+    for (const part of node.inputs) {
+      const at = this.#region.args.indexOf(part.node);
+      if (at >= 0) values.set(refKey(part), this.#n.x(at));
+      else nodes.add(this.#region.graph.get(part.node)!);
+    }
+    this.#lowerNodes(this.#n.b, { nodes: [...nodes, node], outputs: [ref] }, values, this.#infos);
     return values.get(refKey(ref))!;
   }
 

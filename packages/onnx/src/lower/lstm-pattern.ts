@@ -1,4 +1,6 @@
 import { type Region, refKey, type TensorRef } from "@shardserve/graph";
+import { joinedGates } from "./joined-gates.js";
+import { type Linear, LinearReader } from "./linear.js";
 import type { NodeLowering } from "./node-lowering.js";
 import { RegionReader } from "./region-reader.js";
 
@@ -14,14 +16,18 @@ export interface LstmLoop {
   /** Values of the body that no turn changes: [features, 4 units], [units, 4 units], [4 units]. */
   readonly kernel: TensorRef;
   readonly recurrent: TensorRef;
-  readonly bias: TensorRef | undefined;
+  /** Two at most, each [4 units]. */
+  readonly biases: readonly TensorRef[];
   readonly units: number;
   /** Which quarter of the kernels is the input gate's, the output gate's, the forget gate's and the candidate's: ONNX's order. */
   readonly quarters: readonly number[];
+  /** Values of the body that no turn changes, and that must be the batch. */
+  readonly rowCounts: readonly TensorRef[];
 }
 
 /**
- * Recognises an LSTM with sigmoid gates and tanh, in float32: what Keras writes, whatever the order of its operands and gates.
+ * Recognises an LSTM with sigmoid gates and tanh, in float32, whose gates come of joined products: what Keras and Flax write, whatever
+ * the order of operands and gates.
  * Every output must be accounted for: counters that add one each turn, the two states, and stacks of the hidden state.
  */
 export function lstmLoopOf(n: NodeLowering): LstmLoop | undefined {
@@ -72,47 +78,21 @@ class LstmReader {
     const isCell = this.#reader.sum(nextCell, (kept, added) => isKept(kept) && isNew(added));
     if (!isHidden || !isCell) return undefined;
     const refs = ["input", "output", "forget", "candidate"].map((name) => parts.get(name)!);
-    const split = this.#reader.node(refs[0]!);
-    const quarters = refs.map(({ index }) => index);
-    if (split.op !== "Split" || split.attrs.int("num_split") !== 4 || new Set(quarters).size !== 4) return undefined;
-    if (
-      refs.some((ref) => ref.node !== split.name) ||
-      !["1", "-1"].includes(this.#reader.numbers(split.inputs[0]!)?.join() ?? "")
-    ) {
-      return undefined;
-    }
-    const found = this.#preactivation(split.inputs[1]!, counter, hidden);
-    return found && { ...found, hidden, cell, quarters };
+    const gates = joinedGates(this.#reader, refs);
+    const found = gates && this.#preactivation(new LinearReader(this.#reader, counter, hidden).sum(gates.sums));
+    return found && { ...found, hidden, cell, quarters: gates.quarters, rowCounts: gates.rowCounts };
   }
 
-  /** rows[counter] x kernel + hidden x recurrent + bias. */
+  /** rows[counter] x kernel + hidden x recurrent + biases, of all gates. */
   #preactivation(
-    ref: TensorRef,
-    counter: number,
-    hidden: number,
-  ): Pick<LstmLoop, "rows" | "kernel" | "recurrent" | "bias" | "units"> | undefined {
-    const [sum = ref, bias] = this.#reader.inputs(ref, "BiasAdd") ?? [];
-    let found: { rows: number; kernel: TensorRef; recurrent: TensorRef } | undefined;
-    this.#reader.sum(sum, (left, right) => {
-      const [row, kernel] = this.#reader.matMul(left) ?? [];
-      const [state, recurrent] = this.#reader.matMul(right) ?? [];
-      if (!row || !kernel || !state || !recurrent || this.#reader.variable(state) !== hidden) return false;
-      const rows = this.#reader.rowOf(row, counter);
-      if (rows !== undefined) found = { rows, kernel, recurrent };
-      return rows !== undefined;
-    });
-    if (
-      !found ||
-      (bias && !this.#reader.isFixed(bias)) ||
-      !this.#reader.isFixed(found.kernel) ||
-      !this.#reader.isFixed(found.recurrent)
-    ) {
-      return undefined;
-    }
-    const shapeOf = (of: TensorRef) => this.#reader.region.infos?.get(refKey(of))?.shape;
-    const [units, width] = shapeOf(found.recurrent) ?? [];
-    const isKnown = units !== undefined && units > 0 && width === 4 * units && shapeOf(found.kernel)?.[1] === width;
-    if (!isKnown || (bias && shapeOf(bias)?.join() !== String(width))) return undefined;
-    return { ...found, bias, units };
+    linear: Linear | undefined,
+  ): Pick<LstmLoop, "rows" | "kernel" | "recurrent" | "biases" | "units"> | undefined {
+    const { rows, kernel, recurrent, biases } = linear ?? { biases: [] };
+    if (rows === undefined || !kernel || !recurrent || biases.length > 2) return undefined;
+    const [units, width] = this.#reader.shape(recurrent) ?? [];
+    const isKnown =
+      units !== undefined && units > 0 && width === 4 * units && this.#reader.shape(kernel)?.[1] === width;
+    const fits = biases.every((bias) => this.#reader.shape(bias)?.join() === String(width));
+    return isKnown && fits ? { rows, kernel, recurrent, biases, units } : undefined;
   }
 }

@@ -10,7 +10,9 @@ export interface LstmValues {
   readonly turns: Value;
   readonly kernel: Value;
   readonly recurrent: Value;
-  readonly bias: Value | undefined;
+  readonly biases: readonly Value[];
+  /** What must be the batch for the loop to be an LSTM. */
+  readonly rowCounts: readonly Value[];
   /** What lists of the loop hold at most. */
   readonly limits: readonly Value[];
 }
@@ -26,7 +28,7 @@ export function lowerLstm(n: NodeLowering, lstm: LstmLoop, values: LstmValues, l
   const turns = intVector(b, values.turns);
   const states = [hidden, cell].map((state) => b.op("Unsqueeze", [state, b.ints([0])]));
   const weights = [values.kernel, values.recurrent].map((value) => onnxWeights(n, value, lstm));
-  const bias = values.bias && onnxBias(n, values.bias, lstm);
+  const bias = values.biases.length > 0 ? onnxBias(n, values.biases, lstm) : undefined;
   const dtypes: DType[] = n.inputs.slice(0, n.attrs.int("carried")).map(({ dtype }) => dtype);
   const stackCount = n.outputCount - dtypes.length;
   const isPlain = isPlainLoop(n, {
@@ -34,8 +36,9 @@ export function lowerLstm(n: NodeLowering, lstm: LstmLoop, values: LstmValues, l
     states: [hidden, cell],
     units: lstm.units,
     turns,
-    weights: [values.kernel, values.recurrent, ...(values.bias ? [values.bias] : [])],
+    weights: [values.kernel, values.recurrent, ...values.biases],
     limits: values.limits,
+    rowCounts: values.rowCounts,
   });
   const outputs = [...dtypes, ...Array.from({ length: stackCount }, () => rows.dtype)];
   return b.choose(
@@ -67,12 +70,11 @@ function onnxWeights(n: NodeLowering, value: Value, lstm: LstmLoop): Value {
   return b.op("Unsqueeze", [turned, b.ints([0])]);
 }
 
-/** [4 units] as [1, 8 units]: a second bias, for the recurrent side, is zero. */
-function onnxBias(n: NodeLowering, value: Value, lstm: LstmLoop): Value {
+/** One or two of [4 units] as [1, 8 units]: the second, for the recurrent side, is zero where there is none. */
+function onnxBias(n: NodeLowering, biases: readonly Value[], lstm: LstmLoop): Value {
   const { b } = n;
-  const own = reordered(n, value, lstm, 0);
-  const none = b.op("Sub", [own, own]);
-  return b.op("Unsqueeze", [concat(b, [own, none]), b.ints([0])]);
+  const [own, other] = biases.map((bias) => reordered(n, bias, lstm, 0));
+  return b.op("Unsqueeze", [concat(b, [own!, other ?? b.op("Sub", [own!, own!])]), b.ints([0])]);
 }
 
 function reordered({ b }: NodeLowering, value: Value, { quarters }: LstmLoop, axis: number): Value {

@@ -17,19 +17,23 @@ export interface RecurrentValues {
   readonly weights: readonly Value[];
   /** What lists of the loop hold at most. */
   readonly limits: readonly Value[];
+  /** What the loop takes the batch to be. */
+  readonly rowCounts?: readonly Value[];
 }
 
 /**
  * True where ONNX's op does what the loop does: as many turns as rows, a batch, states of its size, and finite numbers. The op ends the process
  * on an empty batch, forgets NaN, and knows no broadcasting of states.
  */
-export function isPlainLoop(n: NodeLowering, { rows, states, units, turns, weights, limits }: RecurrentValues): Value {
+export function isPlainLoop(n: NodeLowering, recurrent: RecurrentValues): Value {
+  const { rows, states, units, turns, weights, limits, rowCounts = [] } = recurrent;
   const { b } = n;
   const size = shapeOf(b, rows);
   const batch = slice(b, size, [1], [2]);
   const state = concat(b, [batch, b.ints([units])]);
-  const expected = concat(b, [slice(b, size, [0], [1]), ...states.map(() => state)]);
-  const actual = concat(b, [turns, ...states.map((value) => shapeOf(b, value))]);
+  const expected = concat(b, [slice(b, size, [0], [1]), ...states.map(() => state), ...rowCounts.map(() => batch)]);
+  const counts = rowCounts.map((count) => intVector(b, count));
+  const actual = concat(b, [turns, ...states.map((value) => shapeOf(b, value)), ...counts]);
   const isSame = b.op("Equal", [actual, expected], {}, "bool");
   const every = b.op("ReduceMin", [cast(b, isSame, "int32")], { keepdims: 0 });
   const magnitude = (all: readonly Value[]): Value =>

@@ -22,7 +22,7 @@ export class RegionReader {
   /** True for a scalar that is one more after each turn. */
   isCounter(variable: number): boolean {
     const next = this.region.outputs[variable]!;
-    const terms = this.inputs(next, "AddV2") ?? this.inputs(next, "Add");
+    const terms = this.terms(next);
     const info = this.region.infos?.get(refKey(next));
     if (!terms || info?.dtype !== "int32" || info.shape?.length !== 0) return false;
     return eitherWay(terms, (own, step) => this.variable(own) === variable && this.numbers(step)?.join() === "1");
@@ -70,7 +70,17 @@ export class RegionReader {
   }
 
   sum(ref: TensorRef, accept: (a: TensorRef, b: TensorRef) => boolean): boolean {
-    return eitherWay(this.inputs(ref, "AddV2") ?? this.inputs(ref, "Add"), accept);
+    return eitherWay(this.terms(ref), accept);
+  }
+
+  /** The two operands of a sum. */
+  terms(ref: TensorRef): readonly TensorRef[] | undefined {
+    return this.inputs(ref, "AddV2") ?? this.inputs(ref, "Add");
+  }
+
+  /** As far as it is known before a request; unknown dimensions are negative. */
+  shape(ref: TensorRef): readonly number[] | undefined {
+    return this.region.infos?.get(refKey(ref))?.shape;
   }
 
   node(ref: TensorRef): GraphNode {
@@ -89,8 +99,12 @@ export class RegionReader {
     return at >= 0 && at < this.#carried ? at : undefined;
   }
 
-  /** True for what is the same in every turn: an input of the loop, a constant or a variable of the model. */
+  /** True for what is the same in every turn: an input of the loop, a constant or a variable of the model, or some of them joined. */
   isFixed(ref: TensorRef): boolean {
+    return this.#isGiven(ref) || (this.inputs(ref, "ConcatV2")?.every((part) => this.#isGiven(part)) ?? false);
+  }
+
+  #isGiven(ref: TensorRef): boolean {
     return this.region.args.indexOf(ref.node) >= this.#carried || ["Const", "Variable"].includes(this.node(ref).op);
   }
 
