@@ -86,9 +86,10 @@ async function tryTake(
   } catch (error) {
     if (!isServingError(error, "REGISTRY_CONFLICT")) throw error;
   }
-  // Perhaps an earlier try went through and only its answer was lost.
+  // Our own: an earlier try went through and its answer was lost, or an office that we lost stands until its lease ends.
   const entry = await registry.get(key, { signal });
-  return entry && Buffer.compare(entry.value, value) === 0 ? entry.modRevision : undefined;
+  if (!entry || Buffer.compare(entry.value, value) !== 0) return undefined;
+  return registry.txn([{ key, modRevision: entry.modRevision }], [{ put: key, value, lease }], { signal });
 }
 
 async function waitUntilFree(registry: Registry, key: string, signal: AbortSignal): Promise<void> {

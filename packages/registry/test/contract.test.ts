@@ -298,6 +298,16 @@ for (const [name, make] of [
         await leadership.resign();
       });
 
+      it("an office that the same process holds by an older lease is taken under the new one", async () => {
+        const old = await registry.lease(60);
+        await registry.txn([], [{ put: office(), value: bytes("me"), lease: old }]);
+        const leadership = await campaign(registry, office(), bytes("me"));
+        await old.revoke();
+        await registry.txn([leadership.guard], [{ put: `${root}x`, value: bytes("") }]);
+        await leadership.resign();
+        assert.equal(await registry.get(office()), undefined);
+      });
+
       it("waiting ends with the signal", async () => {
         const leadership = await campaign(registry, office(), bytes("me"));
         const stop = new AbortController();
