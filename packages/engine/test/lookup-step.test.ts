@@ -52,6 +52,7 @@ describe("a lookup step of several sources", () => {
       deadlineMs: undefined,
       isExplained: false,
       traceParent: undefined,
+      epoch: undefined,
       rows,
     });
     run.values[slots.of(ref("slow/ids"))] = tensor("int32", [2], Int32Array.of(0, 1));

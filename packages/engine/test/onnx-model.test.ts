@@ -32,6 +32,24 @@ describe("ONNX models", () => {
     });
   }
 
+  it("with its table elsewhere looks rows up at the epoch of the run", async () => {
+    await using temp = await tempDir("shardserve-onnx-");
+    const [rows, dim] = [3, 2];
+    const table = { name: "t", checkpointKey: "t", rows, rowShape: [dim], dim, rowBytes: dim * 4 };
+    const values = tensor("float32", [rows, dim], new Float32Array(rows * dim));
+    const rowSource = new ShuffledRows([{ ...table, dtype: "float32", rowDtype: "same" }], [values]);
+    const parts = {
+      nodes: [node("Gather", ["t", "ids"], ["y"])],
+      inputs: [value("t", FLOAT, [rows, dim]), value("ids", INT64, ["n"])],
+      outputs: [value("y", FLOAT)],
+    };
+    const model = await loadNodes(temp.path, parts, rowSource);
+    const inputs = new Map([["ids", tensor("int64", [1], BigInt64Array.of(2n))]]);
+    for (const epoch of [4, 9])
+      assert.equal((await model.run("serving_default", inputs, { epoch })).report?.epoch, epoch);
+    await model.close();
+  });
+
   it("tells its signature, with the tensor under a ZipMap", async () => {
     const model = await load(join(FIXTURES, "iris/1"));
     const { signatureDef } = fromBinary(SignatureDefMapSchema, model.metadata);

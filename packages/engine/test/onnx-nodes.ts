@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { create, onnx, toBinary } from "@shardserve/api";
 import { loadOnnxModel } from "@shardserve/engine";
 import { loadOrt } from "@shardserve/native";
+import type { RowSource } from "@shardserve/rowstore";
 import { bytesOf, DTYPES } from "@shardserve/tensor";
 
 export const FLOAT = DTYPES.float32.onnx;
@@ -54,10 +55,11 @@ export interface Parts {
 export async function loadNodes(
   dir: string,
   { nodes, inputs, outputs, initialisers = [], functions = [], opset = 17 }: Parts,
+  rowSource?: RowSource,
 ) {
   const graph = { name: "test", node: nodes, input: inputs, output: outputs, initializer: initialisers };
   const opsetImport = [{ version: BigInt(opset) }, { domain: "own", version: 1n }];
   const model = create(onnx.ModelProtoSchema, { irVersion: 8n, opsetImport, graph, functions });
   await writeFile(join(dir, "model.onnx"), toBinary(onnx.ModelProtoSchema, model));
-  return loadOnnxModel({ dir, ort: loadOrt() });
+  return loadOnnxModel({ dir, ort: loadOrt(), rowSource });
 }

@@ -2,6 +2,7 @@ import { invariant } from "@shardserve/core";
 import { OrtValue } from "@shardserve/native";
 import {
   emptyRowReport,
+  type LookupOptions,
   type RowLease,
   type RowRequest,
   rowOutOfRange,
@@ -27,7 +28,7 @@ export class ShuffledRows implements RowSource {
     this.#values = values;
   }
 
-  async lookup(requests: readonly RowRequest[]): Promise<RowLease> {
+  async lookup(requests: readonly RowRequest[], { epoch = 3 }: LookupOptions = {}): Promise<RowLease> {
     this.calls++;
     for (const { table, ids } of requests) {
       const info = this.tables[table]!;
@@ -37,7 +38,7 @@ export class ShuffledRows implements RowSource {
     }
     await this.gate;
     const owned: OrtValue[] = [];
-    const report = emptyRowReport(this.tables, 3);
+    const report = emptyRowReport(this.tables, epoch);
     const batches = requests.map(({ table, ids }) => {
       const { dim, rowShape } = this.tables[table]!;
       const unique = [...new Set([...ids].map(Number))].reverse();

@@ -176,21 +176,22 @@ export class ShardRows implements RowSource {
    * DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED; the signal's reason
    */
   lookup(requests: readonly RowRequest[], options: LookupOptions = {}): Promise<ReportedLease> {
-    return this.#lookupAt(requests, options, this.map?.epoch ?? 0, this.tables);
+    return this.#lookupAt(requests, options, this.tables);
+  }
+
+  /** Tells which delta leads to an epoch: rows in Redis are known by it. @param digest  of the delta; "" at epoch 0 */
+  nameEpoch(epoch: number, digest: string): void {
+    this.#redis?.nameEpoch(epoch, digest);
   }
 
   /**
-   * The same rows pinned to one epoch: every lookup through it, however late, is answered at that epoch or fails. Once the map
-   * has moved on such lookups pass the cache by. Closing it does nothing.
-   *
-   * @param tables  as they are at that epoch
-   * @param digest  of the delta that leads to it; "" at epoch 0. Rows in Redis are known by it
+   * The same rows for a graph that was made for tables as they are at some epochs. A lookup that names its epoch is answered at
+   * that one, however late it comes, or fails; once the map has moved on it passes the cache by. Closing it does nothing.
    */
-  at(epoch: number, tables: readonly TableInfo[], digest: string): RowSource {
-    this.#redis?.nameEpoch(epoch, digest);
+  withTables(tables: readonly TableInfo[]): RowSource {
     return {
       tables,
-      lookup: (requests, options = {}) => this.#lookupAt(requests, options, epoch, tables),
+      lookup: (requests, options = {}) => this.#lookupAt(requests, options, tables),
       close: () => Promise.resolve(),
     };
   }
@@ -207,10 +208,10 @@ export class ShardRows implements RowSource {
   async #lookupAt(
     requests: readonly RowRequest[],
     options: LookupOptions,
-    epoch: number,
     tables: readonly TableInfo[],
   ): Promise<ReportedLease> {
     const startMs = this.#clock.nowMs();
+    const epoch = options.epoch ?? this.map?.epoch ?? 0;
     const { model } = this.#options.expectation;
     try {
       if (this.#isClosed) throw new ServingError("UNAVAILABLE", `${this.#name}: the version is being unloaded`);

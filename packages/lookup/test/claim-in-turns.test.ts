@@ -91,6 +91,15 @@ describe("a batch that is claimed in several turns", () => {
     }
   });
 
+  it("is of the epoch that it names, whichever the map says: graphs are shared by epochs", async () => {
+    await withRows({}, async (rows) => {
+      const source = rows.withTables(rows.tables);
+      rows.setMap({ ...rows.map!, epoch: 1, generation: 2 }, new Map([[0, IDS]]));
+      for (const epoch of [0, 1, 0]) check(await source.lookup(REQUEST, { epoch }), epoch);
+      check(await source.lookup(REQUEST), 1);
+    });
+  });
+
   it("gives back what it claimed when its caller gives up in between, and others fetch what they waited for", async () => {
     await withRows({}, async (rows) => {
       const abort = new AbortController();

@@ -144,8 +144,8 @@ describe("Redis as second level", () => {
       const rows = await rowsOver({ right: shard }, { redis: level.it });
       rows.setMap(mapOf(2, 1));
       await ready(rows);
-      const source = digest === undefined ? rows : rows.at(1, rows.tables, digest);
-      const lease = await source.lookup(requestOf(1, 2));
+      if (digest !== undefined) rows.nameEpoch(1, digest);
+      const lease = await rows.lookup(requestOf(1, 2));
       assertRows(lease, [1, 2]);
       lease.release();
       await new Promise((resolve) => setTimeout(resolve, 50)); // whatever is to be written is written

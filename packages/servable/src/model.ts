@@ -54,6 +54,8 @@ export interface RunOptions {
   readonly isExplained?: boolean;
   /** What other processes do for the run is traced inside of it; absent = the run is not traced. */
   readonly traceParent?: TraceParent;
+  /** All rows of the run are of this epoch, where there are several; absent = each of the one in force when it is looked up. */
+  readonly epoch?: number;
   /**
    * Whether the run answers all requests that are under way: then the event loop has nothing better to do than to compute. Asked
    * when the run is about to; absent = never.

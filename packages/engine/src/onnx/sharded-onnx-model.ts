@@ -234,7 +234,7 @@ class ShardedOnnxModel implements EngineModel {
   }
 
   async #lookup(lookups: readonly BoundLookup[], frame: Frame, options: RunOptions): Promise<void> {
-    const { signal, deadlineMs, isExplained = false, traceParent } = options;
+    const { signal, deadlineMs, isExplained = false, traceParent, epoch } = options;
     const ids = lookups.map(({ cut }) => frame.tensor(cut.ids));
     const requests = lookups.map(({ cut, table }, i) => {
       const { rows } = this.#source.tables[table]!;
@@ -245,6 +245,7 @@ class ShardedOnnxModel implements EngineModel {
       ...(deadlineMs !== undefined && { deadlineMs }),
       isExplained,
       traceParent,
+      epoch,
     });
     frame.hold(lease);
     for (const [i, { cut }] of lookups.entries()) {

@@ -50,6 +50,7 @@ export interface PlanRunOptions {
   readonly deadlineMs?: number | undefined;
   readonly isExplained?: boolean | undefined;
   readonly traceParent?: TraceParent | undefined;
+  readonly epoch?: number | undefined;
   readonly isAlone?: (() => boolean) | undefined;
 }
 
@@ -133,8 +134,8 @@ export class BoundPlan {
 
   /** @throws ServingError INVALID_ARGUMENT for missing inputs or outputs and wrong dtypes; whatever a step throws */
   async run(inputs: ReadonlyMap<string, Tensor>, options: PlanRunOptions): Promise<RunResult> {
-    const { signal, deadlineMs, isExplained = false, traceParent } = options;
-    const request = { signal, deadlineMs, isExplained, traceParent, rows: new RowsTally() };
+    const { signal, deadlineMs, isExplained = false, traceParent, epoch } = options;
+    const request = { signal, deadlineMs, isExplained, traceParent, epoch, rows: new RowsTally() };
     const run = new Run(this.#template, request, this.#hasOneDeviceStep ? options.isAlone : undefined);
     const timings = { host: 0, lookup: 0, device: 0 };
     this.#feed(inputs, run);

@@ -31,6 +31,7 @@ export interface RunRequest {
   readonly deadlineMs: number | undefined;
   readonly isExplained: boolean;
   readonly traceParent: TraceParent | undefined;
+  readonly epoch: number | undefined;
   /** Takes the report of every lookup. */
   readonly rows: RowsTally;
 }

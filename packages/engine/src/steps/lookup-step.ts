@@ -53,13 +53,14 @@ async function fetch(source: RowSource, lookups: readonly BoundLookup[], run: Ru
     const { rows } = source.tables[table]!;
     return { table, ids: shifted(tensors[i]!, lookup, rows) };
   });
-  const { signal, deadlineMs, isExplained, traceParent } = run.request;
+  const { signal, deadlineMs, isExplained, traceParent, epoch } = run.request;
   const lease = await source
     .lookup(requests, {
       ...(signal && { signal }),
       ...(deadlineMs !== undefined && { deadlineMs }),
       isExplained,
       traceParent,
+      epoch,
     })
     .catch((error: unknown) => {
       throw inTensorFlowsWords(error, lookups, tensors);

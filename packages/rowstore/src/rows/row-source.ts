@@ -59,6 +59,8 @@ export interface LookupOptions {
   readonly isExplained?: boolean;
   /** Spans of other processes go inside of it; absent = the request is not traced. */
   readonly traceParent?: TraceParent | undefined;
+  /** Whose rows are wanted, where a source has those of several epochs; absent = of the one in force. */
+  readonly epoch?: number | undefined;
 }
 
 /** Where an executor's rows come from: shards and caches, or a checkpoint on this machine. */

@@ -1,4 +1,4 @@
-import { Changes, type Logger, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { Changes, type Logger, ServingError, systemClock } from "@shardserve/core";
 import { loadModel } from "@shardserve/engine";
 import { hostKernels } from "@shardserve/host-ops";
 import {
@@ -152,20 +152,14 @@ export class ClusterLoader implements Loader {
     });
   }
 
-  /**
-   * Loads dense parts; what the first is planned to need is told, since those of later epochs take its place. What there is to
-   * say of a folder is logged once: epochs of a stream load the same one each second.
-   */
+  /** Loads dense parts; what the first is planned to need is told, since those of later epochs take its place. */
   #denseLoader(onPlanned: LoadOptions["onPlanned"]): DenseLoader {
     const { engines, tags, logger } = this.#options;
     let planned = onPlanned;
-    let loggedDir: string | undefined;
-    return async (dir, rowSource, signal) => {
-      const options = { ...engines, tags, kernels: hostKernels, dir, rowSource, signal, onPlanned: planned };
+    return (dir, rowSource, signal) => {
+      const options = { ...engines, tags, kernels: hostKernels, dir, rowSource, signal, logger, onPlanned: planned };
       planned = undefined;
-      const model = await loadModel({ ...options, logger: dir === loggedDir ? silentLogger : logger });
-      loggedDir = dir;
-      return model;
+      return loadModel(options);
     };
   }
 

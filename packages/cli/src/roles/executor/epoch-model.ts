@@ -7,6 +7,7 @@ import type { Model, RunOptions, RunResult, SignatureInfo } from "@shardserve/se
 import type { VersionFiles } from "@shardserve/shard";
 import type { Tensor } from "@shardserve/tensor";
 import { changedBetween, type EpochOnDisk, openEpoch } from "../versions/epoch-chain.js";
+import { LoadedEpoch, LoadedGraph } from "./loaded-epoch.js";
 
 /** What is known of a version's maps now; the map follower, for one version. */
 export interface EpochSource {
@@ -15,7 +16,7 @@ export interface EpochSource {
   subscribe(this: void, listener: () => void): () => void;
 }
 
-/** Loads the dense SavedModel of a directory, with rows pinned to one epoch. */
+/** Loads the dense SavedModel of a directory; each run says at which epoch it looks rows up. */
 export type DenseLoader = (dir: string, rows: RowSource, signal: AbortSignal) => Promise<Model>;
 
 export interface EpochModelOptions {
@@ -35,35 +36,6 @@ export interface EpochModelOptions {
 
 const RETRY_MIN_MS = 250;
 const RETRY_MAX_MS = 10_000;
-
-/** A loaded epoch and the runs that use it. */
-class LoadedEpoch {
-  readonly at: EpochOnDisk;
-  readonly model: Model;
-  #runs = 0;
-  #onIdle: (() => void) | undefined;
-
-  constructor(at: EpochOnDisk, model: Model) {
-    this.at = at;
-    this.model = model;
-  }
-
-  async run(...args: Parameters<Model["run"]>): Promise<RunResult> {
-    this.#runs++;
-    try {
-      return await this.model.run(...args);
-    } finally {
-      this.#runs--;
-      if (this.#runs === 0) this.#onIdle?.();
-    }
-  }
-
-  /** After the last run. */
-  async close(): Promise<void> {
-    if (this.#runs > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
-    await this.model.close();
-  }
-}
 
 /**
  * A version in a cluster, epoch after epoch: graph, dense variables, rows and cache of a request belong to the one epoch
@@ -115,15 +87,15 @@ export class EpochModel implements Model {
   }
 
   get signatures(): ReadonlyMap<string, SignatureInfo> {
-    return this.#now().model.signatures;
+    return this.#now().graph.model.signatures;
   }
 
   get metadata(): Uint8Array {
-    return this.#now().model.metadata;
+    return this.#now().graph.model.metadata;
   }
 
   get broken(): ReadonlyMap<string, string> {
-    return this.#now().model.broken ?? new Map<string, string>();
+    return this.#now().graph.model.broken ?? new Map<string, string>();
   }
 
   run(signature: string, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): Promise<RunResult> {
@@ -180,25 +152,31 @@ export class EpochModel implements Model {
 
   /** Loads the epoch in force now and swaps it in, if it is still in force by then. */
   async #advance(signal: AbortSignal): Promise<void> {
-    const { files, base, rows, source, load, logger, name } = this.#options;
+    const { files, base, rows, source, logger, name } = this.#options;
     const chain = this.#chainInForce();
     const before = this.#current;
-    const next = await openEpoch(files, base, chain, signal);
-    const changed = before && (await changedBetween(files, base, before.at, next, signal));
-    const model = await load(next.denseDir, rows.at(next.epoch, next.tables, next.chain.at(-1)?.digest ?? ""), signal);
+    const at = await openEpoch(files, base, chain, signal, before?.at);
+    const changed = before && (await changedBetween(files, base, before.at, at, signal));
+    rows.nameEpoch(at.epoch, at.chain.at(-1)?.digest ?? "");
+    const next = new LoadedEpoch(at, before?.graph.isOf(at) ? before.graph : await this.#loadGraph(at, signal));
     const map = source.map();
-    if (map?.epoch !== next.epoch || signal.aborted) {
-      await model.close();
+    if (map?.epoch !== at.epoch || signal.aborted) {
+      await next.close();
       return signal.throwIfAborted();
     }
     this.#followed = map;
     rows.setMap(map, changed);
-    this.#current = new LoadedEpoch(next, model);
+    this.#current = next;
     if (!before) return;
-    logger.info({ model: name, epoch: next.epoch, before: before.at.epoch }, "answers at another epoch");
-    for (const folder of EPOCH_FOLDERS) await files.keepOnly(folder, next.chain.map(epochPath));
+    logger.info({ model: name, epoch: at.epoch, before: before.at.epoch }, "answers at another epoch");
+    for (const folder of EPOCH_FOLDERS) await files.keepOnly(folder, chain.map(epochPath));
     const leaving: Promise<void> = before.close().finally(() => this.#leaving.delete(leaving));
     this.#leaving.add(leaving);
+  }
+
+  async #loadGraph(at: EpochOnDisk, signal: AbortSignal): Promise<LoadedGraph> {
+    const { rows, load } = this.#options;
+    return new LoadedGraph(at, await load(at.denseDir, rows.withTables(at.tables), signal));
   }
 
   /** @throws ServingError VERSION_NOT_READY when the maps do not say which deltas lead to the epoch in force */

@@ -32,6 +32,8 @@ export interface EpochOnDisk {
   readonly chain: readonly EpochRecord[];
   /** Directory of the dense SavedModel. */
   readonly denseDir: string;
+  /** Of the manifest that names the files there: the same for as long as they are. */
+  readonly denseDigest: string;
   readonly tables: readonly TableInfo[];
 }
 
@@ -39,6 +41,7 @@ export interface EpochOnDisk {
  * Reads what an epoch consists of, and proves its dense part.
  *
  * @param chain  the deltas that lead to it, as the leader committed them
+ * @param before  an epoch that was opened: a dense part that both have is not proved again
  * @throws ServingError NOT_FOUND, DELTA_INVALID, DELTA_OUT_OF_ORDER; DIGEST_MISMATCH when the repository here has another
  *   delta; CHECKSUM_MISMATCH naming the file
  */
@@ -47,21 +50,28 @@ export async function openEpoch(
   base: StoredManifest,
   chain: readonly EpochRecord[],
   signal: AbortSignal,
+  before?: EpochOnDisk,
 ): Promise<EpochOnDisk> {
   const versionDir = files.directory;
   let parent: EpochRef = { epoch: 0, digest: base.digest };
-  let denseDir = versionDir;
+  let dense: StoredDelta | undefined;
   let last: StoredDelta | undefined;
   for (const ref of chain) {
     const directory = join(versionDir, epochPath(ref));
     last = await readDelta(files, ref, signal);
     checkFollows(last, base.manifest, parent, base.digest, directory);
-    if (last.manifest.files.length > 0) denseDir = join(directory, DELTA_DENSE_DIR);
+    if (last.manifest.files.length > 0) dense = last;
     parent = ref;
   }
-  const dense = chain.findLast((ref) => denseDir === join(versionDir, epochPath(ref), DELTA_DENSE_DIR));
-  if (dense) await provideDense(files, dense, signal);
-  return { epoch: parent.epoch, chain, denseDir, tables: tablesAt(base.manifest.tables, last?.manifest) };
+  const denseDigest = dense?.fold ?? dense?.digest ?? base.digest;
+  if (dense && denseDigest !== before?.denseDigest) await provideDense(files, dense, signal);
+  return {
+    epoch: parent.epoch,
+    chain,
+    denseDir: dense ? join(versionDir, epochPath(refOf(dense)), DELTA_DENSE_DIR) : versionDir,
+    denseDigest,
+    tables: tablesAt(base.manifest.tables, last?.manifest),
+  };
 }
 
 /**
@@ -121,9 +131,8 @@ async function readDelta(files: VersionFiles, ref: EpochRecord, signal: AbortSig
   );
 }
 
-async function provideDense(files: VersionFiles, ref: EpochRecord, signal: AbortSignal): Promise<void> {
-  const { manifest } = await readDelta(files, ref, signal);
-  for (const file of manifest.files) await provideProved(files, epochPath(ref), file, signal);
+async function provideDense(files: VersionFiles, delta: StoredDelta, signal: AbortSignal): Promise<void> {
+  for (const file of delta.manifest.files) await provideProved(files, epochPath(refOf(delta)), file, signal);
 }
 
 function idsOf(positions: Uint32Array, partition: number, partitionCount: number): BigInt64Array {
