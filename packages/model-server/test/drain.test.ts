@@ -158,6 +158,28 @@ describe("drain", () => {
     await server.manager.close();
   });
 
+  it("ends a reflection stream at once, and a call that never becomes whole when the time is over", async () => {
+    const bytes = (body: Buffer) => body;
+    const server = await startServer({ m: { 1: slowModel(1) } });
+    const path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    const reflection = server.client.makeBidiStreamRequest<Buffer, Buffer>(path, bytes, bytes);
+    reflection.write(Buffer.from([0x3a, 0])); // list_services
+    await new Promise((resolve) => reflection.once("data", resolve));
+    const reflected = new Promise((resolve) => reflection.once("status", ({ code }) => resolve(code)));
+    const stuck = new Promise((resolve) => {
+      const call = server.client.makeClientStreamRequest<Buffer, Buffer>(PREDICT, bytes, bytes, (error) =>
+        resolve(error?.code),
+      );
+      call.write(Buffer.from(predictRequest({ x }))); // and never ended
+    });
+    await predict(server.client, { x }); // on the same connection: the calls above have begun
+    await server.server.close({ drainMs: 500 });
+    assert.equal(await reflected, status.OK);
+    assert.equal(await stuck, status.UNAVAILABLE);
+    server.client.close();
+    await server.manager.close();
+  });
+
   it("closes idle keep-alive connections and refuses new ones", async () => {
     const server = await startServer({ m: { 1: slowModel(1) } });
     const agent = new Agent({ keepAlive: true });

@@ -1,4 +1,4 @@
-import type { Http2Server } from "node:http2";
+import type { Http2Server, ServerHttp2Session } from "node:http2";
 import {
   type handleUnaryCall,
   type sendUnaryData,
@@ -49,11 +49,14 @@ type Call = ServerUnaryCall<Buffer, Buffer>;
 /** The gRPC side: TensorFlow Serving's three services, the Open Inference Protocol, grpc.health.v1 and reflection. */
 export class GrpcFront {
   readonly health = new HealthService();
+  readonly #reflection = new ReflectionService();
   readonly #options: GrpcFrontOptions;
   readonly #server: Server;
   readonly #tls: TlsCredentials | undefined;
   readonly #deadlines: CallDeadlines;
   readonly #guard: StreamGuard;
+  /** Kept here because grpc-js knows its connections for a forced shutdown only where channelz is on. */
+  readonly #sessions = new Set<ServerHttp2Session>();
   #bytesInFlight = 0;
 
   constructor(options: GrpcFrontOptions) {
@@ -82,7 +85,7 @@ export class GrpcFront {
       Check: this.health.check.bind(this.health),
       Watch: this.health.watch.bind(this.health),
     });
-    const reflection = new ReflectionService();
+    const reflection = this.#reflection;
     for (const service of REFLECTION_SERVICES) {
       this.#server.addService(service, { ServerReflectionInfo: reflection.info.bind(reflection) });
     }
@@ -100,6 +103,10 @@ export class GrpcFront {
     for (const listener of listenersOf(this.#server)) {
       listener.maxConnections = this.#options.limits.grpcConnectionsMax;
       this.#guard.watch(listener);
+      listener.on("session", (session) => {
+        this.#sessions.add(session);
+        session.once("close", () => this.#sessions.delete(session));
+      });
     }
   }
 
@@ -111,8 +118,12 @@ export class GrpcFront {
   /** Takes no new connections and ends each open one after its last call, at the latest after `graceMs`. */
   async close(graceMs: number): Promise<void> {
     this.health.close();
+    this.#reflection.close();
     await new Promise<void>((resolve) => {
-      const cancel = this.#options.clock.after(graceMs, () => this.#server.forceShutdown());
+      const cancel = this.#options.clock.after(graceMs, () => {
+        this.#server.forceShutdown();
+        for (const session of this.#sessions) session.destroy();
+      });
       this.#server.tryShutdown(() => {
         cancel();
         this.#guard.close();

@@ -27,18 +27,32 @@ export class ReflectionService {
     ServerReflection,
   ]);
 
+  readonly #streams = new Set<ServerDuplexStream<Buffer, Buffer>>();
+
+  /** Ends all streams: each request that came was answered at once. */
+  close(): void {
+    for (const stream of this.#streams) stream.end();
+    this.#streams.clear();
+  }
+
   /** One answer for each request; the next one is read only when the client has taken the answers before. */
   info(stream: ServerDuplexStream<Buffer, Buffer>): void {
+    this.#streams.add(stream);
+    stream.on("cancelled", () => this.#streams.delete(stream));
     stream.on("data", (bytes: Buffer) => {
       const answer = this.#answer(bytes);
       if (!answer) {
+        this.#streams.delete(stream);
         stream.emit("error", { code: status.INVALID_ARGUMENT, details: "no ServerReflectionRequest" });
       } else if (!stream.write(answer)) {
         stream.pause();
         stream.once("drain", () => stream.resume());
       }
     });
-    stream.on("end", () => stream.end());
+    stream.on("end", () => {
+      this.#streams.delete(stream);
+      stream.end();
+    });
   }
 
   #answer(bytes: Buffer): Buffer | undefined {
