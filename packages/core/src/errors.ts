@@ -91,7 +91,7 @@ export const ERRORS = {
   PERMISSION_DENIED: {
     status: "PERMISSION_DENIED",
     retry: "never",
-    text: "the token does not allow what is asked for",
+    text: "the token does not allow what is asked for, or the system does not let a file be read",
   },
   RESOURCE_EXHAUSTED: { status: "RESOURCE_EXHAUSTED", retry: "backoff", text: "a bounded queue or budget is full" },
   UNIMPLEMENTED: { status: "UNIMPLEMENTED", retry: "never", text: "the operation is not supported" },

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -51,6 +51,17 @@ describe("a broken checkpoint", () => {
     await writeFile(`${prefix}.index`, table.finish());
     await writeFile(`${prefix}.data-00000-of-00001`, new Uint8Array(64));
   }
+
+  it("whose data file opens but cannot be read is refused by its name", async () => {
+    await writeGood();
+    const path = `${prefix}.data-00000-of-00001`;
+    await rm(path);
+    await mkdir(path); // has a size, and opens like a file
+    for (const name of ["x", "y", "z"]) await writeFile(join(path, name), "");
+    await using reader = await BundleReader.open(prefix);
+    await refuses(reader.read("a"), "CHECKPOINT_INVALID", /data-00000-of-00001 cannot be read: EISDIR/);
+    await refuses(reader.verify(), "CHECKPOINT_INVALID", /data-00000-of-00001 cannot be read: EISDIR/);
+  });
 
   it("is named when a data file is truncated or absent", async () => {
     await writeGood();

@@ -269,11 +269,9 @@ export class BundleReader implements AsyncDisposable {
     }
     for (const [shardId, { end, key }] of ends) {
       const path = this.dataFile(shardId);
-      const file = await open(path).catch((cause: unknown) => {
-        throw unreadable(path, cause, "CHECKPOINT_INVALID");
-      });
+      const file = await readable(path, open(path));
       this.#files.set(shardId, file);
-      const { size } = await file.stat();
+      const { size } = await readable(path, file.stat());
       if (size < end) {
         throw new ServingError(
           "CHECKPOINT_INVALID",
@@ -341,7 +339,8 @@ export class BundleReader implements AsyncDisposable {
     const file = this.#files.get(shardId);
     if (!file) throw new ServingError("CHECKPOINT_INVALID", `${basename(this.prefix)}: the reader is closed`);
     for (let filled = 0; filled < into.length; ) {
-      const { bytesRead } = await file.read(into, filled, into.length - filled, offset + filled);
+      const reading = file.read(into, filled, into.length - filled, offset + filled);
+      const { bytesRead } = await readable(this.dataFile(shardId), reading);
       if (bytesRead === 0) {
         throw new ServingError(
           "CHECKPOINT_INVALID",
@@ -351,4 +350,11 @@ export class BundleReader implements AsyncDisposable {
       filled += bytesRead;
     }
   }
+}
+
+/** @throws ServingError, see {@link unreadable} */
+function readable<T>(path: string, done: Promise<T>): Promise<T> {
+  return done.catch((cause: unknown) => {
+    throw unreadable(path, cause, "CHECKPOINT_INVALID");
+  });
 }
