@@ -12,6 +12,8 @@ const TRIAL_MS_MAX = 2;
 const TRIAL_EVERY = 16;
 /** One slow run is an accident, of another process say; only a row of them is news. */
 const GROWTH_MAX = 2;
+/** Unless it held the event loop for so long that a second one would be worse than to be wrong about an accident. */
+const HELD_MS_MAX = 10;
 /** Input sizes are told apart by their power of two. */
 const SIZE_CLASSES = 32;
 
@@ -38,10 +40,9 @@ export class RunPace {
     const at = classOf(size);
     const expectedMs = this.#expectedMs[at]!;
     this.#asyncRuns[at] = 0;
-    this.#expectedMs[at] =
-      elapsedMs < expectedMs
-        ? Math.min(elapsedMs * 1.25, expectedMs)
-        : 0.75 * expectedMs + 0.25 * Math.min(elapsedMs, expectedMs * GROWTH_MAX);
+    if (elapsedMs > HELD_MS_MAX) this.#expectedMs[at] = elapsedMs;
+    else if (elapsedMs < expectedMs) this.#expectedMs[at] = Math.min(elapsedMs * 1.25, expectedMs);
+    else this.#expectedMs[at] = 0.75 * expectedMs + 0.25 * Math.min(elapsedMs, expectedMs * GROWTH_MAX);
   }
 
   ranAsync(size: number, elapsedMs: number): void {
