@@ -6,7 +6,8 @@ import { isServingError } from "@shardserve/core";
 import { loadOnnxModel } from "@shardserve/engine";
 import { loadOrt } from "@shardserve/native";
 import { hasOnnxModel } from "@shardserve/onnx";
-import { DTYPES, tensor } from "@shardserve/tensor";
+import type { RunOptions } from "@shardserve/servable";
+import { DTYPES, type Tensor, tensor } from "@shardserve/tensor";
 import { goldenDifference, readGolden, REPO_DIR, tempDir } from "@shardserve/testkit";
 import { FLOAT, INT64, int, loadNodes, node, value } from "./onnx-nodes.js";
 import { ShuffledRows } from "./shuffled-rows.js";
@@ -47,6 +48,38 @@ describe("ONNX models", () => {
     const inputs = new Map([["ids", tensor("int64", [1], BigInt64Array.of(2n))]]);
     for (const epoch of [4, 9])
       assert.equal((await model.run("serving_default", inputs, { epoch })).report?.epoch, epoch);
+    await model.close();
+  });
+
+  it("with a loop never runs on the event loop, however quick it was", async () => {
+    await using temp = await tempDir("shardserve-onnx-");
+    const body = create(onnx.GraphProtoSchema, {
+      name: "body",
+      node: [node("Identity", ["c"], ["c2"]), node("Add", ["a", "a"], ["a2"])],
+      input: [value("i", INT64, []), value("c", onnx.TensorProto_DataType.BOOL, []), value("a", FLOAT, [])],
+      output: [value("c2", onnx.TensorProto_DataType.BOOL, []), value("a2", FLOAT, [])],
+    });
+    const loop = node("Loop", ["n", "", "x"], ["y"]);
+    loop.attribute.push(
+      create(onnx.AttributeProtoSchema, { name: "body", type: onnx.AttributeProto_AttributeType.GRAPH, g: body }),
+    );
+    const model = await loadNodes(temp.path, {
+      nodes: [loop],
+      inputs: [value("n", INT64, []), value("x", FLOAT, [])],
+      outputs: [value("y", FLOAT, [])],
+    });
+    const run = (trips: bigint, options: RunOptions = {}) => {
+      const inputs = new Map<string, Tensor>([
+        ["n", tensor("int64", [], BigInt64Array.of(trips))],
+        ["x", tensor("float32", [], Float32Array.of(0))],
+      ]);
+      return model.run("serving_default", inputs, options);
+    };
+    for (let i = 0; i < 8; i++) await run(1n);
+    const abort = new AbortController();
+    const ended = run(3_000_000n, { signal: abort.signal }); // seconds, where nobody can stop it
+    abort.abort(new Error("enough"));
+    await assert.rejects(ended, /enough/);
     await model.close();
   });
 

@@ -21,7 +21,7 @@ export { hoistGathers } from "./model/hoist-gathers.js";
 export { EMPTY_LABEL } from "./model/empty-guards.js";
 export { RANK_LABEL } from "./model/rank-guards.js";
 export { OVERFLOW_LABEL } from "./model/untyped-division.js";
-export { servedFile, toServedForm } from "./model/served-form.js";
+export { hasLoops, servedFile, toServedForm } from "./model/served-form.js";
 export { readWithWeightsInPlace } from "./model/weights-in-place.js";
 export { openZipMaps } from "./model/zip-maps.js";
 export { lowerings } from "./lower/table.js";

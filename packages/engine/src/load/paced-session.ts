@@ -7,11 +7,16 @@ export class PacedSession {
   readonly session: OrtSession;
   readonly #clock: Clock;
   readonly #runs: Semaphore;
+  readonly #isUnpredictable: boolean;
   readonly #pace = new RunPace();
 
-  /** @param runs  places for runs on other threads; shared by the sessions of a model */
-  constructor(session: OrtSession, clock: Clock, runs: Semaphore) {
+  /**
+   * @param isUnpredictable  whether its time follows from the values of its inputs: it never runs on the event loop
+   * @param runs             places for runs on other threads; shared by the sessions of a model
+   */
+  constructor(session: OrtSession, isUnpredictable: boolean, clock: Clock, runs: Semaphore) {
     this.session = session;
+    this.#isUnpredictable = isUnpredictable;
     this.#clock = clock;
     this.#runs = runs;
   }
@@ -32,7 +37,7 @@ export class PacedSession {
     },
   ): Promise<OrtValue[]> {
     const { signal, isAlone, ...wanted } = options;
-    if (this.#pace.isQuick(size, isAlone)) {
+    if (!this.#isUnpredictable && this.#pace.isQuick(size, isAlone)) {
       const startMs = this.#clock.nowMs();
       const results = this.session.runSync(feeds, wanted);
       this.#pace.ranSync(size, this.#clock.nowMs() - startMs);

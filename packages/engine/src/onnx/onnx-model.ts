@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { type Clock, Semaphore, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type OrtSession, OrtValue, returnFreedMemory } from "@shardserve/native";
-import { ONNX_MODEL_FILE, readWithWeightsInPlace, servedFile } from "@shardserve/onnx";
+import { hasLoops, ONNX_MODEL_FILE, readWithWeightsInPlace, servedFile } from "@shardserve/onnx";
 import type { RunOptions, RunResult, SignatureInfo } from "@shardserve/servable";
 import { elementCount, type Tensor } from "@shardserve/tensor";
 import { deviceError } from "../device/device-error.js";
@@ -33,10 +33,11 @@ async function loadWhole(options: LoadOnnxOptions): Promise<EngineModel> {
   const { dir, ort, logger = silentLogger, signal } = options;
   const path = join(dir, ONNX_MODEL_FILE);
   const bytes = await servedFile(await readWithWeightsInPlace(dir, signal), path);
+  const isUnpredictable = await hasLoops(bytes);
   const session = await ort.createSession(bytes, onnxSessionOptions(options));
   try {
     const signature = onnxSignature(session.inputs, session.outputs, path, logger);
-    return new OnnxModel(session, signature, options);
+    return new OnnxModel(session, isUnpredictable, signature, options);
   } catch (error) {
     session.close();
     throw error;
@@ -52,11 +53,12 @@ class OnnxModel implements EngineModel {
   readonly #outputs: ReadonlyMap<string, number>;
   readonly #clock: Clock;
 
-  constructor(session: OrtSession, signature: SignatureInfo, options: LoadOnnxOptions) {
+  constructor(session: OrtSession, isUnpredictable: boolean, signature: SignatureInfo, options: LoadOnnxOptions) {
     const { concurrentRuns, waitingRuns } = { ...DEFAULT_LIMITS, ...options.limits };
     const { clock = systemClock } = options;
     this.engine = onnxEngine(options.ort, "whole");
-    this.#session = new PacedSession(session, clock, new Semaphore(concurrentRuns, waitingRuns));
+    const runs = new Semaphore(concurrentRuns, waitingRuns);
+    this.#session = new PacedSession(session, isUnpredictable, clock, runs);
     this.#outputs = new Map(session.outputs.map(({ name }, i) => [name, i]));
     this.#clock = clock;
     this.signatures = new Map([[signature.name, signature]]);

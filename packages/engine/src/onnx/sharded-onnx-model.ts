@@ -11,6 +11,7 @@ import {
   type OnnxCut,
   type OnnxStage,
   type OnnxValueType,
+  hasLoops,
   readWithWeightsInPlace,
   toServedForm,
 } from "@shardserve/onnx";
@@ -94,10 +95,10 @@ class Opened {
     try {
       for (const stage of cut.stages) {
         const session = stage.outputs.length === 0 ? undefined : await createSession(stage);
-        for (const { name, dtype, shape, symbols } of session?.outputs ?? [])
+        for (const { name, dtype, shape, symbols } of session?.session.outputs ?? [])
           if (dtype !== undefined) types.set(name, { dtype, shape, symbols });
         const lookups = stage.lookups.map((lookup) => ({ cut: lookup, table: tables.get(lookup.table)! }));
-        stages.push({ stage, session: session && new PacedSession(session, clock, runs), lookups, rows });
+        stages.push({ stage, session, lookups, rows });
         for (const lookup of lookups) addLookupTypes(lookup);
       }
       return new Opened(stages, types);
@@ -106,9 +107,16 @@ class Opened {
       throw error;
     }
 
-    function createSession(stage: OnnxStage) {
+    async function createSession(stage: OnnxStage): Promise<PacedSession> {
       for (const name of stage.inputs) if (!types.has(name)) throw noTensor(name);
-      return ort.createSession(encodeStage(cut, stage, types), onnxSessionOptions(options));
+      const bytes = encodeStage(cut, stage, types);
+      const isUnpredictable = await hasLoops(bytes);
+      return new PacedSession(
+        await ort.createSession(bytes, onnxSessionOptions(options)),
+        isUnpredictable,
+        clock,
+        runs,
+      );
     }
 
     function addLookupTypes({ cut: lookup, table }: BoundLookup): void {

@@ -25,15 +25,22 @@ export function toServedForm(model: onnx.ModelProto & { graph: onnx.GraphProto }
 
 /** {@link toServedForm} of a file; the file itself where there is nothing to do, most often without decoding it. */
 export async function servedFile(bytes: Uint8Array, where: string): Promise<Uint8Array> {
-  const ops = ["ZipMap", ...SOUND_OPS, ...GUARDED_OPS].map((op) =>
-    Buffer.from([OP_TYPE_TAG, op.length, ...Buffer.from(op)]),
-  );
-  if (!(await mentions(bytes, ops))) return bytes;
+  if (!(await mentions(bytes, ["ZipMap", ...SOUND_OPS, ...GUARDED_OPS]))) return bytes;
   const model = await decodeWithListsAside(bytes, where);
   return toServedForm(model) ? toBinary(onnx.ModelProtoSchema, model) : bytes;
 }
 
-async function mentions(bytes: Uint8Array, texts: readonly Buffer[]): Promise<boolean> {
+/**
+ * Whether an encoded model repeats something as often as values say, so that the sizes of its inputs do not tell how long a run takes.
+ * Graphs inside nodes and functions count.
+ */
+export function hasLoops(bytes: Uint8Array): Promise<boolean> {
+  return mentions(bytes, ["Loop", "Scan"]);
+}
+
+/** Whether an encoded model may have nodes of these ops, at any depth. Tensors can hold the same bytes by chance. */
+async function mentions(bytes: Uint8Array, ops: readonly string[]): Promise<boolean> {
+  const texts = ops.map((op) => Buffer.from([OP_TYPE_TAG, op.length, ...Buffer.from(op)]));
   const overlap = Math.max(...texts.map(({ length }) => length)) - 1;
   for (let start = 0; start < bytes.length; start += SLICE_BYTES) {
     if (start > 0) await setImmediate();
