@@ -77,6 +77,39 @@ describe("gatherRowsFirst", () => {
     });
   }
 
+  it("leaves alone what would be computed anew in every piece of pieces", () => {
+    const doubled = Array.from(
+      { length: 12 },
+      (_, i) => `x${i + 1} = ConcatV2(x${i}, x${i}, first) T=float32 N=2 Tidx=int32`,
+    );
+    const text = NORMED.replace("GatherV2(scaled", "GatherV2(x12").replace("scaled = Mul", "x0 = Mul");
+    const lines = gathered(`${text}\n${doubled.join("\n")}`);
+    assert.ok(lines.some((line) => line.startsWith("y = GatherV2(x12")));
+    assert.ok(lines.length < 50);
+  });
+
+  it("follows a value that is used many times once", () => {
+    const squares = Array.from({ length: 20 }, (_, i) => `x${i + 1} = Mul(x${i}, x${i}) T=float32`);
+    const text = NORMED.replace("GatherV2(scaled", "GatherV2(x20").replace("scaled = Mul", "x0 = Mul");
+    const lines = gathered(`${text}\n${squares.join("\n")}`);
+    assert.ok(lines.includes("x20/rows = Mul(x19/rows, x19/rows)"), lines.join("\n"));
+  });
+
+  it("leaves alone what another gather, which cannot go first, needs whole", () => {
+    // z gathers of what the sum over all rows needs whole: so neither it nor y can go first.
+    const lines = gathered(
+      `${NORMED}
+       half = Mul(scaled, scale) T=float32
+       z = GatherV2(half, ids, first) Tparams=float32 Tindices=int64 Taxis=int32 batch_dims=0
+       total = Sum(half, first) T=float32 Tidx=int32 keep_dims=false
+       both = AddV2(z, total) T=float32
+       out = AddV2(both, y) T=float32`,
+      "out",
+    );
+    assert.ok(lines.some((line) => line.startsWith("z = GatherV2(half")));
+    assert.ok(lines.some((line) => line.startsWith("y = GatherV2(scaled")));
+  });
+
   it("leaves alone what is needed whole anyway", () => {
     const whole = `${NORMED}
       mean = Mean(unit, first) T=float32 Tidx=int32

@@ -1,24 +1,19 @@
-import { type Pieces } from "@shardserve/core";
+import { eachInPieces, type Pieces } from "@shardserve/core";
 import { DTYPES, elementCount, scalar, tensor } from "@shardserve/tensor";
 import type { Inference } from "../infer/inference.js";
 import { Attrs } from "../ir/attrs.js";
-import { constantOf, type GraphNode, outputKey, refKey, type TensorRef } from "../ir/ir.js";
+import { constantOf, type GraphNode, type TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program, pruning, rewriting } from "../ir/program.js";
 import { shapeTensor } from "../ir/shape-tensor.js";
-import { isRowGather, SPARSE_SEGMENT } from "./lookups.js";
+import { freeingTables, type GatheredRows } from "./freed-tables.js";
+import { isRowGather } from "./lookups.js";
 import { NewNodes } from "./new-nodes.js";
-import { Readers } from "./readers.js";
-import { edgeKey, RowComputation } from "./row-computation.js";
+import { RowComputation } from "./row-computation.js";
 import type { IdDType } from "./row-emission.js";
 
 /** Smaller tables, in bytes, stay as they are: nobody shards them, and an engine computes them once, when it loads. */
 const TABLE_BYTES_MIN = 64 * 1024;
-
-/** A gather of rows that are computed from tables. */
-interface Candidate {
-  readonly gather: GraphNode;
-  readonly rows: RowComputation;
-}
+const INT32_MAX = 2 ** 31 - 1;
 
 /**
  * Makes of a table only the rows that are gathered: gather(f(table), ids) becomes f(gather(table, ids)), where f makes each row of the
@@ -27,67 +22,36 @@ interface Candidate {
  * or what is computed of it, all stays as it is.
  */
 export function* gatherRowsFirst(program: Program, inference: Inference): Pieces<Program> {
-  const found: Candidate[] = [];
-  for (const gather of program.graph.values()) {
+  const found: GatheredRows[] = [];
+  yield* eachInPieces(program.graph.values(), (gather) => {
     const candidate = candidateOf(gather, program, inference);
     if (candidate) found.push(candidate);
-  }
+  });
   if (found.length === 0) return program;
-  const readers = yield* Readers.reading(program);
-  const freeing = freeingTables(found, program, readers);
+  const freeing = yield* freeingTables(found, program, isLarge);
   if (freeing.length === 0) return program;
   const nodes = new NewNodes(program.graph);
-  for (const candidate of freeing) replaceGather(candidate, nodes, inference);
+  yield* eachInPieces(freeing, (candidate) => replaceGather(candidate, nodes, inference));
   return yield* pruning(yield* rewriting(program, new Map(), nodes.nodes));
 }
 
-function candidateOf(gather: GraphNode, program: Program, inference: Inference): Candidate | undefined {
+function candidateOf(gather: GraphNode, program: Program, inference: Inference): GatheredRows | undefined {
   if (!/^Gather(V2)?$/.test(gather.op) || !isRowGather(program, gather)) return undefined;
   const [params, ids] = gather.inputs as [TensorRef, TensorRef];
+  const idsDType = inference.info(ids)?.dtype;
   // Rows by constant ids are computed once, wherever they are.
-  if (constantOf(program.graph.get(ids.node)) || !/^int(32|64)$/.test(inference.info(ids)?.dtype ?? ""))
-    return undefined;
+  if (constantOf(program.graph.get(ids.node)) || (idsDType !== "int32" && idsDType !== "int64")) return undefined;
   if (nodeOf(program.graph, params.node).op === "Variable") return undefined;
   const rows = RowComputation.of(params, program, inference);
-  return rows?.tables.some(isLarge) ? { gather, rows } : undefined;
+  if (!rows?.tables.some(isLarge) || (idsDType === "int32" && rows.rowsMax > INT32_MAX)) return undefined;
+  return { gather, rows };
 }
 
 function isLarge({ attrs }: GraphNode): boolean {
   return elementCount(attrs.shape("shape")!) * DTYPES[attrs.dtype("dtype")].bytes >= TABLE_BYTES_MIN;
 }
 
-/** The candidates after which some large table is only looked up in, and none of what is computed of it is needed whole. */
-function freeingTables(found: readonly Candidate[], program: Program, readers: Readers): readonly Candidate[] {
-  for (let candidates = found; ; ) {
-    const computing = new Set(candidates.flatMap(({ rows }) => [...rows.edges]));
-    const gathers = new Set(candidates.map(({ gather }) => gather.name));
-    const isByRow = (reader: GraphNode, at: number): boolean =>
-      computing.has(edgeKey(reader, at)) || (at === 0 && (gathers.has(reader.name) || isLookup(program, reader)));
-    const isFree = (name: string): boolean => {
-      const value = { node: name, index: 0 };
-      return (
-        !readers.isFetched(value) &&
-        readers
-          .of(value)
-          .every((reader) => reader.inputs.every((ref, at) => refKey(ref) !== outputKey(name) || isByRow(reader, at)))
-      );
-    };
-    const kept = candidates.filter(
-      ({ rows }) =>
-        [...rows.computed].every(isFree) && rows.tables.some((table) => isLarge(table) && isFree(table.name)),
-    );
-    if (kept.length === candidates.length) return kept;
-    candidates = kept;
-  }
-}
-
-/** True for a node that reads rows of a variable, which is its first input. */
-function isLookup(program: Program, node: GraphNode): boolean {
-  const isOfVariable = program.graph.get(node.inputs[0]!.node)?.op === "Variable";
-  return isOfVariable && (SPARSE_SEGMENT.test(node.op) || isRowGather(program, node));
-}
-
-function replaceGather({ gather, rows }: Candidate, nodes: NewNodes, inference: Inference): void {
+function replaceGather({ gather, rows }: GatheredRows, nodes: NewNodes, inference: Inference): void {
   const { name, controls } = gather;
   const [params, ids] = gather.inputs as [TensorRef, TensorRef];
   const { dtype, shape: rowsShape } = inference.info(params)!;

@@ -1,6 +1,5 @@
 import type { Tensor } from "@shardserve/tensor";
 import { Attrs, type AttrValue } from "../ir/attrs.js";
-import { uniqueName } from "../ir/unique-name.js";
 import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
 import { constantNode } from "./fold.js";
 
@@ -9,14 +8,20 @@ export class NewNodes {
   /** By name, those in the place of others too. */
   readonly nodes = new Map<string, GraphNode>();
   readonly #graph: Graph;
+  /** The number to try next behind a name. */
+  readonly #next = new Map<string, number>();
 
   constructor(graph: Graph) {
     this.#graph = graph;
   }
 
-  /** `name`, or the next one like it that is free. */
+  /** `name`, or `name_1`, `name_2`, ... : the next one that is free. */
   free(name: string): string {
-    return uniqueName(name, (taken) => this.#graph.has(taken) || this.nodes.has(taken));
+    let candidate = name;
+    let number = this.#next.get(name) ?? 1;
+    while (this.#graph.has(candidate) || this.nodes.has(candidate)) candidate = `${name}_${number++}`;
+    this.#next.set(name, number);
+    return candidate;
   }
 
   /** Adds a node under a free name like its own; its first output. */

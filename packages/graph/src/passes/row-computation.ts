@@ -4,7 +4,7 @@ import { constantOf, type GraphNode, refKey, type TensorRef } from "../ir/ir.js"
 import { nodeOf, type Program } from "../ir/program.js";
 import { numbersAt } from "./matching.js";
 import type { NewNodes } from "./new-nodes.js";
-import { type IdDType, RowEmission, type Piece, type Rows } from "./row-emission.js";
+import { type IdDType, RowEmission, type Piece, type Rows, takesFewSteps } from "./row-emission.js";
 import { rowInputs } from "./row-wise.js";
 
 /** Larger computations are not followed. */
@@ -25,8 +25,10 @@ export class RowComputation {
   readonly tables: GraphNode[] = [];
   /** Names of the nodes between the tables and the value. */
   readonly computed = new Set<string>();
-  /** {@link edgeKey} of the edges on which rows go. */
-  readonly edges = new Set<string>();
+  /** The edges on which rows go: {@link edgeKey}, and the name of the node that they come from. */
+  readonly edges = new Map<string, string>();
+  /** The most rows that a value on the way has. */
+  rowsMax = 0;
   readonly #program: Program;
   readonly #inference: Inference;
   readonly #known = new Map<string, Rows | undefined>();
@@ -37,11 +39,11 @@ export class RowComputation {
     this.#inference = inference;
   }
 
-  /** @returns undefined where a row of the value depends on more than one row of a table, or on none */
+  /** @returns undefined where a row of the value depends on more than one row of a table, or on none, or takes many steps */
   static of(value: TensorRef, program: Program, inference: Inference): RowComputation | undefined {
     const computation = new RowComputation(program, inference);
     const root = computation.#rowsOf(value);
-    if (!root || computation.tables.length === 0) return undefined;
+    if (!root || computation.tables.length === 0 || !takesFewSteps(root)) return undefined;
     computation.#root = root;
     return computation;
   }
@@ -66,6 +68,7 @@ export class RowComputation {
     // A first dimension of 1 may be broadcast to any number of rows.
     if (value.index !== 0 || !info?.shape || info.shape.includes(-1) || !(info.shape[0]! > 1)) return undefined;
     if (!isNumeric(info.dtype)) return undefined;
+    this.rowsMax = Math.max(this.rowsMax, info.shape[0]!);
     if (node.op === "Const") return { kind: "leaf", source: value, dtype: info.dtype };
     if (node.op === "Variable") {
       this.tables.push(node);
@@ -154,7 +157,7 @@ export class RowComputation {
 
   #input(node: GraphNode, at: number): Rows | undefined {
     const rows = this.#rowsOf(node.inputs[at]!);
-    if (rows) this.edges.add(edgeKey(node, at));
+    if (rows) this.edges.set(edgeKey(node, at), node.inputs[at]!.node);
     return rows;
   }
 }

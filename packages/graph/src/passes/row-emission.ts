@@ -3,6 +3,9 @@ import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { shapeTensor } from "../ir/shape-tensor.js";
 import type { NewNodes } from "./new-nodes.js";
 
+/** Of more rows than this a computation is not made anew for chosen ones. */
+const STEPS_MAX = 128;
+
 /** What ids are numbers of. */
 export type IdDType = "int32" | "int64";
 
@@ -46,6 +49,26 @@ interface Joined {
 export interface Piece {
   readonly rows: Rows;
   readonly count: number;
+}
+
+/**
+ * True where few steps make chosen rows. Parts and pieces are asked for with ids of their own, so what is reached through several of them is
+ * computed for each.
+ */
+export function takesFewSteps(of: Rows): boolean {
+  const visited = new Map<Rows, Set<number>>();
+  let [steps, idVectors] = [0, 1];
+  const visit = (rows: Rows, ids: number): void => {
+    const known = visited.get(rows) ?? new Set();
+    if (known.has(ids) || steps > STEPS_MAX) return;
+    visited.set(rows, known.add(ids));
+    steps++;
+    if (rows.kind === "op") for (const input of rows.rows.values()) visit(input, ids);
+    else if (rows.kind === "part") visit(rows.of, idVectors++);
+    else if (rows.kind === "joined") for (const piece of rows.pieces) visit(piece.rows, idVectors++);
+  };
+  visit(of, 0);
+  return steps <= STEPS_MAX;
 }
 
 /** Adds nodes that compute chosen rows. An id that the whole value has no row for is refused by one of the gathers. */

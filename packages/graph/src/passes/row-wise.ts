@@ -14,6 +14,8 @@ const ELEMENTWISE = new Set(
    Add AddV2 DivNoNan LogicalAnd LogicalOr Maximum Minimum Mul MulNoNan RealDiv SquaredDifference Sub
    Equal NotEqual Greater GreaterEqual Less LessEqual ClipByValue Select SelectV2`.split(/\s+/),
 );
+/** The bits of a mask. */
+const SPECS_MAX = 32;
 const REDUCTIONS = new Set(["All", "Any", "Max", "Mean", "Min", "Prod", "Sum"]);
 
 /**
@@ -96,9 +98,11 @@ function areBehindRows(axes: readonly number[], rank: number): boolean {
 function slicesBehindRows({ attrs, inputs }: GraphNode, rank: number, inference: Inference): boolean {
   const isSet = (mask: string): boolean => (attrs.int(mask) & 1) === 1;
   if (isSet("ellipsis_mask")) {
-    const specs = inference.info(inputs[1]!)?.shape?.[0] ?? Number.POSITIVE_INFINITY;
+    const specs = inference.info(inputs[1]!)?.shape?.[0];
+    if (specs === undefined || specs < 0 || specs > SPECS_MAX) return false;
+    const mask = attrs.int("new_axis_mask");
     let added = 0;
-    for (let mask = attrs.int("new_axis_mask"); mask > 0; mask >>= 1) added += mask & 1;
+    for (let at = 0; at < specs; at++) added += (mask >> at) & 1;
     return specs - 1 - added < rank;
   }
   const strides = inference.value(inputs[3]!)?.values[0];
