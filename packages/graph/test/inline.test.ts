@@ -139,6 +139,15 @@ describe("inlineCalls", () => {
       "w/before_1 = Identity(v)",
       "w/before_2 = Identity(u)",
     ]);
+    // Both results come the same way, which ends where only the second begins.
+    assert.deepEqual(
+      loop("y=x s=j:output:0 t=i:output:0", "j = Identity(u) T=resource\ni = Identity(j:output:0) T=resource"),
+      ["other = VariableShape(w/before_2)", "shape = VariableShape(w:1)", "w/before_2 = Identity(u)"],
+    );
+    assert.deepEqual(
+      loop("y=x s=j:output:0 t=i:output:0", "j = Identity(i:output:0) T=resource\ni = Identity(j:output:0) T=resource"),
+      ["other = VariableShape(w:2)", "shape = VariableShape(w:1)"],
+    );
     assert.deepEqual(loop("y=x s=u t=v", ""), ["other = VariableShape(w:2)", "shape = VariableShape(w:1)"]);
     const writes = "a = AssignVariableOp(v, x) dtype=float32";
     assert.deepEqual(loop("y=x s=v t=u", writes), [
