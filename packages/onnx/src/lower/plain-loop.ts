@@ -22,8 +22,8 @@ export interface RecurrentValues {
 }
 
 /**
- * True where ONNX's op does what the loop does: as many turns as rows, a batch, states of its size, and finite numbers. The op ends the process
- * on an empty batch, forgets NaN, and knows no broadcasting of states.
+ * True where ONNX's op does what the loop does: as many turns as rows, one at least, a batch, states of its size, and finite numbers. The op ends the process
+ * on an empty batch or without turns, forgets NaN, and knows no broadcasting of states.
  */
 export function isPlainLoop(n: NodeLowering, recurrent: RecurrentValues): Value {
   const { rows, states, units, turns, weights, limits, rowCounts = [] } = recurrent;
@@ -42,6 +42,12 @@ export function isPlainLoop(n: NodeLowering, recurrent: RecurrentValues): Value 
     less(b, sum, b.scalar(rows.dtype, MAGNITUDE_MAX)),
   );
   const fits = limits.map((limit) => not(b, less(b, intVector(b, limit), turns)));
-  const conditions = [cast(b, every, "bool"), less(b, b.ints([0]), batch), ...isSmall, ...fits];
+  const conditions = [
+    cast(b, every, "bool"),
+    less(b, b.ints([0]), batch),
+    less(b, b.ints([0]), turns),
+    ...isSmall,
+    ...fits,
+  ];
   return conditions.map((value) => asScalar(b, value)).reduce((all, value) => b.op("And", [all, value]));
 }
