@@ -62,4 +62,16 @@ describe("permuteBytes", () => {
     assert.deepEqual(result, permuteBytes(bytes, 4, shape, [3, 2, 0, 1]));
     assert.ok(pauses >= 4, `${pauses} pauses`);
   });
+
+  it("gives way within a long run along the result's last dimension", async () => {
+    const shape = [1, 2 ** 18, 1, 32];
+    const bytes = new Uint8Array(Uint32Array.from({ length: 2 ** 23 }, (_, i) => i).buffer);
+    let pauses = 0;
+    const result = await permuteBytesInTurns(bytes, 4, shape, [3, 2, 0, 1], async () => void pauses++);
+    const words = new Uint32Array(result.buffer);
+    for (const at of [0, 1, 2047, 2048, 2 ** 18 - 1, 2 ** 18, 2 ** 23 - 1]) {
+      assert.equal(words[at], (at % 2 ** 18) * 32 + Math.floor(at / 2 ** 18), `${at}`);
+    }
+    assert.ok(pauses >= 100, `${pauses} pauses`);
+  });
 });

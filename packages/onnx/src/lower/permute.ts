@@ -48,8 +48,11 @@ type Words = Uint8Array | Uint16Array | Uint32Array;
 /** Elements along the source's last dimension that are moved together: what is read is then used before it leaves the core's cache. */
 const TILE = 32;
 
+/** Elements along the result's last dimension that are moved together at most: a tile is no more than a turn. */
+const RUN = ELEMENTS_A_TURN / TILE;
+
 /**
- * Moves tiles: `TILE` elements along the source's last dimension (the columns) by all along the result's last one (the run), for each index of
+ * Moves tiles: `TILE` elements along the source's last dimension (the columns) by `RUN` along the result's last one (the run), for each index of
  * the other dimensions in the result's order. Reads are neighbours along the one, writes along the other.
  */
 class PermutedCopy {
@@ -62,8 +65,9 @@ class PermutedCopy {
   /** The other dimensions, in the result's order. */
   readonly #others: readonly Axis[];
   readonly #position: number[];
-  /** First column of the tile, and where the other dimensions have come to in the source and the result. */
+  /** First column and place along the run of the tile, and where the other dimensions have come to in the source and the result. */
   #column = 0;
+  #place = 0;
   #from = 0;
   #to = 0;
 
@@ -92,7 +96,7 @@ class PermutedCopy {
   }
 
   advance(): void {
-    const perTile = Math.min(TILE, this.#columns.length) * this.#run.length;
+    const perTile = Math.min(TILE, this.#columns.length) * Math.min(RUN, this.#run.length);
     for (let moved = 0; moved < ELEMENTS_A_TURN && !this.isDone; moved += perTile) {
       this.#moveTile();
       this.#next();
@@ -104,7 +108,8 @@ class PermutedCopy {
     const [columns, run] = [this.#columns, this.#run];
     const [fromStep, toStep] = [columns.from * words, columns.to * words];
     const end = Math.min(this.#column + TILE, columns.length);
-    for (let i = 0; i < run.length; i++) {
+    const last = Math.min(this.#place + RUN, run.length);
+    for (let i = this.#place; i < last; i++) {
       let from = (this.#from + i * run.from + this.#column * columns.from) * words;
       let to = (this.#to + i * run.to + this.#column * columns.to) * words;
       for (let column = this.#column; column < end; column++) {
@@ -117,6 +122,9 @@ class PermutedCopy {
   }
 
   #next(): void {
+    this.#place += RUN;
+    if (this.#place < this.#run.length) return;
+    this.#place = 0;
     for (let axis = this.#others.length - 1; axis >= 0; axis--) {
       const { length, from, to } = this.#others[axis]!;
       this.#from += from;
