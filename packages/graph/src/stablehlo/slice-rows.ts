@@ -24,6 +24,10 @@ export function rowOf(t: OpTranslation): Row | undefined {
   const vectors = [starts, zeros, dims, sizes, t.operand(3)].map((vector) => reader.elements(vector));
   if (vectors.some((vector) => vector?.length !== t.rank(0))) return undefined;
   const [start, zero, dim, size, stride] = vectors as [Element[], Element[], Element[], Element[], Element[]];
+  const isAsStated = t
+    .type(0)
+    .shape.every((length, axis) => length === (typeof dim[axis] === "number" ? dim[axis] : -1));
+  if (!isAsStated) return undefined; // what is said to be whole would be less
   const cut = size.map((_, axis) => axis).filter((axis) => size[axis] !== dim[axis] || start[axis] !== 0);
   const [axis] = cut;
   if (axis === undefined || cut.length > 1 || size[axis] !== 1) return undefined;
