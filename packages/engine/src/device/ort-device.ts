@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { invariant, type Pieces, runInTurns } from "@shardserve/core";
 import { type Ort, type OrtSession, OrtValue, type SessionOptions, TfTensor } from "@shardserve/native";
 import { refKey } from "@shardserve/graph";
@@ -7,6 +6,7 @@ import { dtypeInfo, elementCount, type Tensor } from "@shardserve/tensor";
 import type { Checkpoint } from "../load/checkpoint.js";
 import type { LoadPace } from "../load/options.js";
 import type { Device, DeviceRunOptions, DeviceSession, DeviceValue, PlannedDeviceStep } from "./device.js";
+import { digesting } from "./step-digest.js";
 
 /** A weight this large must not exist twice in memory. */
 const SHARED_ELEMENTS_MIN = 256 * 1024;
@@ -90,9 +90,7 @@ export class OrtDevice implements Device {
     const places = new Map<string, Awaited<ReturnType<Checkpoint["place"]>>>();
     for (const weight of lowered.weights) places.set(weight.name, await this.#checkpoint.place(weight));
     const place = (weight: Weight) => places.get(weight.name)!;
-    const id = createHash("sha256")
-      .update(await inTurns(lowered.encoding((weight) => nameOf(weight) ?? place(weight), false)))
-      .digest("base64");
+    const id = await inTurns(digesting(lowered, place));
     const weights = lowered.weights.map((weight) => ({ ...weight, isInPlace: !(place(weight) instanceof Uint8Array) }));
     return { id, bytes: await inTurns(lowered.encoding(place)), weights };
   }
@@ -222,11 +220,6 @@ interface EncodedModel {
 interface PlacedWeight extends Weight {
   /** Read where it lies in the checkpoint file. */
   readonly isInPlace: boolean;
-}
-
-/** What tells the bytes of a variable's weight from all others of the checkpoint; undefined for a constant. */
-function nameOf({ source, permutation }: Weight): Uint8Array | undefined {
-  return source.kind === "variable" ? Buffer.from(JSON.stringify([source, permutation])) : undefined;
 }
 
 function largeKeys(weights: readonly Weight[]): string[] {
