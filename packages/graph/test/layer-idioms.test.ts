@@ -61,6 +61,27 @@ describe("what JAX writes as arithmetic", () => {
     assertStays(LOGISTIC.replace("RealDiv(one, sum)", "RealDiv(sum, one)"));
   });
 
+  it("stays where a reader tells small values apart, and a Sigmoid is marked", () => {
+    const program = (text: string, output = "z") => {
+      const made = programOf(text, output);
+      return runAtOnce(formLayerIdioms(made, infer(made))).graph.get("y")!;
+    };
+    const readers = [
+      "z = Log(y) T=float32",
+      "z = RealDiv(one, y) T=float32",
+      "n = Neg(y) T=float32\n  z = Log(n) T=float32",
+    ];
+    const given =
+      "x = Placeholder() dtype=float32 shape=[-1,4]\n one = Const() value=float32[]:1\n y = Sigmoid(x) T=float32";
+    for (const reader of readers) {
+      assert.equal(program(`${LOGISTIC}\n  ${reader}`).op, "RealDiv", reader);
+      assert.equal(program(`${given}\n  ${reader}`).attrs.get("exact"), true, reader);
+    }
+    const reader = "z = RealDiv(y, one) T=float32";
+    assert.equal(program(`${LOGISTIC}\n  ${reader}`).op, "Sigmoid");
+    assert.equal(program(`${given}\n  ${reader}`).attrs.get("exact"), undefined);
+  });
+
   it("is a softmax along the last axis, by kept dimensions too", () => {
     assert.deepEqual(become(SOFTMAX), { op: "Softmax", inputs: ["x"] });
     const plain = SOFTMAX.replace("ExpandDims(bounded", "ExpandDims(max");
@@ -76,6 +97,15 @@ describe("what JAX writes as arithmetic", () => {
     assertStays(SOFTMAX.replace("Sum(e,", "Sum(less,"));
     assertStays(SOFTMAX.replace("Max(x,", "Min(x,"));
     assertStays(SOFTMAX.replace("-Infinity", "0"));
+    // A bound that adds a dimension to what it is compared with.
+    assertStays(
+      SOFTMAX.replace("shape=[-1,4]", "shape=[4]")
+        .replace("least = Const() value=float32[]:", "least = Const() value=float32[1,1]:")
+        .replaceAll("keep_dims=false", "keep_dims=true")
+        .replace("int32[1]:1", "int32[1]:-1")
+        .replace("Sub(x, most)", "Sub(x, bounded)")
+        .replace("RealDiv(e, total)", "RealDiv(e, sum)"),
+    );
     assertStays(SOFTMAX.replace("Tidx=int32 keep_dims=false\n  bounded", "Tidx=int32 keep_dims=true\n  bounded"));
   });
 

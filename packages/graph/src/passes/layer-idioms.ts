@@ -3,14 +3,18 @@ import type { Inference } from "../infer/inference.js";
 import { Attrs } from "../ir/attrs.js";
 import { type GraphNode, refKey, type TensorRef } from "../ir/ir.js";
 import { type Program, pruning, rewriting } from "../ir/program.js";
+import { magnifiedNodes } from "./magnified.js";
 import { bare, numbersAt } from "./matching.js";
 
 /**
  * What JAX writes as arithmetic becomes the op that TensorFlow has for it, which an engine runs as one: a logistic function of four
  * ops, a softmax of eight, and a bias that is reshaped to the rank of the product before it is added. In a loop each op is paid for in each turn.
+ *
+ * An engine's logistic function is 0 long before TensorFlow's: where a reader magnifies what is near to 0 the arithmetic stays, and a Sigmoid is
+ * marked `exact`.
  */
 export function* formLayerIdioms(program: Program, inference: Inference): Pieces<Program> {
-  const idioms = new Idioms(program, inference);
+  const idioms = new Idioms(program, inference, yield* magnifiedNodes(program));
   const replaced = new Map<string, GraphNode>();
   yield* eachInPieces(program.graph.values(), (node) => {
     const found = idioms.of(node);
@@ -24,15 +28,17 @@ const FLOATS = new Set(["float32", "float64"]);
 class Idioms {
   readonly #program: Program;
   readonly #inference: Inference;
+  readonly #magnified: ReadonlySet<string>;
 
-  constructor(program: Program, inference: Inference) {
+  constructor(program: Program, inference: Inference, magnified: ReadonlySet<string>) {
     this.#program = program;
     this.#inference = inference;
+    this.#magnified = magnified;
   }
 
   /** The op in the place of a node. */
   of(node: GraphNode): GraphNode | undefined {
-    if (node.op !== "RealDiv" && node.op !== "AddV2") return undefined;
+    if (node.op !== "RealDiv" && node.op !== "AddV2" && node.op !== "Sigmoid") return undefined;
     const dtype = this.#inference.first(node.name)?.dtype;
     if (dtype === undefined || !FLOATS.has(dtype)) return undefined;
     const become = (op: string, inputs: readonly TensorRef[], attrs = {}): GraphNode => {
@@ -42,7 +48,10 @@ class Idioms {
       const biased = this.#biased(node);
       return biased && become("BiasAdd", biased, { data_format: "NHWC" });
     }
+    const isMagnified = this.#magnified.has(node.name);
+    if (node.op === "Sigmoid") return isMagnified ? become("Sigmoid", node.inputs, { exact: true }) : undefined;
     const x = this.#logistic(node);
+    if (x && isMagnified) return undefined;
     if (x) return become("Sigmoid", [x]);
     const logits = this.#softmax(node);
     return logits && become("Softmax", [logits]);
@@ -96,7 +105,8 @@ class Idioms {
 
   #isLeast(ref: TensorRef): boolean {
     const node = this.#program.graph.get(ref.node)!;
-    return node.op === "Const" && this.#numbers(node)?.join() === "-Infinity";
+    const isScalar = this.#inference.info(ref)?.shape?.length === 0; // others may add dimensions to what they are compared with
+    return node.op === "Const" && isScalar && this.#numbers(node)?.join() === "-Infinity";
   }
 
   /** A product and the vector that is added to each of its rows. */
