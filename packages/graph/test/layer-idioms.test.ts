@@ -70,6 +70,7 @@ describe("what JAX writes as arithmetic", () => {
       "z = Log(y) T=float32",
       "z = RealDiv(one, y) T=float32",
       "n = Neg(y) T=float32\n  z = Log(n) T=float32",
+      "axis = Const() value=int32[]:1\n z = ArgMax(y, axis) T=float32 Tidx=int32 output_type=int64",
     ];
     const given =
       "x = Placeholder() dtype=float32 shape=[-1,4]\n one = Const() value=float32[]:1\n y = Sigmoid(x) T=float32";

@@ -10,7 +10,7 @@ import { bare, numbersAt } from "./matching.js";
  * What JAX writes as arithmetic becomes the op that TensorFlow has for it, which an engine runs as one: a logistic function of four
  * ops, a softmax of eight, and a bias that is reshaped to the rank of the product before it is added. In a loop each op is paid for in each turn.
  *
- * An engine's logistic function is 0 long before TensorFlow's: where a reader magnifies what is near to 0 the arithmetic stays, and a Sigmoid is
+ * An engine's logistic function is 0 long before TensorFlow's: and 1 later: where a reader tells apart what is near to them the arithmetic stays, and a Sigmoid is
  * marked `exact`.
  */
 export function* formLayerIdioms(program: Program, inference: Inference): Pieces<Program> {

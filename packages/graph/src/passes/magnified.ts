@@ -2,13 +2,16 @@ import { eachInPieces, type Pieces } from "@shardserve/core";
 import type { GraphNode, TensorRef } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 
-/** Inputs by whose small values these ops make large differences. */
+/** Inputs by whose small differences these ops make large ones: near to 0, or in an order, where equal numbers come by their place. */
 const MAGNIFIED = new Map<string, number>([
   ...["Log", "Sqrt", "Rsqrt", "Reciprocal", "Inv", "Pow"].map((op) => [op, 0] as const),
   ...["RealDiv", "Div", "DivNoNan", "Xdivy", "Xlogy"].map((op) => [op, 1] as const),
+  ...["ArgMax", "ArgMin", "TopK", "TopKV2", "InTopK", "InTopKV2"].map((op) => [op, 0] as const),
+  ...["", "V2", "V3", "V4", "V5", "WithOverlaps"].map((form) => [`NonMaxSuppression${form}`, 1] as const),
+  ["CombinedNonMaxSuppression", 1],
 ]);
 
-/** Ops that hand on small values as small ones. */
+/** Ops that hand on small differences as small ones. */
 const HANDS_ON = new Set(
   (
     "Identity Reshape Squeeze ExpandDims Transpose Cast Maximum Minimum ClipByValue Add AddV2 Sub Neg Mul Sum Mean Max Min " +
@@ -16,7 +19,10 @@ const HANDS_ON = new Set(
   ).split(" "),
 );
 
-/** Names of the nodes whose results, however near to 0, are told apart by a reader: a logarithm, or a division by them. */
+/**
+ * Names of the nodes whose results, however near to 0 or to each other, are told apart by a reader: a logarithm, a division by them, or a
+ * choice of the largest. An engine's logistic function does not rise everywhere where it nears 1, and reaches it later than TensorFlow's.
+ */
 export function* magnifiedNodes({ graph }: Program): Pieces<ReadonlySet<string>> {
   const magnified = new Set<string>();
   yield* eachInPieces(graph.values(), (node) => {

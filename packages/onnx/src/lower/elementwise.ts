@@ -158,7 +158,7 @@ const relu6: Lower = (n) =>
         n.b.op("Clip", [x!, n.b.scalar(x!.dtype, 0), n.b.scalar(x!.dtype, 6)]),
       );
 
-/** ONNX Runtime's is 0 below -18; what the compiler marks as `exact` is as small there as TensorFlow's, at the price of three ops. */
+/** ONNX Runtime's is 0 below -18, and nears 1 by steps up and down; what the compiler marks as `exact` is TensorFlow's there, at the price of three ops. */
 const sigmoid: Lower = (n) => {
   if (n.attrs.get("exact") !== true || n.dtype(0) !== "float32") return floatUnary("Sigmoid")(n);
   const power = n.b.op("Exp", [n.b.op("Neg", [n.x(0)])]);
