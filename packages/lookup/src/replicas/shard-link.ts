@@ -89,7 +89,7 @@ export class ShardLink {
       logger: options.logger,
       ...(options.limits && { limits: options.limits }),
       handshake: async (session, { signal }) => {
-        this.#renewPauseMs = RENEW_FIRST_MS;
+        this.#renewSoon();
         this.#accept(await this.#open(session, { signal }));
         this.#takesTraces = session.welcome?.takesTraces ?? false;
         this.health.circuit.reset();
@@ -199,10 +199,15 @@ export class ShardLink {
   /** {@link refresh} for whoever asks again and again: ever more seldom while proofs bring nothing new. */
   async refreshSeldom(): Promise<void> {
     const nowMs = this.#options.clock.nowMs();
-    if (nowMs < this.#renewAtMs) return;
+    if (!this.#client.isReady || nowMs < this.#renewAtMs) return;
     this.#renewAtMs = nowMs + this.#renewPauseMs;
     this.#renewPauseMs = Math.min(RENEW_MAX_MS, 2 * this.#renewPauseMs);
     await this.refresh();
+  }
+
+  #renewSoon(): void {
+    this.#renewPauseMs = RENEW_FIRST_MS;
+    this.#renewAtMs = 0;
   }
 
   async #refresh(): Promise<void> {
@@ -228,10 +233,7 @@ export class ShardLink {
     verifyProof(proof, this.#options.expectation);
     const proven = new Uint8Array(this.#options.partitionCount);
     for (const partition of proof.partitions) proven[partition] = 1;
-    if (proof.partitions.length !== this.#provenCount) {
-      this.#renewPauseMs = RENEW_FIRST_MS;
-      this.#renewAtMs = 0;
-    }
+    if (proof.partitions.length !== this.#provenCount) this.#renewSoon();
     this.#provenCount = proof.partitions.length;
     this.#proven = proven;
     this.#channel = proof.channel;
