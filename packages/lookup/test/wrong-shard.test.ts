@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type Logger, ServingError, silentLogger, systemClock } from "@shardserve/core";
+import { setTimeout as pause } from "node:timers/promises";
+import { type Logger, seededRandom, ServingError, silentLogger, systemClock } from "@shardserve/core";
 import { type Exchange, FRAME } from "@shardserve/transport";
 import { eventually } from "@shardserve/testkit";
 import { place } from "@shardserve/placement";
@@ -57,6 +58,33 @@ describe("lookup against shards that misbehave", () => {
     (await rows.lookup([{ table: 0, ids: BigInt64Array.of(21n, 22n, 23n) }])).release();
     await rows.close();
   });
+
+  it("of a late frame, what nobody else had at first is asked of whoever has it later, beside what was asked already", async () => {
+    const trial = async (seed: number) => {
+      let held = [0];
+      const proof = {
+        get partitions() {
+          return held;
+        },
+        get digests() {
+          return held.map((partition) => `d${partition}`);
+        },
+      };
+      let isMute = false;
+      await using first = await fakeShard("first", (exchange) => isMute || honest(exchange));
+      await using back = await fakeShard("back", (exchange) => honest(exchange), proof);
+      const rows = await rowsOver({ first, back }, { timeoutMs: 10_000, random: seededRandom(seed) });
+      await rows.whenReady({ deadlineMs: systemClock.nowMs() + 20_000 });
+      await pause(400); // both are connected
+      isMute = true;
+      const asked = rows.lookup([{ table: 0, ids: BigInt64Array.of(21n, 22n, 23n) }]);
+      await pause(600); // the first hedge is long under way
+      held = [0, 1, 2];
+      (await asked).release();
+      await rows.close();
+    };
+    await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map(trial));
+  }).timeout(30_000);
 
   const cases: Readonly<Record<string, { answer: (exchange: Exchange) => void; error: RegExp }>> = {
     "rows of another width": {

@@ -319,11 +319,11 @@ class MissFetch {
     attempt.hedgeAtMs = Number.POSITIVE_INFINITY;
     const avoid = new Set(this.#avoid);
     for (let tried: Attempt | undefined = attempt; tried; tried = tried.hedgeOf) avoid.add(tried.frame.link);
-    const { frames } = this.#plan(routes, Int32Array.from(this.#done.missing(attempt.frame.rows)), avoid, true);
-    if (frames.length === 0) {
-      attempt.hedgeAtMs = nowMs + Math.max(LOOK_AGAIN_MS, attempt.delayMs); // nobody else has them now
-      return;
-    }
+    const rows = this.#unhedged(attempt);
+    if (rows.length === 0) return;
+    const { frames, unroutable } = this.#plan(routes, rows, avoid, true);
+    if (unroutable.length > 0) attempt.hedgeAtMs = nowMs + Math.max(LOOK_AGAIN_MS, attempt.delayMs); // nobody else has them now
+    if (frames.length === 0) return;
     // a shard that is known to be ill is given up rather than hedged: that costs no budget
     const lastResortMs = attempt.startMs + LAST_RESORT_SHARE * (this.#options.deadlineMs - attempt.startMs);
     if (!link.health.circuit.isOpen && nowMs < lastResortMs && !hedging.spend(frames.length)) {
@@ -333,6 +333,14 @@ class MissFetch {
     }
     this.#done.isContested = true;
     for (const frame of frames) this.#attempts.send(frame, attempt);
+  }
+
+  /** Rows of a frame that are not there, and that no hedge of it is asking for. */
+  #unhedged(attempt: Attempt): Int32Array {
+    const hedged = new Set<number>();
+    for (const { frame, hedgeOf } of this.#attempts)
+      if (hedgeOf === attempt) for (const row of frame.rows) hedged.add(row);
+    return Int32Array.from(this.#done.missing(attempt.frame.rows)).filter((row) => !hedged.has(row));
   }
 
   /** Gives up frames all of whose rows are there. */
