@@ -28,7 +28,7 @@ export {
   type PlanOptions,
 } from "./plan/plan-signature.js";
 export { exportNode } from "./import/export.js";
-export { composedOps, decompose } from "./passes/compositions.js";
+export { composedOps, decompose } from "./passes/rewrites/compositions.js";
 export { describedOps } from "./xla/descriptions.js";
 export { formatDot } from "./plan/dot.js";
 export { openModel, type OpenedModel } from "./import/open-model.js";

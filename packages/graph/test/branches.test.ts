@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
-import { resolveBranches } from "../src/passes/branches.js";
-import { reduceControls } from "../src/passes/effects.js";
+import { resolveBranches } from "../src/passes/control/branches.js";
+import { reduceControls } from "../src/passes/control/effects.js";
 import { importGraph, parseRef } from "../src/import/import.js";
 import { prune } from "../src/ir/program.js";
 import { metaGraphOf, programOf, textOf } from "./text-graph.js";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
-import { fuseColumns } from "../src/passes/columns.js";
+import { fuseColumns } from "../src/passes/lookups/columns.js";
 import { placing } from "../src/plan/place.js";
 import { fakeDevice, fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { formBranches } from "../src/passes/conditionals.js";
-import { formLoops } from "../src/passes/frames.js";
+import { formBranches } from "../src/passes/control/conditionals.js";
+import { formLoops } from "../src/passes/control/frames.js";
 import { infer } from "../src/infer/infer.js";
 import { importModel } from "../src/import/model.js";
 import { planSignature } from "../src/plan/plan-signature.js";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { importModel } from "../src/import/model.js";
-import { formDatasets } from "../src/passes/datasets.js";
+import { formDatasets } from "../src/passes/datasets/datasets.js";
 import { metaGraphOf, programOf, textOf } from "./text-graph.js";
 
 describe("formDatasets", () => {

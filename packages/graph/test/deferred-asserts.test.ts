@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
 import type { KernelTable } from "../src/ir/host.js";
-import { deferAsserts } from "../src/passes/deferred-asserts.js";
+import { deferAsserts } from "../src/passes/asserts/deferred-asserts.js";
 import { fakeKernels } from "./fakes.js";
 import { programOf } from "./text-graph.js";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { dilateConvolutions } from "../src/passes/dilations.js";
+import { dilateConvolutions } from "../src/passes/rewrites/dilations.js";
 import { infer } from "../src/infer/infer.js";
 import { programOf, textOf } from "./text-graph.js";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
 import { ancestryOf } from "../src/passes/ancestry.js";
-import { reduceControls } from "../src/passes/effects.js";
+import { reduceControls } from "../src/passes/control/effects.js";
 import { programOf, textOf } from "./text-graph.js";
 
 describe("reduceControls", () => {

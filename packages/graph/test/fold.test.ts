@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import type { KernelTable } from "../src/ir/host.js";
-import { fold } from "../src/passes/fold.js";
+import { fold } from "../src/passes/rewrites/fold.js";
 import { infer } from "../src/infer/infer.js";
 import { type Program, prune } from "../src/ir/program.js";
-import { settleReshapes } from "../src/passes/reshapes.js";
-import { simplify } from "../src/passes/simplify.js";
+import { settleReshapes } from "../src/passes/rewrites/reshapes.js";
+import { simplify } from "../src/passes/rewrites/simplify.js";
 import { fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";
 

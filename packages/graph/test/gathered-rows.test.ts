@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
 import { prune } from "../src/ir/program.js";
-import { gatherRowsFirst } from "../src/passes/gathered-rows.js";
+import { gatherRowsFirst } from "../src/passes/lookups/gathered-rows.js";
 import { programOf, textOf } from "./text-graph.js";
 
 /** Rows of unit length, one of zeros before them, each times a number of its own. */

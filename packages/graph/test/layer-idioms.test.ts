@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
-import { formLayerIdioms } from "../src/passes/layer-idioms.js";
+import { formLayerIdioms } from "../src/passes/rewrites/layer-idioms.js";
 import { programOf, textOf } from "./text-graph.js";
 
 function formed(text: string) {

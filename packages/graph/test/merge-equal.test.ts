@@ -4,7 +4,7 @@ import { tensor } from "@shardserve/tensor";
 import { Attrs, type AttrValue } from "../src/ir/attrs.js";
 import { infer } from "../src/infer/infer.js";
 import type { GraphNode, Program, TensorRef } from "../src/ir/ir.js";
-import { mergeEqual } from "../src/passes/merge-equal.js";
+import { mergeEqual } from "../src/passes/rewrites/merge-equal.js";
 
 const ref = (text: string): TensorRef => ({ node: text.split(":")[0]!, index: Number(text.split(":")[1] ?? 0) });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { infer } from "../src/infer/infer.js";
-import { poolRows } from "../src/passes/pooled-rows.js";
+import { poolRows } from "../src/passes/lookups/pooled-rows.js";
 import { programOf, textOf } from "./text-graph.js";
 
 /** Keras's GlobalAveragePooling1D under the mask of an Embedding: the sum of its rows. */

@@ -3,7 +3,7 @@ import { runAtOnce } from "@shardserve/core";
 import { toNumbers } from "@shardserve/tensor";
 import { infer } from "../src/infer/infer.js";
 import type { Program } from "../src/ir/program.js";
-import { useReciprocals } from "../src/passes/reciprocals.js";
+import { useReciprocals } from "../src/passes/rewrites/reciprocals.js";
 import { fakeKernels } from "./fakes.js";
 import { programOf, textOf } from "./text-graph.js";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
-import { findVariableUses } from "../src/passes/lookups.js";
+import { findVariableUses } from "../src/passes/lookups/lookups.js";
 import { findShortRows } from "../src/plan/short-rows.js";
 import { programOf } from "./text-graph.js";
 

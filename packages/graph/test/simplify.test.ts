@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { runAtOnce } from "@shardserve/core";
 import { infer } from "../src/infer/infer.js";
-import { simplify } from "../src/passes/simplify.js";
+import { simplify } from "../src/passes/rewrites/simplify.js";
 import { programOf, textOf } from "./text-graph.js";
 
 /** The graph that is left of `text`, of which `outputs` are wanted, by node names. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { infer } from "../src/infer/infer.js";
-import { dropSparseReshapes } from "../src/passes/sparse-reshapes.js";
+import { dropSparseReshapes } from "../src/passes/rewrites/sparse-reshapes.js";
 import { programOf, textOf } from "./text-graph.js";
 
 /** The start of tf.nn.safe_embedding_lookup_sparse, as every embedding column of an Estimator has it. */

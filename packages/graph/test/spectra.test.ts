@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { infer } from "../src/infer/infer.js";
 import { constantOf, type GraphNode } from "../src/ir/ir.js";
 import type { Program } from "../src/ir/program.js";
-import { multiplySpectra } from "../src/passes/spectra.js";
+import { multiplySpectra } from "../src/passes/rewrites/spectra.js";
 import { programOf } from "./text-graph.js";
 
 const FRAMES = `

@@ -15,7 +15,7 @@ export {
 export { decodeOnnxModel, hasOnnxModel, ONNX_MODEL_FILE, ONNX_SIGNATURE, readOnnxFile } from "./model/model-file.js";
 export { tensorsOf } from "./model/model-graph.js";
 export { findOnnxTables, type FoundOnnxTable, isExternal } from "./model/model-tables.js";
-export { constantBytes, permuteBytesInTurns } from "./lower/permute.js";
+export { constantBytes, permuteBytesInTurns } from "./lower/arrays/permute.js";
 export { deviceSupports, type LoweredSegment, loweringSegment, lowerSegment } from "./segment.js";
 export { hoistGathers } from "./model/hoist-gathers.js";
 export { EMPTY_LABEL } from "./model/empty-guards.js";

@@ -5,7 +5,7 @@ import type { Value, Weight } from "./proto/value.js";
 import { type Kernels, KERNELS } from "./proto/kernels.js";
 import { loweringNodes, loweringOf, valueOf } from "./lower/lower-nodes.js";
 import type { FileRange } from "./proto/model-proto.js";
-import { lowerNode } from "./lower/narrow-floats.js";
+import { lowerNode } from "./lower/math/narrow-floats.js";
 import { Unsupported } from "./proto/unsupported.js";
 
 /** A device step as an ONNX graph whose weights are still to be placed. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { Attrs, type GraphNode, type Region, refKey, type TensorRef, type ValueInfo } from "@shardserve/graph";
 import { tensor } from "@shardserve/tensor";
-import { joinedGates, type JoinedGates } from "../src/lower/joined-gates.js";
-import { RegionReader } from "../src/lower/region-reader.js";
+import { joinedGates, type JoinedGates } from "../src/lower/loops/joined-gates.js";
+import { RegionReader } from "../src/lower/loops/region-reader.js";
 
 const UNITS = 3;
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Attrs, refKey } from "@shardserve/graph";
 import { tensor } from "@shardserve/tensor";
-import { agrees } from "../src/lower/image-coordinates.js";
+import { agrees } from "../src/lower/images/image-coordinates.js";
 import { answer, build, type GoldenCase } from "./golden-cases.js";
 
 /** TensorFlow's own sums, for half-pixel centres. */

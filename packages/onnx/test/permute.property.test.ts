@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { permuteBytes, permuteBytesInTurns } from "../src/lower/permute.js";
+import { permuteBytes, permuteBytesInTurns } from "../src/lower/arrays/permute.js";
 import fc from "fast-check";
 
 /** Slow twin: one element at a time through its index. */

@@ -4,7 +4,7 @@ import { Attrs, type GraphNode } from "@shardserve/graph";
 import { loadOrt } from "@shardserve/native";
 import { tensor } from "@shardserve/tensor";
 import { NodeLowering } from "../src/lower/node-lowering.js";
-import { isPlainLoop } from "../src/lower/plain-loop.js";
+import { isPlainLoop } from "../src/lower/loops/plain-loop.js";
 import { OnnxBuilder } from "../src/proto/builder.js";
 
 const UNITS = 3;

@@ -5,7 +5,7 @@ import { uniqueName } from "../ir/unique-name.js";
 import { type GraphNode, outputKey, type Program, type TensorRef } from "../ir/ir.js";
 import { eachInPieces, type Pieces } from "@shardserve/core";
 import { rewriting } from "../ir/program.js";
-import { hasEffect } from "../passes/effects.js";
+import { hasEffect } from "../passes/control/effects.js";
 import type { FunctionLibrary } from "./import.js";
 
 /** Steps along a chain between two places where others may run. */

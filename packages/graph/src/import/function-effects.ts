@@ -2,7 +2,7 @@
 import type { FunctionDef } from "@shardserve/api";
 import { Attrs, type AttrValue } from "../ir/attrs.js";
 import type { Graph, GraphNode } from "../ir/ir.js";
-import { hasEffect, isCheck } from "../passes/effects.js";
+import { hasEffect, isCheck } from "../passes/control/effects.js";
 import { type FunctionLibrary, importAttrs } from "./import.js";
 
 const STATEFUL_CONTROL_FLOW = new Set(["If", "While", "Case"]);

@@ -3,7 +3,7 @@ import type { DType } from "@shardserve/tensor";
 import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
 import { nodeOf, type Program } from "../ir/program.js";
 import { opDef } from "../op-table.js";
-import { hasEffect } from "../passes/effects.js";
+import { hasEffect } from "../passes/control/effects.js";
 import type { FunctionLibrary } from "./import.js";
 import { branchesWrite } from "./function-effects.js";
 

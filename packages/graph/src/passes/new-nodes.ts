@@ -1,7 +1,7 @@
 import type { Tensor } from "@shardserve/tensor";
 import { Attrs, type AttrValue } from "../ir/attrs.js";
 import type { Graph, GraphNode, TensorRef } from "../ir/ir.js";
-import { constantNode } from "./fold.js";
+import { constantNode } from "./rewrites/fold.js";
 
 /** Nodes that a pass adds to a graph, under names that nothing in it has, or puts in the place of some of its own. */
 export class NewNodes {

@@ -4,7 +4,7 @@ import type { Inference } from "../infer/inference.js";
 import type { KernelTable } from "../ir/host.js";
 import type { GraphNode, Region } from "../ir/ir.js";
 import type { Compiled } from "../passes/compile.js";
-import { findVariableUses } from "../passes/lookups.js";
+import { findVariableUses } from "../passes/lookups/lookups.js";
 import { isHeavy, isLarge } from "./host-cost.js";
 import { isLeaf } from "./place.js";
 import type { PlanOptions } from "./plan-signature.js";

@@ -6,7 +6,7 @@ import type { KernelTable, DeviceSupport } from "../ir/host.js";
 import type { GraphNode, TensorRef, ValueInfo } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { opDef } from "../op-table.js";
-import { hasEffect } from "../passes/effects.js";
+import { hasEffect } from "../passes/control/effects.js";
 import { WHY_NOT } from "../stablehlo/expand-modules.js";
 import { isHeavy, isLarge } from "./host-cost.js";
 import { BOOKKEEPING_ELEMENTS_MAX, countedOnHost, COUNTS, countsFew, INTEGERS } from "./host-counts.js";

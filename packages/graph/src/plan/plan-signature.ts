@@ -14,9 +14,9 @@ import { type DeviceSupport, type KernelTable, resourceKey } from "../ir/host.js
 import { type GraphNode, type TensorRef } from "../ir/ir.js";
 import { type Program, rewriting } from "../ir/program.js";
 import { type Compiled, compiling, withInputShapes } from "../passes/compile.js";
-import { fuseColumns } from "../passes/columns.js";
-import { coneOf } from "../passes/effects.js";
-import { cutLookups, findVariableUses, type FoundLookup } from "../passes/lookups.js";
+import { fuseColumns } from "../passes/lookups/columns.js";
+import { coneOf } from "../passes/control/effects.js";
+import { cutLookups, findVariableUses, type FoundLookup } from "../passes/lookups/lookups.js";
 import { deviceLoops } from "./device-loops.js";
 import { hostObstacle } from "./host-cost.js";
 import { isLeaf, type Placement, placing } from "./place.js";

@@ -6,7 +6,7 @@ import type { AttrValue } from "../ir/attrs.js";
 import { type GraphNode, type Program } from "../ir/ir.js";
 import { topologicalOrder } from "../ir/program.js";
 import { opDef } from "../op-table.js";
-import { isCheck } from "../passes/effects.js";
+import { isCheck } from "../passes/control/effects.js";
 
 /** Stateful themselves, because of what their functions may do. */
 const RUNS_FUNCTIONS = new Set(["While", "If", "Case", "StatefulPartitionedCall"]);

@@ -1,7 +1,7 @@
 import type { Pieces } from "@shardserve/core";
 import { elementCount } from "@shardserve/tensor";
 import { nodeOf, type Program } from "../ir/program.js";
-import { type FoundLookup, SPARSE_SEGMENT } from "../passes/lookups.js";
+import { type FoundLookup, SPARSE_SEGMENT } from "../passes/lookups/lookups.js";
 import { Readers } from "../passes/readers.js";
 
 /** Adding up a row of this many elements takes less time than the host took to find its id. */

@@ -4,7 +4,7 @@ import type { KernelTable } from "../ir/host.js";
 import type { GraphNode } from "../ir/ir.js";
 import type { Program } from "../ir/program.js";
 import { compile, type Compiled } from "../passes/compile.js";
-import { findVariableUses } from "../passes/lookups.js";
+import { findVariableUses } from "../passes/lookups/lookups.js";
 import type { PlannedTable } from "./plan.js";
 
 /** A variable that some signature looks rows up in, over all signatures of a MetaGraph. */

@@ -16,7 +16,7 @@ import { checkedCount } from "../call/limits.js";
 import { isComplex } from "../call/numeric.js";
 import { type Kernel, type OpCall } from "../call/op-call.js";
 import { countOf, integerOf, integersOf, normalAxis, sameShape, shapeOf } from "../call/shapes.js";
-import { conjugated } from "../math/complex-parts.js";
+import { conjugated } from "../complex/complex-parts.js";
 import { resolveStridedSlice } from "./strided-slice.js";
 
 function slice(op: OpCall): Tensor[] {

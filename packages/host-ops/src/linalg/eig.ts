@@ -3,7 +3,7 @@ import type { Tensor } from "@shardserve/tensor";
 import { invalid } from "../call/errors.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { each, inTurns, type Pieces } from "../call/turns.js";
-import { divide } from "../math/complex-math.js";
+import { divide } from "../complex/complex-math.js";
 import { eigenTensors } from "./eigen-tensors.js";
 import {
   checkSquare,

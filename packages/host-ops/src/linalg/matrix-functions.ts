@@ -2,8 +2,8 @@
 import type { Tensor } from "@shardserve/tensor";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { each, inTurns, type Pieces } from "../call/turns.js";
-import { log, result, sqrt } from "../math/complex-functions.js";
-import { divide } from "../math/complex-math.js";
+import { log, result, sqrt } from "../complex/complex-functions.js";
+import { divide } from "../complex/complex-math.js";
 import {
   addRow,
   adjoint,

@@ -8,7 +8,7 @@ import { numbersOf } from "../call/numeric.js";
 import type { Kernel, OpCall } from "../call/op-call.js";
 import { sameShape } from "../call/shapes.js";
 import { each, inTurns, type Pieces } from "../call/turns.js";
-import { multiply } from "../math/complex-math.js";
+import { multiply } from "../complex/complex-math.js";
 import {
   adjoint,
   checkSquare,

@@ -5,7 +5,7 @@ import { allocate, checkedCount, checkOutput } from "../call/limits.js";
 import { numberArray, numbersOf, numbersTensor } from "../call/numeric.js";
 import type { OpCall } from "../call/op-call.js";
 import type { Pieces } from "../call/turns.js";
-import { divide } from "../math/complex-math.js";
+import { divide } from "../complex/complex-math.js";
 
 /** Numbers of one element: itself, or its real and its imaginary part. */
 export type Lanes = 1 | 2;

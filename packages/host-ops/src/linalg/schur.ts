@@ -3,8 +3,8 @@
  * chosen freely (the order of the eigenvalues, the phases of the vectors) is so what TensorFlow has, as far as rounding lets it.
  */
 import type { Pieces } from "../call/turns.js";
-import { result as root, sqrt } from "../math/complex-functions.js";
-import { divide } from "../math/complex-math.js";
+import { result as root, sqrt } from "../complex/complex-functions.js";
+import { divide } from "../complex/complex-math.js";
 import { adjoint, copied, identity, type Matrix, scaled, scaleOf } from "./matrix.js";
 import { reflect, reflectionOf } from "./qr.js";
 

@@ -4,7 +4,7 @@ import { check } from "../call/errors.js";
 import { isComplex } from "../call/numeric.js";
 import type { Kernel } from "../call/op-call.js";
 import { ARITHMETIC_KERNELS } from "./arithmetic.js";
-import { COMPLEX_MATH } from "./complex-math.js";
+import { COMPLEX_MATH } from "../complex/complex-math.js";
 
 const biasAdd: Kernel = (op) => {
   const [value, bias] = [op.tensor(0), op.tensor(1)];

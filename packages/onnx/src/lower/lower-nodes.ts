@@ -3,9 +3,9 @@ import { type GraphNode, type NodeContext, refKey, type TensorRef, type ValueInf
 import type { Tensor } from "@shardserve/tensor";
 import type { OnnxBuilder } from "../proto/builder.js";
 import type { Value } from "../proto/value.js";
-import { carried } from "./channels.js";
-import { loopLowering } from "./loop.js";
-import { lowerNode } from "./narrow-floats.js";
+import { carried } from "./convolution/channels.js";
+import { loopLowering } from "./loops/loop.js";
+import { lowerNode } from "./math/narrow-floats.js";
 import type { Lower } from "./node-lowering.js";
 import { Unsupported } from "../proto/unsupported.js";
 import { lowerings } from "./table.js";

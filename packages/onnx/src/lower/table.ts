@@ -1,24 +1,24 @@
-import { arrays } from "./array.js";
-import { casts } from "./casts.js";
-import { contrasts } from "./contrast.js";
-import { convolutions } from "./conv.js";
-import { einsums } from "./einsum.js";
-import { elementwise } from "./elementwise.js";
-import { gathers } from "./gather.js";
-import { histograms } from "./histograms.js";
-import { images } from "./image.js";
-import { normalizations } from "./lrn.js";
-import { products } from "./matmul.js";
-import { moves } from "./moves.js";
+import { arrays } from "./arrays/array.js";
+import { casts } from "./arrays/casts.js";
+import { contrasts } from "./images/contrast.js";
+import { convolutions } from "./convolution/conv.js";
+import { einsums } from "./math/einsum.js";
+import { elementwise } from "./math/elementwise.js";
+import { gathers } from "./arrays/gather.js";
+import { histograms } from "./math/histograms.js";
+import { images } from "./images/image.js";
+import { normalizations } from "./convolution/lrn.js";
+import { products } from "./math/matmul.js";
+import { moves } from "./arrays/moves.js";
 import type { LoweringTable } from "./node-lowering.js";
-import { parts } from "./parts.js";
-import { quantization } from "./quant.js";
-import { quantizedProducts } from "./quantized-products.js";
-import { reductions } from "./reduce.js";
-import { scatters } from "./scatter.js";
-import { segments } from "./segments.js";
-import { selection } from "./select.js";
-import { stridedSlices } from "./strided-slice.js";
+import { parts } from "./arrays/parts.js";
+import { quantization } from "./math/quant.js";
+import { quantizedProducts } from "./math/quantized-products.js";
+import { reductions } from "./math/reduce.js";
+import { scatters } from "./arrays/scatter.js";
+import { segments } from "./math/segments.js";
+import { selection } from "./math/select.js";
+import { stridedSlices } from "./arrays/strided-slice.js";
 
 /** Every TensorFlow op that has a way to ONNX. Whether a particular node can take it, its lowering says. */
 export const lowerings: ReadonlyMap<string, LoweringTable[string]> = new Map(
