@@ -15,6 +15,7 @@ import type { Etcd3, IKeyValue } from "etcd3";
 import { castEtcdError, type EtcdConnection, openEtcd } from "./etcd-client.js";
 import { EtcdTrouble } from "./etcd-trouble.js";
 import { cancelSafely, watchStream } from "./etcd-watch.js";
+import { OwnClient } from "./own-client.js";
 import { KeptLease } from "../kept-lease.js";
 import type { CallOptions, Compare, Delete, Entry, Lease, Listing, Put, Registry, WatchEvent } from "../registry.js";
 import { checkTxn } from "../txn-rules.js";
@@ -128,12 +129,14 @@ export class EtcdRegistry implements Registry {
     );
     const key = this.#bytes(prefix);
     const range = { key, range_end: endOfPrefix(key) };
-    const open = () => openEtcd(this.#connection, this.#clock); // authenticates anew: tokens expire, and etcd forgets them when it restarts
+    using own = new OwnClient(() => openEtcd(this.#connection, this.#clock));
     let hasWorked = false;
     while (!ended.aborted) {
+      let isAnswered = false;
       try {
         let listedRevision = 0;
-        for await (const { created, events } of watchStream(open, range, ended)) {
+        for await (const { created, events } of watchStream(own.get(), range, ended)) {
+          isAnswered = true;
           if (created) {
             const { revision, entries } = await this.list(prefix, { signal: ended });
             listedRevision = revision;
@@ -159,6 +162,7 @@ export class EtcdRegistry implements Registry {
         const cast = (await castEtcdError(error, what, () => this.#trouble.text())) as ServingError;
         if (cast.code === "REGISTRY_DENIED" && !hasWorked) throw cast; // later, a slip with roles: it may be undone
         outage.failed(cast, { prefix });
+        if (isAnswered || error instanceof ServingError || cast.code === "REGISTRY_DENIED") own.drop();
       }
       if (!ended.aborted) await sleep(this.#clock, backoff.nextMs(), ended).catch(() => undefined); // ended meanwhile
     }

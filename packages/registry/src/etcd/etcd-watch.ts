@@ -7,33 +7,20 @@ const QUEUE_RESPONSES_MAX = 1024;
 /**
  * Responses of one etcd watch; the first is the one that says "created".
  *
- * It has a client of its own. Whatever fails or is cancelled on an etcd3 client, a call at its deadline or another watch,
- * closes all channels of that client; a stream goes on there until the channel's next keepalive, which a closed session
- * cannot send, and dies of that.
- *
  * Uses etcd3's raw stream: its own watcher leaves a reader without events for good when etcd answers with a compaction,
  * and reports it only as an untyped "error" event (see docs/decisions/021-etcd3.md).
  *
+ * @param client  whose only stream or call this is. Whatever fails or is cancelled on an etcd3 client, a call at its deadline or another
+ *   watch, closes all channels of that client; a stream goes on there until the channel's next keepalive, which a closed session cannot
+ *   send, and dies of that.
  * @throws what ended the stream, unless `ended` did
  */
 export async function* watchStream(
-  open: () => Etcd3,
+  client: Etcd3,
   request: IWatchCreateRequest,
   ended: AbortSignal,
 ): AsyncGenerator<IWatchResponse, void, void> {
-  const client = open();
-  try {
-    yield* responses(await client.watchClient.watch(), request, ended);
-  } finally {
-    setImmediate(() => client.close()); // behind the stream's cancellation
-  }
-}
-
-async function* responses(
-  stream: Awaited<ReturnType<Etcd3["watchClient"]["watch"]>>,
-  request: IWatchCreateRequest,
-  ended: AbortSignal,
-): AsyncGenerator<IWatchResponse, void, void> {
+  const stream = await client.watchClient.watch();
   const queue: IWatchResponse[] = [];
   let failure: Error | undefined;
   let wake: () => void = () => undefined;
