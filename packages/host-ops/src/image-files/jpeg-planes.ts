@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { CancelSignal } from "@shardserve/core";
 import { check, invalid } from "../call/errors.js";
-import { type BlockSize, inverseDct } from "../images/jpeg-dct.js";
+import { type BlockSize, inverseDct } from "./jpeg-dct.js";
 import type { JpegFrame } from "./jpeg-frame.js";
 import type { JpegComponent } from "./jpeg-scan.js";
 

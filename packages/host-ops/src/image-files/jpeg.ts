@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { CancelSignal } from "@shardserve/core";
 import { check } from "../call/errors.js";
-import type { BlockSize } from "../images/jpeg-dct.js";
+import type { BlockSize } from "./jpeg-dct.js";
 import { type JpegFrame, readJpeg } from "./jpeg-frame.js";
 import { componentRows, type RowMaker, SAMPLES_PER_TURN } from "./jpeg-planes.js";
 
